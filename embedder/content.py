@@ -1,0 +1,91 @@
+"""What can be embedded: `Content`, its `Modality`, and the `Role` it plays."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, get_args
+
+from PIL import Image
+
+Role = Literal["query", "document"]
+"""A query looks for documents; some models prepend another instruction to each."""
+
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+class Modality(StrEnum):
+    """What a content is, as models tell them apart."""
+
+    TEXT = "text"
+    IMAGE = "image"
+    VIDEO = "video"
+    PAGE = "page"
+
+
+@dataclass(frozen=True, eq=False, slots=True, init=False)
+class Content:
+    """Something to embed: a text, a picture, a clip, a document page, or a mix of them.
+
+    Attributes:
+        text: The words, or None. With frames, the words belong to the pictures.
+        frames: RGB pictures: one for an image or a page, several in order for a video.
+        modality: Derived where it can be: no frames is TEXT, one is IMAGE, several are VIDEO.
+            A document page has to say PAGE.
+        instruction: What the model is told to do with it. None takes the embedder's default
+            for the role and the modality, the empty string gives no instruction.
+
+    Raises:
+        ValueError: if there is neither text nor a frame, if a frame is not an RGB picture with
+            at least one pixel, or if the modality contradicts the frames.
+    """
+
+    text: str | None
+    frames: tuple[Image.Image, ...]
+    modality: Modality
+    instruction: str | None
+
+    def __init__(
+        self,
+        text: str | None = None,
+        frames: Iterable[Image.Image] = (),
+        modality: Modality | str | None = None,
+        instruction: str | None = None,
+    ) -> None:
+        frames = tuple(frames)
+        for frame in frames:
+            if not isinstance(frame, Image.Image):
+                raise ValueError(f"a frame must be a PIL image, not {type(frame).__name__}")
+            if frame.mode != "RGB" or 0 in frame.size:
+                raise ValueError(
+                    f"a frame must be an RGB picture of at least one pixel, "
+                    f"not {frame.mode} {frame.width}×{frame.height}"
+                )
+        if text is not None and not text.strip():
+            text = None
+        if text is None and not frames:
+            raise ValueError("a content needs a text that is not blank, or at least one frame")
+        object.__setattr__(self, "text", text)
+        object.__setattr__(self, "frames", frames)
+        object.__setattr__(self, "modality", _checked_modality(modality, len(frames)))
+        object.__setattr__(self, "instruction", instruction)
+
+    def __repr__(self) -> str:
+        """A line for logs, without the pictures."""
+        return f"Content({self.modality}, text={self.text!r:.60}, frames={len(self.frames)})"
+
+
+def _checked_modality(modality: Modality | str | None, frames: int) -> Modality:
+    if modality is None:
+        if frames == 0:
+            return Modality.TEXT
+        return Modality.IMAGE if frames == 1 else Modality.VIDEO
+    modality = Modality(modality)
+    fits = {
+        Modality.TEXT: frames == 0,
+        Modality.IMAGE: frames == 1,
+        Modality.VIDEO: frames >= 1,
+        Modality.PAGE: True,
+    }
+    if not fits[modality]:
+        raise ValueError(f"a content of modality {modality} cannot have {frames} frames")
+    return modality

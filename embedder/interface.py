@@ -1,0 +1,198 @@
+"""The one interface that every embedding model stands behind, and what is written once around it.
+
+Errors:
+    EmbedderError            everything an embedder raises on purpose
+    ├── EmbedError           one content could not be embedded; names its position
+    └── EmbedderUnavailable  the model cannot be opened (unknown name, missing extra or weights)
+"""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType, TracebackType
+from typing import Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.content import ROLES, Content, Modality, Role
+
+Vectors = NDArray[np.float32]
+"""Float32 array of shape (n, dim); rows have unit length unless it is said otherwise."""
+
+
+class EmbedderError(Exception):
+    """Everything that an embedder raises on purpose."""
+
+
+class EmbedError(EmbedderError):
+    """One content could not be embedded.
+
+    Attributes:
+        position: Index of the content in the sequence given to `embed`.
+        reason: One sentence without the position.
+    """
+
+    def __init__(self, position: int, reason: str) -> None:
+        super().__init__(f"content {position}: {reason}")
+        self.position = position
+        self.reason = reason
+
+
+class EmbedderUnavailable(EmbedderError):
+    """The model cannot be opened; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How a cosine between two modalities turns into a log-odds of relevance.
+
+    Cosines between two texts are higher than those between a text and a picture, so they can be
+    compared only after this step (Platt scaling): logit = slope · (cosine − midpoint).
+
+    Attributes:
+        midpoint: The cosine at which a pair is as likely relevant as not.
+        slope: Growth of the log-odds per unit of cosine, above 0.
+    """
+
+    midpoint: float
+    slope: float
+
+    def logit(self, cosine: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Log-odds of relevance for cosines of any shape."""
+        return np.asarray(self.slope * (cosine - self.midpoint), dtype=np.float32)
+
+
+UNCALIBRATED = Calibration(midpoint=0.5, slope=10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderInfo:
+    """What is known of an embedder without running it.
+
+    Attributes:
+        name: The specification that opens it again, for instance "mini".
+        revision: Names everything else that changes vectors: weights, processor, prompts,
+            positions, library major version.
+        dim: Length of its vectors.
+        modalities: What it can embed.
+        frame_side: Longest side in pixels that it makes use of: decoders may deliver frames
+            scaled down to it.
+        calibration: By (query modality, document modality); see `Calibration`.
+    """
+
+    name: str
+    revision: str
+    dim: int
+    modalities: frozenset[Modality]
+    frame_side: int = 1024
+    calibration: Mapping[tuple[Modality, Modality], Calibration] = field(
+        default_factory=lambda: MappingProxyType({}), compare=False, repr=False
+    )
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits over everything that changes vectors."""
+        stated = "\n".join([self.name, self.revision, str(self.dim)])
+        return hashlib.sha256(stated.encode()).hexdigest()[:16]
+
+    def calibrated(self, query: Modality, document: Modality) -> Calibration:
+        """The calibration for a pair of modalities, or a generic one where none was measured."""
+        return self.calibration.get((query, document), UNCALIBRATED)
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Turns contents into unit vectors of one space, whatever their modality."""
+
+    @property
+    def info(self) -> EmbedderInfo:
+        """What is known of it without running it."""
+        ...
+
+    def embed(self, contents: Sequence[Content], role: Role) -> Vectors:
+        """Embeds contents in order.
+
+        Args:
+            contents: What to embed; may be empty.
+            role: "query" or "document".
+
+        Returns:
+            Float32 array of shape (len(contents), info.dim) with unit rows; row i is content i.
+
+        Raises:
+            EmbedError: a content cannot be embedded; nothing is returned for the others.
+        """
+        ...
+
+    def close(self) -> None:
+        """Frees the model; embedding afterwards raises `EmbedderError`."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class BaseEmbedder(ABC):
+    """Checks and batching, written once: a backend sets `info` and implements `_embed_batch`."""
+
+    info: EmbedderInfo
+    batch_size: int = 32
+
+    def __init__(self) -> None:
+        self._closed = False
+
+    @abstractmethod
+    def _embed_batch(self, contents: Sequence[Content], role: Role) -> Vectors:
+        """At most `batch_size` contents of supported modalities to unit rows, in order."""
+
+    def embed(self, contents: Sequence[Content], role: Role) -> Vectors:
+        """See `Embedder.embed`."""
+        if self._closed:
+            raise EmbedderError(f"the embedder {self.info.name} is closed")
+        if role not in ROLES:
+            raise ValueError(f"role must be one of {', '.join(ROLES)}, not {role!r}")
+        for position, content in enumerate(contents):
+            if content.modality not in self.info.modalities:
+                raise EmbedError(position, f"{self.info.name} cannot embed {content.modality}")
+        vectors = np.empty((len(contents), self.info.dim), dtype=np.float32)
+        for start in range(0, len(contents), self.batch_size):
+            batch = contents[start : start + self.batch_size]
+            try:
+                rows = self._embed_batch(batch, role)
+            except EmbedError as error:
+                raise EmbedError(start + error.position, error.reason) from error
+            vectors[start : start + len(batch)] = rows
+        broken = np.flatnonzero(~(np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-3))
+        if broken.size:
+            raise EmbedError(int(broken[0]), f"{self.info.name} gave a vector without unit length")
+        return vectors
+
+    def close(self) -> None:
+        """See `Embedder.close`."""
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def normalised(rows: NDArray[np.floating]) -> Vectors:
+    """Rows scaled to unit length; a row of zeros stays zero. Shape (n, dim) in and out."""
+    rows = np.asarray(rows, dtype=np.float32)
+    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return np.asarray(rows / np.where(lengths > 0, lengths, 1), dtype=np.float32)

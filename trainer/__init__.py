@@ -1,0 +1,1 @@
+"""Builds embedders; so far the weights of `mini`."""

@@ -1,0 +1,1 @@
+"""Builds the weights of `mini` from packages."""
