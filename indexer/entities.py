@@ -1,0 +1,284 @@
+"""The values that cross the indexer's boundary: items, segments, queries, hits, reports."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from PIL import Image
+
+from embedder.content import Content, Modality
+from embedder.media.kind import Kind
+
+
+class Status(StrEnum):
+    """The visible state in which every file ends."""
+
+    INDEXED = "indexed"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+class Reason(StrEnum):
+    """Why a hit matched: what was compared with the query."""
+
+    PICTURE = "picture"
+    TEXT = "text"
+    WORDS = "words"
+    FILE_NAME = "file name"
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word on a page; the box is in fractions of the page's width and height, 0 to 1."""
+
+    text: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Draft:
+    """A segment that was cut from a file and has neither id nor vector yet.
+
+    Attributes:
+        content: What is embedded; its text is also what full-text search sees.
+        thumbnail: Small RGB picture for result grids, or None for text.
+        page: Page number from 1, PDF only.
+        start: Seconds from the start of the file, clips only.
+        end: Likewise.
+        span: First and one-past-last character in the extracted text, passages only.
+        words: Words of a page with their places.
+        picture_hash: 64-bit difference hash of a still picture, as a signed integer.
+    """
+
+    content: Content
+    thumbnail: Image.Image | None = None
+    page: int | None = None
+    start: float | None = None
+    end: float | None = None
+    span: tuple[int, int] | None = None
+    words: tuple[Word, ...] = ()
+    picture_hash: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MediaItem:
+    """A file that the library knows.
+
+    Attributes:
+        id: Never reused.
+        path: Absolute.
+        content_hash: SHA-256 of the bytes in hexadecimal; None if the file was never read.
+        size: Bytes.
+        mtime_ns: Modification time in nanoseconds since 1970.
+        kind: None where it could not be told.
+        status: The state in which the last ingest left it.
+        error: Why it was skipped or failed, one sentence.
+        added_at: When it was first seen, UTC.
+        segments: How many segments can be found in it.
+    """
+
+    id: int
+    path: Path
+    content_hash: str | None
+    size: int
+    mtime_ns: int
+    kind: Kind | None
+    status: Status
+    error: str | None
+    added_at: datetime
+    segments: int = 0
+
+    @property
+    def name(self) -> str:
+        """The file's name without its folders."""
+        return self.path.name
+
+    @property
+    def modified_at(self) -> datetime:
+        """Modification time, local."""
+        return datetime.fromtimestamp(self.mtime_ns / 1e9).astimezone()
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """What is found: a picture, a clip from `start` to `end`, a page, or a passage of text.
+
+    `id` is the vector's id and is never reused; the places are as in `Draft`.
+    """
+
+    id: int
+    content_hash: str
+    kind: Kind
+    modality: Modality
+    position: int
+    page: int | None
+    start: float | None
+    end: float | None
+    span: tuple[int, int] | None
+    text: str | None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class QueryPart:
+    """One thing that hits should be like (weight above 0) or unlike (below 0).
+
+    Exactly one of the two sources is set: `content`, or `segment_id` of a segment in the library.
+    """
+
+    content: Content | None = None
+    weight: float = 1.0
+    segment_id: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.content is None) == (self.segment_id is None):
+            raise ValueError("a query part is either a content or a segment of the library")
+        if not -100 <= self.weight <= 100 or self.weight == 0:
+            raise ValueError(f"a weight must be between -100 and 100 and not 0, not {self.weight}")
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What a hit must be; None or empty means any.
+
+    Attributes:
+        kinds: Kinds of media.
+        folder: Files in this folder or below it.
+        after: Files modified at this time or later.
+        before: Files modified before this time.
+    """
+
+    kinds: frozenset[Kind] = frozenset()
+    folder: Path | None = None
+    after: datetime | None = None
+    before: datetime | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Query:
+    """What to look for: at least one part of positive weight, filters, and which hits to return."""
+
+    parts: tuple[QueryPart, ...]
+    filters: Filters = field(default_factory=Filters)
+    limit: int = 20
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One result.
+
+    Attributes:
+        segment: What matched best within the item, or within the page of a PDF.
+        item: The file it is in; of several copies, the one added first.
+        score: What hits are ordered by, 0 to 1.
+        rank: From 1, counted over all pages of results.
+        relevance: How sure the match is, 0 to 1; comparable across kinds.
+        weak: Less relevant than not: shown apart, after the others.
+        why: What matched, strongest first.
+        more: Further matching segments of the same item, best first.
+        copies: Paths of further files with the same bytes.
+    """
+
+    segment: Segment
+    item: MediaItem
+    score: float
+    rank: int
+    relevance: float
+    weak: bool
+    why: tuple[Reason, ...]
+    more: tuple[Segment, ...] = ()
+    copies: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A file that did not get in, and why, in one sentence."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What an ingest did; every file seen is counted in exactly one of the first seven fields.
+
+    Attributes:
+        added: Files new to the library.
+        updated: Files whose bytes changed.
+        unchanged: Files left as they were, unread.
+        moved: Files known by their bytes under another path that has vanished.
+        copies: New files whose bytes are in the library already; they share its vectors.
+        skipped: Files of no supported kind.
+        failures: Files that could not be used.
+        removed: Known files that have vanished.
+        near_duplicates: Groups of pictures that look the same but differ in bytes, among the
+            library's files after this run.
+        cancelled: It was stopped early; the next run continues.
+        seconds: How long it took.
+        segments: Segments written.
+    """
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    moved: int = 0
+    copies: int = 0
+    skipped: tuple[Failure, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    removed: int = 0
+    near_duplicates: int = 0
+    cancelled: bool = False
+    seconds: float = 0.0
+    segments: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an ingest is; reported several times a second at most.
+
+    Attributes:
+        stage: "scan" while files are counted, then "ingest", at last "finish".
+        done: Files finished.
+        total: Files to do, growing during the scan.
+        path: A file that is being worked on, or None.
+        failures: Files failed so far.
+        seconds: Since the start.
+        remaining: Estimated seconds still to go, or None while unknown.
+    """
+
+    stage: str
+    done: int
+    total: int
+    path: Path | None
+    failures: int
+    seconds: float
+    remaining: float | None
+
+    @property
+    def rate(self) -> float:
+        """Files per second so far."""
+        return self.done / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryStats:
+    """What a library holds.
+
+    Attributes:
+        items: Indexed files by kind.
+        segments: Segments by kind.
+        skipped: Files skipped.
+        failed: Files failed.
+        bytes: Size of all indexed files.
+    """
+
+    items: Mapping[Kind, int]
+    segments: Mapping[Kind, int]
+    skipped: int
+    failed: int
+    bytes: int
