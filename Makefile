@@ -1,0 +1,68 @@
+# make app      the page with the sample library on http://127.0.0.1:7860
+# make test     the whole test suite            make lint     ruff, mypy, import-linter
+# make install  only .venv                      make clean    removes .venv, var and build outputs
+#
+# Variables: PYTHON (an interpreter, 3.11 or later), HOST, PORT, LIBRARY (a library folder),
+# MEDIA (what is ingested into it), ARGS (passed on to the page or to pytest).
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+HOST ?= 127.0.0.1
+PORT ?= 7860
+LIBRARY ?= var/samples
+MEDIA ?= samples
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help app install test lint clean
+
+help:
+	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
+
+app: $(VENV)/.installed
+	@mkdir -p "$(dir $(LIBRARY))"
+	@$(BIN)/python -m indexer.ingest "$(MEDIA)" --library "$(LIBRARY)"
+	@$(BIN)/python -m app --library "$(LIBRARY)" --host "$(HOST)" --port "$(PORT)" $(ARGS)
+
+install: $(VENV)/.installed
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) var build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+# Each stamp is written only after pip has finished, and goes stale when pyproject.toml changes.
+$(VENV)/.installed: pyproject.toml $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.installed-test $(VENV)/.installed-lint: $(VENV)/.installed-%: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+# Without prerequisites: an environment that is there already is used as it is.
+$(BIN)/python:
+	@set -e; enough='import sys; sys.exit(sys.version_info < (3, 11))'; found=; \
+	for candidate in $(PYTHON) python3.11 python3 python3.12 python3.13 python3.14 python; do \
+	    if "$$candidate" -c "$$enough" >/dev/null 2>&1; then found=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo "Python 3.11 or later is needed and was not found. Install it (Debian, Ubuntu:" >&2; \
+	    echo "apt install python3 python3-venv; macOS: brew install python@3.11), or name an" >&2; \
+	    echo "interpreter: make PYTHON=/path/to/python3.11" >&2; \
+	    exit 1; \
+	fi; \
+	echo "Setting up $(VENV) with $$("$$found" --version); this is done once."; \
+	if ! "$$found" -m venv $(VENV); then \
+	    rm -rf $(VENV); \
+	    echo "$$found could not make a virtual environment (Debian, Ubuntu: apt install python3-venv)." >&2; \
+	    exit 1; \
+	fi
