@@ -1,0 +1,115 @@
+"""From evidence to a probability that a segment is what a query asks for.
+
+Pure functions of arrays. Cosines go through the embedder's calibration for the two modalities
+(Platt scaling); the parts of a mixed query are averaged as log-odds by weight; independent
+evidence, likeness and words and file name, is combined as p = 1 − Π(1 − pₑ); what a hit should not
+be like takes log-odds away.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.content import Modality
+from embedder.interface import EmbedderInfo, Vectors
+
+Probabilities = NDArray[np.float64]
+"""Float64 array of shape (n,), each from 0 to 1."""
+
+_LOGIT_BOUND = 6.0
+_PENALTY = 2.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Side:
+    """The embedded parts of a query that hits should be like, or the ones they should not.
+
+    Attributes:
+        vectors: Float32 (parts, dim), unit rows.
+        modalities: Of each part.
+        weights: Float32 (parts,), above 0.
+        terms: Words to look up, from typed parts.
+        word_share: Share of the weight that typed parts have, 0 to 1.
+    """
+
+    vectors: Vectors
+    modalities: tuple[Modality, ...]
+    weights: NDArray[np.float32]
+    terms: tuple[str, ...]
+    word_share: float
+
+
+def likeness(info: EmbedderInfo, side: Side, document: Modality, rows: Vectors) -> Probabilities:
+    """How likely each document is what all parts together ask for.
+
+    Args:
+        info: Of the embedder that made the vectors.
+        side: The wanted parts; at least one.
+        document: Modality of the documents.
+        rows: Float32 (n, dim), their vectors.
+    """
+    logits = _log_odds(info, side, document, rows)
+    return _probability(side.weights @ logits / side.weights.sum())
+
+
+def without(
+    relevance: Probabilities, info: EmbedderInfo, side: Side, document: Modality, rows: Vectors
+) -> Probabilities:
+    """Relevance less what the documents share with the unwanted parts of `side`.
+
+    The penalty is the softplus of the log-odds, so what is clearly unlike them loses nothing.
+    """
+    if not side.modalities:
+        return relevance
+    penalty = side.weights @ np.logaddexp(0, _log_odds(info, side, document, rows))
+    odds = np.log(relevance + 1e-9) - np.log1p(1e-9 - relevance)
+    return _probability(odds - _PENALTY * penalty)
+
+
+def together(*evidence: Probabilities) -> Probabilities:
+    """Independent evidence combined: p = 1 − Π(1 − pₑ)."""
+    return np.asarray(1 - np.prod([1 - p for p in evidence], axis=0), dtype=np.float64)
+
+
+def of_words(matches: Iterable[tuple[int, float, bool]]) -> dict[int, float]:
+    """Probabilities by segment id from full-text matches.
+
+    All words of the query say much, only some of them say little; within both the better BM25
+    score says more.
+
+    Args:
+        matches: Segment id, BM25 score (higher is better) and whether every term matched.
+    """
+    rows = list(matches)
+    best = {True: 0.0, False: 0.0}
+    for _, score, every in rows:
+        best[every] = max(best[every], score)
+    found: dict[int, float] = {}
+    for segment_id, score, every in rows:
+        share = score / best[every] if best[every] > 0 else 1.0
+        found[segment_id] = 0.7 + 0.2 * share if every else 0.3 * share
+    return found
+
+
+def aligned(found: Mapping[int, float], ids: NDArray[np.int64]) -> Probabilities:
+    """The values of a mapping in the order of `ids`, 0 where there is none."""
+    return np.array([found.get(i, 0.0) for i in ids.tolist()], dtype=np.float64)
+
+
+def _log_odds(
+    info: EmbedderInfo, side: Side, document: Modality, rows: Vectors
+) -> NDArray[np.float32]:
+    """Shape (parts, n); softly bounded, so that one part cannot drown the others."""
+    logits = np.stack(
+        [
+            info.calibrated(modality, document).logit(rows @ vector)
+            for vector, modality in zip(side.vectors, side.modalities, strict=True)
+        ]
+    )
+    return np.asarray(_LOGIT_BOUND * np.tanh(logits / _LOGIT_BOUND), dtype=np.float32)
+
+
+def _probability(logits: NDArray[np.floating]) -> Probabilities:
+    return np.asarray(1 / (1 + np.exp(-np.asarray(logits, dtype=np.float64))), dtype=np.float64)

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+
+from embedder import Calibration, EmbedderInfo, Modality
+from indexer import relevance
+from indexer.relevance import Side
+
+INFO = EmbedderInfo(
+    name="test",
+    revision="1",
+    dim=2,
+    modalities=frozenset(Modality),
+    calibration={
+        (Modality.TEXT, Modality.TEXT): Calibration(midpoint=0.6, slope=10),
+        (Modality.TEXT, Modality.IMAGE): Calibration(midpoint=0.2, slope=10),
+    },
+)
+ROWS = np.array([[1, 0], [0.6, 0.8], [0, 1]], dtype=np.float32)
+
+
+def side(*vectors: tuple[float, float], weights: tuple[float, ...] = (1.0,)) -> Side:
+    return Side(
+        vectors=np.array(vectors, dtype=np.float32).reshape(-1, 2),
+        modalities=tuple(Modality.TEXT for _ in vectors),
+        weights=np.array(weights[: len(vectors)], dtype=np.float32),
+        terms=(),
+        word_share=1.0,
+    )
+
+
+def test_a_cosine_at_the_midpoint_is_as_likely_relevant_as_not():
+    likely = relevance.likeness(INFO, side((1, 0)), Modality.TEXT, ROWS)
+    assert likely[1] == pytest.approx(0.5, abs=1e-6)
+    assert likely[0] > 0.9 > 0.1 > likely[2]
+
+
+def test_the_same_cosine_says_more_of_a_picture_than_of_a_text():
+    as_text = relevance.likeness(INFO, side((1, 0)), Modality.TEXT, ROWS[1:2])
+    as_picture = relevance.likeness(INFO, side((1, 0)), Modality.IMAGE, ROWS[1:2])
+    assert as_picture > as_text + 0.3
+
+
+def test_a_part_of_no_weight_to_speak_of_changes_nothing():
+    alone = relevance.likeness(INFO, side((1, 0)), Modality.TEXT, ROWS)
+    mixed = relevance.likeness(INFO, side((1, 0), (0, 1), weights=(1, 1e-6)), Modality.TEXT, ROWS)
+    np.testing.assert_allclose(mixed, alone, atol=1e-4)
+
+
+def test_parts_of_equal_weight_prefer_what_is_like_both():
+    mixed = relevance.likeness(INFO, side((1, 0), (0, 1), weights=(1, 1)), Modality.TEXT, ROWS)
+    assert np.argmax(mixed) == 1
+
+
+def test_near_and_exact_copies_stay_in_order_however_sure_the_match():
+    rows = np.array([[1, 0], [0.999, 0.04471]], dtype=np.float32)
+    sure = Calibration(midpoint=0.2, slope=30)
+    info = EmbedderInfo("t", "1", 2, frozenset(Modality), calibration={
+        (Modality.TEXT, Modality.IMAGE): sure})  # fmt: skip
+    exact, near = relevance.likeness(info, side((1, 0)), Modality.IMAGE, rows)
+    assert exact > near
+
+
+def test_unlike_parts_sink_what_resembles_them_and_leave_the_rest():
+    start = np.array([0.9, 0.9, 0.9])
+    left = relevance.without(start, INFO, side((1, 0)), Modality.TEXT, ROWS)
+    assert left[0] < 0.01
+    assert left[2] == pytest.approx(0.9, abs=0.01)
+
+
+def test_without_unlike_parts_relevance_is_unchanged():
+    start = np.array([0.9, 0.2, 0.0])
+    assert relevance.without(start, INFO, side(), Modality.TEXT, ROWS) is start
+
+
+def test_independent_evidence_adds_up_and_none_changes_nothing():
+    total = relevance.together(np.array([0.5, 0.5]), np.array([0.5, 0.0]))
+    np.testing.assert_allclose(total, [0.75, 0.5])
+
+
+def test_every_word_says_more_than_the_best_match_of_some_words():
+    found = relevance.of_words([(1, 2.0, True), (2, 1.0, True), (3, 9.0, False)])
+    assert found[1] > found[2] > 0.5 > found[3] > 0
+
+
+def test_scores_are_put_in_the_order_of_the_ids():
+    np.testing.assert_array_equal(
+        relevance.aligned({7: 0.7, 3: 0.3}, np.array([3, 5, 7])), [0.3, 0.0, 0.7]
+    )
