@@ -10,6 +10,7 @@ from PIL import Image
 
 from embedder.content import Content, Modality
 from embedder.media.kind import Kind
+from indexer.errors import QueryError
 
 
 class Status(StrEnum):
@@ -128,6 +129,10 @@ class QueryPart:
     """One thing that hits should be like (weight above 0) or unlike (below 0).
 
     Exactly one of the two sources is set: `content`, or `segment_id` of a segment in the library.
+
+    Raises:
+        ValueError: if both or none of the sources are set.
+        QueryError: if the weight is 0, not a number, or beyond ±100.
     """
 
     content: Content | None = None
@@ -138,7 +143,7 @@ class QueryPart:
         if (self.content is None) == (self.segment_id is None):
             raise ValueError("a query part is either a content or a segment of the library")
         if not -100 <= self.weight <= 100 or self.weight == 0:
-            raise ValueError(f"a weight must be between -100 and 100 and not 0, not {self.weight}")
+            raise QueryError(f"a weight is a number from -100 to 100 and not 0, not {self.weight}")
 
 
 @dataclass(frozen=True, slots=True)

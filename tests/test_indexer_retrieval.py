@@ -1,0 +1,164 @@
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from embedder.media.kind import Kind
+from indexer import Library
+from indexer.entities import Filters, Hit, Query, QueryPart, Reason
+from indexer.errors import NotFound, QueryError
+from indexer.queries import file_part, text_part
+
+LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("media")
+    (folder / "more").mkdir()
+    for colour, path in {
+        "red": "IMG_2041.png",
+        "blue": "sea.png",
+        "green": "more/holiday.png",
+    }.items():
+        Image.new("RGB", (90, 60), colour).save(folder / path)
+    for number in range(30):
+        (folder / "more" / f"note{number:02}.txt").write_text(
+            f"Page {number} says that a red apple is red, and so on about the {number}th red thing."
+        )
+    (folder / "garden.txt").write_text("Tulips grow beside the pond. Nobody swims there.")
+    Image.new("RGB", (90, 60), "blue").save(folder / "old.bmp")
+    os.utime(folder / "old.bmp", (LONG_AGO.timestamp(),) * 2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def library(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    with Library.open(tmp_path_factory.mktemp("library"), model="toy") as library:
+        report = library.ingest([media])
+        assert not report.failures
+        yield library
+
+
+def find(library: Library, *parts: QueryPart, limit: int = 50, **filters: object) -> list[Hit]:
+    return library.search(Query(parts, Filters(**filters), limit=limit))  # type: ignore[arg-type]
+
+
+def names(hits: list[Hit]) -> list[str]:
+    return [hit.item.name for hit in hits]
+
+
+def test_the_photo_of_a_thing_is_among_the_first_five_beside_many_texts_that_mention_it(
+    library: Library,
+):
+    assert "IMG_2041.png" in names(find(library, text_part("red")))[:5]
+
+
+def test_a_picture_finds_itself_first(library: Library, media: Path):
+    hits = find(library, file_part(media / "more/holiday.png"))
+    assert names(hits)[0] == "holiday.png"
+    assert hits[0].why[0] is Reason.PICTURE
+
+
+def test_words_in_a_text_are_told_as_the_reason(library: Library):
+    hit = find(library, text_part("tulips"))[0]
+    assert hit.item.name == "garden.txt"
+    assert Reason.WORDS in hit.why
+
+
+def test_a_file_name_is_found_by_its_number(library: Library):
+    hit = find(library, text_part("2041"))[0]
+    assert hit.item.name == "IMG_2041.png"
+    assert hit.why[0] is Reason.FILE_NAME
+
+
+def test_weak_hits_come_after_all_others(library: Library):
+    hits = find(library, text_part("tulips"))
+    assert [hit.weak for hit in hits] == sorted(hit.weak for hit in hits)
+    assert not hits[0].weak
+    assert hits[-1].weak
+
+
+def test_scores_fall_and_ranks_count_from_one(library: Library):
+    hits = find(library, text_part("red apple"))
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
+    assert all(0 <= hit.score <= 1 for hit in hits)
+
+
+def test_pages_of_results_join_without_gap_or_overlap(library: Library):
+    whole = names(find(library, text_part("red"), limit=20))
+    parts = [
+        names(library.search(Query((text_part("red"),), limit=5, offset=offset)))
+        for offset in range(0, 20, 5)
+    ]
+    assert sum(parts, []) == whole
+
+
+def test_an_unlike_part_takes_away_what_it_names(library: Library):
+    wanted = names(find(library, text_part("blue"), text_part("tulips", -1)))
+    assert "sea.png" in wanted[:2]
+    hits = find(library, text_part("red"), text_part("apple", -1))
+    strong = [hit.item.name for hit in hits if not hit.weak]
+    assert strong == ["IMG_2041.png"]
+
+
+def test_words_and_a_picture_together_prefer_what_fits_both(library: Library, media: Path):
+    mixed = find(library, text_part("blue"), file_part(media / "sea.png"), kinds={Kind.IMAGE})
+    assert set(names(mixed)[:2]) == {"sea.png", "old.bmp"}
+
+
+def test_like_this_takes_the_vector_that_is_stored(library: Library):
+    photo = find(library, text_part("2041"))[0]
+    hits = find(library, QueryPart(segment_id=photo.segment.id), kinds={Kind.IMAGE})
+    assert hits[0].segment.id == photo.segment.id
+
+
+def test_like_a_segment_that_is_gone_is_not_found(library: Library):
+    with pytest.raises(NotFound):
+        find(library, QueryPart(segment_id=10**9))
+
+
+def test_only_the_kinds_asked_for_are_found(library: Library):
+    assert {hit.segment.kind for hit in find(library, text_part("red"), kinds={Kind.TEXT})} == {
+        Kind.TEXT
+    }
+
+
+def test_only_the_folder_asked_for_is_searched(library: Library, media: Path):
+    hits = find(library, text_part("red"), folder=media / "more")
+    assert hits
+    assert all(hit.item.path.is_relative_to(media / "more") for hit in hits)
+
+
+def test_only_the_dates_asked_for_are_found(library: Library):
+    turn = datetime(2010, 1, 1, tzinfo=UTC)
+    assert names(find(library, text_part("blue"), before=turn)) == ["old.bmp"]
+    assert "old.bmp" not in names(find(library, text_part("blue"), after=turn))
+
+
+@pytest.mark.parametrize(
+    "parts", [(), (text_part("red", -1),)], ids=["nothing", "only what it should not be like"]
+)
+def test_a_query_without_anything_to_be_like_is_refused(library: Library, parts):
+    with pytest.raises(QueryError, match="empty"):
+        find(library, *parts)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 10**6])
+def test_limits_that_make_no_sense_are_refused(library: Library, limit: int):
+    with pytest.raises(QueryError):
+        find(library, text_part("red"), limit=limit)
+
+
+@pytest.mark.parametrize("text", ['"', "a OR b AND NEAR(", "*", "name:x", "'; drop table items", "ö 日本"])
+def test_no_typed_text_is_taken_for_syntax(library: Library, text: str):
+    find(library, text_part(text))
+
+
+def test_a_library_without_anything_finds_nothing(tmp_path: Path):
+    with Library.open(tmp_path / "library", model="toy") as library:
+        assert find(library, text_part("red")) == []
