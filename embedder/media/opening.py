@@ -1,0 +1,48 @@
+"""Opening files: errors of the operating system become reasons, odd names become plain ones."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from embedder.media.kind import MediaError
+
+
+@contextmanager
+def translated_os_errors() -> Iterator[None]:
+    """Turn an `OSError` raised inside into a `MediaError` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise MediaError(os_reason(error)) from error
+
+
+def os_reason(error: OSError) -> str:
+    """Why the operating system refused a file, in one sentence."""
+    if isinstance(error, FileNotFoundError):
+        return "the file does not exist"
+    if isinstance(error, PermissionError):
+        return "reading the file is not permitted; change its permissions to index it"
+    if isinstance(error, IsADirectoryError):
+        return "this is a folder, not a file"
+    return f"the file cannot be read: {error.strerror or error}"
+
+
+@contextmanager
+def plain_path(path: Path) -> Iterator[str]:
+    """A path to the same file that libraries in C can open.
+
+    They take UTF-8; a name in another encoding (which Linux allows) makes OpenCV crash. Such a
+    file is reached through a temporary link with a plain name.
+    """
+    absolute = os.path.abspath(path)
+    try:
+        absolute.encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory(prefix="rzen-") as folder:
+            link = Path(folder, "file" + path.suffix.encode("ascii", "ignore").decode())
+            link.symlink_to(absolute)
+            yield str(link)
+    else:
+        yield absolute

@@ -1,0 +1,221 @@
+"""PDF: every page as a picture, its text in reading order, and where each word stands."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from embedder.media.kind import Limits, MediaError
+from embedder.media.opening import plain_path, translated_os_errors
+
+# MuPDF is not safe to use from two threads at a time. Held for a page, never for a document.
+_MUPDF_LOCK = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class PageWord:
+    """A word; the box is in fractions of the page's width and height as it is shown, 0 to 1."""
+
+    text: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Page:
+    """A page of a PDF.
+
+    Attributes:
+        number: From 1.
+        picture: RGB, as rendered.
+        text: The text layer in reading order; empty where there is none.
+        words: Its words with their places.
+    """
+
+    number: int
+    picture: Image.Image
+    text: str
+    words: tuple[PageWord, ...]
+
+
+def read_pages(path: str | os.PathLike[str], limits: Limits | None = None) -> Iterator[Page]:
+    """Read a PDF page by page; a damaged page is left out as long as another can be read.
+
+    Args:
+        path: A PDF file.
+        limits: Gives `pages` and `frame_side`.
+
+    Yields:
+        Pages in order.
+
+    Raises:
+        MediaError: if it cannot be opened, is protected by a password, has too many pages, or
+            not a single page can be read.
+    """
+    limits = limits or Limits()
+    with _opened(Path(path), limits) as document:
+        read, damaged = 0, None
+        for number in range(1, _page_count(document) + 1):
+            try:
+                page = _read(document, number, limits.frame_side)
+            except MediaError as error:
+                damaged = error
+                continue
+            read += 1
+            yield page
+        if not read:
+            raise damaged or MediaError("the PDF has no pages")
+
+
+def read_page(path: str | os.PathLike[str], number: int, limits: Limits | None = None) -> Page:
+    """Read one page.
+
+    Args:
+        path: A PDF file.
+        number: From 1.
+        limits: Gives `frame_side`.
+
+    Raises:
+        MediaError: if the PDF or the page cannot be read, or there is no such page.
+    """
+    limits = limits or Limits()
+    with _opened(Path(path), limits) as document:
+        _check_number(number, document)
+        return _read(document, number, limits.frame_side)
+
+
+def render_page(path: str | os.PathLike[str], number: int, side: int) -> Image.Image:
+    """Render one page so that its longest side has `side` pixels.
+
+    Raises:
+        MediaError: if the PDF or the page cannot be read, or there is no such page.
+    """
+    with _opened(Path(path), Limits()) as document:
+        _check_number(number, document)
+        with _translated(number), _MUPDF_LOCK:
+            return _rendered(document.load_page(number - 1), side)
+
+
+@cache
+def _load_mupdf() -> Any:
+    """Import PyMuPDF when the first PDF comes, and keep MuPDF from printing to the console."""
+    import pymupdf
+
+    tools: Any = pymupdf.TOOLS
+    tools.mupdf_display_errors(False)
+    tools.mupdf_display_warnings(False)
+    return pymupdf
+
+
+@contextmanager
+def _opened(path: Path, limits: Limits) -> Iterator[Any]:
+    mupdf = _load_mupdf()
+    with translated_os_errors(), path.open("rb") as file:
+        if not file.read(1):
+            raise MediaError("the file is empty")
+    with plain_path(path) as name:
+        document = None
+        try:
+            with _translated(), _MUPDF_LOCK:
+                document = mupdf.open(name, filetype="pdf")
+                locked, pages = bool(document.needs_pass), document.page_count
+            if locked:
+                raise MediaError("the PDF is protected by a password; save it without one")
+            if pages > limits.pages:
+                raise MediaError(
+                    f"the PDF has {pages} pages, more than the limit of {limits.pages}"
+                )
+            yield document
+        finally:
+            if document is not None:
+                with _MUPDF_LOCK:
+                    document.close()
+                    mupdf.TOOLS.reset_mupdf_warnings()  # kept in a list that grows otherwise
+
+
+@contextmanager
+def _translated(number: int | None = None) -> Iterator[None]:
+    """Turn whatever PyMuPDF raises into a `MediaError`."""
+    try:
+        yield
+    except Exception as error:  # RuntimeError, ValueError, mupdf.FzErrorBase and more
+        what = "the PDF" if number is None else f"page {number} of the PDF"
+        raise MediaError(f"{what} is damaged or truncated and cannot be read") from error
+
+
+def _page_count(document: Any) -> int:
+    with _translated(), _MUPDF_LOCK:
+        return int(document.page_count)
+
+
+def _check_number(number: int, document: Any) -> None:
+    pages = _page_count(document)
+    if not 1 <= number <= pages:
+        raise MediaError(f"the PDF has no page {number}; its pages are 1 to {pages}")
+
+
+def _read(document: Any, number: int, side: int) -> Page:
+    with _translated(number), _MUPDF_LOCK:
+        page = document.load_page(number - 1)
+        picture = _rendered(page, side)
+        try:
+            found = page.get_text("words", sort=False)
+            rotation, width, height = page.rotation_matrix, page.rect.width, page.rect.height
+            boxes = [tuple(_load_mupdf().Rect(word[:4]) * rotation) for word in found]
+        except Exception:  # the picture is worth having without its text
+            found, boxes, width, height = [], [], 1.0, 1.0
+    words = tuple(
+        PageWord(word[4], *_fractions(box, width, height))
+        for word, box in zip(found, boxes, strict=True)
+    )
+    return Page(number, picture, _joined(found), words)
+
+
+def _rendered(page: Any, side: int) -> Image.Image:
+    mupdf = _load_mupdf()
+    longest = max(page.rect.width, page.rect.height)
+    zoom = side / longest if longest > 0 else 1.0
+    pixmap = page.get_pixmap(matrix=mupdf.Matrix(zoom, zoom), colorspace=mupdf.csRGB, alpha=False)
+    picture = Image.frombytes("RGB", (pixmap.width, pixmap.height), pixmap.samples)
+    if max(picture.size) > side:  # rounded up
+        picture = picture.crop((0, 0, min(side, picture.width), min(side, picture.height)))
+    return picture
+
+
+def _fractions(
+    box: tuple[float, ...], width: float, height: float
+) -> tuple[float, float, float, float]:
+    left, top, right, bottom = box
+    return (
+        min(max(left / width, 0.0), 1.0),
+        min(max(top / height, 0.0), 1.0),
+        min(max(right / width, 0.0), 1.0),
+        min(max(bottom / height, 0.0), 1.0),
+    )
+
+
+def _joined(words: list[tuple[Any, ...]]) -> str:
+    """Words as running text: lines and blocks kept, words divided at a line's end put together."""
+    text, place = "", None
+    for word in words:
+        block, line = word[5], word[6]
+        if place is None:
+            pass
+        elif block != place[0]:
+            text += "\n\n"
+        elif line != place[1]:
+            divided = text[-1:] == "-" and text[-2:-1].isalpha() and word[4][:1].islower()
+            text = text[:-1] if divided else text + "\n"
+        else:
+            text += " "
+        text += word[4]
+        place = (block, line)
+    return text

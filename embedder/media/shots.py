@@ -1,0 +1,139 @@
+"""Clips: a stream of timed frames → stretches without a shot change, each as a few frames."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from embedder.media.kind import Limits
+
+SAMPLES_PER_SECOND = 5.0
+SHORTEST_CLIP = 1.0
+_SIGNATURE_SIZE = (32, 18)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Sample:
+    """An RGB frame of a moving picture, shown from `time` to `end` in seconds at the least."""
+
+    time: float
+    end: float
+    frame: Image.Image
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Clip:
+    """A stretch of a moving picture.
+
+    Attributes:
+        start: Seconds from the start of the file.
+        end: Likewise; where the next clip starts, or the file ends.
+        frames: RGB pictures, evenly spaced, at least one.
+    """
+
+    start: float
+    end: float
+    frames: tuple[Image.Image, ...]
+
+
+def cut_clips(samples: Iterable[Sample], limits: Limits) -> Iterator[Clip]:
+    """Cut a stream of samples at shot changes, and at `limits.clip_seconds` where none comes.
+
+    A clip is at least a second long, so flashes do not make clips; a rest of less than a second
+    stays with the clip before it. Memory is bounded by the samples of one clip.
+
+    Args:
+        samples: In order of time.
+        limits: Gives `clip_seconds` and `clip_frames`.
+
+    Yields:
+        Clips without gaps, in order.
+    """
+    shot: list[Sample] = []  # complete, but a rest too short for a clip may still join it
+    held: list[Sample] = []
+    before: npt.NDArray[np.float32] | None = None
+    for sample in samples:
+        now = signature(sample.frame)
+        long_enough = bool(held) and sample.time - held[0].time >= SHORTEST_CLIP
+        if shot and long_enough:
+            yield _clip(shot, held[0].time, limits)
+            shot = []
+        if long_enough and before is not None and is_shot_change(before, now):
+            shot, held = held, []
+        before = now
+        held.append(sample)
+        if sample.time - held[0].time >= limits.clip_seconds + SHORTEST_CLIP:
+            full = held[0].time + limits.clip_seconds
+            rest = [kept for kept in held if kept.time >= full]
+            yield _clip(held[: len(held) - len(rest)], rest[0].time, limits)
+            held = rest
+    if shot and held[-1].end - held[0].time >= SHORTEST_CLIP:
+        yield _clip(shot, held[0].time, limits)
+        shot = []
+    if held:
+        yield _clip(shot + held, held[-1].end, limits)
+
+
+def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """Choose at most `count` samples, evenly spaced in time, first and last included."""
+    if len(samples) <= count:
+        return list(samples)
+    times = np.array([sample.time for sample in samples])
+    wanted = np.linspace(times[0], times[-1], count)
+    chosen = sorted({int(np.abs(times - time).argmin()) for time in wanted})
+    return [samples[index] for index in chosen]
+
+
+def gather(samples: Iterable[Sample], limits: Limits) -> Clip | None:
+    """Make one clip of a whole stream in bounded memory; None if the stream is empty.
+
+    Whenever too many samples are held, every other one is let go, and only every second,
+    fourth, eighth … sample is kept from then on.
+    """
+    most, step = 4 * limits.clip_frames, 1
+    held: list[Sample] = []
+    last: Sample | None = None
+    for index, sample in enumerate(samples):
+        last = sample
+        if index % step == 0:
+            held.append(sample)
+        if len(held) > most:
+            held, step = held[::2], step * 2
+    if last is None:
+        return None
+    if held[-1] is not last:
+        held.append(last)
+    return _clip(held, last.end, limits)
+
+
+def signature(frame: Image.Image) -> npt.NDArray[np.float32]:
+    """A frame reduced to 18 × 32 × 3 values from 0 to 1, by which shots are told apart."""
+    small = frame.resize(_SIGNATURE_SIZE, Image.Resampling.BOX, reducing_gap=1.0)
+    return np.asarray(small, dtype=np.float32) / np.float32(255)
+
+
+def is_shot_change(before: npt.NDArray[np.float32], now: npt.NDArray[np.float32]) -> bool:
+    """Whether another shot has begun between two signatures.
+
+    Both the places of the colours and their shares have to change: a camera that moves keeps
+    the shares, a light that is switched on keeps the places.
+    """
+    places = float(np.abs(before - now).mean())
+    if places < 0.06:
+        return False
+    shares = float(np.abs(_colour_shares(before) - _colour_shares(now)).sum()) / 2
+    return shares > 0.45 or (places > 0.18 and shares > 0.3)
+
+
+def _colour_shares(frame: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """How much of the frame each of 4 × 4 × 4 colours takes; sums to 1."""
+    levels = np.minimum((frame * 4).astype(np.int32), 3).reshape(-1, 3)
+    counts = np.bincount(levels @ np.array([16, 4, 1]), minlength=64)
+    return (counts / len(levels)).astype(np.float32)
+
+
+def _clip(samples: Sequence[Sample], end: float, limits: Limits) -> Clip:
+    frames = tuple(sample.frame for sample in spread(samples, limits.clip_frames))
+    return Clip(samples[0].time, max(end, samples[-1].time), frames)

@@ -1,0 +1,167 @@
+"""Text files: bytes → text, whatever the encoding; HTML without its mark-up."""
+
+import codecs
+import os
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+from embedder.media.detect import looks_binary, looks_utf16
+from embedder.media.kind import Limits, MediaError
+from embedder.media.opening import translated_os_errors
+
+_HTML_SUFFIXES = {".html", ".htm", ".xhtml"}
+_DECLARED = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([A-Za-z0-9._-]{2,30})""")
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def read_text(path: str | os.PathLike[str], limits: Limits | None = None) -> str:
+    """Read a text file.
+
+    The encoding is told by its mark, by what an HTML or XML file declares, by trying UTF-8, and
+    taken as Windows-1252 otherwise. Lines end in a line feed alone. Of HTML, the title and the
+    visible text are kept.
+
+    Args:
+        path: A text file.
+        limits: Gives `file_bytes`.
+
+    Returns:
+        The text into which the spans of passages point; the same for the same bytes.
+
+    Raises:
+        MediaError: if it cannot be read, is too large, is binary, or holds no text.
+    """
+    limits, path = limits or Limits(), Path(path)
+    with translated_os_errors(), path.open("rb") as file:
+        data = file.read(limits.file_bytes + 1)
+    if len(data) > limits.file_bytes:
+        raise MediaError(
+            f"the text file is larger than the limit of {limits.file_bytes / 1e6:.0f} MB"
+        )
+    if not data:
+        raise MediaError("the file is empty")
+    if looks_binary(data[:65536]):
+        raise MediaError(f"named {path.suffix}, but its bytes are not text")
+    text = decoded(data).replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
+    if path.suffix.lower() in _HTML_SUFFIXES:
+        text = html_to_text(text)
+    if not text.strip():
+        raise MediaError("the file holds no text")
+    return text
+
+
+def decoded(data: bytes) -> str:
+    """Decode text bytes of unknown encoding; never fails, at worst some characters are wrong."""
+    for mark, codec in _MARKS:
+        if data.startswith(mark):
+            return data.decode(codec, errors="replace").removeprefix("\ufeff")
+    if codec_16 := looks_utf16(data[:4096]):
+        return data.decode(codec_16, errors="replace")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        pass
+    if declared := _declared_codec(data):
+        return data.decode(declared, errors="replace")
+    mended = data.decode("utf-8", errors="replace")
+    if mended.count("\ufffd") * 20 <= sum(character > "\x7f" for character in mended):
+        return mended  # UTF-8 with a few damaged bytes
+    try:
+        return data.decode("cp1252")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def html_to_text(source: str) -> str:
+    """The title and the visible text of an HTML page, blocks parted by blank lines."""
+    parser = _VisibleText()
+    parser.feed(source)
+    parser.close()
+    return parser.text()
+
+
+def _declared_codec(data: bytes) -> str | None:
+    """The encoding that an HTML or XML file declares for itself, if Python knows it as a text."""
+    head = data[:2048]
+    if not head.lstrip().startswith(b"<"):
+        return None
+    found = _DECLARED.search(head)
+    if found is None:
+        return None
+    try:
+        codec = codecs.lookup(found[1].decode())
+        codec.decode(b"", "strict")
+        b"".decode(codec.name)
+    except (LookupError, ValueError, TypeError):
+        return None
+    return None if codec.name == "utf-8" else codec.name
+
+
+class _VisibleText(HTMLParser):
+    """Collects what a reader of the page sees."""
+
+    _HIDDEN = frozenset({"script", "style", "template", "noscript", "svg", "math", "head"})
+    _BLOCKS = frozenset(
+        "address article aside blockquote body br caption dd details div dl dt fieldset figcaption "
+        "figure footer form h1 h2 h3 h4 h5 h6 header hr li main nav ol option p pre section "
+        "select summary table tbody tfoot thead title tr ul".split()
+    )
+    _LINES = frozenset({"br", "li", "tr", "dt", "dd", "option"})
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self._hidden: list[str] = []
+        self._in_title = False
+        self._in_pre = 0
+        self._title: list[str] = []
+        self._parts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "body":
+            self._hidden.clear()  # a head that was never closed
+        if tag == "title" and self._hidden in ([], ["head"]):
+            self._in_title = True
+        elif tag in self._HIDDEN:
+            self._hidden.append(tag)
+        self._in_pre += tag == "pre"
+        self._break(tag)
+        alternative = dict(attrs).get("alt") if tag == "img" else None
+        if alternative and not self._hidden:
+            self._parts.append(f" {alternative} ")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._break(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_title = self._in_title and tag != "title"
+        if tag in self._hidden:
+            del self._hidden[self._hidden.index(tag) :]
+        if tag == "pre" and self._in_pre:
+            self._in_pre -= 1
+        self._break(tag)
+
+    def handle_data(self, data: str) -> None:
+        if self._in_title:
+            self._title.append(data)
+        elif not self._hidden:
+            self._parts.append(data if self._in_pre else re.sub(r"\s+", " ", data))
+
+    def text(self) -> str:
+        """Title first, then the body."""
+        title = " ".join("".join(self._title).split())
+        body = re.sub(r" *\n *", "\n", "".join(self._parts))
+        body = re.sub(r"\n{3,}", "\n\n", re.sub(r"  +", " ", body)).strip()
+        return "\n\n".join(part for part in (title, body) if part)
+
+    def _break(self, tag: str) -> None:
+        if tag in self._BLOCKS and not self._hidden:
+            self._parts.append("\n" if tag in self._LINES else "\n\n")
+        elif tag in ("td", "th") and not self._hidden:
+            self._parts.append(" ")

@@ -1,0 +1,220 @@
+"""Videos: a file that OpenCV decodes → clips, read as a stream in one pass."""
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from PIL import Image
+
+from embedder.media.animation import is_animated, read_animation, read_animation_clips
+from embedder.media.kind import Limits, MediaError
+from embedder.media.opening import plain_path, translated_os_errors
+from embedder.media.picture import fitted
+from embedder.media.shots import SAMPLES_PER_SECOND, Clip, Sample, cut_clips, gather
+
+_SEEK_FROM_SECONDS = 60.0
+_UNREADABLE = (
+    "the video cannot be opened: it is damaged, truncated, or of a coding that is not supported"
+)
+
+
+def read_clips(path: str | os.PathLike[str], limits: Limits | None = None) -> Iterator[Clip]:
+    """Cut a video or animated picture into clips at shot changes.
+
+    It is read in one pass, and memory holds the frames of one clip.
+
+    Args:
+        path: A video file. One that breaks off is read as far as it goes.
+        limits: Gives `seconds`, `pixels` (of a frame), `frame_side`, `clip_seconds` and
+            `clip_frames`.
+
+    Yields:
+        Clips without gaps, in order; frames are upright RGB pictures.
+
+    Raises:
+        MediaError: if not a single frame can be decoded, or a limit is exceeded.
+    """
+    limits = limits or Limits()
+    if is_animated(Path(path)):
+        yield from read_animation_clips(path, limits)
+        return
+    with _opened(Path(path), limits) as stream:
+        yield from cut_clips(_samples(stream, limits), limits)
+
+
+def sample_video(path: str | os.PathLike[str], limits: Limits | None = None) -> Clip:
+    """Read a whole video or animated picture as one clip.
+
+    It has at most `limits.clip_frames` frames, evenly spaced.
+
+    Long videos are sought through instead of being decoded as a whole.
+
+    Raises:
+        MediaError: if not a single frame can be decoded, or a limit is exceeded.
+    """
+    limits = limits or Limits()
+    if is_animated(Path(path)):
+        return read_animation(path, limits)
+    with _opened(Path(path), limits) as stream:
+        if stream.seconds >= _SEEK_FROM_SECONDS:
+            clip = gather(_sought_samples(stream, limits), limits)
+            if clip is not None and len(clip.frames) == limits.clip_frames:
+                return Clip(0.0, max(stream.seconds, clip.end), clip.frames)
+    with _opened(Path(path), limits) as stream:
+        clip = gather(_samples(stream, limits), limits)
+    assert clip is not None  # _samples raises instead
+    return clip
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Stream:
+    """An open video: OpenCV's capture, and what the file says of itself where it is plausible."""
+
+    capture: Any
+    rate: float
+    frames: int
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.rate
+
+
+@cache
+def _load_opencv() -> ModuleType:
+    """Import OpenCV when the first video comes, silent and with one thread per resize.
+
+    FFmpeg reads its log level when the first video is opened; it would print a line to the
+    console for every damaged block. Files are decoded side by side already.
+    """
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    import cv2
+
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    cv2.setNumThreads(1)
+    return cv2
+
+
+@contextmanager
+def _opened(path: Path, limits: Limits) -> Iterator[_Stream]:
+    """Open a video by FFmpeg only: other backends would take a name with % as a pattern."""
+    cv2 = _load_opencv()
+    with translated_os_errors(), path.open("rb"):
+        pass  # for the reason, which OpenCV would not tell
+    with plain_path(path) as name:
+        capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
+        try:
+            if not capture.isOpened():
+                raise MediaError(_UNREADABLE)
+            stream = _described(capture, cv2)
+            _check(capture, stream, limits, cv2)
+            yield stream
+        except cv2.error as error:
+            raise MediaError(f"the video cannot be decoded ({error.func or 'OpenCV'})") from error
+        finally:
+            capture.release()
+
+
+def _described(capture: Any, cv2: ModuleType) -> _Stream:
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    rate = rate if math.isfinite(rate) and 0.1 <= rate <= 1000 else 25.0
+    frames = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    return _Stream(capture, rate, int(frames) if math.isfinite(frames) and frames > 0 else 0)
+
+
+def _check(capture: Any, stream: _Stream, limits: Limits, cv2: ModuleType) -> None:
+    width, height = (
+        int(capture.get(prop)) for prop in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+    )
+    if width * height > limits.pixels:
+        raise MediaError(
+            f"the video's frames have {width} × {height} = {width * height / 1e6:.0f} million "
+            f"pixels, more than the limit of {limits.pixels / 1e6:.0f} million"
+        )
+    _check_seconds(stream.seconds, limits)
+
+
+def _check_seconds(seconds: float, limits: Limits) -> None:
+    if seconds > limits.seconds:
+        raise MediaError(
+            f"the video lasts {seconds / 60:.0f} minutes, "
+            f"longer than the limit of {limits.seconds / 60:.0f} minutes"
+        )
+
+
+def _samples(stream: _Stream, limits: Limits) -> Iterator[Sample]:
+    """Decode every frame, deliver some five a second, the first and, where known, the last."""
+    interval = 1 / SAMPLES_PER_SECOND
+    if stream.frames:
+        interval = min(interval, stream.seconds / limits.clip_frames)
+    clock = _Clock(stream)
+    index, due = 0, -math.inf
+    while stream.capture.grab():
+        time = clock.time(index)
+        if time >= due or index == stream.frames - 1:
+            _check_seconds(time, limits)
+            frame = _retrieved(stream.capture, limits)
+            if frame is not None:
+                yield Sample(time, time + 1 / stream.rate, frame)
+                due = time + interval - 0.25 / stream.rate
+        index += 1
+    if due == -math.inf:
+        raise MediaError("the video has no frame that can be decoded")
+
+
+def _sought_samples(stream: _Stream, limits: Limits) -> Iterator[Sample]:
+    """Jump to evenly spaced frames; stop where the file cannot be sought."""
+    cv2 = _load_opencv()
+    last = stream.frames - 1
+    for step in range(limits.clip_frames):
+        index = last * step // max(1, limits.clip_frames - 1)
+        if step == limits.clip_frames - 1:
+            index = max(0, last - int(stream.rate / 2))  # the very last is often counted wrong
+        stream.capture.set(cv2.CAP_PROP_POS_FRAMES, index)
+        if not stream.capture.grab():
+            return
+        frame = _retrieved(stream.capture, limits)
+        if frame is None:
+            return
+        yield Sample(index / stream.rate, (index + 1) / stream.rate, frame)
+
+
+class _Clock:
+    """When each frame is shown: by its own time stamp, or by its number where that is absurd."""
+
+    def __init__(self, stream: _Stream) -> None:
+        self._stream = stream
+        self._property = _load_opencv().CAP_PROP_POS_MSEC
+        self._last = -1.0
+        self._trusted = True
+
+    def time(self, index: int) -> float:
+        """Seconds from the start; never less than before."""
+        counted = index / self._stream.rate
+        stamp = self._stream.capture.get(self._property) / 1000 if self._trusted else counted
+        jump = stamp - max(self._last, 0.0)
+        if not math.isfinite(stamp) or stamp <= self._last or jump > 3600:
+            self._trusted = False
+            stamp = max(counted, self._last + 1 / self._stream.rate)
+        self._last = stamp
+        return stamp
+
+
+def _retrieved(capture: Any, limits: Limits) -> Image.Image | None:
+    """The grabbed frame, reduced at once; OpenCV has turned it upright already."""
+    cv2 = _load_opencv()
+    ok, pixels = capture.retrieve()
+    if not ok or pixels is None or pixels.size == 0:
+        return None
+    height, width = pixels.shape[:2]
+    size = fitted((width, height), limits.frame_side)
+    if size != (width, height):
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    if pixels.ndim == 2:
+        return Image.fromarray(pixels).convert("RGB")
+    return Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
