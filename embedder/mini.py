@@ -1,0 +1,332 @@
+"""`mini`: the embedded default model, on a CPU, from weights inside the package.
+
+Pictures and texts share one space without any joint training:
+
+- A text is read by all-MiniLM-L6-v2 (384 values, mean pooling). A text longer than 256 word
+  pieces is cut into windows of about equal length, whose vectors are averaged.
+- A picture is classified by EfficientNet-Lite2. The average of the text vectors of its likely
+  classes, weighted by their probabilities, is its place in the text space (ConSE, Norouzi et al.
+  2013, https://arxiv.org/abs/1312.5650).
+- Class probabilities say little about which of two dogs it is, so the whitened features of the
+  picture stand beside that; for a text, a ridge regression guesses them from its vector.
+
+A content with several parts is the normalised sum: frames first, then frames and text. A vector
+is [text space (384) | visual (n)], each part of fixed length, so a plain dot product compares all.
+"""
+
+import hashlib
+import io
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from embedder.content import Content, Modality, Role
+from embedder.interface import (
+    BaseEmbedder,
+    Calibration,
+    EmbedderError,
+    EmbedderInfo,
+    EmbedderUnavailable,
+    Vectors,
+    normalised,
+)
+from embedder.weights import Weights
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+    from tokenizers import Tokenizer
+
+SIDE = 260  # pixels; what EfficientNet-Lite2 was trained on
+CROP = 0.875  # of the shorter side, at the centre
+WINDOW = 256  # word pieces of a text that are read at once, with [CLS] and [SEP]
+_CLS, _SEP = 101, 102  # ids in the vocabulary
+_PROCESSOR = "1"  # raise when pixels, windows or the combination of parts change
+_FRAMES_AT_ONCE = 16
+_PIECES_AT_ONCE = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What maps both towers into one space; v is the width of the visual part.
+
+    Attributes:
+        prototypes: Float32 (1000, 384): the unit text vector that stands for each class.
+        mean: Float32 (1280,): subtracted from pooled features.
+        projection: Float32 (1280, v): whitens them and keeps their strongest directions.
+        text_projection: Float32 (385, v): a text vector, with a 1 appended, to the visual part.
+        picture_shares: Float32 (2,): lengths of the text-space part and of the visual part of a
+            picture; their squares add up to 1.
+        text_shares: The same for a text.
+        temperature: Divides the logits before the softmax.
+        top: How many classes take part.
+    """
+
+    prototypes: Vectors
+    mean: Vectors
+    projection: Vectors
+    text_projection: Vectors
+    picture_shares: Vectors
+    text_shares: Vectors
+    temperature: float
+    top: int
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self.prototypes.shape[1] + self.projection.shape[1]
+
+    @classmethod
+    def read(cls, content: bytes) -> "Space":
+        """From the bytes of an npz file, in which nothing may be pickled."""
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            wide = {name: np.asarray(arrays[name], dtype=np.float32) for name in arrays.files}
+        temperature, top = float(wide.pop("temperature")), int(wide.pop("top"))
+        return cls(**wide, temperature=temperature, top=top)
+
+    def pictures(self, pooled: Vectors, logits: Vectors) -> Vectors:
+        """Pooled features (n, 1280) and logits (n, 1000) to unit rows (n, dim)."""
+        scaled = logits / self.temperature
+        weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        least = np.partition(weights, -self.top, axis=1)[:, -self.top, None]
+        meaning = np.where(weights >= least, weights, 0) @ self.prototypes
+        looks = (pooled - self.mean) @ self.projection
+        return _join(meaning, looks, self.picture_shares)
+
+    def texts(self, vectors: Vectors) -> Vectors:
+        """Text vectors (n, 384) to unit rows (n, dim)."""
+        ones = np.ones((len(vectors), 1), dtype=np.float32)
+        looks = np.hstack([vectors, ones]) @ self.text_projection
+        return _join(vectors, looks, self.text_shares)
+
+
+@dataclass(frozen=True, slots=True)
+class _Models:
+    """All that is loaded on first use."""
+
+    vision: "InferenceSession"
+    text: "InferenceSession"
+    tokenizer: "Tokenizer"
+    space: Space
+
+
+class MiniEmbedder(BaseEmbedder):
+    """The embedded default: 47 MB of weights, no download, no GPU.
+
+    Guarantees:
+        Opening reads two small JSON files; the models load on the first `embed`, once, under a
+        lock. Threads may embed at the same time. A row does not depend on what else is in the
+        call. Equal texts and equal pictures in a call are computed once. The cost of a text is
+        linear in its length, and of a clip in its frames: callers set the limits.
+    """
+
+    batch_size = 32
+
+    def __init__(self, weights: Weights | None = None, threads: int | None = None) -> None:
+        """Opens the weights.
+
+        Args:
+            weights: Other weights than the shipped ones.
+            threads: CPU threads to use; None takes the CPUs that this process may run on.
+
+        Raises:
+            EmbedderUnavailable: the weights are missing or were changed.
+        """
+        super().__init__()
+        self._weights = weights or Weights()
+        self._threads = threads or _usable_cpus()
+        self._lock = threading.Lock()
+        self._models: _Models | None = None
+        settings = json.loads(self._weights.read("settings.json"))
+        self.info = EmbedderInfo(
+            name="mini",
+            revision=f"{self._weights.revision}-{_PROCESSOR}",
+            dim=settings["dim"],
+            modalities=frozenset(Modality),
+            frame_side=640,  # a 2:1 picture still has more than the 297 pixels that are used
+            calibration=_calibrations(settings["calibration"]),
+        )
+
+    def pooled_features(self, frames: Sequence[Image.Image]) -> Vectors:
+        """What the vision tower sees, for heads trained on top of it.
+
+        Args:
+            frames: RGB pictures of any size.
+
+        Returns:
+            Float32 array (len(frames), 1280), neither centred nor normalised; row i is frame i.
+
+        Raises:
+            EmbedderError: the embedder is closed.
+        """
+        return self._see(self._loaded(), frames)[0]
+
+    def close(self) -> None:
+        """Frees the models."""
+        super().close()
+        with self._lock:
+            self._models = None
+
+    def _embed_batch(self, contents: Sequence[Content], role: Role) -> Vectors:
+        models = self._loaded()
+        words = self._read(models, [c.text for c in contents if c.text is not None])
+        seen = self._look(models, [frame for c in contents for frame in c.frames])
+        rows = np.zeros((len(contents), self.info.dim), dtype=np.float32)
+        word, frame = 0, 0
+        for row, content in zip(rows, contents, strict=True):
+            if content.frames:
+                row += normalised(seen[frame : frame + len(content.frames)].sum(axis=0))
+                frame += len(content.frames)
+            if content.text is not None:
+                row += words[word]
+                word += 1
+        return normalised(rows)
+
+    def _loaded(self) -> _Models:
+        with self._lock:
+            if self._closed:
+                raise EmbedderError("the embedder mini is closed")
+            if self._models is None:
+                self._models = _load(self._weights, self._threads)
+            return self._models
+
+    def _read(self, models: _Models, texts: Sequence[str]) -> Vectors:
+        """Texts to unit rows (n, dim), equal ones computed once."""
+        unique = list(dict.fromkeys(texts))
+        if not unique:
+            return np.empty((0, self.info.dim), dtype=np.float32)
+        encodings = models.tokenizer.encode_batch_fast(unique, add_special_tokens=False)
+        windows: list[list[int]] = []
+        owners: list[int] = []
+        for owner, encoding in enumerate(encodings):
+            for window in _windows(encoding.ids):
+                windows.append(window)
+                owners.append(owner)
+        vectors = _run_text(models.text, windows)
+        sums = np.zeros((len(unique), vectors.shape[1]), dtype=np.float32)
+        np.add.at(sums, owners, vectors)
+        rows = models.space.texts(normalised(sums))
+        position = {text: row for row, text in enumerate(unique)}
+        return rows[[position[text] for text in texts]]
+
+    def _look(self, models: _Models, frames: Sequence[Image.Image]) -> Vectors:
+        """Pictures to unit rows (n, dim)."""
+        return models.space.pictures(*self._see(models, frames))
+
+    def _see(self, models: _Models, frames: Sequence[Image.Image]) -> tuple[Vectors, Vectors]:
+        """Pictures to pooled features (n, 1280) and logits (n, 1000), equal ones computed once."""
+        first: dict[bytes, int] = {}
+        order: list[int] = []
+        pooled, logits = [np.empty((0, 1280), np.float32)], [np.empty((0, 1000), np.float32)]
+        with ThreadPoolExecutor(self._threads) as pool:
+            for start in range(0, len(frames), _FRAMES_AT_ONCE):
+                fresh = []
+                for pixels in pool.map(pixels_of, frames[start : start + _FRAMES_AT_ONCE]):
+                    key = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
+                    if key not in first:
+                        first[key] = len(first)
+                        fresh.append(pixels)
+                    order.append(first[key])
+                if fresh:
+                    features, scores = models.vision.run(None, {"pixels": np.stack(fresh)})
+                    pooled.append(features)
+                    logits.append(scores)
+        return np.concatenate(pooled)[order], np.concatenate(logits)[order]
+
+
+def pixels_of(frame: Image.Image) -> NDArray[np.uint8]:
+    """The centre of a picture as the vision tower takes it.
+
+    Args:
+        frame: An RGB picture of any size.
+
+    Returns:
+        Uint8 array (260, 260, 3): the middle 87.5 % of the shorter side, square, resized.
+    """
+    side = CROP * min(frame.size)
+    left, top = (frame.width - side) / 2, (frame.height - side) / 2
+    box = (left, top, left + side, top + side)
+    small = frame.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=box, reducing_gap=2.0)
+    return np.asarray(small)
+
+
+def _join(meaning: Vectors, looks: Vectors, shares: Vectors) -> Vectors:
+    return normalised(np.hstack([shares[0] * normalised(meaning), shares[1] * normalised(looks)]))
+
+
+def _windows(ids: Sequence[int]) -> Iterator[list[int]]:
+    """Cuts word pieces into windows of about equal length, so that none counts for too much."""
+    room = WINDOW - 2
+    count = max(1, -(-len(ids) // room))
+    bounds = [len(ids) * i // count for i in range(count + 1)]
+    for start, end in zip(bounds, bounds[1:], strict=False):
+        yield [_CLS, *ids[start:end], _SEP]
+
+
+def _run_text(session: "InferenceSession", windows: Sequence[Sequence[int]]) -> Vectors:
+    """Windows of ids to unit vectors (n, 384); short ones are not padded to long ones."""
+    vectors = np.empty((len(windows), 384), dtype=np.float32)
+    by_length = sorted(range(len(windows)), key=lambda i: len(windows[i]))
+    while by_length:
+        longest = len(windows[by_length[-1]])
+        most = max(1, _PIECES_AT_ONCE // longest)
+        batch = [i for i in by_length[-most:] if len(windows[i]) * 4 >= longest * 3 - 16]
+        del by_length[-len(batch) :]
+        ids = np.zeros((len(batch), longest), dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for row, i in enumerate(batch):
+            ids[row, : len(windows[i])] = windows[i]
+            mask[row, : len(windows[i])] = 1
+        vectors[batch] = session.run(None, {"ids": ids, "mask": mask})[0]
+    return vectors
+
+
+def _load(weights: Weights, threads: int) -> _Models:
+    """Opens both towers; onnxruntime and tokenizers are imported only here."""
+    try:
+        import onnxruntime
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise EmbedderUnavailable(f"mini needs onnxruntime and tokenizers: {error}") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Waiting threads sleep: decoding runs on the same CPUs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = partial(
+        onnxruntime.InferenceSession, sess_options=options, providers=["CPUExecutionProvider"]
+    )
+    return _Models(
+        vision=session(weights.read("vision.onnx")),
+        text=session(weights.read("text.onnx")),
+        tokenizer=Tokenizer.from_str(weights.read("tokenizer.json").decode("utf-8")),
+        space=Space.read(weights.read("space.npz")),
+    )
+
+
+def _calibrations(
+    table: Mapping[str, Mapping[str, Any]],
+) -> dict[tuple[Modality, Modality], Calibration]:
+    """From {"text image": {"midpoint": …, "slope": …}, …}: query first, then document."""
+    found = {}
+    for pair, values in table.items():
+        query, document = pair.split()
+        constants = Calibration(midpoint=values["midpoint"], slope=values["slope"])
+        found[Modality(query), Modality(document)] = constants
+    return found
+
+
+def _usable_cpus() -> int:
+    """CPUs that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
