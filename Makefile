@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 7860
 LIBRARY ?= var/samples
-MEDIA ?= samples
+MEDIA ?= samples/media
 ARGS ?=
 
 .DEFAULT_GOAL := help
