@@ -1,0 +1,90 @@
+"""A library of media on disk: taking files in, and finding them again.
+
+The names below are the package's interface. They load on first use, so that importing the package
+costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from indexer.config import IngestOptions, default_library
+    from indexer.entities import (
+        Draft,
+        Duplicates,
+        Failure,
+        Filters,
+        Hit,
+        IngestPlan,
+        IngestReport,
+        LibraryStats,
+        MediaItem,
+        Progress,
+        Query,
+        QueryPart,
+        Reason,
+        Segment,
+        Status,
+        Word,
+    )
+    from indexer.errors import (
+        IndexerError,
+        LibraryBusy,
+        LibraryError,
+        ModelMismatch,
+        NotFound,
+        QueryError,
+    )
+    from indexer.library import Library
+
+__all__ = [
+    "Draft",
+    "Duplicates",
+    "Failure",
+    "Filters",
+    "Hit",
+    "IndexerError",
+    "IngestOptions",
+    "IngestPlan",
+    "IngestReport",
+    "Library",
+    "LibraryBusy",
+    "LibraryError",
+    "LibraryStats",
+    "MediaItem",
+    "ModelMismatch",
+    "NotFound",
+    "Progress",
+    "Query",
+    "QueryError",
+    "QueryPart",
+    "Reason",
+    "Segment",
+    "Status",
+    "Word",
+    "default_library",
+]
+
+_HOMES = {
+    "config": ("IngestOptions", "default_library"),
+    "errors": (
+        "IndexerError",
+        "LibraryBusy",
+        "LibraryError",
+        "ModelMismatch",
+        "NotFound",
+        "QueryError",
+    ),
+    "library": ("Library",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"indexer.{_HOME_OF.get(name, 'entities')}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

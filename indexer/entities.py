@@ -287,3 +287,72 @@ class LibraryStats:
     skipped: int
     failed: int
     bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class WordMatch:
+    """A segment whose text has words of the query.
+
+    Attributes:
+        segment_id: The segment.
+        score: BM25, higher is better; comparable within one query only.
+        every_term: All terms are in it, not only some.
+    """
+
+    segment_id: int
+    score: float
+    every_term: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NameMatch:
+    """A file whose name or folders have words of the query.
+
+    Attributes:
+        segment_id: The file's first segment.
+        in_name: All terms are in the file's own name.
+        share: Part of the terms found in the name or the folders, above 0 and up to 1.
+    """
+
+    segment_id: int
+    in_name: bool
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class IngestPlan:
+    """What an ingest would do, as far as it can be told without decoding anything.
+
+    Attributes:
+        added: New files.
+        updated: Known files that have changed.
+        moved: Known files under another path, old and new.
+        copies: New files whose bytes are in the library already.
+        removed: Known files that have vanished.
+        skipped: Files of no supported kind, and why.
+        failures: Files that cannot be used, and why.
+        unchanged: How many files would be left as they are, unread.
+    """
+
+    added: tuple[Path, ...] = ()
+    updated: tuple[Path, ...] = ()
+    moved: tuple[tuple[Path, Path], ...] = ()
+    copies: tuple[Path, ...] = ()
+    removed: tuple[Path, ...] = ()
+    skipped: tuple[Failure, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    unchanged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """Files that hold the same thing.
+
+    Attributes:
+        exact: Groups of files with the same bytes, each oldest first.
+        near: Groups of pictures that look the same but differ in bytes (another size, format or
+            compression), one file for each picture, each group oldest first.
+    """
+
+    exact: tuple[tuple[MediaItem, ...], ...] = ()
+    near: tuple[tuple[MediaItem, ...], ...] = ()

@@ -1,0 +1,299 @@
+"""Questions to the library's tables; takes and returns entities."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import func, select
+
+from embedder.interface import Vectors
+from embedder.media.kind import Kind
+from indexer import schema
+from indexer.catalog import copies, fulltext, rows
+from indexer.catalog import filters as conditions
+from indexer.catalog.changes import Changes, changes
+from indexer.catalog.copies import Looks
+from indexer.database import Database
+from indexer.entities import (
+    Filters,
+    LibraryStats,
+    MediaItem,
+    NameMatch,
+    Segment,
+    Status,
+    Word,
+    WordMatch,
+)
+from indexer.errors import NotFound
+
+_CHUNK = 5_000  # SQLite takes 32,766 parameters in one statement.
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Whose vectors a library holds; all None until the first ingest."""
+
+    name: str | None
+    fingerprint: str | None
+    dim: int | None
+
+
+class Catalog:
+    """Reads a library's tables. Thread-safe; never waits for a writer.
+
+    Each answer is of one moment; two answers may have a commit between them, so an id from one
+    may be unknown to the next.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def model(self) -> Model:
+        """Whose vectors the library holds."""
+        columns = schema.library.c
+        with self._database.reading() as connection:
+            row = connection.execute(select(columns.model, columns.fingerprint, columns.dim)).one()
+        return Model(row.model, row.fingerprint, row.dim)
+
+    def has_vectors(self) -> bool:
+        """Whether anything can be found, so that the model cannot be another one any more."""
+        with self._database.reading() as connection:
+            return (
+                connection.execute(select(schema.vectors.c.segment_id).limit(1)).first() is not None
+            )
+
+    def uid(self) -> str:
+        """A name for this library that no other one has."""
+        with self._database.reading() as connection:
+            return connection.execute(select(schema.library.c.uid)).scalar_one()
+
+    def generation(self) -> int:
+        """The number that every change of segments raises."""
+        with self._database.reading() as connection:
+            return connection.execute(select(schema.library.c.generation)).scalar_one()
+
+    @contextmanager
+    def changes(self, since: int) -> Iterator[Changes]:
+        """What has changed since a generation, in chunks; everything if `since` is 0."""
+        with self._database.reading() as connection:
+            yield changes(connection, since)
+
+    def matching_segments(self, kind: Kind, filters: Filters) -> NDArray[np.int64] | None:
+        """Ids of the segments of a kind in files that satisfy the filters, ascending.
+
+        Returns:
+            None where neither a folder nor a date restricts them.
+        """
+        if conditions.excludes(filters, kind):
+            return np.empty(0, dtype=np.int64)
+        if not conditions.restricts_files(filters):
+            return None
+        segments = schema.segments.c
+        query = (
+            select(segments.id)
+            .where(segments.kind == kind.value)
+            .where(segments.media_id.in_(conditions.media_of(filters)))
+            .order_by(segments.id)
+        )
+        with self._database.reading() as connection:
+            return np.fromiter(connection.execute(query).scalars(), dtype=np.int64)
+
+    def find_words(
+        self, terms: Sequence[str], kind: Kind, filters: Filters, limit: int
+    ) -> list[WordMatch]:
+        """Segments whose text has the terms: those with all of them by BM25, then the others.
+
+        Args:
+            terms: Words or phrases; nothing in them has a meaning but letters and digits.
+            kind: The kind of media to look in.
+            filters: What the files must be.
+            limit: Most matches to return.
+        """
+        with self._database.reading() as connection:
+            return fulltext.find_words(connection, terms, kind, filters, limit)
+
+    def find_names(
+        self, terms: Sequence[str], kind: Kind, filters: Filters, limit: int
+    ) -> list[NameMatch]:
+        """Files whose names or folders have the terms, the best first; arguments as above."""
+        with self._database.reading() as connection:
+            return fulltext.find_names(connection, terms, kind, filters, limit)
+
+    def vectors_of(self, segment_ids: Sequence[int]) -> Vectors:
+        """Stored vectors, float32 of shape (len(segment_ids), dim), in the given order.
+
+        A segment that has gone since its id was learned gets a row of zeros, which is like
+        nothing; `resolve` does not know it either.
+        """
+        table = schema.vectors.c
+        found: dict[int, bytes] = {}
+        with self._database.reading() as connection:
+            dim = connection.execute(select(schema.library.c.dim)).scalar_one() or 0
+            for chunk in _chunks(segment_ids):
+                query = select(table.segment_id, table.data).where(table.segment_id.in_(chunk))
+                found.update((row[0], row[1]) for row in connection.execute(query))
+        gone = bytes(2 * dim)
+        return rows.unpacked_vectors([found.get(int(i), gone) for i in segment_ids], dim)
+
+    def resolve(
+        self, segment_ids: Sequence[int], filters: Filters
+    ) -> dict[int, tuple[Segment, tuple[MediaItem, ...]]]:
+        """Segments with all the files that hold them and satisfy the filters, oldest first.
+
+        Returns:
+            By segment id, in the given order; without those that are in no such file.
+        """
+        items, segments = schema.items.c, schema.segments.c
+        found: dict[int, tuple[Segment, int]] = {}
+        files: dict[int, list[MediaItem]] = {}
+        with self._database.reading() as connection:
+            for chunk in _chunks(segment_ids):
+                query = rows.select_segments().where(segments.id.in_(chunk))
+                for row in connection.execute(query):
+                    found[row.id] = (rows.segment(row), row.media_id)
+            for chunk in _chunks(sorted({media_id for _, media_id in found.values()})):
+                query = rows.select_items().where(
+                    items.media_id.in_(chunk), conditions.of_items(filters)
+                )
+                for row in connection.execute(query.order_by(items.id)):
+                    files.setdefault(row.media_id, []).append(rows.item(row))
+        return {
+            segment_id: (found[segment_id][0], tuple(files[found[segment_id][1]]))
+            for segment_id in map(int, segment_ids)
+            if segment_id in found and found[segment_id][1] in files
+        }
+
+    def items(
+        self,
+        *,
+        status: Status | None = None,
+        kind: Kind | None = None,
+        name: str | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> list[MediaItem]:
+        """Files in order of their paths; see `Library.items`."""
+        items = schema.items.c
+        query = rows.select_items().order_by(items.path, items.id).limit(limit).offset(offset)
+        if status is not None:
+            query = query.where(items.status == status.value)
+        if kind is not None:
+            query = query.where(items.kind == kind.value)
+        if name:
+            query = query.where(items.name_words.contains(name, autoescape=True))
+        with self._database.reading() as connection:
+            return [rows.item(row) for row in connection.execute(query)]
+
+    def item(self, item_id: int) -> MediaItem:
+        """A file by id, or `NotFound`."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                rows.select_items().where(schema.items.c.id == item_id)
+            ).one_or_none()
+        if row is None:
+            raise NotFound(f"the library has no file with the id {item_id}")
+        return rows.item(row)
+
+    def segment(self, segment_id: int) -> Segment:
+        """A segment by id, or `NotFound`."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                rows.select_segments().where(schema.segments.c.id == segment_id)
+            ).one_or_none()
+        if row is None:
+            raise NotFound(f"the library has no segment with the id {segment_id}")
+        return rows.segment(row)
+
+    def item_of(self, segment_id: int) -> MediaItem:
+        """The oldest file that holds a segment, or `NotFound`."""
+        items, segments = schema.items.c, schema.segments.c
+        query = (
+            rows.select_items()
+            .join(schema.segments, segments.media_id == items.media_id)
+            .where(segments.id == segment_id)
+            .order_by(items.id)
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise NotFound(f"the library has no segment with the id {segment_id}")
+        return rows.item(row)
+
+    def segments(self, item_id: int) -> list[Segment]:
+        """What can be found in a file, in order of position; `NotFound` without such a file."""
+        self.item(item_id)
+        items, segments = schema.items.c, schema.segments.c
+        query = (
+            rows.select_segments()
+            .join(schema.items, items.media_id == segments.media_id)
+            .where(items.id == item_id)
+            .order_by(segments.position)
+        )
+        with self._database.reading() as connection:
+            return [rows.segment(row) for row in connection.execute(query)]
+
+    def words(self, segment_id: int) -> tuple[Word, ...]:
+        """The words of a page with their places; none for other segments."""
+        table = schema.words.c
+        with self._database.reading() as connection:
+            data = connection.execute(
+                select(table.data).where(table.segment_id == segment_id)
+            ).scalar_one_or_none()
+        return () if data is None else rows.unpacked_words(data)
+
+    def folders(self) -> list[tuple[Path, int]]:
+        """Folders that hold indexed files, with their number."""
+        items = schema.items.c
+        query = (
+            select(items.folder, func.count())
+            .where(items.status == Status.INDEXED.value)
+            .group_by(items.folder)
+            .order_by(items.folder)
+        )
+        with self._database.reading() as connection:
+            return [(folder, count) for folder, count in connection.execute(query)]
+
+    def looks(self) -> Looks:
+        """How all still pictures look, oldest first."""
+        with self._database.reading() as connection:
+            return copies.looks(connection)
+
+    def exact_duplicates(self) -> list[tuple[MediaItem, ...]]:
+        """Groups of files with the same bytes, each oldest first."""
+        with self._database.reading() as connection:
+            return copies.exact(connection)
+
+    def oldest_items(self, media_ids: Sequence[int]) -> dict[int, MediaItem]:
+        """The file that was added first, by media."""
+        with self._database.reading() as connection:
+            return copies.oldest(connection, media_ids)
+
+    def stats(self) -> LibraryStats:
+        """What the library holds."""
+        items, segments = schema.items.c, schema.segments.c
+        states = select(items.status, items.kind, func.count(), func.sum(items.size))
+        pieces = select(segments.kind, func.count()).group_by(segments.kind)
+        with self._database.reading() as connection:
+            files = connection.execute(states.group_by(items.status, items.kind)).all()
+            counts = {Kind(kind): count for kind, count in connection.execute(pieces)}
+        by_status = {
+            status: sum(count for state, _, count, _ in files if state == status.value)
+            for status in Status
+        }
+        indexed = [row for row in files if row[0] == Status.INDEXED.value]
+        return LibraryStats(
+            items={Kind(kind): count for _, kind, count, _ in indexed if kind},
+            segments=counts,
+            skipped=by_status[Status.SKIPPED],
+            failed=by_status[Status.FAILED],
+            bytes=sum(size for *_, size in indexed),
+        )
+
+
+def _chunks(ids: Sequence[int]) -> Iterator[list[int]]:
+    for start in range(0, len(ids), _CHUNK):
+        yield [int(one) for one in ids[start : start + _CHUNK]]

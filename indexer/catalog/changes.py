@@ -1,0 +1,66 @@
+"""What has changed in the vectors of a library since a generation."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, select
+
+from embedder.interface import Vectors
+from embedder.media.kind import Kind
+from indexer import schema
+from indexer.catalog import rows
+
+_CHUNK = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What has changed since a generation.
+
+    Attributes:
+        generation: The generation that the changes lead to.
+        removed: Ids of segments that are gone, by kind; some may never have been seen.
+        added: Chunks of (kind, ids, vectors); consumed while the connection is open.
+    """
+
+    generation: int
+    removed: dict[Kind, NDArray[np.int64]]
+    added: Iterator[tuple[Kind, NDArray[np.int64], Vectors]]
+
+
+def changes(connection: Connection, since: int) -> Changes:
+    """What has changed since a generation; everything there is if `since` is 0."""
+    library, segments, vectors = schema.library.c, schema.segments.c, schema.vectors.c
+    generation, dim = connection.execute(select(library.generation, library.dim)).one()
+    query = (
+        select(segments.id, segments.kind, vectors.data)
+        .join(schema.vectors, vectors.segment_id == segments.id)
+        .order_by(segments.id)
+    )
+    if since:
+        query = query.where(segments.generation > since)
+    removed = _removed(connection, since) if since else {}
+    added = _by_kind(connection.execute(query).partitions(_CHUNK), dim or 0)
+    return Changes(generation, removed, added)
+
+
+def _removed(connection: Connection, since: int) -> dict[Kind, NDArray[np.int64]]:
+    removals = schema.removals.c
+    query = select(removals.segment_id, removals.kind).where(removals.generation > since)
+    found: dict[Kind, list[int]] = {}
+    for segment_id, kind in connection.execute(query):
+        found.setdefault(Kind(kind), []).append(segment_id)
+    return {kind: np.array(ids, dtype=np.int64) for kind, ids in found.items()}
+
+
+def _by_kind(
+    partitions: Iterable[Sequence[Any]], dim: int
+) -> Iterator[tuple[Kind, NDArray[np.int64], Vectors]]:
+    for partition in partitions:
+        for kind in sorted({row[1] for row in partition}):
+            chosen = [row for row in partition if row[1] == kind]
+            ids = np.array([row[0] for row in chosen], dtype=np.int64)
+            yield Kind(kind), ids, rows.unpacked_vectors([row[2] for row in chosen], dim)

@@ -1,0 +1,111 @@
+"""Between rows of the tables and the values that cross the indexer's boundary."""
+
+import json
+import zlib
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Row, Select, func, select
+
+from embedder.content import Modality
+from embedder.interface import Vectors
+from embedder.media.kind import Kind
+from indexer import schema
+from indexer.entities import MediaItem, Segment, Status, Word
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def select_items() -> Select[Any]:
+    """A query for items, to be given conditions; for `item`."""
+    items, media, segments = schema.items, schema.media, schema.segments
+    count = (
+        select(func.count())
+        .select_from(segments)
+        .where(segments.c.media_id == items.c.media_id)
+        .correlate(items)
+        .scalar_subquery()
+    )
+    return select(
+        items.c.id,
+        items.c.path,
+        media.c.content_hash,
+        items.c.size,
+        items.c.mtime_ns,
+        items.c.kind,
+        items.c.status,
+        items.c.error,
+        items.c.added_us,
+        count.label("segments"),
+        items.c.media_id,
+    ).select_from(items.outerjoin(media, media.c.id == items.c.media_id))
+
+
+def item(row: Row[Any]) -> MediaItem:
+    """The file that a row of `select_items` describes."""
+    return MediaItem(
+        id=row.id,
+        path=row.path,
+        content_hash=row.content_hash,
+        size=row.size,
+        mtime_ns=row.mtime_ns,
+        kind=Kind(row.kind) if row.kind else None,
+        status=Status(row.status),
+        error=row.error,
+        added_at=_EPOCH + timedelta(microseconds=row.added_us),
+        segments=row.segments,
+    )
+
+
+def microseconds_now() -> int:
+    """Microseconds since 1970."""
+    return (datetime.now(UTC) - _EPOCH) // timedelta(microseconds=1)
+
+
+def select_segments() -> Select[Any]:
+    """A query for segments, to be given conditions; for `segment`."""
+    segments, media = schema.segments, schema.media
+    return select(segments, media.c.content_hash).join(media, media.c.id == segments.c.media_id)
+
+
+def segment(row: Row[Any]) -> Segment:
+    """The segment that a row of `select_segments` describes."""
+    return Segment(
+        id=row.id,
+        content_hash=row.content_hash,
+        kind=Kind(row.kind),
+        modality=Modality(row.modality),
+        position=row.position,
+        page=row.page,
+        start=row.start,
+        end=row.end,
+        span=None if row.span_start is None else (row.span_start, row.span_end),
+        text=row.text,
+    )
+
+
+def packed_words(words: Sequence[Word]) -> bytes:
+    """Words of a page with their places, for the table of words."""
+    rows = [
+        [word.text, *(round(side, 5) for side in (word.left, word.top, word.right, word.bottom))]
+        for word in words
+    ]
+    return zlib.compress(json.dumps(rows, separators=(",", ":")).encode())
+
+
+def unpacked_words(data: bytes) -> tuple[Word, ...]:
+    """The opposite of `packed_words`."""
+    return tuple(Word(*row) for row in json.loads(zlib.decompress(data)))
+
+
+def packed_vector(vector: NDArray[np.float32]) -> bytes:
+    """A vector of shape (dim,) as it is stored: float16."""
+    return vector.astype("<f2").tobytes()
+
+
+def unpacked_vectors(data: Sequence[bytes], dim: int) -> Vectors:
+    """Float32 array of shape (len(data), dim) from vectors as they are stored."""
+    return np.frombuffer(b"".join(data), dtype="<f2").reshape(-1, dim).astype(np.float32)

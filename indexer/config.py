@@ -1,0 +1,47 @@
+"""What an ingest can be told, and where libraries are; the one place that reads `RZEN_LIBRARY`."""
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from embedder.media.kind import Limits
+
+DEFAULT_MODEL = "mini"
+
+
+@dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """How to ingest.
+
+    Attributes:
+        exclude: Patterns of names or paths to leave out; see `indexer.scan.scan`.
+        retry_failed: Try files again that failed before, though they have not changed; without
+            any paths given, only these.
+        workers: Threads that read and decode files.
+        limits: What decoding may cost; `frame_side` is lowered to what the model makes use of.
+        sweep: Drop files that have vanished below the given paths.
+    """
+
+    exclude: tuple[str, ...] = ()
+    retry_failed: bool = False
+    workers: int = field(default_factory=lambda: max(1, min(8, os.cpu_count() or 1)))
+    limits: Limits = field(default_factory=Limits)
+    sweep: bool = True
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ValueError(f"workers must be at least 1, not {self.workers}")
+
+
+def default_library() -> Path:
+    """The folder named by `RZEN_LIBRARY`, or one where the platform keeps programs' data."""
+    if named := os.environ.get("RZEN_LIBRARY"):
+        return Path(named).expanduser().absolute()
+    if sys.platform == "win32":
+        data = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        data = Path.home() / "Library" / "Application Support"
+    else:
+        data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return data / "rzen-search" / "library"

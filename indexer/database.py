@@ -1,0 +1,163 @@
+"""The database file of a library: connections, transactions, and who may write."""
+
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, create_engine, event
+from sqlalchemy.exc import DBAPIError
+
+from indexer import migrations
+from indexer.errors import LibraryBusy, LibraryError
+
+_log = logging.getLogger(__name__)
+
+BUSY_SECONDS = 30.0
+"""How long a transaction waits for another one; no transaction takes nearly as long."""
+
+_PRAGMAS = (
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = NORMAL",  # A crash of the program loses nothing, one of the power a bit.
+    "PRAGMA cache_size = -16000",
+)
+
+
+class Database:
+    """The SQLite file of a library. Thread-safe.
+
+    Guarantees: foreign keys hold on every connection; readers never wait for the writer and see
+    one moment of the library for as long as they hold a connection; `writing` commits all or
+    nothing; errors of SQLite come out as `LibraryError`. The file is brought to this version's
+    tables on opening, each migration in a transaction of its own.
+
+    Raises:
+        LibraryError: the file cannot be opened, is no database, or is of a newer version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._engine = create_engine(
+            URL.create("sqlite", database=str(path)),
+            connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+            pool_size=16,
+            max_overflow=64,
+        )
+        event.listen(self._engine, "connect", _prepare)
+        event.listen(self._engine, "begin", _begin)
+        try:
+            self._migrate()
+        except BaseException:
+            self.close()
+            raise
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection that sees one moment of the library."""
+        with _translated(self.path), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that commits at the end, or rolls back if anything is raised."""
+        with (
+            _translated(self.path),
+            self._engine.connect() as connection,
+            connection.execution_options(immediate=True).begin(),
+        ):
+            yield connection
+
+    def close(self) -> None:
+        """Closes every connection."""
+        self._engine.dispose()
+
+    def _migrate(self) -> None:
+        with self.reading() as connection:
+            number = migrations.current(connection)
+        migrations.refuse_newer(number)
+        while number < migrations.MIGRATIONS[-1].number:
+            with self.writing() as connection:
+                migrations.take_next(connection)
+                number = migrations.current(connection)
+
+
+class WriterLock:
+    """Who may write to a library for longer than a transaction: one at a time, in any process.
+
+    It is a lock of the operating system on a file of its own, so it ends with its process,
+    however that ends.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @contextmanager
+    def held(self, wait_seconds: float = 0.0) -> Iterator[None]:
+        """Holds the lock.
+
+        Raises:
+            LibraryBusy: if somebody else holds it, after waiting for them.
+            LibraryError: if the file cannot be written.
+        """
+        try:
+            connection = sqlite3.connect(
+                self._path, timeout=wait_seconds, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.Error as error:
+            raise _as_library_error(error, self._path) from error
+        try:
+            try:
+                connection.execute("BEGIN EXCLUSIVE")
+            except sqlite3.Error as error:
+                raise _as_library_error(error, self._path) from error
+            yield
+        finally:
+            connection.close()
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error) as error:
+        raise _as_library_error(getattr(error, "orig", error), path) from error
+
+
+def _as_library_error(error: BaseException, path: Path) -> LibraryError:
+    """SQLite's errors as sentences; the one place that knows them."""
+    said = str(error)
+    if "locked" in said or "busy" in said:
+        return LibraryBusy(
+            f"another program is adding to the library in {path.parent}: "
+            f"try again when it has finished"
+        )
+    for sign, sentence in _SENTENCES.items():
+        if sign in said:
+            return LibraryError(sentence.format(path=path, folder=path.parent))
+    return LibraryError(f"the library's database {path} cannot be used: {said}")
+
+
+_SENTENCES = {
+    "not a database": "{path} is not the database of a library: choose another folder",
+    "malformed": "the library's database {path} is damaged: restore it from a copy, or delete "
+    "the folder {folder} and ingest again",
+    "readonly": "the library in {folder} cannot be written to: check its permissions",
+    "unable to open": "the library's database {path} cannot be opened: check that the folder "
+    "exists and its permissions",
+    "disk is full": "the disk is full: free some space in {folder} and run the same command again",
+    "disk I/O error": "the disk that holds {folder} reports an error",
+}
+
+
+def _prepare(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # SQLAlchemy says when a transaction begins, see `_begin`.
+    for pragma in _PRAGMAS:
+        connection.execute(pragma)
+
+
+def _begin(connection: Connection) -> None:
+    immediate = connection.get_execution_options().get("immediate", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

@@ -1,0 +1,238 @@
+"""The reading half of an ingest: threads that turn files into drafts."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from embedder.media.kind import Kind, Limits, MediaError, UnsupportedMedia
+from indexer.catalog.ledger import Ledger, SegmentRecord
+from indexer.entities import Draft, Status
+from indexer.errors import LibraryError
+from indexer.flow import Channel, Closed
+from indexer.scan import Candidate
+from indexer.thumbnails import Thumbnails
+
+_log = logging.getLogger(__name__)
+
+_HASHED_BYTES = 1 << 20
+_TINT_SIDE = 4
+
+Cutter: TypeAlias = Callable[[Path, Kind, Limits], Iterator[Draft]]
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """A file to be read. Only the thread that embeds touches the last three fields."""
+
+    candidate: Candidate
+    attempt: int = 1
+    kind: Kind | None = None
+    content_hash: str | None = None
+    records: list[SegmentRecord] = field(default_factory=list)
+    expected: int | None = None
+    settled: bool = False
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Piece:
+    """A segment of a file, to be embedded."""
+
+    job: Job
+    position: int
+    draft: Draft
+    tint: bytes | None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FileRead:
+    """All pieces of a file have been sent; none at all if its bytes are in the library."""
+
+    job: Job
+    pieces: int
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FileRefused:
+    """A file cannot be used."""
+
+    job: Job
+    status: Status
+    reason: str
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FileChanged:
+    """A file is not what it was when its reading began."""
+
+    job: Job
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Broken:
+    """The ingest cannot go on."""
+
+    error: BaseException
+
+
+Event: TypeAlias = Piece | FileRead | FileRefused | FileChanged | Broken
+
+
+class Claims:
+    """Which bytes are being read, so that files with the same ones are embedded once."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._waiting: dict[str, list[Job]] = {}
+
+    def claim(self, content_hash: str, job: Job) -> bool:
+        """True if the job is the first with these bytes; otherwise it waits for that one."""
+        with self._lock:
+            if content_hash in self._waiting:
+                self._waiting[content_hash].append(job)
+                return False
+            self._waiting[content_hash] = []
+            return True
+
+    def release(self, content_hash: str) -> list[Job]:
+        """Gives the bytes free; returns the jobs that waited."""
+        with self._lock:
+            return self._waiting.pop(content_hash, [])
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Decoder:
+    """Takes jobs and sends events until the queue of jobs is closed; runs in several threads.
+
+    Attributes:
+        jobs: Files to read.
+        events: What came out of them.
+        claims: Shared by all decoders.
+        ledger: To ask for bytes that are known.
+        thumbnails: Where small pictures go.
+        limits: Called when the first file is cut, since it opens the embedder.
+        detect: `embedder.media.detect`.
+        cut: `indexer.segments.cut`.
+    """
+
+    jobs: Channel[Job]
+    events: Channel[Any]
+    claims: Claims
+    ledger: Ledger
+    thumbnails: Thumbnails
+    limits: Callable[[], Limits]
+    detect: Callable[[Path], Kind]
+    cut: Cutter
+
+    def run(self) -> None:
+        """The body of a thread."""
+        try:
+            while True:
+                job = self.jobs.take()
+                assert job is not None
+                self._read(job)
+        except Closed:
+            pass
+        except BaseException as error:
+            _log.debug("decoding ends", exc_info=True)
+            self._send(Broken(error))
+
+    def _read(self, job: Job) -> None:
+        path = job.candidate.path
+        try:
+            job.candidate = stamp(path)
+            job.kind = self.detect(path)
+            job.content_hash = hash_of(path)
+            if self.claims.claim(job.content_hash, job):
+                self._send(self._cut(job, job.kind, job.content_hash))
+        except UnsupportedMedia as error:
+            self._send(FileRefused(job, Status.SKIPPED, str(error)))
+        except MediaError as error:
+            self._send(self._refused_or_changed(job, str(error)))
+        except OSError as error:
+            self._send(FileRefused(job, Status.FAILED, os_reason(error)))
+        except (Closed, LibraryError):
+            raise
+        except MemoryError:
+            self._send(FileRefused(job, Status.FAILED, "there is not enough memory to decode it"))
+        except Exception as error:
+            _log.exception("unexpected error while reading %r", str(path))
+            self._send(FileRefused(job, Status.FAILED, f"it cannot be decoded: {error!r}"))
+
+    def _cut(self, job: Job, kind: Kind, content_hash: str) -> Event:
+        """Sends the pieces of a file and returns how it ended."""
+        count = 0
+        if not self.ledger.has_media(content_hash):
+            for position, draft in enumerate(self.cut(job.candidate.path, kind, self.limits())):
+                if draft.thumbnail is not None:
+                    self._keep_thumbnail(content_hash, position, draft.thumbnail)
+                piece = Piece(job, position, draft, _tint(draft))
+                self.events.put(piece, _cost(draft))
+                count += 1
+            if not count:
+                return FileRefused(job, Status.FAILED, "there is nothing in it to be found")
+        if stamp(job.candidate.path) != job.candidate:
+            return FileChanged(job)
+        return FileRead(job, count)
+
+    def _refused_or_changed(self, job: Job, reason: str) -> Event:
+        """A file that is being written is not refused for what is still missing."""
+        try:
+            if stamp(job.candidate.path) != job.candidate:
+                return FileChanged(job)
+        except OSError as error:
+            reason = os_reason(error)
+        return FileRefused(job, Status.FAILED, reason)
+
+    def _keep_thumbnail(self, content_hash: str, position: int, picture: Image.Image) -> None:
+        try:
+            self.thumbnails.write(content_hash, position, picture)
+        except OSError as error:
+            raise LibraryError(
+                f"thumbnails cannot be written to the library: {error.strerror or error}"
+            ) from error
+
+    def _send(self, event: Event) -> None:
+        self.events.put(event, 0)
+
+
+def stamp(path: Path) -> Candidate:
+    """A file as it is now."""
+    status = path.stat()
+    return Candidate(path, status.st_size, status.st_mtime_ns)
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file's bytes in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(_HASHED_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def os_reason(error: OSError) -> str:
+    """Why the operating system refused a file, in one sentence."""
+    from embedder.media.opening import os_reason as reason
+
+    return reason(error)
+
+
+def _tint(draft: Draft) -> bytes | None:
+    """Colours of a still picture on a coarse grid, to tell apart what only hashes alike."""
+    if draft.picture_hash is None or draft.thumbnail is None:
+        return None
+    small = draft.thumbnail.resize((_TINT_SIDE, _TINT_SIDE), Image.Resampling.BOX)
+    return np.asarray(small, dtype=np.uint8).tobytes()
+
+
+def _cost(draft: Draft) -> int:
+    """Bytes that a draft holds, roughly."""
+    pixels = sum(frame.width * frame.height for frame in draft.content.frames)
+    return 3 * pixels + len(draft.content.text or "") + 200 * len(draft.words)

@@ -1,0 +1,68 @@
+"""Pictures that look the same: groups by difference hash and colours."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_BITS = 3
+"""Bits of 64 in which the hashes of two pictures that look the same may differ."""
+
+MAX_TINT = 16
+"""Steps of 255 by which any colour on their coarse grids may differ."""
+
+_BANDS = 4  # One more than MAX_BITS: of two such hashes at least one band is equal.
+
+
+def near_groups(hashes: NDArray[np.int64], tints: NDArray[np.uint8]) -> list[NDArray[np.intp]]:
+    """Groups of pictures that look the same, joined where they share a member.
+
+    Args:
+        hashes: 64-bit difference hashes, shape (n,).
+        tints: Colours on a coarse grid, shape (n, colours).
+
+    Returns:
+        The positions of each group of two or more, ascending; groups by their first position.
+    """
+    if not len(hashes):
+        return []
+    looks = np.column_stack([hashes.view(np.uint8).reshape(len(hashes), 8), tints])
+    # Equal ones first, so that ten thousand black frames are not compared in pairs.
+    _, chosen, labels = np.unique(looks, axis=0, return_index=True, return_inverse=True)
+    parents = list(range(len(chosen)))
+
+    def root(position: int) -> int:
+        while parents[position] != position:
+            parents[position] = parents[parents[position]]
+            position = parents[position]
+        return position
+
+    for left, right in _alike(hashes[chosen].view(np.uint64), tints[chosen]):
+        first, second = sorted((root(left), root(right)))
+        parents[second] = first
+    roots = np.array([root(label) for label in labels.ravel().tolist()])
+    order = np.argsort(roots, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(roots[order])) + 1)
+    return sorted((group for group in groups if len(group) > 1), key=lambda group: int(group[0]))
+
+
+def _alike(bits: NDArray[np.uint64], tints: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
+    """Pairs of positions that look the same; some come more than once.
+
+    In the order of a band's values, equal ones stand together: those a step apart are compared
+    at once, then those two steps apart, and so on while any are equal.
+    """
+    for band in range(_BANDS):
+        keys = (bits >> np.uint64(16 * band)) & np.uint64(0xFFFF)
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        start, step = np.arange(len(keys)), 0
+        while start.size:
+            step += 1
+            start = start[start < len(keys) - step]
+            start = start[keys[start] == keys[start + step]]
+            rows, columns = order[start], order[start + step]
+            near = np.bitwise_count(bits[rows] ^ bits[columns]) <= MAX_BITS
+            rows, columns = rows[near], columns[near]
+            distance = np.abs(tints[rows].astype(np.int16) - tints[columns]).max(axis=1, initial=0)
+            yield from np.stack([rows, columns], axis=1)[distance <= MAX_TINT].tolist()

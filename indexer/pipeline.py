@@ -1,0 +1,328 @@
+"""An ingest: scan → read and decode in threads → embed in batches → store.
+
+One thread lists files and asks the catalog which have changed; several read and decode; the
+calling thread embeds, mixing files, and is the only one that writes. The queues between them are
+bounded, so memory grows neither with the number of files nor with the length of one.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Event as Flag
+from threading import Thread
+from time import monotonic
+
+from embedder.interface import Embedder, EmbedderUnavailable, EmbedError
+from embedder.media.kind import Kind, Limits
+from indexer.catalog.ledger import Indexed, Ledger, Refused, SegmentRecord
+from indexer.catalog.rows import packed_vector, packed_words
+from indexer.config import IngestOptions
+from indexer.decoding import (
+    Claims,
+    Cutter,
+    Decoder,
+    Event,
+    FileChanged,
+    FileRead,
+    FileRefused,
+    Job,
+    Piece,
+)
+from indexer.entities import Failure, Progress, Status
+from indexer.flow import Channel, Closed
+from indexer.sighting import Scan, Sighter, Sighting
+from indexer.tally import Tally
+from indexer.thumbnails import Thumbnails
+
+_log = logging.getLogger(__name__)
+
+_WAITING_BYTES = 96 << 20
+_WAITING_JOBS = 200_000
+_LARGEST_BATCH = 32
+_BATCH_SECONDS = 1.0
+_COMMIT_SECONDS = 0.5
+_COMMIT_BYTES = 32 << 20
+_STOP_SECONDS = 2.0
+_TICK_SECONDS = 0.2
+_ATTEMPTS = 2
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Workshop:
+    """What an ingest works with.
+
+    Attributes:
+        ledger: Where results are stored.
+        thumbnails: Where small pictures are stored.
+        embedder: Opens the model; called when the first file needs it.
+        scan: `indexer.scan.scan`.
+        detect: `embedder.media.detect`.
+        cut: `indexer.segments.cut`.
+    """
+
+    ledger: Ledger
+    thumbnails: Thumbnails
+    embedder: Callable[[], Embedder]
+    scan: Scan
+    detect: Callable[[Path], Kind]
+    cut: Cutter
+
+
+class Pipeline:
+    """One ingest of some paths; `run` once.
+
+    Guarantees: a file is stored with all its segments or not at all; a file that fails costs no
+    other file anything; what is stored is committed at least every half second; after `cancel`
+    is set, `run` returns within seconds.
+    """
+
+    def __init__(
+        self,
+        workshop: Workshop,
+        options: IngestOptions,
+        on_progress: Callable[[Progress], None] | None,
+        cancel: Flag,
+    ) -> None:
+        self._workshop = workshop
+        self._options = options
+        self._cancel = cancel
+        self._jobs: Channel[Job] = Channel(_WAITING_JOBS)
+        self._events: Channel[Event | Sighting] = Channel(_WAITING_BYTES)
+        self._claims = Claims()
+        self._tally = Tally(on_progress)
+        self._batch: list[Piece] = []
+        self._batch_size = 4
+        self._outcomes: list[Indexed | Refused] = []
+        self._outcome_bytes = 0
+        self._committed_at = monotonic()
+        self._adopted = False
+        self._scanning = True
+
+    def run(self, paths: Sequence[Path]) -> Tally:
+        """Ingests the paths; what became of their files is stored when it returns or raises.
+
+        Raises:
+            LibraryError: if the library cannot be written to, or holds vectors of another model.
+            EmbedderUnavailable: if the model cannot be opened.
+        """
+        threads = [Thread(target=self._sighter(paths).run, daemon=True, name="ingest-scan")]
+        decoder = self._decoder()
+        threads += [
+            Thread(target=decoder.run, daemon=True, name=f"ingest-read-{number}")
+            for number in range(self._options.workers)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            self._work()
+            if self._cancel.is_set():
+                self._wind_down(threads)
+        finally:
+            self._jobs.close()
+            self._events.close()
+            for thread in threads:
+                thread.join(timeout=_STOP_SECONDS)
+        self._commit()
+        self._tally.report_progress("finish", force=True)
+        return self._tally
+
+    def _sighter(self, paths: Sequence[Path]) -> Sighter:
+        return Sighter(
+            ledger=self._workshop.ledger,
+            scan=self._workshop.scan,
+            jobs=self._jobs,
+            events=self._events,
+            cancel=self._cancel,
+            options=self._options,
+            paths=paths,
+        )
+
+    def _decoder(self) -> Decoder:
+        shop = self._workshop
+        return Decoder(
+            jobs=self._jobs,
+            events=self._events,
+            claims=self._claims,
+            ledger=shop.ledger,
+            thumbnails=shop.thumbnails,
+            limits=self._limits,
+            detect=shop.detect,
+            cut=shop.cut,
+        )
+
+    def _limits(self) -> Limits:
+        """The limits given, with frames no larger than the model makes use of."""
+        limits = self._options.limits
+        side = min(limits.frame_side, self._workshop.embedder().info.frame_side)
+        return replace(limits, frame_side=side)
+
+    def _work(self) -> None:
+        while self._scanning or self._tally.open:
+            if self._cancel.is_set():
+                return
+            event = self._events.take(0 if self._batch else _TICK_SECONDS)
+            if event is not None:
+                self._handle(event)
+            if len(self._batch) >= self._batch_size or (event is None and self._batch):
+                self._embed()
+            if (
+                event is None
+                or monotonic() - self._committed_at > _COMMIT_SECONDS
+                or self._outcome_bytes > _COMMIT_BYTES
+            ):
+                self._commit()
+            self._tally.report_progress("scan" if self._scanning else "ingest")
+
+    def _handle(self, event: Event | Sighting) -> None:
+        if isinstance(event, Sighting):
+            self._tally.see(event)
+            self._scanning = not event.last
+        elif isinstance(event, Piece):
+            if not event.job.settled:
+                self._tally.path = event.job.candidate.path
+                self._batch.append(event)
+        elif isinstance(event, FileRead):
+            event.job.expected = event.pieces
+            self._settle_if_complete(event.job)
+        elif isinstance(event, FileRefused):
+            self._refuse(event.job, event.status, event.reason)
+        elif isinstance(event, FileChanged):
+            self._read_again(event.job)
+        else:
+            raise event.error
+
+    def _embed(self) -> None:
+        """Embeds the batch; a content that cannot be embedded costs its file and no other."""
+        batch, self._batch = [piece for piece in self._batch if not piece.job.settled], []
+        started = monotonic()
+        embedder = self._workshop.embedder()
+        while batch:
+            try:
+                vectors = embedder.embed([piece.draft.content for piece in batch], "document")
+            except EmbedError as error:
+                job = batch[error.position].job
+                self._refuse(job, Status.FAILED, f"it cannot be embedded: {error.reason}")
+                batch = [piece for piece in batch if piece.job is not job]
+                continue
+            if vectors.shape != (len(batch), embedder.info.dim):
+                raise EmbedderUnavailable(
+                    f"the model {embedder.info.name} gave vectors of shape {vectors.shape} "
+                    f"for {len(batch)} contents of {embedder.info.dim} dimensions"
+                )
+            for piece, vector in zip(batch, vectors, strict=True):
+                piece.job.records.append(_record(piece, packed_vector(vector)))
+            for job in dict.fromkeys(piece.job for piece in batch):
+                self._settle_if_complete(job)
+            break
+        taken = monotonic() - started
+        if taken > _BATCH_SECONDS:
+            self._batch_size = max(1, self._batch_size // 2)
+        elif taken < _BATCH_SECONDS / 2:
+            self._batch_size = min(_LARGEST_BATCH, self._batch_size * 2)
+
+    def _settle_if_complete(self, job: Job) -> None:
+        if job.settled or job.expected is None or len(job.records) < job.expected:
+            return
+        self._settle(job)
+        assert job.kind is not None
+        assert job.content_hash is not None
+        records = tuple(job.records)
+        job.records.clear()
+        self._outcomes.append(Indexed(job.candidate, job.kind, job.content_hash, records))
+        self._outcome_bytes += sum(
+            len(one.vector) + len(one.text or "") + len(one.words or b"") for one in records
+        )
+
+    def _refuse(self, job: Job, status: Status, reason: str) -> None:
+        if job.settled:
+            return
+        self._settle(job)
+        self._outcomes.append(Refused(job.candidate, status, reason, job.kind))
+        self._tally.refuse(Failure(job.candidate.path, reason), status)
+        self._release(job)
+
+    def _read_again(self, job: Job) -> None:
+        """Starts a file over that changed while it was read, once."""
+        if job.attempt >= _ATTEMPTS:
+            self._refuse(
+                job,
+                Status.FAILED,
+                "it changed while it was read, twice: ingest again when it is complete",
+            )
+            return
+        job.settled = True
+        self._release(job)
+        self._jobs.put_first([Job(job.candidate, attempt=job.attempt + 1)])
+
+    def _settle(self, job: Job) -> None:
+        job.settled = True
+        self._tally.finish()
+
+    def _release(self, job: Job) -> None:
+        """Lets files with the same bytes go their own way, after this one did not get in."""
+        if job.content_hash is not None:
+            if not self._workshop.ledger.has_media(job.content_hash):
+                self._workshop.thumbnails.remove(job.content_hash)
+            self._jobs.put_first(self._claims.release(job.content_hash))
+
+    def _commit(self) -> None:
+        """Stores what has been settled, then files that have the same bytes."""
+        self._committed_at = monotonic()
+        outcomes, self._outcomes, self._outcome_bytes = self._outcomes, [], 0
+        while outcomes:
+            if any(isinstance(outcome, Indexed) for outcome in outcomes):
+                self._adopt()
+            self._tally.count(outcomes, self._workshop.ledger.record(outcomes))
+            copies: list[Indexed | Refused] = []
+            for outcome in outcomes:
+                if isinstance(outcome, Indexed):
+                    for job in self._claims.release(outcome.content_hash):
+                        self._settle(job)
+                        copies.append(
+                            Indexed(job.candidate, job.kind or outcome.kind, outcome.content_hash)
+                        )
+            outcomes = copies
+
+    def _adopt(self) -> None:
+        if not self._adopted:
+            self._workshop.ledger.adopt(self._workshop.embedder().info)
+            self._adopted = True
+
+    def _wind_down(self, threads: Sequence[Thread]) -> None:
+        """After a cancellation: what has been read completely is still embedded, for a moment."""
+        deadline = monotonic() + _STOP_SECONDS
+        self._jobs.close()
+        self._events.close()
+        waiting = self._batch
+        self._batch = []
+        with suppress(Closed):
+            while monotonic() < deadline:
+                event = self._events.take()
+                if isinstance(event, Piece):
+                    waiting.append(event)
+                elif isinstance(event, FileRead | FileRefused):
+                    self._handle(event)
+        for job in dict.fromkeys(piece.job for piece in waiting):
+            if job.expected is not None and monotonic() < deadline:
+                self._batch = [piece for piece in waiting if piece.job is job]
+                self._embed()
+        self._batch = []
+
+
+def _record(piece: Piece, vector: bytes) -> SegmentRecord:
+    draft = piece.draft
+    return SegmentRecord(
+        position=piece.position,
+        modality=draft.content.modality.value,
+        vector=vector,
+        page=draft.page,
+        start=draft.start,
+        end=draft.end,
+        span=draft.span,
+        text=draft.content.text,
+        words=packed_words(draft.words) if draft.words else None,
+        picture_hash=draft.picture_hash,
+        picture_tint=piece.tint,
+    )

@@ -1,0 +1,134 @@
+"""The tables of a library as SQLAlchemy sees them; `indexer.migrations` makes them.
+
+The full-text tables and the triggers that keep them exist only in the migrations.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Dialect,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Named,
+    Table,
+    Text,
+    TypedColumns,
+    TypeDecorator,
+)
+
+metadata = MetaData()
+
+
+class PathText(TypeDecorator[Path]):
+    """An absolute path; one that is not valid Unicode is kept as the bytes it is."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Path | str | None, dialect: Dialect) -> Any:
+        """Text wherever possible, so that folders can be compared in SQL."""
+        return None if value is None else stored_path(str(value))
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Path | None:
+        """The path that was stored."""
+        return None if value is None else Path(os.fsdecode(value))
+
+
+def stored_path(path: str) -> str | bytes:
+    """A path as the database holds it."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return path
+
+
+class _LibraryColumns(TypedColumns):
+    id: Named[int] = Column(Integer, primary_key=True)
+    uid: Named[str]
+    model: Named[str | None]
+    fingerprint: Named[str | None]
+    dim: Named[int | None]
+    generation: Named[int]
+    near_duplicates: Named[int]
+
+
+class _MediaColumns(TypedColumns):
+    id: Named[int] = Column(Integer, primary_key=True)
+    content_hash: Named[str]
+    kind: Named[str]
+
+
+class _ItemColumns(TypedColumns):
+    id: Named[int] = Column(Integer, primary_key=True)
+    path: Named[Path] = Column(PathText, unique=True)
+    folder: Named[Path] = Column(PathText, index=True)
+    name_words: Named[str]
+    folder_words: Named[str]
+    size: Named[int]
+    mtime_ns: Named[int]
+    media_id: Named[int | None] = Column(ForeignKey("media.id"), index=True)
+    kind: Named[str | None]
+    status: Named[str]
+    error: Named[str | None]
+    added_us: Named[int]
+
+
+class _SegmentColumns(TypedColumns):
+    id: Named[int] = Column(Integer, primary_key=True)
+    media_id: Named[int] = Column(ForeignKey("media.id", ondelete="CASCADE"))
+    position: Named[int]
+    kind: Named[str]
+    modality: Named[str]
+    page: Named[int | None]
+    start: Named[float | None]
+    end: Named[float | None]
+    span_start: Named[int | None]
+    span_end: Named[int | None]
+    text: Named[str | None]
+    generation: Named[int]
+    picture_hash: Named[int | None]
+    picture_tint: Named[bytes | None] = Column(LargeBinary)
+
+
+class _VectorColumns(TypedColumns):
+    segment_id: Named[int] = Column(ForeignKey("segments.id", ondelete="CASCADE"), primary_key=True)
+    data: Named[bytes] = Column(LargeBinary)
+
+
+class _WordColumns(TypedColumns):
+    segment_id: Named[int] = Column(ForeignKey("segments.id", ondelete="CASCADE"), primary_key=True)
+    data: Named[bytes] = Column(LargeBinary)
+
+
+class _RemovalColumns(TypedColumns):
+    segment_id: Named[int] = Column(Integer, primary_key=True)
+    kind: Named[str]
+    generation: Named[int] = Column(Integer, index=True)
+
+
+library = Table("library", metadata, _LibraryColumns)
+"""One row: whose vectors these are, and the generation that each change of segments raises."""
+
+media = Table("media", metadata, _MediaColumns)
+"""Bytes that one or more files hold."""
+
+items = Table("items", metadata, _ItemColumns)
+"""Files. Only indexed ones have a `media_id`."""
+
+segments = Table("segments", metadata, _SegmentColumns)
+"""What is found in media. The ids are those of the vectors and are never used again."""
+
+vectors = Table("vectors", metadata, _VectorColumns)
+"""Vectors of segments, float16; apart, so that a scan of the segments does not read them."""
+
+words = Table("words", metadata, _WordColumns)
+"""Words of pages with their places, as compressed JSON."""
+
+removals = Table("removals", metadata, _RemovalColumns)
+"""Segments that are gone, for vector stores that still hold them."""

@@ -1,0 +1,42 @@
+"""Small pictures of segments, as files beside the database."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+_QUALITY = 82
+
+
+class Thumbnails:
+    """A folder of JPEG files, named by content hash and position. Thread-safe.
+
+    They are written before the segments are committed; one without a segment does no harm and
+    is overwritten or removed with its media.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def path(self, content_hash: str, position: int) -> Path:
+        """Where the thumbnail of a segment is, if it has one."""
+        return self._directory / content_hash[:2] / f"{content_hash}-{position}.jpg"
+
+    def write(self, content_hash: str, position: int, picture: Image.Image) -> None:
+        """Writes a thumbnail, whole or not at all."""
+        path = self.path(content_hash, position)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                picture.save(file, "JPEG", quality=_QUALITY)
+            os.replace(temporary, path)  # noqa: PTH105
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    def remove(self, content_hash: str) -> None:
+        """Removes all thumbnails of media."""
+        for path in (self._directory / content_hash[:2]).glob(f"{content_hash}-*.jpg"):
+            path.unlink(missing_ok=True)
