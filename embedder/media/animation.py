@@ -9,7 +9,7 @@ from PIL import Image
 
 from embedder.media.kind import Limits, MediaError
 from embedder.media.opening import translated_os_errors
-from embedder.media.picture import Source, opened_picture, to_frame
+from embedder.media.picture import Source, check_pixels, fitted, opened_picture, to_frame
 from embedder.media.shots import SAMPLES_PER_SECOND, Clip, Sample, cut_clips, gather
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -74,11 +74,13 @@ def _samples(source: Source, limits: Limits) -> Iterator[Sample]:
         count = min(count, most)
         time, due = 0.0, 0.0
         for index in itertools.count():
-            if index >= count or not _decoded(image, index):
+            if index >= count or not _decoded(image, index, limits):
                 break
             end = time + _seconds(image)
             if time >= due or index < 2 * limits.clip_frames or index == count - 1:
-                yield Sample(time, end, to_frame(image.copy(), limits.frame_side))
+                yield Sample(
+                    time, end, to_frame(image.copy(), fitted(image.size, limits.frame_side))
+                )
                 due = max(due, time + 1 / SAMPLES_PER_SECOND)
             time = end
             if time > limits.seconds:
@@ -87,10 +89,11 @@ def _samples(source: Source, limits: Limits) -> Iterator[Sample]:
                 )
 
 
-def _decoded(image: Image.Image, index: int) -> bool:
+def _decoded(image: Image.Image, index: int, limits: Limits) -> bool:
     """Decode frame `index`; False if the file ends or breaks there, unless it is the first."""
     try:
         image.seek(index)
+        check_pixels(image, limits)  # a frame of a GIF may enlarge the canvas
         image.load()
     except Exception:
         if index == 0:

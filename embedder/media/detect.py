@@ -1,6 +1,7 @@
 """What kind of media a file is: told by its first bytes, checked against its extension."""
 
 import os
+import stat
 from pathlib import Path
 
 from embedder.media.kind import Kind, MediaError, UnsupportedMedia
@@ -95,8 +96,11 @@ def detect(path: str | os.PathLike[str]) -> Kind:
     """
     path = Path(path)
     promised = suffix_kind(path)
-    with translated_os_errors(), path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
+    with translated_os_errors():
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for without end
+            raise MediaError("this is a folder or a device, not a file")
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
     if not head:
         raise MediaError("the file is empty")
     found = _kind_of_bytes(head, promised)
@@ -118,6 +122,16 @@ def detect(path: str | os.PathLike[str]) -> Kind:
             f"named {path.suffix}, but its bytes are {_NAMES[found]}; rename it to index it"
         )
     return found
+
+
+def is_picture(path: str | os.PathLike[str]) -> bool:
+    """Whether a file's bytes are a picture's, moving or not, whatever its name.
+
+    Raises:
+        MediaError: if the file cannot be read.
+    """
+    with translated_os_errors(), Path(path).open("rb") as file:
+        return _kind_of_bytes(file.read(HEAD_BYTES), None) is Kind.IMAGE
 
 
 def looks_binary(head: bytes) -> bool:

@@ -72,7 +72,9 @@ def read_pages(path: str | os.PathLike[str], limits: Limits | None = None) -> It
             read += 1
             yield page
         if not read:
-            raise damaged or MediaError("the PDF has no pages")
+            raise damaged or MediaError(
+                "the PDF has no pages that can be read: it is damaged or truncated"
+            )
 
 
 def read_page(path: str | os.PathLike[str], number: int, limits: Limits | None = None) -> Page:

@@ -2,8 +2,8 @@
 
 import io
 import os
+import re
 import threading
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -37,6 +37,11 @@ _TRANSPOSE = {
 }
 _ORIENTATION_TAG = 0x0112
 _SCALED_JPEG_FACTOR = 4
+_ICON_STARTS = (b"\0\0\1\0", b"\0\0\2\0", b"icns")
+_NESTED_SIZES = re.compile(
+    rb"\x89PNG\r\n\x1a\n.{8}(.{4})(.{4})|\xff\x4f\xff\x51.{4}(.{4})(.{4})", re.DOTALL
+)
+_TRUNCATED = ("truncated", "broken data stream", "not enough image data", "unexpected end of file")
 _DECODERS_LOCK = threading.Lock()
 
 
@@ -59,31 +64,44 @@ def read_picture(source: Source, limits: Limits | None = None) -> Image.Image:
     """
     limits = limits or Limits()
     with opened_picture(source, limits) as image:
+        size = fitted(image.size, limits.frame_side)
         _draft(image, limits.frame_side)
-        return to_frame(image, limits.frame_side)
+        return to_frame(image, size)
 
 
 @contextmanager
 def opened_picture(source: Source, limits: Limits) -> Iterator[Image.Image]:
     """Open a picture, refuse too many pixels before any is decoded, and translate all errors."""
     prepare_decoders()
-    opened = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
-        with Image.open(opened, formats=FORMATS) as image:
-            _check_pixels(image, limits)
-            yield image
+        with _as_file(source) as file:
+            _check_icon(file, limits)
+            with Image.open(file, formats=FORMATS) as image:
+                check_pixels(image, limits)
+                yield image
     except MediaError:
         raise
     except Exception as error:  # decoders raise anything from zlib.error to AttributeError
         raise MediaError(_reason(error)) from error
 
 
-def prepare_decoders() -> None:
-    """Register HEIF with Pillow, once, and lift Pillow's own limit on pixels.
+@contextmanager
+def _as_file(source: Source) -> Iterator[IO[bytes]]:
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
+    elif isinstance(source, str | os.PathLike):
+        with Path(source).open("rb") as file:
+            yield file
+    else:
+        yield source
 
-    Pillow's limit is one number for the whole process and knows nothing of scaled JPEG decoding;
-    between its two thresholds it prints a warning instead of refusing. `opened_picture` checks
-    each file against the caller's limits before decoding.
+
+def prepare_decoders() -> None:
+    """Register HEIF with Pillow, once, and replace Pillow's own limit on pixels by ours.
+
+    Pillow's is one number for the whole process, knows nothing of scaled JPEG decoding, and from
+    there to twice as many prints a warning instead of refusing. `check_pixels` applies the
+    caller's limits to each file before anything is decoded.
     """
     with _DECODERS_LOCK:
         _register_decoders()
@@ -98,14 +116,13 @@ def _register_decoders() -> None:
     Image.MAX_IMAGE_PIXELS = None
 
 
-def to_frame(image: Image.Image, side: int) -> Image.Image:
-    """Turn an opened picture of any mode into an upright RGB picture of at most `side` pixels."""
+def to_frame(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Turn an opened picture of any mode into an RGB picture of `size`, then set it upright."""
     image.load()
     orientation = _orientation(image)
     frame = _plain_mode(image)
-    size = fitted(frame.size, side)
     if size != frame.size:
-        frame = frame.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+        frame = frame.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
     frame = _onto_white(frame)
     if orientation in _TRANSPOSE:
         frame = frame.transpose(_TRANSPOSE[orientation])
@@ -124,7 +141,7 @@ def fitted(size: tuple[int, int], side: int) -> tuple[int, int]:
 def thumbnail(frame: Image.Image, limits: Limits | None = None) -> Image.Image:
     """Shrink a frame so that its longest side has at most `limits.thumbnail_side` pixels."""
     size = fitted(frame.size, (limits or Limits()).thumbnail_side)
-    return frame.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    return frame.resize(size, Image.Resampling.HAMMING, reducing_gap=2.0)
 
 
 def difference_hash(image: Image.Image) -> int:
@@ -142,20 +159,36 @@ def difference_hash(image: Image.Image) -> int:
     return int.from_bytes(bits.tobytes(), "big", signed=True)
 
 
-def _check_pixels(image: Image.Image, limits: Limits) -> None:
+def check_pixels(image: Image.Image, limits: Limits) -> None:
     """Refuse too many pixels; a sequential JPEG may have more, for it is decoded at a scale.
 
     A progressive one may not: libjpeg keeps all its coefficients, whatever the scale.
     """
     scaled = image.format in ("JPEG", "MPO") and not image.info.get("progressive")
     allowed = limits.pixels * (_SCALED_JPEG_FACTOR if scaled else 1)
-    pixels = image.width * image.height
-    if pixels > allowed:
+    _check_size(image.width, image.height, allowed)
+
+
+def _check_icon(file: IO[bytes], limits: Limits) -> None:
+    """Check the pictures nested in an icon, which Pillow decodes as soon as it is opened.
+
+    Their sizes need not be those that the icon's directory declares.
+    """
+    file.seek(0)
+    if file.read(4) in _ICON_STARTS:
+        for found in _NESTED_SIZES.finditer(file.read()):
+            width, height = (int.from_bytes(side, "big") for side in found.groups() if side)
+            _check_size(width, height, limits.pixels)
+    file.seek(0)
+
+
+def _check_size(width: int, height: int, allowed: int) -> None:
+    if width * height > allowed:
         raise MediaError(
-            f"the picture has {image.width} × {image.height} = {pixels / 1e6:.0f} million pixels, "
+            f"the picture has {width} × {height} = {width * height / 1e6:.0f} million pixels, "
             f"more than the limit of {allowed / 1e6:.0f} million"
         )
-    if pixels == 0:
+    if width * height == 0:
         raise MediaError("the picture has no pixels")
 
 
@@ -194,19 +227,19 @@ def _plain_mode(image: Image.Image) -> Image.Image:
 def _to_8_bits(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Scale grey values of any range to 0…255.
 
-    Values that fit 8, 10, 12, 14 or 16 bits are taken to use that range, as scanners, cameras and
-    microscopes do; anything else, as depth maps in metres, is stretched from its least to its
-    greatest value.
+    Whole numbers that fit 8, 10, 12, 14 or 16 bits are taken to use that range, as scanners,
+    cameras and microscopes do, and fractions to use 0 to 1 where they fit; anything else, as
+    depth in metres, is stretched from its least to its greatest value.
     """
-    grey = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(grey.min()), float(grey.max())
-    if values.dtype.kind == "f" and low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    elif low >= 0 and high <= 65535:
-        low, high = 0.0, float(next(2**n - 1 for n in (8, 10, 12, 14, 16) if high <= 2**n - 1))
+    grey = values.astype(np.float32)
+    finite = np.isfinite(grey)
+    low, high = (float(grey[finite].min()), float(grey[finite].max())) if finite.any() else (0, 0)
+    ranges = (1,) if values.dtype.kind == "f" else (255, 1023, 4095, 16383, 65535)
+    if low >= 0 and high <= ranges[-1]:
+        low, high = 0.0, float(next(top for top in ranges if high <= top))
     scale = 255.0 / (high - low) if high > low else 0.0
-    scaled: npt.NDArray[np.uint8] = np.clip((grey - low) * scale + 0.5, 0, 255).astype(np.uint8)
-    return scaled
+    scaled = np.clip((np.where(finite, grey, low) - low) * scale + 0.5, 0, 255)
+    return np.asarray(scaled, dtype=np.uint8)
 
 
 def _from_lab(image: Image.Image) -> Image.Image:
@@ -233,11 +266,9 @@ def _reason(error: Exception) -> str:
         return "the picture is damaged, or of a format that is not supported"
     if isinstance(error, MemoryError):
         return "there is not enough memory to decode the picture"
-    truncated = ("truncated", "Truncated", "broken data stream", "not enough image data")
-    if isinstance(error, EOFError) or any(word in message for word in truncated):
+    if isinstance(error, EOFError) or any(sign in message.lower() for sign in _TRUNCATED):
         return "the file is truncated: it ends before the picture does"
     if isinstance(error, OSError) and error.errno is not None:
         return os_reason(error)
-    if isinstance(error, zlib.error | SyntaxError | ValueError | OSError) and message:
-        return f"the picture is damaged and cannot be decoded: {Path(message).name or message}"
-    return f"the picture is damaged and cannot be decoded ({type(error).__name__})"
+    detail = message.splitlines()[0] if message else type(error).__name__
+    return f"the picture is damaged or truncated and cannot be decoded ({detail:.80})"

@@ -12,7 +12,8 @@ from typing import Any
 
 from PIL import Image
 
-from embedder.media.animation import is_animated, read_animation, read_animation_clips
+from embedder.media.animation import read_animation, read_animation_clips
+from embedder.media.detect import is_picture
 from embedder.media.kind import Limits, MediaError
 from embedder.media.opening import plain_path, translated_os_errors
 from embedder.media.picture import fitted
@@ -41,7 +42,7 @@ def read_clips(path: str | os.PathLike[str], limits: Limits | None = None) -> It
         MediaError: if not a single frame can be decoded, or a limit is exceeded.
     """
     limits = limits or Limits()
-    if is_animated(Path(path)):
+    if is_picture(path):
         yield from read_animation_clips(path, limits)
         return
     with _opened(Path(path), limits) as stream:
@@ -59,7 +60,7 @@ def sample_video(path: str | os.PathLike[str], limits: Limits | None = None) -> 
         MediaError: if not a single frame can be decoded, or a limit is exceeded.
     """
     limits = limits or Limits()
-    if is_animated(Path(path)):
+    if is_picture(path):
         return read_animation(path, limits)
     with _opened(Path(path), limits) as stream:
         if stream.seconds >= _SEEK_FROM_SECONDS:
@@ -114,8 +115,10 @@ def _opened(path: Path, limits: Limits) -> Iterator[_Stream]:
             stream = _described(capture, cv2)
             _check(capture, stream, limits, cv2)
             yield stream
-        except cv2.error as error:
-            raise MediaError(f"the video cannot be decoded ({error.func or 'OpenCV'})") from error
+        except MediaError:
+            raise
+        except Exception as error:  # cv2.error, MemoryError, what a broken header leads to
+            raise MediaError(f"the video cannot be decoded ({type(error).__name__})") from error
         finally:
             capture.release()
 

@@ -1,0 +1,159 @@
+"""What kind a file is: from its bytes, against its name."""
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from embedder.media import Kind, MediaError, UnsupportedMedia, detect, suffix_kind
+
+
+def picture_bytes(fmt: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 6), "teal").save(buffer, fmt, **options)
+    return buffer.getvalue()
+
+
+def written(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+PDF = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n"
+MP4 = b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41" + b"\0" * 64
+MKV = b"\x1a\x45\xdf\xa3\x01\0\0\0\0\0\0\x23" + b"\0" * 64
+TS = (b"\x47\x40\0\x10" + b"\xff" * 184) * 6
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "kind"),
+    [
+        ("a.jpg", picture_bytes("JPEG"), Kind.IMAGE),
+        ("a.png", picture_bytes("PNG"), Kind.IMAGE),
+        ("a.PNG", picture_bytes("PNG"), Kind.IMAGE),
+        ("a.webp", picture_bytes("WEBP"), Kind.IMAGE),
+        ("a.bmp", picture_bytes("BMP"), Kind.IMAGE),
+        ("a.tif", picture_bytes("TIFF"), Kind.IMAGE),
+        ("a.jp2", picture_bytes("JPEG2000"), Kind.IMAGE),
+        ("a.avif", picture_bytes("AVIF"), Kind.IMAGE),
+        ("a.ppm", picture_bytes("PPM"), Kind.IMAGE),
+        ("a.pgm", b"P2\n2 1\n255\n0 255\n", Kind.IMAGE),
+        ("a.tga", picture_bytes("TGA"), Kind.IMAGE),
+        ("a.mp4", MP4, Kind.VIDEO),
+        ("a.mkv", MKV, Kind.VIDEO),
+        ("a.pdf", PDF, Kind.PDF),
+        ("a.pdf", b"\0\0junk\n" + PDF, Kind.PDF),
+        ("a.txt", b"plain words\n", Kind.TEXT),
+        ("a.md", "Grüße\n".encode("cp1252"), Kind.TEXT),
+        ("a.csv", "ä;b\n".encode("utf-16"), Kind.TEXT),
+        ("a.csv", "name;town\n".encode("utf-16-le"), Kind.TEXT),
+    ],
+)
+def test_a_file_is_what_its_bytes_and_name_agree_on(
+    tmp_path: Path, name: str, data: bytes, kind: Kind
+) -> None:
+    assert detect(written(tmp_path / name, data)) is kind
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "kind"),
+    [
+        ("photo.jpg", picture_bytes("PNG"), Kind.IMAGE),
+        ("photo", picture_bytes("JPEG"), Kind.IMAGE),
+        ("photo.jpg_large", picture_bytes("JPEG"), Kind.IMAGE),
+        ("recording.ts", TS, Kind.VIDEO),
+        ("clip.gif", MP4, Kind.VIDEO),
+        ("scan.bin", PDF, Kind.PDF),
+    ],
+)
+def test_a_wrong_or_missing_extension_does_not_matter_within_a_kind(
+    tmp_path: Path, name: str, data: bytes, kind: Kind
+) -> None:
+    assert detect(written(tmp_path / name, data)) is kind
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("photo.jpg", PDF, r"named \.jpg, but its bytes are a PDF; rename it"),
+        ("photo.jpg", MP4, r"named \.jpg, but its bytes are a video; rename it"),
+        ("film.mp4", b"just words\n" * 9, r"named \.mp4, but its bytes are text"),
+        ("film.mp4", picture_bytes("PNG"), r"named \.mp4, but its bytes are a picture"),
+        ("paper.pdf", picture_bytes("JPEG"), r"named \.pdf, but its bytes are a picture"),
+        ("note.txt", picture_bytes("PNG"), r"named \.txt, but its bytes are a picture"),
+        ("note.txt", bytes(range(256)) * 4, r"named \.txt, but its bytes are not text"),
+    ],
+)
+def test_a_file_that_lies_about_its_kind_is_refused(
+    tmp_path: Path, name: str, data: bytes, reason: str
+) -> None:
+    with pytest.raises(MediaError, match=reason) as raised:
+        detect(written(tmp_path / name, data))
+    assert not isinstance(raised.value, UnsupportedMedia)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("main.py", b"import os\n"),
+        ("index.ts", b"export const a = 1\n"),
+        ("README", b"Read me.\n"),
+        ("data.bin", bytes(range(256))),
+        ("song.flac", b"fLaC\0\0\0\x22"),
+        ("song.wav", b"RIFF\x24\0\0\0WAVEfmt "),
+        ("song.m4a", b"\0\0\0\x20ftypM4A \0\0\0\0"),
+        ("archive.zip", b"PK\x03\x04\x14\0\0\0"),
+        ("logo.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
+    ],
+)
+def test_other_files_are_unsupported_rather_than_broken(
+    tmp_path: Path, name: str, data: bytes
+) -> None:
+    with pytest.raises(UnsupportedMedia, match="not a picture, video, PDF or text file"):
+        detect(written(tmp_path / name, data))
+
+
+@pytest.mark.parametrize("start", [b"BMW builds cars.\n", b"P3 is a prime minister.\n", b"Pf.\n"])
+def test_words_that_look_like_a_picture_signature_are_still_text(
+    tmp_path: Path, start: bytes
+) -> None:
+    assert detect(written(tmp_path / "note.txt", start)) is Kind.TEXT
+
+
+def test_an_empty_file_is_named_as_such(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.txt", "a.pdf", "a.mp4", "a.unknown"):
+        with pytest.raises(MediaError, match="the file is empty"):
+            detect(written(tmp_path / name, b""))
+
+
+def test_what_is_not_a_file_is_refused_without_being_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for name in ("pipe.jpg", "."):
+        with pytest.raises(MediaError, match="not a file"):
+            detect(tmp_path / name)
+    with pytest.raises(MediaError, match="does not exist"):
+        detect(tmp_path / "nowhere.jpg")
+
+
+def test_animated_pictures_are_videos_and_still_ones_are_not(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (16, 16), color) for color in ("red", "green", "blue")]
+    for suffix in ("gif", "png", "webp", "avif"):
+        path = tmp_path / f"moving.{suffix}"
+        frames[0].save(path, save_all=True, append_images=frames[1:], duration=100)
+        assert detect(path) is Kind.VIDEO, suffix
+        frames[0].save(tmp_path / f"still.{suffix}")
+        assert detect(tmp_path / f"still.{suffix}") is Kind.IMAGE, suffix
+    pages = tmp_path / "pages.tif"
+    frames[0].save(pages, save_all=True, append_images=frames[1:])
+    assert detect(pages) is Kind.IMAGE
+
+
+def test_the_name_alone_tells_the_promised_kind() -> None:
+    assert suffix_kind("/nowhere/Photo.JPG") is Kind.IMAGE
+    assert suffix_kind(Path("a.b/film.mkv")) is Kind.VIDEO
+    assert suffix_kind("paper.pdf") is Kind.PDF
+    assert suffix_kind("notes.md") is Kind.TEXT
+    for name in ("main.py", "README", ".jpg", "a.zip", "a.jpg/"):
+        assert suffix_kind(name) is None, name
