@@ -1,0 +1,124 @@
+"""`python -m app`: serves the page until it is interrupted."""
+
+import logging
+import os
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.config import AppConfig, parse
+
+_log = logging.getLogger("app")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serves until interrupted.
+
+    Returns:
+        0, or 2 if the page cannot be served; the reason is on standard error.
+    """
+    config = parse(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    for chatty in ("httpx", "mcp", "uvicorn.access"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        listening = listen(config.host, config.port)
+    except OSError as error:
+        print(f"rzen-app: {_why_not(config, error)}", file=sys.stderr)
+        return 2
+    with listening, tempfile.TemporaryDirectory(prefix="rzen-app-") as scratch:
+        _keep_gradio_to_itself(Path(scratch))
+        return _serve(config, listening, Path(scratch))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens, so that the port is surely ours before anything is loaded.
+
+    Raises:
+        OSError: if the address is unknown or the port taken.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listening = socket.socket(family, kind, protocol)
+    try:
+        if os.name == "posix":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(128)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _why_not(config: AppConfig, error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return f"there is no address {config.host!r}: choose another --host"
+    if isinstance(error, PermissionError):
+        return f"port {config.port} may not be used: choose one above 1023 with --port"
+    return (
+        f"port {config.port} of {config.host} cannot be used ({error.strerror}): close the "
+        f"program that uses it, or choose another one, for instance --port {config.port + 1}"
+    )
+
+
+def _keep_gradio_to_itself(scratch: Path) -> None:
+    """Set before Gradio is imported: no calls home, and no folder shared with other programs."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_TEMP_DIR"] = str(scratch)
+    os.environ["GRADIO_EXAMPLES_CACHE"] = str(scratch / "examples")
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+
+def _serve(config: AppConfig, listening: socket.socket, scratch: Path) -> int:
+    from embedder import EmbedderError
+    from indexer import IndexerError, Library
+
+    try:
+        library = Library.open(config.library, model=config.model)
+    except (IndexerError, EmbedderError) as error:
+        print(f"rzen-app: {error}", file=sys.stderr)
+        return 2
+    with library:
+        _run(config, library, listening, scratch)
+    return 0
+
+
+def _run(config: AppConfig, library: "Library", listening: socket.socket, scratch: Path) -> None:
+    import uvicorn
+
+    from app import server, services
+    from app.handlers import warm_up
+
+    parts = services.build(config, library, scratch)
+    application = server.build(parts)
+    threading.Thread(target=_warm, args=(warm_up, library), name="warm-up", daemon=True).start()
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    port = listening.getsockname()[1]
+    print(f"RzenEmbed Search is at http://{host}:{port}/ (stop it with Ctrl+C)", flush=True)
+    if not config.loopback and config.auth is None:
+        print("Anyone on the network can search this library: consider --auth.", file=sys.stderr)
+    settings = uvicorn.Config(
+        application, log_level="warning", timeout_graceful_shutdown=3, access_log=False
+    )
+    try:
+        uvicorn.Server(settings).run(sockets=[listening])
+    except KeyboardInterrupt:
+        pass  # Uvicorn has shut down already; the signal was handed on.
+    finally:
+        parts.ingests.close()
+
+
+def _warm(warm_up, library) -> None:
+    try:
+        warm_up(library)
+    except Exception as error:
+        _log.warning("the model could not be loaded yet: %s", error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,240 @@
+"""What programs and agents can ask for: plain functions from JSON values to JSON values.
+
+They are served as named endpoints over HTTP and as tools over MCP. Finds are named by the numbers
+of their segments; no path of this machine is taken, save by `ingest_folder`, or given out.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from embedder.media import Kind
+from indexer import Hit, MediaItem, QueryError, Status
+
+from app import services as actions
+from app.forms import SearchForm, folder_id
+from app.services import Services
+from app.wording import place, reason
+
+_MOST = 200
+
+
+class Api:
+    """The endpoints over the services; the docstrings are what agents read."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def endpoints(self) -> tuple[Callable[..., Any], ...]:
+        """All of them, each to be served under its own name."""
+        return (
+            self.search,
+            self.similar,
+            self.stats,
+            self.folders,
+            self.files,
+            self.ingest_folder,
+            self.ingest_status,
+            self.cancel_ingest,
+            self.retry_failed,
+            self.remove_files,
+        )
+
+    def search(
+        self,
+        text: str = "",
+        file: str = "",
+        not_like: str = "",
+        kinds: list[str] | None = None,
+        folder: str = "",
+        after: str = "",
+        before: str = "",
+        balance: float = 0.5,
+        limit: int = 20,
+        offset: int = 0,
+    ) -> list[dict[str, Any]]:
+        """Searches the library of pictures, videos, PDFs and texts by meaning and by words.
+
+        Each hit names its segment; GET /media/{segment_id} gives the original file and
+        GET /thumbnail/{segment_id} a small picture of it. Hits that are marked weak are less
+        likely relevant than not.
+
+        Args:
+            text: What to look for, in plain words. May be empty if a file is given.
+            file: A file to search with: the id that POST /query-files?name=cat.jpg answers when
+                the file is its body, or a base64 "data:" address of a picture, MP4, PDF or text.
+            not_like: Words for what hits should not be like.
+            kinds: Any of image, video, pdf and text; empty means all.
+            folder: Only files in or below this folder; an id from the folders endpoint.
+            after: Only files modified on this day or later, as 2026-03-31.
+            before: Only files modified on this day or earlier, as 2026-03-31.
+            balance: From 0 (only the words count) to 1 (only the file counts), if both are given.
+            limit: Most hits to return, up to 200.
+            offset: Hits to leave out from the beginning.
+        """
+        form = SearchForm.from_values(
+            {
+                "text": text,
+                "file": file,
+                "not_like": not_like,
+                "kinds": kinds,
+                "folder": folder,
+                "after": after,
+                "before": before,
+                "balance": balance,
+            }
+        )
+        return self._hits(form, limit, offset)
+
+    def similar(
+        self,
+        segment_id: int,
+        kinds: list[str] | None = None,
+        limit: int = 20,
+        offset: int = 0,
+    ) -> list[dict[str, Any]]:
+        """Finds what is like something in the library.
+
+        Args:
+            segment_id: A segment from an earlier hit.
+            kinds: Any of image, video, pdf and text; empty means all.
+            limit: Most hits to return, up to 200.
+            offset: Hits to leave out from the beginning.
+        """
+        return self._hits(
+            SearchForm.from_values({"similar": segment_id, "kinds": kinds}), limit, offset
+        )
+
+    def stats(self) -> dict[str, Any]:
+        """Counts what the library holds: files and segments by kind, failures, and bytes."""
+        counts = self._services.library.stats()
+        return {
+            "files": {str(kind): counts.items.get(kind, 0) for kind in Kind},
+            "segments": {str(kind): counts.segments.get(kind, 0) for kind in Kind},
+            "skipped": counts.skipped,
+            "failed": counts.failed,
+            "bytes": counts.bytes,
+        }
+
+    def folders(self) -> list[dict[str, Any]]:
+        """Lists the library's folders with an id for the search filter, a name and a count."""
+        return [
+            {"id": folder_id(folder), "name": folder.name or "/", "files": count}
+            for folder, count in self._services.library.folders()
+        ]
+
+    def files(
+        self, status: str = "indexed", name: str = "", limit: int = 50, offset: int = 0
+    ) -> list[dict[str, Any]]:
+        """Lists files of the library, with the reason where one failed or was skipped.
+
+        Args:
+            status: One of indexed, failed and skipped.
+            name: Only files with this in their name.
+            limit: Most files to return, up to 200.
+            offset: Files to leave out from the beginning.
+        """
+        if status not in list(Status):
+            raise QueryError(f"the status can be {', '.join(Status)}, not {status!r}")
+        limit, offset = _bounded(limit, offset)
+        items = self._services.library.items(
+            status=Status(status), name=name or None, limit=limit, offset=offset
+        )
+        return [_item(item) for item in items]
+
+    def ingest_folder(self, folder: str) -> dict[str, Any]:
+        """Starts to add a folder of the machine that serves this; ask ingest_status how far it is.
+
+        Works only where the page is served to its own machine alone, or asks for a login.
+
+        Args:
+            folder: The folder's whole path.
+        """
+        actions.add_folder(self._services, folder)
+        return self.ingest_status()
+
+    def ingest_status(self) -> dict[str, Any]:
+        """Tells how far the running ingest is, or how the last one ended."""
+        state = self._services.ingests.state
+        progress, report = state.progress, state.report
+        answer: dict[str, Any] = {"running": state.running, "title": state.title}
+        if progress is not None:
+            answer |= {"done": progress.done, "total": progress.total}
+            answer |= {"failed": progress.failures, "seconds_left": progress.remaining}
+        if report is not None:
+            answer |= {"added": report.added, "updated": report.updated, "moved": report.moved}
+            answer |= {"removed": report.removed, "unchanged": report.unchanged}
+            answer |= {"cancelled": report.cancelled, "seconds": round(report.seconds, 1)}
+            answer["failures"] = [
+                {"name": failure.path.name, "reason": failure.reason}
+                for failure in report.failures[:_MOST]
+            ]
+        if state.error is not None:
+            answer["error"] = state.error
+        return answer
+
+    def cancel_ingest(self) -> dict[str, Any]:
+        """Stops the running ingest after the file it works on; what is done stays done."""
+        self._services.ingests.cancel()
+        return self.ingest_status()
+
+    def retry_failed(self) -> dict[str, Any]:
+        """Starts to try all failed files again."""
+        actions.retry_failed(self._services)
+        return self.ingest_status()
+
+    def remove_files(self, item_ids: list[int]) -> dict[str, int]:
+        """Takes files out of the library; only copies that were uploaded to it are deleted.
+
+        Args:
+            item_ids: Numbers of files, from the files endpoint or the item_id of hits.
+        """
+        if not isinstance(item_ids, list) or not all(type(one) is int for one in item_ids):
+            raise QueryError("files are named by a list of their numbers")
+        return {"removed": actions.remove(self._services, item_ids)}
+
+    def _hits(self, form: SearchForm, limit: int, offset: int) -> list[dict[str, Any]]:
+        limit, offset = _bounded(limit, offset)
+        query = form.query(self._services.library, self._services.files)
+        found = self._services.library.search(replace(query, limit=limit, offset=offset))
+        return [_hit(hit) for hit in found]
+
+
+def _bounded(limit: object, offset: object) -> tuple[int, int]:
+    if type(limit) is not int or type(offset) is not int or not 1 <= limit <= _MOST or offset < 0:
+        raise QueryError(f"the limit must be from 1 to {_MOST} and the offset at least 0")
+    return limit, offset
+
+
+def _item(item: MediaItem) -> dict[str, Any]:
+    return {
+        "item_id": item.id,
+        "name": item.name,
+        "kind": str(item.kind) if item.kind else None,
+        "bytes": item.size,
+        "modified": item.modified_at.isoformat(timespec="seconds"),
+        "reason": item.error,
+    }
+
+
+def _hit(hit: Hit) -> dict[str, Any]:
+    segment = hit.segment
+    return {
+        "rank": hit.rank,
+        "segment_id": segment.id,
+        "item_id": hit.item.id,
+        "name": hit.item.name,
+        "kind": str(segment.kind),
+        "place": place(segment) or None,
+        "page": segment.page,
+        "start": segment.start,
+        "end": segment.end,
+        "text": " ".join(segment.text.split())[:400] if segment.text else None,
+        "score": round(hit.score, 4),
+        "relevance": round(hit.relevance, 4),
+        "weak": hit.weak,
+        "why": [str(why) for why in hit.why],
+        "reason": reason(hit),
+        "media": f"/media/{segment.id}",
+        "thumbnail": f"/thumbnail/{segment.id}" if segment.kind is not Kind.TEXT else None,
+    }

@@ -1,0 +1,100 @@
+"""The page's configuration: one frozen value, from flags over environment over defaults."""
+
+import argparse
+import ipaddress
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class AppConfig:
+    """How the page is served.
+
+    Attributes:
+        library: The library's folder; None takes the indexer's default.
+        model: Name of the embedder; None takes the library's own.
+        host: Address to listen on.
+        port: Port to listen on; 0 lets the system choose one.
+        auth: User and password that everything asks for, or None.
+        max_upload_bytes: Largest single file that can be sent to the page.
+    """
+
+    library: Path | None = None
+    model: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 7860
+    auth: tuple[str, str] | None = None
+    max_upload_bytes: int = 4 << 30
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the page."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def trusted(self) -> bool:
+        """Whether visitors may name folders of this machine: they own it, or have logged in."""
+        return self.loopback or self.auth is not None
+
+
+def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> AppConfig:
+    """Reads flags; a flag that is absent falls back to its RZEN_ variable.
+
+    Raises:
+        SystemExit: with status 2 and a sentence if a value makes no sense.
+    """
+    parser = _parser()
+    given = parser.parse_args(arguments)
+
+    def value(name: str, default: str) -> str:
+        flag = getattr(given, name)
+        return flag if flag is not None else environment.get(f"RZEN_{name.upper()}") or default
+
+    port, size = value("port", "7860"), value("max_upload_mb", "4096")
+    if not port.isdecimal() or int(port) > 65535:
+        parser.error(f"the port must be a number from 0 to 65535, not {port!r}")
+    if not size.isdecimal() or int(size) < 1:
+        parser.error(f"the largest upload must be a number of megabytes, not {size!r}")
+    login = value("auth", "")
+    user, colon, password = login.partition(":")
+    if login and not (user and colon and password):
+        parser.error("the login must be written user:password, with neither of them empty")
+    folder = value("library", "")
+    return AppConfig(
+        library=Path(folder).expanduser() if folder else None,
+        model=value("model", "") or None,
+        host=value("host", "127.0.0.1"),
+        port=int(port),
+        auth=(user, password) if login else None,
+        max_upload_bytes=int(size) << 20,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rzen-app",
+        description="Serve the page that searches a library of pictures, videos, PDFs and texts.",
+        epilog="Each flag also has an environment variable: --library is RZEN_LIBRARY, and so on.",
+    )
+    parser.add_argument("--library", metavar="DIR", help="folder of the library")
+    parser.add_argument("--model", metavar="SPEC", help="embedding model, for a new library")
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", help="port to listen on, 0 for any (default: 7860)")
+    parser.add_argument(
+        "--auth",
+        metavar="USER:PASSWORD",
+        help="ask for a login; RZEN_AUTH keeps it out of the list of processes",
+    )
+    parser.add_argument(
+        "--max-upload-mb",
+        metavar="N",
+        help="largest single file that can be uploaded, in megabytes (default: 4096)",
+    )
+    return parser

@@ -1,0 +1,156 @@
+"""What the page and the API ask for, checked: from loose values to a `Query` of the indexer."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Self
+
+from embedder.media.kind import Kind
+from indexer import Filters, Library, Query, QueryError, QueryPart
+from indexer.queries import file_part, moment, text_part
+
+from app.uploads import QueryFiles
+
+_MAX_TEXT = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class SearchForm:
+    """A search as a person states it; empty values mean that nothing is asked.
+
+    Attributes:
+        text: Words.
+        file: An id from `QueryFiles`, or another reference that it resolves.
+        similar: Segment of the library to be like.
+        balance: 0 looks at the words only, 1 at the file only; matters where both are given.
+        not_like: Words to stay away from.
+        kinds: Kinds of media; empty means all.
+        folder: A folder's id from `folder_id`.
+        after: First day, as 2026-03-31.
+        before: Last day, included.
+    """
+
+    text: str = ""
+    file: object = None
+    similar: int | None = None
+    balance: float = 0.5
+    not_like: str = ""
+    kinds: tuple[Kind, ...] = ()
+    folder: str = ""
+    after: str = ""
+    before: str = ""
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, object]) -> Self:
+        """Checks what came over the wire.
+
+        Raises:
+            QueryError: if a value is of a wrong type or out of range.
+        """
+        return cls(
+            text=_text(values, "text"),
+            file=values.get("file") or None,
+            similar=_segment_id(values.get("similar")),
+            balance=_balance(values.get("balance", 0.5)),
+            not_like=_text(values, "not_like"),
+            kinds=_kinds(values.get("kinds")),
+            folder=_text(values, "folder"),
+            after=_text(values, "after"),
+            before=_text(values, "before"),
+        )
+
+    def query(self, library: Library, files: QueryFiles) -> Query:
+        """The query that the indexer understands.
+
+        Raises:
+            QueryError: if there is nothing to look for, or a file, folder or date is unusable.
+        """
+        parts: list[QueryPart] = []
+        pictured = self.file is not None or self.similar is not None
+        words_weight, file_weight = self._weights(bool(self.text) and pictured)
+        if self.text and words_weight:
+            parts.append(text_part(self.text, words_weight))
+        if self.file is not None and file_weight:
+            parts.append(file_part(files.resolve(self.file), file_weight))
+        if self.similar is not None and file_weight:
+            library.segment(self.similar)
+            parts.append(QueryPart(segment_id=self.similar, weight=file_weight))
+        if not parts:
+            raise QueryError("type what you are looking for, or drop a file to search with")
+        if self.not_like:
+            parts.append(text_part(self.not_like, -1.0))
+        return Query(parts=tuple(parts), filters=self._filters(library))
+
+    def _weights(self, both: bool) -> tuple[float, float]:
+        if not both:
+            return 1.0, 1.0
+        return 2 * (1 - self.balance), 2 * self.balance
+
+    def _filters(self, library: Library) -> Filters:
+        after = moment(self.after) if self.after else None
+        before = moment(self.before) if self.before else None
+        if before is not None and len(self.before.strip()) == len("2026-03-31"):
+            before = _next_day(before)
+        if after is not None and before is not None and after >= before:
+            raise QueryError("the first day comes after the last one: swap the dates")
+        folder = folder_of(library, self.folder) if self.folder else None
+        return Filters(kinds=frozenset(self.kinds), folder=folder, after=after, before=before)
+
+
+def folder_id(folder: Path) -> str:
+    """A short name for a folder that tells nothing about where it lies."""
+    return hashlib.sha256(str(folder).encode(errors="surrogateescape")).hexdigest()[:12]
+
+
+def folder_of(library: Library, wanted: str) -> Path:
+    """The library's folder of that id.
+
+    Raises:
+        QueryError: if the library has no such folder.
+    """
+    for folder, _count in library.folders():
+        if folder_id(folder) == wanted:
+            return folder
+    raise QueryError("the library has no such folder any more: choose another one")
+
+
+def _next_day(day: datetime) -> datetime:
+    """The same time a calendar day later, whatever the clocks did in between."""
+    return (day.replace(tzinfo=None) + timedelta(days=1)).astimezone()
+
+
+def _text(values: Mapping[str, object], name: str) -> str:
+    value = values.get(name) or ""
+    if not isinstance(value, str):
+        raise QueryError(f"{name} must be a text")
+    if len(value) > _MAX_TEXT:
+        raise QueryError(f"{name} must not be longer than {_MAX_TEXT} characters")
+    return value.strip()
+
+
+def _segment_id(value: object) -> int | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | str) or not str(value).isdecimal():
+        raise QueryError("a segment is named by its number")
+    return int(value)
+
+
+def _balance(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise QueryError("the balance between words and file must be a number from 0 to 1")
+    return float(value)
+
+
+def _kinds(value: object) -> tuple[Kind, ...]:
+    if not value:
+        return ()
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise QueryError("kinds must be a list")
+    known = ", ".join(Kind)
+    try:
+        return tuple(dict.fromkeys(Kind(str(kind)) for kind in value))
+    except ValueError:
+        raise QueryError(f"kinds can be {known}, nothing else") from None

@@ -1,0 +1,200 @@
+"""The one door to the page: what is not let through here is answered by nobody.
+
+Everything, Gradio's own routes included, stands behind this ASGI middleware. It refuses
+
+- a `Host` header that does not name this machine while only this machine is served, so that a
+  foreign web site cannot reach the page by pointing its own name at 127.0.0.1 (DNS rebinding);
+- requests that change something and come from another site's page;
+- Gradio's routes that read files, fetch addresses or run developer tools, by listing the few
+  that the page and the API need;
+- visitors without a login, if there is one.
+"""
+
+import base64
+import binascii
+import hmac
+import re
+import secrets
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.config import AppConfig
+
+_LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+_GRADIO_ROUTES = re.compile(
+    r"/gradio_api/("
+    r"info|config|openapi\.json|app_id|theme\.css|login_check|startup-events|cancel|reset"
+    r"|queue/(join|data|status)|heartbeat/\w+"
+    r"|(run|api|call|call/v2)/\w+|call/\w+/\w+"
+    r"|upload|mcp(/http)?"
+    r")/?"
+)
+_OWN_ROUTES = re.compile(
+    r"/|/(config|theme\.css|robots\.txt|manifest\.json|favicon\.ico|login|logout|health)/?"
+    r"|/(static|assets|site|media|thumbnail|page|detail|results|query-files|uploads)/.*|/uploads"
+    r"|/query-files"
+)
+_WITHOUT_LOGIN = re.compile(r"/(login/?|favicon\.ico|robots\.txt|health|site/.*)")
+
+_POLICY = "; ".join(
+    [
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",  # Gradio compiles its templates.
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "media-src 'self' blob:",
+        "font-src 'self' data:",
+        "connect-src 'self' data: blob:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'self'",
+    ]
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Frame-Options": "SAMEORIGIN",
+}
+
+
+class Logins:
+    """Who has logged in: by a session cookie, or by HTTP Basic for programs.
+
+    Without a user and password everybody has.
+    """
+
+    def __init__(self, auth: tuple[str, str] | None) -> None:
+        self._auth = auth
+        self._sessions: set[str] = set()
+
+    @property
+    def required(self) -> bool:
+        """Whether there is a login at all."""
+        return self._auth is not None
+
+    def accepts(self, user: str, password: str) -> bool:
+        """Whether the two are the right ones; takes as long if they are not."""
+        if self._auth is None:
+            return True
+        right_user = hmac.compare_digest(user.encode(), self._auth[0].encode())
+        right_password = hmac.compare_digest(password.encode(), self._auth[1].encode())
+        return right_user and right_password
+
+    def open(self) -> str:
+        """A new session's key, to be kept in a cookie."""
+        key = secrets.token_urlsafe(32)
+        self._sessions.add(key)
+        return key
+
+    def forget(self, key: str) -> None:
+        """Ends a session."""
+        self._sessions.discard(key)
+
+    def admits(self, request: Request) -> bool:
+        """Whether a request carries a session's cookie or the right Basic credentials."""
+        if self._auth is None or request.cookies.get(cookie_name(request)) in self._sessions:
+            return True
+        scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "basic":
+            return False
+        try:
+            user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return False
+        return self.accepts(user, password)
+
+
+def cookie_name(request: Request) -> str:
+    """Cookies are shared by all ports of a host, so the name tells the port."""
+    return f"rzen-session-{request.url.port or 80}"
+
+
+class Guard:
+    """The middleware; see the module's first lines."""
+
+    def __init__(self, app: ASGIApp, config: AppConfig, logins: Logins) -> None:
+        self._app = app
+        self._config = config
+        self._logins = logins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See `starlette.types.ASGIApp`."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return  # There are no websockets here.
+        request = Request(scope)
+        refusal = self._refusal(request)
+        answer = refusal if refusal is not None else self._app
+        await answer(scope, receive, _with_headers(send))
+
+    def _refusal(self, request: Request) -> Response | None:
+        checks: tuple[Callable[[Request], Response | None], ...] = (
+            self._foreign_host,
+            _foreign_site,
+            _unknown_route,
+            self._no_login,
+        )
+        return next((found for check in checks if (found := check(request))), None)
+
+    def _foreign_host(self, request: Request) -> Response | None:
+        host = _host_name(request.headers.get("host", ""))
+        if not self._config.loopback or host in _LOCAL_NAMES or host == self._config.host:
+            return None
+        return PlainTextResponse("This page answers only to localhost.", status_code=421)
+
+    def _no_login(self, request: Request) -> Response | None:
+        path = request.url.path
+        if self._logins.admits(request) or _WITHOUT_LOGIN.fullmatch(path):
+            return None
+        if request.method == "GET" and path == "/":
+            return RedirectResponse("login", status_code=303)
+        return PlainTextResponse("Log in first.", status_code=401)
+
+
+def _foreign_site(request: Request) -> Response | None:
+    if request.method in _SAFE_METHODS:
+        return None
+    origin = request.headers.get("origin")
+    here = request.headers.get("host", "")
+    strange = origin is not None and urlsplit(origin).netloc != here
+    if strange or request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
+        return PlainTextResponse("Another site's page cannot do this.", status_code=403)
+    return None
+
+
+def _unknown_route(request: Request) -> Response | None:
+    path = request.url.path
+    if _GRADIO_ROUTES.fullmatch(path):
+        return None
+    if _OWN_ROUTES.fullmatch(path) and ".." not in path.split("/"):
+        return None
+    return PlainTextResponse("There is nothing here.", status_code=404)
+
+
+def _host_name(host: str) -> str:
+    """A Host header without its port; IPv6 addresses keep their brackets."""
+    return re.sub(r":\d+$", "", host).lower()
+
+
+def _with_headers(send: Send) -> Send:
+    async def wrapped(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(raw=list(message.get("headers", [])))
+            for name, value in _HEADERS.items():
+                headers.setdefault(name, value)
+            message["headers"] = headers.raw
+        await send(message)
+
+    return wrapped

@@ -1,0 +1,164 @@
+"""The routes that media leave by: they take ids of segments, never paths.
+
+    GET /media/{segment}        the original file, with HTTP ranges; ?download=1 saves it
+    GET /thumbnail/{segment}    the small picture made when the file was added
+    GET /page/{segment}.png     a PDF page, or a picture that browsers cannot show; ?side=1600
+    GET /detail/{segment}       the detail dialog's content; ?search= marks that search's words
+    GET /results/{search}       more cards of a search; ?offset=24&weak=1
+
+Who may come in is decided before, in `app.guard`.
+"""
+
+from collections import OrderedDict
+from io import BytesIO
+from threading import Lock
+from typing import Annotated
+
+from embedder.media import Kind, Limits, MediaError, read_picture, render_page
+from fastapi import APIRouter, Query
+from indexer import IndexerError, Library, MediaItem, NotFound, Segment
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
+
+from app import cards, detail
+from app.handlers import Searches
+
+MEDIA_TYPES = {
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".jpe": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".gif": "image/gif",
+    ".avif": "image/avif",
+    ".bmp": "image/bmp",
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mov": "video/quicktime",
+    ".webm": "video/webm",
+    ".ogv": "video/ogg",
+    ".mkv": "video/x-matroska",
+    ".pdf": "application/pdf",
+}
+"""What is shown in place; everything else is text without mark-up, or a download."""
+
+_SANDBOX = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
+_FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
+_SIDES = (256, 2400)
+
+
+def media_router(library: Library, searches: Searches) -> APIRouter:
+    """The routes over a library."""
+    router = APIRouter()
+    pages = PageCache(library)
+
+    @router.api_route("/media/{segment_id}", methods=["GET", "HEAD"])
+    def media(segment_id: int, download: bool = False) -> Response:
+        try:
+            return _original(library.segment(segment_id), library.item_of(segment_id), download)
+        except NotFound as error:
+            return PlainTextResponse(str(error), status_code=404)
+
+    @router.api_route("/thumbnail/{segment_id}", methods=["GET", "HEAD"])
+    def thumbnail(segment_id: int) -> Response:
+        try:
+            library.segment(segment_id)
+            path = library.thumbnail(segment_id)
+        except NotFound as error:
+            return PlainTextResponse(str(error), status_code=404)
+        if path is None or not path.is_file():
+            return PlainTextResponse("This has no picture.", status_code=404)
+        return FileResponse(path, headers=_FOREVER)
+
+    @router.get("/page/{segment_id}.png")
+    def page(segment_id: int, side: Annotated[int, Query(ge=1)] = 1600) -> Response:
+        try:
+            picture = pages.get(segment_id, min(max(side, _SIDES[0]), _SIDES[1]))
+        except (NotFound, MediaError) as error:
+            return PlainTextResponse(str(error), status_code=404)
+        return Response(picture, media_type="image/png", headers=_FOREVER)
+
+    @router.get("/detail/{segment_id}")
+    def show_detail(segment_id: int, search: str = "") -> Response:
+        try:
+            return HTMLResponse(_detail(library, searches, segment_id, search))
+        except (IndexerError, MediaError) as error:
+            return HTMLResponse(cards.problem(str(error)), status_code=404)
+
+    @router.get("/results/{token}")
+    def results(token: str, offset: Annotated[int, Query(ge=0)] = 0, weak: bool = False) -> Response:
+        try:
+            session = searches.get(token)
+            found = session.page(offset, weak=weak)
+        except IndexerError as error:
+            return HTMLResponse(cards.problem(str(error)), status_code=404)
+        return HTMLResponse(cards.result_page(found, session.terms))
+
+    return router
+
+
+def _original(segment: Segment, item: MediaItem, download: bool) -> Response:
+    if not item.path.is_file():
+        return PlainTextResponse(f"{item.name} is no longer where it was.", status_code=404)
+    media_type = "text/plain; charset=utf-8" if segment.kind is Kind.TEXT else None
+    media_type = media_type or MEDIA_TYPES.get(item.path.suffix.lower())
+    inline = media_type is not None and not download
+    return FileResponse(
+        item.path,
+        media_type=media_type or "application/octet-stream",
+        filename=item.name.encode(errors="replace").decode(),
+        content_disposition_type="inline" if inline else "attachment",
+        headers={"Cache-Control": "private, no-cache"}
+        | ({} if media_type == "application/pdf" else _SANDBOX),
+    )
+
+
+def _detail(library: Library, searches: Searches, segment_id: int, token: str) -> str:
+    terms: tuple[str, ...] = ()
+    hit = None
+    if token:
+        try:
+            session = searches.get(token)
+            terms, hit = session.terms, session.hit(segment_id)
+        except NotFound:
+            pass  # An old search only loses its marks.
+    return detail.render(library, detail.load(library, segment_id, terms, hit))
+
+
+class PageCache:
+    """Renders pages, keeping the latest few. Thread-safe."""
+
+    def __init__(self, library: Library, keep: int = 24) -> None:
+        self._library = library
+        self._keep = keep
+        self._pictures: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, segment_id: int, side: int) -> bytes:
+        """The page as PNG, its longest side about `side` pixels.
+
+        Raises:
+            NotFound: if there is no such segment, or it is neither page nor picture.
+            MediaError: if the file cannot be read any more.
+        """
+        with self._lock:
+            if kept := self._pictures.get((segment_id, side)):
+                self._pictures.move_to_end((segment_id, side))
+                return kept
+        picture = self._render(segment_id, side)
+        with self._lock:
+            self._pictures[segment_id, side] = picture
+            while len(self._pictures) > self._keep:
+                self._pictures.popitem(last=False)
+        return picture
+
+    def _render(self, segment_id: int, side: int) -> bytes:
+        segment, item = self._library.segment(segment_id), self._library.item_of(segment_id)
+        if segment.kind is Kind.PDF and segment.page is not None:
+            picture = render_page(item.path, segment.page, side)
+        elif segment.kind is Kind.IMAGE:
+            picture = read_picture(item.path, Limits(frame_side=side))
+        else:
+            raise NotFound(f"segment {segment_id} is neither a page nor a picture")
+        out = BytesIO()
+        picture.save(out, format="PNG", compress_level=1)
+        return out.getvalue()

@@ -1,0 +1,72 @@
+"""Everything that answers HTTP, put together: guard, login, media, uploads, and Gradio's page."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import gradio as gr
+from fastapi import FastAPI
+from starlette.responses import PlainTextResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from app import ui
+from app.guard import Guard, Logins
+from app.login import login_router
+from app.media_routes import media_router
+from app.services import Services
+from app.upload_routes import upload_router
+
+ASSETS = Path(__file__).parent / "assets"
+_HEAD = """
+<link rel="stylesheet" href="site/app.css">
+<link rel="icon" href="site/icon.svg" type="image/svg+xml">
+<link rel="modulepreload" href="site/app.js">
+<meta name="color-scheme" content="light dark">
+<meta name="description" content="Search your photos, videos, PDFs and texts by what they show.">
+"""
+
+
+def build(services: Services) -> ASGIApp:
+    """The whole application as ASGI."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        services.ingests.close()
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    logins = Logins(services.config.auth)
+    app.include_router(login_router(logins))
+    app.include_router(media_router(services.library, services.searches))
+    app.include_router(
+        upload_router(services.library, services.files, services.config.max_upload_bytes)
+    )
+
+    @app.get("/health")
+    def health() -> Response:
+        return PlainTextResponse("ok")
+
+    app.mount("/site", StaticFiles(directory=ASSETS))
+    blocks = ui.build(services)
+    gr.mount_gradio_app(
+        app,
+        blocks.queue(default_concurrency_limit=8),
+        path="/",
+        server_name=services.config.host,
+        server_port=services.config.port,
+        footer_links=[],
+        run_history=False,
+        allowed_paths=[],
+        blocked_paths=[str(services.library.directory)],
+        favicon_path=str(ASSETS / "icon.svg"),
+        show_error=True,
+        max_file_size=services.config.max_upload_bytes,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=True,
+        theme=ui.theme(),
+        head=_HEAD,
+    )
+    return Guard(app, services.config, logins)

@@ -1,0 +1,112 @@
+"""From what the page's events send to what the page then shows."""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from html import escape
+from time import monotonic, sleep
+
+from embedder import EmbedderError
+from embedder.media import MediaError
+from indexer import IndexerError, Status
+
+from app import cards, handlers, panels
+from app import services as actions
+from app.forms import SearchForm, folder_id
+from app.services import Services
+
+_log = logging.getLogger(__name__)
+_FILES = 50
+_PACE = 0.3
+
+Update = tuple[str | None, str | None, str | None, str | None, str | None]
+"""New content of the panels progress, stats, files, home and state; None leaves one as it is."""
+
+
+def sent(data: object) -> Mapping[str, object]:
+    """What an event carries, as a mapping whatever a client made of it."""
+    return data if isinstance(data, Mapping) else {}
+
+
+def text(values: Mapping[str, object], name: str) -> str:
+    """A text among the values, or the empty one."""
+    value = values.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def answer(services: Services, values: Mapping[str, object]) -> str:
+    """The results of a search as HTML; a problem becomes a sentence in their place."""
+    try:
+        session = services.searches.open(SearchForm.from_values(values))
+        strong, weak = session.page(), session.page(weak=True)
+        return cards.search_results(strong, weak, session.terms)
+    except (IndexerError, EmbedderError, MediaError) as error:
+        return cards.problem(str(error))
+    except Exception:
+        _log.exception("a search failed")
+        return cards.problem("something unforeseen went wrong: the server's log says more")
+
+
+class LibraryView:
+    """The library tab and what depends on it."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def follow(self) -> Iterator[Update]:
+        """Everything once, then the progress as it changes, then everything again."""
+        state = self._services.ingests.state
+        yield (panels.ingest(state), *self.everything())
+        if not state.running:
+            return
+        while state.running:
+            before = monotonic()
+            state = self._services.ingests.wait(state.version, timeout=2.0)
+            yield (panels.ingest(state), None, None, None, None)
+            sleep(max(0.0, _PACE - (monotonic() - before)))
+        yield (panels.ingest(self._services.ingests.state), *self.everything())
+
+    def everything(self) -> tuple[str, str, str, str]:
+        """The panels stats, files, home and state."""
+        library = self._services.library
+        counts = library.stats()
+        status = Status.FAILED if counts.failed and not counts.items else Status.INDEXED
+        files = self.files({"status": str(status)})
+        total = sum(counts.items.values())
+        home = cards.recent_section(handlers.recent(library)) if total else cards.empty_library()
+        return panels.stats(counts), files, home, self._state(total, counts.failed)
+
+    def files(self, values: Mapping[str, object]) -> str:
+        """A page of the table of files."""
+        wanted = text(values, "status")
+        status = Status(wanted) if wanted in list(Status) else Status.INDEXED
+        name = text(values, "name")[:200].strip()
+        offset = values.get("offset")
+        offset = offset if isinstance(offset, int) and offset > 0 else 0
+        items = self._services.library.items(
+            status=status, name=name or None, limit=_FILES + 1, offset=offset
+        )
+        return panels.files(
+            items[:_FILES], status=status, name=name, offset=offset, more=len(items) > _FILES
+        )
+
+    def remove(self, values: Mapping[str, object]) -> Update:
+        """Removes files and shows what is left."""
+        wanted = values.get("items")
+        ids = [one for one in wanted if type(one) is int] if isinstance(wanted, list) else []
+        try:
+            removed = actions.remove(self._services, ids)
+        except (IndexerError, OSError) as error:
+            return (cards.problem(str(error)), *self.everything())
+        told = panels.removed(removed)
+        stats, _files, home, state = self.everything()
+        return told, stats, self.files(values), home, state
+
+    def _state(self, total: int, failed: int) -> str:
+        """What the script needs to know: the folders to filter by, and counts."""
+        folders = [
+            {"id": folder_id(folder), "name": folder.name or str(folder), "files": count}
+            for folder, count in self._services.library.folders()
+        ]
+        known = json.dumps({"files": total, "failed": failed, "folders": folders})
+        return f'<div id="rz-known" hidden data-known="{escape(known)}"></div>'

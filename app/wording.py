@@ -1,0 +1,74 @@
+"""Numbers, times and kinds in words: how the page says things."""
+
+from datetime import datetime
+
+from embedder.media.kind import Kind
+from indexer import Hit, MediaItem, Reason, Segment
+
+KIND_NAMES = {Kind.IMAGE: "Photo", Kind.VIDEO: "Video", Kind.PDF: "PDF", Kind.TEXT: "Text"}
+KIND_PLURALS = {Kind.IMAGE: "Photos", Kind.VIDEO: "Videos", Kind.PDF: "PDFs", Kind.TEXT: "Texts"}
+
+_REASONS = {
+    (Kind.IMAGE, Reason.PICTURE): "looks like it",
+    (Kind.VIDEO, Reason.PICTURE): "this moment looks like it",
+    (Kind.PDF, Reason.PICTURE): "the page looks like it",
+    (Kind.PDF, Reason.TEXT): "the page is about it",
+    (Kind.TEXT, Reason.TEXT): "the passage is about it",
+    (Kind.PDF, Reason.WORDS): "the page says it",
+    (Kind.TEXT, Reason.WORDS): "the text says it",
+}
+
+
+def clock(seconds: float) -> str:
+    """A place in a video: 1:05, or 1:02:03."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def duration(seconds: float) -> str:
+    """How long something takes, as people say it: "40 s", "3 min", "2 h 5 min"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def size(count: float) -> str:
+    """Bytes, with a unit that keeps the number short."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" or count >= 10 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def day(moment: datetime) -> str:
+    """A date without a time: 3 May 2024."""
+    return f"{moment.day} {moment:%b %Y}"
+
+
+def counted(count: int, singular: str, plural: str | None = None) -> str:
+    """ "1 file", "12 files", "3,400 files"."""
+    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
+
+
+def place(segment: Segment) -> str:
+    """Where in its file a segment is: "page 3", "0:10 – 0:20", or nothing."""
+    if segment.page is not None:
+        return f"page {segment.page}"
+    if segment.start is not None and segment.end is not None:
+        return f"{clock(segment.start)} – {clock(segment.end)}"
+    return ""
+
+
+def reason(hit: Hit) -> str:
+    """Why a hit matched, in a few words."""
+    told = [_REASONS.get((hit.segment.kind, why), "named like it") for why in hit.why[:2]]
+    return ", ".join(dict.fromkeys(told))
+
+
+def kind_name(item: MediaItem) -> str:
+    """What a file is, in a word."""
+    return KIND_NAMES[item.kind] if item.kind else "File"
