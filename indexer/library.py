@@ -69,6 +69,7 @@ class Library:
         self._given_embedder = embedder
         try:
             self.model = self._agreed_model(model)
+            self._ledger.remember_model(self.model)
         except BaseException:
             self.close()
             raise

@@ -153,6 +153,17 @@ class Ledger:
                 for row in connection.execute(query.where(or_(*inside))):
                     yield row[0], row[1], row[2]
 
+    def remember_model(self, name: str) -> None:
+        """Remembers the model that a new library is meant for, unless one is remembered."""
+        library = schema.library.c
+        with self._database.reading() as connection:
+            if connection.execute(select(library.model)).scalar_one() is not None:
+                return
+        with self._database.writing() as connection:
+            connection.execute(
+                update(schema.library).where(library.model.is_(None)).values(model=name)
+            )
+
     def adopt(self, info: EmbedderInfo) -> None:
         """Remembers whose vectors the library holds; only while it holds none."""
         with self._database.writing() as connection:

@@ -1,0 +1,297 @@
+"""`python -m indexer.ingest`: takes files and folders into a library.
+
+Exit status: 0 when all is well, 1 if some files failed, 2 if the command cannot be carried out,
+130 if it was stopped before the end (what was done stays; run it again to continue).
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from glob import glob, has_magic
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from indexer.config import IngestOptions, default_library
+
+if TYPE_CHECKING:
+    from indexer.entities import Failure, IngestPlan, IngestReport, Progress
+    from indexer.library import Library
+
+_SHOWN_PATHS = 20
+_FLAG_OF_LIMIT = {"pixels": "--max-pixels", "minutes": "--max-seconds", "pages": "--max-pages"}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    parser = argparse.ArgumentParser(
+        prog="rzen-ingest",
+        description="Take pictures, videos, PDFs and texts into a library, so that they can be "
+        "found. Run it again to keep the library in step: what has not changed is not read.",
+    )
+    parser.add_argument("paths", metavar="PATH", nargs="*", help="files, folders or patterns")
+    parser.add_argument("--library", metavar="DIR", type=Path, help="the library's folder")
+    parser.add_argument("--model", metavar="SPEC", help="the model of a new library (mini)")
+    parser.add_argument(
+        "--exclude",
+        metavar="GLOB",
+        action="append",
+        default=[],
+        help="leave out files and folders with this name or path; may be repeated",
+    )
+    parser.add_argument("--watch", action="store_true", help="keep running, follow changes")
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="try failed files again though unchanged"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be done and change nothing"
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary as an object")
+    parser.add_argument("--workers", type=_count, metavar="N", help="files read at a time")
+    for name, what in (
+        ("pixels", "largest picture, in pixels"),
+        ("seconds", "longest video, in seconds"),
+        ("pages", "longest PDF, in pages"),
+    ):
+        parser.add_argument(
+            f"--max-{name}",
+            type=_count,
+            metavar="N",
+            help=f"{what}; failed files are tried again",
+        )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    given = parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # Names may be in any encoding.
+    if problem := _usage_problem(given):
+        return _refuse(problem)
+    from embedder.interface import EmbedderError
+    from indexer.errors import IndexerError
+
+    cancel = Event()
+    _stop_on_signals(cancel)
+    try:
+        return _dry_run(given) if given.dry_run else _ingest(given, cancel)
+    except (IndexerError, EmbedderError) as error:
+        return _refuse(str(error))
+
+
+def _count(text: str) -> int:
+    number = int(text.replace("_", ""))
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
+    return number
+
+
+def _usage_problem(given: argparse.Namespace) -> str | None:
+    """What is wrong with the arguments, in a sentence."""
+    if not given.paths and not given.retry_failed:
+        return "nothing to ingest: name files or folders, or use --retry-failed"
+    if given.watch and (given.dry_run or not given.paths):
+        return "--watch needs paths to watch and cannot be a --dry-run"
+    for path in given.paths:
+        if os.path.lexists(Path(path).expanduser()):
+            continue
+        if not has_magic(path):
+            return f"there is no file or folder {path}"
+        if not glob(str(Path(path).expanduser()), recursive=True):  # noqa: PTH207
+            return f"no file matches the pattern {path}"
+    return None
+
+
+def _refuse(sentence: str) -> int:
+    print(f"rzen-ingest: {sentence}", file=sys.stderr)
+    return 2
+
+
+def _options(given: argparse.Namespace) -> IngestOptions:
+    options = IngestOptions(exclude=tuple(given.exclude))
+    raised = {
+        name: getattr(given, f"max_{name}")
+        for name in ("pixels", "seconds", "pages")
+        if getattr(given, f"max_{name}") is not None
+    }
+    return replace(
+        options,
+        retry_failed=given.retry_failed or bool(raised),
+        workers=given.workers or options.workers,
+        limits=replace(options.limits, **raised),
+    )
+
+
+def _stop_on_signals(cancel: Event) -> None:
+    """The first Ctrl-C asks for an orderly end, the second ends at once: nothing can break."""
+
+    def stop(_number: int, _frame: object) -> None:
+        if cancel.is_set():
+            os._exit(130)
+        cancel.set()
+        os.write(2, b"\nstopping after the files in progress; press again to quit at once\n")
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+
+
+def _ingest(given: argparse.Namespace, cancel: Event) -> int:
+    from indexer.library import Library
+
+    paths, options = [Path(path) for path in given.paths], _options(given)
+    with Library.open(given.library or default_library(), model=given.model) as library:
+        with _Bar(shown=sys.stderr.isatty() and not given.json) as bar:
+            report = library.ingest(paths, options, on_progress=bar.show, cancel=cancel)
+        _print_report(library, report, as_json=given.json)
+        if not given.watch or cancel.is_set():
+            return _status(report)
+        _watch(library, paths, options, cancel, as_json=given.json)
+    return 0
+
+
+def _watch(
+    library: "Library",
+    paths: Sequence[Path],
+    options: IngestOptions,
+    cancel: Event,
+    *,
+    as_json: bool,
+) -> None:
+    from indexer.watch import watch
+
+    print("Watching for changes; Ctrl-C ends it.", file=sys.stderr, flush=True)
+    options = replace(options, retry_failed=False)
+    for report in watch(library, paths, options, cancel=cancel):
+        if replace(report, unchanged=0, seconds=0, near_duplicates=0) != _nothing():
+            _print_report(library, report, as_json=as_json)
+
+
+def _nothing() -> "IngestReport":
+    from indexer.entities import IngestReport
+
+    return IngestReport()
+
+
+def _status(report: "IngestReport") -> int:
+    if report.cancelled:
+        return 130
+    return 1 if report.failures else 0
+
+
+def _dry_run(given: argparse.Namespace) -> int:
+    from tempfile import TemporaryDirectory
+
+    from indexer.library import Library
+    from indexer.scan import LIBRARY_FILE
+
+    directory = (given.library or default_library()).expanduser()
+    paths = [Path(path) for path in given.paths]
+    with TemporaryDirectory(prefix="rzen-") as empty:
+        exists = (directory / LIBRARY_FILE).exists()
+        with Library.open(directory if exists else Path(empty), model=given.model) as library:
+            plan = library.plan(paths, _options(given))
+    if given.json:
+        _print_json(asdict(plan))
+    else:
+        _print_plan(plan)
+    return 1 if plan.failures else 0
+
+
+class _Bar:
+    """A progress bar with rate and remaining time on standard error, or nothing at all."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._bar: Any = None
+        if shown:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=0, unit=" files", dynamic_ncols=True, leave=False)
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    @property
+    def show(self) -> "Callable[[Progress], None] | None":
+        """What the ingest calls."""
+        return None if self._bar is None else self._show
+
+    def _show(self, progress: "Progress") -> None:
+        self._bar.total = max(progress.total, progress.done)
+        self._bar.n = progress.done
+        failed = f", {progress.failures} failed" if progress.failures else ""
+        self._bar.set_description_str(f"{progress.stage}{failed}", refresh=False)
+        self._bar.refresh()
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, indent=1, default=str), flush=True)
+
+
+def _print_report(library: "Library", report: "IngestReport", *, as_json: bool) -> None:
+    if as_json:
+        _print_json(asdict(report))
+        return
+    counts = {
+        "added": report.added,
+        "updated": report.updated,
+        "moved": report.moved,
+        "copies of known files": report.copies,
+        "removed": report.removed,
+        "unchanged": report.unchanged,
+        "skipped": len(report.skipped),
+        "failed": len(report.failures),
+    }
+    said = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    print(f"{said or 'nothing to do'} in {report.seconds:.1f} s", flush=True)
+    if report.near_duplicates:
+        print(f"{report.near_duplicates:,} groups of pictures look the same")
+    _print_failures("skipped", report.skipped[:_SHOWN_PATHS], len(report.skipped))
+    _print_failures("failed", report.failures, len(report.failures))
+    if report.cancelled:
+        print("Stopped before the end; run the same command again to continue.")
+    elif (earlier := library.stats().failed) and not report.failures:
+        print(f"{earlier:,} files failed in earlier runs; try them again with --retry-failed")
+
+
+def _print_failures(what: str, failures: "Sequence[Failure]", total: int) -> None:
+    for failure in failures:
+        print(f"  {what} {failure.path}: {_with_flag(failure.reason)}")
+    if total > len(failures):
+        print(f"  … and {total - len(failures):,} more {what}; --json lists them all")
+
+
+def _with_flag(reason: str) -> str:
+    """A reason with the flag that raises the limit it speaks of."""
+    limit = reason.partition("the limit of")[0]
+    flag = next((flag for word, flag in _FLAG_OF_LIMIT.items() if word in limit), None)
+    return f"{reason}; raise it with {flag}" if flag and limit != reason else reason
+
+
+def _print_plan(plan: "IngestPlan") -> None:
+    for what, paths in (
+        ("add", plan.added),
+        ("update", plan.updated),
+        ("note as copy", plan.copies),
+        ("remove", plan.removed),
+    ):
+        for path in paths:
+            print(f"would {what} {path}")
+    for old, new in plan.moved:
+        print(f"would move {old} to {new}")
+    _print_failures("would skip", plan.skipped, len(plan.skipped))
+    _print_failures("would fail", plan.failures, len(plan.failures))
+    print(f"{plan.unchanged:,} unchanged; nothing was written")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
