@@ -9,8 +9,8 @@ one ranked list a hundred pages that mention cats would bury the photo of a cat.
 2. Their evidence becomes a probability of relevance (`indexer.relevance`).
 3. The segments of a file fold into their best one; pages of a PDF stay apart.
 4. The kinds are merged by p / log2(1 + rank within the kind), the discount of DCG: the best photo
-   competes with the best page and not with the hundredth. Hits of p < ½ are weak and come after
-   all others.
+   competes with the best page and not with the hundredth. Hits of p < ½ are weak: they come after
+   all others, by p alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -223,9 +223,9 @@ def _folded(library: "Library", judged: Sequence[_Judged], filters: Filters) -> 
 
 
 def _score(relevance: float, rank: int) -> float:
-    """What the kinds are merged by: upper half for strong hits, lower for weak ones."""
-    gain = 0.5 * relevance / log2(1 + rank)
-    return 0.5 + gain if relevance >= _STRONG else gain
+    """What hits are ordered by: strong ones fill the upper half, weak ones the lower."""
+    strong = relevance >= _STRONG
+    return 0.5 + 0.5 * relevance / log2(1 + rank) if strong else 0.5 * relevance
 
 
 def _hit(found: _Found, rank: int) -> Hit:
