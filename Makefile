@@ -22,7 +22,7 @@ help:
 
 app: $(VENV)/.installed
 	@mkdir -p "$(dir $(LIBRARY))"
-	@$(BIN)/python -m indexer.ingest "$(MEDIA)" --library "$(LIBRARY)"
+	@$(BIN)/python -m indexer.ingest "$(MEDIA)" --library "$(LIBRARY)" || [ $$? -eq 1 ]
 	@$(BIN)/python -m app --library "$(LIBRARY)" --host "$(HOST)" --port "$(PORT)" $(ARGS)
 
 install: $(VENV)/.installed
@@ -41,11 +41,13 @@ clean:
 
 # Each stamp is written only after pip has finished, and goes stale when pyproject.toml changes.
 $(VENV)/.installed: pyproject.toml $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@echo "Installing what the page needs into $(VENV) (about a minute, 0.9 GB on disk)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
 $(VENV)/.installed-test $(VENV)/.installed-lint: $(VENV)/.installed-%: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@echo "Installing the $* tools into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
 	@touch $@
 
 # Without prerequisites: an environment that is there already is used as it is.

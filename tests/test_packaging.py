@@ -1,0 +1,137 @@
+"""The distribution: what it depends on, what it brings, and how the make targets behave."""
+
+import ast
+import importlib
+import inspect
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+DEPENDENCIES = PROJECT["project"]["dependencies"]
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+PACKAGES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+# What an imported module is called on the package index, where several distributions bring it.
+BROUGHT_BY = {"cv2": "opencv-python-headless", "faiss": "faiss-cpu"}
+
+
+def distribution(requirement: str) -> str:
+    return re.match(r"[A-Za-z0-9._-]+", requirement)[0].lower().replace("_", "-")
+
+
+@pytest.mark.parametrize("requirement", [*DEPENDENCIES, *chain(*EXTRAS.values())])
+def test_every_dependency_has_a_lower_and_an_upper_bound(requirement: str) -> None:
+    if not requirement.startswith("rzen-search["):
+        assert ">=" in requirement
+        assert "<" in requirement.replace(">=", "")
+
+
+def test_what_the_page_imports_is_declared_and_nothing_else_is() -> None:
+    imported = set()
+    for package in ("app", "embedder", "indexer"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.Import):
+                    imported.update(alias.name.partition(".")[0] for alias in node.names)
+                elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                    imported.add(node.module.partition(".")[0])
+    foreign = imported - set(sys.stdlib_module_names) - set(PACKAGES)
+    of_extras = {"torch", "torchvision", "transformers"}
+    brought = packages_distributions()
+    needed = {
+        BROUGHT_BY.get(name) or brought[name][0].lower().replace("_", "-")
+        for name in foreign - of_extras
+    }
+    assert needed == {distribution(requirement) for requirement in DEPENDENCIES}
+
+
+def test_the_packages_are_the_four_and_carry_their_data() -> None:
+    assert sorted(PACKAGES) == ["app", "embedder", "indexer", "trainer"]
+    ignored = subprocess.run(
+        ["git", "check-ignore", "--stdin"],
+        check=False,
+        cwd=ROOT,
+        input="\n".join(str(path) for name in PACKAGES for path in (ROOT / name).rglob("*.*")),
+        capture_output=True,
+        text=True,
+    )
+    if ignored.returncode in (0, 1):  # otherwise there is no git, or no checkout
+        lost = [line for line in ignored.stdout.splitlines() if "__pycache__" not in line]
+        assert lost == []
+    assert sum(path.stat().st_size for path in (ROOT / "embedder/weights").iterdir()) < 60e6
+
+
+@pytest.mark.parametrize("script", PROJECT["project"]["scripts"].values())
+def test_console_scripts_return_their_exit_status(script: str) -> None:
+    module, _, name = script.partition(":")
+    function = getattr(importlib.import_module(module), name)
+    inspect.signature(function).bind()
+    assert inspect.signature(function).return_annotation in (int, "int")
+
+
+make = pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    return tmp_path
+
+
+def run_make(folder: Path, *arguments: str, path: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [shutil.which("make"), *arguments],
+        check=False,
+        cwd=folder,
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+    )
+
+
+@make
+def test_make_without_a_target_lists_the_targets(checkout: Path) -> None:
+    done = run_make(checkout, path="/usr/bin:/bin")
+    for target in ("app", "test", "lint", "install"):
+        assert f"make {target}" in done.stdout
+
+
+@make
+def test_make_says_so_when_there_is_no_python(checkout: Path) -> None:
+    (checkout / "empty").mkdir()
+    done = run_make(checkout, "install", path=str(checkout / "empty"))
+    assert done.returncode == 2
+    assert "Python 3.11 or later is needed and was not found" in done.stderr
+    assert not (checkout / ".venv").exists()
+
+
+@make
+def test_make_installs_nothing_when_all_is_there(checkout: Path) -> None:
+    tools = checkout / ".venv/bin"
+    tools.mkdir(parents=True)
+    (tools / "python").write_text("#!/bin/sh\necho ran python; exit 1\n")
+    (tools / "python").chmod(0o755)
+    for stamp in ("", "-test", "-lint"):
+        (checkout / f".venv/.installed{stamp}").touch()
+    done = run_make(checkout, "install", path="/usr/bin:/bin")
+    assert (done.returncode, "ran python" in done.stdout) == (0, False)
+
+
+@make
+def test_make_installs_again_when_the_dependencies_change(checkout: Path) -> None:
+    tools = checkout / ".venv/bin"
+    tools.mkdir(parents=True)
+    (tools / "python").write_text('#!/bin/sh\necho "ran $*"\n')
+    (tools / "python").chmod(0o755)
+    assert "ran -m pip install" in run_make(checkout, "install", path="/usr/bin:/bin").stdout
+    assert "ran -m pip install" in run_make(checkout, "test", path="/usr/bin:/bin").stdout
+    assert "ran -m pip" not in run_make(checkout, "test", path="/usr/bin:/bin").stdout
