@@ -262,7 +262,11 @@ def test_spread_takes_first_and_last_and_no_sample_twice() -> None:
     assert [chosen[0].time, chosen[-1].time] == [0.0, pytest.approx(9.8)]
     assert np.diff([sample.time for sample in chosen]) == pytest.approx([1.4] * 7, abs=0.21)
     assert len(spread(samples(3), 8)) == 3
-    assert len(spread(samples(9), 8)) == 8
+    for count in (8, 9, 11, 17):
+        uneven = [*samples(count - 1), Sample(0.2 * (count - 2) + 0.01, 9, scene(0, (32, 18)))]
+        times = [sample.time for sample in spread(uneven, 8)]
+        assert len(set(times)) == 8
+        assert [times[0], times[-1]] == [0.0, uneven[-1].time]
 
 
 def test_no_clip_has_fewer_frames_than_it_could() -> None:

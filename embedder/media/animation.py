@@ -81,7 +81,7 @@ def _samples(source: Source, limits: Limits) -> Iterator[Sample]:
                 yield Sample(
                     time, end, to_frame(image.copy(), fitted(image.size, limits.frame_side))
                 )
-                due = max(due, time + 1 / SAMPLES_PER_SECOND)
+                due = time + 1 / SAMPLES_PER_SECOND - 0.01  # times are sums of fractions
             time = end
             if time > limits.seconds:
                 raise MediaError(

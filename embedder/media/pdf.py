@@ -128,6 +128,8 @@ def _opened(path: Path, limits: Limits) -> Iterator[Any]:
         try:
             with _translated(), _MUPDF_LOCK:
                 document = mupdf.open(name, filetype="pdf")
+                if not document.is_pdf:  # MuPDF goes by the bytes and reads much else
+                    raise MediaError("the file is not a PDF")
                 locked, pages = bool(document.needs_pass), document.page_count
             if locked:
                 raise MediaError("the PDF is protected by a password; save it without one")
@@ -148,6 +150,8 @@ def _translated(number: int | None = None) -> Iterator[None]:
     """Turn whatever PyMuPDF raises into a `MediaError`."""
     try:
         yield
+    except MediaError:
+        raise
     except Exception as error:  # RuntimeError, ValueError, mupdf.FzErrorBase and more
         what = "the PDF" if number is None else f"page {number} of the PDF"
         raise MediaError(f"{what} is damaged or truncated and cannot be read") from error

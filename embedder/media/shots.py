@@ -80,12 +80,15 @@ def cut_clips(samples: Iterable[Sample], limits: Limits) -> Iterator[Clip]:
 
 
 def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
-    """Choose at most `count` samples, evenly spaced in time, first and last included."""
+    """Choose `count` samples or all if fewer, evenly spaced in time, first and last included."""
     if len(samples) <= count:
         return list(samples)
     times = np.array([sample.time for sample in samples])
-    wanted = np.linspace(times[0], times[-1], count)
-    chosen = sorted({int(np.abs(times - time).argmin()) for time in wanted})
+    chosen: list[int] = []
+    for number, time in enumerate(np.linspace(times[0], times[-1], count)):
+        first = chosen[-1] + 1 if chosen else 0
+        end = len(times) - (count - 1 - number)  # enough must be left for the rest
+        chosen.append(first + int(np.abs(times[first:end] - time).argmin()))
     return [samples[index] for index in chosen]
 
 

@@ -108,6 +108,7 @@ class _VisibleText(HTMLParser):
     """Collects what a reader of the page sees."""
 
     _HIDDEN = frozenset({"script", "style", "template", "noscript", "svg", "math", "head"})
+    _IN_HEAD = frozenset("title meta link base script style noscript template".split())
     _BLOCKS = frozenset(
         "address article aside blockquote body br caption dd details div dl dt fieldset figcaption "
         "figure footer form h1 h2 h3 h4 h5 h6 header hr li main nav ol option p pre section "
@@ -124,8 +125,8 @@ class _VisibleText(HTMLParser):
         self._parts: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "body":
-            self._hidden.clear()  # a head that was never closed
+        if self._hidden == ["head"] and tag not in self._IN_HEAD:
+            self._hidden.clear()  # as browsers do where a head was not closed
         if tag == "title" and self._hidden in ([], ["head"]):
             self._in_title = True
         elif tag in self._HIDDEN:
