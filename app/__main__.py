@@ -8,8 +8,12 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.config import AppConfig, parse
+
+if TYPE_CHECKING:
+    from indexer import Library
 
 _log = logging.getLogger("app")
 
@@ -22,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     config = parse(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    for chatty in ("httpx", "mcp", "uvicorn.access"):
+    for chatty in ("faiss", "httpx", "mcp", "uvicorn.access"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         listening = listen(config.host, config.port)
@@ -92,11 +96,10 @@ def _run(config: AppConfig, library: "Library", listening: socket.socket, scratc
     import uvicorn
 
     from app import server, services
-    from app.handlers import warm_up
 
     parts = services.build(config, library, scratch)
     application = server.build(parts)
-    threading.Thread(target=_warm, args=(warm_up, library), name="warm-up", daemon=True).start()
+    threading.Thread(target=_warm_up, args=(library,), name="warm-up", daemon=True).start()
     host = f"[{config.host}]" if ":" in config.host else config.host
     port = listening.getsockname()[1]
     print(f"RzenEmbed Search is at http://{host}:{port}/ (stop it with Ctrl+C)", flush=True)
@@ -113,7 +116,9 @@ def _run(config: AppConfig, library: "Library", listening: socket.socket, scratc
         parts.ingests.close()
 
 
-def _warm(warm_up, library) -> None:
+def _warm_up(library: "Library") -> None:
+    from app.handlers import warm_up
+
     try:
         warm_up(library)
     except Exception as error:

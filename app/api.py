@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from embedder.media import Kind
-from indexer import Hit, MediaItem, QueryError, Status
-
 from app import services as actions
-from app.forms import SearchForm, folder_id
+from app.folders import folder_choices
+from app.forms import SearchForm
 from app.services import Services
 from app.wording import place, reason
+from embedder.media import Kind
+from indexer import Hit, MediaItem, QueryError, Status
 
 _MOST = 200
 
@@ -40,7 +40,7 @@ class Api:
             self.remove_files,
         )
 
-    def search(
+    def search(  # noqa: PLR0913, PLR0917 – the endpoint's parameters
         self,
         text: str = "",
         file: str = "",
@@ -61,14 +61,13 @@ class Api:
 
         Args:
             text: What to look for, in plain words. May be empty if a file is given.
-            file: A file to search with: the id that POST /query-files?name=cat.jpg answers when
-                the file is its body, or a base64 "data:" address of a picture, MP4, PDF or text.
+            file: Id of a file sent as body of POST /query-files?name=a.jpg, or a "data:" address.
             not_like: Words for what hits should not be like.
             kinds: Any of image, video, pdf and text; empty means all.
             folder: Only files in or below this folder; an id from the folders endpoint.
             after: Only files modified on this day or later, as 2026-03-31.
             before: Only files modified on this day or earlier, as 2026-03-31.
-            balance: From 0 (only the words count) to 1 (only the file counts), if both are given.
+            balance: From 0 (only the words count) to 1 (only the file counts), for both together.
             limit: Most hits to return, up to 200.
             offset: Hits to leave out from the beginning.
         """
@@ -119,8 +118,8 @@ class Api:
     def folders(self) -> list[dict[str, Any]]:
         """Lists the library's folders with an id for the search filter, a name and a count."""
         return [
-            {"id": folder_id(folder), "name": folder.name or "/", "files": count}
-            for folder, count in self._services.library.folders()
+            {"id": folder.id, "name": folder.name, "files": folder.files}
+            for folder in folder_choices(self._services.library)
         ]
 
     def files(
@@ -189,9 +188,7 @@ class Api:
         Args:
             item_ids: Numbers of files, from the files endpoint or the item_id of hits.
         """
-        if not isinstance(item_ids, list) or not all(type(one) is int for one in item_ids):
-            raise QueryError("files are named by a list of their numbers")
-        return {"removed": actions.remove(self._services, item_ids)}
+        return {"removed": self._services.library.remove(_numbers(item_ids))}
 
     def _hits(self, form: SearchForm, limit: int, offset: int) -> list[dict[str, Any]]:
         limit, offset = _bounded(limit, offset)
@@ -201,9 +198,15 @@ class Api:
 
 
 def _bounded(limit: object, offset: object) -> tuple[int, int]:
-    if type(limit) is not int or type(offset) is not int or not 1 <= limit <= _MOST or offset < 0:
-        raise QueryError(f"the limit must be from 1 to {_MOST} and the offset at least 0")
-    return limit, offset
+    if isinstance(limit, int) and isinstance(offset, int) and 1 <= limit <= _MOST and offset >= 0:
+        return limit, offset
+    raise QueryError(f"the limit must be from 1 to {_MOST} and the offset at least 0")
+
+
+def _numbers(values: object) -> list[int]:
+    if isinstance(values, list) and all(type(value) is int for value in values):
+        return values
+    raise QueryError("files are named by a list of their numbers")
 
 
 def _item(item: MediaItem) -> dict[str, Any]:

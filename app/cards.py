@@ -4,11 +4,10 @@ import re
 from collections.abc import Iterable
 from html import escape
 
+from app import icons, wording
+from app.handlers import Glimpse, ResultPage
 from embedder.media.kind import Kind
 from indexer import Hit, MediaItem, Segment
-
-from app import icons, wording
-from app.handlers import Recent, ResultPage
 
 _SNIPPET = 260
 
@@ -32,10 +31,11 @@ def search_results(strong: ResultPage, weak: ResultPage, terms: Iterable[str]) -
     terms = tuple(terms)
     if not strong.hits and not weak.hits:
         return notice("Nothing found", "Nothing in the library fits these filters.")
-    return f'<div data-answer="{escape(strong.token)}">{_strong(strong, terms)}{_weak(strong, weak, terms)}</div>'
+    answer = _matches(strong, terms) + _weaker(strong, weak, terms)
+    return f'<div data-answer="{escape(strong.token)}">{answer}</div>'
 
 
-def _strong(strong: ResultPage, terms: tuple[str, ...]) -> str:
+def _matches(strong: ResultPage, terms: tuple[str, ...]) -> str:
     if not strong.hits:
         return (
             '<p class="rz-count" role="status">No clear match. '
@@ -50,14 +50,15 @@ def _strong(strong: ResultPage, terms: tuple[str, ...]) -> str:
     )
 
 
-def _weak(strong: ResultPage, weak: ResultPage, terms: tuple[str, ...]) -> str:
+def _weaker(strong: ResultPage, weak: ResultPage, terms: tuple[str, ...]) -> str:
     if not weak.hits:
         return ""
     grid = f'<div class="rz-grid" role="list">{result_page(weak, terms)}</div>'
     if not strong.hits:
         return grid
+    count = f"{len(weak.hits)}{'+' if weak.next_offset is not None else ''}"
     return (
-        '<details class="rz-weak"><summary><span>Weaker matches</span>'
+        f'<details class="rz-weak"><summary><span>Weaker matches ({count})</span>'
         f"{icons.CHEVRON}</summary>{grid}</details>"
     )
 
@@ -75,8 +76,8 @@ def hit_card(hit: Hit, terms: tuple[str, ...]) -> str:
     return _card(hit.item, hit.segment, place, foot, terms)
 
 
-def recent_section(found: Iterable[Recent]) -> str:
-    """What was added last, shown before anything is searched."""
+def glimpse_section(found: Iterable[Glimpse]) -> str:
+    """Some of what is there, shown before anything is searched."""
     cards = "".join(
         _card(
             one.item,
@@ -87,9 +88,7 @@ def recent_section(found: Iterable[Recent]) -> str:
         )
         for one in found
     )
-    return (
-        f'<p class="rz-count">In your library</p><div class="rz-grid" role="list">{cards}</div>'
-    )
+    return f'<p class="rz-count">In your library</p><div class="rz-grid" role="list">{cards}</div>'
 
 
 def _card(item: MediaItem, segment: Segment, place: str, foot: str, terms: tuple[str, ...]) -> str:
@@ -102,8 +101,8 @@ def _card(item: MediaItem, segment: Segment, place: str, foot: str, terms: tuple
         f'<button type="button" class="rz-open" data-segment="{segment.id}" aria-label="{label}">'
         f'<span class="rz-thumb">{_face(segment, terms)}'
         f'<span class="rz-badge">{badge}</span></span>'
-        f'<span class="rz-caption"><span class="rz-title"><b title="{name}">{name}</b>{where}</span>'
-        f'<span class="rz-foot">{foot}</span></span></button></article>'
+        f'<span class="rz-caption"><span class="rz-title"><b title="{name}">{name}</b>{where}'
+        f'</span><span class="rz-foot">{foot}</span></span></button></article>'
     )
 
 
@@ -111,9 +110,7 @@ def _face(segment: Segment, terms: tuple[str, ...]) -> str:
     if segment.kind is Kind.TEXT:
         return f'<span class="rz-words">{snippet(segment.text or "", terms)}</span>'
     play = f'<span class="rz-play">{icons.PLAY}</span>' if segment.kind is Kind.VIDEO else ""
-    return (
-        f'<img src="thumbnail/{segment.id}" alt="" loading="lazy" decoding="async">{play}'
-    )
+    return f'<img src="thumbnail/{segment.id}" alt="" loading="lazy" decoding="async">{play}'
 
 
 def snippet(text: str, terms: tuple[str, ...], length: int = _SNIPPET) -> str:
@@ -124,7 +121,8 @@ def snippet(text: str, terms: tuple[str, ...], length: int = _SNIPPET) -> str:
     if start:
         start = text.find(" ", start) + 1
     piece = text[start : start + length]
-    return ("… " if start else "") + marked(piece, terms) + ("…" if len(text) > start + length else "")
+    lead, tail = "… " if start else "", "…" if len(text) > start + length else ""
+    return lead + marked(piece, terms) + tail
 
 
 def marked(text: str, terms: tuple[str, ...]) -> str:
@@ -154,7 +152,8 @@ def notice(title: str, sentence: str, *, tone: str = "plain", action: str = "") 
 def problem(sentence: str) -> str:
     """An error as a sentence with a capital and a full stop."""
     sentence = sentence[:1].upper() + sentence[1:]
-    return notice("That did not work", sentence if sentence.endswith(".") else sentence + ".", tone="error")
+    sentence = sentence if sentence.endswith((".", "?", "!")) else f"{sentence}."
+    return notice("That did not work", sentence, tone="error")
 
 
 def empty_library() -> str:

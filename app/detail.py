@@ -4,11 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from embedder.media import Kind, Limits, MediaError, read_text
-from indexer import Hit, Library, MediaItem, Segment, Word
-
 from app import icons, wording
 from app.cards import marked, pattern
+from embedder.media import Kind, Limits, MediaError, read_text
+from indexer import Hit, Library, MediaItem, Segment, Word
 
 _CONTEXT = 1600
 _MOST_MARKS = 400

@@ -1,17 +1,15 @@
 """What the page and the API ask for, checked: from loose values to a `Query` of the indexer."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Self
 
+from app.folders import folder_of
+from app.uploads import QueryFiles
 from embedder.media.kind import Kind
 from indexer import Filters, Library, Query, QueryError, QueryPart
 from indexer.queries import file_part, moment, text_part
-
-from app.uploads import QueryFiles
 
 _MAX_TEXT = 20_000
 
@@ -27,7 +25,7 @@ class SearchForm:
         balance: 0 looks at the words only, 1 at the file only; matters where both are given.
         not_like: Words to stay away from.
         kinds: Kinds of media; empty means all.
-        folder: A folder's id from `folder_id`.
+        folder: A folder's id from `app.folders`.
         after: First day, as 2026-03-31.
         before: Last day, included.
     """
@@ -97,23 +95,6 @@ class SearchForm:
             raise QueryError("the first day comes after the last one: swap the dates")
         folder = folder_of(library, self.folder) if self.folder else None
         return Filters(kinds=frozenset(self.kinds), folder=folder, after=after, before=before)
-
-
-def folder_id(folder: Path) -> str:
-    """A short name for a folder that tells nothing about where it lies."""
-    return hashlib.sha256(str(folder).encode(errors="surrogateescape")).hexdigest()[:12]
-
-
-def folder_of(library: Library, wanted: str) -> Path:
-    """The library's folder of that id.
-
-    Raises:
-        QueryError: if the library has no such folder.
-    """
-    for folder, _count in library.folders():
-        if folder_id(folder) == wanted:
-            return folder
-    raise QueryError("the library has no such folder any more: choose another one")
 
 
 def _next_day(day: datetime) -> datetime:

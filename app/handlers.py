@@ -3,18 +3,18 @@
 import secrets
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from itertools import islice
 from threading import Lock
-
-from embedder.content import Content, Modality
-from indexer import Hit, Library, MediaItem, NotFound, Query, Segment, Status
 
 from app.forms import SearchForm
 from app.uploads import QueryFiles
+from embedder.content import Content, Modality
+from indexer import Hit, Library, MediaItem, NotFound, Query, Segment, Status
+from indexer.queries import terms
 
 PAGE_SIZE = 24
 _BLOCK = 96
 _MOST = 960
+_SCATTERED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class ResultPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Recent:
+class Glimpse:
     """A file to show before anything was searched."""
 
     item: MediaItem
@@ -103,8 +103,6 @@ class Searches:
         Raises:
             IndexerError: if the form asks for nothing or for something unusable.
         """
-        from indexer.queries import terms
-
         query = form.query(self._library, self._files)
         token = secrets.token_urlsafe(12)
         session = SearchSession(token, self._library, query, tuple(terms(form.text)))
@@ -126,17 +124,20 @@ class Searches:
         raise NotFound("this search is too old to be continued: search again")
 
 
-def recent(library: Library, count: int = PAGE_SIZE) -> list[Recent]:
-    """Files to show before anything was searched, the latest first."""
+def glimpses(library: Library, count: int = PAGE_SIZE) -> list[Glimpse]:
+    """Files from all over the library, to show before anything was searched."""
     total = sum(library.stats().items.values())
-    found: list[Recent] = []
-    items = library.items(
-        status=Status.INDEXED, limit=2 * count, offset=max(0, total - 2 * count)
-    )
-    for item in sorted(items, key=lambda item: (item.added_at, item.id), reverse=True):
-        if first := next(iter(library.segments(item.id)), None):
-            found.append(Recent(item, first))
-    return list(islice(found, count))
+    if total > _SCATTERED:  # Far offsets cost time in a large table.
+        items = library.items(status=Status.INDEXED, limit=count)
+    else:
+        picked = sorted({i * total // count for i in range(count)}) if total else []
+        items = [
+            item
+            for offset in picked
+            for item in library.items(status=Status.INDEXED, limit=1, offset=offset)
+        ]
+    found = ((item, next(iter(library.segments(item.id)), None)) for item in items)
+    return [Glimpse(item, segment) for item, segment in found if segment is not None]
 
 
 def warm_up(library: Library) -> None:

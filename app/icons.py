@@ -31,13 +31,23 @@ CLOSE = _line('<path d="m6 6 12 12M18 6 6 18"/>')
 BACK = _line('<path d="m15 5-7 7 7 7"/>', 22)
 FORWARD = _line('<path d="m9 5 7 7-7 7"/>', 22)
 CHEVRON = _line('<path d="m6 9 6 6 6-6"/>')
-SLIDERS = _line('<path d="M4 7h10M18 7h2M4 17h2M10 17h10"/><circle cx="16" cy="7" r="2"/><circle cx="8" cy="17" r="2"/>')
-COPY = _line('<rect x="9" y="9" width="11" height="11" rx="2"/><path d="M5 15V6a2 2 0 0 1 2-2h8"/>', 16)
+SLIDERS = _line(
+    '<path d="M4 7h10M18 7h2M4 17h2M10 17h10"/><circle cx="16" cy="7" r="2"/>'
+    '<circle cx="8" cy="17" r="2"/>'
+)
+COPY = _line(
+    '<rect x="9" y="9" width="11" height="11" rx="2"/><path d="M5 15V6a2 2 0 0 1 2-2h8"/>', 16
+)
 DOWNLOAD = _line('<path d="M12 4v11M7 11l5 5 5-5M5 20h14"/>', 16)
 SIMILAR = _line('<circle cx="9" cy="12" r="5.5"/><circle cx="15" cy="12" r="5.5"/>', 16)
-FOLDER = _line('<path d="M3 7a2 2 0 0 1 2-2h4l2 2h8a2 2 0 0 1 2 2v8a2 2 0 0 1-2 2H5a2 2 0 0 1-2-2z"/>', 20)
+FOLDER = _line(
+    '<path d="M3 7a2 2 0 0 1 2-2h4l2 2h8a2 2 0 0 1 2 2v8a2 2 0 0 1-2 2H5a2 2 0 0 1-2-2z"/>', 20
+)
 UPLOAD = _line('<path d="M12 16V5M7 9l5-5 5 5M5 20h14"/>', 22)
-PLAY = '<svg width="14" height="14" viewBox="0 0 24 24" fill="currentColor" aria-hidden="true"><path d="M8 5.5v13l11-6.5z"/></svg>'
+PLAY = (
+    '<svg width="14" height="14" viewBox="0 0 24 24" fill="currentColor" aria-hidden="true">'
+    '<path d="M8 5.5v13l11-6.5z"/></svg>'
+)
 STACK = _line(
     '<rect x="3" y="7" width="14" height="13" rx="2.5"/><path d="M7 4h11a3 3 0 0 1 3 3v9"/>'
     '<path d="m4 17 4-4 3 3 2-2 4 4"/><circle cx="8" cy="11" r="1.3"/>',

@@ -1,11 +1,9 @@
-"""The parts of the page that never change, as HTML; `app/assets` styles them and brings them alive.
-"""
+"""The parts of the page that never change, as HTML; `app/assets` brings them alive."""
 
 from html import escape
 
-from embedder.media import Kind
-
 from app import icons, wording
+from embedder.media import Kind
 
 
 def header(model: str) -> str:

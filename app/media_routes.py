@@ -14,13 +14,13 @@ from io import BytesIO
 from threading import Lock
 from typing import Annotated
 
-from embedder.media import Kind, Limits, MediaError, read_picture, render_page
 from fastapi import APIRouter, Query
-from indexer import IndexerError, Library, MediaItem, NotFound, Segment
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 
 from app import cards, detail
 from app.handlers import Searches
+from embedder.media import Kind, Limits, MediaError, read_picture, render_page
+from indexer import IndexerError, Library, MediaItem, NotFound, Segment
 
 MEDIA_TYPES = {
     ".jpg": "image/jpeg",
@@ -85,7 +85,9 @@ def media_router(library: Library, searches: Searches) -> APIRouter:
             return HTMLResponse(cards.problem(str(error)), status_code=404)
 
     @router.get("/results/{token}")
-    def results(token: str, offset: Annotated[int, Query(ge=0)] = 0, weak: bool = False) -> Response:
+    def results(
+        token: str, offset: Annotated[int, Query(ge=0)] = 0, weak: bool = False
+    ) -> Response:
         try:
             session = searches.get(token)
             found = session.page(offset, weak=weak)

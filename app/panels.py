@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from html import escape
 
-from embedder.media import Kind
-from indexer import Failure, IngestReport, LibraryStats, MediaItem, Progress, Status
-
 from app import icons, wording
 from app.cards import notice, problem
 from app.jobs import IngestState
+from embedder.media import Kind
+from indexer import Failure, IngestReport, LibraryStats, MediaItem, Progress, Status
 
 _MOST_FAILURES = 200
 
@@ -132,9 +131,7 @@ def failures(found: Sequence[Failure]) -> str:
     )
 
 
-def files(
-    items: Sequence[MediaItem], *, status: Status, name: str, offset: int, more: bool
-) -> str:
+def files(items: Sequence[MediaItem], *, status: Status, name: str, offset: int, more: bool) -> str:
     """A page of the table of files."""
     if not items:
         return f'<p class="rz-empty">{_no_files(status, name, offset)}</p>'

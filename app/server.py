@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import gradio as gr
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from starlette.responses import PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
@@ -42,6 +43,10 @@ def build(services: Services) -> ASGIApp:
     app.include_router(
         upload_router(services.library, services.files, services.config.max_upload_bytes)
     )
+
+    @app.exception_handler(RequestValidationError)
+    async def no_such_thing(request: Request, error: Exception) -> Response:
+        return PlainTextResponse("There is nothing here.", status_code=404)
 
     @app.get("/health")
     def health() -> Response:

@@ -1,15 +1,13 @@
 """What the page, the routes and the API share: a library and the services around it."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-from indexer import IndexerError, Library, NotFound
 
 from app.config import AppConfig
 from app.handlers import Searches
 from app.jobs import Ingests
 from app.uploads import QueryFiles
+from indexer import IndexerError, Library
 
 
 class NotAllowed(IndexerError):
@@ -63,7 +61,7 @@ def add_folder(services: Services, folder: str) -> None:
     if not is_folder:
         raise IndexerError(f"{folder.strip()} is a file: name the folder that it is in")
     if not path.is_absolute():
-        raise IndexerError(f"write the whole path of the folder, for instance {Path.home()}/Pictures")
+        raise IndexerError("write the whole path of the folder, for instance ~/Pictures")
     services.ingests.start(f"Adding {path.name or path}", [path])
 
 
@@ -84,29 +82,3 @@ def retry_failed(services: Services) -> None:
         IngestBusy: if files are being added already.
     """
     services.ingests.start("Trying the failed files again", [], retry_failed=True)
-
-
-def remove(services: Services, item_ids: Iterable[int]) -> int:
-    """Takes files out of the library; copies that it holds of uploads are deleted with them.
-
-    Originals elsewhere on the disk stay as they are.
-
-    Returns:
-        How many files were removed.
-    """
-    library = services.library
-    uploads = library.uploads.resolve()
-    copies: list[Path] = []
-    known: list[int] = []
-    for item_id in item_ids:
-        try:
-            path = library.item(item_id).path
-        except NotFound:
-            continue
-        known.append(item_id)
-        if path.resolve().is_relative_to(uploads):
-            copies.append(path)
-    removed = library.remove(known)
-    for path in copies:
-        path.unlink(missing_ok=True)
-    return removed

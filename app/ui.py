@@ -5,15 +5,15 @@ from functools import wraps
 from typing import Any
 
 import gradio as gr
-from embedder import EmbedderError
-from embedder.media import MediaError
-from indexer import IndexerError
 
-from app import cards, layout, panels, views
+from app import layout, panels, views
 from app import services as actions
 from app.api import Api
 from app.services import Services
 from app.views import LibraryView
+from embedder import EmbedderError
+from embedder.media import MediaError
+from indexer import IndexerError
 
 TITLE = "RzenEmbed Search"
 _EVENTS = ("search", "add_uploads", "add_folder", "retry", "cancel", "files", "remove", "follow")
@@ -68,7 +68,7 @@ def _connect_search(services: Services, bridge: gr.HTML, results: gr.HTML) -> No
     def search(event: gr.EventData) -> str:
         return views.answer(services, views.sent(event._data))
 
-    bridge.search(search, None, results, **_QUIET, concurrency_limit=4)
+    bridge.search(search, None, results, **_quiet("search", limit=4))
 
 
 def _connect_library(
@@ -103,30 +103,37 @@ def _connect_library(
     def remove(event: gr.EventData) -> tuple[Any, ...]:
         return view.remove(views.sent(event._data))
 
-    many: dict[str, Any] = {**_QUIET, "concurrency_limit": 32}
     add_folder = started(
         lambda event: actions.add_folder(services, views.text(views.sent(event._data), "folder"))
     )
-    bridge.add_uploads(started(lambda _: actions.add_uploads(services)), None, outputs, **many)
-    bridge.add_folder(add_folder, None, outputs, **many)
-    bridge.retry(started(lambda _: actions.retry_failed(services)), None, outputs, **many)
-    bridge.follow(follow, None, outputs, **many)
-    bridge.cancel(cancel, None, progress, **many)
-    bridge.files(list_files, None, files, **many)
-    bridge.remove(remove, None, outputs, **many)
-    blocks.load(follow, None, outputs, **many)
+    bridge.add_uploads(
+        started(lambda _: actions.add_uploads(services)), None, outputs, **_quiet("add_uploads")
+    )
+    bridge.add_folder(add_folder, None, outputs, **_quiet("add_folder"))
+    bridge.retry(
+        started(lambda _: actions.retry_failed(services)), None, outputs, **_quiet("retry")
+    )
+    bridge.follow(follow, None, outputs, **_quiet("follow"))
+    bridge.cancel(cancel, None, progress, **_quiet("cancel"))
+    bridge.files(list_files, None, files, **_quiet("files"))
+    bridge.remove(remove, None, outputs, **_quiet("remove"))
+    blocks.load(follow, None, outputs, **_quiet("load"))
 
 
-_QUIET: dict[str, Any] = {
-    "api_visibility": "private",
-    "show_progress": "hidden",
-    "trigger_mode": "multiple",
-}
+def _quiet(name: str, limit: int = 32) -> dict[str, Any]:
+    """How the page's own events run: not listed for programs, without Gradio's own spinner."""
+    return {
+        "api_name": f"page_{name}",
+        "api_visibility": "private",
+        "show_progress": "hidden",
+        "trigger_mode": "multiple",
+        "concurrency_limit": limit,
+    }
 
 
 def _serve_api(services: Services) -> None:
     for endpoint in Api(services).endpoints():
-        gr.api(
+        gr.events.api(
             _with_sentences(endpoint),
             api_name=endpoint.__name__,
             queue=False,  # Answers MCP calls in place, without a detour over HTTP.

@@ -1,7 +1,7 @@
 """The routes that files come in by; the body is the file itself, streamed to disk.
 
-    POST /query-files?name=cat.jpg        a file to search with; answers its id
-    POST /uploads?path=Holiday/cat.jpg    a file for the library; ingest follows separately
+- POST /query-files?name=cat.jpg – a file to search with; answers its id
+- POST /uploads?path=Holiday/cat.jpg – a file for the library; ingest follows separately
 """
 
 import shutil
@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from fastapi import APIRouter, Request
-from indexer import Library
 from starlette.responses import JSONResponse, Response
 
 from app.uploads import QueryFiles, UploadError, clean_path, save_stream
+from indexer import Library
 
 _SPARE_BYTES = 256 << 20
 _QUERY_LIMIT = 1 << 30

@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from time import monotonic, sleep
 
+from app import cards, handlers, panels
+from app.folders import folder_choices
+from app.forms import SearchForm
+from app.services import Services
 from embedder import EmbedderError
 from embedder.media import MediaError
 from indexer import IndexerError, Status
-
-from app import cards, handlers, panels
-from app import services as actions
-from app.forms import SearchForm, folder_id
-from app.services import Services
 
 _log = logging.getLogger(__name__)
 _FILES = 50
@@ -57,14 +56,14 @@ class LibraryView:
         """Everything once, then the progress as it changes, then everything again."""
         state = self._services.ingests.state
         yield (panels.ingest(state), *self.everything())
-        if not state.running:
-            return
+        ran = state.running
         while state.running:
             before = monotonic()
             state = self._services.ingests.wait(state.version, timeout=2.0)
             yield (panels.ingest(state), None, None, None, None)
             sleep(max(0.0, _PACE - (monotonic() - before)))
-        yield (panels.ingest(self._services.ingests.state), *self.everything())
+        if ran:
+            yield (panels.ingest(state), *self.everything())
 
     def everything(self) -> tuple[str, str, str, str]:
         """The panels stats, files, home and state."""
@@ -73,7 +72,7 @@ class LibraryView:
         status = Status.FAILED if counts.failed and not counts.items else Status.INDEXED
         files = self.files({"status": str(status)})
         total = sum(counts.items.values())
-        home = cards.recent_section(handlers.recent(library)) if total else cards.empty_library()
+        home = cards.glimpse_section(handlers.glimpses(library)) if total else cards.empty_library()
         return panels.stats(counts), files, home, self._state(total, counts.failed)
 
     def files(self, values: Mapping[str, object]) -> str:
@@ -95,7 +94,7 @@ class LibraryView:
         wanted = values.get("items")
         ids = [one for one in wanted if type(one) is int] if isinstance(wanted, list) else []
         try:
-            removed = actions.remove(self._services, ids)
+            removed = self._services.library.remove(ids)
         except (IndexerError, OSError) as error:
             return (cards.problem(str(error)), *self.everything())
         told = panels.removed(removed)
@@ -105,8 +104,8 @@ class LibraryView:
     def _state(self, total: int, failed: int) -> str:
         """What the script needs to know: the folders to filter by, and counts."""
         folders = [
-            {"id": folder_id(folder), "name": folder.name or str(folder), "files": count}
-            for folder, count in self._services.library.folders()
+            {"id": folder.id, "name": folder.name, "files": folder.files}
+            for folder in folder_choices(self._services.library)
         ]
         known = json.dumps({"files": total, "failed": failed, "folders": folders})
         return f'<div id="rz-known" hidden data-known="{escape(known)}"></div>'

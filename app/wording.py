@@ -39,7 +39,8 @@ def size(count: float) -> str:
     """Bytes, with a unit that keeps the number short."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" or count >= 10 else f"{count:.1f} {unit}"
+            digits = 0 if unit == "bytes" or count >= 10 else 1
+            return f"{count:.{digits}f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
 
@@ -50,7 +51,7 @@ def day(moment: datetime) -> str:
 
 
 def counted(count: int, singular: str, plural: str | None = None) -> str:
-    """ "1 file", "12 files", "3,400 files"."""
+    """How many of something: 1 file, 12 files, 3,400 files."""
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
 
 
