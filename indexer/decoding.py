@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image
 
+from embedder.interface import EmbedderError
 from embedder.media.kind import Kind, Limits, MediaError, UnsupportedMedia
 from indexer.catalog.ledger import Ledger, SegmentRecord
 from indexer.entities import Draft, Status
@@ -48,6 +49,7 @@ class Piece:
     position: int
     draft: Draft
     tint: bytes | None
+    cost: int
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -75,13 +77,20 @@ class FileChanged:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class FileGone:
+    """A file vanished after it was listed."""
+
+    job: Job
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Broken:
     """The ingest cannot go on."""
 
     error: BaseException
 
 
-Event: TypeAlias = Piece | FileRead | FileRefused | FileChanged | Broken
+Event: TypeAlias = Piece | FileRead | FileRefused | FileChanged | FileGone | Broken
 
 
 class Claims:
@@ -155,9 +164,11 @@ class Decoder:
             self._send(FileRefused(job, Status.SKIPPED, str(error)))
         except MediaError as error:
             self._send(self._refused_or_changed(job, str(error)))
+        except FileNotFoundError:
+            self._send(FileGone(job))
         except OSError as error:
             self._send(FileRefused(job, Status.FAILED, os_reason(error)))
-        except (Closed, LibraryError):
+        except (Closed, LibraryError, EmbedderError):
             raise
         except MemoryError:
             self._send(FileRefused(job, Status.FAILED, "there is not enough memory to decode it"))
@@ -172,8 +183,8 @@ class Decoder:
             for position, draft in enumerate(self.cut(job.candidate.path, kind, self.limits())):
                 if draft.thumbnail is not None:
                     self._keep_thumbnail(content_hash, position, draft.thumbnail)
-                piece = Piece(job, position, draft, _tint(draft))
-                self.events.put(piece, _cost(draft))
+                piece = Piece(job, position, draft, _tint(draft), _cost(draft))
+                self.events.put(piece, piece.cost)
                 count += 1
             if not count:
                 return FileRefused(job, Status.FAILED, "there is nothing in it to be found")
@@ -186,6 +197,8 @@ class Decoder:
         try:
             if stamp(job.candidate.path) != job.candidate:
                 return FileChanged(job)
+        except FileNotFoundError:
+            return FileGone(job)
         except OSError as error:
             reason = os_reason(error)
         return FileRefused(job, Status.FAILED, reason)

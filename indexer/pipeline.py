@@ -14,7 +14,7 @@ from threading import Event as Flag
 from threading import Thread
 from time import monotonic
 
-from embedder.interface import Embedder, EmbedderUnavailable, EmbedError
+from embedder.interface import Embedder, EmbedderError, EmbedError, Vectors
 from embedder.media.kind import Kind, Limits
 from indexer.catalog.ledger import Indexed, Ledger, Refused, SegmentRecord
 from indexer.catalog.rows import packed_vector, packed_words
@@ -25,6 +25,7 @@ from indexer.decoding import (
     Decoder,
     Event,
     FileChanged,
+    FileGone,
     FileRead,
     FileRefused,
     Job,
@@ -38,9 +39,10 @@ from indexer.thumbnails import Thumbnails
 
 _log = logging.getLogger(__name__)
 
-_WAITING_BYTES = 96 << 20
+_WAITING_BYTES = 64 << 20
 _WAITING_JOBS = 200_000
 _LARGEST_BATCH = 32
+_BATCH_BYTES = 48 << 20
 _BATCH_SECONDS = 1.0
 _COMMIT_SECONDS = 0.5
 _COMMIT_BYTES = 32 << 20
@@ -93,6 +95,7 @@ class Pipeline:
         self._claims = Claims()
         self._tally = Tally(on_progress)
         self._batch: list[Piece] = []
+        self._batch_bytes = 0
         self._batch_size = 4
         self._outcomes: list[Indexed | Refused] = []
         self._outcome_bytes = 0
@@ -165,7 +168,8 @@ class Pipeline:
             event = self._events.take(0 if self._batch else _TICK_SECONDS)
             if event is not None:
                 self._handle(event)
-            if len(self._batch) >= self._batch_size or (event is None and self._batch):
+            full = len(self._batch) >= self._batch_size or self._batch_bytes > _BATCH_BYTES
+            if full or (event is None and self._batch):
                 self._embed()
             if (
                 event is None
@@ -183,6 +187,7 @@ class Pipeline:
             if not event.job.settled:
                 self._tally.path = event.job.candidate.path
                 self._batch.append(event)
+                self._batch_bytes += event.cost
         elif isinstance(event, FileRead):
             event.job.expected = event.pieces
             self._settle_if_complete(event.job)
@@ -190,27 +195,27 @@ class Pipeline:
             self._refuse(event.job, event.status, event.reason)
         elif isinstance(event, FileChanged):
             self._read_again(event.job)
+        elif isinstance(event, FileGone):
+            self._settle(event.job)
+            self._release(event.job)
+            gone = Failure(event.job.candidate.path, "it vanished before it was read")
+            self._tally.refuse(gone, Status.FAILED)
         else:
             raise event.error
 
     def _embed(self) -> None:
         """Embeds the batch; a content that cannot be embedded costs its file and no other."""
         batch, self._batch = [piece for piece in self._batch if not piece.job.settled], []
+        self._batch_bytes = 0
         started = monotonic()
-        embedder = self._workshop.embedder()
         while batch:
             try:
-                vectors = embedder.embed([piece.draft.content for piece in batch], "document")
+                vectors = self._vectors(batch)
             except EmbedError as error:
                 job = batch[error.position].job
                 self._refuse(job, Status.FAILED, f"it cannot be embedded: {error.reason}")
                 batch = [piece for piece in batch if piece.job is not job]
                 continue
-            if vectors.shape != (len(batch), embedder.info.dim):
-                raise EmbedderUnavailable(
-                    f"the model {embedder.info.name} gave vectors of shape {vectors.shape} "
-                    f"for {len(batch)} contents of {embedder.info.dim} dimensions"
-                )
             for piece, vector in zip(batch, vectors, strict=True):
                 piece.job.records.append(_record(piece, packed_vector(vector)))
             for job in dict.fromkeys(piece.job for piece in batch):
@@ -221,6 +226,39 @@ class Pipeline:
             self._batch_size = max(1, self._batch_size // 2)
         elif taken < _BATCH_SECONDS / 2:
             self._batch_size = min(_LARGEST_BATCH, self._batch_size * 2)
+
+    def _vectors(self, batch: Sequence[Piece]) -> Vectors:
+        """Vectors of a batch, row i for piece i, or `EmbedError` that names the guilty piece."""
+        embedder = self._workshop.embedder()
+        contents = [piece.draft.content for piece in batch]
+        try:
+            vectors = embedder.embed(contents, "document")
+        except EmbedderError:
+            raise
+        except Exception as error:
+            _log.exception("unexpected error while embedding")
+            raise self._blamed(embedder, batch, error) from error
+        if vectors.shape != (len(batch), embedder.info.dim):
+            raise EmbedderError(
+                f"the model {embedder.info.name} gave vectors of shape {vectors.shape} "
+                f"for {len(batch)} contents of {embedder.info.dim} dimensions"
+            )
+        return vectors
+
+    def _blamed(
+        self, embedder: Embedder, batch: Sequence[Piece], error: Exception
+    ) -> EmbedderError:
+        """Whose fault an error is that names nobody: one piece's, or the model's."""
+        guilty: list[int] = []
+        for position, piece in enumerate(batch):
+            try:
+                embedder.embed([piece.draft.content], "document")
+            except Exception:
+                guilty.append(position)
+        files = {piece.job for piece in batch}
+        if not guilty or (len(files) > 1 and files == {batch[one].job for one in guilty}):
+            return EmbedderError(f"the model {embedder.info.name} does not work: {error!r}")
+        return EmbedError(guilty[0], f"the model fails on it with {error!r}")
 
     def _settle_if_complete(self, job: Job) -> None:
         if job.settled or job.expected is None or len(job.records) < job.expected:

@@ -1,7 +1,7 @@
 """Questions to the library's tables; takes and returns entities."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,11 +45,15 @@ class Catalog:
     """Reads a library's tables. Thread-safe; never waits for a writer.
 
     Each answer is of one moment; two answers may have a commit between them, so an id from one
-    may be unknown to the next.
+    may be unknown to the next, unless they are asked for within `moment`.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def moment(self) -> AbstractContextManager[None]:
+        """Within it, all answers to this thread are of one moment, and come faster."""
+        return self._database.moment()
 
     def model(self) -> Model:
         """Whose vectors the library holds."""
@@ -130,8 +134,8 @@ class Catalog:
         """
         table = schema.vectors.c
         found: dict[int, bytes] = {}
+        dim = self.model().dim or 0
         with self._database.reading() as connection:
-            dim = connection.execute(select(schema.library.c.dim)).scalar_one() or 0
             for chunk in _chunks(segment_ids):
                 query = select(table.segment_id, table.data).where(table.segment_id.in_(chunk))
                 found.update((row[0], row[1]) for row in connection.execute(query))
@@ -183,7 +187,9 @@ class Catalog:
         if kind is not None:
             query = query.where(items.kind == kind.value)
         if name:
-            query = query.where(items.name_words.contains(name, autoescape=True))
+            query = query.where(
+                items.name_words.contains(fulltext.plain_name(name), autoescape=True)
+            )
         with self._database.reading() as connection:
             return [rows.item(row) for row in connection.execute(query)]
 

@@ -23,9 +23,15 @@ _SEAM = re.compile(
 
 def name_words(name: str) -> str:
     """What is searched of a name: itself, and its words apart where they are written together."""
-    name = unicodedata.normalize("NFC", name.encode(errors="replace").decode()).replace("_", " ")
+    name = plain_name(name)
     apart = _SEAM.sub(" ", name)
     return name if apart == name else f"{name} {apart}"
+
+
+def plain_name(name: str) -> str:
+    """A name in one of the ways in which Unicode can write it, underscores as spaces."""
+    readable = name.encode(errors="replace").decode()
+    return unicodedata.normalize("NFC", readable).replace("_", " ")
 
 
 def folder_words(folder: Path) -> str:
@@ -56,24 +62,17 @@ def find_names(
     connection: Connection, terms: Sequence[str], kind: Kind, filters: Filters, limit: int
 ) -> list[NameMatch]:
     """See `Catalog.find_names`."""
-    phrases = [_name_phrase(phrase) for phrase in _phrases(terms)]
+    phrases = _phrases(terms)
     if not phrases or limit < 1 or conditions.excludes(filters, kind):
         return []
-    every = f"name_words : ({' AND '.join(phrases)})"
-    matches = {
-        segment_id: NameMatch(segment_id, in_name=True, share=1.0)
-        for segment_id, _ in _names(connection, every, kind, filters, limit)
-    }
-    if len(matches) < limit:
-        some = _names(connection, " OR ".join(phrases), kind, filters, limit)
-        shares = _shares(connection, phrases, [item_id for _, item_id in some])
-        partial = [
-            NameMatch(segment_id, in_name=False, share=shares[item_id])
-            for segment_id, item_id in some
-        ]
-        for match in sorted(partial, key=lambda match: -match.share):
-            matches.setdefault(match.segment_id, match)
-    return list(matches.values())[:limit]
+    expression = " OR ".join(map(_name_phrase, phrases))
+    matches: dict[int, NameMatch] = {}
+    for segment_id, name, folder in _names(connection, expression, kind, filters, limit):
+        in_name = [_holds(_tokens(name), phrase) for phrase in phrases]
+        in_folder = [_holds(_tokens(folder), phrase) for phrase in phrases]
+        found = sum(map(max, in_name, in_folder))
+        matches.setdefault(segment_id, NameMatch(segment_id, all(in_name), found / len(phrases)))
+    return sorted(matches.values(), key=lambda match: (not match.in_name, -match.share))
 
 
 def _phrases(terms: Sequence[str]) -> list[str]:
@@ -92,6 +91,21 @@ def _name_phrase(phrase: str) -> str:
     return phrase if apart == phrase else f"({phrase} OR {apart})"
 
 
+def _holds(tokens: list[str], phrase: str) -> bool:
+    """Whether tokens of a name have those of a phrase, together or apart, one after the other."""
+    for wanted in {tuple(_tokens(phrase)), tuple(_tokens(_SEAM.sub(" ", phrase)))}:
+        starts = range(len(tokens) - len(wanted) + 1)
+        if any(tuple(tokens[start : start + len(wanted)]) == wanted for start in starts):
+            return True
+    return False
+
+
+def _tokens(name: str) -> list[str]:
+    """The words of a name as FTS5's unicode61 tells them apart: folded, without diacritics."""
+    plain = unicodedata.normalize("NFKD", name.replace("_", " ")).casefold()
+    return re.findall(r"\w+", "".join(c for c in plain if not unicodedata.combining(c)))
+
+
 def _texts(
     connection: Connection, expression: str, kind: Kind, filters: Filters, limit: int
 ) -> dict[int, float]:
@@ -103,22 +117,24 @@ def _texts(
         select(segments.id, score)
         .select_from(texts.join(schema.segments, segments.id == texts.c.rowid))
         .where(text("segment_texts MATCH :expression"))
-        .where(segments.kind == kind.value, segments.media_id.in_(conditions.media_of(filters)))
+        .where(segments.kind == kind.value)
         .order_by(score.desc(), segments.id)
         .limit(bindparam("most"))
     )
+    if conditions.restricts_files(filters):
+        query = query.where(segments.media_id.in_(conditions.media_of(filters)))
     rows = connection.execute(query, {"expression": expression, "most": limit})
     return {segment_id: float(value) for segment_id, value in rows}
 
 
 def _names(
     connection: Connection, expression: str, kind: Kind, filters: Filters, limit: int
-) -> list[tuple[int, int]]:
-    """First segment and item of each match, best first; a match in the name counts most."""
+) -> list[tuple[int, str, str]]:
+    """First segment, name and folders of each match, best first; the name counts most."""
     items, segments = schema.items.c, schema.segments.c
     names = table("item_names", column("rowid"))
     query = (
-        select(segments.id, items.id)
+        select(segments.id, items.name_words, items.folder_words)
         .select_from(
             names.join(schema.items, items.id == names.c.rowid).join(
                 schema.segments, (segments.media_id == items.media_id) & (segments.position == 0)
@@ -130,21 +146,4 @@ def _names(
         .limit(bindparam("most"))
     )
     rows = connection.execute(query, {"expression": expression, "most": limit})
-    return [(segment_id, item_id) for segment_id, item_id in rows]
-
-
-def _shares(
-    connection: Connection, phrases: Sequence[str], item_ids: Sequence[int]
-) -> dict[int, float]:
-    """By item, the part of the phrases that its name and folders have."""
-    names = table("item_names", column("rowid"))
-    query = select(names.c.rowid).where(
-        text("item_names MATCH :expression"),
-        names.c.rowid.in_(bindparam("ids", expanding=True)),
-    )
-    counts = dict.fromkeys(item_ids, 0)
-    for phrase in phrases:
-        found = connection.execute(query, {"expression": phrase, "ids": list(item_ids)})
-        for item_id in found.scalars():
-            counts[item_id] += 1
-    return {item_id: count / len(phrases) for item_id, count in counts.items()}
+    return [(segment_id, name, folder) for segment_id, name, folder in rows]

@@ -20,6 +20,7 @@ from indexer.entities import Status
 from indexer.scan import Candidate
 
 _CHUNK = 1_000
+_LARGEST = 2**63 - 1
 _MEDIA_IN_ONE_REMOVAL = 500
 _ROOTS_IN_ONE_QUERY = 200  # SQLite takes expressions of depth 1,000.
 
@@ -46,7 +47,7 @@ class Known:
 
     def same(self, candidate: Candidate) -> bool:
         """Whether the file looks as it did when it was last read."""
-        return (self.size, self.mtime_ns) == (candidate.size, candidate.mtime_ns)
+        return (self.size, self.mtime_ns) == (candidate.size, _storable(candidate.mtime_ns))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -280,12 +281,17 @@ def _state(
 ) -> dict[str, Any]:
     return {
         "size": candidate.size,
-        "mtime_ns": candidate.mtime_ns,
+        "mtime_ns": _storable(candidate.mtime_ns),
         "kind": kind.value if kind else None,
         "status": status.value,
         "error": error,
         "media_id": media_id,
     }
+
+
+def _storable(nanoseconds: int) -> int:
+    """A time that fits into SQLite's 64 bits, as some file systems' do not."""
+    return max(-_LARGEST, min(_LARGEST, nanoseconds))
 
 
 def _names(path: Path) -> dict[str, Any]:

@@ -1,0 +1,149 @@
+"""How much of the model's speed an ingest keeps: `python -m benchmarks.ingest`.
+
+Photo-like JPEGs of 2 and 12 megapixels are taken into a new library. Beside it stands the same
+work without a library: decoding scaled in as many threads, and the model. Both run by turns, each
+ingest in a process of its own so that its memory can be told. What the ingest does on top is
+hashing, thumbnails, difference hashes and the database.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from PIL import Image
+
+from embedder import Content, Embedder, open_embedder
+from embedder.media import Limits, read_picture
+from indexer.config import IngestOptions
+
+_SIZES = {"2 MP": (1632, 1224), "12 MP": (4032, 3024)}
+_BATCH = 32
+
+
+def main() -> None:
+    """Prints one line for each size of picture."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--count", type=int, default=200, help="pictures of each size")
+    parser.add_argument("--model", default="mini")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=IngestOptions().workers)
+    parser.add_argument("--ingest-only", nargs=2, metavar=("FOLDER", "LIBRARY"))
+    given = parser.parse_args()
+    if given.ingest_only:
+        print(json.dumps(_ingest(*map(Path, given.ingest_only), given.model, given.workers)))
+        return
+    print(f"model {given.model}, {given.workers} threads, {os.cpu_count()} cores", flush=True)
+    for name, size in _SIZES.items():
+        with tempfile.TemporaryDirectory(prefix="rzen-") as folder:
+            _measure(name, size, Path(folder), given)
+
+
+def _measure(name: str, size: tuple[int, int], folder: Path, given: argparse.Namespace) -> None:
+    pictures = folder / "pictures"
+    make_pictures(pictures, given.count, size)
+    paths = sorted(pictures.iterdir())
+    alone, whole, memory = [], [], []
+    with open_embedder(given.model) as embedder:
+        _bare(embedder, paths[:8], given.workers)
+        for turn in range(given.rounds):
+            alone.append(_bare(embedder, paths, given.workers))
+            report = _ingest_in_process(pictures, folder / f"library-{turn}", given)
+            whole.append(report["rate"])
+            memory.append(report["memory"])
+    kept = [ingest / bare for ingest, bare in zip(whole, alone, strict=True)]
+    print(
+        f"{name:>6}: ingest {statistics.median(whole):6.1f} pictures/s, "
+        f"decoding and model alone {statistics.median(alone):6.1f} pictures/s, "
+        f"ratio {statistics.median(kept):.2f} ({min(kept):.2f}–{max(kept):.2f}), "
+        f"peak memory {max(memory) / 2**20:.0f} MiB",
+        flush=True,
+    )
+
+
+def make_pictures(folder: Path, count: int, size: tuple[int, int]) -> None:
+    """Writes JPEGs with what makes photos costly: gradients, edges, and noise all over."""
+    folder.mkdir()
+    rng = np.random.default_rng(7)
+    width, height = size
+    noise = rng.normal(0, 9, (height, width, 3)).astype(np.float32)
+    for number in range(count):
+        coarse = rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+        smooth = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+        pixels = np.asarray(smooth, dtype=np.float32) + np.roll(noise, number * 37, axis=1)
+        left, top = int(rng.integers(width // 2)), int(rng.integers(height // 2))
+        pixels[top : top + height // 3, left : left + width // 3] *= 0.5
+        picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+        picture.save(folder / f"{number:04}.jpg", quality=88)
+
+
+def _bare(embedder: Embedder, paths: Sequence[Path], workers: int) -> float:
+    """Pictures per second of decoding and embedding with nothing around them."""
+    limits = replace(Limits(), frame_side=min(Limits().frame_side, embedder.info.frame_side))
+    started = perf_counter()
+    batch: list[Content] = []
+    for picture in _decoded(paths, limits, workers):
+        batch.append(Content(frames=[picture]))
+        if len(batch) == _BATCH:
+            embedder.embed(batch, "document")
+            batch = []
+    embedder.embed(batch, "document")
+    return len(paths) / (perf_counter() - started)
+
+
+def _decoded(paths: Sequence[Path], limits: Limits, workers: int) -> Iterator[Image.Image]:
+    waiting: deque[Future[Image.Image]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for path in paths:
+            waiting.append(pool.submit(read_picture, path, limits))
+            if len(waiting) > 2 * _BATCH:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _ingest_in_process(
+    pictures: Path, library: Path, given: argparse.Namespace
+) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.ingest", "--model", given.model]
+    command += ["--workers", str(given.workers), "--ingest-only", str(pictures), str(library)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    report: dict[str, float] = json.loads(done.stdout)
+    return report
+
+
+def _ingest(pictures: Path, directory: Path, model: str, workers: int) -> dict[str, float]:
+    from indexer import Library
+
+    with Library.open(directory, model=model) as library:
+        picture = Image.new("RGB", (64, 64))
+        library.embedder.embed([Content(frames=[picture])], "document")  # loads the weights
+        started = perf_counter()
+        report = library.ingest([pictures], IngestOptions(workers=workers))
+        rate = report.added / (perf_counter() - started)
+    return {"rate": rate, "memory": _peak_memory()}
+
+
+def _peak_memory() -> int:
+    """Bytes; Linux counts the parent's memory into `ru_maxrss`, so it is asked otherwise."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+if __name__ == "__main__":
+    main()
