@@ -64,7 +64,8 @@ def file_part(
         expected: The kind that the person says it is; any if None.
 
     Raises:
-        QueryError: if the file is of another kind than expected, or cannot be used as a query; the message names it and says why.
+        QueryError: if the file is of another kind than expected, or cannot be used as a query;
+            the message names it and says why.
     """
     try:
         if expected and (kind := detect(path)) is not expected:

@@ -13,7 +13,7 @@ one ranked list a hundred pages that mention cats would bury the photo of a cat.
    all others, by p alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import log2
 from typing import TYPE_CHECKING
@@ -22,16 +22,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.content import Modality
-from embedder.interface import EmbedError, Vectors, normalised
+from embedder.interface import EmbedderInfo, EmbedError, Vectors, normalised
 from embedder.media.kind import Kind
 from indexer import relevance
-from indexer.entities import Filters, Hit, MediaItem, Query, QueryPart, Reason, Segment
+from indexer.entities import Filters, Hit, Query, QueryPart, Reason
 from indexer.errors import QueryError
 from indexer.queries import terms
 from indexer.relevance import Side
 
 if TYPE_CHECKING:
+    from indexer.catalog import Catalog
     from indexer.library import Library
+    from indexer.vectors import VectorStore
 
 MAX_HITS = 1000
 """Deepest hit that can be asked for, offset included."""
@@ -42,9 +44,31 @@ _MODALITY = {
     Kind.PDF: Modality.PAGE,
     Kind.TEXT: Modality.TEXT,
 }
+_WORDED = frozenset({Kind.PDF, Kind.TEXT})
 _STRONG = 0.5
 _TOLD = 0.25
 _MORE = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    """Where a query looks."""
+
+    catalog: "Catalog"
+    vectors: "VectorStore"
+    info: EmbedderInfo
+    filters: Filters
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Candidates:
+    """Segments of one kind that some evidence speaks for; words and names give probabilities."""
+
+    kind: Kind
+    ids: NDArray[np.int64]
+    words: Mapping[int, float]
+    unwanted: Mapping[int, float]
+    names: Mapping[int, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +82,10 @@ class _Judged:
 
 @dataclass(slots=True)
 class _Found:
-    """The best segment of a file or page, with the files that hold it and its lesser siblings."""
+    """The best segment of a file or page, and its lesser siblings."""
 
     judged: _Judged
-    segment: Segment
-    items: tuple[MediaItem, ...]
-    more: list[Segment]
+    more: list[int]
     score: float = 0.0
 
 
@@ -84,17 +106,16 @@ def search(library: "Library", query: Query) -> list[Hit]:
     """
     _check(query)
     like, unlike = _embedded(library, query.parts)
-    depth = max(100, 3 * (query.offset + query.limit))
-    found: list[_Found] = []
-    for kind in query.filters.kinds or frozenset(Kind):
-        judged = _judged(library, like, unlike, kind, query.filters, depth)
-        folded = _folded(library, judged, query.filters)
-        for rank, one in enumerate(folded, 1):
-            one.score = _score(one.judged.relevance, rank)
-            found.append(one)
-    found.sort(key=lambda one: (-one.score, one.segment.id))
-    page = found[query.offset : query.offset + query.limit]
-    return [_hit(one, rank) for rank, one in enumerate(page, query.offset + 1)]
+    place = _Place(library.catalog, library.vectors, library.embedder.info, query.filters)
+    need = query.offset + query.limit
+    with library.catalog.moment():
+        found = [
+            one
+            for judged in _judged(place, like, unlike, query.filters.kinds or set(Kind), need)
+            for one in _folded(place, judged)
+        ]
+        found.sort(key=lambda one: (-one.score, one.judged.segment_id))
+        return _hits(place, found[query.offset : need], query.offset + 1)
 
 
 def _check(query: Query) -> None:
@@ -150,45 +171,58 @@ def _side(
 
 
 def _judged(
-    library: "Library", like: Side, unlike: Side, kind: Kind, filters: Filters, depth: int
-) -> list[_Judged]:
-    """The candidates of one kind, `depth` for each sort of evidence at most, best first."""
-    catalog, info = library.catalog, library.embedder.info
-
-    def worded(side: Side) -> dict[int, float]:
-        matches = catalog.find_words(side.terms, kind, filters, depth) if side.terms else []
-        return relevance.of_words((m.segment_id, m.score, m.every_term) for m in matches)
-
-    named = catalog.find_names(like.terms, kind, filters, depth) if like.terms else []
-    names = {m.segment_id: 0.9 if m.in_name else 0.4 * m.share for m in named}
-    words = worded(like)
-    ids = _nearest(library, like, kind, filters, depth)
-    ids = np.union1d(ids, np.fromiter({*words, *names}, dtype=np.int64))
-    if not ids.size:
-        return []
-    rows = catalog.vectors_of(ids.tolist())
-    evidence = {
-        _seen(like, kind): relevance.likeness(info, like, _MODALITY[kind], rows),
-        Reason.WORDS: like.word_share * relevance.aligned(words, ids),
-        Reason.FILE_NAME: like.word_share * relevance.aligned(names, ids),
-    }
-    total = relevance.together(*evidence.values())
-    total = relevance.without(total, info, unlike, _MODALITY[kind], rows)
-    total *= 1 - relevance.aligned(worded(unlike), ids)
-    return [
-        _Judged(int(ids[i]), float(total[i]), _why({r: float(p[i]) for r, p in evidence.items()}))
-        for i in np.lexsort((ids, -total))
-    ]
+    place: _Place, like: Side, unlike: Side, kinds: Collection[Kind], need: int
+) -> Iterator[list[_Judged]]:
+    """The candidates of each kind, best first."""
+    depth = max(100, 3 * need)
+    found = [_gathered(place, like, unlike, kind, depth) for kind in sorted(kinds)]
+    every = np.concatenate([candidates.ids for candidates in found])
+    rows = place.catalog.vectors_of(every.tolist())
+    for candidates in found:
+        ids = candidates.ids
+        own, rows = rows[: len(ids)], rows[len(ids) :]
+        kind, modality = candidates.kind, _MODALITY[candidates.kind]
+        evidence = {
+            _seen(like, kind): relevance.likeness(place.info, like, modality, own),
+            Reason.WORDS: like.word_share * relevance.aligned(candidates.words, ids),
+            Reason.FILE_NAME: like.word_share * relevance.aligned(candidates.names, ids),
+        }
+        total = relevance.together(*evidence.values())
+        total = relevance.without(total, place.info, unlike, modality, own)
+        total *= 1 - relevance.aligned(candidates.unwanted, ids)
+        yield [
+            _Judged(int(ids[i]), float(total[i]), _why(evidence, i))
+            for i in np.lexsort((ids, -total)).tolist()
+        ]
 
 
-def _nearest(
-    library: "Library", like: Side, kind: Kind, filters: Filters, depth: int
-) -> NDArray[np.int64]:
-    only = library.catalog.matching_segments(kind, filters)
+def _gathered(place: _Place, like: Side, unlike: Side, kind: Kind, depth: int) -> _Candidates:
+    """The candidates of one kind, `depth` for each sort of evidence at most."""
+    words, unwanted = (_words(place, side.terms, kind, depth) for side in (like, unlike))
+    names = _names(place, like.terms, kind, depth)
+    named = np.fromiter({*words, *names}, dtype=np.int64)
+    ids = np.union1d(_nearest(place, like, kind, depth), named)
+    return _Candidates(kind, ids, words, unwanted, names)
+
+
+def _words(place: _Place, terms: Sequence[str], kind: Kind, depth: int) -> dict[int, float]:
+    if not terms or kind not in _WORDED:
+        return {}
+    matches = place.catalog.find_words(terms, kind, place.filters, depth)
+    return relevance.of_words((m.segment_id, m.score, m.every_term) for m in matches)
+
+
+def _names(place: _Place, terms: Sequence[str], kind: Kind, depth: int) -> dict[int, float]:
+    matches = place.catalog.find_names(terms, kind, place.filters, depth) if terms else []
+    return {m.segment_id: 0.9 if m.in_name else 0.4 * m.share for m in matches}
+
+
+def _nearest(place: _Place, like: Side, kind: Kind, depth: int) -> NDArray[np.int64]:
+    only = place.catalog.matching_segments(kind, place.filters)
     vectors = list(like.vectors)
     if len(vectors) > 1:
         vectors.append(normalised(like.weights @ like.vectors))
-    found = [library.vectors.search(vector, depth, kind, only)[1] for vector in vectors]
+    found = [place.vectors.search(vector, depth, kind, only)[1] for vector in vectors]
     return np.unique(np.concatenate(found))
 
 
@@ -200,26 +234,25 @@ def _seen(like: Side, kind: Kind) -> Reason:
     return Reason.PICTURE
 
 
-def _why(evidence: dict[Reason, float]) -> tuple[Reason, ...]:
+def _why(evidence: Mapping[Reason, relevance.Probabilities], row: int) -> tuple[Reason, ...]:
     """The reasons worth telling: the strongest, and others that say something by themselves."""
-    ordered = sorted(evidence, key=lambda reason: -evidence[reason])
-    return tuple(r for i, r in enumerate(ordered) if i == 0 or evidence[r] >= _TOLD)
+    ordered = sorted(evidence, key=lambda reason: -float(evidence[reason][row]))
+    return tuple(r for i, r in enumerate(ordered) if i == 0 or evidence[r][row] >= _TOLD)
 
 
-def _folded(library: "Library", judged: Sequence[_Judged], filters: Filters) -> Iterator[_Found]:
-    """One find for each file, or page of a PDF, in order; files with the same bytes are one."""
-    resolved = library.catalog.resolve([one.segment_id for one in judged], filters)
-    best: dict[tuple[str, int | None], _Found] = {}
+def _folded(place: _Place, judged: Sequence[_Judged]) -> list[_Found]:
+    """The best of each file or page in order, scored; files of the same bytes are one."""
+    origins = place.catalog.origins([one.segment_id for one in judged])
+    best: dict[tuple[int, int | None], _Found] = {}
     for one in judged:
-        if one.segment_id not in resolved:
-            continue  # Deleted since, or every file that holds it is filtered out.
-        segment, items = resolved[one.segment_id]
-        first = best.setdefault(
-            (segment.content_hash, segment.page), _Found(one, segment, items, more=[])
-        )
-        if segment is not first.segment and one.relevance >= _STRONG and len(first.more) < _MORE:
-            first.more.append(segment)
-    return iter(best.values())
+        if one.segment_id not in origins:
+            continue  # The vectors of another thread may be newer than this moment.
+        first = best.setdefault(origins[one.segment_id], _Found(one, more=[]))
+        if one is not first.judged and one.relevance >= _STRONG and len(first.more) < _MORE:
+            first.more.append(one.segment_id)
+    for rank, found in enumerate(best.values(), 1):
+        found.score = _score(found.judged.relevance, rank)
+    return list(best.values())
 
 
 def _score(relevance: float, rank: int) -> float:
@@ -228,15 +261,20 @@ def _score(relevance: float, rank: int) -> float:
     return 0.5 + 0.5 * relevance / log2(1 + rank) if strong else 0.5 * relevance
 
 
-def _hit(found: _Found, rank: int) -> Hit:
-    return Hit(
-        segment=found.segment,
-        item=found.items[0],
-        score=found.score,
-        rank=rank,
-        relevance=found.judged.relevance,
-        weak=found.judged.relevance < _STRONG,
-        why=found.judged.why,
-        more=tuple(found.more),
-        copies=tuple(item.path for item in found.items[1:]),
-    )
+def _hits(place: _Place, found: Sequence[_Found], first_rank: int) -> list[Hit]:
+    ids = [i for one in found for i in (one.judged.segment_id, *one.more)]
+    resolved = place.catalog.resolve(ids, place.filters)
+    return [
+        Hit(
+            segment=resolved[one.judged.segment_id][0],
+            item=resolved[one.judged.segment_id][1][0],
+            score=one.score,
+            rank=rank,
+            relevance=one.judged.relevance,
+            weak=one.judged.relevance < _STRONG,
+            why=one.judged.why,
+            more=tuple(resolved[segment_id][0] for segment_id in one.more),
+            copies=tuple(item.path for item in resolved[one.judged.segment_id][1][1:]),
+        )
+        for rank, one in enumerate(found, first_rank)
+    ]

@@ -81,8 +81,8 @@ def _query(given: argparse.Namespace) -> Query:
         text = sys.stdin.read() if given.text == "-" else given.text
         parts.append(text_part(text, weights["text"]))
     for name in ("image", "video"):
-        for path in getattr(given, name):
-            parts.append(file_part(path, weights[name], expected=Kind(name)))
+        files: list[Path] = getattr(given, name)
+        parts += [file_part(path, weights[name], expected=Kind(name)) for path in files]
     for argument in given.pdf:
         path, page = _pdf_page(argument)
         parts.append(file_part(path, weights["pdf"], page, expected=Kind.PDF))
@@ -160,10 +160,8 @@ def _print_table(hits: Sequence[Hit]) -> None:
             print("Weaker matches:" if hit.rank > 1 else "Only weak matches:")
             weak = True
         why = " + ".join(hit.why)
-        path = str(hit.item.path).encode(errors="replace").decode()
-        print(
-            f"{hit.rank:4}  {hit.relevance:4.0%}  {hit.segment.kind:5}  {path}{_place(hit)}  ({why})"
-        )
+        where = str(hit.item.path).encode(errors="replace").decode() + _place(hit)
+        print(f"{hit.rank:4}  {hit.relevance:4.0%}  {hit.segment.kind:5}  {where}  ({why})")
 
 
 def _place(hit: Hit) -> str:

@@ -120,15 +120,15 @@ class FaissStore:
         self, vector: NDArray[np.float32], k: int, partition: Kind, only: Ids | None = None
     ) -> tuple[NDArray[np.float32], Ids]:
         """See `VectorStore.search`."""
-        faiss = _faiss()
-        row = np.ascontiguousarray(vector, dtype=np.float32).reshape(1, self._dim)
         with self._lock:
             index = self._indexes.get(partition)
             most = min(k, index.ntotal) if index is not None else 0
             if index is None or most < 1 or (only is not None and not only.size):
                 return np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int64)
+            row = np.ascontiguousarray(vector, dtype=np.float32).reshape(1, self._dim)
             params = None
             if only is not None:
+                faiss = _faiss()
                 params = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(_bitmap(only)))
                 most = min(most, only.size)
             scores, ids = index.search(row, most, params=params)

@@ -142,6 +142,17 @@ class Catalog:
         gone = bytes(2 * dim)
         return rows.unpacked_vectors([found.get(int(i), gone) for i in segment_ids], dim)
 
+    def origins(self, segment_ids: Sequence[int]) -> dict[int, tuple[int, int | None]]:
+        """The media that each known segment is of, by a number, and its page in a PDF."""
+        segments = schema.segments.c
+        found: dict[int, tuple[int, int | None]] = {}
+        with self._database.reading() as connection:
+            for chunk in _chunks(segment_ids):
+                query = select(segments.id, segments.media_id, segments.page)
+                for row in connection.execute(query.where(segments.id.in_(chunk))):
+                    found[row[0]] = (row[1], row[2])
+        return found
+
     def resolve(
         self, segment_ids: Sequence[int], filters: Filters
     ) -> dict[int, tuple[Segment, tuple[MediaItem, ...]]]:
