@@ -104,6 +104,7 @@ def test_a_file_that_lies_about_its_kind_is_refused(
         ("song.flac", b"fLaC\0\0\0\x22"),
         ("song.wav", b"RIFF\x24\0\0\0WAVEfmt "),
         ("song.m4a", b"\0\0\0\x20ftypM4A \0\0\0\0"),
+        ("voice.mp4", b"\0\0\0\x20ftypM4A \0\0\0\0"),
         ("archive.zip", b"PK\x03\x04\x14\0\0\0"),
         ("logo.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
     ],

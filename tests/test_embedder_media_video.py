@@ -118,7 +118,10 @@ def test_a_rotated_recording_is_shown_upright(tmp_path: Path) -> None:
     assert frame.getpixel((21, 56))[2] > 180
 
 
-def test_long_videos_are_sought_rather_than_decoded(tmp_path: Path) -> None:
+def test_long_videos_are_sought_rather_than_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("embedder.media.video._samples")
     frames = [Image.new("RGB", (32, 24), (n, n, n)) for n in range(0, 240, 2)]
     path = write_video(tmp_path / "a.avi", frames, rate=1, code="MJPG")  # two minutes
     clip = sample_video(path, SMALL)
@@ -156,6 +159,23 @@ def test_videos_over_the_limits_are_refused_before_they_are_decoded(tmp_path: Pa
         next(iter(read_clips(path, Limits(seconds=3))))
     with pytest.raises(MediaError, match="96 × 64"):
         sample_video(path, Limits(pixels=6000))
+
+
+def test_a_name_is_no_pattern_for_other_files(tmp_path: Path) -> None:
+    scene(0).save(tmp_path / "film0.jpg")
+    path = tmp_path / "film%d.jpg"
+    path.write_bytes(bytes(range(1, 200)))
+    with pytest.raises(MediaError, match="cannot be opened"):
+        sample_video(path)
+
+
+@pytest.mark.parametrize("start", ["#EXTM3U\n#EXTINF:2,\n", "ffconcat version 1.0\nfile "])
+def test_a_play_list_does_not_lead_to_other_files(tmp_path: Path, start: str) -> None:
+    write_video(tmp_path / "private.mp4", shots([1.0]))
+    path = tmp_path / "list.mp4"
+    path.write_text(f"{start}private.mp4\n")
+    with pytest.raises(MediaError, match="cannot be opened"):
+        sample_video(path)
 
 
 @pytest.mark.parametrize("name", ["per%03dcent.avi", "line\nbreak.avi", "latin\udce9.avi", "ü.avi"])
@@ -206,6 +226,15 @@ def test_animated_pictures_are_clips(tmp_path: Path, suffix: str) -> None:
     assert len(sample_video(path, SMALL).frames) == 8
 
 
+def test_the_last_frame_of_an_animation_is_taken(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (32, 24), (4 * n, 90, 200)) for n in range(45)]
+    path = tmp_path / "a.gif"
+    for count in (44, 45):
+        frames[0].save(path, save_all=True, append_images=frames[1:count], duration=100)
+        (clip,) = read_clips(path, SMALL)
+        assert clip.frames[-1].getpixel((9, 9))[0] == pytest.approx(4 * (count - 1), abs=1)
+
+
 def test_an_animation_of_two_frames_gives_both(tmp_path: Path) -> None:
     path = tmp_path / "a.gif"
     scene(0).save(path, save_all=True, append_images=[scene(1)], duration=0)
@@ -249,11 +278,24 @@ def test_a_flash_does_not_make_a_clip() -> None:
     assert [(clip.start, clip.end) for clip in clips] == [(0.0, 6.0)]
 
 
-def test_a_moving_camera_is_no_shot_change_and_another_place_is() -> None:
-    wide = scene(7, (400, 120))
-    views = [signature(wide.crop((x, 0, x + 200, 120))) for x in range(0, 200, 20)]
+def busy(number: int, size: tuple[int, int]) -> Image.Image:
+    """A picture with much structure; the colours of one are like those of another."""
+    noise = np.random.default_rng(number).integers(0, 256, (12, 24, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
+
+
+def test_another_place_is_a_shot_change_even_in_the_same_colours() -> None:
+    assert is_shot_change(signature(scene(0)), signature(scene(3)))
+    assert is_shot_change(signature(busy(1, (96, 64))), signature(busy(2, (96, 64))))
+
+
+def test_a_moving_camera_or_a_light_is_no_shot_change() -> None:
+    wide = busy(1, (480, 160))
+    views = [signature(wide.crop((x, 0, x + 240, 160))) for x in range(0, 240, 24)]
     assert not any(is_shot_change(a, b) for a, b in itertools.pairwise(views))
-    assert is_shot_change(views[0], signature(scene(3)))
+    assert is_shot_change(views[0], views[-1])
+    lit = wide.point(lambda value: min(255, value + 25))
+    assert not is_shot_change(signature(wide), signature(lit))
     assert not is_shot_change(views[0], views[0])
 
 

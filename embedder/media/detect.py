@@ -13,7 +13,7 @@ _EXTENSIONS: dict[Kind, str] = {
     Kind.IMAGE: "jpg jpeg jpe jfif mpo png apng gif webp bmp dib tif tiff jp2 j2k j2c jpx jpf jpc "
     "pbm pgm ppm pnm pfm heic heif hif avif avifs ico icns psd tga qoi dds pcx sgi xbm xpm",
     Kind.VIDEO: "mp4 m4v mov qt mkv webm avi wmv asf flv f4v mpg mpeg mpe m1v m2v vob ogv "
-    "3gp 3g2 m2ts mjpeg mjpg mxf rm rmvb dv divx",
+    "3gp 3g2 m2ts mxf rm rmvb dv divx",
     Kind.PDF: "pdf",
     Kind.TEXT: "txt text md markdown mdown rst adoc asciidoc org tex bib html htm xhtml csv tsv "
     "json jsonl ndjson geojson xml yaml yml log srt vtt sub ass ics vcf eml nfo",

@@ -219,8 +219,6 @@ def _plain_mode(image: Image.Image) -> Image.Image:
         return image.convert("LA" if image.mode == "La" else "RGBA")
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(_to_8_bits(np.asarray(image)))
-    if image.mode == "LAB":
-        return _from_lab(image)
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
@@ -240,15 +238,6 @@ def _to_8_bits(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     scale = 255.0 / (high - low) if high > low else 0.0
     scaled = np.clip((np.where(finite, grey, low) - low) * scale + 0.5, 0, 255)
     return np.asarray(scaled, dtype=np.uint8)
-
-
-def _from_lab(image: Image.Image) -> Image.Image:
-    from PIL import ImageCms
-
-    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-    assert converted is not None  # only in-place conversion returns None
-    return converted
 
 
 def _onto_white(image: Image.Image) -> Image.Image:

@@ -19,7 +19,11 @@ from embedder.media.opening import plain_path, translated_os_errors
 from embedder.media.picture import fitted
 from embedder.media.shots import SAMPLES_PER_SECOND, Clip, Sample, cut_clips, gather
 
-_SEEK_FROM_SECONDS = 60.0
+_SEEK_FROM_SECONDS = 30.0
+_FORMATS = (
+    "mov,matroska,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,mjpeg,obu,ivf,asf,flv,live_flv,ogg,mxf,"
+    "rm,dv,nut,wtv,swf"
+)
 _UNREADABLE = (
     "the video cannot be opened: it is damaged, truncated, or of a coding that is not supported"
 )
@@ -91,9 +95,14 @@ def _load_opencv() -> ModuleType:
     """Import OpenCV when the first video comes, silent and with one thread per resize.
 
     FFmpeg reads its log level when the first video is opened; it would print a line to the
-    console for every damaged block. Files are decoded side by side already.
+    console for every damaged block. It also reads play lists, that name other files or addresses
+    on the network, and takes a name with % for a pattern: only formats that hold the video
+    themselves are let in. Files are decoded side by side already.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault(
+        "OPENCV_FFMPEG_CAPTURE_OPTIONS", f"protocol_whitelist;file|format_whitelist;{_FORMATS}"
+    )
     import cv2
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
