@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event as Flag
 from threading import Lock
 from typing import Any, TypeAlias
 
@@ -128,6 +129,7 @@ class Decoder:
         limits: Called when the first file is cut, since it opens the embedder.
         detect: `embedder.media.detect`.
         cut: `indexer.segments.cut`.
+        cancel: Once set, no further file is begun and long ones are left in the middle.
     """
 
     jobs: Channel[Job]
@@ -138,11 +140,12 @@ class Decoder:
     limits: Callable[[], Limits]
     detect: Callable[[Path], Kind]
     cut: Cutter
+    cancel: Flag
 
     def run(self) -> None:
         """The body of a thread."""
         try:
-            while True:
+            while not self.cancel.is_set():
                 job = self.jobs.take()
                 assert job is not None
                 self._read(job)
@@ -181,6 +184,8 @@ class Decoder:
         count = 0
         if not self.ledger.has_media(content_hash):
             for position, draft in enumerate(self.cut(job.candidate.path, kind, self.limits())):
+                if position and self.cancel.is_set():
+                    raise Closed
                 if draft.thumbnail is not None:
                     self._keep_thumbnail(content_hash, position, draft.thumbnail)
                 piece = Piece(job, position, draft, _tint(draft), _cost(draft))

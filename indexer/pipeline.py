@@ -153,6 +153,7 @@ class Pipeline:
             limits=self._limits,
             detect=shop.detect,
             cut=shop.cut,
+            cancel=self._cancel,
         )
 
     def _limits(self) -> Limits:

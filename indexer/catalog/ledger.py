@@ -243,7 +243,7 @@ def _record_indexed(connection: Connection, outcome: Indexed) -> Effect:
     if before is not None:
         connection.execute(update(schema.items).where(items.id == before.id).values(state))
         if before.status != Status.INDEXED.value:
-            return Effect.ADDED
+            return Effect.COPY if known_bytes else Effect.ADDED
         return Effect.UNCHANGED if before.media_id == media_id else Effect.UPDATED
     if known_bytes and (old := _vanished_holder(connection, media_id)) is not None:
         connection.execute(
