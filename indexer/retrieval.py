@@ -177,6 +177,8 @@ def _judged(
     depth = max(100, 3 * need)
     found = [_gathered(place, like, unlike, kind, depth) for kind in sorted(kinds)]
     every = np.concatenate([candidates.ids for candidates in found])
+    if not every.size:
+        return
     rows = place.catalog.vectors_of(every.tolist())
     for candidates in found:
         ids = candidates.ids

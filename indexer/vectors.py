@@ -125,7 +125,7 @@ class FaissStore:
             most = min(k, index.ntotal) if index is not None else 0
             if index is None or most < 1 or (only is not None and not only.size):
                 return np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int64)
-                row = np.ascontiguousarray(vector, dtype=np.float32).reshape(1, self._dim)
+            row = np.ascontiguousarray(vector, dtype=np.float32).reshape(1, self._dim)
             params = None
             if only is not None:
                 faiss = _faiss()
