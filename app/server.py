@@ -15,6 +15,7 @@ from app import ui
 from app.guard import Guard, Logins
 from app.login import login_router
 from app.media_routes import media_router
+from app.payloads import PayloadCheck
 from app.services import Services
 from app.upload_routes import upload_router
 
@@ -74,4 +75,5 @@ def build(services: Services) -> ASGIApp:
         theme=ui.theme(),
         head=_HEAD,
     )
-    return Guard(app, services.config, logins)
+    blocks.has_launched = True  # Or Gradio takes any path for an uploaded file.
+    return Guard(PayloadCheck(app, services.files.folder), services.config, logins)

@@ -151,10 +151,13 @@ class QueryFiles:
     """Files to search with: each lies alone in a private folder and is named by a random id.
 
     Only the newest `keep` stay. Thread-safe.
+
+    Attributes:
+        folder: The private folder.
     """
 
     def __init__(self, folder: Path, keep: int = 100) -> None:
-        self._folder = folder
+        self.folder = folder
         self._keep = keep
         self._paths: OrderedDict[str, Path] = OrderedDict()
         self._lock = Lock()
@@ -162,7 +165,7 @@ class QueryFiles:
     def reserve(self, name: str) -> tuple[str, Path]:
         """A new id, and the path where its file is to be written."""
         key = secrets.token_urlsafe(12)
-        return key, self._folder / key / clean_name(name)
+        return key, self.folder / key / clean_name(name)
 
     def add(self, key: str, path: Path) -> None:
         """Makes a written file known; the oldest beyond `keep` are deleted."""
@@ -184,7 +187,7 @@ class QueryFiles:
         """
         if isinstance(reference, dict) and isinstance(reference.get("path"), str):
             path = Path(reference["path"]).resolve()
-            if path.is_relative_to(self._folder.resolve()) and path.is_file():
+            if path.is_relative_to(self.folder.resolve()) and path.is_file():
                 return path
         elif isinstance(reference, str) and reference.startswith("data:"):
             return self._from_data(reference)

@@ -1,0 +1,435 @@
+"""Forms, search sessions, uploads, ingests and wording: the page without any HTTP."""
+
+import asyncio
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from test_app_world import HOSTILE, filled_library, segment_of
+
+from app import cards, folders, handlers, panels, services, views, wording
+from app.api import Api
+from app.config import AppConfig, parse
+from app.forms import SearchForm
+from app.jobs import IngestBusy
+from app.uploads import QueryFiles, UploadError, clean_name, clean_path, save_stream
+from embedder.media import Kind
+from indexer import IndexerError, IngestReport, Library, NotFound, QueryError, Status
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    with filled_library(tmp_path_factory.mktemp("world"), reds=40) as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(library, tmp_path):
+    return services.build(AppConfig(), library, tmp_path / "scratch")
+
+
+def answer(page, **values):
+    return views.answer(page, values)
+
+
+# ---- forms
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"text": 3}, "text must be a text"),
+        ({"text": "x" * 20_001}, "must not be longer"),
+        ({"similar": "7; drop"}, "named by its number"),
+        ({"similar": True}, "named by its number"),
+        ({"balance": 2}, "from 0 to 1"),
+        ({"balance": float("nan")}, "from 0 to 1"),
+        ({"kinds": "image"}, "kinds must be a list"),
+        ({"kinds": ["music"]}, "image, video, pdf, text"),
+    ],
+)
+def test_a_form_refuses_what_makes_no_sense_with_a_sentence(values, told):
+    with pytest.raises(QueryError, match=told):
+        SearchForm.from_values(values)
+
+
+def test_an_empty_search_says_what_to_do(page):
+    assert "Type what you are looking for" in answer(page, text="  ")
+
+
+def test_words_and_file_share_the_weight_that_the_slider_gives_them(page, library):
+    segment = segment_of(library, "red.jpg")
+    form = SearchForm.from_values({"text": "blue", "similar": segment, "balance": 0.25})
+    query = form.query(library, page.files)
+    assert [part.weight for part in query.parts] == [1.5, 0.5]
+
+
+@pytest.mark.parametrize(("balance", "left"), [(0, "blue"), (1, None)])
+def test_a_side_without_weight_is_left_out(page, library, balance, left):
+    segment = segment_of(library, "red.jpg")
+    form = SearchForm.from_values({"text": "blue", "similar": segment, "balance": balance})
+    (part,) = form.query(library, page.files).parts
+    assert (part.content.text if part.content else None) == left
+
+
+def test_not_like_counts_against(page, library):
+    query = SearchForm(text="red", not_like="blue").query(library, page.files)
+    assert [part.weight for part in query.parts] == [1.0, -1.0]
+
+
+def test_the_last_day_is_searched_to_its_end(page, library):
+    filters = (
+        SearchForm(text="x", after="2024-05-01", before="2024-05-01")
+        .query(library, page.files)
+        .filters
+    )
+    assert filters.before - filters.after == timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"after": "yesterday"}, "not a date"),
+        ({"after": "2024-05-02", "before": "2024-05-01"}, "swap the dates"),
+        ({"folder": "nope"}, "no such folder"),
+        ({"folder": "/etc"}, "no such folder"),
+        ({"file": "/etc/passwd"}, "not known here"),
+        ({"file": {"path": "/etc/passwd"}}, "not known here"),
+        ({"file": {"path": "../../etc/passwd"}}, "not known here"),
+        ({"file": ["x"]}, "not known here"),
+        ({"similar": 999_999}, "999999"),
+    ],
+)
+def test_a_search_that_cannot_be_made_becomes_a_sentence_on_the_page(page, fields, told):
+    shown = answer(page, text="red", **fields)
+    assert 'data-tone="error"' in shown
+    assert told in shown
+
+
+# ---- sessions
+
+
+def test_a_session_gives_page_after_page_without_overlap(page):
+    session = page.searches.open(SearchForm(text="red", kinds=(Kind.IMAGE,)))
+    first, second = session.page(0), session.page(24)
+    assert len(first.hits) == 24
+    assert first.next_offset == 24
+    assert not {hit.item.id for hit in first.hits} & {hit.item.id for hit in second.hits}
+    assert not any(hit.weak for hit in (*first.hits, *second.hits))
+    assert second.next_offset is None
+
+
+def test_weak_hits_stand_apart_after_the_others(page):
+    session = page.searches.open(SearchForm(text="red"))
+    assert session.page(weak=True).hits
+    assert all(hit.weak for hit in session.page(weak=True).hits)
+    shown = answer(page, text="red")
+    assert shown.index("rz-grid") < shown.index("Weaker matches")
+
+
+def test_without_a_clear_match_the_nearest_things_are_shown_at_once(page):
+    shown = answer(page, text="zeppelin")
+    assert "No clear match" in shown
+    assert "<details" not in shown
+
+
+def test_only_the_newest_searches_are_kept(library, tmp_path):
+    searches = handlers.Searches(library, QueryFiles(tmp_path), keep=2)
+    tokens = [searches.open(SearchForm(text=word)).token for word in ("red", "blue", "green")]
+    assert searches.get(tokens[2]).token == tokens[2]
+    with pytest.raises(NotFound, match="search again"):
+        searches.get(tokens[0])
+
+
+def test_the_start_shows_files_from_all_over_the_library(library):
+    kinds = {glimpse.segment.kind for glimpse in handlers.glimpses(library)}
+    assert len(handlers.glimpses(library)) <= handlers.PAGE_SIZE
+    assert {Kind.IMAGE, Kind.TEXT} <= kinds
+
+
+def test_folders_are_named_below_what_they_share(library):
+    choices = folders.folder_choices(library)
+    assert [(one.name, one.files) for one in choices] == [
+        ("media", 50),
+        ("films", 1),
+        ("papers", 4),
+        ("photos", 45),
+    ]
+    assert folders.folder_of(library, choices[1].id).name == "films"
+    assert not any("/" in one.id for one in choices)
+
+
+# ---- HTML
+
+
+def test_hostile_names_and_texts_are_escaped_everywhere(page, library):
+    segment = segment_of(library, "onerror")
+    found = answer(page, text="marmalade")
+    listed = views.LibraryView(page).files({"name": "onerror"})
+    assert "&lt;script&gt;" in found
+    assert "&lt;img src=x" in listed
+    for html in (found, listed, cards.glimpse_section(handlers.glimpses(library))):
+        assert "<script" not in html
+        assert "<img src=x" not in html
+    assert HOSTILE not in cards.hit_card(
+        page.searches.open(SearchForm(similar=segment)).page().hits[0], ()
+    )
+
+
+def test_terms_are_marked_where_words_begin(library):
+    assert cards.marked("A harbour, Harbours & harm", ("harbour",)) == (
+        "A <mark>harbour</mark>, <mark>Harbours</mark> &amp; harm"
+    )
+
+
+def test_a_snippet_shows_the_first_match(library):
+    text = "filler " * 100 + "the windmill stood " + "filler " * 100
+    shown = cards.snippet(text, ("windmill",))
+    assert shown.startswith("… ")
+    assert "<mark>windmill</mark>" in shown
+    assert len(shown) < 320
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(5, "0:05"), (65, "1:05"), (3723, "1:02:03")])
+def test_places_in_videos_read_like_clocks(seconds, told):
+    assert wording.clock(seconds) == told
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0.2, "1 s"), (40, "40 s"), (180, "3 min"), (7500, "2 h 5 min")]
+)
+def test_durations_read_like_speech(seconds, told):
+    assert wording.duration(seconds) == told
+
+
+def test_a_report_counts_in_a_sentence():
+    state = services.Ingests(None).state  # type: ignore[arg-type]
+    assert "idle" in panels.ingest(state)
+    shown = panels._report("Adding x", IngestReport(added=1, unchanged=2000, seconds=3))
+    assert "1 added, 2,000 unchanged in 3 s." in shown
+
+
+# ---- uploads
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("Grüße 1.jpg", "Grüße 1.jpg"),
+        ("../../etc/passwd", "_.._etc_passwd"),
+        ("a\0b\nc.txt", "a_b_c.txt"),
+        ("con.txt", "_con.txt"),
+        (".hidden", "hidden"),
+        ("x" * 300 + ".jpeg", "x" * 116 + ".jpeg"),
+    ],
+)
+def test_names_become_ones_that_every_file_system_takes(name, kept):
+    assert clean_name(name) == kept
+
+
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [
+        ("Holiday/Day 1/cat.jpg", "Holiday/Day 1/cat.jpg"),
+        ("/etc/passwd", "etc/passwd"),
+        ("../../../x.txt", "x.txt"),
+        ("a/../b.txt", "a/b.txt"),
+        ("C:\\Users\\me\\x.txt", "C_/Users/me/x.txt"),
+        ("....//....//x.txt", "x.txt"),
+    ],
+)
+def test_relative_paths_cannot_leave_the_upload_folder(path, kept):
+    assert clean_path(path) == Path(kept)
+
+
+@pytest.mark.parametrize("path", ["", "..", "/", "a/" * 30 + "x"])
+def test_paths_that_name_no_file_are_refused(path):
+    with pytest.raises(UploadError):
+        clean_path(path)
+
+
+def store(data: bytes, target: Path, limit: int = 1000):
+    async def chunks():
+        for start in range(0, len(data), 3):
+            yield data[start : start + 3]
+
+    return asyncio.run(save_stream(chunks(), target, target.parent / "incoming", limit))
+
+
+def test_a_name_that_is_taken_gets_a_number_unless_the_bytes_are_the_same(tmp_path):
+    target = tmp_path / "deep" / "cat.txt"
+    assert store(b"one", target).path == target
+    assert store(b"two", target).path.name == "cat (2).txt"
+    assert store(b"one", target).path == target
+    assert store(b"two", target).path.name == "cat (2).txt"
+    assert sorted(path.name for path in target.parent.iterdir()) == [
+        "cat (2).txt",
+        "cat.txt",
+        "incoming",
+    ]
+    assert not list((target.parent / "incoming").iterdir())
+
+
+def test_a_file_over_the_limit_leaves_nothing_behind(tmp_path):
+    with pytest.raises(UploadError, match="larger than"):
+        store(b"x" * 2000, tmp_path / "big.bin")
+    assert not list(tmp_path.rglob("*.bin"))
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_query_files_are_found_by_id_only_and_the_oldest_go(tmp_path):
+    files = QueryFiles(tmp_path / "scratch", keep=2)
+    keys = []
+    for number in range(3):
+        key, path = files.reserve("../cat.jpg")
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"%d" % number)
+        files.add(key, path)
+        keys.append(key)
+    assert files.resolve(keys[2]).read_bytes() == b"2"
+    assert files.resolve(keys[2]).is_relative_to(tmp_path / "scratch")
+    with pytest.raises(UploadError, match="send it again"):
+        files.resolve(keys[0])
+
+
+def test_what_gradio_uploaded_is_taken_from_the_private_folder_only(tmp_path):
+    files = QueryFiles(tmp_path / "scratch")
+    inside = tmp_path / "scratch" / "hash" / "a.txt"
+    inside.parent.mkdir(parents=True)
+    inside.write_text("x")
+    outside = tmp_path / "secret.txt"
+    outside.write_text("x")
+    link = inside.with_name("link.txt")
+    link.symlink_to(outside)
+    assert files.resolve({"path": str(inside)}) == inside
+    for path in (outside, link, inside / ".." / ".." / ".." / "secret.txt"):
+        with pytest.raises(UploadError):
+            files.resolve({"path": str(path)})
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["data:image/svg+xml;base64,PHN2Zz4=", "data:text/plain,hello", "data:image/png;base64,%"],
+)
+def test_a_data_address_of_another_kind_is_refused(tmp_path, address):
+    with pytest.raises(UploadError, match="data address"):
+        QueryFiles(tmp_path).resolve(address)
+
+
+# ---- ingests
+
+
+class SlowLibrary:
+    """Stands still in the middle of an ingest until it is told to go on or to stop."""
+
+    def __init__(self, uploads: Path) -> None:
+        self.uploads = uploads
+        self.go_on = threading.Event()
+
+    def ingest(self, paths, options, *, on_progress, cancel):
+        while not (self.go_on.wait(0.01) or cancel.is_set()):
+            pass
+        if self.go_on.is_set():
+            raise IndexerError("the disk is full")
+        return IngestReport(cancelled=cancel.is_set())
+
+
+@pytest.fixture
+def slow(tmp_path):
+    library = SlowLibrary(tmp_path / "uploads")
+    built = services.build(AppConfig(), library, tmp_path)  # type: ignore[arg-type]
+    yield library, built
+    built.ingests.close()
+
+
+def test_only_one_ingest_runs_at_a_time(slow):
+    _, page = slow
+    services.add_uploads(page)
+    with pytest.raises(IngestBusy, match="already being added"):
+        services.retry_failed(page)
+
+
+def test_a_cancelled_ingest_stops_and_says_so(slow):
+    _, page = slow
+    services.add_uploads(page)
+    assert page.ingests.cancel()
+    assert "Stopping" in panels.ingest(page.ingests.state) or not page.ingests.state.running
+    page.ingests.close()
+    assert page.ingests.state.report.cancelled
+    assert "Stopped" in panels.ingest(page.ingests.state)
+    assert not page.ingests.cancel()
+
+
+def test_an_ingest_that_breaks_off_ends_in_its_sentence(slow):
+    library, page = slow
+    services.add_uploads(page)
+    library.go_on.set()
+    state = page.ingests.state
+    while state.running:
+        state = page.ingests.wait(state.version, 5)
+    assert state.error == "the disk is full"
+    assert "The disk is full." in panels.ingest(state)
+
+
+@pytest.mark.parametrize(
+    ("folder", "told"),
+    [("", "name a folder"), ("/no/such/place", "no folder /no/such/place"), ("a\0b", "no folder")],
+)
+def test_a_folder_that_is_not_there_is_told_in_a_sentence(slow, folder, told):
+    _, page = slow
+    with pytest.raises(IndexerError, match=told):
+        services.add_folder(page, folder)
+
+
+def test_naming_a_folder_is_for_the_owner_only(library, tmp_path):
+    page = services.build(AppConfig(host="0.0.0.0"), library, tmp_path)
+    with pytest.raises(services.NotAllowed, match="upload the files"):
+        Api(page).ingest_folder(str(tmp_path))
+    assert AppConfig(host="0.0.0.0", auth=("a", "b")).trusted
+
+
+def test_files_can_be_listed_and_removed(tmp_path):
+    with Library.open(tmp_path / "library", model="toy") as library:
+        library.uploads.mkdir()
+        (library.uploads / "note.txt").write_text("A note about rain.")
+        (library.uploads / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 no")
+        page = services.build(AppConfig(), library, tmp_path / "scratch")
+        services.add_uploads(page)
+        *_, last = views.LibraryView(page).follow()
+        assert "1 added" in last[0]
+        assert "bad.jpg" in last[0]
+        (item,) = library.items(status=Status.INDEXED)
+        update = views.LibraryView(page).remove({"items": [item.id, "x"], "status": "indexed"})
+        assert "1 file removed" in update[0]
+        assert not (library.uploads / "note.txt").exists()
+        assert "Search by what things look like" in update[3]
+        page.ingests.close()
+
+
+# ---- configuration
+
+
+def test_flags_come_before_environment_before_defaults():
+    environment = {"RZEN_PORT": "9000", "RZEN_MODEL": "toy", "RZEN_AUTH": "me:se:cret"}
+    config = parse(["--port", "9001"], environment)
+    assert (config.port, config.model, config.host) == (9001, "toy", "127.0.0.1")
+    assert config.auth == ("me", "se:cret")
+
+
+@pytest.mark.parametrize(
+    "flags", [["--port", "x"], ["--port", "70000"], ["--auth", "me"], ["--max-upload-mb", "0"]]
+)
+def test_flags_that_make_no_sense_are_refused_with_status_2(flags, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parse(flags, {})
+    assert stopped.value.code == 2
+    assert flags[0].strip("-").split("-")[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("host", "alone"),
+    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("box", False)],
+)
+def test_it_knows_whether_only_this_machine_is_served(host, alone):
+    assert AppConfig(host=host).loopback is alone

@@ -1,0 +1,209 @@
+"""The routes that media leave and files come by."""
+
+import io
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from PIL import Image
+from starlette.testclient import TestClient
+from test_app_world import filled_library, segment_of
+
+from app import media_routes, services
+from app.config import AppConfig
+from app.forms import SearchForm
+from app.media_routes import media_router
+from app.upload_routes import upload_router
+from embedder.media import Kind
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    with filled_library(tmp_path_factory.mktemp("world"), reds=30) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def page(library, tmp_path_factory):
+    return services.build(AppConfig(), library, tmp_path_factory.mktemp("scratch"))
+
+
+@pytest.fixture(scope="module")
+def client(page):
+    app = FastAPI()
+    app.include_router(media_router(page.library, page.searches))
+    app.include_router(upload_router(page.library, page.files, limit=1 << 20))
+    return TestClient(app)
+
+
+@pytest.fixture
+def film(library):
+    return segment_of(library, "walk.webm")
+
+
+def original(library, name: str) -> bytes:
+    (item,) = library.items(name=name)
+    return item.path.read_bytes()
+
+
+def test_the_original_comes_by_segment_with_its_type(client, library):
+    response = client.get(f"/media/{segment_of(library, 'red.jpg')}")
+    assert response.content == original(library, "red.jpg")
+    assert response.headers["content-type"] == "image/jpeg"
+    assert "sandbox" in response.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "start", "end"),
+    [("bytes=0-99", 0, 100), ("bytes=100-", 100, None), ("bytes=-50", -50, None)],
+)
+def test_ranges_of_a_video_come_as_asked(client, library, film, wanted, start, end):
+    response = client.get(f"/media/{film}", headers={"Range": wanted})
+    assert response.status_code == 206
+    assert response.content == original(library, "walk.webm")[start:end]
+    assert response.headers["content-range"].startswith("bytes ")
+    assert response.headers["content-type"] == "video/webm"
+
+
+def test_a_range_beyond_the_end_is_refused(client, film):
+    assert client.get(f"/media/{film}", headers={"Range": "bytes=99999999-"}).status_code == 416
+
+
+def test_a_head_request_tells_the_length_alone(client, library, film):
+    response = client.head(f"/media/{film}")
+    assert response.headers["accept-ranges"] == "bytes"
+    assert int(response.headers["content-length"]) == len(original(library, "walk.webm"))
+
+
+def test_a_download_carries_the_name(client, library):
+    response = client.get(f"/media/{segment_of(library, 'onerror')}?download=1")
+    assert response.headers["content-disposition"].startswith("attachment; filename*=utf-8''%3Cimg")
+
+
+def test_html_is_never_served_as_html(client, library):
+    response = client.get(f"/media/{segment_of(library, 'page.html')}")
+    assert response.headers["content-type"] == "text/plain; charset=utf-8"
+    assert "sandbox" in response.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/media/999999",
+        "/thumbnail/999999",
+        "/page/999999.png",
+        "/detail/999999",
+        "/results/unknown",
+        "/media/0",
+        "/media/-1",
+    ],
+)
+def test_what_is_not_in_the_library_is_not_found(client, path):
+    assert client.get(path).status_code == 404
+
+
+def test_thumbnails_are_small_pictures_and_texts_have_none(client, library, film):
+    response = client.get(f"/thumbnail/{film}")
+    assert max(Image.open(io.BytesIO(response.content)).size) <= 384
+    assert client.get(f"/thumbnail/{segment_of(library, 'diary.md')}").status_code == 404
+
+
+@pytest.mark.parametrize(("asked", "given"), [(1, 256), (800, 800), (99999, 2400)])
+def test_a_page_is_rendered_within_bounds(client, library, asked, given):
+    response = client.get(f"/page/{segment_of(library, 'harbour.pdf')}.png?side={asked}")
+    assert response.headers["content-type"] == "image/png"
+    assert max(Image.open(io.BytesIO(response.content)).size) == given
+
+
+def test_a_rendered_page_is_kept(library):
+    pages = media_routes.PageCache(library, keep=1)
+    segment = segment_of(library, "harbour.pdf")
+    assert pages.get(segment, 300) is pages.get(segment, 300)
+
+
+def test_a_text_has_no_page(client, library):
+    assert client.get(f"/page/{segment_of(library, 'diary.md')}.png").status_code == 404
+
+
+def test_a_file_that_has_vanished_is_told_about(page, client, library, tmp_path):
+    vanishing = tmp_path / "vanishing.txt"
+    vanishing.write_text("Soon to be gone.")
+    library.ingest([vanishing])
+    segment = segment_of(library, "vanishing.txt")
+    vanishing.unlink()
+    assert client.get(f"/media/{segment}").status_code == 404
+    assert "no longer where it was" in client.get(f"/detail/{segment}").text
+
+
+# ---- detail and further results
+
+
+def test_a_pdf_page_shows_where_the_words_are_and_turns(page, client, library):
+    session = page.searches.open(SearchForm(text="lighthouse"))
+    hit = next(h for h in session.page().hits if h.item.name == "harbour.pdf")
+    shown = client.get(f"/detail/{hit.segment.id}?search={session.token}").text
+    assert "Page 2 of 3" in shown
+    assert shown.count('<i style="left:') == 1
+    pages = library.segments(hit.item.id)
+    assert f'data-turn="{pages[0].id}"' in shown
+    assert f'data-turn="{pages[2].id}"' in shown
+
+
+def test_a_video_starts_where_the_clip_does(client, library):
+    (item,) = library.items(name="walk.webm")
+    last = library.segments(item.id)[-1]
+    shown = client.get(f"/detail/{last.id}").text
+    assert last.start > 0
+    assert f'data-start="{last.start:.3f}"' in shown
+
+
+def test_a_passage_stands_in_its_context_with_its_words_marked(page, client):
+    session = page.searches.open(SearchForm(text="lantern windmill"))
+    hit = next(h for h in session.page().hits if h.item.name == "diary.md")
+    shown = client.get(f"/detail/{hit.segment.id}?search={session.token}").text
+    inside = shown[shown.index("rz-passage") :]
+    assert "<mark>lantern</mark>" in inside
+    assert "Nothing but rain" in shown[: shown.index("rz-passage")]
+
+
+def test_an_old_search_only_loses_its_marks(client, library):
+    response = client.get(f"/detail/{segment_of(library, 'diary.md')}?search=old")
+    assert response.status_code == 200
+
+
+def test_further_results_come_as_cards(page, client):
+    session = page.searches.open(SearchForm(text="red"))
+    session.page()
+    shown = client.get(f"/results/{session.token}?offset=24").text
+    assert 0 < shown.count("<article") < 24
+    assert "data-more" not in shown
+
+
+# ---- coming in
+
+
+def test_a_file_to_search_with_gets_an_id(page, client, library):
+    sent = original(library, "blue.jpg")
+    answer = client.post("/query-files?name=my%20sea.jpg", content=sent).json()
+    assert answer["name"] == "my sea.jpg"
+    assert page.files.resolve(answer["id"]).read_bytes() == sent
+    found = page.searches.open(SearchForm(file=answer["id"], kinds=(Kind.IMAGE,))).page().hits
+    assert found[0].item.name == "blue.jpg"
+
+
+def test_uploads_keep_their_folders_and_stay_inside(client, library):
+    assert client.post("/uploads?path=Trip/day 1/a.txt", content=b"x").status_code == 200
+    assert (library.uploads / "Trip" / "day 1" / "a.txt").read_bytes() == b"x"
+    before = set(Path(library.directory).rglob("*"))
+    client.post("/uploads?path=../../../evil.txt", content=b"x")
+    assert set(Path(library.directory).rglob("*")) - before == {library.uploads / "evil.txt"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "told"),
+    [("", b"x", "without a name"), ("big.bin", b"x" * (2 << 20), "larger than the 1 MB")],
+)
+def test_an_upload_that_cannot_be_taken_is_refused_with_a_sentence(client, path, body, told):
+    response = client.post(f"/uploads?path={path}", content=body)
+    assert response.status_code == 400
+    assert told in response.json()["error"]

@@ -1,0 +1,343 @@
+"""What must not be possible: reading the disk, acting from other sites, entering without login."""
+
+import base64
+import json
+import re
+import subprocess
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import pytest
+from gradio_client import Client, handle_file
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+from test_app_world import filled_library, segment_of, served
+
+from app.config import AppConfig
+from app.guard import Guard, Logins
+
+SECRET = "the-owner's-secret"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    (folder / "secret.txt").write_text(SECRET)
+    with filled_library(folder) as library:
+        segment = segment_of(library, "red.jpg")
+    return folder, segment
+
+
+@pytest.fixture(scope="module")
+def open_page(world):
+    with served(world[0] / "library") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def locked_page(world):
+    with served(world[0] / "library", "--auth", "me:right") as address:
+        yield address
+
+
+def ask(address: str, data: bytes | None = None, method: str | None = None, **headers: str):
+    """Status, headers and body; header names are written with underscores."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = urllib.request.Request(address, data=data, headers=named, method=method)
+    opener = urllib.request.build_opener(_Stay)
+    try:
+        with opener.open(request, timeout=20) as response:
+            return response.status, response.headers, response.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read()
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_):
+        return None
+
+
+def call(page: str, endpoint: str, login: str = "", **arguments: object) -> tuple[str, object]:
+    """Calls a named endpoint over HTTP; gives the event and its data."""
+    headers = {"Authorization": login} if login else {}
+    body = json.dumps(arguments).encode()
+    address = f"{page}/gradio_api/call/v2/{endpoint}"
+    status, _, started = ask(address, body, Content_Type="application/json", **headers)
+    assert status == 200, started
+    result = f"{page}/gradio_api/call/{endpoint}/{json.loads(started)['event_id']}"
+    _, _, stream = ask(result, **headers)
+    event, data = re.findall(r"event: (\w+)\ndata: (.*)", stream.decode())[-1]
+    return event, json.loads(data)
+
+
+def mcp(page: str, method: str, **params: object) -> dict:
+    answer = mcp_raw(page, method, **params).decode()
+    return json.loads(re.findall(r"data: (.*)", answer)[-1])["result"]
+
+
+def mcp_raw(page: str, method: str, **params: object) -> bytes:
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+    accept = "application/json, text/event-stream"
+    address = f"{page}/gradio_api/mcp/"
+    return ask(address, body, Content_Type="application/json", Accept=accept)[2]
+
+
+# ---- the disk
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/file={secret}",
+        "/gradio_api/file/{secret}",
+        "/gradio_api/file={library}/library.sqlite3",
+        "/gradio_api/file=README.md",
+        "/gradio_api/file=app/server.py",
+        "/gradio_api/file=http://127.0.0.1:1/x",
+        "/gradio_api/proxy=http://127.0.0.1:1/x",
+        "/gradio_api/%66ile={secret}",
+        "//gradio_api/file={secret}",
+        "/gradio_api/../gradio_api/file={secret}",
+        "/file={secret}",
+        "/static/../../../../../../../..{secret}",
+        "/static/..%2f..%2f..%2f..%2f..%2f..%2f..%2f..{secret}",
+        "/assets/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e{secret}",
+        "/site/../server.py",
+        "/site/..%2fserver.py",
+        "/site//{secret}",
+        "/media/{secret}",
+        "/media/..%2f..%2f..{secret}",
+        "/thumbnail/{secret}",
+        "/page/{secret}.png",
+        "/gradio_api/stream/x/0/1/playlist-file",
+        "/gradio_api/runs",
+        "/gradio_api/vibe-code/",
+        "/gradio_api/custom_component/x/client/component/index.js",
+        "/gradio_api/deep_link",
+        "/monitoring",
+        "/docs",
+        "/openapi.json",
+    ],
+)
+def test_no_route_reads_the_disk(open_page, world, path):
+    folder, _ = world
+    path = path.format(secret=folder / "secret.txt", library=folder / "library")
+    status, _, body = ask(open_page + path)
+    assert status in {400, 403, 404}
+    assert SECRET.encode() not in body
+
+
+def as_gradio_file(path: object) -> dict:
+    return {"path": path, "meta": {"_type": "gradio.FileData"}}
+
+
+@pytest.mark.parametrize("wrap", [lambda p: p, lambda p: {"path": p}, lambda p: f"file://{p}"])
+def test_a_path_is_never_taken_for_a_file_to_search_with(open_page, world, wrap):
+    event, data = call(open_page, "search", file=wrap(str(world[0] / "secret.txt")))
+    assert event == "error"
+    assert "not known here" in json.dumps(data)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        as_gradio_file,
+        lambda path: [[as_gradio_file(path)]],
+        lambda path: {"path": path, "meta": {"_type": "gradio.FileData"}, "url": path},
+        lambda path: {"deep": {"er": as_gradio_file(f"{path}/../secret.txt")}},
+    ],
+)
+@pytest.mark.parametrize("route", ["call/v2/search", "call/search", "run/search", "queue/join"])
+def test_what_gradio_would_copy_as_an_uploaded_file_is_stopped(open_page, world, shape, route):
+    value = shape(str(world[0] / "secret.txt"))
+    sent = {"text": "", "file": value, "data": ["", value], "fn_index": 0, "session_hash": "x"}
+    body = json.dumps(sent).replace("gradio.FileData", "gradio\\u002eFileData").encode()
+    status, _, answer = ask(
+        f"{open_page}/gradio_api/{route}", body, Content_Type="application/json"
+    )
+    assert (status, b"query-files" in answer) == (400, True)
+
+
+@pytest.mark.parametrize("path", ["http://127.0.0.1:1/x.jpg", "https://example.org/x", None, "\0"])
+def test_a_web_address_is_never_fetched_for_a_search(open_page, path):
+    body = json.dumps({"file": as_gradio_file(path)}).encode()
+    address = f"{open_page}/gradio_api/call/v2/search"
+    assert ask(address, body, Content_Type="application/json")[0] == 400
+    answer = mcp_raw(open_page, "tools/call", name="search", arguments=json.loads(body))
+    assert b"query-files" in answer
+
+
+def test_gradios_own_clients_can_send_files(open_page, world):
+    client = Client(open_page, verbose=False, analytics_enabled=False)
+    picture = handle_file(str(world[0] / "media" / "photos" / "blue.jpg"))
+    found = client.predict(file=picture, kinds=["image"], api_name="/search")
+    assert found[0]["name"] == "blue.jpg"
+
+
+def test_hits_name_ids_and_no_paths(open_page, world):
+    event, ([first, *_],) = call(open_page, "search", text="red")
+    assert event == "complete"
+    assert first["media"] == f"/media/{first['segment_id']}"
+    for endpoint in ("search", "folders", "files", "stats", "ingest_status"):
+        arguments = {"text": "red"} if endpoint == "search" else {}
+        assert str(world[0]) not in json.dumps(call(open_page, endpoint, **arguments)[1])
+
+
+# ---- what other programs and sites may do
+
+
+def test_tools_are_offered_over_mcp_with_their_descriptions(open_page):
+    tools = {tool["name"]: tool for tool in mcp(open_page, "tools/list")["tools"]}
+    assert {"search", "similar", "stats", "folders", "files", "ingest_folder"} <= set(tools)
+    assert not [name for name in tools if name.startswith("page")]
+    assert all(tool["description"] for tool in tools.values())
+    search = tools["search"]["inputSchema"]["properties"]
+    assert all(described.get("description") for described in search.values())
+
+
+def test_a_tool_answers_and_fails_in_sentences(open_page):
+    found = mcp(open_page, "tools/call", name="search", arguments={"text": "red", "limit": 1})
+    assert "red" in found["content"][0]["text"]
+    failed = mcp(open_page, "tools/call", name="search", arguments={"text": ""})
+    assert failed["isError"]
+    assert "type what you are looking for" in failed["content"][0]["text"]
+
+
+def test_a_picture_inside_a_data_address_can_be_searched_with(open_page, world):
+    picture = (world[0] / "media" / "photos" / "blue.jpg").read_bytes()
+    address = "data:image/jpeg;base64," + base64.b64encode(picture).decode()
+    event, ([first, *_],) = call(open_page, "search", file=address, kinds=["image"])
+    assert (event, first["name"]) == ("complete", "blue.jpg")
+
+
+def test_another_sites_page_can_neither_change_nor_reach_anything(open_page):
+    upload = f"{open_page}/uploads?path=evil.txt"
+    assert ask(upload, b"x", Origin="http://evil.example")[0] == 403
+    assert ask(upload, b"x", Sec_Fetch_Site="cross-site")[0] == 403
+    assert ask(upload, b"x", Origin="null")[0] == 403
+    assert ask(f"{open_page}/", Host="evil.example")[0] == 421
+    assert ask(f"{open_page}/gradio_api/call/stats", b"{}", Origin="http://evil.example")[0] == 403
+
+
+def test_answers_forbid_sniffing_framing_and_foreign_scripts(open_page):
+    _, headers, _ = ask(f"{open_page}/")
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert "default-src 'self'" in headers["Content-Security-Policy"]
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
+def test_the_page_itself_names_no_other_host(open_page):
+    _, _, body = ask(f"{open_page}/")
+    served_text = re.sub(rb'<meta[^>]*(property|name)="(og|twitter):[^>]*>', b"", body).decode()
+    linked = re.findall(r'(?:src|href)="(https?://[^"]+)', served_text)
+    assert not linked
+
+
+def test_folders_of_the_machine_can_be_named_here_since_only_the_owner_comes(open_page):
+    event, data = call(open_page, "ingest_folder", folder="/no/such/folder")
+    assert event == "error"
+    assert "there is no folder" in json.dumps(data)
+
+
+# ---- the login
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/config", "/gradio_api/info", "/gradio_api/mcp/", "/media/{}", "/thumbnail/{}", "/detail/{}"],
+)
+def test_nothing_is_answered_without_the_login(locked_page, world, path):
+    assert ask(locked_page + path.format(world[1]))[0] == 401
+
+
+def test_the_page_sends_strangers_to_the_login(locked_page):
+    status, headers, _ = ask(f"{locked_page}/")
+    assert (status, headers["Location"]) == (303, "login")
+    assert b'type="password"' in ask(f"{locked_page}/login")[2]
+
+
+def test_the_right_password_opens_a_session_and_logout_ends_it(locked_page, world):
+    wrong = urllib.parse.urlencode({"username": "me", "password": "wrong"}).encode()
+    right = urllib.parse.urlencode({"username": "me", "password": "right"}).encode()
+    assert ask(f"{locked_page}/login", wrong)[0] == 401
+    status, headers, _ = ask(f"{locked_page}/login", right)
+    assert status == 200
+    assert "HttpOnly" in headers["Set-Cookie"]
+    assert "SameSite=strict" in headers["Set-Cookie"]
+    cookie = headers["Set-Cookie"].split(";")[0]
+    assert ask(f"{locked_page}/media/{world[1]}", Cookie=cookie)[0] == 200
+    assert ask(f"{locked_page}/logout", Cookie=cookie)[0] == 303
+    assert ask(f"{locked_page}/media/{world[1]}", Cookie=cookie)[0] == 401
+
+
+def test_programs_log_in_with_each_request(locked_page):
+    basic = "Basic " + base64.b64encode(b"me:right").decode()
+    assert call(locked_page, "stats", login=basic)[0] == "complete"
+    for wrong in ("Basic " + base64.b64encode(b"me:wrong").decode(), "Basic %%%", "Bearer x"):
+        assert ask(f"{locked_page}/config", Authorization=wrong)[0] == 401
+
+
+# ---- the guard by itself
+
+
+def test_a_route_that_nobody_listed_is_closed():
+    inner = Starlette(routes=[Route("/{path:path}", lambda _: PlainTextResponse("inside"))])
+    client = TestClient(Guard(inner, AppConfig(), Logins(None)), base_url="http://127.0.0.1:7860")
+    assert client.get("/").text == "inside"
+    assert client.get("/gradio_api/info").text == "inside"
+    for path in ("/admin", "/gradio_api/dev/reload", "/gradio_api/file=x", "/static/../x"):
+        assert client.get(path).text != "inside"
+
+
+# ---- the program
+
+
+def run(*flags: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "app", *flags],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_a_port_in_use_ends_in_a_sentence_and_status_2(open_page, world):
+    port = open_page.rpartition(":")[2]
+    ended = run("--port", port, "--library", str(world[0] / "library"))
+    assert ended.returncode == 2
+    assert f"port {port}" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_another_model_than_the_librarys_ends_in_a_sentence_and_status_2(world):
+    ended = run("--port", "0", "--library", str(world[0] / "library"), "--model", "mini")
+    assert ended.returncode == 2
+    assert "toy" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_help_loads_neither_gradio_nor_torch():
+    script = (
+        "import sys; from app.__main__ import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('gradio', 'torch', 'faiss', 'onnxruntime') if m in sys.modules])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True
+    )
+    assert ended.stdout.strip().endswith("[]")
+    assert "--library" in ended.stdout
+
+
+def test_handlers_and_routes_do_not_import_gradio():
+    script = "import sys, app.handlers, app.media_routes, app.views; print('gradio' in sys.modules)"
+    ended = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True
+    )
+    assert ended.stdout.strip() == "False", ended.stderr

@@ -1,0 +1,125 @@
+"""A small library for the page's tests: generated media of every kind, and the page on top."""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pymupdf
+from PIL import Image
+
+from indexer import Library
+
+COLOURS = {
+    "red": (210, 40, 40),
+    "blue": (40, 70, 210),
+    "green": (40, 150, 70),
+    "yellow": (235, 215, 50),
+    "grey": (128, 128, 128),
+}
+PAGES = (
+    "The harbour was rebuilt in spring and the boats came back.",
+    "A lighthouse keeper counts the boats by night.",
+    "In winter the market moves beside the harbour wall.",
+)
+HOSTILE = '<img src=x onerror="document.title=1">&.txt'
+
+
+def make_media(folder: Path, reds: int = 4) -> None:
+    """Pictures, a video, a PDF, texts, and files that cannot be indexed."""
+    for name in ("photos", "films", "papers"):
+        (folder / name).mkdir(parents=True)
+    for name, colour in COLOURS.items():
+        _picture(colour, 0).save(folder / "photos" / f"{name}.jpg")
+    for number in range(reds):
+        _picture(COLOURS["red"], number + 1).save(folder / "photos" / f"red-{number:02}.png")
+    _film(folder / "films" / "walk.webm")
+    document = pymupdf.open()
+    for text in PAGES:
+        document.new_page(width=400, height=300).insert_text((40, 80), text, fontsize=12)
+    document.save(folder / "papers" / "harbour.pdf")
+    document.close()
+    diary = [f"Day {day}. Nothing but rain over the moor." for day in range(1, 40)]
+    diary[20] = "Day 21. A lantern burned in the old windmill."
+    (folder / "papers" / "diary.md").write_text("\n\n".join(diary))
+    (folder / "papers" / HOSTILE).write_text("A page of <script>alert(1)</script> marmalade.")
+    (folder / "papers" / "page.html").write_text(
+        "<h1>Recipe</h1><script>alert(1)</script><p>Quince jelly</p>"
+    )
+    (folder / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0" + b"no picture" * 20)
+
+
+def _picture(colour: tuple[int, int, int], number: int) -> Image.Image:
+    picture = Image.new("RGB", (320, 240), colour)
+    picture.paste(
+        (colour[0], min(255, colour[1] + 5 * number), colour[2]), (0, 0, 40 + 3 * number, 90)
+    )
+    return picture
+
+
+def _film(path: Path) -> None:
+    """Six seconds of green, then six of blue."""
+    codec = cv2.VideoWriter.fourcc(*"VP90")
+    film = cv2.VideoWriter(str(path), codec, 8, (160, 120))
+    for frame in range(96):
+        colour = COLOURS["green"] if frame < 48 else COLOURS["blue"]
+        film.write(np.full((120, 160, 3), colour[::-1], dtype=np.uint8))
+    film.release()
+
+
+def filled_library(folder: Path, reds: int = 4) -> Library:
+    """A library of the toy model with all media taken in; the caller closes it."""
+    make_media(folder / "media", reds)
+    library = Library.open(folder / "library", model="toy")
+    library.ingest([folder / "media"])
+    return library
+
+
+def segment_of(library: Library, name: str) -> int:
+    """The first segment of the file of that name."""
+    (item,) = library.items(name=name)
+    return library.segments(item.id)[0].id
+
+
+@contextlib.contextmanager
+def served(library: Path, *flags: str) -> Iterator[str]:
+    """`python -m app` as people run it; yields its address."""
+    command = [sys.executable, "-m", "app", "--library", str(library), "--model", "toy"]
+    process = subprocess.Popen(
+        [*command, "--port", "0", *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    seen = ""
+    try:
+        for line in process.stdout:
+            seen += line
+            if found := re.search(r"http://\S+?(?=/)", line):
+                yield found[0]
+                break
+        else:
+            raise AssertionError(f"the page did not start:\n{seen}")
+    finally:
+        process.terminate()
+        rest, _ = process.communicate(timeout=20)
+    assert "Traceback" not in seen + rest, seen + rest
+
+
+def test_the_generated_media_hold_every_kind_and_one_broken_file(tmp_path):
+    with filled_library(tmp_path) as library:
+        stats = library.stats()
+    assert {str(kind): count for kind, count in stats.items.items()} == {
+        "image": 9,
+        "video": 1,
+        "pdf": 1,
+        "text": 3,
+    }
+    assert stats.failed == 1
