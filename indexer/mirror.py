@@ -43,25 +43,28 @@ class Mirror:
                 self._on_disk = self._generation
 
     def _caught_up(self) -> FaissStore:
-        dim = self._catalog.model().dim or 1
-        if self._store is None or self._store.dim != dim:
-            self._load(dim)
-        assert self._store is not None
+        store = self._loaded() if self._store is None else self._store
         generation = self._catalog.generation()
-        if generation == self._generation:
-            return self._store
         if generation < self._generation:  # The database is older: a backup was put back.
-            self._store, self._generation = FaissStore(dim), 0
-        with self._catalog.changes(self._generation) as changes:
-            for kind, ids in changes.removed.items():
-                self._store.remove(ids, kind)
-            for kind, ids, vectors in changes.added:
-                self._store.add(kind, ids, vectors)
-            self._generation = changes.generation
-        _log.debug("caught up with generation %d", self._generation)
-        return self._store
+            store, self._generation = FaissStore(store.dim), 0
+        while generation != self._generation:
+            with self._catalog.changes(self._generation) as changes:
+                if changes.dim != store.dim:  # The first vectors, or those of another model.
+                    store, self._generation = FaissStore(changes.dim), 0
+                    continue
+                for kind, ids in changes.removed.items():
+                    store.remove(ids, kind)
+                for kind, ids, vectors in changes.added:
+                    store.add(kind, ids, vectors)
+                self._generation = generation = changes.generation
+            _log.debug("caught up with generation %d", generation)
+        self._store = store
+        return store
 
-    def _load(self, dim: int) -> None:
+    def _loaded(self) -> FaissStore:
+        """What is on disk, or an empty store."""
+        dim = self._catalog.model().dim or 0
         loaded = FaissStore.load(self._directory, self._catalog.uid(), dim)
-        self._store, self._generation = loaded or (FaissStore(dim), 0)
+        store, self._generation = loaded or (FaissStore(dim), 0)
         self._on_disk = self._generation if loaded else -1
+        return store

@@ -49,6 +49,7 @@ _COMMIT_BYTES = 32 << 20
 _STOP_SECONDS = 2.0
 _TICK_SECONDS = 0.2
 _ATTEMPTS = 2
+_MOST_STRANGE_FAILURES = 3
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -101,6 +102,8 @@ class Pipeline:
         self._outcome_bytes = 0
         self._committed_at = monotonic()
         self._adopted = False
+        self._model_works = False
+        self._strange_failures = 0
         self._scanning = True
 
     def run(self, paths: Sequence[Path]) -> Tally:
@@ -244,6 +247,7 @@ class Pipeline:
                 f"the model {embedder.info.name} gave vectors of shape {vectors.shape} "
                 f"for {len(batch)} contents of {embedder.info.dim} dimensions"
             )
+        self._model_works = True
         return vectors
 
     def _blamed(
@@ -257,7 +261,11 @@ class Pipeline:
             except Exception:
                 guilty.append(position)
         files = {piece.job for piece in batch}
-        if not guilty or (len(files) > 1 and files == {batch[one].job for one in guilty}):
+        works = files != {batch[one].job for one in guilty}
+        if not works and not self._model_works:
+            self._strange_failures += len(files)
+        self._model_works |= works
+        if not guilty or self._strange_failures >= _MOST_STRANGE_FAILURES:
             return EmbedderError(f"the model {embedder.info.name} does not work: {error!r}")
         return EmbedError(guilty[0], f"the model fails on it with {error!r}")
 

@@ -316,7 +316,7 @@ def test_a_content_that_cannot_be_embedded_costs_only_its_file(moody, tmp_path, 
 def test_a_model_that_fails_on_everything_ends_the_ingest(moody, tmp_path):
     from embedder import EmbedderError
 
-    for number in range(4):
+    for number in range(9):
         (tmp_path / f"{number}.txt").write_text(f"crash {number}")
     with pytest.raises(EmbedderError, match="does not work"):
         moody.ingest([tmp_path], IngestOptions(workers=1))

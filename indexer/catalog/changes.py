@@ -22,11 +22,13 @@ class Changes:
 
     Attributes:
         generation: The generation that the changes lead to.
+        dim: Length of the vectors, 0 while there are none.
         removed: Ids of segments that are gone, by kind; some may never have been seen.
         added: Chunks of (kind, ids, vectors); consumed while the connection is open.
     """
 
     generation: int
+    dim: int
     removed: dict[Kind, NDArray[np.int64]]
     added: Iterator[tuple[Kind, NDArray[np.int64], Vectors]]
 
@@ -44,7 +46,7 @@ def changes(connection: Connection, since: int) -> Changes:
         query = query.where(segments.generation > since)
     removed = _removed(connection, since) if since else {}
     added = _by_kind(connection.execute(query).partitions(_CHUNK), dim or 0)
-    return Changes(generation, removed, added)
+    return Changes(generation, dim or 0, removed, added)
 
 
 def _removed(connection: Connection, since: int) -> dict[Kind, NDArray[np.int64]]:
