@@ -176,10 +176,10 @@ class _Walk:
         name, lower = entry.name, entry.name.lower()
         if name.startswith(".") or lower in _LITTER or self._excluded(name, entry.path):
             return
-        if entry.is_symlink():
-            self._links.append(entry.path)
-            return
         try:
+            if entry.is_symlink():
+                self._links.append(entry.path)
+                return
             status = entry.stat(follow_symlinks=False)
         except OSError as error:  # it vanished meanwhile, or its disk fails
             yield Failure(Path(entry.path), f"it cannot be looked at: {error.strerror}")

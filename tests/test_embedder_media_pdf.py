@@ -133,6 +133,7 @@ def test_too_many_pages_are_refused(tmp_path: Path) -> None:
     path = saved(document("a", "b", "c"), tmp_path / "a.pdf")
     with pytest.raises(MediaError, match="3 pages, more than the limit of 2"):
         next(iter(read_pages(path, Limits(pages=2))))
+    assert read_page(path, 3, Limits(pages=2)).text == "c", "one page costs the same in any file"
 
 
 def test_a_damaged_page_does_not_cost_the_others(

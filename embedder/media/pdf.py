@@ -61,7 +61,7 @@ def read_pages(path: str | os.PathLike[str], limits: Limits | None = None) -> It
             not a single page can be read.
     """
     limits = limits or Limits()
-    with _opened(Path(path), limits) as document:
+    with _opened(Path(path), limits.pages) as document:
         read, damaged = 0, None
         for number in range(1, _page_count(document) + 1):
             try:
@@ -88,10 +88,9 @@ def read_page(path: str | os.PathLike[str], number: int, limits: Limits | None =
     Raises:
         MediaError: if the PDF or the page cannot be read, or there is no such page.
     """
-    limits = limits or Limits()
-    with _opened(Path(path), limits) as document:
+    with _opened(Path(path)) as document:
         _check_number(number, document)
-        return _read(document, number, limits.frame_side)
+        return _read(document, number, (limits or Limits()).frame_side)
 
 
 def render_page(path: str | os.PathLike[str], number: int, side: int) -> Image.Image:
@@ -100,7 +99,7 @@ def render_page(path: str | os.PathLike[str], number: int, side: int) -> Image.I
     Raises:
         MediaError: if the PDF or the page cannot be read, or there is no such page.
     """
-    with _opened(Path(path), Limits()) as document:
+    with _opened(Path(path)) as document:
         _check_number(number, document)
         with _translated(number), _MUPDF_LOCK:
             return _rendered(document.load_page(number - 1), side)
@@ -118,7 +117,7 @@ def _load_mupdf() -> Any:
 
 
 @contextmanager
-def _opened(path: Path, limits: Limits) -> Iterator[Any]:
+def _opened(path: Path, most_pages: int | None = None) -> Iterator[Any]:
     mupdf = _load_mupdf()
     with translated_os_errors(), path.open("rb") as file:
         if not file.read(1):
@@ -133,10 +132,8 @@ def _opened(path: Path, limits: Limits) -> Iterator[Any]:
                 locked, pages = bool(document.needs_pass), document.page_count
             if locked:
                 raise MediaError("the PDF is protected by a password; save it without one")
-            if pages > limits.pages:
-                raise MediaError(
-                    f"the PDF has {pages} pages, more than the limit of {limits.pages}"
-                )
+            if most_pages is not None and pages > most_pages:
+                raise MediaError(f"the PDF has {pages} pages, more than the limit of {most_pages}")
             yield document
         finally:
             if document is not None:

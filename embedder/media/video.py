@@ -100,9 +100,8 @@ def _load_opencv() -> ModuleType:
     themselves are let in. Files are decoded side by side already.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    os.environ.setdefault(
-        "OPENCV_FFMPEG_CAPTURE_OPTIONS", f"protocol_whitelist;file|format_whitelist;{_FORMATS}"
-    )
+    safe = f"protocol_whitelist;file|format_whitelist;{_FORMATS}"
+    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = safe
     import cv2
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
