@@ -1,0 +1,129 @@
+"""The vector store: exact, filtered inside the search, whole on disk or not at all."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedder.interface import normalised
+from embedder.media.kind import Kind
+from indexer.vectors import STATE_FILE, FaissStore, saved_generation
+
+DIM = 16
+
+
+def rows(count: int, seed: int = 0) -> np.ndarray:
+    return normalised(np.random.default_rng(seed).normal(size=(count, DIM)))
+
+
+@pytest.fixture
+def store() -> FaissStore:
+    store = FaissStore(DIM)
+    store.add(Kind.IMAGE, np.arange(10, 110), rows(100))
+    store.add(Kind.TEXT, np.arange(200, 220), rows(20, seed=1))
+    return store
+
+
+def test_a_search_finds_the_nearest_of_one_partition_in_order(store):
+    scores, ids = store.search(rows(100)[7], 5, Kind.IMAGE)
+    assert ids[0] == 17
+    assert scores[0] == pytest.approx(1)
+    expected = np.argsort(-(rows(100) @ rows(100)[7]))[:5] + 10
+    assert ids.tolist() == expected.tolist()
+    assert list(scores) == sorted(scores, reverse=True)
+    assert set(store.search(rows(100)[7], 500, Kind.TEXT)[1]) == set(range(200, 220))
+
+
+def test_a_filter_is_exact_whatever_else_is_nearer(store):
+    only = np.array([90, 95, 4_000, 101])
+    assert set(store.search(rows(100)[7], 50, Kind.IMAGE, only)[1]) == {90, 95, 101}
+    assert store.search(rows(100)[7], 50, Kind.IMAGE, np.empty(0, dtype=np.int64))[1].size == 0
+    assert store.search(rows(100)[7], 50, Kind.IMAGE, np.array([205]))[1].size == 0
+
+
+def test_an_empty_partition_and_an_empty_store_find_nothing(store):
+    assert store.search(rows(1)[0], 5, Kind.PDF)[1].size == 0
+    assert FaissStore(0).search(rows(1)[0], 5, Kind.IMAGE)[1].size == 0
+
+
+def test_removed_vectors_are_not_found_and_others_keep_their_ids(store):
+    assert store.remove(np.array([17, 201, 9_999])) == 2
+    assert len(store) == 118
+    assert 17 not in store.search(rows(100)[7], 500, Kind.IMAGE)[1]
+    assert store.search(rows(100)[8], 1, Kind.IMAGE)[1].tolist() == [18]
+
+
+def test_adding_a_known_id_replaces_its_vector(store):
+    store.add(Kind.IMAGE, np.array([10, 500]), rows(2, seed=9))
+    assert len(store) == 121
+    assert store.search(rows(2, seed=9)[0], 1, Kind.IMAGE)[1].tolist() == [10]
+
+
+def test_vectors_of_another_length_are_refused(store):
+    with pytest.raises(ValueError, match="expected shape"):
+        store.add(Kind.IMAGE, np.array([1]), np.ones((1, DIM + 1), dtype=np.float32))
+
+
+def test_what_is_saved_is_loaded_and_unchanged_partitions_are_not_written_again(store, tmp_path):
+    store.save(tmp_path, "me", 3)
+    image = next(tmp_path.glob("image-*"))
+    written = image.stat().st_mtime_ns
+    store.remove(np.array([201]))
+    store.save(tmp_path, "me", 4)
+    assert image.stat().st_mtime_ns == written
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "image-3.faiss",
+        "state.json",
+        "text-4.faiss",
+    ]
+    loaded = FaissStore.load(tmp_path, "me", DIM)
+    assert loaded is not None
+    assert loaded[1] == saved_generation(tmp_path, "me") == 4
+    assert len(loaded[0]) == 119
+    for seed in range(5):
+        vector = rows(1, seed=seed)[0]
+        assert loaded[0].search(vector, 9, Kind.IMAGE)[1].tolist() == (
+            store.search(vector, 9, Kind.IMAGE)[1].tolist()
+        )
+    loaded[0].remove(np.array([10]))
+    assert len(loaded[0]) == 118
+
+
+def _truncate(folder: Path) -> None:
+    path = next(folder.glob("image-*"))
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def _flip(folder: Path) -> None:
+    path = next(folder.glob("image-*"))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def _state(folder: Path, **changes: object) -> None:
+    path = folder / STATE_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        shutil.rmtree,
+        _truncate,
+        _flip,
+        lambda folder: next(folder.glob("text-*")).unlink(),
+        lambda folder: (folder / STATE_FILE).write_text("{"),
+        lambda folder: (folder / STATE_FILE).write_text("[]"),
+        lambda folder: _state(folder, owner="another"),
+        lambda folder: _state(folder, dim=DIM + 1),
+        lambda folder: _state(folder, format=99),
+        lambda folder: _state(folder, partitions={"image": {"file": "../x", "bytes": 1}}),
+    ],
+)
+def test_what_is_missing_damaged_or_foreign_is_not_loaded(store, tmp_path, damage):
+    store.save(tmp_path / "vectors", "me", 3)
+    damage(tmp_path / "vectors")
+    assert FaissStore.load(tmp_path / "vectors", "me", DIM) is None
