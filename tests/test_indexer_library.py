@@ -62,7 +62,7 @@ def test_every_public_name_can_be_had_and_importing_loads_nothing_heavy():
 
 
 def test_a_library_that_does_not_exist_is_not_made_by_reading(tmp_path):
-    with pytest.raises(LibraryError, match="there is no library in .*indexer.ingest"):
+    with pytest.raises(LibraryError, match=r"there is no library in .*indexer\.ingest"):
         Library.open(tmp_path / "none", create=False)
     assert not (tmp_path / "none").exists()
 

@@ -1,0 +1,54 @@
+"""Queues that are bounded by cost and can be closed under waiting threads."""
+
+import threading
+
+import pytest
+
+from indexer.flow import Channel, Closed
+
+
+def test_entries_come_out_in_order_and_urgent_ones_first():
+    channel: Channel[int] = Channel(10)
+    for number in (1, 2):
+        channel.put(number)
+    channel.put_first([0])
+    assert [channel.take() for _ in range(3)] == [0, 1, 2]
+    assert channel.take(timeout=0) is None
+
+
+def test_putting_waits_for_room_but_one_large_entry_gets_through():
+    channel: Channel[str] = Channel(10)
+    channel.put("large", cost=99)
+    put = threading.Event()
+
+    def follow() -> None:
+        channel.put("next", cost=5)
+        put.set()
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    assert not put.wait(0.05)
+    assert channel.take() == "large"
+    assert put.wait(5)
+    thread.join()
+
+
+def test_closing_frees_waiting_threads_and_keeps_what_is_in():
+    channel: Channel[int] = Channel(1)
+    channel.put(1)
+    ended: list[type] = []
+
+    def wait() -> None:
+        try:
+            channel.put(2)
+        except Closed as error:
+            ended.append(type(error))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    channel.close()
+    thread.join(5)
+    assert ended == [Closed]
+    assert channel.take() == 1
+    with pytest.raises(Closed):
+        channel.take()

@@ -1,0 +1,269 @@
+"""`python -m indexer.ingest` as people run it: a process with arguments, signals and a status."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from embedder.media.kind import Kind
+from indexer import Library
+from indexer.ingest import parser
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "indexer.ingest", *map(str, arguments)]
+
+
+def run(*arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> Path:
+    folder = tmp_path / "media"
+    folder.mkdir()
+    Image.new("RGB", (96, 64), (220, 30, 30)).save(folder / "red.png")
+    (folder / "notes.txt").write_text("A lighthouse on the cliff.")
+    return folder
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> list[object]:
+    return ["--library", tmp_path / "library", "--model", "toy"]
+
+
+def test_a_folder_is_taken_in_and_the_summary_says_so(media, toy):
+    done = run(media, *toy)
+    assert re.fullmatch(r"2 added in \d+\.\d s\n", done.stdout)
+    assert done.stderr == ""
+    assert run(media, *toy).stdout.startswith("2 unchanged in")
+
+
+def test_failed_files_are_listed_with_reasons_and_set_the_status(media, toy, tmp_path):
+    (media / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    (media / "lie.jpg").write_text("I am a text.")
+    (media / "empty.png").touch()
+    os.symlink(media / "loop.png", media / "loop.png")  # noqa: PTH211
+    (media / "tool.bin").write_bytes(b"\0\1")
+    done = run(media, *toy, status=1)
+    assert "2 added, 1 skipped, 4 failed" in done.stdout
+    for name in ("bad.jpg", "lie.jpg", "empty.png", "loop.png"):
+        assert re.search(rf"  failed \S*{name}: \w.{{10,}}", done.stdout)
+    (media / "loop.png").unlink()
+    done = run(media, *toy)
+    assert "3 files failed in earlier runs; try them again with --retry-failed" in done.stdout
+    for name in ("bad.jpg", "lie.jpg"):
+        (media / name).unlink()
+    done = run("--retry-failed", *toy, status=1)
+    assert "2 removed, 1 failed" in done.stdout
+
+
+def test_a_picture_over_the_limit_names_the_flag_that_lets_it_in(media, toy, monkeypatch):
+    Image.new("L", (3000, 3000)).save(media / "large.png")
+    done = run(media, *toy, "--max-pixels", 1_000_000, status=1)
+    assert "raise it with --max-pixels" in done.stdout
+    assert "1 added" in run(media, *toy, "--max-pixels", 10_000_000).stdout
+
+
+def test_the_report_can_be_had_as_json(media, toy):
+    (media / "empty.png").touch()
+    report = json.loads(run(media, *toy, "--json", status=1).stdout)
+    assert (report["added"], report["cancelled"], report["segments"]) == (2, False, 2)
+    assert report["failures"] == [
+        {"path": str(media / "empty.png"), "reason": "the file is empty"},
+    ]
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(media, toy, tmp_path):
+    done = run(media, *toy, "--dry-run")
+    assert f"would add {media / 'red.png'}" in done.stdout
+    assert not (tmp_path / "library").exists()
+    run(media, *toy)
+    (media / "red.png").rename(media / "crimson.png")
+    plan = json.loads(run(media, *toy, "--dry-run", "--json").stdout)
+    assert plan["moved"] == [[str(media / "red.png"), str(media / "crimson.png")]]
+    assert plan["unchanged"] == 1
+
+
+def test_patterns_and_exclusions_choose_files(media, toy):
+    assert "1 added" in run(media / "*.png", *toy).stdout
+    assert "1 unchanged" in run(media, *toy, "--exclude", "*.txt").stdout
+    assert "1 added, 1 unchanged" in run(media, *toy).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "nothing to ingest"),
+        (["/no/such/folder"], "there is no file or folder /no/such/folder"),
+        (["/no/such/*.png"], "no file matches the pattern"),
+        ([".", "--library", "/dev/null/x"], "cannot be made"),
+        ([".", "--model", "nonsense"], "unknown model 'nonsense'"),
+        (["--retry-failed", "--watch"], "--watch needs paths"),
+        ([".", "--workers", "0"], "must be at least 1"),
+        ([".", "--unknown"], "unrecognized arguments"),
+    ],
+)
+def test_what_cannot_be_carried_out_is_said_in_a_sentence(media, arguments, sentence, tmp_path):
+    arguments = [str(media) if one == "." else one for one in arguments]
+    done = run(*arguments, status=2)
+    assert sentence in done.stderr
+    assert done.stdout == ""
+
+
+def test_another_model_is_refused(media, toy):
+    run(media, *toy)
+    done = run(media, *toy[:2], "--model", "mini", status=2)
+    assert "use --model toy" in done.stderr
+
+
+def test_names_in_any_encoding_are_printed(media, toy):
+    odd = os.fsdecode(os.fsencode(media) + b"/caf\xe9.png")
+    Path(odd).write_bytes(b"")
+    assert "caf\\udce9.png: the file is empty" in run(media, *toy, status=1).stdout
+
+
+SLOW = """
+import sys, time, indexer.segments as segments
+from embedder import Content
+from indexer.entities import Draft
+from indexer.ingest import main
+def cut(path, kind, limits):
+    time.sleep(0.02)
+    yield Draft(Content(text=path.read_text()))
+    yield Draft(Content(text="more of " + path.read_text()))
+segments.cut = cut
+sys.exit(main())
+"""
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(400):
+        (folder / f"{number:03}.txt").write_text(f"text number {number}")
+    return folder
+
+
+def started(many: Path, toy: list[object]) -> subprocess.Popen[str]:
+    """A slow ingest that has committed something."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, str(many), *map(str, toy)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.poll() is None:
+        if (Path(str(toy[1])) / "library.sqlite3").exists():
+            with Library.open(Path(str(toy[1]))) as library:
+                if library.stats().segments:
+                    return process
+        time.sleep(0.02)
+    raise AssertionError(process.communicate())
+
+
+def check_whole(library: Library) -> int:
+    """Every indexed file has both segments and their vectors; returns how many there are."""
+    items = library.items(limit=1_000)
+    assert all(item.segments == 2 for item in items)
+    ids = [segment.id for item in items for segment in library.segments(item.id)]
+    assert library.catalog.vectors_of(ids).any(axis=1).all()
+    assert len(library.vectors) == len(ids)
+    return len(items)
+
+
+def test_killing_an_ingest_loses_only_files_in_progress(many, toy, tmp_path):
+    process = started(many, toy)
+    process.kill()
+    process.communicate()
+    with Library.open(tmp_path / "library") as library:
+        done = check_whole(library)
+        assert 0 < done < 400
+        report = library.ingest([many])
+        assert (report.added, report.unchanged) == (400 - done, done)
+        assert len(library.vectors) == 2 * done + (400 - done)
+
+
+def test_ctrl_c_stops_within_seconds_and_the_next_run_continues(many, toy, tmp_path):
+    process = started(many, toy)
+    asked = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert time.monotonic() - asked < 10
+    assert process.returncode == 130
+    assert "press again to quit at once" in err
+    assert "run the same command again to continue" in out
+    with Library.open(tmp_path / "library") as library:
+        assert 0 < check_whole(library) < 400
+
+
+def test_two_ingests_at_once_are_refused_and_readers_go_on(many, toy, tmp_path):
+    process = started(many, toy)
+    try:
+        done = run(many, *toy, status=2)
+        assert "another program is adding to the library" in done.stderr
+        with Library.open(tmp_path / "library") as library:
+            assert library.stats().items[Kind.TEXT] > 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_watching_takes_in_what_comes_and_drops_what_goes(media, toy, tmp_path):
+    process = subprocess.Popen(
+        command(media, *toy, "--watch"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert "2 added" in process.stdout.readline()
+        assert "Watching" in process.stderr.readline()
+        time.sleep(1)  # The watch itself begins a moment later.
+        (media / "new.txt").write_text("a new text")
+        (media / ".hidden.txt").write_text("not this one")
+        (media / "notes.txt").unlink()
+        assert "1 added, 1 removed, 1 unchanged" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_every_flag_is_explained():
+    text = parser().format_help()
+    for flag in (
+        "--library --model --exclude --watch --retry-failed --dry-run --json --workers "
+        "--max-pixels --max-seconds --max-pages"
+    ).split():
+        assert flag in text
+
+
+def test_an_unchanged_folder_costs_little_more_than_listing_it(tmp_path, toy):
+    folder = tmp_path / "tree"
+    for number in range(40):
+        (folder / f"{number:02}").mkdir(parents=True)
+        for name in range(50):
+            (folder / f"{number:02}" / f"{name:02}.txt").write_text(f"text {number} {name}")
+    run(folder, *toy)
+    report = json.loads(run(folder, *toy, "--json").stdout)
+    assert report["unchanged"] == 2_000
+    started_at = time.perf_counter()
+    for path in folder.rglob("*"):
+        path.stat()
+    listing = time.perf_counter() - started_at
+    assert report["seconds"] < 0.2 + 15 * listing
