@@ -53,9 +53,9 @@ def build(services: Services) -> gr.Blocks:
                 _panel(layout.file_filter(), "rz-file-filter")
                 files = _panel("", "rz-files")
         state = _panel("", "rz-state")
-        library = (progress, stats, files, home, state)
+        library = (progress, stats, home, state)
         _connect_search(services, bridge, results)
-        _connect_library(services, blocks, bridge, library)
+        _connect_library(services, blocks, bridge, library, files)
         _serve_api(services)
     return blocks
 
@@ -72,10 +72,14 @@ def _connect_search(services: Services, bridge: gr.HTML, results: gr.HTML) -> No
 
 
 def _connect_library(
-    services: Services, blocks: gr.Blocks, bridge: gr.HTML, outputs: tuple[gr.HTML, ...]
+    services: Services,
+    blocks: gr.Blocks,
+    bridge: gr.HTML,
+    outputs: tuple[gr.HTML, ...],
+    files: gr.HTML,
 ) -> None:
     view = LibraryView(services)
-    progress, _stats, files, *_ = outputs
+    progress = outputs[0]
 
     def follow() -> Iterator[Any]:
         for update in view.follow():
@@ -86,7 +90,7 @@ def _connect_library(
             try:
                 start(event)
             except _EXPECTED as error:
-                yield (panels.refusal(str(error), services.ingests.state), *[gr.skip()] * 4)
+                yield (panels.refusal(str(error), services.ingests.state), *[gr.skip()] * 3)
                 if not services.ingests.state.running:
                     return
             yield from follow()

@@ -18,8 +18,11 @@ _log = logging.getLogger(__name__)
 _FILES = 50
 _PACE = 0.3
 
-Update = tuple[str | None, str | None, str | None, str | None, str | None]
-"""New content of the panels progress, stats, files, home and state; None leaves one as it is."""
+Update = tuple[str | None, str | None, str | None, str | None]
+"""New content of the panels progress, stats, home and state; None leaves one as it is.
+
+When the state changes the page asks for its page of the table of files again.
+"""
 
 
 def sent(data: object) -> Mapping[str, object]:
@@ -60,20 +63,18 @@ class LibraryView:
         while state.running:
             before = monotonic()
             state = self._services.ingests.wait(state.version, timeout=2.0)
-            yield (panels.ingest(state), None, None, None, None)
+            yield (panels.ingest(state), None, None, None)
             sleep(max(0.0, _PACE - (monotonic() - before)))
         if ran:
             yield (panels.ingest(state), *self.everything())
 
-    def everything(self) -> tuple[str, str, str, str]:
-        """The panels stats, files, home and state."""
+    def everything(self) -> tuple[str, str, str]:
+        """The panels stats, home and state."""
         library = self._services.library
         counts = library.stats()
-        status = Status.FAILED if counts.failed and not counts.items else Status.INDEXED
-        files = self.files({"status": str(status)})
         total = sum(counts.items.values())
         home = cards.glimpse_section(handlers.glimpses(library)) if total else cards.empty_library()
-        return panels.stats(counts), files, home, self._state(total, counts.failed)
+        return panels.stats(counts), home, self._state(total, counts.failed)
 
     def files(self, values: Mapping[str, object]) -> str:
         """A page of the table of files."""
@@ -97,9 +98,7 @@ class LibraryView:
             removed = self._services.library.remove(ids)
         except (IndexerError, OSError) as error:
             return (cards.problem(str(error)), *self.everything())
-        told = panels.removed(removed)
-        stats, _files, home, state = self.everything()
-        return told, stats, self.files(values), home, state
+        return (panels.removed(removed), *self.everything())
 
     def _state(self, total: int, failed: int) -> str:
         """What the script needs to know: the folders to filter by, and counts."""
@@ -107,5 +106,8 @@ class LibraryView:
             {"id": folder.id, "name": folder.name, "files": folder.files}
             for folder in folder_choices(self._services.library)
         ]
-        known = json.dumps({"files": total, "failed": failed, "folders": folders})
+        version = self._services.ingests.state.version
+        known = json.dumps(
+            {"version": version, "files": total, "failed": failed, "folders": folders}
+        )
         return f'<div id="rz-known" hidden data-known="{escape(known)}"></div>'

@@ -403,7 +403,7 @@ def test_files_can_be_listed_and_removed(tmp_path):
         update = views.LibraryView(page).remove({"items": [item.id, "x"], "status": "indexed"})
         assert "1 file removed" in update[0]
         assert not (library.uploads / "note.txt").exists()
-        assert "Search by what things look like" in update[3]
+        assert "Search by what things look like" in update[2]
         page.ingests.close()
 
 

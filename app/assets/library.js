@@ -25,7 +25,11 @@ export function startLibrary(sender) {
   });
   document.addEventListener("drop", onDrop);
   onPanel("rz-files", () => showChecked());
-  onPanel("rz-state", showCounts);
+  onPanel("rz-state", () => {
+    showCounts();
+    if (find("#rz-known")) list({});
+  });
+  onPanel("rz-file-filter", showCounts); // Gradio makes a tab when it is first opened.
 }
 
 // ---- sending
@@ -204,10 +208,11 @@ function remove() {
   send("remove", { ...listed, items });
 }
 
-function showCounts(panel) {
-  const known = panel.querySelector("[data-known]");
-  if (!known) return;
-  const { failed } = JSON.parse(known.dataset.known);
+function showCounts() {
+  const known = find("#rz-known");
   const chip = find('[data-status="failed"]');
-  if (chip) chip.textContent = failed ? `Failed (${failed.toLocaleString()})` : "Failed";
+  if (!known || !chip) return;
+  const { failed } = JSON.parse(known.dataset.known);
+  const told = failed ? `Failed (${failed.toLocaleString()})` : "Failed";
+  if (chip.textContent !== told) chip.textContent = told;
 }

@@ -1,0 +1,366 @@
+"""The page in a real browser: what a person does with it, from an empty library on.
+
+Pictures of each step are written to the folder that RZEN_SCREENSHOTS names, or beside the test's
+other files.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from test_app_world import make_media, served
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs a chromium in the PATH"),
+]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--autoplay-policy=no-user-gesture-required",
+]
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures") / "My media"
+    make_media(folder, reds=40)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    with served(tmp_path_factory.mktemp("served") / "library") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def screenshots(tmp_path_factory):
+    named = os.environ.get("RZEN_SCREENSHOTS")
+    folder = Path(named) if named else tmp_path_factory.mktemp("screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+class Visitor:
+    """A browser window on the page that notes errors and requests to other hosts."""
+
+    def __init__(self, browser, address, screenshots, **context):
+        self.context = browser.new_context(
+            **{"viewport": {"width": 1440, "height": 900}, **context}
+        )
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(15_000)
+        self.screenshots = screenshots
+        self.problems = []
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("request", lambda request: self._note(request.url, address))
+        self.page.goto(address)
+        self.page.wait_for_selector("html[data-rz-ready]")
+
+    def _note(self, url, address):
+        if not url.startswith((address, "data:", "blob:")):
+            self.problems.append(f"request to {url}")
+
+    def picture(self, name):
+        self.page.wait_for_timeout(300)
+        self.page.screenshot(path=self.screenshots / f"{name}.png")
+
+    def answer(self):
+        """What names the results that are shown."""
+        return self.page.evaluate(
+            "document.querySelector('#rz-results [data-answer]')?.dataset.answer ?? null"
+        )
+
+    def search(self, words):
+        seen = self.answer()
+        self.page.get_by_label("What are you looking for?").fill(words)
+        self.page.keyboard.press("Enter")
+        self.wait_for_answer(seen)
+
+    def wait_for_answer(self, seen):
+        self.page.wait_for_function(
+            "seen => { const found = document.querySelector('#rz-results [data-answer]');"
+            "return found && found.dataset.answer !== seen"
+            "&& !document.querySelector('.rz-waiting') }",
+            arg=seen,
+        )
+
+    def names(self):
+        return (
+            self.page.locator("#rz-results .rz-grid >> nth=0")
+            .locator(".rz-title b")
+            .all_inner_texts()
+        )
+
+    def open(self, name):
+        folded = self.page.locator("#rz-results .rz-weak:not([open]) summary")
+        if folded.count():
+            folded.click()
+        self.page.locator("#rz-results .rz-card", has_text=name).first.locator("button").click()
+        self.page.wait_for_selector("#rz-detail .rz-detail")
+
+    def list_files(self, name):
+        """The one indexed file with this in its name, in the library tab."""
+        self.page.get_by_role("tab", name="Library").click()
+        self.page.get_by_role("button", name="Indexed").click()
+        self.page.get_by_label("Find files by name").fill(name)
+        self.page.wait_for_function("document.querySelectorAll('#rz-files tbody tr').length === 1")
+
+    def narrow(self):
+        """Nothing sticks out to the right."""
+        return self.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+    def close(self):
+        self.context.close()
+        assert not self.problems
+
+
+@pytest.fixture
+def visit(chromium, address, screenshots):
+    opened = []
+
+    def visitor(**context):
+        opened.append(Visitor(chromium, address, screenshots, **context))
+        return opened[-1]
+
+    yield visitor
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture(scope="module")
+def window(chromium, address, screenshots, filled):
+    """One window for all tests on a desktop: loading Gradio takes seconds."""
+    visitor = Visitor(chromium, address, screenshots)
+    yield visitor
+    visitor.close()
+
+
+@pytest.fixture
+def desk(window):
+    """The window with an empty search bar, as after loading."""
+    yield window
+    page = window.page
+    if page.evaluate("document.querySelector('#rz-detail').open"):
+        page.keyboard.press("Escape")
+    page.get_by_role("tab", name="Search").click()
+    for chip in page.locator("#rz-form .rz-chip[data-kind][aria-pressed=true]").all():
+        chip.click()
+    page.get_by_label("What are you looking for?").focus()
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#rz-home .rz-card")
+    assert not window.problems
+
+
+@pytest.fixture(scope="module")
+def filled(chromium, address, screenshots, media):
+    """The library after a folder was uploaded through the page."""
+    visitor = Visitor(chromium, address, screenshots)
+    page = visitor.page
+    page.wait_for_selector(".rz-welcome")
+    visitor.picture("01-empty")
+    page.get_by_role("button", name="Add your files").click()
+    page.wait_for_selector("#rz-drop")
+    visitor.picture("02-library-empty")
+    page.locator("#rz-pick-folder").set_input_files(media)
+    page.wait_for_selector("[data-ingest=running], [data-ingest=ended]")
+    visitor.picture("03-progress")
+    page.wait_for_selector("[data-ingest=ended]", timeout=60_000)
+    page.wait_for_selector("#rz-files tbody tr")
+    visitor.picture("04-library")
+    report = page.locator("[data-ingest=ended]").inner_text()
+    visitor.close()
+    return report
+
+
+def test_a_folder_is_uploaded_and_failures_are_listed_with_reasons(filled, desk):
+    assert "50 added, 1 failed" in filled
+    assert "broken.jpg" in filled
+    page = desk.page
+    page.get_by_role("tab", name="Library").click()
+    page.get_by_role("button", name="Failed (1)").click()
+    row = page.locator("#rz-files tbody tr")
+    row.get_by_text("broken.jpg").wait_for()
+    assert len(row.locator("td").last.inner_text()) > 20
+    page.locator("#rz-retry").click()
+    page.get_by_text("1 failed in").wait_for()
+
+
+def test_words_find_pictures_and_weaker_matches_stand_apart(desk):
+    desk.page.keyboard.press("/")
+    desk.search("blue")
+    assert desk.names()[0] == "blue.jpg"
+    assert not desk.page.locator("#rz-results .rz-weak .rz-card").first.is_visible()
+    desk.picture("05-results")
+
+
+def test_more_results_come_on_scrolling(desk):
+    desk.search("red")
+    desk.page.locator(".rz-more").first.scroll_into_view_if_needed()
+    desk.page.wait_for_function(
+        "document.querySelectorAll('#rz-results > * .rz-grid:first-of-type .rz-card').length > 24"
+    )
+
+
+def test_a_dropped_picture_finds_its_like(desk, media):
+    data = desk.page.evaluate_handle(
+        """async ([name, bytes]) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], name, {type: 'image/jpeg'}));
+            return transfer; }""",
+        ["sea.jpg", list((media / "photos" / "blue.jpg").read_bytes())],
+    )
+    desk.page.dispatch_event("#rz-form", "dragenter", {"dataTransfer": data})
+    desk.picture("06-dropping")
+    seen = desk.answer()
+    desk.page.dispatch_event("#rz-form", "drop", {"dataTransfer": data})
+    desk.wait_for_answer(seen)
+    assert "blue.jpg" in desk.names()[:2]
+    desk.search("film")
+    assert desk.page.locator("#rz-balance").is_visible()
+    desk.picture("07-words-and-file")
+
+
+def test_a_pasted_picture_finds_its_like(desk, media):
+    seen = desk.answer()
+    desk.page.evaluate(
+        """async (bytes) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], 'p.jpg', {type: 'image/jpeg'}));
+            document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: transfer})); }""",
+        list((media / "photos" / "green.jpg").read_bytes()),
+    )
+    desk.wait_for_answer(seen)
+    assert "green.jpg" in desk.names()[:2]
+
+
+def test_a_file_that_cannot_be_searched_with_is_told_about(desk, media):
+    desk.page.locator("#rz-file").set_input_files(media / "photos" / "broken.jpg")
+    desk.page.get_by_text("cannot be used as a query").wait_for()
+
+
+def test_a_video_plays_from_the_clips_start(desk):
+    desk.page.get_by_role("button", name="Videos").click()
+    desk.search("blue")
+    desk.open("walk.webm")
+    start = float(desk.page.locator("video").get_attribute("data-start"))
+    assert start > 0
+    desk.page.wait_for_function(
+        "start => { const video = document.querySelector('video');"
+        "return video.readyState >= 2 && video.currentTime >= start - 0.1 }",
+        arg=start,
+    )
+    desk.picture("08-video")
+
+
+def test_a_pdf_page_marks_the_words_and_turns(desk):
+    desk.search("lighthouse")
+    desk.open("harbour.pdf")
+    page = desk.page
+    page.get_by_text("Page 2 of 3").wait_for()
+    mark = page.locator(".rz-sheet i")
+    page.wait_for_function("document.querySelector('.rz-sheet img').complete")
+    sheet = page.locator(".rz-sheet").bounding_box()
+    box = mark.bounding_box()
+    assert sheet["x"] < box["x"] < sheet["x"] + sheet["width"] / 2
+    assert 0.2 < (box["y"] - sheet["y"]) / sheet["height"] < 0.3
+    desk.picture("09-pdf")
+    page.keyboard.press("PageDown")
+    page.get_by_text("Page 3 of 3").wait_for()
+
+
+def test_a_passage_is_shown_in_its_context(desk):
+    desk.search("a lantern in the windmill")
+    desk.open("diary.md")
+    assert desk.page.locator(".rz-passage mark").first.is_visible()
+    desk.picture("10-passage")
+
+
+def test_the_keyboard_walks_through_the_results(desk):
+    page = desk.page
+    desk.search("red")
+    page.locator("#rz-results .rz-open").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#rz-detail .rz-detail")
+    first = page.locator("#rz-detail .rz-detail").get_attribute("data-segment")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(
+        "first => document.querySelector('#rz-detail .rz-detail')?.dataset.segment !== first",
+        arg=first,
+    )
+    shown = page.locator("#rz-detail .rz-detail").get_attribute("data-segment")
+    page.keyboard.press("Escape")
+    page.wait_for_function("!document.querySelector('#rz-detail').open")
+    assert page.evaluate("document.activeElement.dataset.segment") == shown
+
+
+def test_more_like_this_searches_with_the_find(desk):
+    desk.search("yellow")
+    desk.open("yellow.jpg")
+    seen = desk.answer()
+    desk.page.get_by_role("button", name="More like this").click()
+    desk.wait_for_answer(seen)
+    assert desk.names()[0] == "yellow.jpg"
+    assert desk.page.locator(".rz-attached-name").inner_text() == "yellow.jpg"
+    desk.picture("11-similar")
+
+
+def test_hostile_names_do_nothing(desk):
+    desk.search("marmalade")
+    desk.open("onerror")
+    desk.page.get_by_role("button", name="Close").click()
+    desk.list_files("onerror")
+    assert desk.page.title() == "RzenEmbed Search"
+
+
+def test_a_folder_that_is_not_there_is_told_in_a_sentence(desk):
+    desk.page.get_by_role("tab", name="Library").click()
+    desk.page.locator("#rz-path").fill("/no/such/folder")
+    desk.page.get_by_role("button", name="Add folder").click()
+    desk.page.get_by_text("There is no folder /no/such/folder").wait_for()
+    desk.picture("12-no-folder")
+
+
+def test_files_are_removed_after_a_question(desk):
+    page = desk.page
+    page.on("dialog", lambda dialog: dialog.accept())
+    desk.list_files("grey.jpg")
+    page.get_by_label("Select grey.jpg").check()
+    page.get_by_role("button", name="Remove 1").click()
+    page.get_by_text("1 file removed").wait_for()
+    page.get_by_text("No file here has").wait_for()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone_and_follows_the_dark(filled, visit, scheme):
+    phone = {"width": 390, "height": 844}
+    visitor = visit(viewport=phone, color_scheme=scheme, has_touch=True)
+    page = visitor.page
+    visitor.search("red")
+    page.locator("#rz-more-filters").click()
+    assert visitor.narrow()
+    visitor.picture(f"13-phone-{scheme}")
+    visitor.open("red.jpg")
+    assert visitor.narrow()
+    visitor.picture(f"14-phone-detail-{scheme}")
+    page.keyboard.press("Escape")
+    page.get_by_role("tab", name="Library").click()
+    assert visitor.narrow()
+    visitor.picture(f"15-phone-library-{scheme}")
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == {"light": "rgb(251, 251, 252)", "dark": "rgb(17, 17, 20)"}[scheme]
