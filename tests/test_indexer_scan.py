@@ -121,6 +121,14 @@ def test_circles_end_and_are_named(tmp_path: Path) -> None:
     assert "cannot be followed" in reasons["two"]
 
 
+def test_folders_that_link_to_each_other_are_entered_once(tmp_path: Path) -> None:
+    tree(tmp_path, "a/1.jpg", "b/2.jpg")
+    (tmp_path / "a/b").symlink_to(tmp_path / "b")
+    (tmp_path / "b/a").symlink_to(tmp_path / "a")
+    assert found(tmp_path / "a") == ["1.jpg", "b/2.jpg"]
+    assert problems(tmp_path / "a") == {}
+
+
 def test_what_is_no_file_is_named_and_never_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "dangling.jpg").symlink_to("nowhere")
