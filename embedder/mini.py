@@ -15,7 +15,7 @@ is [text space (384) | visual (n)], each part of fixed length, so a plain dot pr
 """
 
 import hashlib
-import io
+import itertools
 import json
 import os
 import threading
@@ -39,6 +39,7 @@ from embedder.interface import (
     Vectors,
     normalised,
 )
+from embedder.space import Space
 from embedder.weights import Weights
 
 if TYPE_CHECKING:
@@ -52,60 +53,6 @@ _CLS, _SEP = 101, 102  # ids in the vocabulary
 _PROCESSOR = "1"  # raise when pixels, windows or the combination of parts change
 _FRAMES_AT_ONCE = 16
 _PIECES_AT_ONCE = 2048
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """What maps both towers into one space; v is the width of the visual part.
-
-    Attributes:
-        prototypes: Float32 (1000, 384): the unit text vector that stands for each class.
-        mean: Float32 (1280,): subtracted from pooled features.
-        projection: Float32 (1280, v): whitens them and keeps their strongest directions.
-        text_projection: Float32 (385, v): a text vector, with a 1 appended, to the visual part.
-        picture_shares: Float32 (2,): lengths of the text-space part and of the visual part of a
-            picture; their squares add up to 1.
-        text_shares: The same for a text.
-        temperature: Divides the logits before the softmax.
-        top: How many classes take part.
-    """
-
-    prototypes: Vectors
-    mean: Vectors
-    projection: Vectors
-    text_projection: Vectors
-    picture_shares: Vectors
-    text_shares: Vectors
-    temperature: float
-    top: int
-
-    @property
-    def dim(self) -> int:
-        """Length of a vector."""
-        return self.prototypes.shape[1] + self.projection.shape[1]
-
-    @classmethod
-    def read(cls, content: bytes) -> "Space":
-        """From the bytes of an npz file, in which nothing may be pickled."""
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            wide = {name: np.asarray(arrays[name], dtype=np.float32) for name in arrays.files}
-        temperature, top = float(wide.pop("temperature")), int(wide.pop("top"))
-        return cls(**wide, temperature=temperature, top=top)
-
-    def pictures(self, pooled: Vectors, logits: Vectors) -> Vectors:
-        """Pooled features (n, 1280) and logits (n, 1000) to unit rows (n, dim)."""
-        scaled = logits / self.temperature
-        weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        least = np.partition(weights, -self.top, axis=1)[:, -self.top, None]
-        meaning = np.where(weights >= least, weights, 0) @ self.prototypes
-        looks = (pooled - self.mean) @ self.projection
-        return _join(meaning, looks, self.picture_shares)
-
-    def texts(self, vectors: Vectors) -> Vectors:
-        """Text vectors (n, 384) to unit rows (n, dim)."""
-        ones = np.ones((len(vectors), 1), dtype=np.float32)
-        looks = np.hstack([vectors, ones]) @ self.text_projection
-        return _join(vectors, looks, self.text_shares)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +150,9 @@ class MiniEmbedder(BaseEmbedder):
         unique = list(dict.fromkeys(texts))
         if not unique:
             return np.empty((0, self.info.dim), dtype=np.float32)
-        encodings = models.tokenizer.encode_batch_fast(unique, add_special_tokens=False)
+        # Half a surrogate pair, as broken file names have it, is no text for the tokenizer.
+        valid = [text.encode("utf-8", "replace").decode("utf-8") for text in unique]
+        encodings = models.tokenizer.encode_batch_fast(valid, add_special_tokens=False)
         windows: list[list[int]] = []
         owners: list[int] = []
         for owner, encoding in enumerate(encodings):
@@ -258,16 +207,12 @@ def pixels_of(frame: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(small)
 
 
-def _join(meaning: Vectors, looks: Vectors, shares: Vectors) -> Vectors:
-    return normalised(np.hstack([shares[0] * normalised(meaning), shares[1] * normalised(looks)]))
-
-
 def _windows(ids: Sequence[int]) -> Iterator[list[int]]:
     """Cuts word pieces into windows of about equal length, so that none counts for too much."""
     room = WINDOW - 2
     count = max(1, -(-len(ids) // room))
     bounds = [len(ids) * i // count for i in range(count + 1)]
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in itertools.pairwise(bounds):
         yield [_CLS, *ids[start:end], _SEP]
 
 

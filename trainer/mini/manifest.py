@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 from embedder.weights import FOLDER, MANIFEST, SCHEMA
@@ -50,4 +49,4 @@ def write_manifest(folder: Path = FOLDER) -> None:
     draft = folder / f"{MANIFEST}.new"
     text = json.dumps({"schema": SCHEMA, "files": files}, indent=2, ensure_ascii=False) + "\n"
     draft.write_text(text, "utf-8")
-    os.replace(draft, folder / MANIFEST)
+    draft.replace(folder / MANIFEST)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.mini.classes import ImageClass
+from trainer.mini.wordnet import Synset
 
 Matrix = NDArray[np.float64]
 Floats = NDArray[np.floating]
@@ -32,7 +32,7 @@ def unit(rows: Floats) -> Matrix:
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
-def class_texts(classes: Sequence[ImageClass]) -> dict[str, list[str]]:
+def class_texts(classes: Sequence[Synset]) -> dict[str, list[str]]:
     """Ways to say each class: its name, its name and gloss, its gloss, all its names."""
     return {
         "name": [c.names[0] for c in classes],
@@ -43,7 +43,7 @@ def class_texts(classes: Sequence[ImageClass]) -> dict[str, list[str]]:
 
 
 def build_space(
-    classes: Sequence[ImageClass],
+    classes: Sequence[Synset],
     read: Callable[[list[str]], Floats],
     pooled: Floats,
     classifier: Floats,
@@ -74,8 +74,8 @@ def build_space(
         "text_projection": _ridge(inputs, targets).astype(np.float16),
         "picture_shares": _shares(PICTURE_SHARE),
         "text_shares": _shares(TEXT_SHARE),
-        "temperature": np.float32(TEMPERATURE),
-        "top": np.int64(TOP),
+        "temperature": np.array(TEMPERATURE, dtype=np.float32),
+        "top": np.array(TOP),
     }
 
 

@@ -70,7 +70,8 @@ def fold_batch_norms(module: nn.Module) -> None:
 
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     """w ← w · γ/√(σ² + ε), b ← β − μ · γ/√(σ² + ε)."""
-    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     conv.weight = nn.Parameter((conv.weight * scale[:, None, None, None]).detach())
     conv.bias = nn.Parameter((norm.bias - norm.running_mean * scale).detach())
