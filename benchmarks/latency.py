@@ -66,7 +66,7 @@ def write_media(folder: Path, segments: int) -> None:
         path = str(folder / f"{words(2)} {number}.avi")
         writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"MJPG"), 2, (16, 16))
         for frame in range(200):
-            writer.write(np.full((16, 16, 3), frame, dtype=np.uint8))
+            writer.write(np.full((16, 16, 3), (frame + number) % 256, dtype=np.uint8))
         writer.release()
     for number in range(segments // 100):
         document = pymupdf.open()

@@ -28,7 +28,7 @@ from indexer import relevance
 from indexer.entities import Filters, Hit, Query, QueryPart, Reason
 from indexer.errors import QueryError
 from indexer.queries import terms
-from indexer.relevance import Side
+from indexer.relevance import Probabilities, Side
 
 if TYPE_CHECKING:
     from indexer.catalog import Catalog
@@ -48,6 +48,7 @@ _WORDED = frozenset({Kind.PDF, Kind.TEXT})
 _STRONG = 0.5
 _TOLD = 0.25
 _MORE = 8
+_DEPTH = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,11 +74,12 @@ class _Candidates:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """A candidate with its probability of relevance and what speaks for it, strongest first."""
+    """A candidate with its probability of relevance, and its row in what speaks for it."""
 
     segment_id: int
     relevance: float
-    why: tuple[Reason, ...]
+    evidence: Mapping[Reason, Probabilities]
+    row: int
 
 
 @dataclass(slots=True)
@@ -112,7 +114,7 @@ def search(library: "Library", query: Query) -> list[Hit]:
         found = [
             one
             for judged in _judged(place, like, unlike, query.filters.kinds or set(Kind), need)
-            for one in _folded(place, judged)
+            for one in _folded(place, judged, need)
         ]
         found.sort(key=lambda one: (-one.score, one.judged.segment_id))
         return _hits(place, found[query.offset : need], query.offset + 1)
@@ -174,8 +176,7 @@ def _judged(
     place: _Place, like: Side, unlike: Side, kinds: Collection[Kind], need: int
 ) -> Iterator[list[_Judged]]:
     """The candidates of each kind, best first."""
-    depth = max(100, 3 * need)
-    found = [_gathered(place, like, unlike, kind, depth) for kind in sorted(kinds)]
+    found = [_gathered(place, like, unlike, kind, _DEPTH * need) for kind in sorted(kinds)]
     every = np.concatenate([candidates.ids for candidates in found])
     if not every.size:
         return
@@ -193,7 +194,7 @@ def _judged(
         total = relevance.without(total, place.info, unlike, modality, own)
         total *= 1 - relevance.aligned(candidates.unwanted, ids)
         yield [
-            _Judged(int(ids[i]), float(total[i]), _why(evidence, i))
+            _Judged(int(ids[i]), float(total[i]), evidence, i)
             for i in np.lexsort((ids, -total)).tolist()
         ]
 
@@ -236,22 +237,20 @@ def _seen(like: Side, kind: Kind) -> Reason:
     return Reason.PICTURE
 
 
-def _why(evidence: Mapping[Reason, relevance.Probabilities], row: int) -> tuple[Reason, ...]:
-    """The reasons worth telling: the strongest, and others that say something by themselves."""
-    ordered = sorted(evidence, key=lambda reason: -float(evidence[reason][row]))
-    return tuple(r for i, r in enumerate(ordered) if i == 0 or evidence[r][row] >= _TOLD)
-
-
-def _folded(place: _Place, judged: Sequence[_Judged]) -> list[_Found]:
-    """The best of each file or page in order, scored; files of the same bytes are one."""
-    origins = place.catalog.origins([one.segment_id for one in judged])
+def _folded(place: _Place, judged: Sequence[_Judged], need: int) -> list[_Found]:
+    """The best `need` files or pages in order, scored; files of the same bytes are one."""
     best: dict[tuple[int, int | None], _Found] = {}
-    for one in judged:
-        if one.segment_id not in origins:
-            continue  # The vectors of another thread may be newer than this moment.
-        first = best.setdefault(origins[one.segment_id], _Found(one, more=[]))
-        if one is not first.judged and one.relevance >= _STRONG and len(first.more) < _MORE:
-            first.more.append(one.segment_id)
+    for start in range(0, len(judged), need + _MORE):
+        chunk = judged[start : start + need + _MORE]
+        origins = place.catalog.origins([one.segment_id for one in chunk])
+        for one in chunk:
+            if one.segment_id not in origins:
+                continue  # The vectors of another thread may be newer than this moment.
+            first = best.setdefault(origins[one.segment_id], _Found(one, more=[]))
+            if one is not first.judged and one.relevance >= _STRONG and len(first.more) < _MORE:
+                first.more.append(one.segment_id)
+        if len(best) >= need:
+            break
     for rank, found in enumerate(best.values(), 1):
         found.score = _score(found.judged.relevance, rank)
     return list(best.values())
@@ -274,9 +273,16 @@ def _hits(place: _Place, found: Sequence[_Found], first_rank: int) -> list[Hit]:
             rank=rank,
             relevance=one.judged.relevance,
             weak=one.judged.relevance < _STRONG,
-            why=one.judged.why,
+            why=_why(one.judged),
             more=tuple(resolved[segment_id][0] for segment_id in one.more),
             copies=tuple(item.path for item in resolved[one.judged.segment_id][1][1:]),
         )
         for rank, one in enumerate(found, first_rank)
     ]
+
+
+def _why(judged: _Judged) -> tuple[Reason, ...]:
+    """The reasons worth telling: the strongest, and others that say something by themselves."""
+    said = {reason: float(column[judged.row]) for reason, column in judged.evidence.items()}
+    ordered = sorted(said, key=lambda reason: -said[reason])
+    return tuple(r for i, r in enumerate(ordered) if i == 0 or said[r] >= _TOLD)
