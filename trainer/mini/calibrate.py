@@ -7,6 +7,13 @@ logit = slope · (cosine − midpoint) by weighted logistic regression over all 
 Topics are of trainer/mini/topics.py; pairs of one family are left out. Relevant and unrelated
 pairs are weighted as if one document in twenty were relevant: a hit has to be likelier than not
 in a library that is mostly about other things.
+
+Measured on 62 stamps of things that the classifier knows, 300 nouns, 150 packages and 476 pictures
+that nobody asks for: 98 relevant pairs where a picture takes part (stamps of one name count for
+each other), 548 between texts, against 31 thousand to 275 thousand unrelated ones. At log-odds
+above 0 lie 85 % of the relevant pairs and 0.4 % of the unrelated ones for a text that looks for
+texts or for pictures. Every pair of modalities is in settings.json with its counts. The weakest:
+a picture that looks for a text (42 % and 0.9 %). These are figures on the data of the fit.
 """
 
 import argparse
