@@ -14,7 +14,8 @@ from PIL import Image
 
 from embedder.interface import EmbedderError
 from embedder.media.kind import Kind, Limits, MediaError, UnsupportedMedia
-from indexer.catalog.ledger import Ledger, SegmentRecord
+from indexer.catalog.ledger import Ledger
+from indexer.catalog.outcomes import SegmentRecord
 from indexer.entities import Draft, Status
 from indexer.errors import LibraryError
 from indexer.flow import Channel, Closed

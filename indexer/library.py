@@ -11,7 +11,8 @@ from embedder.interface import Embedder, EmbedderInfo
 from embedder.media.kind import Kind
 from embedder.registry import open_embedder
 from indexer.catalog import Catalog
-from indexer.catalog.ledger import Ledger, vanished
+from indexer.catalog.ledger import Ledger
+from indexer.catalog.outcomes import vanished
 from indexer.config import DEFAULT_MODEL, IngestOptions, default_library
 from indexer.database import Database, WriterLock
 from indexer.entities import (

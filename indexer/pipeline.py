@@ -16,7 +16,8 @@ from time import monotonic
 
 from embedder.interface import Embedder, EmbedderError, EmbedError, Vectors
 from embedder.media.kind import Kind, Limits
-from indexer.catalog.ledger import Indexed, Ledger, Refused, SegmentRecord
+from indexer.catalog.ledger import Ledger
+from indexer.catalog.outcomes import Indexed, Refused, SegmentRecord
 from indexer.catalog.rows import packed_vector, packed_words
 from indexer.config import IngestOptions
 from indexer.decoding import (

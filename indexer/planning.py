@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from embedder.media.kind import MediaError, UnsupportedMedia
-from indexer.catalog.ledger import vanished
+from indexer.catalog.outcomes import vanished
 from indexer.config import IngestOptions
 from indexer.decoding import hash_of, os_reason
 from indexer.entities import Failure, IngestPlan

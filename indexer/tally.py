@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 
-from indexer.catalog.ledger import Effect, Indexed, Refused
+from indexer.catalog.outcomes import Effect, Indexed, Refused
 from indexer.entities import Failure, IngestReport, Progress, Status
 from indexer.sighting import Sighting
 
