@@ -1,0 +1,76 @@
+"""The default model over all kinds at once: what has no words is found beside what has many."""
+
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pymupdf
+import pytest
+
+from embedder.media.kind import Kind
+from indexer import Library
+from indexer.entities import Query, Reason
+from indexer.queries import file_part, text_part
+
+PICTURES = Path(__file__).parent / "media"
+CATS = (
+    "The cat slept all day on the warm window sill.",
+    "My neighbour's cats chase birds in the garden.",
+    "Cats were kept on ships to hunt mice.",
+    "The vet examined the old cat carefully.",
+)
+OTHERS = (
+    "It was raining that week.",
+    "The train left at nine.",
+    "The committee met on Tuesday.",
+    "Prices rose again in spring.",
+)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    """100 pages that mention cats, half of them in PDFs, and four photos, one of a cat."""
+    folder = tmp_path_factory.mktemp("cats")
+    chance = random.Random(1)
+    with pymupdf.open() as document:
+        for _ in range(50):
+            lines = [*chance.sample(CATS, 2), *chance.sample(OTHERS, 2)]
+            document.new_page(width=300, height=400).insert_textbox((20, 20, 280, 380), lines)
+        document.save(folder / "book.pdf")
+    for number in range(50):
+        lines = [*chance.sample(CATS, 3), *chance.sample(OTHERS, 2)]
+        (folder / f"{number}.txt").write_text(f"Note {number}. " + " ".join(lines))
+    with Library.open(folder / "library") as library:
+        report = library.ingest([folder, PICTURES])
+        assert not report.failures
+        yield library
+
+
+@pytest.mark.parametrize("words", ["cat", "a cat", "cats", "photo of a cat"])
+def test_a_photo_of_a_cat_is_among_the_first_five_beside_100_pages_that_mention_cats(
+    library: Library, words: str
+):
+    hits = library.search(Query((text_part(words),), limit=5))
+    assert "cat.jpg" in [hit.item.name for hit in hits]
+
+
+def test_the_pages_that_mention_cats_are_among_the_first_five_too(library: Library):
+    hits = library.search(Query((text_part("cat"),), limit=5))
+    assert {hit.segment.kind for hit in hits} == {Kind.IMAGE, Kind.PDF, Kind.TEXT}
+
+
+def test_what_nothing_shows_is_found_weakly_if_at_all(library: Library):
+    hits = library.search(Query((text_part("excavator on a building site"),)))
+    assert all(hit.weak for hit in hits)
+
+
+def test_a_photo_as_the_query_finds_itself_before_all_pages(library: Library):
+    hit = library.search(Query((file_part(PICTURES / "cat.jpg"),)))[0]
+    assert hit.item.name == "cat.jpg"
+    assert hit.why == (Reason.PICTURE,)
+
+
+def test_searching_by_the_default_model_loads_no_torch(library: Library):
+    library.search(Query((text_part("cat"),)))
+    assert "torch" not in sys.modules
