@@ -5,6 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from indexer.catalog import Catalog
+from indexer.entities import Duplicates
+
 MAX_BITS = 3
 """Bits of 64 in which the hashes of two pictures that look the same may differ."""
 
@@ -12,6 +15,24 @@ MAX_TINT = 16
 """Steps of 255 by which any colour on their coarse grids may differ."""
 
 _BANDS = 4  # One more than MAX_BITS: of two such hashes at least one band is equal.
+
+
+def duplicates(catalog: Catalog) -> Duplicates:
+    """Files that hold the same bytes, and apart from them pictures that look the same."""
+    groups = near_media(catalog)
+    oldest = catalog.oldest_items([one for group in groups for one in group])
+    near = (tuple(oldest[one] for one in group if one in oldest) for group in groups)
+    return Duplicates(
+        exact=tuple(catalog.exact_duplicates()),
+        near=tuple(group for group in near if len(group) > 1),
+    )
+
+
+def near_media(catalog: Catalog) -> list[list[int]]:
+    """Media of pictures that look the same, in groups."""
+    looks = catalog.looks()
+    groups = near_groups(looks.hashes, looks.tints)
+    return [looks.media_ids[group].tolist() for group in groups]
 
 
 def near_groups(hashes: NDArray[np.int64], tints: NDArray[np.uint8]) -> list[NDArray[np.intp]]:

@@ -166,6 +166,7 @@ class Library:
             EmbedderUnavailable: if the model cannot be opened.
             ValueError: without paths, unless failed files are to be retried.
         """
+        from indexer.duplicates import near_media
         from indexer.pipeline import Pipeline
         from indexer.sighting import roots
 
@@ -183,7 +184,7 @@ class Library:
                 removed = len(self._ledger.remove(gone))
             self._tidy()
             if tally.changed or removed:
-                self._ledger.remember_near_duplicates(len(self._near_groups()))
+                self._ledger.remember_near_duplicates(len(near_media(self.catalog)))
             return tally.report(
                 removed=removed,
                 near_duplicates=self._ledger.near_duplicates(),
@@ -269,13 +270,9 @@ class Library:
 
     def duplicates(self) -> Duplicates:
         """Files that hold the same bytes, and apart from them pictures that look the same."""
-        groups = self._near_groups()
-        oldest = self.catalog.oldest_items([one for group in groups for one in group])
-        near = (tuple(oldest[one] for one in group if one in oldest) for group in groups)
-        return Duplicates(
-            exact=tuple(self.catalog.exact_duplicates()),
-            near=tuple(group for group in near if len(group) > 1),
-        )
+        from indexer.duplicates import duplicates
+
+        return duplicates(self.catalog)
 
     def close(self) -> None:
         """Closes the database and the model that the library opened."""
@@ -321,14 +318,6 @@ class Library:
         for content_hash in self._ledger.remove_orphans():
             self._thumbnails.remove(content_hash)
         self._mirror.save()
-
-    def _near_groups(self) -> list[list[int]]:
-        """Media of pictures that look the same, in groups."""
-        from indexer.duplicates import near_groups
-
-        looks = self.catalog.looks()
-        groups = near_groups(looks.hashes, looks.tints)
-        return [looks.media_ids[group].tolist() for group in groups]
 
     def _agreed_model(self, asked: str | None) -> str:
         """The model to use; refuses another one than the vectors are of."""

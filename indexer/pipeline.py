@@ -14,11 +14,10 @@ from threading import Event as Flag
 from threading import Thread
 from time import monotonic
 
-from embedder.interface import Embedder, EmbedderError, EmbedError, Vectors
+from embedder.interface import Embedder
 from embedder.media.kind import Kind, Limits
 from indexer.catalog.ledger import Ledger
-from indexer.catalog.outcomes import Indexed, Refused, SegmentRecord
-from indexer.catalog.rows import packed_vector, packed_words
+from indexer.catalog.outcomes import Indexed, Refused
 from indexer.config import IngestOptions
 from indexer.decoding import (
     Claims,
@@ -32,6 +31,7 @@ from indexer.decoding import (
     Job,
     Piece,
 )
+from indexer.embedding import Batch
 from indexer.entities import Failure, Progress, Status
 from indexer.flow import Channel, Closed
 from indexer.sighting import Scan, Sighter, Sighting
@@ -42,15 +42,11 @@ _log = logging.getLogger(__name__)
 
 _WAITING_BYTES = 64 << 20
 _WAITING_JOBS = 200_000
-_LARGEST_BATCH = 32
-_BATCH_BYTES = 48 << 20
-_BATCH_SECONDS = 1.0
 _COMMIT_SECONDS = 0.5
 _COMMIT_BYTES = 32 << 20
 _STOP_SECONDS = 2.0
 _TICK_SECONDS = 0.2
 _ATTEMPTS = 2
-_MOST_STRANGE_FAILURES = 3
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -96,15 +92,11 @@ class Pipeline:
         self._events: Channel[Event | Sighting] = Channel(_WAITING_BYTES)
         self._claims = Claims()
         self._tally = Tally(on_progress)
-        self._batch: list[Piece] = []
-        self._batch_bytes = 0
-        self._batch_size = 4
+        self._batch = Batch(workshop.embedder)
         self._outcomes: list[Indexed | Refused] = []
         self._outcome_bytes = 0
         self._committed_at = monotonic()
         self._adopted = False
-        self._model_works = False
-        self._strange_failures = 0
         self._scanning = True
 
     def run(self, paths: Sequence[Path]) -> Tally:
@@ -125,7 +117,7 @@ class Pipeline:
         try:
             self._work()
             if self._cancel.is_set():
-                self._wind_down(threads)
+                self._wind_down()
         finally:
             self._jobs.close()
             self._events.close()
@@ -173,8 +165,7 @@ class Pipeline:
             event = self._events.take(0 if self._batch else _TICK_SECONDS)
             if event is not None:
                 self._handle(event)
-            full = len(self._batch) >= self._batch_size or self._batch_bytes > _BATCH_BYTES
-            if full or (event is None and self._batch):
+            if self._batch.full or (event is None and self._batch):
                 self._embed()
             if (
                 event is None
@@ -191,8 +182,7 @@ class Pipeline:
         elif isinstance(event, Piece):
             if not event.job.settled:
                 self._tally.path = event.job.candidate.path
-                self._batch.append(event)
-                self._batch_bytes += event.cost
+                self._batch.add(event)
         elif isinstance(event, FileRead):
             event.job.expected = event.pieces
             self._settle_if_complete(event.job)
@@ -210,65 +200,11 @@ class Pipeline:
 
     def _embed(self) -> None:
         """Embeds the batch; a content that cannot be embedded costs its file and no other."""
-        batch, self._batch = [piece for piece in self._batch if not piece.job.settled], []
-        self._batch_bytes = 0
-        started = monotonic()
-        while batch:
-            try:
-                vectors = self._vectors(batch)
-            except EmbedError as error:
-                job = batch[error.position].job
-                self._refuse(job, Status.FAILED, f"it cannot be embedded: {error.reason}")
-                batch = [piece for piece in batch if piece.job is not job]
-                continue
-            for piece, vector in zip(batch, vectors, strict=True):
-                piece.job.records.append(_record(piece, packed_vector(vector)))
-            for job in dict.fromkeys(piece.job for piece in batch):
-                self._settle_if_complete(job)
-            break
-        taken = monotonic() - started
-        if taken > _BATCH_SECONDS:
-            self._batch_size = max(1, self._batch_size // 2)
-        elif taken < _BATCH_SECONDS / 2:
-            self._batch_size = min(_LARGEST_BATCH, self._batch_size * 2)
-
-    def _vectors(self, batch: Sequence[Piece]) -> Vectors:
-        """Vectors of a batch, row i for piece i, or `EmbedError` that names the guilty piece."""
-        embedder = self._workshop.embedder()
-        contents = [piece.draft.content for piece in batch]
-        try:
-            vectors = embedder.embed(contents, "document")
-        except EmbedderError:
-            raise
-        except Exception as error:
-            _log.exception("unexpected error while embedding")
-            raise self._blamed(embedder, batch, error) from error
-        if vectors.shape != (len(batch), embedder.info.dim):
-            raise EmbedderError(
-                f"the model {embedder.info.name} gave vectors of shape {vectors.shape} "
-                f"for {len(batch)} contents of {embedder.info.dim} dimensions"
-            )
-        self._model_works = True
-        return vectors
-
-    def _blamed(
-        self, embedder: Embedder, batch: Sequence[Piece], error: Exception
-    ) -> EmbedderError:
-        """Whose fault an error is that names nobody: one piece's, or the model's."""
-        guilty: list[int] = []
-        for position, piece in enumerate(batch):
-            try:
-                embedder.embed([piece.draft.content], "document")
-            except Exception:
-                guilty.append(position)
-        files = {piece.job for piece in batch}
-        works = files != {batch[one].job for one in guilty}
-        if not works and not self._model_works:
-            self._strange_failures += len(files)
-        self._model_works |= works
-        if not guilty or self._strange_failures >= _MOST_STRANGE_FAILURES:
-            return EmbedderError(f"the model {embedder.info.name} does not work: {error!r}")
-        return EmbedError(guilty[0], f"the model fails on it with {error!r}")
+        further, blames = self._batch.embed()
+        for blame in blames:
+            self._refuse(blame.job, Status.FAILED, blame.reason)
+        for job in further:
+            self._settle_if_complete(job)
 
     def _settle_if_complete(self, job: Job) -> None:
         if job.settled or job.expected is None or len(job.records) < job.expected:
@@ -338,13 +274,12 @@ class Pipeline:
             self._workshop.ledger.adopt(self._workshop.embedder().info)
             self._adopted = True
 
-    def _wind_down(self, threads: Sequence[Thread]) -> None:
+    def _wind_down(self) -> None:
         """After a cancellation: what has been read completely is still embedded, for a moment."""
         deadline = monotonic() + _STOP_SECONDS
         self._jobs.close()
         self._events.close()
-        waiting = self._batch
-        self._batch = []
+        waiting = self._batch.take()
         with suppress(Closed):
             while monotonic() < deadline:
                 event = self._events.take()
@@ -354,23 +289,7 @@ class Pipeline:
                     self._handle(event)
         for job in dict.fromkeys(piece.job for piece in waiting):
             if job.expected is not None and monotonic() < deadline:
-                self._batch = [piece for piece in waiting if piece.job is job]
+                for piece in waiting:
+                    if piece.job is job:
+                        self._batch.add(piece)
                 self._embed()
-        self._batch = []
-
-
-def _record(piece: Piece, vector: bytes) -> SegmentRecord:
-    draft = piece.draft
-    return SegmentRecord(
-        position=piece.position,
-        modality=draft.content.modality.value,
-        vector=vector,
-        page=draft.page,
-        start=draft.start,
-        end=draft.end,
-        span=draft.span,
-        text=draft.content.text,
-        words=packed_words(draft.words) if draft.words else None,
-        picture_hash=draft.picture_hash,
-        picture_tint=piece.tint,
-    )
