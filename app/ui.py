@@ -16,11 +16,12 @@ from embedder.media import MediaError
 from indexer import IndexerError
 
 TITLE = "RzenEmbed Search"
-_EVENTS = ("search", "add_uploads", "add_folder", "retry", "cancel", "files", "remove", "follow")
+_EVENTS = ("search", "add_uploads", "add_folder", "retry", "cancel", "files", "remove")
 _CONNECT = f"""
 import(new URL('site/app.js', document.baseURI).href).then(
   (page) => page.connect(trigger, {list(_EVENTS)!r}));
 """
+_WATCHERS = 64
 _EXPECTED = (IndexerError, EmbedderError, MediaError)
 
 
@@ -55,7 +56,7 @@ def build(services: Services) -> gr.Blocks:
         state = _panel("", "rz-state")
         library = (progress, stats, home, state)
         _connect_search(services, bridge, results)
-        _connect_library(services, blocks, bridge, library, files)
+        _connect_library(LibraryEvents(services), blocks, bridge, library, files)
         _serve_api(services)
     return blocks
 
@@ -68,70 +69,86 @@ def _connect_search(services: Services, bridge: gr.HTML, results: gr.HTML) -> No
     def search(event: gr.EventData) -> str:
         return views.answer(services, views.sent(event._data))
 
-    bridge.search(search, None, results, **_quiet("search", limit=4))
+    bridge.search(search, None, results, **_quiet("search"))
 
 
 def _connect_library(
-    services: Services,
+    events: "LibraryEvents",
     blocks: gr.Blocks,
     bridge: gr.HTML,
     outputs: tuple[gr.HTML, ...],
     files: gr.HTML,
 ) -> None:
-    view = LibraryView(services)
-    progress = outputs[0]
+    bridge.add_uploads(events.add_uploads, None, outputs, **_quiet("add_uploads", streams=True))
+    bridge.add_folder(events.add_folder, None, outputs, **_quiet("add_folder", streams=True))
+    bridge.retry(events.retry, None, outputs, **_quiet("retry", streams=True))
+    bridge.cancel(events.cancel, None, outputs[0], **_quiet("cancel"))
+    bridge.files(events.files, None, files, **_quiet("files"))
+    bridge.remove(events.remove, None, outputs, **_quiet("remove"))
+    blocks.load(events.follow, None, outputs, **_quiet("load", streams=True))
 
-    def follow() -> Iterator[Any]:
-        for update in view.follow():
+
+class LibraryEvents:
+    """What answers the library tab; the ones that start an ingest then follow it to its end."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._view = LibraryView(services)
+
+    def follow(self) -> Iterator[Any]:
+        """What there is, then the running ingest as it goes on."""
+        for update in self._view.follow():
             yield tuple(gr.skip() if part is None else part for part in update)
 
-    def started(start: Callable[[gr.EventData], None]) -> Callable[..., Iterator[Any]]:
-        def run(event: gr.EventData) -> Iterator[Any]:
-            try:
-                start(event)
-            except _EXPECTED as error:
-                yield (panels.refusal(str(error), services.ingests.state), *[gr.skip()] * 3)
-                if not services.ingests.state.running:
-                    return
-            yield from follow()
+    def add_uploads(self) -> Iterator[Any]:
+        """Adds what was uploaded."""
+        yield from self._started(lambda: actions.add_uploads(self._services))
 
-        return run
+    def add_folder(self, event: gr.EventData) -> Iterator[Any]:
+        """Adds the folder that was named."""
+        folder = views.text(views.sent(event._data), "folder")
+        yield from self._started(lambda: actions.add_folder(self._services, folder))
 
-    def cancel() -> str:
-        services.ingests.cancel()
-        return panels.ingest(services.ingests.state)
+    def retry(self) -> Iterator[Any]:
+        """Tries the failed files again."""
+        yield from self._started(lambda: actions.retry_failed(self._services))
 
-    def list_files(event: gr.EventData) -> str:
-        return view.files(views.sent(event._data))
+    def cancel(self) -> str:
+        """Stops the running ingest."""
+        self._services.ingests.cancel()
+        return panels.ingest(self._services.ingests.state)
 
-    def remove(event: gr.EventData) -> tuple[Any, ...]:
-        return view.remove(views.sent(event._data))
+    def files(self, event: gr.EventData) -> str:
+        """A page of the table of files."""
+        return self._view.files(views.sent(event._data))
 
-    add_folder = started(
-        lambda event: actions.add_folder(services, views.text(views.sent(event._data), "folder"))
-    )
-    bridge.add_uploads(
-        started(lambda _: actions.add_uploads(services)), None, outputs, **_quiet("add_uploads")
-    )
-    bridge.add_folder(add_folder, None, outputs, **_quiet("add_folder"))
-    bridge.retry(
-        started(lambda _: actions.retry_failed(services)), None, outputs, **_quiet("retry")
-    )
-    bridge.follow(follow, None, outputs, **_quiet("follow"))
-    bridge.cancel(cancel, None, progress, **_quiet("cancel"))
-    bridge.files(list_files, None, files, **_quiet("files"))
-    bridge.remove(remove, None, outputs, **_quiet("remove"))
-    blocks.load(follow, None, outputs, **_quiet("load"))
+    def remove(self, event: gr.EventData) -> tuple[Any, ...]:
+        """Removes the files that were ticked."""
+        return self._view.remove(views.sent(event._data))
+
+    def _started(self, start: Callable[[], None]) -> Iterator[Any]:
+        try:
+            start()
+        except _EXPECTED as error:
+            state = self._services.ingests.state
+            yield (panels.refusal(str(error), state), *[gr.skip()] * 3)
+            if not state.running:
+                return
+        yield from self.follow()
 
 
-def _quiet(name: str, limit: int = 32) -> dict[str, Any]:
-    """How the page's own events run: not listed for programs, without Gradio's own spinner."""
+def _quiet(name: str, *, streams: bool = False) -> dict[str, Any]:
+    """How the page's own events run: not listed for programs, without Gradio's own spinner.
+
+    Only what streams goes through the queue; the rest is answered by its own request.
+    """
     return {
         "api_name": f"page_{name}",
         "api_visibility": "private",
         "show_progress": "hidden",
         "trigger_mode": "multiple",
-        "concurrency_limit": limit,
+        "queue": streams,
+        "concurrency_limit": _WATCHERS,
     }
 
 

@@ -16,6 +16,7 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="needs a chromium in the PATH"),
 ]
+SCREENSHOTS = os.environ.get("RZEN_SCREENSHOTS")  # Read before the tests' own environment is set.
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -49,8 +50,7 @@ def chromium():
 
 @pytest.fixture(scope="module")
 def screenshots(tmp_path_factory):
-    named = os.environ.get("RZEN_SCREENSHOTS")
-    folder = Path(named) if named else tmp_path_factory.mktemp("screenshots")
+    folder = Path(SCREENSHOTS) if SCREENSHOTS else tmp_path_factory.mktemp("screenshots")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -305,8 +305,7 @@ def test_the_keyboard_walks_through_the_results(desk):
     )
     shown = page.locator("#rz-detail .rz-detail").get_attribute("data-segment")
     page.keyboard.press("Escape")
-    page.wait_for_function("!document.querySelector('#rz-detail').open")
-    assert page.evaluate("document.activeElement.dataset.segment") == shown
+    page.wait_for_function("shown => document.activeElement.dataset.segment === shown", arg=shown)
 
 
 def test_more_like_this_searches_with_the_find(desk):

@@ -62,7 +62,7 @@ function close() {
 
 function leave() {
   document.documentElement.classList.remove("rz-locked");
-  dialog.querySelector(".rz-detail-body").replaceChildren();
+  show("");
   const current = document.querySelector(`.rz-open[data-segment="${order[position]}"]`);
   (current ?? opener)?.focus();
 }
@@ -89,10 +89,22 @@ async function load(segment) {
   } finally {
     delete body.dataset.busy;
   }
-  body.innerHTML = content;
+  show(content);
   dialog.querySelector(".rz-before").disabled = position <= 0;
   dialog.querySelector(".rz-after").disabled = position < 0 || position >= order.length - 1;
   prepare(body);
+}
+
+/** Replaces the content; a video is stopped first, or it would go on loading unseen. */
+function show(content) {
+  const body = dialog.querySelector(".rz-detail-body");
+  const video = body.querySelector("video");
+  if (video) {
+    video.pause();
+    video.removeAttribute("src");
+    video.load();
+  }
+  body.innerHTML = content;
 }
 
 /** Starts a video where the clip begins; shows a passage, not the file's first line. */
@@ -108,6 +120,7 @@ function prepare(body) {
       { once: true },
     );
     video.addEventListener("error", () => {
+      if (!video.hasAttribute("src")) return; // Stopped by us.
       video.hidden = true;
       body.querySelector(".rz-missing").hidden = false;
     });
