@@ -170,6 +170,12 @@ def test_no_term_is_ever_syntax(library, term):
     assert library.stats().items[Kind.TEXT] == 4
 
 
+def test_a_quote_does_not_end_a_term(library):
+    assert words(library, 'nothing" OR "fox') == []
+    assert set(words(library, 'fox"')) == {"one", "two"}
+    assert library.catalog.find_names(['nothing" OR "fox'], Kind.IMAGE, ANY, 9) == []
+
+
 def test_operators_are_looked_up_as_words(own):
     library, root = own
     write(root / "op.txt", "press NOT and NEAR the door")

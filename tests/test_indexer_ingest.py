@@ -393,6 +393,15 @@ def test_cancelling_keeps_what_is_done_and_the_next_run_continues(library, tmp_p
     assert len(library.vectors) == 120
 
 
+def test_a_cancelled_run_drops_nothing_since_it_may_have_moved(library, folder):
+    library.ingest([folder])
+    (folder / "red.png").rename(folder / "trip" / "crimson.png")
+    cancel = threading.Event()
+    cancel.set()
+    assert library.ingest([folder], cancel=cancel).cancelled
+    assert counts(library.ingest([folder])) == {"moved": 1, "unchanged": 3}
+
+
 def test_cancelling_does_not_wait_for_a_long_file(library, tmp_path, monkeypatch):
     cancel = threading.Event()
 
