@@ -4,7 +4,8 @@
 
 Half of the segments are pictures, a tenth clips, two tenths pages and two tenths passages, all made
 up: their vectors are clustered around random directions, because embedding them is not what is
-measured here, and their texts are common words drawn by Zipf's law. The queries are embedded by `mini`.
+measured here, and their texts are common words drawn by Zipf's law. The queries are embedded by
+`mini`.
 """
 
 import argparse
@@ -105,7 +106,9 @@ def main() -> None:
     held = ", ".join(f"{count} {kind}" for kind, count in stats.segments.items())
     print(f"{sum(stats.segments.values())} segments ({held}), {len(asked)} queries of 1 to 6 words")
     for name, times in (("query to hits", whole), ("embedding alone", embedding)):
-        print(f"{name:16} median {median(times):6.1f} ms   95 % {quantiles(times, n=20)[-1]:6.1f} ms")
+        print(
+            f"{name:16} median {median(times):6.1f} ms   95 % {quantiles(times, n=20)[-1]:6.1f} ms"
+        )
     print(f"ratio            {median(whole) / median(embedding):6.1f}")
 
 

@@ -126,11 +126,13 @@ class FaissStore:
             if index is None or most < 1 or (only is not None and not only.size):
                 return np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int64)
             row = np.ascontiguousarray(vector, dtype=np.float32).reshape(1, self._dim)
-            params = None
+            faiss, params = _faiss(), None
             if only is not None:
-                faiss = _faiss()
                 params = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(_bitmap(only)))
                 most = min(most, only.size)
+            # One query has nothing to share out: waking other threads takes longer than searching
+            # 5,000 vectors. The setting is of the calling thread.
+            faiss.omp_set_num_threads(1)
             scores, ids = index.search(row, most, params=params)
         found = ids[0] >= 0
         return scores[0][found], ids[0][found]

@@ -107,13 +107,15 @@ def test_an_unlike_part_takes_away_what_it_names(library: Library):
 
 
 def test_words_and_a_picture_together_prefer_what_fits_both(library: Library, media: Path):
-    mixed = find(library, text_part("blue"), file_part(media / "sea.png"), kinds={Kind.IMAGE})
+    mixed = find(
+        library, text_part("blue"), file_part(media / "sea.png"), kinds=frozenset({Kind.IMAGE})
+    )
     assert set(names(mixed)[:2]) == {"sea.png", "old.bmp"}
 
 
 def test_like_this_takes_the_vector_that_is_stored(library: Library):
     photo = find(library, text_part("2041"))[0]
-    hits = find(library, QueryPart(segment_id=photo.segment.id), kinds={Kind.IMAGE})
+    hits = find(library, QueryPart(segment_id=photo.segment.id), kinds=frozenset({Kind.IMAGE}))
     assert hits[0].segment.id == photo.segment.id
 
 
@@ -123,9 +125,9 @@ def test_like_a_segment_that_is_gone_is_not_found(library: Library):
 
 
 def test_only_the_kinds_asked_for_are_found(library: Library):
-    assert {hit.segment.kind for hit in find(library, text_part("red"), kinds={Kind.TEXT})} == {
-        Kind.TEXT
-    }
+    assert {
+        hit.segment.kind for hit in find(library, text_part("red"), kinds=frozenset({Kind.TEXT}))
+    } == {Kind.TEXT}
 
 
 def test_only_the_folder_asked_for_is_searched(library: Library, media: Path):
@@ -154,7 +156,9 @@ def test_limits_that_make_no_sense_are_refused(library: Library, limit: int):
         find(library, text_part("red"), limit=limit)
 
 
-@pytest.mark.parametrize("text", ['"', "a OR b AND NEAR(", "*", "name:x", "'; drop table items", "ö 日本"])
+@pytest.mark.parametrize(
+    "text", ['"', "a OR b AND NEAR(", "*", "name:x", "'; drop table items", "ö 日本"]
+)
 def test_no_typed_text_is_taken_for_syntax(library: Library, text: str):
     find(library, text_part(text))
 

@@ -29,7 +29,17 @@ from indexer.entities import (
 )
 from indexer.errors import NotFound
 
-_CHUNK = 5_000  # SQLite takes 32,766 parameters in one statement.
+# Of every search; putting a statement together takes longer than SQLite takes to answer it.
+_VECTORS = select(schema.vectors.c.segment_id, schema.vectors.c.data).where(
+    rows.one_of(schema.vectors.c.segment_id)
+)
+_ORIGINS = select(schema.segments.c.id, schema.segments.c.media_id, schema.segments.c.page).where(
+    rows.one_of(schema.segments.c.id)
+)
+_SEGMENTS = rows.select_segments().where(rows.one_of(schema.segments.c.id))
+_HOLDERS = (
+    rows.select_items().where(rows.one_of(schema.items.c.media_id)).order_by(schema.items.c.id)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,26 +142,18 @@ class Catalog:
         A segment that has gone since its id was learned gets a row of zeros, which is like
         nothing; `resolve` does not know it either.
         """
-        table = schema.vectors.c
-        found: dict[int, bytes] = {}
         dim = self.model().dim or 0
         with self._database.reading() as connection:
-            for chunk in _chunks(segment_ids):
-                query = select(table.segment_id, table.data).where(table.segment_id.in_(chunk))
-                found.update((row[0], row[1]) for row in connection.execute(query))
+            answer = connection.execute(_VECTORS, rows.given_ids(segment_ids))
+            found: dict[int, bytes] = {row.segment_id: row.data for row in answer}
         gone = bytes(2 * dim)
         return rows.unpacked_vectors([found.get(int(i), gone) for i in segment_ids], dim)
 
     def origins(self, segment_ids: Sequence[int]) -> dict[int, tuple[int, int | None]]:
         """The media that each known segment is of, by a number, and its page in a PDF."""
-        segments = schema.segments.c
-        found: dict[int, tuple[int, int | None]] = {}
         with self._database.reading() as connection:
-            for chunk in _chunks(segment_ids):
-                query = select(segments.id, segments.media_id, segments.page)
-                for row in connection.execute(query.where(segments.id.in_(chunk))):
-                    found[row[0]] = (row[1], row[2])
-        return found
+            answer = connection.execute(_ORIGINS, rows.given_ids(segment_ids))
+            return {segment_id: (media_id, page) for segment_id, media_id, page in answer}
 
     def resolve(
         self, segment_ids: Sequence[int], filters: Filters
@@ -161,20 +163,14 @@ class Catalog:
         Returns:
             By segment id, in the given order; without those that are in no such file.
         """
-        items, segments = schema.items.c, schema.segments.c
-        found: dict[int, tuple[Segment, int]] = {}
         files: dict[int, list[MediaItem]] = {}
         with self._database.reading() as connection:
-            for chunk in _chunks(segment_ids):
-                query = rows.select_segments().where(segments.id.in_(chunk))
-                for row in connection.execute(query):
-                    found[row.id] = (rows.segment(row), row.media_id)
-            for chunk in _chunks(sorted({media_id for _, media_id in found.values()})):
-                query = rows.select_items().where(
-                    items.media_id.in_(chunk), conditions.of_items(filters)
-                )
-                for row in connection.execute(query.order_by(items.id)):
-                    files.setdefault(row.media_id, []).append(rows.item(row))
+            answer = connection.execute(_SEGMENTS, rows.given_ids(segment_ids))
+            found = {row.id: (rows.segment(row), row.media_id) for row in answer}
+            media_ids = {media_id for _, media_id in found.values()}
+            query = _HOLDERS.where(conditions.of_items(filters))
+            for row in connection.execute(query, rows.given_ids(media_ids)):
+                files.setdefault(row.media_id, []).append(rows.item(row))
         return {
             segment_id: (found[segment_id][0], tuple(files[found[segment_id][1]]))
             for segment_id in map(int, segment_ids)
@@ -309,8 +305,3 @@ class Catalog:
             failed=by_status[Status.FAILED],
             bytes=sum(size for *_, size in indexed),
         )
-
-
-def _chunks(ids: Sequence[int]) -> Iterator[list[int]]:
-    for start in range(0, len(ids), _CHUNK):
-        yield [int(one) for one in ids[start : start + _CHUNK]]

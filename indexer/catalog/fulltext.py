@@ -3,9 +3,20 @@
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
-from sqlalchemy import Connection, Float, bindparam, column, literal_column, select, table, text
+from sqlalchemy import (
+    Connection,
+    Float,
+    Select,
+    bindparam,
+    column,
+    literal_column,
+    select,
+    table,
+    text,
+)
 
 from embedder.media.kind import Kind
 from indexer import schema
@@ -66,10 +77,11 @@ def find_names(
     if not phrases or limit < 1 or conditions.excludes(filters, kind):
         return []
     expression = " OR ".join(map(_name_phrase, phrases))
+    wanted = [[_tokens(phrase), _tokens(_SEAM.sub(" ", phrase))] for phrase in phrases]
     matches: dict[int, NameMatch] = {}
     for segment_id, name, folder in _names(connection, expression, kind, filters, limit):
-        in_name = [_holds(_tokens(name), phrase) for phrase in phrases]
-        in_folder = [_holds(_tokens(folder), phrase) for phrase in phrases]
+        in_name = [_holds(_tokens(name), spellings) for spellings in wanted]
+        in_folder = [_holds(_tokens(folder), spellings) for spellings in wanted]
         found = sum(map(max, in_name, in_folder))
         matches.setdefault(segment_id, NameMatch(segment_id, all(in_name), found / len(phrases)))
     return sorted(matches.values(), key=lambda match: (not match.in_name, -match.share))
@@ -91,13 +103,13 @@ def _name_phrase(phrase: str) -> str:
     return phrase if apart == phrase else f"({phrase} OR {apart})"
 
 
-def _holds(tokens: list[str], phrase: str) -> bool:
-    """Whether tokens of a name have those of a phrase, together or apart, one after the other."""
-    for wanted in {tuple(_tokens(phrase)), tuple(_tokens(_SEAM.sub(" ", phrase)))}:
-        starts = range(len(tokens) - len(wanted) + 1)
-        if any(tuple(tokens[start : start + len(wanted)]) == wanted for start in starts):
-            return True
-    return False
+def _holds(tokens: list[str], spellings: list[list[str]]) -> bool:
+    """Whether tokens of a name have those of a phrase, one after the other, in any spelling."""
+    return any(
+        tokens[start : start + len(wanted)] == wanted
+        for wanted in spellings
+        for start in range(len(tokens) - len(wanted) + 1)
+    )
 
 
 def _tokens(name: str) -> list[str]:
@@ -110,20 +122,8 @@ def _texts(
     connection: Connection, expression: str, kind: Kind, filters: Filters, limit: int
 ) -> dict[int, float]:
     """Score by segment, best first."""
-    segments = schema.segments.c
-    texts = table("segment_texts", column("rowid"))
-    score = literal_column("-bm25(segment_texts)", Float).label("score")
-    query = (
-        select(segments.id, score)
-        .select_from(texts.join(schema.segments, segments.id == texts.c.rowid))
-        .where(text("segment_texts MATCH :expression"))
-        .where(segments.kind == kind.value)
-        .order_by(score.desc(), segments.id)
-        .limit(bindparam("most"))
-    )
-    if conditions.restricts_files(filters):
-        query = query.where(segments.media_id.in_(conditions.media_of(filters)))
-    rows = connection.execute(query, {"expression": expression, "most": limit})
+    given = {"expression": expression, "kind": kind.value, "most": limit}
+    rows = connection.execute(_texts_query(filters), given)
     return {segment_id: float(value) for segment_id, value in rows}
 
 
@@ -131,9 +131,34 @@ def _names(
     connection: Connection, expression: str, kind: Kind, filters: Filters, limit: int
 ) -> list[tuple[int, str, str]]:
     """First segment, name and folders of each match, best first; the name counts most."""
+    given = {"expression": expression, "kind": kind.value, "most": limit}
+    rows = connection.execute(_names_query(filters), given)
+    return [(segment_id, name, folder) for segment_id, name, folder in rows]
+
+
+@lru_cache(maxsize=64)  # Putting a statement together takes longer than SQLite takes to answer it.
+def _texts_query(filters: Filters) -> Select[int, float]:
+    segments = schema.segments.c
+    texts = table("segment_texts", column("rowid"))
+    score = literal_column("-bm25(segment_texts)", Float).label("score")
+    query = (
+        select(segments.id, score)
+        .select_from(texts.join(schema.segments, segments.id == texts.c.rowid))
+        .where(text("segment_texts MATCH :expression"))
+        .where(segments.kind == bindparam("kind"))
+        .order_by(score.desc(), segments.id)
+        .limit(bindparam("most"))
+    )
+    if conditions.restricts_files(filters):
+        query = query.where(segments.media_id.in_(conditions.media_of(filters)))
+    return query
+
+
+@lru_cache(maxsize=64)
+def _names_query(filters: Filters) -> Select[int, str, str]:
     items, segments = schema.items.c, schema.segments.c
     names = table("item_names", column("rowid"))
-    query = (
+    return (
         select(segments.id, items.name_words, items.folder_words)
         .select_from(
             names.join(schema.items, items.id == names.c.rowid).join(
@@ -141,9 +166,7 @@ def _names(
             )
         )
         .where(text("item_names MATCH :expression"))
-        .where(segments.kind == kind.value, conditions.of_items(filters))
+        .where(segments.kind == bindparam("kind"), conditions.of_items(filters))
         .order_by(literal_column("bm25(item_names, 4.0, 1.0)"), items.id)
         .limit(bindparam("most"))
     )
-    rows = connection.execute(query, {"expression": expression, "most": limit})
-    return [(segment_id, name, folder) for segment_id, name, folder in rows]

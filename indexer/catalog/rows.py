@@ -2,13 +2,13 @@
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import ColumnElement, Row, Select, func, select, text
 
 from embedder.content import Modality
 from embedder.interface import Vectors
@@ -17,6 +17,19 @@ from indexer import schema
 from indexer.entities import MediaItem, Segment, Status, Word
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def one_of(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """The condition that a column is one of the numbers in the parameter `ids`; see `given_ids`.
+
+    As one parameter, a list of any length takes the same statement, prepared once.
+    """
+    return column.in_(text("SELECT value FROM json_each(:ids)"))
+
+
+def given_ids(ids: Iterable[int]) -> dict[str, str]:
+    """Numbers as the parameter of `one_of`."""
+    return {"ids": json.dumps([int(one) for one in ids])}
 
 
 def select_items() -> Select[Any]:
