@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event as Flag
@@ -154,7 +155,8 @@ class Decoder:
             pass
         except BaseException as error:
             _log.debug("decoding ends", exc_info=True)
-            self._send(Broken(error))
+            with suppress(Closed):  # Another thread has told of its error first.
+                self._send(Broken(error))
 
     def _read(self, job: Job) -> None:
         path = job.candidate.path

@@ -70,7 +70,6 @@ class Library:
         self._given_embedder = embedder
         try:
             self.model = self._agreed_model(model)
-            self._ledger.remember_model(self.model)
         except BaseException:
             self.close()
             raise
@@ -129,6 +128,7 @@ class Library:
                 except ModelMismatch:
                     embedder.close()
                     raise
+                self._ledger.remember_model(self.model)
                 self._own_embedder = embedder
             return self._own_embedder
 

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from glob import has_magic
 from itertools import islice
@@ -92,7 +93,8 @@ class Sighter:
             pass
         except BaseException as error:
             _log.debug("the listing ends", exc_info=True)
-            self.events.put(Broken(error), 0)
+            with suppress(Closed):
+                self.events.put(Broken(error), 0)
 
 
 def sorted_candidates(

@@ -123,6 +123,12 @@ def test_what_cannot_be_carried_out_is_said_in_a_sentence(media, arguments, sent
     assert done.stdout == ""
 
 
+def test_a_model_that_does_not_exist_is_not_remembered(media, toy):
+    run(media, *toy[:2], "--model", "nonsense", "--workers", 8, status=2)
+    assert "2 added" in run(media, *toy).stdout
+    assert "2 unchanged" in run(media, *toy[:2]).stdout
+
+
 def test_another_model_is_refused(media, toy):
     run(media, *toy)
     done = run(media, *toy[:2], "--model", "mini", status=2)
