@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -22,7 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serves until interrupted.
 
     Returns:
-        0, or 2 if the page cannot be served; the reason is on standard error.
+        0; 2 if the page cannot be served, with the reason on standard error; 130 if it was
+        interrupted while starting.
     """
     config = parse(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
@@ -35,7 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     with listening, tempfile.TemporaryDirectory(prefix="rzen-app-") as scratch:
         _keep_gradio_to_itself(Path(scratch))
-        return _serve(config, listening, Path(scratch))
+        try:
+            return _serve(config, listening, Path(scratch))
+        except KeyboardInterrupt:
+            return 130  # Interrupted before there was anything to shut down.
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -98,22 +103,39 @@ def _run(config: AppConfig, library: "Library", listening: socket.socket, scratc
     from app import server, services
 
     parts = services.build(config, library, scratch)
-    application = server.build(parts)
-    threading.Thread(target=_warm_up, args=(library,), name="warm-up", daemon=True).start()
-    host = f"[{config.host}]" if ":" in config.host else config.host
-    port = listening.getsockname()[1]
-    print(f"RzenEmbed Search is at http://{host}:{port}/ (stop it with Ctrl+C)", flush=True)
-    if not config.loopback and config.auth is None:
-        print("Anyone on the network can search this library: consider --auth.", file=sys.stderr)
+    warming = threading.Thread(target=_warm_up, args=(library,), name="warm-up", daemon=True)
+
+    def on_start() -> None:
+        _greet(config, listening.getsockname()[1])
+        warming.start()
+
     settings = uvicorn.Config(
-        application, log_level="warning", timeout_graceful_shutdown=3, access_log=False
+        server.build(parts, on_start),
+        log_level="warning",
+        timeout_graceful_shutdown=3,
+        access_log=False,
     )
+    # Uvicorn shuts down at a signal and then hands it on: to be raised here, so that all is closed.
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         uvicorn.Server(settings).run(sockets=[listening])
     except KeyboardInterrupt:
-        pass  # Uvicorn has shut down already; the signal was handed on.
+        pass
     finally:
         parts.ingests.close()
+        if warming.is_alive():
+            warming.join()  # A model that is loading must not be left by its process.
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _greet(config: AppConfig, port: int) -> None:
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    print(f"RzenEmbed Search is at http://{host}:{port}/ (stop it with Ctrl+C)", flush=True)
+    if not config.loopback and config.auth is None:
+        print("Anyone on the network can search this library: consider --auth.", file=sys.stderr)
 
 
 def _warm_up(library: "Library") -> None:

@@ -8,6 +8,7 @@ from threading import Lock
 from app.forms import SearchForm
 from app.uploads import QueryFiles
 from embedder.content import Content, Modality
+from embedder.media.kind import Kind
 from indexer import Hit, Library, MediaItem, NotFound, Query, Segment, Status
 from indexer.queries import terms
 
@@ -125,7 +126,7 @@ class Searches:
 
 
 def glimpses(library: Library, count: int = PAGE_SIZE) -> list[Glimpse]:
-    """Files from all over the library, to show before anything was searched."""
+    """Files from all over the library, pictures first, to show before anything was searched."""
     total = sum(library.stats().items.values())
     if total > _SCATTERED:  # Far offsets cost time in a large table.
         items = library.items(status=Status.INDEXED, limit=count)
@@ -137,7 +138,8 @@ def glimpses(library: Library, count: int = PAGE_SIZE) -> list[Glimpse]:
             for item in library.items(status=Status.INDEXED, limit=1, offset=offset)
         ]
     found = ((item, next(iter(library.segments(item.id)), None)) for item in items)
-    return [Glimpse(item, segment) for item, segment in found if segment is not None]
+    glimpses = [Glimpse(item, segment) for item, segment in found if segment is not None]
+    return sorted(glimpses, key=lambda one: list(Kind).index(one.segment.kind))
 
 
 def warm_up(library: Library) -> None:

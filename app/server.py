@@ -1,6 +1,6 @@
 """Everything that answers HTTP, put together: guard, login, media, uploads, and Gradio's page."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -29,11 +29,17 @@ _HEAD = """
 """
 
 
-def build(services: Services) -> ASGIApp:
-    """The whole application as ASGI."""
+def build(services: Services, on_start: Callable[[], None] = lambda: None) -> ASGIApp:
+    """The whole application as ASGI.
+
+    Args:
+        services: What answers; the caller closes its library after the application has ended.
+        on_start: Called when requests are about to be answered.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        on_start()
         yield
         services.ingests.close()
 
@@ -54,6 +60,11 @@ def build(services: Services) -> ASGIApp:
         return PlainTextResponse("ok")
 
     app.mount("/site", StaticFiles(directory=ASSETS))
+    _mount_page(app, services)
+    return Guard(PayloadCheck(app, services.files.folder), services.config, logins)
+
+
+def _mount_page(app: FastAPI, services: Services) -> None:
     blocks = ui.build(services)
     gr.mount_gradio_app(
         app,
@@ -76,4 +87,3 @@ def build(services: Services) -> ASGIApp:
         head=_HEAD,
     )
     blocks.has_launched = True  # Or Gradio takes any path for an uploaded file.
-    return Guard(PayloadCheck(app, services.files.folder), services.config, logins)

@@ -2,7 +2,9 @@
 
 import base64
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import urllib.error
@@ -304,6 +306,23 @@ def run(*flags: str) -> subprocess.CompletedProcess:
         text=True,
         timeout=60,
     )
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_it_stops_cleanly_however_it_is_told_to(world, tmp_path, stop):
+    command = [sys.executable, "-m", "app", "--port", "0", "--library", str(world[0] / "library")]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert "http://" in process.stdout.readline()
+    process.send_signal(stop)
+    rest, _ = process.communicate(timeout=20)
+    assert (process.returncode, rest) == (0, "")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_port_in_use_ends_in_a_sentence_and_status_2(open_page, world):

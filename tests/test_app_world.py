@@ -111,6 +111,7 @@ def served(library: Path, *flags: str) -> Iterator[str]:
         process.terminate()
         rest, _ = process.communicate(timeout=20)
     assert "Traceback" not in seen + rest, seen + rest
+    assert process.returncode == 0, seen + rest
 
 
 def test_the_generated_media_hold_every_kind_and_one_broken_file(tmp_path):

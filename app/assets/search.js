@@ -104,9 +104,8 @@ async function attachFile(file) {
 
 function attachSegment(id, name) {
   attached = { similar: Number(id), name };
-  const thumb = `thumbnail/${Number(id)}`;
-  showAttached(name, thumb, false);
   find("#rz-text").value = "";
+  showAttached(name, `thumbnail/${Number(id)}`, false);
   showTab("search");
   search();
 }
