@@ -10,6 +10,7 @@ from embedder.media.kind import Kind
 from indexer import Hit, MediaItem, Segment
 
 _SNIPPET = 260
+_FEW = 6
 
 
 def result_page(page: ResultPage, terms: Iterable[str]) -> str:
@@ -56,9 +57,10 @@ def _weaker(strong: ResultPage, weak: ResultPage, terms: tuple[str, ...]) -> str
     grid = f'<div class="rz-grid" role="list">{result_page(weak, terms)}</div>'
     if not strong.hits:
         return grid
+    few = " open" if len(strong.hits) < _FEW else ""  # There is room, and a match may be missing.
     count = f"{len(weak.hits)}{'+' if weak.next_offset is not None else ''}"
     return (
-        f'<details class="rz-weak"><summary><span>Weaker matches ({count})</span>'
+        f'<details class="rz-weak"{few}><summary><span>Weaker matches ({count})</span>'
         f"{icons.CHEVRON}</summary>{grid}</details>"
     )
 

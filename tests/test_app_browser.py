@@ -204,8 +204,15 @@ def test_words_find_pictures_and_weaker_matches_stand_apart(desk):
     desk.page.keyboard.press("/")
     desk.search("blue")
     assert desk.names()[0] == "blue.jpg"
-    assert not desk.page.locator("#rz-results .rz-weak .rz-card").first.is_visible()
+    assert desk.page.locator("#rz-results .rz-weak[open] .rz-card").first.is_visible()
     desk.picture("05-results")
+
+
+def test_weaker_matches_are_folded_away_below_many_matches(desk):
+    desk.search("red")
+    weak = desk.page.locator("#rz-results .rz-weak .rz-card")
+    assert weak.count() > 0
+    assert not weak.first.is_visible()
 
 
 def test_more_results_come_on_scrolling(desk):
