@@ -16,14 +16,12 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+from indexer import summary
 from indexer.config import IngestOptions, default_library
 
 if TYPE_CHECKING:
-    from indexer.entities import Failure, IngestPlan, IngestReport, Progress
+    from indexer.entities import IngestReport, Progress
     from indexer.library import Library
-
-_SHOWN_PATHS = 20
-_FLAG_OF_LIMIT = {"pixels": "--max-pixels", "minutes": "--max-seconds", "pages": "--max-pages"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -199,7 +197,7 @@ def _dry_run(given: argparse.Namespace) -> int:
     if given.json:
         _print_json(asdict(plan))
     else:
-        _print_plan(plan)
+        print("\n".join(summary.of_plan(plan)))
     return 1 if plan.failures else 0
 
 
@@ -240,57 +238,8 @@ def _print_json(value: dict[str, Any]) -> None:
 def _print_report(library: "Library", report: "IngestReport", *, as_json: bool) -> None:
     if as_json:
         _print_json(asdict(report))
-        return
-    counts = {
-        "added": report.added,
-        "updated": report.updated,
-        "moved": report.moved,
-        "copies of known files": report.copies,
-        "removed": report.removed,
-        "unchanged": report.unchanged,
-        "skipped": len(report.skipped),
-        "failed": len(report.failures),
-    }
-    said = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
-    print(f"{said or 'nothing to do'} in {report.seconds:.1f} s", flush=True)
-    if report.near_duplicates:
-        print(f"{report.near_duplicates:,} groups of pictures look the same")
-    _print_failures("skipped", report.skipped[:_SHOWN_PATHS], len(report.skipped))
-    _print_failures("failed", report.failures, len(report.failures))
-    if report.cancelled:
-        print("Stopped before the end; run the same command again to continue.")
-    elif (earlier := library.stats().failed) and not report.failures:
-        print(f"{earlier:,} files failed in earlier runs; try them again with --retry-failed")
-
-
-def _print_failures(what: str, failures: "Sequence[Failure]", total: int) -> None:
-    for failure in failures:
-        print(f"  {what} {failure.path}: {_with_flag(failure.reason)}")
-    if total > len(failures):
-        print(f"  … and {total - len(failures):,} more {what}; --json lists them all")
-
-
-def _with_flag(reason: str) -> str:
-    """A reason with the flag that raises the limit it speaks of."""
-    limit = reason.partition("the limit of")[0]
-    flag = next((flag for word, flag in _FLAG_OF_LIMIT.items() if word in limit), None)
-    return f"{reason}; raise it with {flag}" if flag and limit != reason else reason
-
-
-def _print_plan(plan: "IngestPlan") -> None:
-    for what, paths in (
-        ("add", plan.added),
-        ("update", plan.updated),
-        ("note as copy", plan.copies),
-        ("remove", plan.removed),
-    ):
-        for path in paths:
-            print(f"would {what} {path}")
-    for old, new in plan.moved:
-        print(f"would move {old} to {new}")
-    _print_failures("would skip", plan.skipped, len(plan.skipped))
-    _print_failures("would fail", plan.failures, len(plan.failures))
-    print(f"{plan.unchanged:,} unchanged; nothing was written")
+    else:
+        print("\n".join(summary.of_report(report, library.stats().failed)), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,42 @@
+from pathlib import Path
+
+from indexer import summary
+from indexer.entities import Failure, IngestReport
+
+NO_MEDIA = "the file is not a picture, video, PDF or text file"
+
+
+def report(**counts: object) -> list[str]:
+    return summary.of_report(IngestReport(seconds=2.0, **counts), failed=0)  # type: ignore[arg-type]
+
+
+def test_only_what_happened_is_told():
+    assert report(added=1200, moved=1) == ["1,200 added, 1 moved in 2.0 s"]
+
+
+def test_a_run_that_found_nothing_says_so():
+    assert report() == ["nothing to do in 2.0 s"]
+
+
+def test_every_failed_file_is_named_however_many_there_are():
+    lines = report(failures=tuple(Failure(Path(f"/a/{n}.jpg"), "it is empty") for n in range(50)))
+    assert lines[0] == "50 failed in 2.0 s"
+    assert lines[1:] == [f"  failed /a/{n}.jpg: it is empty" for n in range(50)]
+
+
+def test_a_few_skipped_files_are_named():
+    lines = report(skipped=(Failure(Path("/a/tool.exe"), NO_MEDIA),))
+    assert lines[1:] == [f"  skipped /a/tool.exe: {NO_MEDIA}"]
+
+
+def test_many_skipped_files_are_counted_by_how_they_end():
+    names = [*(f"{n}.XMP" for n in range(7)), "a.exe", "b"]
+    lines = report(skipped=tuple(Failure(Path("/a", name), NO_MEDIA) for name in names))
+    assert lines[1:] == [
+        f"  skipped 9 (7 .xmp, 1 .exe, 1 no ending): {NO_MEDIA}; --json lists them"
+    ]
+
+
+def test_earlier_failures_are_recalled_when_this_run_had_none():
+    lines = summary.of_report(IngestReport(unchanged=3), failed=2)
+    assert lines[-1] == "2 files failed in earlier runs; try them again with --retry-failed"
