@@ -23,7 +23,7 @@ help:
 app: $(VENV)/.installed
 	@mkdir -p "$(dir $(LIBRARY))"
 	@$(BIN)/python -m indexer.ingest "$(MEDIA)" --library "$(LIBRARY)" || [ $$? -eq 1 ]
-	@$(BIN)/python -m app --library "$(LIBRARY)" --host "$(HOST)" --port "$(PORT)" $(ARGS)
+	@$(BIN)/python -m app --library "$(LIBRARY)" --host "$(HOST)" --port "$(PORT)" --open $(ARGS)
 
 install: $(VENV)/.installed
 

@@ -7,6 +7,7 @@ import socket
 import sys
 import tempfile
 import threading
+import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,8 +107,11 @@ def _run(config: AppConfig, library: "Library", listening: socket.socket, scratc
     warming = threading.Thread(target=_warm_up, args=(library,), name="warm-up", daemon=True)
 
     def on_start() -> None:
-        _greet(config, listening.getsockname()[1])
+        port = listening.getsockname()[1]
+        _greet(config, port)
         warming.start()
+        if config.open and _has_screen():
+            threading.Timer(0.5, webbrowser.open, [_address(config, port)]).start()
 
     settings = uvicorn.Config(
         server.build(parts, on_start),
@@ -132,10 +136,21 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 def _greet(config: AppConfig, port: int) -> None:
-    host = f"[{config.host}]" if ":" in config.host else config.host
-    print(f"RzenEmbed Search is at http://{host}:{port}/ (stop it with Ctrl+C)", flush=True)
+    print(f"RzenEmbed Search is at {_address(config, port)} (stop it with Ctrl+C)", flush=True)
     if not config.loopback and config.auth is None:
         print("Anyone on the network can search this library: consider --auth.", file=sys.stderr)
+
+
+def _address(config: AppConfig, port: int) -> str:
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    return f"http://{host}:{port}/"
+
+
+def _has_screen() -> bool:
+    """Without one, a browser that works in the terminal might be started there."""
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def _warm_up(library: "Library") -> None:

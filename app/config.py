@@ -19,6 +19,7 @@ class AppConfig:
         port: Port to listen on; 0 lets the system choose one.
         auth: User and password that everything asks for, or None.
         max_upload_bytes: Largest single file that can be sent to the page.
+        open: Show the page in a browser of this machine, if it has a screen.
     """
 
     library: Path | None = None
@@ -27,6 +28,7 @@ class AppConfig:
     port: int = 7860
     auth: tuple[str, str] | None = None
     max_upload_bytes: int = 4 << 30
+    open: bool = False
 
     @property
     def loopback(self) -> bool:
@@ -74,6 +76,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         port=int(port),
         auth=(user, password) if login else None,
         max_upload_bytes=int(size) << 20,
+        open=given.open,
     )
 
 
@@ -81,10 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rzen-app",
         description="Serve the page that searches a library of pictures, videos, PDFs and texts.",
-        epilog="Each flag also has an environment variable: --library is RZEN_LIBRARY, and so on.",
+        epilog="Each flag with a value also has a variable: --library is RZEN_LIBRARY, and so on.",
     )
     parser.add_argument("--library", metavar="DIR", help="folder of the library")
     parser.add_argument("--model", metavar="SPEC", help="embedding model, for a new library")
+    parser.add_argument("--open", action="store_true", help="show the page in the browser")
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", help="port to listen on, 0 for any (default: 7860)")
     parser.add_argument(

@@ -163,7 +163,7 @@ def take_next(connection: Connection) -> bool:
     step = next((step for step in MIGRATIONS if step.number > number), None)
     if step is None:
         return False
-    _log.info("migration %d: %s", step.number, step.name)
+    _log.debug("migration %d: %s", step.number, step.name)
     connection.exec_driver_sql(
         "CREATE TABLE IF NOT EXISTS migrations "
         "(number INTEGER PRIMARY KEY, name TEXT NOT NULL, taken_at TEXT NOT NULL)"
