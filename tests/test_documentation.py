@@ -77,7 +77,7 @@ def test_the_environment_variables_in_the_readme_are_those_that_are_read() -> No
     listed = set(re.findall(r"`(RZEN_[A-Z_]+)`", section("Environment variables")))
     of_flags = {
         "RZEN_" + flag[2:].replace("-", "_").upper()
-        for flag in flags_of("app.__main__") - {"--help"}
+        for flag in flags_of("app.__main__") - {"--help", "--open"}  # these take no value
     }
     in_code = {
         name
