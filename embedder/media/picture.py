@@ -5,16 +5,16 @@ import os
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from embedder.media.kind import Limits, MediaError
+from embedder.media.modes import is_large, onto_white, plain_mode
 from embedder.media.opening import os_reason
 
 Source = str | os.PathLike[str] | bytes | IO[bytes]
@@ -43,6 +43,7 @@ _NESTED_SIZES = re.compile(
 )
 _TRUNCATED = ("truncated", "broken data stream", "not enough image data", "unexpected end of file")
 _DECODERS_LOCK = threading.Lock()
+_LARGE_LOCK = threading.Lock()  # Two large pictures at a time would take the memory of two.
 
 
 def read_picture(source: Source, limits: Limits | None = None) -> Image.Image:
@@ -118,12 +119,13 @@ def _register_decoders() -> None:
 
 def to_frame(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Turn an opened picture of any mode into an RGB picture of `size`, then set it upright."""
-    image.load()
-    orientation = _orientation(image)
-    frame = _plain_mode(image)
+    with _LARGE_LOCK if is_large(image) else nullcontext():
+        image.load()
+        frame = plain_mode(image, size)
     if size != frame.size:
         frame = frame.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
-    frame = _onto_white(frame)
+    frame = onto_white(frame)
+    orientation = _orientation(image)
     if orientation in _TRANSPOSE:
         frame = frame.transpose(_TRANSPOSE[orientation])
     return frame if frame is not image else image.copy()
@@ -205,47 +207,6 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # broken metadata does not make a broken picture
         return 1
-
-
-def _plain_mode(image: Image.Image) -> Image.Image:
-    """The picture in mode L, RGB, LA or RGBA, with 8 bits a channel."""
-    if image.mode in ("L", "RGB", "RGBA", "LA"):
-        transparent = image.mode in ("L", "RGB") and "transparency" in image.info
-        return image.convert("RGBA") if transparent else image
-    if image.mode in ("P", "PA"):
-        transparent = image.mode == "PA" or "transparency" in image.info
-        return image.convert("RGBA" if transparent else "RGB")
-    if image.mode in ("La", "RGBa"):
-        return image.convert("LA" if image.mode == "La" else "RGBA")
-    if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_to_8_bits(np.asarray(image)))
-    return image.convert("L" if image.mode == "1" else "RGB")
-
-
-def _to_8_bits(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Scale grey values of any range to 0…255.
-
-    Whole numbers that fit 8, 10, 12, 14 or 16 bits are taken to use that range, as scanners,
-    cameras and microscopes do, and fractions to use 0 to 1 where they fit; anything else, as
-    depth in metres, is stretched from its least to its greatest value.
-    """
-    grey = values.astype(np.float32)
-    finite = np.isfinite(grey)
-    low, high = (float(grey[finite].min()), float(grey[finite].max())) if finite.any() else (0, 0)
-    ranges = (1,) if values.dtype.kind == "f" else (255, 1023, 4095, 16383, 65535)
-    if low >= 0 and high <= ranges[-1]:
-        low, high = 0.0, float(next(top for top in ranges if high <= top))
-    scale = 255.0 / (high - low) if high > low else 0.0
-    scaled = np.clip((np.where(finite, grey, low) - low) * scale + 0.5, 0, 255)
-    return np.asarray(scaled, dtype=np.uint8)
-
-
-def _onto_white(image: Image.Image) -> Image.Image:
-    if image.mode not in ("RGBA", "LA"):
-        return image.convert("RGB") if image.mode != "RGB" else image
-    white = Image.new("RGB", image.size, (255, 255, 255))
-    white.paste(image.convert("RGB"), mask=image.getchannel("A"))
-    return white
 
 
 def _reason(error: Exception) -> str:
