@@ -27,12 +27,14 @@ def of_report(report: "IngestReport", failed: int) -> list[str]:
     said = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
     lines = [f"{said or 'nothing to do'} in {report.seconds:.1f} s"]
     if report.near_duplicates:
-        lines.append(f"{report.near_duplicates:,} groups of pictures look the same")
+        groups = "group" if report.near_duplicates == 1 else "groups"
+        lines.append(f"{report.near_duplicates:,} {groups} of pictures that look the same")
     lines += [*_skipped("skipped", report.skipped), *_failed("failed", report.failures)]
     if report.cancelled:
         lines.append("Stopped before the end; run the same command again to continue.")
     elif failed and not report.failures:
-        lines.append(f"{failed:,} files failed in earlier runs; try them again with --retry-failed")
+        files = "file" if failed == 1 else "files"
+        lines.append(f"{failed:,} {files} failed in earlier runs; --retry-failed tries again")
     return lines
 
 
