@@ -12,7 +12,7 @@ from app import services as actions
 from app.folders import folder_choices
 from app.forms import SearchForm
 from app.services import Services
-from app.wording import place, reason
+from app.wording import reason
 from embedder.media import Kind
 from indexer import Hit, MediaItem, QueryError, Status
 
@@ -228,7 +228,7 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "item_id": hit.item.id,
         "name": hit.item.name,
         "kind": str(segment.kind),
-        "place": place(segment) or None,
+        "place": segment.place or None,
         "page": segment.page,
         "start": segment.start,
         "end": segment.end,

@@ -67,7 +67,7 @@ def _weaker(strong: ResultPage, weak: ResultPage, terms: tuple[str, ...]) -> str
 
 def hit_card(hit: Hit, terms: tuple[str, ...]) -> str:
     """One result: its picture or words, kind, name, place, how sure, and why."""
-    place = wording.place(hit.segment)
+    place = hit.segment.place
     percent = round(100 * hit.relevance)
     more = f" · {wording.counted(len(hit.copies), 'copy', 'copies')}" if hit.copies else ""
     foot = (

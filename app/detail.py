@@ -7,7 +7,8 @@ from html import escape
 from app import icons, wording
 from app.cards import marked, pattern
 from embedder.media import Kind, Limits, MediaError, read_text
-from indexer import Hit, Library, MediaItem, Segment, Word
+from embedder.media.pdf import Word
+from indexer import Hit, Library, MediaItem, Segment
 
 _CONTEXT = 1600
 _MOST_MARKS = 400
@@ -48,7 +49,7 @@ def load(
 
 def render(library: Library, detail: Detail) -> str:
     """The dialog's content as HTML; every value is escaped."""
-    place = wording.place(detail.segment)
+    place = detail.segment.place
     title = escape(detail.item.name)
     return (
         f'<div class="rz-detail" data-segment="{detail.segment.id}" '
@@ -207,7 +208,7 @@ def _moments(detail: Detail) -> str:
 
 
 def _moment(segment: Segment) -> str:
-    place = wording.place(segment)
+    place = segment.place
     if segment.kind is Kind.TEXT:
         return f"<span>{escape(' '.join((segment.text or '').split())[:90])}…</span>"
     return f'<img src="thumbnail/{segment.id}" alt="" loading="lazy"><span>{escape(place)}</span>'

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from embedder.media.kind import Kind
-from indexer import Hit, MediaItem, Reason, Segment
+from indexer import Hit, MediaItem, Reason
 
 KIND_NAMES = {Kind.IMAGE: "Photo", Kind.VIDEO: "Video", Kind.PDF: "PDF", Kind.TEXT: "Text"}
 KIND_PLURALS = {Kind.IMAGE: "Photos", Kind.VIDEO: "Videos", Kind.PDF: "PDFs", Kind.TEXT: "Texts"}
@@ -17,13 +17,6 @@ _REASONS = {
     (Kind.PDF, Reason.WORDS): "the page says it",
     (Kind.TEXT, Reason.WORDS): "the text says it",
 }
-
-
-def clock(seconds: float) -> str:
-    """A place in a video: 1:05, or 1:02:03."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def duration(seconds: float) -> str:
@@ -53,15 +46,6 @@ def day(moment: datetime) -> str:
 def counted(count: int, singular: str, plural: str | None = None) -> str:
     """How many of something: 1 file, 12 files, 3,400 files."""
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
-
-
-def place(segment: Segment) -> str:
-    """Where in its file a segment is: "page 3", "0:10 – 0:20", or nothing."""
-    if segment.page is not None:
-        return f"page {segment.page}"
-    if segment.start is not None and segment.end is not None:
-        return f"{clock(segment.start)} – {clock(segment.end)}"
-    return ""
 
 
 def reason(hit: Hit) -> str:

@@ -12,20 +12,15 @@ if TYPE_CHECKING:
     from indexer.entities import (
         Draft,
         Duplicates,
-        Failure,
         Filters,
         Hit,
-        IngestPlan,
-        IngestReport,
         LibraryStats,
         MediaItem,
-        Progress,
         Query,
         QueryPart,
         Reason,
         Segment,
         Status,
-        Word,
     )
     from indexer.errors import (
         IndexerError,
@@ -36,6 +31,7 @@ if TYPE_CHECKING:
         QueryError,
     )
     from indexer.library import Library
+    from indexer.reports import Failure, IngestPlan, IngestReport, Progress
 
 __all__ = [
     "Draft",
@@ -61,7 +57,6 @@ __all__ = [
     "Reason",
     "Segment",
     "Status",
-    "Word",
     "default_library",
 ]
 
@@ -76,6 +71,7 @@ _HOMES = {
         "QueryError",
     ),
     "library": ("Library",),
+    "reports": ("Failure", "IngestPlan", "IngestReport", "Progress"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -20,8 +20,8 @@ from indexer import summary
 from indexer.config import IngestOptions, default_library
 
 if TYPE_CHECKING:
-    from indexer.entities import IngestReport, Progress
     from indexer.library import Library
+    from indexer.reports import IngestReport, Progress
 
 
 def parser() -> argparse.ArgumentParser:
@@ -171,7 +171,7 @@ def _watch(
 
 
 def _nothing() -> "IngestReport":
-    from indexer.entities import IngestReport
+    from indexer.reports import IngestReport
 
     return IngestReport()
 

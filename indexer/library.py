@@ -9,27 +9,17 @@ from typing import TYPE_CHECKING, Self
 
 from embedder.interface import Embedder, EmbedderInfo
 from embedder.media.kind import Kind
+from embedder.media.pdf import Word
 from embedder.registry import open_embedder
 from indexer.catalog import Catalog
 from indexer.catalog.ledger import Ledger
 from indexer.catalog.outcomes import vanished
 from indexer.config import DEFAULT_MODEL, IngestOptions, default_library
 from indexer.database import Database, WriterLock
-from indexer.entities import (
-    Duplicates,
-    Hit,
-    IngestPlan,
-    IngestReport,
-    LibraryStats,
-    MediaItem,
-    Progress,
-    Query,
-    Segment,
-    Status,
-    Word,
-)
+from indexer.entities import Duplicates, Hit, LibraryStats, MediaItem, Query, Segment, Status
 from indexer.errors import LibraryError, ModelMismatch
 from indexer.mirror import Mirror
+from indexer.reports import IngestPlan, IngestReport, Progress
 from indexer.scan import LIBRARY_FILE
 from indexer.thumbnails import Thumbnails
 from indexer.vectors import VectorStore

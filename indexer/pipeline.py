@@ -32,8 +32,9 @@ from indexer.decoding import (
     Piece,
 )
 from indexer.embedding import Batch
-from indexer.entities import Failure, Progress, Status
+from indexer.entities import Status
 from indexer.flow import Channel, Closed
+from indexer.reports import Failure, Progress
 from indexer.sighting import Scan, Sighter, Sighting
 from indexer.tally import Tally
 from indexer.thumbnails import Thumbnails

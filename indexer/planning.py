@@ -8,8 +8,8 @@ from embedder.media.kind import MediaError, UnsupportedMedia
 from indexer.catalog.outcomes import vanished
 from indexer.config import IngestOptions
 from indexer.decoding import hash_of, os_reason
-from indexer.entities import Failure, IngestPlan
 from indexer.pipeline import Workshop
+from indexer.reports import Failure, IngestPlan
 from indexer.scan import Candidate
 from indexer.sighting import roots, sorted_candidates
 

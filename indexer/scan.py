@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from indexer.entities import Failure
+from indexer.reports import Failure
 
 LIBRARY_FILE = "library.sqlite3"
 _LITTER = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"})

@@ -160,24 +160,9 @@ def _print_table(hits: Sequence[Hit]) -> None:
             print("Weaker matches:" if hit.rank > 1 else "Only weak matches:")
             weak = True
         why = " + ".join(hit.why)
-        where = str(hit.item.path).encode(errors="replace").decode() + _place(hit)
+        path, place = str(hit.item.path).encode(errors="replace").decode(), hit.segment.place
+        where = f"{path}, {place}" if place else path
         print(f"{hit.rank:4}  {hit.relevance:4.0%}  {hit.segment.kind:5}  {where}  ({why})")
-
-
-def _place(hit: Hit) -> str:
-    segment = hit.segment
-    if segment.page is not None:
-        return f", page {segment.page}"
-    if segment.start is not None and segment.end is not None:
-        return f", {_clock(segment.start)}–{_clock(segment.end)}"
-    return ""
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return (
-        f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
-    )
 
 
 if __name__ == "__main__":

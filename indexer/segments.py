@@ -18,7 +18,7 @@ from embedder.media import (
     read_text,
     thumbnail,
 )
-from indexer.entities import Draft, Word
+from indexer.entities import Draft
 
 
 def cut(path: str | os.PathLike[str], kind: Kind, limits: Limits | None = None) -> Iterator[Draft]:
@@ -71,9 +71,7 @@ def _page(page: Page, limits: Limits) -> Draft:
         Content(text=page.text, frames=[page.picture], modality=Modality.PAGE),
         thumbnail(page.picture, limits),
         page=page.number,
-        words=tuple(
-            Word(word.text, word.left, word.top, word.right, word.bottom) for word in page.words
-        ),
+        words=page.words,
     )
 
 

@@ -14,8 +14,9 @@ from typing import TypeAlias, TypeVar
 from indexer.catalog.ledger import Known, Ledger
 from indexer.config import IngestOptions
 from indexer.decoding import Broken, Event, Job
-from indexer.entities import Failure, Status
+from indexer.entities import Status
 from indexer.flow import Channel, Closed
+from indexer.reports import Failure
 from indexer.scan import Candidate
 
 _log = logging.getLogger(__name__)

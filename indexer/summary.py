@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from indexer.entities import Failure, IngestPlan, IngestReport
+    from indexer.reports import Failure, IngestPlan, IngestReport
 
 _NAMED_SKIPS = 5
 _NAMED_ENDINGS = 8

@@ -6,7 +6,8 @@ from pathlib import Path
 from time import monotonic
 
 from indexer.catalog.outcomes import Effect, Indexed, Refused
-from indexer.entities import Failure, IngestReport, Progress, Status
+from indexer.entities import Status
+from indexer.reports import Failure, IngestReport, Progress
 from indexer.sighting import Sighting
 
 _REPORT_SECONDS = 0.2

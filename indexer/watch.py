@@ -7,9 +7,9 @@ from pathlib import Path
 from threading import Event
 
 from indexer.config import IngestOptions
-from indexer.entities import IngestReport, Progress
 from indexer.errors import LibraryBusy
 from indexer.library import Library
+from indexer.reports import IngestReport, Progress
 from indexer.sighting import roots
 
 _log = logging.getLogger(__name__)

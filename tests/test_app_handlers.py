@@ -191,11 +191,6 @@ def test_a_snippet_shows_the_first_match(library):
     assert len(shown) < 320
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(5, "0:05"), (65, "1:05"), (3723, "1:02:03")])
-def test_places_in_videos_read_like_clocks(seconds, told):
-    assert wording.clock(seconds) == told
-
-
 @pytest.mark.parametrize(
     ("seconds", "told"), [(0.2, "1 s"), (40, "40 s"), (180, "3 min"), (7500, "2 h 5 min")]
 )

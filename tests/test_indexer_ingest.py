@@ -14,7 +14,8 @@ from embedder import Content, EmbedError, open_embedder
 from embedder.media.kind import Kind, Limits, MediaError
 from embedder.toy import ToyEmbedder
 from indexer import Filters, IngestOptions, IngestReport, Library, LibraryBusy, Status
-from indexer.entities import Draft, Progress
+from indexer.entities import Draft
+from indexer.reports import Progress
 
 RED, GREEN, BLUE = (220, 30, 30), (30, 160, 60), (30, 60, 220)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.entities import Failure
+from indexer.reports import Failure
 from indexer.scan import Candidate, MissingRoot, scan
 
 

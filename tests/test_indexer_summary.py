@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from indexer import summary
-from indexer.entities import Failure, IngestReport
+from indexer.reports import Failure, IngestReport
 
 NO_MEDIA = "the file is not a picture, video, PDF or text file"
 

@@ -11,7 +11,7 @@ from embedder.content import Content, Modality
 from embedder.media.detect import detect, suffix_kind
 from embedder.media.kind import Kind, Limits, MediaError, UnsupportedMedia
 from embedder.media.passages import passages
-from embedder.media.pdf import Page, PageWord, read_page, read_pages, render_page
+from embedder.media.pdf import Page, Word, read_page, read_pages, render_page
 from embedder.media.picture import difference_hash, read_picture, thumbnail
 from embedder.media.shots import Clip
 from embedder.media.textfile import read_text
@@ -23,8 +23,8 @@ __all__ = [
     "Limits",
     "MediaError",
     "Page",
-    "PageWord",
     "UnsupportedMedia",
+    "Word",
     "detect",
     "difference_hash",
     "passages",

@@ -19,7 +19,7 @@ _MUPDF_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class PageWord:
+class Word:
     """A word; the box is in fractions of the page's width and height as it is shown, 0 to 1."""
 
     text: str
@@ -43,7 +43,7 @@ class Page:
     number: int
     picture: Image.Image
     text: str
-    words: tuple[PageWord, ...]
+    words: tuple[Word, ...]
 
 
 def read_pages(path: str | os.PathLike[str], limits: Limits | None = None) -> Iterator[Page]:
@@ -176,7 +176,7 @@ def _read(document: Any, number: int, side: int) -> Page:
         except Exception:  # the picture is worth having without its text
             found, boxes, width, height = [], [], 1.0, 1.0
     words = tuple(
-        PageWord(word[4], *_fractions(box, width, height))
+        Word(word[4], *_fractions(box, width, height))
         for word, box in zip(found, boxes, strict=True)
     )
     return Page(number, picture, _joined(found), words)

@@ -11,22 +11,14 @@ from sqlalchemy import func, select
 
 from embedder.interface import Vectors
 from embedder.media.kind import Kind
+from embedder.media.pdf import Word
 from indexer import schema
 from indexer.catalog import copies, fulltext, rows
 from indexer.catalog import filters as conditions
 from indexer.catalog.changes import Changes, changes
 from indexer.catalog.copies import Looks
 from indexer.database import Database
-from indexer.entities import (
-    Filters,
-    LibraryStats,
-    MediaItem,
-    NameMatch,
-    Segment,
-    Status,
-    Word,
-    WordMatch,
-)
+from indexer.entities import Filters, LibraryStats, MediaItem, NameMatch, Segment, Status, WordMatch
 from indexer.errors import NotFound
 
 # Of every search; putting a statement together takes longer than SQLite takes to answer it.

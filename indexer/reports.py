@@ -1,0 +1,99 @@
+"""What an ingest tells: how far it is, what it did or would do, and what failed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A file that did not get in, and why, in one sentence."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What an ingest did; every file seen is counted in exactly one of the first seven fields.
+
+    Attributes:
+        added: Files new to the library.
+        updated: Files whose bytes changed.
+        unchanged: Files left as they were, unread.
+        moved: Files known by their bytes under another path that has vanished.
+        copies: New files whose bytes are in the library already; they share its vectors.
+        skipped: Files of no supported kind.
+        failures: Files that could not be used.
+        removed: Known files that have vanished.
+        near_duplicates: Groups of pictures that look the same but differ in bytes, among the
+            library's files after this run.
+        cancelled: It was stopped early; the next run continues.
+        seconds: How long it took.
+        segments: Segments written.
+    """
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    moved: int = 0
+    copies: int = 0
+    skipped: tuple[Failure, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    removed: int = 0
+    near_duplicates: int = 0
+    cancelled: bool = False
+    seconds: float = 0.0
+    segments: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an ingest is; reported several times a second at most.
+
+    Attributes:
+        stage: "scan" while files are counted, then "ingest", at last "finish".
+        done: Files finished.
+        total: Files to do, growing during the scan.
+        path: A file that is being worked on, or None.
+        failures: Files failed so far.
+        seconds: Since the start.
+        remaining: Estimated seconds still to go, or None while unknown.
+    """
+
+    stage: str
+    done: int
+    total: int
+    path: Path | None
+    failures: int
+    seconds: float
+    remaining: float | None
+
+    @property
+    def rate(self) -> float:
+        """Files per second so far."""
+        return self.done / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class IngestPlan:
+    """What an ingest would do, as far as it can be told without decoding anything.
+
+    Attributes:
+        added: New files.
+        updated: Known files that have changed.
+        moved: Known files under another path, old and new.
+        copies: New files whose bytes are in the library already.
+        removed: Known files that have vanished.
+        skipped: Files of no supported kind, and why.
+        failures: Files that cannot be used, and why.
+        unchanged: How many files would be left as they are, unread.
+    """
+
+    added: tuple[Path, ...] = ()
+    updated: tuple[Path, ...] = ()
+    moved: tuple[tuple[Path, Path], ...] = ()
+    copies: tuple[Path, ...] = ()
+    removed: tuple[Path, ...] = ()
+    skipped: tuple[Failure, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    unchanged: int = 0
