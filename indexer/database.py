@@ -6,9 +6,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
-from sqlalchemy import URL, Connection, create_engine, event
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from indexer import migrations
@@ -18,6 +19,8 @@ _log = logging.getLogger(__name__)
 
 BUSY_SECONDS = 30.0
 """How long a transaction waits for another one; no transaction takes nearly as long."""
+
+_RETRY_SECONDS = 0.02
 
 _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
@@ -42,14 +45,11 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._held = threading.local()
-        self._engine = create_engine(
-            URL.create("sqlite", database=str(path)),
-            connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
-            pool_size=8,
-            max_overflow=64,
-        )
-        event.listen(self._engine, "connect", _prepare)
-        event.listen(self._engine, "begin", _begin)
+        self._reading = _engine(path, pool_size=8, max_overflow=64)
+        # A connection of its own for each transaction that writes: on one that was read from, an
+        # answer that was not read to its end holds on to its moment, and SQLite refuses to write
+        # at once.
+        self._writing = _engine(path, poolclass=NullPool)
         try:
             self._migrate()
         except BaseException:
@@ -63,7 +63,7 @@ class Database:
         if held is not None:
             yield held
             return
-        with _translated(self.path), self._engine.connect() as connection:
+        with _translated(self.path), self._reading.connect() as connection:
             yield connection
 
     @contextmanager
@@ -82,14 +82,15 @@ class Database:
         """A transaction that commits at the end, or rolls back if anything is raised."""
         with (
             _translated(self.path),
-            self._engine.connect() as connection,
+            self._writing.connect() as connection,
             connection.execution_options(immediate=True).begin(),
         ):
             yield connection
 
     def close(self) -> None:
         """Closes every connection."""
-        self._engine.dispose()
+        self._reading.dispose()
+        self._writing.dispose()
 
     def _migrate(self) -> None:
         with self.reading() as connection:
@@ -135,6 +136,17 @@ class WriterLock:
             connection.close()
 
 
+def _engine(path: Path, **pool: Any) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+        **pool,
+    )
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
 @contextmanager
 def _translated(path: Path) -> Iterator[None]:
     try:
@@ -176,5 +188,17 @@ def _prepare(connection: Any, _record: object) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    immediate = connection.get_execution_options().get("immediate", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+    if not connection.get_execution_options().get("immediate", False):
+        connection.exec_driver_sql("BEGIN")
+        return
+    driver: Any = connection.connection.driver_connection
+    give_up = monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            # In some states SQLite answers so at once instead of waiting as it was told to.
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > give_up:
+                raise
+            sleep(_RETRY_SECONDS)

@@ -206,7 +206,7 @@ def _vanished_holder(connection: Connection, media_id: int) -> int | None:
     """The oldest file with these bytes that is no longer where it was."""
     items = schema.items.c
     query = select(items.id, items.path).where(items.media_id == media_id).order_by(items.id)
-    return next((row.id for row in connection.execute(query) if vanished(row.path)), None)
+    return next((row.id for row in connection.execute(query).all() if vanished(row.path)), None)
 
 
 def _holders(connection: Connection, media_id: int) -> int:
