@@ -46,9 +46,8 @@ class Database:
         self.path = path
         self._held = threading.local()
         self._reading = _engine(path, pool_size=8, max_overflow=64)
-        # A connection of its own for each transaction that writes: on one that was read from, an
-        # answer that was not read to its end holds on to its moment, and SQLite refuses to write
-        # at once.
+        # A connection of its own for each transaction that writes: on one whose moment is over,
+        # SQLite would refuse to write at once instead of waiting.
         self._writing = _engine(path, poolclass=NullPool)
         try:
             self._migrate()
@@ -144,6 +143,8 @@ def _engine(path: Path, **pool: Any) -> Engine:
     )
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
+    event.listen(engine, "after_cursor_execute", _remember_cursor)
+    event.listen(engine, "checkin", _close_cursors)
     return engine
 
 
@@ -185,6 +186,16 @@ def _prepare(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # SQLAlchemy says when a transaction begins, see `_begin`.
     for pragma in _PRAGMAS:
         connection.execute(pragma)
+
+
+def _remember_cursor(connection: Connection, cursor: Any, *_statement: object) -> None:
+    connection.info.setdefault("cursors", []).append(cursor)
+
+
+def _close_cursors(_driver: object, record: Any) -> None:
+    """An answer that was not read to its end would keep the next reader in the past."""
+    for cursor in record.info.pop("cursors", ()):
+        cursor.close()
 
 
 def _begin(connection: Connection) -> None:
