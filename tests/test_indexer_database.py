@@ -61,5 +61,6 @@ def test_a_transaction_that_fails_changes_nothing(database):
             add(connection, 1)
             raise ZeroDivisionError
 
-    pytest.raises(ZeroDivisionError, fail)
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert count(database) == 300
