@@ -31,27 +31,39 @@ class Side:
         modalities: Of each part.
         weights: Float32 (parts,), above 0.
         terms: Words to look up, from typed parts.
-        word_share: Share of the weight that typed parts have, 0 to 1.
+        typed: Which parts are words to look up as well, booleans (parts,).
     """
 
     vectors: Vectors
     modalities: tuple[Modality, ...]
     weights: NDArray[np.float32]
     terms: tuple[str, ...]
-    word_share: float
+    typed: NDArray[np.bool_]
 
 
-def likeness(info: EmbedderInfo, side: Side, document: Modality, rows: Vectors) -> Probabilities:
+def likeness(
+    info: EmbedderInfo,
+    side: Side,
+    document: Modality,
+    rows: Vectors,
+    said: Probabilities | None = None,
+) -> Probabilities:
     """How likely each document is what all parts together ask for.
+
+    Words that a document has speak for it as far as typed parts ask for them: they do not make up
+    for a picture that it should be like as well.
 
     Args:
         info: Of the embedder that made the vectors.
         side: The wanted parts; at least one.
         document: Modality of the documents.
         rows: Float32 (n, dim), their vectors.
+        said: Further evidence (n,) for the typed parts, from words and names.
     """
     logits = _log_odds(info, side, document, rows)
-    return _probability(side.weights @ logits / side.weights.sum())
+    if said is not None:
+        logits[side.typed] = _backed(logits[side.typed], said)
+    return _probability(side.weights @ _bounded(logits) / side.weights.sum())
 
 
 def without(
@@ -63,7 +75,7 @@ def without(
     """
     if not side.modalities:
         return relevance
-    penalty = side.weights @ np.logaddexp(0, _log_odds(info, side, document, rows))
+    penalty = side.weights @ np.logaddexp(0, _bounded(_log_odds(info, side, document, rows)))
     odds = np.log(relevance + 1e-9) - np.log1p(1e-9 - relevance)
     return _probability(odds - _PENALTY * penalty)
 
@@ -100,15 +112,24 @@ def aligned(found: Mapping[int, float], ids: NDArray[np.int64]) -> Probabilities
 
 def _log_odds(
     info: EmbedderInfo, side: Side, document: Modality, rows: Vectors
-) -> NDArray[np.float32]:
-    """Shape (parts, n); softly bounded, so that one part cannot drown the others."""
-    logits = np.stack(
-        [
-            info.calibrated(modality, document).logit(rows @ vector)
-            for vector, modality in zip(side.vectors, side.modalities, strict=True)
-        ]
-    )
-    return np.asarray(_LOGIT_BOUND * np.tanh(logits / _LOGIT_BOUND), dtype=np.float32)
+) -> NDArray[np.float64]:
+    """Calibrated log-odds of each part and row, shape (parts, n)."""
+    logits = [
+        info.calibrated(modality, document).logit(rows @ vector)
+        for vector, modality in zip(side.vectors, side.modalities, strict=True)
+    ]
+    return np.stack(logits).astype(np.float64)
+
+
+def _backed(logits: NDArray[np.float64], said: Probabilities) -> NDArray[np.float64]:
+    """Log-odds of 1 − (1 − p)(1 − said), where p has the log-odds given."""
+    doubt = np.log1p(-said) - np.logaddexp(0, np.clip(logits, -60, 60))
+    return np.asarray(np.log(-np.expm1(doubt)) - doubt, dtype=np.float64)
+
+
+def _bounded(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Softly, so that no part drowns the others and near-ties stay in order."""
+    return np.asarray(_LOGIT_BOUND * np.tanh(logits / _LOGIT_BOUND), dtype=np.float64)
 
 
 def _probability(logits: NDArray[np.floating]) -> Probabilities:

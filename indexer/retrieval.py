@@ -156,19 +156,19 @@ def _side(
 ) -> Side:
     chosen = [i for i, part in enumerate(parts) if part.weight * sign > 0]
     words: dict[str, None] = {}
-    worded = 0.0
-    for i in chosen:
+    typed = np.zeros(len(chosen), dtype=np.bool_)
+    for part, i in enumerate(chosen):
         content = parts[i].content
         if content is not None and not content.frames and (found := terms(content.text or "")):
             words.update(dict.fromkeys(found))
-            worded += abs(parts[i].weight)
+            typed[part] = True
     weights = np.array([abs(parts[i].weight) for i in chosen], dtype=np.float32)
     return Side(
         vectors=np.array([vectors[i] for i in chosen], dtype=np.float32),
         modalities=tuple(modalities[i] for i in chosen),
         weights=weights,
         terms=tuple(words),
-        word_share=worded / float(weights.sum()) if chosen else 0.0,
+        typed=typed,
     )
 
 
@@ -187,10 +187,11 @@ def _judged(
         kind, modality = candidates.kind, _MODALITY[candidates.kind]
         evidence = {
             _seen(like, kind): relevance.likeness(place.info, like, modality, own),
-            Reason.WORDS: like.word_share * relevance.aligned(candidates.words, ids),
-            Reason.FILE_NAME: like.word_share * relevance.aligned(candidates.names, ids),
+            Reason.WORDS: relevance.aligned(candidates.words, ids),
+            Reason.FILE_NAME: relevance.aligned(candidates.names, ids),
         }
-        total = relevance.together(*evidence.values())
+        said = relevance.together(evidence[Reason.WORDS], evidence[Reason.FILE_NAME])
+        total = relevance.likeness(place.info, like, modality, own, said)
         total = relevance.without(total, place.info, unlike, modality, own)
         total *= 1 - relevance.aligned(candidates.unwanted, ids)
         yield [

@@ -18,13 +18,17 @@ INFO = EmbedderInfo(
 ROWS = np.array([[1, 0], [0.6, 0.8], [0, 1]], dtype=np.float32)
 
 
-def side(*vectors: tuple[float, float], weights: tuple[float, ...] = (1.0,)) -> Side:
+def side(
+    *vectors: tuple[float, float],
+    weights: tuple[float, ...] = (1.0,),
+    typed: tuple[bool, ...] = (True, True),
+) -> Side:
     return Side(
         vectors=np.array(vectors, dtype=np.float32).reshape(-1, 2),
         modalities=tuple(Modality.TEXT for _ in vectors),
         weights=np.array(weights[: len(vectors)], dtype=np.float32),
         terms=(),
-        word_share=1.0,
+        typed=np.array(typed[: len(vectors)], dtype=bool),
     )
 
 
@@ -49,6 +53,24 @@ def test_a_part_of_no_weight_to_speak_of_changes_nothing():
 def test_parts_of_equal_weight_prefer_what_is_like_both():
     mixed = relevance.likeness(INFO, side((1, 0), (0, 1), weights=(1, 1)), Modality.TEXT, ROWS)
     assert np.argmax(mixed) == 1
+
+
+def test_words_add_to_what_vectors_say_of_a_typed_query():
+    alone = relevance.likeness(INFO, side((1, 0)), Modality.TEXT, ROWS)
+    said = np.array([0.0, 0.9, 0.9])
+    backed = relevance.likeness(INFO, side((1, 0)), Modality.TEXT, ROWS, said)
+    assert backed[0] == pytest.approx(alone[0])
+    assert backed[1] == pytest.approx(1 - 0.5 * 0.1, abs=0.02)
+    assert backed[2] > 0.85 > 0.1 > alone[2]
+
+
+def test_words_do_not_make_up_for_a_picture_that_a_hit_should_be_like_too():
+    both = side((0, 1), (1, 0), weights=(1, 1), typed=(True, False))
+    said = np.array([0.0, 0.0, 0.9])
+    alike, _, worded = relevance.likeness(INFO, both, Modality.TEXT, ROWS, said)
+    assert worded < 0.6  # taken as evidence for the whole query, the words alone gave 0.9
+    assert worded > relevance.likeness(INFO, both, Modality.TEXT, ROWS)[2] - 1e-9
+    assert alike == pytest.approx(relevance.likeness(INFO, both, Modality.TEXT, ROWS)[0])
 
 
 def test_near_and_exact_copies_stay_in_order_however_sure_the_match():
