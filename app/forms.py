@@ -71,7 +71,8 @@ class SearchForm:
         if self.text and words_weight:
             parts.append(text_part(self.text, words_weight))
         if self.file is not None and file_weight:
-            parts.append(file_part(files.resolve(self.file), file_weight))
+            path = files.resolve(self.file)
+            parts.append(file_part(path, file_weight, limits=library.limits))
         if self.similar is not None and file_weight:
             library.segment(self.similar)
             parts.append(QueryPart(segment_id=self.similar, weight=file_weight))

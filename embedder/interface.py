@@ -74,12 +74,14 @@ class EmbedderInfo:
     Attributes:
         name: The specification that opens it again, for instance "mini".
         revision: Names everything else that changes vectors: weights, processor, prompts,
-            positions, library major version.
+            positions, documents' instructions, library major version.
         dim: Length of its vectors.
         modalities: What it can embed.
         frame_side: Longest side in pixels that it makes use of: decoders may deliver frames
             scaled down to it.
         calibration: By (query modality, document modality); see `Calibration`.
+        instructions: By (query modality, document modality): what a query of the one modality is
+            told when it looks for documents of the other. Empty for a model that takes none.
     """
 
     name: str
@@ -90,12 +92,25 @@ class EmbedderInfo:
     calibration: Mapping[tuple[Modality, Modality], Calibration] = field(
         default_factory=lambda: MappingProxyType({}), compare=False, repr=False
     )
+    instructions: Mapping[tuple[Modality, Modality], str] = field(
+        default_factory=lambda: MappingProxyType({}), compare=False, repr=False
+    )
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits over everything that changes vectors."""
-        stated = "\n".join([self.name, self.revision, str(self.dim)])
+        """Sixteen hexadecimal digits over everything that changes vectors.
+
+        Of the name only what stands before a colon counts: the same weights in another folder
+        give the same vectors.
+        """
+        family = self.name.partition(":")[0]
+        stated = "\n".join([family, self.revision, str(self.dim)])
         return hashlib.sha256(stated.encode()).hexdigest()[:16]
+
+    @property
+    def takes_instructions(self) -> bool:
+        """Whether contents can be given an instruction."""
+        return bool(self.instructions)
 
     def calibrated(self, query: Modality, document: Modality) -> Calibration:
         """The calibration for a pair of modalities, or a generic one where none was measured."""

@@ -2,9 +2,10 @@
 
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from embedder.interface import EmbedderInfo
 from embedder.media.kind import Limits
 
 DEFAULT_MODEL = "mini"
@@ -32,6 +33,11 @@ class IngestOptions:
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise ValueError(f"workers must be at least 1, not {self.workers}")
+
+
+def within(limits: Limits, info: EmbedderInfo) -> Limits:
+    """The limits with frames no larger than a model makes use of."""
+    return replace(limits, frame_side=min(limits.frame_side, info.frame_side))
 
 
 def default_library() -> Path:

@@ -8,13 +8,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from embedder.interface import Embedder, EmbedderInfo
-from embedder.media.kind import Kind
+from embedder.media.kind import Kind, Limits
 from embedder.media.pdf import Word
 from embedder.registry import open_embedder
 from indexer.catalog import Catalog
 from indexer.catalog.ledger import Ledger
 from indexer.catalog.outcomes import vanished
-from indexer.config import DEFAULT_MODEL, IngestOptions, default_library
+from indexer.config import DEFAULT_MODEL, IngestOptions, default_library, within
 from indexer.database import Database, WriterLock
 from indexer.entities import Duplicates, Hit, LibraryStats, MediaItem, Query, Segment, Status
 from indexer.errors import LibraryError, ModelMismatch
@@ -121,6 +121,11 @@ class Library:
                 self._ledger.remember_model(self.model)
                 self._own_embedder = embedder
             return self._own_embedder
+
+    @property
+    def limits(self) -> Limits:
+        """What a file to search with is decoded to: no larger than the model makes use of."""
+        return within(Limits(), self.embedder.info)
 
     @property
     def vectors(self) -> VectorStore:

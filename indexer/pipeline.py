@@ -8,7 +8,7 @@ bounded, so memory grows neither with the number of files nor with the length of
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Flag
 from threading import Thread
@@ -18,7 +18,7 @@ from embedder.interface import Embedder
 from embedder.media.kind import Kind, Limits
 from indexer.catalog.ledger import Ledger
 from indexer.catalog.outcomes import Indexed, Refused
-from indexer.config import IngestOptions
+from indexer.config import IngestOptions, within
 from indexer.decoding import (
     Claims,
     Cutter,
@@ -155,9 +155,7 @@ class Pipeline:
 
     def _limits(self) -> Limits:
         """The limits given, with frames no larger than the model makes use of."""
-        limits = self._options.limits
-        side = min(limits.frame_side, self._workshop.embedder().info.frame_side)
-        return replace(limits, frame_side=side)
+        return within(self._options.limits, self._workshop.embedder().info)
 
     def _work(self) -> None:
         while self._scanning or self._tally.open:

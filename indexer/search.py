@@ -5,11 +5,14 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from embedder.media.kind import Kind
 from indexer.config import default_library
 from indexer.entities import Filters, Hit, Query, QueryPart
+
+if TYPE_CHECKING:
+    from indexer.library import Library
 
 _PARTS = ("text", "image", "video", "pdf", "not")
 
@@ -58,9 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from indexer.library import Library
 
     try:
-        query = _query(given)
         with Library.open(given.library or default_library(), create=False) as library:
-            hits = library.search(query)
+            hits = library.search(_query(given, library))
     except (IndexerError, EmbedderError) as error:
         print(f"rzen-search: {error}", file=sys.stderr)
         return 2
@@ -71,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _query(given: argparse.Namespace) -> Query:
+def _query(given: argparse.Namespace, library: "Library") -> Query:
     from indexer.errors import QueryError
     from indexer.queries import file_part, moment, text_part
 
@@ -82,10 +84,13 @@ def _query(given: argparse.Namespace) -> Query:
         parts.append(text_part(text, weights["text"]))
     for name in ("image", "video"):
         files: list[Path] = getattr(given, name)
-        parts += [file_part(path, weights[name], expected=Kind(name)) for path in files]
+        parts += [
+            file_part(path, weights[name], limits=library.limits, expected=Kind(name))
+            for path in files
+        ]
     for argument in given.pdf:
         path, page = _pdf_page(argument)
-        parts.append(file_part(path, weights["pdf"], page, expected=Kind.PDF))
+        parts.append(file_part(path, weights["pdf"], page, library.limits, Kind.PDF))
     parts += [text_part(text, -abs(weights["not"])) for text in given.unlike]
     if not parts:
         raise QueryError("the query is empty: type some words, or give --image, --video or --pdf")

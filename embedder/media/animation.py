@@ -79,7 +79,7 @@ def _samples(source: Source, limits: Limits) -> Iterator[Sample]:
             end = time + _seconds(image)
             if time >= due or index < 2 * limits.clip_frames or index == count - 1:
                 yield Sample(
-                    time, end, to_frame(image.copy(), fitted(image.size, limits.frame_side))
+                    time, end, to_frame(image.copy(), fitted(image.size, limits.clip_side))
                 )
                 due = time + 1 / SAMPLES_PER_SECOND - 0.01  # times are sums of fractions
             time = end

@@ -36,8 +36,8 @@ def read_clips(path: str | os.PathLike[str], limits: Limits | None = None) -> It
 
     Args:
         path: A video file. One that breaks off is read as far as it goes.
-        limits: Gives `seconds`, `pixels` (of a frame), `frame_side`, `clip_seconds` and
-            `clip_frames`.
+        limits: Gives `seconds`, `pixels` (of a frame), `frame_side`, `video_side`, `clip_seconds`
+            and `clip_frames`.
 
     Yields:
         Clips without gaps, in order; frames are upright RGB pictures.
@@ -223,7 +223,7 @@ def _retrieved(capture: Any, limits: Limits) -> Image.Image | None:
     if not ok or pixels is None or pixels.size == 0:
         return None
     height, width = pixels.shape[:2]
-    size = fitted((width, height), limits.frame_side)
+    size = fitted((width, height), limits.clip_side)
     if size != (width, height):
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     if pixels.ndim == 2:
