@@ -1,0 +1,249 @@
+"""Qwen2-VL itself: pictures and tokens to embeddings, for inference and for training."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from embedder.interface import EmbedderUnavailable
+from embedder.rzen.checkpoint import Checkpoint
+from embedder.rzen.pictures import PATCH_SIDE, Patched
+from embedder.rzen.settings import Settings
+from embedder.rzen.template import TokenSequence
+
+_log = logging.getLogger(__name__)
+
+_ROOM_FOR_ACTIVATIONS = 0.85
+_TEMPORAL = 2
+_CPU_TOKENS = 4_096
+_MOST_TOKENS = 65_536
+
+
+class Backbone(nn.Module):
+    """A Qwen2-VL without its head for words.
+
+    Sequences are padded on the right. Attention is causal, so no token sees the padding behind it:
+    a mask is not needed, and a result does not depend on what else is in the batch.
+
+    Args:
+        model: A transformers `Qwen2VLModel`.
+        mean: Of the pictures it was trained on, by channel.
+        std: Their standard deviation.
+        settings: Give positions and pooling.
+    """
+
+    def __init__(
+        self, model: Any, mean: Sequence[float], std: Sequence[float], settings: Settings
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self._positions = settings.positions
+        self._pooling = settings.pooling
+        # (x / 255 − mean) / std for each value of a patch, which are grouped by channel.
+        scale = torch.tensor([1 / (255 * one) for one in std]).repeat_interleave(PATCH_SIDE**2)
+        shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)])
+        self.register_buffer("_scale", scale, persistent=False)
+        self.register_buffer("_shift", shift.repeat_interleave(PATCH_SIDE**2), persistent=False)
+
+    @classmethod
+    def load(
+        cls, checkpoint: Checkpoint, settings: Settings, device: torch.device, dtype: torch.dtype
+    ) -> Self:
+        """Loads a checkpoint, spread over several devices if it does not fit the one.
+
+        Raises:
+            EmbedderUnavailable: its weights are not those of a Qwen2-VL, or do not fit anywhere.
+        """
+        from transformers import Qwen2VLModel
+        from transformers.utils import logging as said
+
+        if not sys.stderr.isatty():
+            said.disable_progress_bar()
+        try:
+            model, notes = Qwen2VLModel.from_pretrained(
+                checkpoint.directory,
+                dtype=dtype,
+                attn_implementation=_attention(device, dtype),
+                device_map=_placement(checkpoint, device, dtype),
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            if is_out_of_memory(error):
+                raise EmbedderUnavailable(
+                    f"the model in {checkpoint.directory} does not fit into the memory of "
+                    f"{device}: use --dtype bfloat16, another --device, or a smaller model"
+                ) from error
+            raise EmbedderUnavailable(
+                f"the model in {checkpoint.directory} cannot be loaded: {error}"
+            ) from error
+        if lacking := [*notes["missing_keys"], *notes.get("mismatched_keys", [])]:
+            raise EmbedderUnavailable(
+                f"the weights in {checkpoint.directory} are not those of its config.json: "
+                f"{len(lacking)} tensors are missing or of another shape, {lacking[0]} for one"
+            )
+        backbone = cls(model.eval(), checkpoint.mean, checkpoint.std, settings)
+        eyes = model.visual.patch_embed.proj.weight.device
+        backbone._scale, backbone._shift = backbone._scale.to(eyes), backbone._shift.to(eyes)
+        return backbone
+
+    def see(self, pictures: Sequence[Patched]) -> list[Tensor]:
+        """Pictures to the tokens that stand for them in the language model.
+
+        Args:
+            pictures: At least one.
+
+        Returns:
+            A tensor (tokens, hidden size) for each.
+        """
+        raw = torch.from_numpy(np.concatenate([one.patches for one in pictures]))
+        values = raw.to(self._scale.device).float() * self._scale - self._shift
+        # A still picture fills both time steps of a patch.
+        channels = values.view(-1, 3, 1, PATCH_SIDE**2).expand(-1, 3, _TEMPORAL, PATCH_SIDE**2)
+        grid = torch.tensor([[1, *one.plan.grid] for one in pictures], device=values.device)
+        seen = self.model.visual(channels.flatten(1), grid_thw=grid).pooler_output
+        return list(torch.split(seen, [one.plan.tokens for one in pictures]))
+
+    def read(self, sequences: Sequence[TokenSequence], seen: Sequence[Sequence[Tensor]]) -> Tensor:
+        """Sequences to embeddings.
+
+        Args:
+            sequences: At least one.
+            seen: For each, its pictures' tokens from `see`.
+
+        Returns:
+            Float32 tensor (len(sequences), hidden size) with unit rows.
+        """
+        lengths = torch.tensor([len(one) for one in sequences])
+        shape = (len(sequences), int(lengths.max()))
+        ids = np.zeros(shape, dtype=np.int64)
+        positions = np.zeros((3, *shape), dtype=np.int64)
+        for row, sequence in enumerate(sequences):
+            ids[row, : len(sequence)] = sequence.ids
+            positions[:, row, : len(sequence)] = sequence.positions(self._positions)
+        embedding = self.model.get_input_embeddings()
+        device = embedding.weight.device
+        states = embedding(torch.from_numpy(ids).to(device))
+        if any(seen):
+            rows, columns = _places(sequences)
+            tokens = torch.cat([one.to(states) for pictures in seen for one in pictures])
+            states = states.index_put((rows.to(device), columns.to(device)), tokens)
+        states = self.model.language_model(
+            inputs_embeds=states,
+            position_ids=torch.from_numpy(positions).to(device),
+            use_cache=False,
+        ).last_hidden_state
+        return functional.normalize(self._pooled(states, lengths.to(states.device)), dim=-1)
+
+    def token_budget(self) -> int:
+        """Tokens that may go through the language model together.
+
+        On a GPU as many as half of the free memory holds the activations of, as estimated from
+        the widths; elsewhere a few thousand, for more are not faster.
+        """
+        config = self.model.config.text_config
+        device = self.model.get_input_embeddings().weight.device
+        if device.type != "cuda":
+            return _CPU_TOKENS
+        free, _ = torch.cuda.mem_get_info(device)
+        width = 6 * config.hidden_size + 3 * config.intermediate_size
+        most = free // 2 // (width * self.model.dtype.itemsize)
+        return max(_CPU_TOKENS, min(_MOST_TOKENS, most))
+
+    def _pooled(self, states: Tensor, lengths: Tensor) -> Tensor:
+        """States (n, length, hidden size) to (n, hidden size) in float32."""
+        if self._pooling == "last":
+            return states[torch.arange(len(states), device=states.device), lengths - 1].float()
+        real = torch.arange(states.shape[1], device=states.device) < lengths[:, None]
+        return (states.float() * real[..., None]).sum(1) / lengths[:, None]
+
+
+def chosen_device(asked: str | None) -> torch.device:
+    """The device to run on: the one asked for, else CUDA, MPS or the CPU, what there is.
+
+    Raises:
+        EmbedderUnavailable: the one asked for is not there.
+    """
+    if asked is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(asked)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        there += ["mps"] if torch.backends.mps.is_available() else []
+        raise EmbedderUnavailable(
+            f"the device {asked!r} cannot be used: this machine has {', '.join(there)}"
+        ) from error
+    return device
+
+
+def chosen_dtype(asked: str | None, device: torch.device) -> torch.dtype:
+    """The precision asked for, else bfloat16 where the device computes in it, else float32.
+
+    Raises:
+        EmbedderUnavailable: it is not one that embeddings can be computed in.
+    """
+    if asked is None:
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if fast else torch.float32
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if asked not in known:
+        raise EmbedderUnavailable(f"the precision {asked!r} is none of {', '.join(known)}")
+    return known[asked]
+
+
+def free_memory() -> None:
+    """Gives back what PyTorch keeps for later."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device's memory did not suffice."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    said = str(error)
+    return isinstance(error, RuntimeError) and (
+        "not enough memory" in said or "out of memory" in said  # The CPU's and MPS's allocators.
+    )
+
+
+def _attention(device: torch.device, dtype: torch.dtype) -> str:
+    from transformers.utils import is_flash_attn_2_available
+
+    fast = device.type == "cuda" and dtype != torch.float32 and is_flash_attn_2_available()
+    return "flash_attention_2" if fast else "sdpa"
+
+
+def _placement(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Any:
+    """One device, or "auto": then accelerate spreads the layers over GPUs and main memory."""
+    if device.type != "cuda":
+        return device
+    free, _ = torch.cuda.mem_get_info(device)
+    needed = checkpoint.parameters * torch.finfo(dtype).bits // 8
+    if needed < _ROOM_FOR_ACTIVATIONS * free:
+        return device
+    _log.warning(
+        "the model needs %.1f GB and %s has %.1f GB free: it is spread over all devices",
+        *(needed / 1e9, device, free / 1e9),
+    )
+    return "auto"
+
+
+def _places(sequences: Sequence[TokenSequence]) -> tuple[Tensor, Tensor]:
+    """Rows and columns of the tokens that stand for pictures, in the order of the pictures."""
+    rows, columns = [], []
+    for row, sequence in enumerate(sequences):
+        for picture, start in zip(sequence.pictures, sequence.starts, strict=True):
+            columns.append(np.arange(start, start + picture.plan.tokens))
+            rows.append(np.full(picture.plan.tokens, row))
+    return torch.from_numpy(np.concatenate(rows)), torch.from_numpy(np.concatenate(columns))

@@ -1,0 +1,254 @@
+"""A checkpoint on disk: found or fetched, checked before anything is loaded, and named."""
+
+import hashlib
+import json
+import logging
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from embedder.interface import EmbedderUnavailable
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_log = logging.getLogger(__name__)
+
+RELEASED = "qihoo360/RzenEmbed"
+"""The weights that the authors of arXiv 2510.27350 published on the Hugging Face hub."""
+
+_NEEDED_FILES = ("*.json", "*.safetensors", "merges.txt", "vocab.json")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+_PROBED_BYTES = 4096
+# What is in a config file but changes no vector.
+_TRANSIENT = frozenset({"_name_or_path", "transformers_version", "torch_dtype", "dtype"})
+_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    """What a file says of a tensor, and a hash of some of its bytes."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    probe: str
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Checkpoint:
+    """A Qwen2-VL in a folder, whole as far as can be told without loading it.
+
+    Attributes:
+        directory: Where it lies.
+        spec: What `open_embedder` opens it by.
+        config: Its config.json.
+        mean: Of the pictures it was trained on, by channel, from 0 to 1.
+        std: Their standard deviation.
+        parameters: How many numbers its weights are.
+        digest: SHA-256 over what the weights, the tokenizer and the configuration say. Of each
+            tensor the first and last 4 KiB count: training changes whole tensors, and reading
+            gigabytes would take seconds. How tensors are spread over files does not matter.
+    """
+
+    directory: Path
+    spec: str
+    config: Mapping[str, Any]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    parameters: int
+    digest: str
+
+    @classmethod
+    def find(cls, argument: str = "") -> Self:
+        """Finds a checkpoint, and fetches it from the hub if it is not on this machine.
+
+        Args:
+            argument: A folder, a name on the hub, or nothing for the released weights.
+
+        Raises:
+            EmbedderUnavailable: it is not there and cannot be fetched, is incomplete or damaged,
+                or is no Qwen2-VL.
+        """
+        path = Path(argument).expanduser()
+        if argument and (path.exists() or not _HUB_ID.fullmatch(argument)):
+            if not path.is_dir():
+                raise EmbedderUnavailable(f"there is no folder {path} with weights of RzenEmbed")
+            directory = path.resolve()
+            return cls._read(directory, f"rzen:{directory}")
+        name = argument or RELEASED
+        directory = _from_hub(name)
+        return cls._read(directory, f"rzen:{argument}" if argument else "rzen")
+
+    @classmethod
+    def _read(cls, directory: Path, spec: str) -> Self:
+        config = _json(directory / "config.json")
+        _check_architecture(directory, config)
+        words = next((directory / n for n in _TOKENIZER_FILES if (directory / n).is_file()), None)
+        if words is None:
+            raise EmbedderUnavailable(f"{directory} has no tokenizer.json: {_again(spec)}")
+        path = directory / "preprocessor_config.json"
+        pictures = _json(path) if path.is_file() else {}
+        mean = tuple(pictures.get("image_mean", _MEAN))
+        std = tuple(pictures.get("image_std", _STD))
+        tensors = sorted(
+            (one for path in _weight_files(directory, spec) for one in _tensors(path, spec)),
+            key=lambda one: one.name,
+        )
+        stated = hashlib.sha256(json.dumps(_lasting(config), sort_keys=True).encode())
+        stated.update(repr((mean, std)).encode())
+        stated.update(words.read_bytes())
+        for tensor in tensors:
+            stated.update(repr(tensor).encode())
+        parameters = sum(math.prod(tensor.shape) for tensor in tensors)
+        return cls(directory, spec, config, mean, std, parameters, stated.hexdigest())
+
+    @property
+    def dim(self) -> int:
+        """Length of its hidden states."""
+        return int(self.config.get("text_config", self.config)["hidden_size"])
+
+    def tokenizer(self) -> "Tokenizer":
+        """Its tokenizer."""
+        from tokenizers import Tokenizer
+
+        path = self.directory / "tokenizer.json"
+        try:
+            if path.is_file():
+                return Tokenizer.from_file(str(path))
+            from transformers import AutoTokenizer
+
+            slow = AutoTokenizer.from_pretrained(self.directory, local_files_only=True)
+            return slow.backend_tokenizer
+        except Exception as error:  # tokenizers raises plain Exception.
+            raise EmbedderUnavailable(
+                f"the tokenizer in {self.directory} cannot be read ({error}): {_again(self.spec)}"
+            ) from error
+
+
+def _weight_files(directory: Path, spec: str) -> list[Path]:
+    index = directory / "model.safetensors.index.json"
+    if index.is_file():
+        names = sorted({Path(one).name for one in _json(index).get("weight_map", {}).values()})
+    else:
+        names = sorted(path.name for path in directory.glob("*.safetensors"))
+    missing = [name for name in names if not (directory / name).is_file()]
+    if missing or not names:
+        what = ", ".join(missing) or "any *.safetensors file"
+        raise EmbedderUnavailable(
+            f"the weights in {directory} are not complete, it lacks {what}: {_again(spec)}"
+        )
+    return [directory / name for name in names]
+
+
+def _from_hub(name: str) -> Path:
+    """The folder with a model of the hub; what is missing in it is fetched, with progress."""
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise EmbedderUnavailable(missing_extra("huggingface_hub")) from error
+    fetch = {"repo_id": name, "allow_patterns": list(_NEEDED_FILES)}
+    try:
+        directory = Path(snapshot_download(**fetch, local_files_only=True))
+        Checkpoint._read(directory, f"rzen:{name}")
+        return directory
+    except Exception as error:  # Not there yet, or not whole.
+        _log.debug("%s has to be fetched: %s", name, error)
+    try:
+        return Path(snapshot_download(**fetch))
+    except Exception as error:  # The hub's client raises what its HTTP library does, and more.
+        reason = str(error).strip().splitlines()
+        raise EmbedderUnavailable(
+            f"the weights of {name} are not on this machine and could not be fetched from "
+            f"huggingface.co ({reason[0] if reason else type(error).__name__}). Connect and try "
+            f"again, or copy a folder with them here and use --model rzen:FOLDER"
+        ) from error
+
+
+def missing_extra(module: str) -> str:
+    """What to do when PyTorch, transformers or what comes with them is not installed."""
+    return (
+        f"the model rzen needs {module}, which is not installed: "
+        f"`pip install 'rzen-search[rzen]'`, or `pip install '.[rzen]'` in a checkout"
+    )
+
+
+def _check_architecture(directory: Path, config: Mapping[str, Any]) -> None:
+    kind = config.get("model_type")
+    if kind != "qwen2_vl":
+        raise EmbedderUnavailable(
+            f"{directory} holds a model of the type {kind!r}; RzenEmbed is a qwen2_vl"
+        )
+    vision = config.get("vision_config", {})
+    expected = {"patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2}
+    for name, value in expected.items():
+        if vision.get(name, value) != value:
+            raise EmbedderUnavailable(
+                f"the vision encoder in {directory} has {name} {vision[name]}, not {value} as "
+                f"RzenEmbed"
+            )
+
+
+def _tensors(path: Path, spec: str) -> Iterator[_Tensor]:
+    """The tensors of a safetensors file.
+
+    Source:
+        The safetensors format: eight bytes with the length of a JSON header, the header, data.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        start = 8 + length
+        if start > size:
+            raise EmbedderUnavailable(f"{path} is cut off or damaged: {_again(spec)}")
+        try:
+            header: dict[str, Any] = json.loads(file.read(length))
+            header.pop("__metadata__", None)
+            end = start + max((one["data_offsets"][1] for one in header.values()), default=0)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise EmbedderUnavailable(f"{path} is damaged: {_again(spec)}") from error
+        if end > size:
+            raise EmbedderUnavailable(
+                f"{path} is cut off, {size:,} of {end:,} bytes are there: {_again(spec)}"
+            )
+        for name, tensor in header.items():
+            first, last = (start + offset for offset in tensor["data_offsets"])
+            probe = hashlib.sha256()
+            for place in (first, max(first, last - _PROBED_BYTES)):
+                file.seek(place)
+                probe.update(file.read(min(_PROBED_BYTES, last - place)))
+            yield _Tensor(name, tensor["dtype"], tuple(tensor["shape"]), probe.hexdigest())
+
+
+def _lasting(value: Any) -> Any:
+    """A configuration without what changes no vector."""
+    if isinstance(value, dict):
+        return {name: _lasting(one) for name, one in value.items() if name not in _TRANSIENT}
+    return value
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise EmbedderUnavailable(
+            f"{path.parent} holds no model: there is no {path.name} in it"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise EmbedderUnavailable(f"{path} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise EmbedderUnavailable(f"{path} is not an object")
+    return value
+
+
+def _again(spec: str) -> str:
+    """How to get files anew."""
+    name = spec.removeprefix("rzen").removeprefix(":") or RELEASED
+    if _HUB_ID.fullmatch(name):
+        return f"fetch it again with `hf download {name}`"
+    return "copy the folder again from where it came"

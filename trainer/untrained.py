@@ -1,0 +1,215 @@
+"""An untrained Qwen2-VL of any size, in the file formats of a real one.
+
+`python -m trainer.untrained DIR` writes one: something to train from nothing, to measure speed
+with, and to test with, where no weights can be fetched. Its vectors mean nothing.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+SPECIAL_TOKENS = tuple(
+    f"<|{name}|>"
+    for name in (
+        *("endoftext", "im_start", "im_end", "object_ref_start", "object_ref_end", "box_start"),
+        *("box_end", "quad_start", "quad_end", "vision_start", "vision_end", "vision_pad"),
+        *("image_pad", "video_pad"),
+    )
+)
+_QWEN2_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_PICTURES = {
+    "image_processor_type": "Qwen2VLImageProcessor",
+    "processor_class": "Qwen2VLProcessor",
+    "do_convert_rgb": True,
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+    "size": {"shortest_edge": 256 * 28 * 28, "longest_edge": 1280 * 28 * 28},
+    "merge_size": 2,
+    "patch_size": 14,
+    "temporal_patch_size": 2,
+    "resample": 3,
+    "rescale_factor": 1 / 255,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How large a Qwen2-VL is.
+
+    Attributes:
+        hidden: Width of the language model, and length of the embeddings.
+        layers: Of the language model.
+        heads: Of its attention; `hidden / heads` must be a multiple of 16.
+        kv_heads: Heads for keys and values.
+        intermediate: Width of its MLPs.
+        vision_hidden: Width of the vision encoder.
+        vision_layers: Of the vision encoder.
+        vision_heads: Of its attention; `vision_hidden / vision_heads` must be a multiple of 8.
+        vocabulary: Most tokens, special ones included.
+    """
+
+    hidden: int = 64
+    layers: int = 2
+    heads: int = 4
+    kv_heads: int = 2
+    intermediate: int = 128
+    vision_hidden: int = 32
+    vision_layers: int = 2
+    vision_heads: int = 2
+    vocabulary: int = 512
+
+
+TINY = Shape()
+"""About 200,000 parameters, for tests."""
+
+HUNDRED_MILLION = Shape(
+    hidden=640,
+    layers=12,
+    heads=10,
+    kv_heads=2,
+    intermediate=2816,
+    vision_hidden=384,
+    vision_layers=12,
+    vision_heads=6,
+    vocabulary=4096,
+)
+"""About 100 million parameters, split between seeing and reading much as in Qwen2-VL-2B."""
+
+
+def build(
+    directory: Path, shape: Shape = TINY, *, texts: Iterable[str] = (), seed: int = 0
+) -> Path:
+    """Writes an untrained checkpoint.
+
+    Args:
+        directory: Made if it is not there.
+        shape: Its size.
+        texts: What the tokenizer learns its words from; without any it knows single bytes.
+        seed: Of the random weights.
+
+    Returns:
+        The directory.
+    """
+    import torch
+    from transformers import Qwen2VLForConditionalGeneration
+
+    directory.mkdir(parents=True, exist_ok=True)
+    ids = _write_tokenizer(directory, texts, shape.vocabulary)
+    (directory / "preprocessor_config.json").write_text(json.dumps(_PICTURES, indent=1) + "\n")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Qwen2VLForConditionalGeneration(_config(shape, ids))
+        model.save_pretrained(directory)
+    return directory
+
+
+def _config(shape: Shape, ids: dict[str, int]) -> "object":
+    from transformers import Qwen2VLConfig
+
+    head = shape.hidden // shape.heads
+    return Qwen2VLConfig(
+        text_config={
+            "hidden_size": shape.hidden,
+            "num_hidden_layers": shape.layers,
+            "num_attention_heads": shape.heads,
+            "num_key_value_heads": shape.kv_heads,
+            "intermediate_size": shape.intermediate,
+            "vocab_size": shape.vocabulary,
+            "max_position_embeddings": 4096,
+            "use_sliding_window": False,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 1_000_000.0,
+                "mrope_section": [head // 8, 3 * head // 16, 3 * head // 16],
+            },
+            "bos_token_id": ids["<|endoftext|>"],
+            "eos_token_id": ids["<|im_end|>"],
+            "pad_token_id": ids["<|endoftext|>"],
+        },
+        vision_config={
+            "depth": shape.vision_layers,
+            "embed_dim": shape.vision_hidden,
+            "num_heads": shape.vision_heads,
+            "hidden_size": shape.hidden,
+            "mlp_ratio": 4,
+            "patch_size": 14,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+        },
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+        tie_word_embeddings=True,
+    )
+
+
+def _write_tokenizer(directory: Path, texts: Iterable[str], vocabulary: int) -> dict[str, int]:
+    """Qwen2's sort of tokenizer, byte-level BPE, with words of its own; the ids of all tokens."""
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_QWEN2_WORDS), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    learning = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        show_progress=False,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    )
+    tokenizer.train_from_iterator(texts, learning)
+    tokenizer.save(str(directory / "tokenizer.json"))
+    about = {
+        "tokenizer_class": "Qwen2Tokenizer",
+        "processor_class": "Qwen2VLProcessor",
+        "model_max_length": 32_768,
+        "pad_token": "<|endoftext|>",
+        "eos_token": "<|im_end|>",
+        "bos_token": None,
+        "unk_token": None,
+        "additional_special_tokens": list(SPECIAL_TOKENS),
+    }
+    (directory / "tokenizer_config.json").write_text(json.dumps(about, indent=1) + "\n")
+    known: dict[str, int] = tokenizer.get_vocab()
+    return known
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer.untrained",
+        description="Write an untrained Qwen2-VL: its vectors mean nothing.",
+    )
+    parser.add_argument("directory", metavar="DIR", type=Path)
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--texts", type=Path, metavar="FILE", help="to learn words from, by line")
+    for field in fields(Shape):
+        name = field.name.replace("_", "-")
+        parser.add_argument(f"--{name}", type=int, default=getattr(TINY, field.name), metavar="N")
+    given = vars(parser.parse_args(arguments))
+    shape = Shape(**{field.name: given[field.name] for field in fields(Shape)})
+    texts = given["texts"].read_text(encoding="utf-8").splitlines() if given["texts"] else ()
+    if given["directory"].exists() and any(given["directory"].iterdir()):
+        print(f"{given['directory']} is not empty: name a new folder", file=sys.stderr)
+        return 2
+    build(given["directory"], shape, texts=texts, seed=given["seed"])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
