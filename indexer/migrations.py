@@ -125,7 +125,26 @@ _FIRST = (
     END""",
 )
 
-MIGRATIONS = (Migration(1, "the first tables", _FIRST),)
+_SECOND = (
+    "ALTER TABLE library ADD COLUMN instructions TEXT",
+    """CREATE TABLE pending (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        model TEXT NOT NULL,
+        fingerprint TEXT NOT NULL,
+        dim INTEGER NOT NULL,
+        instructions TEXT
+    )""",
+    # Exactly like `vectors`: the two tables change their names when the library changes its model.
+    """CREATE TABLE pending_vectors (
+        segment_id INTEGER PRIMARY KEY REFERENCES segments (id) ON DELETE CASCADE,
+        data BLOB NOT NULL
+    )""",
+)
+
+MIGRATIONS = (
+    Migration(1, "the first tables", _FIRST),
+    Migration(2, "vectors of another model beside the present ones", _SECOND),
+)
 
 
 def current(connection: Connection) -> int:

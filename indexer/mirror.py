@@ -35,7 +35,9 @@ class Mirror:
         """Catches up and writes to disk what is not there yet; for the holder of the lock."""
         with self._lock:
             uid, generation = self._catalog.uid(), self._catalog.generation()
-            if self._store is None and saved_generation(self._directory, uid) == generation:
+            fingerprint = self._catalog.model().fingerprint
+            saved = saved_generation(self._directory, uid, fingerprint)
+            if self._store is None and saved == generation:
                 return  # Nothing to write, and no need to load anything.
             store = self._caught_up()
             if self._on_disk != self._generation:
@@ -43,14 +45,21 @@ class Mirror:
                 self._on_disk = self._generation
 
     def _caught_up(self) -> FaissStore:
-        store = self._loaded() if self._store is None else self._store
-        generation = self._catalog.generation()
-        if generation < self._generation:  # The database is older: a backup was put back.
-            store, self._generation = FaissStore(store.dim), 0
+        if self._store is None:
+            model = self._catalog.model()
+            self._store = self._loaded(model.dim or 0, model.fingerprint)
+        store, generation = self._store, self._catalog.generation()
         while generation != self._generation:
             with self._catalog.changes(self._generation) as changes:
-                if changes.dim != store.dim:  # The first vectors, or those of another model.
-                    store, self._generation = FaissStore(changes.dim), 0
+                if (changes.dim, changes.fingerprint) != (store.dim, store.fingerprint):
+                    # The first vectors, or those of another model. It is another store, so that
+                    # searches which hold the former go on comparing vectors of one model.
+                    self._store = store = self._loaded(changes.dim, changes.fingerprint)
+                    generation = changes.generation
+                    continue
+                if changes.generation < self._generation:  # A backup was put back.
+                    self._generation = 0
+                    self._store = store = FaissStore(changes.dim, changes.fingerprint)
                     continue
                 for kind, ids in changes.removed.items():
                     store.remove(ids, kind)
@@ -58,13 +67,11 @@ class Mirror:
                     store.add(kind, ids, vectors)
                 self._generation = generation = changes.generation
             _log.debug("caught up with generation %d", generation)
-        self._store = store
         return store
 
-    def _loaded(self) -> FaissStore:
-        """What is on disk, or an empty store."""
-        dim = self._catalog.model().dim or 0
-        loaded = FaissStore.load(self._directory, self._catalog.uid(), dim)
-        store, self._generation = loaded or (FaissStore(dim), 0)
+    def _loaded(self, dim: int, fingerprint: str | None) -> FaissStore:
+        """What is on disk of that model, or an empty store."""
+        loaded = FaissStore.load(self._directory, self._catalog.uid(), dim, fingerprint)
+        store, self._generation = loaded or (FaissStore(dim, fingerprint), 0)
         self._on_disk = self._generation if loaded else -1
         return store

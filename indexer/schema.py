@@ -56,6 +56,7 @@ class _LibraryColumns(TypedColumns):
     dim: Named[int | None]
     generation: Named[int]
     near_duplicates: Named[int]
+    instructions: Named[str | None]
 
 
 class _MediaColumns(TypedColumns):
@@ -101,6 +102,19 @@ class _VectorColumns(TypedColumns):
     data: Named[bytes] = Column(LargeBinary)
 
 
+class _PendingColumns(TypedColumns):
+    id: Named[int] = Column(Integer, primary_key=True)
+    model: Named[str]
+    fingerprint: Named[str]
+    dim: Named[int]
+    instructions: Named[str | None]
+
+
+class _PendingVectorColumns(TypedColumns):
+    segment_id: Named[int] = Column(ForeignKey("segments.id", ondelete="CASCADE"), primary_key=True)
+    data: Named[bytes] = Column(LargeBinary)
+
+
 class _WordColumns(TypedColumns):
     segment_id: Named[int] = Column(ForeignKey("segments.id", ondelete="CASCADE"), primary_key=True)
     data: Named[bytes] = Column(LargeBinary)
@@ -126,6 +140,12 @@ segments = Table("segments", metadata, _SegmentColumns)
 
 vectors = Table("vectors", metadata, _VectorColumns)
 """Vectors of segments, float16; apart, so that a scan of the segments does not read them."""
+
+pending = Table("pending", metadata, _PendingColumns)
+"""Whose vectors are in `pending_vectors`; without a row, what is there is of no use."""
+
+pending_vectors = Table("pending_vectors", metadata, _PendingVectorColumns)
+"""Vectors of another model, computed beside those in use, until all are there."""
 
 words = Table("words", metadata, _WordColumns)
 """Words of pages with their places, as compressed JSON."""

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 Ids = NDArray[np.int64]
 
 STATE_FILE = "state.json"
-_FORMAT = 1
+_FORMAT = 2
 _CHECKED_BYTES = 1 << 22
 
 
@@ -34,6 +34,11 @@ class VectorStore(Protocol):
     @property
     def dim(self) -> int:
         """Length of the vectors."""
+        ...
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the model whose vectors these are; None where no model is known."""
         ...
 
     def __len__(self) -> int:
@@ -72,8 +77,9 @@ class VectorStore(Protocol):
 class FaissStore:
     """`VectorStore` with an exact FAISS index for each partition."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, fingerprint: str | None = None) -> None:
         self._dim = dim
+        self._fingerprint = fingerprint
         self._lock = RLock()
         self._indexes: dict[Kind, Any] = {}
         self._saved: dict[Kind, dict[str, Any]] = {}
@@ -82,6 +88,11 @@ class FaissStore:
     def dim(self) -> int:
         """See `VectorStore.dim`."""
         return self._dim
+
+    @property
+    def fingerprint(self) -> str | None:
+        """See `VectorStore.fingerprint`."""
+        return self._fingerprint
 
     def __len__(self) -> int:
         with self._lock:
@@ -149,6 +160,7 @@ class FaissStore:
                 "owner": owner,
                 "generation": generation,
                 "dim": self._dim,
+                "fingerprint": self._fingerprint,
                 "partitions": {kind.value: saved for kind, saved in self._saved.items()},
             }
             _replace(directory / STATE_FILE, json.dumps(state, indent=1).encode())
@@ -158,7 +170,9 @@ class FaissStore:
                     path.unlink(missing_ok=True)
 
     @classmethod
-    def load(cls, directory: Path, owner: str, dim: int) -> tuple["FaissStore", int] | None:
+    def load(
+        cls, directory: Path, owner: str, dim: int, fingerprint: str | None = None
+    ) -> tuple["FaissStore", int] | None:
         """What `save` wrote, and its generation.
 
         Returns:
@@ -166,10 +180,15 @@ class FaissStore:
         """
         try:
             state = json.loads((directory / STATE_FILE).read_bytes())
-            if (state["format"], state["owner"], state["dim"]) != (_FORMAT, owner, dim):
-                _log.info("the vectors in %s are not of this library", directory)
+            if (state["format"], state["owner"], state["dim"], state.get("fingerprint")) != (
+                _FORMAT,
+                owner,
+                dim,
+                fingerprint,
+            ):
+                _log.info("the vectors in %s are not of this library and model", directory)
                 return None
-            store = cls(dim)
+            store = cls(dim, fingerprint)
             for name, saved in state["partitions"].items():
                 store._indexes[Kind(name)] = _read(directory, saved, dim)
                 store._saved[Kind(name)] = saved
@@ -181,11 +200,12 @@ class FaissStore:
             return None
 
 
-def saved_generation(directory: Path, owner: str) -> int | None:
+def saved_generation(directory: Path, owner: str, fingerprint: str | None = None) -> int | None:
     """The generation that `FaissStore.load` would find, told without loading FAISS."""
     try:
         state = json.loads((directory / STATE_FILE).read_bytes())
-        return int(state["generation"]) if state["owner"] == owner else None
+        same = (state["owner"], state["fingerprint"]) == (owner, fingerprint)
+        return int(state["generation"]) if same else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

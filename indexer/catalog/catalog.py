@@ -1,6 +1,6 @@
 """Questions to the library's tables; takes and returns entities."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import func, select
 
-from embedder.interface import Vectors
+from embedder.content import Modality
+from embedder.interface import EmbedderInfo, Vectors
 from embedder.media.kind import Kind
 from embedder.media.pdf import Word
 from indexer import schema
@@ -28,6 +29,12 @@ _VECTORS = select(schema.vectors.c.segment_id, schema.vectors.c.data).where(
 _ORIGINS = select(schema.segments.c.id, schema.segments.c.media_id, schema.segments.c.page).where(
     rows.one_of(schema.segments.c.id)
 )
+_MODEL = select(
+    schema.library.c.model,
+    schema.library.c.fingerprint,
+    schema.library.c.dim,
+    schema.library.c.instructions,
+)
 _SEGMENTS = rows.select_segments().where(rows.one_of(schema.segments.c.id))
 _HOLDERS = (
     rows.select_items().where(rows.one_of(schema.items.c.media_id)).order_by(schema.items.c.id)
@@ -36,11 +43,19 @@ _HOLDERS = (
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Whose vectors a library holds; all None until the first ingest."""
+    """Whose vectors a library holds; all None until the first ingest.
+
+    Attributes:
+        name: What opens it.
+        fingerprint: Of everything that changes vectors.
+        dim: Length of its vectors.
+        instructions: What documents of a modality were told; None for the model's own.
+    """
 
     name: str | None
     fingerprint: str | None
     dim: int | None
+    instructions: Mapping[Modality, str] | None = None
 
 
 class Catalog:
@@ -59,10 +74,11 @@ class Catalog:
 
     def model(self) -> Model:
         """Whose vectors the library holds."""
-        columns = schema.library.c
         with self._database.reading() as connection:
-            row = connection.execute(select(columns.model, columns.fingerprint, columns.dim)).one()
-        return Model(row.model, row.fingerprint, row.dim)
+            row = connection.execute(_MODEL).one()
+        return Model(
+            row.model, row.fingerprint, row.dim, rows.unpacked_instructions(row.instructions)
+        )
 
     def has_vectors(self) -> bool:
         """Whether anything can be found, so that the model cannot be another one any more."""
@@ -70,6 +86,12 @@ class Catalog:
             return (
                 connection.execute(select(schema.vectors.c.segment_id).limit(1)).first() is not None
             )
+
+    def holds_vectors_of(self, info: EmbedderInfo) -> bool:
+        """Whether an embedder's vectors can be compared with all that the library holds."""
+        with self._database.reading() as connection:
+            fingerprint = connection.execute(_MODEL).one().fingerprint
+            return fingerprint == info.fingerprint or not self.has_vectors()
 
     def uid(self) -> str:
         """A name for this library that no other one has."""
@@ -134,8 +156,8 @@ class Catalog:
         A segment that has gone since its id was learned gets a row of zeros, which is like
         nothing; `resolve` does not know it either.
         """
-        dim = self.model().dim or 0
         with self._database.reading() as connection:
+            dim = connection.execute(_MODEL).one().dim or 0
             answer = connection.execute(_VECTORS, rows.given_ids(segment_ids))
             found: dict[int, bytes] = {row.segment_id: row.data for row in answer}
         gone = bytes(2 * dim)

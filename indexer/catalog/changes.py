@@ -23,12 +23,14 @@ class Changes:
     Attributes:
         generation: The generation that the changes lead to.
         dim: Length of the vectors, 0 while there are none.
+        fingerprint: Of the model whose vectors they are; of another one, all have changed.
         removed: Ids of segments that are gone, by kind; some may never have been seen.
         added: Chunks of (kind, ids, vectors); consumed while the connection is open.
     """
 
     generation: int
     dim: int
+    fingerprint: str | None
     removed: dict[Kind, NDArray[np.int64]]
     added: Iterator[tuple[Kind, NDArray[np.int64], Vectors]]
 
@@ -36,7 +38,9 @@ class Changes:
 def changes(connection: Connection, since: int) -> Changes:
     """What has changed since a generation; everything there is if `since` is 0."""
     library, segments, vectors = schema.library.c, schema.segments.c, schema.vectors.c
-    generation, dim = connection.execute(select(library.generation, library.dim)).one()
+    generation, dim, fingerprint = connection.execute(
+        select(library.generation, library.dim, library.fingerprint)
+    ).one()
     query = (
         select(segments.id, segments.kind, vectors.data)
         .join(schema.vectors, vectors.segment_id == segments.id)
@@ -46,7 +50,7 @@ def changes(connection: Connection, since: int) -> Changes:
         query = query.where(segments.generation > since)
     removed = _removed(connection, since) if since else {}
     added = _by_kind(connection.execute(query).partitions(_CHUNK), dim or 0)
-    return Changes(generation, dim or 0, removed, added)
+    return Changes(generation, dim or 0, fingerprint, removed, added)
 
 
 def _removed(connection: Connection, since: int) -> dict[Kind, NDArray[np.int64]]:

@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -113,6 +113,18 @@ def packed_words(words: Sequence[Word]) -> bytes:
 def unpacked_words(data: bytes) -> tuple[Word, ...]:
     """The opposite of `packed_words`."""
     return tuple(Word(*row) for row in json.loads(zlib.decompress(data)))
+
+
+def packed_instructions(instructions: Mapping[Modality, str] | None) -> str | None:
+    """What documents of each modality are told, as it is stored; nothing if nothing is said."""
+    return json.dumps(dict(sorted(instructions.items()))) if instructions else None
+
+
+def unpacked_instructions(data: str | None) -> dict[Modality, str] | None:
+    """The opposite of `packed_instructions`."""
+    if data is None:
+        return None
+    return {Modality(name): instruction for name, instruction in json.loads(data).items()}
 
 
 def packed_vector(vector: NDArray[np.float32]) -> bytes:
