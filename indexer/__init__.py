@@ -31,7 +31,14 @@ if TYPE_CHECKING:
         QueryError,
     )
     from indexer.library import Library
-    from indexer.reports import Failure, IngestPlan, IngestReport, Progress
+    from indexer.reports import (
+        Failure,
+        IngestPlan,
+        IngestReport,
+        Progress,
+        ReembedPlan,
+        ReembedReport,
+    )
 
 __all__ = [
     "Draft",
@@ -55,6 +62,8 @@ __all__ = [
     "QueryError",
     "QueryPart",
     "Reason",
+    "ReembedPlan",
+    "ReembedReport",
     "Segment",
     "Status",
     "default_library",
@@ -71,7 +80,14 @@ _HOMES = {
         "QueryError",
     ),
     "library": ("Library",),
-    "reports": ("Failure", "IngestPlan", "IngestReport", "Progress"),
+    "reports": (
+        "Failure",
+        "IngestPlan",
+        "IngestReport",
+        "Progress",
+        "ReembedPlan",
+        "ReembedReport",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -15,7 +15,6 @@ from PIL import Image
 
 from embedder.interface import EmbedderError
 from embedder.media.kind import Kind, Limits, MediaError, UnsupportedMedia
-from indexer.catalog.ledger import Ledger
 from indexer.catalog.outcomes import SegmentRecord
 from indexer.entities import Draft, Status
 from indexer.errors import LibraryError
@@ -57,7 +56,7 @@ class Piece:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class FileRead:
-    """All pieces of a file have been sent; none at all if its bytes are in the library."""
+    """All pieces of a file have been sent; none at all if it was not wanted."""
 
     job: Job
     pieces: int
@@ -125,9 +124,10 @@ class Decoder:
     Attributes:
         jobs: Files to read.
         events: What came out of them.
-        claims: Shared by all decoders.
-        ledger: To ask for bytes that are known.
-        thumbnails: Where small pictures go.
+        claim: Called with a job whose bytes are known by their hash: False lets it wait for
+            another job with the same bytes, see `Claims`.
+        wanted: Called after that: False ends the job without cutting the file.
+        thumbnails: Where small pictures go, or None.
         limits: Called when the first file is cut, since it opens the embedder.
         detect: `embedder.media.detect`.
         cut: `indexer.segments.cut`.
@@ -136,9 +136,9 @@ class Decoder:
 
     jobs: Channel[Job]
     events: Channel[Any]
-    claims: Claims
-    ledger: Ledger
-    thumbnails: Thumbnails
+    claim: Callable[[str, Job], bool]
+    wanted: Callable[[Job], bool]
+    thumbnails: Thumbnails | None
     limits: Callable[[], Limits]
     detect: Callable[[Path], Kind]
     cut: Cutter
@@ -164,7 +164,7 @@ class Decoder:
             job.candidate = stamp(path)
             job.kind = self.detect(path)
             job.content_hash = hash_of(path)
-            if self.claims.claim(job.content_hash, job):
+            if self.claim(job.content_hash, job):
                 self._send(self._cut(job, job.kind, job.content_hash))
         except UnsupportedMedia as error:
             self._send(FileRefused(job, Status.SKIPPED, str(error)))
@@ -185,13 +185,13 @@ class Decoder:
     def _cut(self, job: Job, kind: Kind, content_hash: str) -> Event:
         """Sends the pieces of a file and returns how it ended."""
         count = 0
-        if not self.ledger.has_media(content_hash):
+        if self.wanted(job):
             for position, draft in enumerate(self.cut(job.candidate.path, kind, self.limits())):
                 if position and self.cancel.is_set():
                     raise Closed
-                if draft.thumbnail is not None:
-                    self._keep_thumbnail(content_hash, position, draft.thumbnail)
-                piece = Piece(job, position, draft, _tint(draft), _cost(draft))
+                if draft.thumbnail is not None and self.thumbnails is not None:
+                    _keep(self.thumbnails, content_hash, position, draft.thumbnail)
+                piece = Piece(job, position, draft, _tint(draft), cost_of(draft))
                 self.events.put(piece, piece.cost)
                 count += 1
             if not count:
@@ -210,14 +210,6 @@ class Decoder:
         except OSError as error:
             reason = os_reason(error)
         return FileRefused(job, Status.FAILED, reason)
-
-    def _keep_thumbnail(self, content_hash: str, position: int, picture: Image.Image) -> None:
-        try:
-            self.thumbnails.write(content_hash, position, picture)
-        except OSError as error:
-            raise LibraryError(
-                f"thumbnails cannot be written to the library: {error.strerror or error}"
-            ) from error
 
     def _send(self, event: Event) -> None:
         self.events.put(event, 0)
@@ -245,6 +237,15 @@ def os_reason(error: OSError) -> str:
     return reason(error)
 
 
+def _keep(thumbnails: Thumbnails, content_hash: str, position: int, picture: Image.Image) -> None:
+    try:
+        thumbnails.write(content_hash, position, picture)
+    except OSError as error:
+        raise LibraryError(
+            f"thumbnails cannot be written to the library: {error.strerror or error}"
+        ) from error
+
+
 def _tint(draft: Draft) -> bytes | None:
     """Colours of a still picture on a coarse grid, to tell apart what only hashes alike."""
     if draft.picture_hash is None or draft.thumbnail is None:
@@ -253,7 +254,7 @@ def _tint(draft: Draft) -> bytes | None:
     return np.asarray(small, dtype=np.uint8).tobytes()
 
 
-def _cost(draft: Draft) -> int:
+def cost_of(draft: Draft) -> int:
     """Bytes that a draft holds, roughly."""
     pixels = sum(frame.width * frame.height for frame in draft.content.frames)
     return 3 * pixels + len(draft.content.text or "") + 200 * len(draft.words)

@@ -1,65 +1,73 @@
 """A library: one folder with a database, vectors and thumbnails, and the model that fills it."""
 
-import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from embedder.interface import Embedder, EmbedderInfo
-from embedder.media.kind import Kind, Limits
-from embedder.media.pdf import Word
+from embedder.content import Modality
+from embedder.interface import Embedder
+from embedder.media.kind import Limits
 from embedder.registry import open_embedder
 from indexer.catalog import Catalog
 from indexer.catalog.ledger import Ledger
 from indexer.catalog.outcomes import vanished
-from indexer.config import DEFAULT_MODEL, IngestOptions, default_library, within
+from indexer.catalog.pending import Pending
+from indexer.config import IngestOptions, default_library, within
 from indexer.database import Database, WriterLock
-from indexer.entities import Duplicates, Hit, LibraryStats, MediaItem, Query, Segment, Status
-from indexer.errors import LibraryError, ModelMismatch
+from indexer.entities import Hit, Query
+from indexer.errors import LibraryBusy, LibraryError
+from indexer.holdings import Holdings
 from indexer.mirror import Mirror
-from indexer.reports import IngestPlan, IngestReport, Progress
+from indexer.models import LibraryModel
+from indexer.reports import IngestPlan, IngestReport, Progress, ReembedPlan, ReembedReport
 from indexer.scan import LIBRARY_FILE
 from indexer.thumbnails import Thumbnails
 from indexer.vectors import VectorStore
 
 if TYPE_CHECKING:
     from indexer.pipeline import Workshop
-
-_log = logging.getLogger(__name__)
+    from indexer.switching import Switch
 
 _REMOVAL_WAIT_SECONDS = 10.0
+_SNAPSHOTS = 5
 
 
-class Library:
+class Library(Holdings):
     """A library on disk. Thread-safe; several processes may have it open.
 
     Guarantees: opening it loads neither a model nor vectors; reading and searching never wait
-    for an ingest; only one ingest or removal at a time changes it, others get `LibraryBusy`;
-    a search sees all that was committed before it, whoever did so.
+    for an ingest or a re-embedding; only one ingest, removal or re-embedding at a time changes
+    it, others get `LibraryBusy`; a search sees all that was committed before it, whoever did so;
+    when another process gives the library another model, this one follows.
 
     Attributes:
         directory: Its folder.
         uploads: The folder for files that exist nowhere else; removing them deletes them.
-        model: The specification of its model.
         catalog: Questions to its tables.
     """
 
-    def __init__(self, directory: Path, model: str | None, embedder: Embedder | None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        model: str | None,
+        embedder: Embedder | None,
+        opening: Mapping[str, str | None],
+        instructions: Mapping[Modality, str] | None,
+    ) -> None:
         self.directory = directory
         self.uploads = directory / "uploads"
+        self._opening = opening
         self._database = Database(directory / LIBRARY_FILE)
-        self.catalog = Catalog(self._database)
+        super().__init__(Catalog(self._database), Thumbnails(directory / "thumbnails"))
         self._ledger = Ledger(self._database)
+        self._pending = Pending(self._database)
         self._writer = WriterLock(directory / "writer.lock")
         self._mirror = Mirror(self.catalog, directory / "vectors")
-        self._thumbnails = Thumbnails(directory / "thumbnails")
-        self._lock = threading.Lock()
-        self._own_embedder: Embedder | None = None
-        self._given_embedder = embedder
+        self._model = LibraryModel(directory, self.catalog, self._ledger, self._open, embedder)
         try:
-            self.model = self._agreed_model(model)
+            self._model.agree(model, instructions)
         except BaseException:
             self.close()
             raise
@@ -72,6 +80,9 @@ class Library:
         model: str | None = None,
         create: bool = True,
         embedder: Embedder | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        instructions: Mapping[Modality, str] | None = None,
     ) -> Self:
         """Opens a library.
 
@@ -80,10 +91,16 @@ class Library:
             model: The model it must have; the one it remembers if None, "mini" for a new one.
             create: Make it if it does not exist.
             embedder: Use this one, which stays open, rather than opening the model by name.
+            device: Where the model runs, see `embedder.open_embedder`.
+            dtype: Its precision.
+            instructions: What documents of a modality are told; those that it remembers if None,
+                the model's own if empty.
 
         Raises:
             LibraryError: it does not exist, cannot be used, or is of a newer version.
-            ModelMismatch: it holds vectors of another model.
+            ModelMismatch: it holds vectors of another model, or with other instructions.
+            EmbedderUnavailable: the model that was asked for has to be compared with the one it
+                remembers, and cannot be opened.
         """
         directory = Path(directory or default_library()).expanduser().absolute()
         if not (directory / LIBRARY_FILE).is_file():
@@ -98,7 +115,12 @@ class Library:
                 raise LibraryError(
                     f"the library's folder {directory} cannot be made: {error.strerror}"
                 ) from error
-        return cls(directory, model, embedder)
+        return cls(directory, model, embedder, {"device": device, "dtype": dtype}, instructions)
+
+    @property
+    def model(self) -> str:
+        """The specification of its model."""
+        return self._model.name
 
     @property
     def embedder(self) -> Embedder:
@@ -108,19 +130,24 @@ class Library:
             EmbedderUnavailable: it cannot be opened.
             ModelMismatch: the library holds vectors of another version of it.
         """
-        if self._given_embedder is not None:
-            return self._given_embedder
-        with self._lock:
-            if self._own_embedder is None:
-                embedder = open_embedder(self.model)
-                try:
-                    self._check(embedder.info)
-                except ModelMismatch:
-                    embedder.close()
-                    raise
-                self._ledger.remember_model(self.model)
-                self._own_embedder = embedder
-            return self._own_embedder
+        return self._model.embedder
+
+    def snapshot(self) -> tuple[Embedder, VectorStore]:
+        """The model and the vectors, of the same model though it may just be changing.
+
+        The catalog may be ahead of both: whoever reads vectors from it as well asks
+        `Catalog.holds_vectors_of` within the same moment.
+
+        Raises:
+            EmbedderUnavailable: the model cannot be opened.
+            ModelMismatch: the library holds vectors of another version of it.
+            LibraryBusy: the model changes again and again.
+        """
+        for _ in range(_SNAPSHOTS):
+            embedder, vectors = self.embedder, self.vectors
+            if vectors.fingerprint == embedder.info.fingerprint or not len(vectors):
+                return embedder, vectors
+        raise LibraryBusy(f"the library in {self.directory} is changing its model: try again")
 
     @property
     def limits(self) -> Limits:
@@ -186,65 +213,67 @@ class Library:
                 cancelled=cancel.is_set(),
             )
 
+    def reembed(
+        self,
+        model: str,
+        *,
+        instructions: Mapping[Modality, str] | None = None,
+        leave_out: bool = False,
+        workers: int | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> ReembedReport:
+        """Gives the library another model: computes all vectors anew, then switches over at once.
+
+        Until then it is searched with the vectors it has. What was computed stays when this is
+        stopped, fails or is killed, and the next call with the same model goes on from there.
+
+        Args:
+            model: What opens the model.
+            instructions: What documents of a modality are told; None for those remembered if it
+                is of the same family as the library's, empty for the model's own.
+            leave_out: Switch though some files cannot be read or embedded: they leave the library
+                and are failed files from then on.
+            workers: Threads that read and decode files.
+            on_progress: Called several times a second at most, in the calling thread.
+            cancel: Set it to stop within seconds.
+
+        Returns:
+            Whether it switched. It does not where files cannot be read, unless they are to be
+            left out, and where the library has that model already.
+
+        Raises:
+            LibraryBusy: if the library is being written to.
+            LibraryError: if it cannot be written to.
+            EmbedderUnavailable: if the model cannot be opened.
+            EmbedderError: if it does not work; the library is as it was.
+        """
+        with self._writer.held():
+            return self._switch().run(
+                model,
+                instructions,
+                leave_out=leave_out,
+                workers=workers,
+                on_progress=on_progress,
+                cancel=cancel or threading.Event(),
+            )
+
+    def plan_reembed(
+        self, model: str, *, instructions: Mapping[Modality, str] | None = None
+    ) -> ReembedPlan:
+        """What `reembed` would do; reads no file and writes nothing."""
+        return self._switch().plan(model, instructions)
+
+    def discard_pending(self) -> int:
+        """Discards what an unfinished `reembed` has computed; returns how many vectors."""
+        with self._writer.held():
+            return self._pending.clear()
+
     def search(self, query: Query) -> list[Hit]:
         """The hits of a query, best first; see `indexer.retrieval.search`."""
         from indexer import retrieval
 
         return retrieval.search(self, query)
-
-    def stats(self) -> LibraryStats:
-        """What the library holds."""
-        return self.catalog.stats()
-
-    def items(
-        self,
-        *,
-        status: Status | None = None,
-        kind: Kind | None = None,
-        name: str | None = None,
-        limit: int = 100,
-        offset: int = 0,
-    ) -> list[MediaItem]:
-        """Files in order of their paths.
-
-        Args:
-            status: Only in this state.
-            kind: Only of this kind.
-            name: Only with this in their names, whatever the case.
-            limit: Most files to return.
-            offset: Files to pass over first.
-        """
-        return self.catalog.items(status=status, kind=kind, name=name, limit=limit, offset=offset)
-
-    def item(self, item_id: int) -> MediaItem:
-        """A file, or `NotFound`."""
-        return self.catalog.item(item_id)
-
-    def segment(self, segment_id: int) -> Segment:
-        """A segment, or `NotFound`."""
-        return self.catalog.segment(segment_id)
-
-    def item_of(self, segment_id: int) -> MediaItem:
-        """The file that holds a segment, the oldest of several; or `NotFound`."""
-        return self.catalog.item_of(segment_id)
-
-    def segments(self, item_id: int) -> list[Segment]:
-        """What can be found in a file, in order of position; or `NotFound`."""
-        return self.catalog.segments(item_id)
-
-    def words(self, segment_id: int) -> tuple[Word, ...]:
-        """The words of a PDF page with their places; none for other segments."""
-        return self.catalog.words(segment_id)
-
-    def thumbnail(self, segment_id: int) -> Path | None:
-        """The file with a segment's small picture; None if it has none, or `NotFound`."""
-        segment = self.segment(segment_id)
-        path = self._thumbnails.path(segment.content_hash, segment.position)
-        return path if path.is_file() else None
-
-    def folders(self) -> list[tuple[Path, int]]:
-        """Folders that hold indexed files, with their number."""
-        return self.catalog.folders()
 
     def remove(self, item_ids: Sequence[int]) -> int:
         """Removes files from the library; on disk only copies under `uploads` are deleted.
@@ -263,18 +292,9 @@ class Library:
             self._tidy()
             return len(removed)
 
-    def duplicates(self) -> Duplicates:
-        """Files that hold the same bytes, and apart from them pictures that look the same."""
-        from indexer.duplicates import duplicates
-
-        return duplicates(self.catalog)
-
     def close(self) -> None:
         """Closes the database and the model that the library opened."""
-        with self._lock:
-            if self._own_embedder is not None:
-                self._own_embedder.close()
-                self._own_embedder = None
+        self._model.close()
         self._database.close()
 
     def __enter__(self) -> Self:
@@ -298,10 +318,26 @@ class Library:
             ledger=self._ledger,
             thumbnails=self._thumbnails,
             embedder=lambda: self.embedder,
+            adopt=self._model.adopt,
             scan=scan,
             detect=detect,
             cut=cut,
         )
+
+    def _switch(self) -> "Switch":
+        from indexer.switching import Switch
+
+        return Switch(
+            catalog=self.catalog,
+            ledger=self._ledger,
+            pending=self._pending,
+            model=self._model,
+            mirror=self._mirror,
+            thumbnails=self._thumbnails,
+        )
+
+    def _open(self, model: str, instructions: Mapping[Modality, str] | None) -> Embedder:
+        return open_embedder(model, **self._opening, instructions=instructions)
 
     def _targets(self, paths: Sequence[Path], options: IngestOptions | None) -> list[Path]:
         if not paths and options is not None and options.retry_failed:
@@ -313,30 +349,3 @@ class Library:
         for content_hash in self._ledger.remove_orphans():
             self._thumbnails.remove(content_hash)
         self._mirror.save()
-
-    def _agreed_model(self, asked: str | None) -> str:
-        """The model to use; refuses another one than the vectors are of."""
-        stored = self.catalog.model()
-        if self._given_embedder is not None:
-            self._check(self._given_embedder.info)
-            return self._given_embedder.info.name
-        if asked not in (None, stored.name) and self.catalog.has_vectors():
-            raise _mismatch(self.directory, stored.name or "another model", str(asked))
-        return asked or stored.name or DEFAULT_MODEL
-
-    def _check(self, info: EmbedderInfo) -> None:
-        stored = self.catalog.model()
-        if stored.fingerprint != info.fingerprint and self.catalog.has_vectors():
-            raise _mismatch(self.directory, stored.name or "another model", info.name)
-
-
-def _mismatch(directory: Path, stored: str, asked: str) -> ModelMismatch:
-    if stored == asked:
-        return ModelMismatch(
-            f"the library in {directory} was made with another version of the model {stored}: "
-            f"delete that folder and ingest again, or use another one with --library"
-        )
-    return ModelMismatch(
-        f"the library in {directory} was made with the model {stored}, not {asked}: use "
-        f"--model {stored}, or another folder with --library"
-    )

@@ -14,7 +14,7 @@ from threading import Event as Flag
 from threading import Thread
 from time import monotonic
 
-from embedder.interface import Embedder
+from embedder.interface import Embedder, EmbedderInfo
 from embedder.media.kind import Kind, Limits
 from indexer.catalog.ledger import Ledger
 from indexer.catalog.outcomes import Indexed, Refused
@@ -58,6 +58,7 @@ class Workshop:
         ledger: Where results are stored.
         thumbnails: Where small pictures are stored.
         embedder: Opens the model; called when the first file needs it.
+        adopt: Called before the first file is stored: from then on the vectors are that model's.
         scan: `indexer.scan.scan`.
         detect: `embedder.media.detect`.
         cut: `indexer.segments.cut`.
@@ -66,6 +67,7 @@ class Workshop:
     ledger: Ledger
     thumbnails: Thumbnails
     embedder: Callable[[], Embedder]
+    adopt: Callable[[EmbedderInfo], None]
     scan: Scan
     detect: Callable[[Path], Kind]
     cut: Cutter
@@ -144,13 +146,18 @@ class Pipeline:
         return Decoder(
             jobs=self._jobs,
             events=self._events,
-            claims=self._claims,
-            ledger=shop.ledger,
+            claim=self._claims.claim,
+            wanted=self._is_new,
             thumbnails=shop.thumbnails,
             limits=self._limits,
             detect=shop.detect,
             cut=shop.cut,
             cancel=self._cancel,
+        )
+
+    def _is_new(self, job: Job) -> bool:
+        return job.content_hash is not None and not self._workshop.ledger.has_media(
+            job.content_hash
         )
 
     def _limits(self) -> Limits:
@@ -270,7 +277,7 @@ class Pipeline:
 
     def _adopt(self) -> None:
         if not self._adopted:
-            self._workshop.ledger.adopt(self._workshop.embedder().info)
+            self._workshop.adopt(self._workshop.embedder().info)
             self._adopted = True
 
     def _wind_down(self) -> None:

@@ -1,7 +1,10 @@
-"""What an ingest tells: how far it is, what it did or would do, and what failed."""
+"""What an ingest or a re-embedding tells: how far it is, what it did or would do, what failed."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from embedder.media.kind import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +51,18 @@ class IngestReport:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an ingest is; reported several times a second at most.
+    """How far an ingest or a re-embedding is; reported several times a second at most.
 
     Attributes:
-        stage: "scan" while files are counted, then "ingest", at last "finish".
-        done: Files finished.
-        total: Files to do, growing during the scan.
+        stage: "scan" while files are counted, then "ingest", at last "finish"; of a re-embedding
+            "reembed", and "switch" while the new vectors take over.
+        done: Files finished; of a re-embedding, segments with a new vector.
+        total: Files to do, growing during the scan; of a re-embedding, all segments.
         path: A file that is being worked on, or None.
         failures: Files failed so far.
         seconds: Since the start.
         remaining: Estimated seconds still to go, or None while unknown.
+        reused: How much of `done` an earlier run has done.
     """
 
     stage: str
@@ -67,11 +72,12 @@ class Progress:
     failures: int
     seconds: float
     remaining: float | None
+    reused: int = 0
 
     @property
     def rate(self) -> float:
-        """Files per second so far."""
-        return self.done / self.seconds if self.seconds > 0 else 0.0
+        """Files or segments per second so far."""
+        return (self.done - self.reused) / self.seconds if self.seconds > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +103,46 @@ class IngestPlan:
     skipped: tuple[Failure, ...] = ()
     failures: tuple[Failure, ...] = ()
     unchanged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReembedReport:
+    """What a re-embedding did.
+
+    Attributes:
+        model: The model that was asked for.
+        segments: Segments that have a vector of it now, those of earlier runs included.
+        reused: How many of them an earlier run had computed.
+        failures: Files that could not be read or embedded again. If the library switched, they
+            have left it and are failed files now; otherwise they are why it did not.
+        switched: The library has the model now. If not, its vectors are those it had.
+        cancelled: It was stopped early; the next run continues.
+        seconds: How long it took.
+    """
+
+    model: str
+    segments: int = 0
+    reused: int = 0
+    failures: tuple[Failure, ...] = ()
+    switched: bool = False
+    cancelled: bool = False
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReembedPlan:
+    """What a re-embedding would do, told without reading any file.
+
+    Attributes:
+        model: The model that was asked for.
+        same: The library's vectors are of that model already; nothing would be done.
+        segments: Segments that lack a vector of it, by kind.
+        reused: Segments that have one from an earlier run.
+        failures: Files that are not there and that no copy stands in for.
+    """
+
+    model: str
+    same: bool = False
+    segments: Mapping[Kind, int] = field(default_factory=dict)
+    reused: int = 0
+    failures: tuple[Failure, ...] = ()

@@ -91,7 +91,7 @@ def test_an_unchanged_folder_loads_neither_model_nor_vectors(library, folder, tm
     library.close()
     with Library.open(tmp_path / "library") as again:
         assert counts(again.ingest([folder])) == {"unchanged": 4}
-        assert again._own_embedder is None
+        assert again._model._current is None
         assert again._mirror._store is None
 
 

@@ -1,14 +1,16 @@
 """Writing to the library's tables: what became of files, and which are gone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import delete, or_, select, update
 
+from embedder.content import Modality
 from embedder.interface import EmbedderInfo
 from indexer import schema
 from indexer.catalog import filters as conditions
+from indexer.catalog import rows
 from indexer.catalog.outcomes import (
     Effect,
     Indexed,
@@ -107,23 +109,34 @@ class Ledger:
                 for row in connection.execute(query.where(or_(*inside))):
                     yield row[0], row[1], row[2]
 
-    def remember_model(self, name: str) -> None:
+    def remember_model(self, name: str, instructions: Mapping[Modality, str] | None = None) -> None:
         """Remembers the model that a new library is meant for, unless one is remembered."""
         library = schema.library.c
         with self._database.reading() as connection:
             if connection.execute(select(library.model)).scalar_one() is not None:
                 return
+        values = {"model": name, "instructions": rows.packed_instructions(instructions)}
         with self._database.writing() as connection:
-            connection.execute(
-                update(schema.library).where(library.model.is_(None)).values(model=name)
-            )
+            connection.execute(update(schema.library).where(library.model.is_(None)).values(values))
 
-    def adopt(self, info: EmbedderInfo) -> None:
+    def rename_model(
+        self, info: EmbedderInfo, instructions: Mapping[Modality, str] | None = None
+    ) -> None:
+        """Remembers what else opens the model whose vectors these are; nothing if it is another."""
+        values = {"model": info.name, "instructions": rows.packed_instructions(instructions)}
+        same = schema.library.c.fingerprint == info.fingerprint
+        with self._database.writing() as connection:
+            connection.execute(update(schema.library).where(same).values(values))
+
+    def adopt(self, info: EmbedderInfo, instructions: Mapping[Modality, str] | None = None) -> None:
         """Remembers whose vectors the library holds; only while it holds none."""
         with self._database.writing() as connection:
             connection.execute(
                 update(schema.library).values(
-                    model=info.name, fingerprint=info.fingerprint, dim=info.dim
+                    model=info.name,
+                    fingerprint=info.fingerprint,
+                    dim=info.dim,
+                    instructions=rows.packed_instructions(instructions),
                 )
             )
 

@@ -1,0 +1,586 @@
+"""Giving a library another model: what is computed, what stays, and who notices."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from embedder import Content, EmbedderError, Modality
+from embedder.interface import EmbedError, normalised
+from embedder.media.kind import Kind
+from embedder.registry import open_embedder
+from embedder.toy import ToyEmbedder
+from indexer import Library, LibraryBusy, ModelMismatch, Query, QueryPart, Status
+
+
+class Other(ToyEmbedder):
+    """The toy with the dimensions in another order, or fewer of them; counts what it embeds."""
+
+    def __init__(self, name: str, revision: str, dim: int | None = None) -> None:
+        super().__init__()
+        self.info = replace(self.info, name=name, revision=revision, dim=dim or self.info.dim)
+        self.embedded: list[Content] = []
+        self.before: Callable[[Content], None] = lambda content: None
+
+    def _embed_batch(self, contents, role):
+        for content in contents:
+            if role == "document":
+                self.before(content)
+                self.embedded.append(content)
+        return normalised(super()._embed_batch(contents, role)[:, ::-1][:, : self.info.dim])
+
+
+class Shop:
+    """Opens models by name as the registry does; keeps the last of each."""
+
+    def __init__(self) -> None:
+        self.opened: dict[str, Other] = {}
+        self.told: list[Mapping[Modality, str] | None] = []
+        self.before: Callable[[Content], None] = lambda content: None
+
+    def __call__(self, spec, *, device=None, dtype=None, instructions=None):
+        self.told.append(instructions)
+        family, _, _ = spec.partition(":")
+        if family not in ("same", "small", "version"):
+            return open_embedder(spec)
+        said = "" if not instructions else repr(sorted(instructions.items()))
+        one = Other(spec, f"{family}{said}", 100 if family == "small" else None)
+        one.before = self.before
+        self.opened[spec] = one
+        return one
+
+
+@pytest.fixture
+def shop(monkeypatch: pytest.MonkeyPatch) -> Shop:
+    shop = Shop()
+    monkeypatch.setattr("indexer.library.open_embedder", shop)
+    return shop
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> Path:
+    folder = tmp_path / "media"
+    folder.mkdir()
+    for number in range(6):
+        (folder / f"{number}.txt").write_text(f"text number {number} about red things")
+    for name, colour in (("red", (220, 30, 30)), ("blue", (30, 60, 220))):
+        Image.new("RGB", (64, 48), colour).save(folder / f"{name}.png")
+    frames = [Image.new("RGB", (48, 48), colour) for colour in ("red", "blue", "lime")]
+    frames[0].save(
+        folder / "moving.gif", save_all=True, append_images=frames[1:], duration=1500, loop=0
+    )
+    return folder
+
+
+@pytest.fixture
+def library(tmp_path: Path, media: Path, shop: Shop) -> Iterator[Library]:
+    with Library.open(tmp_path / "library", model="toy") as library:
+        assert not library.ingest([media]).failures
+        yield library
+
+
+def found(library: Library, word: str = "red") -> list[str]:
+    hits = library.search(Query((QueryPart(content=Content(text=word)),), limit=50))
+    return [hit.item.name for hit in hits]
+
+
+def segments(library: Library) -> list[object]:
+    return [one for item in library.items() for one in library.segments(item.id)]
+
+
+def is_whole(library: Library) -> bool:
+    """Whether every vector in use is the model's own, in the tables and in what is searched."""
+    every = segments(library)
+    embedder, store = library.snapshot()
+    vectors = library.catalog.vectors_of([one.id for one in every])
+    for one, vector in zip(every, vectors, strict=True):
+        score, nearest = store.search(vector, 1, one.kind, np.array([one.id]))
+        if nearest.tolist() != [one.id] or abs(score[0] - 1) > 0.01:
+            return False
+        if one.text and not one.page:
+            expected = embedder.embed([Content(text=one.text)], "document")[0]
+            if abs(float(expected @ vector) - 1) > 0.01:
+                return False
+    return len(store) == len({one.id for one in every}) == len(every)
+
+
+def cancelled_after(library: Library, shop: Shop, count: int, model: str = "same"):
+    """A run that is stopped when `count` contents have been embedded."""
+    cancel, seen = threading.Event(), []
+
+    def before(content: Content) -> None:
+        seen.append(content)
+        if len(seen) == count:
+            cancel.set()
+
+    shop.before = before
+    report = library.reembed(model, cancel=cancel, workers=1)
+    shop.before = lambda content: None
+    return report
+
+
+@pytest.mark.parametrize("model", ["same", "small"])
+def test_every_segment_gets_a_vector_of_the_new_model_and_keeps_its_id(library, shop, model):
+    before = segments(library)
+    pictures = [library.thumbnail(one.id) for one in before]
+    assert "red.png" in found(library)
+    report = library.reembed(model)
+    assert (report.model, report.segments, report.reused) == (model, len(before), 0)
+    assert (report.switched, report.cancelled, report.failures) == (True, False, ())
+    assert library.model == model == library.embedder.info.name
+    assert segments(library) == before
+    assert [library.thumbnail(one.id) for one in before] == pictures
+    assert is_whole(library)
+    assert "red.png" in found(library)
+    assert library._pending.count() == 0
+    with Library.open(library.directory) as again:
+        assert again.model == model
+        assert is_whole(again)
+
+
+def test_segments_that_go_take_their_vectors_along_after_a_switch(library, media):
+    for model in ("same", "toy", "small"):
+        assert library.reembed(model).switched
+        gone = library.items()[0]
+        ids = [one.id for one in library.segments(gone.id)]
+        library.remove([gone.id])
+        assert not library.catalog.vectors_of(ids).any()
+        with library._database.reading() as connection:
+            assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
+            tables = "SELECT name FROM sqlite_master WHERE name LIKE '%vectors'"
+            names = connection.exec_driver_sql(tables).scalars()
+            assert sorted(names) == ["pending_vectors", "vectors"]
+        assert is_whole(library)
+
+
+def test_pending_vectors_go_with_their_segments(library, media, shop):
+    assert cancelled_after(library, shop, 3).cancelled
+    there = library._pending.count()
+    assert there
+    library.remove([item.id for item in library.items()])
+    assert library._pending.count() == 0
+
+
+def test_texts_are_embedded_from_the_library_and_their_files_may_be_gone(library, media):
+    for path in media.glob("*.txt"):
+        path.unlink()
+    assert library.reembed("same").switched
+    assert is_whole(library)
+
+
+def test_the_model_it_has_already_changes_nothing(library, shop):
+    before = library.catalog.generation()
+    report = library.reembed("toy")
+    assert (report.switched, report.segments, report.failures) == (False, 0, ())
+    assert library.catalog.generation() == before
+    assert library.plan_reembed("toy").same
+
+
+def test_an_empty_library_takes_the_model_on(tmp_path, shop, media):
+    with Library.open(tmp_path / "library", model="toy") as library:
+        assert library.reembed("small").switched
+        assert library.model == "small"
+        assert found(library) == []
+        library.ingest([media])
+        assert library.catalog.model().name == "small"
+        assert is_whole(library)
+
+
+def test_after_a_cancel_only_the_rest_is_computed(library, shop):
+    total = len(segments(library))
+    stopped = cancelled_after(library, shop, 3)
+    assert stopped.cancelled
+    assert not stopped.switched
+    assert 0 < stopped.segments < total
+    assert library.model == "toy"
+    assert is_whole(library)
+    assert library.plan_reembed("same").reused == stopped.segments
+    report = library.reembed("same")
+    assert (report.switched, report.segments, report.reused) == (True, total, stopped.segments)
+    assert len(shop.opened["same"].embedded) == total - stopped.segments
+    assert is_whole(library)
+
+
+def test_what_was_computed_for_another_model_is_discarded(library, shop):
+    assert cancelled_after(library, shop, 3).segments
+    report = library.reembed("small")
+    assert (report.switched, report.reused) == (True, 0)
+    assert is_whole(library)
+    assert library.reembed("same").reused == 0
+
+
+def test_pending_vectors_can_be_dropped(library, shop):
+    stopped = cancelled_after(library, shop, 3)
+    assert library.discard_pending() == stopped.segments
+    assert library.plan_reembed("same").reused == 0
+
+
+def test_vectors_that_were_retired_are_never_taken_for_new_ones(library, monkeypatch):
+    """The program may be killed after the switch and before the old vectors are thrown away."""
+    with monkeypatch.context() as patch:
+        patch.setattr("indexer.catalog.pending.Pending.clear", lambda self: 0)
+        assert library.reembed("same").switched
+    assert library._pending.count() == len(segments(library))
+    assert library.plan_reembed("small").reused == 0
+    report = library.reembed("small")
+    assert (report.switched, report.reused) == (True, 0)
+    assert is_whole(library)
+
+
+def test_files_that_come_and_go_between_a_run_and_its_continuation_are_minded(library, shop, media):
+    stopped = cancelled_after(library, shop, 3)
+    (media / "new.txt").write_text("a new text about green things")
+    Image.new("RGB", (32, 32), (30, 160, 60)).save(media / "green.png")
+    (media / "0.txt").unlink()
+    library.ingest([media])
+    assert library.catalog.model().name == "toy"
+    assert is_whole(library)
+    report = library.reembed("same")
+    assert report.switched
+    assert report.segments == len(segments(library))
+    assert 0 < report.reused <= stopped.segments
+    assert is_whole(library)
+    assert "green.png" in found(library, "green")
+
+
+def test_an_ingest_after_a_switch_uses_the_new_model(library, media):
+    library.reembed("small")
+    (media / "new.txt").write_text("a new text about red things")
+    assert library.ingest([media]).added == 1
+    assert is_whole(library)
+    assert "new.txt" in found(library)
+
+
+def test_copies_share_one_vector_and_stand_in_for_each_other(library, shop, media):
+    (media / "copy.png").write_bytes((media / "red.png").read_bytes())
+    assert library.ingest([media]).copies == 1
+    (media / "red.png").unlink()
+    assert library.plan_reembed("same").failures == ()
+    report = library.reembed("same")
+    assert report.switched
+    assert report.segments == library.stats().segments[Kind.TEXT] + 2 + len(
+        library.segments(library.items(name="moving")[0].id)
+    )
+    assert len(shop.opened["same"].embedded) == report.segments
+
+
+def gone(path: Path) -> None:
+    path.unlink()
+
+
+def changed(path: Path) -> None:
+    Image.new("RGB", (64, 48), (240, 220, 40)).save(path)
+
+
+def damaged(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:40])
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (gone, "not there any more"),
+        (changed, "has changed since it was taken in"),
+        (damaged, "\\w"),
+        (a_folder, "\\w"),
+    ],
+)
+def test_a_file_that_cannot_be_read_keeps_the_library_at_its_model(
+    library, shop, media, harm, reason
+):
+    import re
+
+    kept = (media / "red.png").read_bytes()
+    harm(media / "red.png")
+    report = library.reembed("same")
+    assert [failure.path for failure in report.failures] == [media / "red.png"]
+    assert re.search(reason, report.failures[0].reason)
+    assert not report.switched
+    assert library.model == "toy"
+    assert is_whole(library)
+    if (media / "red.png").is_dir():
+        (media / "red.png").rmdir()
+    (media / "red.png").write_bytes(kept)
+    again = library.reembed("same")
+    assert (again.switched, again.segments - again.reused) == (True, 1)
+    assert is_whole(library)
+
+
+def test_files_that_are_left_out_are_failed_files_that_can_be_retried(library, media):
+    kept = (media / "red.png").read_bytes()
+    (media / "red.png").unlink()
+    (segment,) = library.segments(library.items(name="red")[0].id)
+    thumbnail = library.thumbnail(segment.id)
+    report = library.reembed("same", leave_out=True)
+    assert report.switched
+    assert [failure.path.name for failure in report.failures] == ["red.png"]
+    (item,) = library.items(status=Status.FAILED)
+    assert (item.path, item.error) == (media / "red.png", report.failures[0].reason)
+    assert not thumbnail.exists()
+    assert "red.png" not in found(library)
+    assert is_whole(library)
+    (media / "red.png").write_bytes(kept)
+    from indexer import IngestOptions
+
+    assert library.ingest([], IngestOptions(retry_failed=True)).added == 1
+    assert "red.png" in found(library)
+    assert is_whole(library)
+
+
+def test_a_file_that_is_cut_otherwise_fails_and_leaves_nothing_behind(library, media, monkeypatch):
+    from indexer import segments as policy
+
+    cut = policy.cut
+
+    def cut_more(path, kind, limits):
+        yield from cut(path, kind, limits)
+        if Path(path).name == "red.png":
+            yield from cut(path, kind, limits)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("indexer.segments.cut", cut_more)
+        report = library.reembed("same")
+    assert [failure.path.name for failure in report.failures] == ["red.png"]
+    assert "cut in another way" in report.failures[0].reason
+    assert library.plan_reembed("same").segments == {Kind.IMAGE: 1}
+    assert library.reembed("same").switched
+
+
+def test_a_file_that_changes_while_it_is_read_gives_no_vector(library, media, monkeypatch):
+    from indexer import segments as policy
+
+    cut = policy.cut
+
+    def cut_and_change(path, kind, limits):
+        yield from cut(path, kind, limits)
+        if Path(path).name == "red.png":
+            Path(path).write_bytes(b"something else")
+
+    monkeypatch.setattr("indexer.segments.cut", cut_and_change)
+    report = library.reembed("same")
+    assert [failure.path.name for failure in report.failures] == ["red.png"]
+    assert library._pending.missing() == {Kind.IMAGE: 1}
+
+
+def test_a_content_that_the_new_model_cannot_embed_is_named(library, monkeypatch):
+    class Picky(Other):
+        def embed(self, contents, role):
+            for position, content in enumerate(contents):
+                if content.text and "number 3" in content.text:
+                    raise EmbedError(position, "it is too odd")
+            return super().embed(contents, role)
+
+    monkeypatch.setattr("indexer.library.open_embedder", lambda spec, **_: Picky(spec, "picky"))
+    report = library.reembed("same")
+    assert [failure.path.name for failure in report.failures] == ["3.txt"]
+    assert report.failures[0].reason == "it cannot be embedded: it is too odd"
+    assert not report.switched
+
+
+def test_a_model_that_fails_leaves_everything_as_it_was(library, shop):
+    def before(content: Content) -> None:
+        raise EmbedderError("out of memory")
+
+    before_that = segments(library)
+    shop.before = before
+    with pytest.raises(EmbedderError, match="out of memory"):
+        library.reembed("same")
+    assert library.model == "toy"
+    assert segments(library) == before_that
+    assert is_whole(library)
+
+
+def test_another_process_that_has_the_library_open_follows(library, shop, media):
+    for model in ("same", "small"):  # Of the same dimension, and of another one.
+        with Library.open(library.directory) as other:
+            assert "red.png" in found(other)
+            old_embedder, old_vectors = other.snapshot()
+            library.reembed(model)
+            assert other.model == model
+            assert "red.png" in found(other)
+            assert is_whole(other)
+            embedder, vectors = other.snapshot()
+            assert embedder.info.name == model
+            assert vectors is not old_vectors
+            assert vectors.fingerprint == embedder.info.fingerprint
+            # A search that began before ends with what it began with.
+            query = old_embedder.embed([Content(text="red")], "query")[0]
+            assert len(old_vectors.search(query, 3, Kind.TEXT)[1]) == 3
+
+
+def test_a_library_that_was_opened_but_not_used_follows(library, shop):
+    with Library.open(library.directory) as other:
+        library.reembed("small")
+        assert other.embedder.info.name == other.model == "small"
+
+
+def test_a_model_that_is_opened_while_another_takes_over_is_let_go(library, shop, monkeypatch):
+    other = Library.open(library.directory)
+    opener = other._model._opener
+    opened = []
+
+    def late(spec, instructions):
+        embedder = opener(spec, instructions)
+        if not opened:
+            library.reembed("small")
+        opened.append(spec)
+        return embedder
+
+    monkeypatch.setattr(other._model, "_opener", late)
+    assert other.embedder.info.name == "small"
+    assert opened == ["toy", "small"]
+    other.close()
+
+
+def test_a_snapshot_never_mixes_models_though_one_takes_over_in_between(library, shop, monkeypatch):
+    other = Library.open(library.directory)
+    current, switched = other._mirror.current, []
+
+    def late():
+        if not switched:
+            switched.append(library.reembed("same").switched)
+        return current()
+
+    monkeypatch.setattr(other._mirror, "current", late)
+    embedder, vectors = other.snapshot()
+    assert switched == [True]
+    assert vectors.fingerprint == embedder.info.fingerprint
+    assert embedder.info.name == "same"
+    assert library.catalog.holds_vectors_of(embedder.info)
+    other.close()
+
+
+def test_searching_goes_on_while_vectors_are_computed(library, shop):
+    inside, go_on = threading.Event(), threading.Event()
+
+    def before(content: Content) -> None:
+        inside.set()
+        assert go_on.wait(20)
+
+    shop.before = before
+    reports = []
+    thread = threading.Thread(target=lambda: reports.append(library.reembed("small")))
+    thread.start()
+    try:
+        assert inside.wait(20)
+        assert "red.png" in found(library)
+        assert library.model == "toy"
+        with pytest.raises(LibraryBusy):
+            library.reembed("small")
+        with pytest.raises(LibraryBusy):
+            library.discard_pending()
+    finally:
+        go_on.set()
+        thread.join(20)
+    assert reports[0].switched
+    assert "red.png" in found(library)
+
+
+def test_a_given_embedder_is_used_while_the_vectors_are_its_own(tmp_path, media, shop):
+    with ToyEmbedder() as toy:
+        with Library.open(tmp_path / "library", embedder=toy) as library:
+            library.ingest([media])
+            library.reembed("small")
+            assert library.embedder.info.name == "small"
+            assert is_whole(library)
+        assert toy.embed([Content(text="still open")], "query").any()
+
+
+def test_progress_counts_segments_and_tells_of_the_switch(library, shop):
+    stopped = cancelled_after(library, shop, 3)
+    told = []
+    library.reembed("same", on_progress=told.append)
+    total = len(segments(library))
+    assert {one.total for one in told} == {total}
+    assert [one.stage for one in told][-1] == "switch"
+    assert told[-1].done == total
+    assert all(one.done >= one.reused == stopped.segments for one in told)
+    assert told[-1].rate == (total - stopped.segments) / told[-1].seconds
+
+
+def test_another_version_is_refused_by_a_sentence_that_names_the_command(library, shop):
+    where = library.directory
+    with pytest.raises(ModelMismatch) as refusal:
+        Library.open(where, model="same")
+    assert str(refusal.value) == (
+        f"the library in {where} was made with the model toy, not same: use --model toy, or "
+        f"compute its vectors anew with `python -m indexer.reembed --library {where} --model same`"
+    )
+    assert not shop.opened  # It takes no opening to see that.
+    with pytest.raises(ModelMismatch, match="another version of the model toy: compute its vec"):
+        Library.open(where, embedder=Other("toy", "2"))
+
+
+def test_the_same_model_under_another_name_is_taken_and_remembered(library, shop):
+    library.reembed("version:/old")
+    with Library.open(library.directory, model="version:/new") as moved:
+        assert moved.model == "version:/new"
+        assert is_whole(moved)
+    with Library.open(library.directory) as again:
+        assert again.model == "version:/new"
+
+
+def test_instructions_are_remembered_and_others_are_refused(library, shop):
+    told = {Modality.IMAGE: "What is painted here?"}
+    library.reembed("version", instructions=told)
+    assert shop.told[-1] == told
+    with Library.open(library.directory) as again:
+        assert again.embedder.info.name == "version"
+        assert shop.told[-1] == told
+    with Library.open(library.directory, model="version", instructions=dict(told)) as again:
+        assert is_whole(again)
+    for other, flag in (({Modality.TEXT: "it's"}, "'text=it'\"'\"'s'"), ({}, "default")):
+        with pytest.raises(ModelMismatch, match="other instructions") as refusal:
+            Library.open(library.directory, instructions=other)
+        assert f"--model version --instruction {flag}`" in str(refusal.value)
+    kept = library.reembed("version:/new", instructions=None)
+    assert not kept.switched  # The same instructions, and so the same vectors.
+    assert shop.told[-1] == told
+    assert library.reembed("version:/new", instructions={}).switched
+    assert library.catalog.model().instructions is None
+
+
+def test_device_and_precision_reach_the_model(tmp_path, monkeypatch):
+    asked = []
+
+    def opener(spec, **options):
+        asked.append(options)
+        return ToyEmbedder()
+
+    monkeypatch.setattr("indexer.library.open_embedder", opener)
+    with Library.open(tmp_path / "x", model="toy", device="cuda", dtype="bfloat16") as library:
+        assert library.embedder
+    assert asked == [{"device": "cuda", "dtype": "bfloat16", "instructions": None}]
+
+
+def test_a_library_of_the_first_tables_is_brought_up_to_date(tmp_path, media, monkeypatch, shop):
+    from indexer import migrations
+
+    with Library.open(tmp_path / "now", model="toy") as library:
+        library.ingest([media])
+        ids = [one.id for one in segments(library)]
+        vectors = library.catalog.vectors_of(ids)
+        with library._database.writing() as connection:  # As the first version left it.
+            for statement in (
+                "ALTER TABLE library DROP COLUMN instructions",
+                "DROP TABLE pending",
+                "DROP TABLE pending_vectors",
+                "DELETE FROM migrations WHERE number > 1",
+            ):
+                connection.exec_driver_sql(statement)
+    assert [one.number for one in migrations.MIGRATIONS] == [1, 2]
+    with Library.open(tmp_path / "now") as library:
+        assert library.model == "toy"
+        assert (library.catalog.vectors_of(ids) == vectors).all()
+        assert is_whole(library)
+        assert library.reembed("small").switched
+        assert is_whole(library)
