@@ -5,23 +5,23 @@ Exit status: 0 when all is well, 1 if some files failed, 2 if the command cannot
 """
 
 import argparse
-import json
 import os
-import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from glob import glob, has_magic
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from indexer import summary
 from indexer.config import IngestOptions, default_library
+from indexer.modelflags import add_model_flags, opening
+from indexer.terminal import ProgressBar, count, print_any_name, print_json, stop_on_signals
 
 if TYPE_CHECKING:
     from indexer.library import Library
-    from indexer.reports import IngestReport, Progress
+    from indexer.reports import IngestReport
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("paths", metavar="PATH", nargs="*", help="files, folders or patterns")
     parser.add_argument("--library", metavar="DIR", type=Path, help="the library's folder")
     parser.add_argument("--model", metavar="SPEC", help="the model of a new library (mini)")
+    add_model_flags(parser)
     parser.add_argument(
         "--exclude",
         metavar="GLOB",
@@ -49,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="say what would be done and change nothing"
     )
     parser.add_argument("--json", action="store_true", help="print the summary as an object")
-    parser.add_argument("--workers", type=_count, metavar="N", help="files read at a time")
+    parser.add_argument("--workers", type=count, metavar="N", help="files read at a time")
     for name, what in (
         ("pixels", "largest picture, in pixels"),
         ("seconds", "longest video, in seconds"),
@@ -57,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     ):
         parser.add_argument(
             f"--max-{name}",
-            type=_count,
+            type=count,
             metavar="N",
             help=f"{what}; failed files are tried again",
         )
@@ -67,27 +68,18 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     given = parser().parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # Names may be in any encoding.
+    print_any_name()
     if problem := _usage_problem(given):
         return _refuse(problem)
     from embedder.interface import EmbedderError
     from indexer.errors import IndexerError
 
     cancel = Event()
-    _stop_on_signals(cancel)
+    stop_on_signals(cancel, "the files in progress")
     try:
         return _dry_run(given) if given.dry_run else _ingest(given, cancel)
     except (IndexerError, EmbedderError) as error:
         return _refuse(str(error))
-
-
-def _count(text: str) -> int:
-    number = int(text.replace("_", ""))
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
-    return number
 
 
 def _usage_problem(given: argparse.Namespace) -> str | None:
@@ -126,25 +118,13 @@ def _options(given: argparse.Namespace) -> IngestOptions:
     )
 
 
-def _stop_on_signals(cancel: Event) -> None:
-    """The first Ctrl-C asks for an orderly end, the second ends at once: nothing can break."""
-
-    def stop(_number: int, _frame: object) -> None:
-        if cancel.is_set():
-            os._exit(130)
-        cancel.set()
-        os.write(2, b"\nstopping after the files in progress; press again to quit at once\n")
-
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
-
-
 def _ingest(given: argparse.Namespace, cancel: Event) -> int:
     from indexer.library import Library
 
     paths, options = [Path(path) for path in given.paths], _options(given)
-    with Library.open(given.library or default_library(), model=given.model) as library:
-        with _Bar(shown=sys.stderr.isatty() and not given.json) as bar:
+    directory = given.library or default_library()
+    with Library.open(directory, model=given.model, **opening(given)) as library:
+        with ProgressBar("files", shown=sys.stderr.isatty() and not given.json) as bar:
             report = library.ingest(paths, options, on_progress=bar.show, cancel=cancel)
         _print_report(library, report, as_json=given.json)
         if not given.watch or cancel.is_set():
@@ -192,52 +172,19 @@ def _dry_run(given: argparse.Namespace) -> int:
     paths = [Path(path) for path in given.paths]
     with TemporaryDirectory(prefix="rzen-") as empty:
         exists = (directory / LIBRARY_FILE).exists()
-        with Library.open(directory if exists else Path(empty), model=given.model) as library:
+        place = directory if exists else Path(empty)
+        with Library.open(place, model=given.model, **opening(given)) as library:
             plan = library.plan(paths, _options(given))
     if given.json:
-        _print_json(asdict(plan))
+        print_json(asdict(plan))
     else:
         print("\n".join(summary.of_plan(plan)))
     return 1 if plan.failures else 0
 
 
-class _Bar:
-    """A progress bar with rate and remaining time on standard error, or nothing at all."""
-
-    def __init__(self, *, shown: bool) -> None:
-        self._bar: Any = None
-        if shown:
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=0, unit=" files", dynamic_ncols=True, leave=False)
-
-    def __enter__(self) -> "_Bar":
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    @property
-    def show(self) -> "Callable[[Progress], None] | None":
-        """What the ingest calls."""
-        return None if self._bar is None else self._show
-
-    def _show(self, progress: "Progress") -> None:
-        self._bar.total = max(progress.total, progress.done)
-        self._bar.n = progress.done
-        failed = f", {progress.failures} failed" if progress.failures else ""
-        self._bar.set_description_str(f"{progress.stage}{failed}", refresh=False)
-        self._bar.refresh()
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, indent=1, default=str), flush=True)
-
-
 def _print_report(library: "Library", report: "IngestReport", *, as_json: bool) -> None:
     if as_json:
-        _print_json(asdict(report))
+        print_json(asdict(report))
     else:
         print("\n".join(summary.of_report(report, library.stats().failed)), flush=True)
 

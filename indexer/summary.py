@@ -1,11 +1,11 @@
-"""What an ingest did, or would do, in lines for the person who asked for it."""
+"""What a command did, or would do, in lines for the person who asked for it."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from indexer.reports import Failure, IngestPlan, IngestReport
+    from indexer.reports import Failure, IngestPlan, IngestReport, ReembedPlan, ReembedReport
 
 _NAMED_SKIPS = 5
 _NAMED_ENDINGS = 8
@@ -53,6 +53,55 @@ def of_plan(plan: "IngestPlan") -> list[str]:
         *_failed("would fail", plan.failures),
         f"{plan.unchanged:,} unchanged; nothing was written",
     ]
+
+
+def of_reembedding(report: "ReembedReport", before: str) -> list[str]:
+    """What a re-embedding did; `before` is the model that the library had."""
+    model, failures = report.model, len(report.failures)
+    files = "file" if failures == 1 else "files"
+    computed = f"{report.segments - report.reused:,} vectors computed in {report.seconds:.1f} s"
+    if report.reused:
+        computed += f", {report.reused:,} kept from an earlier run"
+    if report.cancelled:
+        return [
+            computed,
+            f"Stopped before the end: the library has the model {before} as before, and what was "
+            "computed is kept. Run the same command again to continue.",
+        ]
+    if report.switched:
+        lines = [computed, f"The library has the model {model} now."]
+        if failures:
+            lines.append(f"{failures:,} {files} left it; rzen-ingest --retry-failed tries again:")
+        return [*lines, *_failed("left out", report.failures)]
+    if not failures:
+        return [f"The library has the model {model} already; nothing was done."]
+    return [
+        computed,
+        *_failed("missing", report.failures),
+        f"{failures:,} {files} could not be read, so the library has the model {before} and its "
+        "vectors as before. Run the same command again when they are back, which goes on from "
+        "here; or with --leave-out, which switches without them.",
+    ]
+
+
+def of_reembed_plan(plan: "ReembedPlan") -> list[str]:
+    """What a re-embedding would do."""
+    if plan.same:
+        return [f"The library has the model {plan.model} already; nothing would be done."]
+    counts = [f"{count:,} {kind}" for kind, count in sorted(plan.segments.items()) if count]
+    total = sum(plan.segments.values())
+    lines = [f"would compute {total:,} vectors" + (f" ({', '.join(counts)})" if counts else "")]
+    if plan.reused:
+        lines.append(f"would keep {plan.reused:,} from an earlier run")
+    lines += _failed("missing", plan.failures)
+    if not plan.failures:
+        lines.append("all files that have to be read are there")
+    return [*lines, "nothing was written"]
+
+
+def of_discard(discarded: int, model: str) -> str:
+    """What was dropped, and what the library has."""
+    return f"{discarded:,} vectors dropped; the library has the model {model} as before."
 
 
 def _failed(what: str, failures: "Sequence[Failure]") -> Iterator[str]:

@@ -1,0 +1,251 @@
+"""`python -m indexer.reembed` as people run it: a process with arguments, signals and a status."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from embedder import Modality
+from indexer import Library
+from indexer.modelflags import opening
+from indexer.reembed import parser
+
+# A program in which the model "other" is the toy with another revision, and as slow as is asked
+# for: it writes down every content that it embeds.
+OTHER = """
+import sys, time
+from dataclasses import replace
+from embedder.toy import ToyEmbedder
+import embedder.registry as registry
+import indexer.library as library
+
+class Other(ToyEmbedder):
+    batch_size = 1
+
+    def __init__(self):
+        super().__init__()
+        self.info = replace(self.info, name="other", revision="2")
+
+    def _embed_batch(self, contents, role):
+        time.sleep(float(sys.argv[1]))
+        with open(sys.argv[2], "a") as file:
+            file.write("x" * len(contents))
+        return super()._embed_batch(contents, role)[:, ::-1]
+
+def opener(spec, **options):
+    return Other() if spec == "other" else registry.open_embedder(spec, **options)
+
+library.open_embedder = opener
+from indexer.reembed import main
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> Path:
+    return tmp_path / "library"
+
+
+@pytest.fixture
+def media(tmp_path: Path, where: Path) -> Path:
+    folder = tmp_path / "media"
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"{number:02}.txt").write_text(f"text number {number}")
+    Image.new("RGB", (96, 64), (220, 30, 30)).save(folder / "red.png")
+    with Library.open(where, model="toy") as library:
+        assert library.ingest([folder]).added == 41
+    return folder
+
+
+def command(where: Path, *arguments: object, seconds: float = 0) -> list[str]:
+    program = [sys.executable, "-c", OTHER, str(seconds), str(where.parent / "embedded")]
+    return [*program, "--library", str(where), *map(str, arguments)]
+
+
+def run(where: Path, *arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command(where, *arguments), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def embedded(where: Path) -> int:
+    file = where.parent / "embedded"
+    return len(file.read_text()) if file.exists() else 0
+
+
+def model(where: Path) -> str | None:
+    with Library.open(where) as library:
+        return library.catalog.model().name
+
+
+def started(where: Path) -> subprocess.Popen[str]:
+    """A slow run that has committed something."""
+    process = subprocess.Popen(
+        command(where, "--model", "other", seconds=0.1),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 30
+    with Library.open(where) as library:
+        while time.monotonic() < deadline and process.poll() is None:
+            if library._pending.count():
+                return process
+            time.sleep(0.02)
+    raise AssertionError(process.communicate())
+
+
+def test_a_library_gets_another_model_and_the_summary_says_so(where, media):
+    done = run(where, "--model", "other")
+    assert re.fullmatch(
+        r"41 vectors computed in \d+\.\d s\nThe library has the model other now\.\n", done.stdout
+    )
+    assert done.stderr == ""
+    assert model(where) == "other"
+    done = run(where, "--model", "other")
+    assert done.stdout == "The library has the model other already; nothing was done.\n"
+    report = json.loads(run(where, "--model", "toy", "--json").stdout)
+    assert (report["model"], report["segments"], report["switched"]) == ("toy", 41, True)
+    assert model(where) == "toy"
+
+
+def test_a_missing_file_blocks_the_switch_is_named_and_can_be_left_out(where, media):
+    (media / "red.png").unlink()
+    done = run(where, "--model", "other", status=1)
+    assert f"  missing {media / 'red.png'}: it is not there any more" in done.stdout
+    assert "1 file could not be read, so the library has the model toy" in done.stdout
+    assert "or with --leave-out" in done.stdout
+    assert model(where) == "toy"
+    done = run(where, "--model", "other", "--leave-out")
+    assert "40 kept from an earlier run" in done.stdout
+    assert "1 file left it; rzen-ingest --retry-failed tries again" in done.stdout
+    assert f"  left out {media / 'red.png'}" in done.stdout
+    assert model(where) == "other"
+
+
+def test_a_dry_run_tells_what_would_be_computed_and_which_files_are_missing(where, media):
+    done = run(where, "--model", "other", "--dry-run")
+    assert done.stdout == (
+        "would compute 41 vectors (1 image, 40 text)\n"
+        "all files that have to be read are there\nnothing was written\n"
+    )
+    (media / "red.png").unlink()
+    plan = json.loads(run(where, "--model", "other", "--dry-run", "--json", status=1).stdout)
+    assert plan["segments"] == {"image": 1, "text": 40}
+    assert [failure["path"] for failure in plan["failures"]] == [str(media / "red.png")]
+    assert embedded(where) == 0
+    assert model(where) == "toy"
+
+
+def test_killing_it_loses_next_to_nothing_and_the_next_run_continues(where, media):
+    process = started(where)
+    time.sleep(0.5)
+    process.kill()
+    process.communicate()
+    assert model(where) == "toy"
+    with Library.open(where) as library:
+        there = library._pending.count()
+    assert 0 < there < 41
+    assert embedded(where) - there <= 32  # Only what was not committed yet is computed again.
+    before = embedded(where)
+    done = run(where, "--model", "other")
+    assert f"{there} kept from an earlier run" in done.stdout
+    assert embedded(where) - before == 41 - there
+    assert model(where) == "other"
+    with Library.open(where) as library:
+        assert len(library.vectors) == 41
+
+
+def test_ctrl_c_stops_within_seconds_and_the_next_run_continues(where, media):
+    process = started(where)
+    asked = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert time.monotonic() - asked < 10
+    assert process.returncode == 130
+    assert "press again to quit at once" in err
+    assert "the library has the model toy as before" in out
+    assert "Run the same command again to continue." in out
+    there = json.loads(run(where, "--model", "other", "--dry-run", "--json").stdout)["reused"]
+    assert there
+    before = embedded(where)
+    assert f"{there} kept from an earlier run" in run(where, "--model", "other").stdout
+    assert embedded(where) - before == 41 - there
+
+
+def test_what_a_stopped_run_has_computed_can_be_dropped(where, media):
+    process = started(where)
+    process.kill()
+    process.communicate()
+    done = run(where, "--discard")
+    assert re.fullmatch(
+        r"\d+ vectors dropped; the library has the model toy as before\.\n", done.stdout
+    )
+    assert json.loads(run(where, "--discard", "--json").stdout) == {"discarded": 0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "name the model"),
+        (["--model", "nonsense"], "unknown model 'nonsense'"),
+        (["--model", "toy", "--discard"], "--discard only drops"),
+        (["--model", "toy", "--instruction", "sound=x"], "write MODALITY=TEXT with one of text"),
+        (["--model", "mini", "--instruction", "text=x"], "takes no instructions"),
+        (["--model", "toy", "--workers", "0"], "must be at least 1"),
+    ],
+)
+def test_what_cannot_be_carried_out_is_said_in_a_sentence(where, media, arguments, sentence):
+    done = run(where, *arguments, status=2)
+    assert sentence in done.stderr
+    assert done.stdout == ""
+    assert model(where) == "toy"
+
+
+def test_a_library_that_does_not_exist_is_not_made(where):
+    assert "there is no library" in run(where, "--model", "toy", status=2).stderr
+    assert not where.exists()
+
+
+def test_the_command_that_a_refusal_names_is_one_that_works(where, media):
+    ingest = [sys.executable, "-m", "indexer.ingest", str(media), "--library", str(where)]
+    done = subprocess.run([*ingest, "--model", "mini"], capture_output=True, text=True)
+    assert done.returncode == 2
+    named = re.search(r"`python (.*)`", done.stderr)[1]
+    assert named == f"-m indexer.reembed --library {where} --model mini"
+    done = subprocess.run([sys.executable, *named.split(), "--dry-run"], capture_output=True)
+    assert done.returncode == 0
+
+
+def test_instructions_are_said_by_modality_and_can_be_taken_back():
+    def said(*arguments: str):
+        return opening(parser().parse_args(["--model", "x", *arguments]))
+
+    assert said() == {"device": None, "dtype": None, "instructions": None}
+    assert said("--device", "cuda:1", "--dtype", "bfloat16")["device"] == "cuda:1"
+    told = said("--instruction", "text=A=B", "--instruction", "page=")["instructions"]
+    assert told == {Modality.TEXT: "A=B", Modality.PAGE: ""}
+    assert said("--instruction", "default")["instructions"] == {}
+
+
+def test_the_bar_shows_segments_and_the_time_that_remains(monkeypatch, capsys):
+    from indexer.reports import Progress
+    from indexer.terminal import ProgressBar
+
+    with ProgressBar("segments", shown=True) as bar:
+        bar.show(Progress("reembed", 60, 100, None, 1, 10.0, 40.0, reused=50))
+        shown = capsys.readouterr().err
+    assert "reembed, 1 failed" in shown
+    assert "60/100" in shown
+    with ProgressBar("segments", shown=False) as bar:
+        assert bar.show is None
