@@ -1,17 +1,19 @@
 """What the page and the API ask for, checked: from loose values to a `Query` of the indexer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Self
 
 from app.folders import folder_of
 from app.uploads import QueryFiles
+from embedder import Content
 from embedder.media.kind import Kind
 from indexer import Filters, Library, Query, QueryError, QueryPart
 from indexer.queries import file_part, moment, text_part
 
 _MAX_TEXT = 20_000
+_MAX_INSTRUCTION = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class SearchForm:
         folder: A folder's id from `app.folders`.
         after: First day, as 2026-03-31.
         before: Last day, included.
+        instruction: What the model is told to do with the words and the file, in place of its
+            own; only for models that take instructions.
     """
 
     text: str = ""
@@ -39,6 +43,7 @@ class SearchForm:
     folder: str = ""
     after: str = ""
     before: str = ""
+    instruction: str = ""
 
     @classmethod
     def from_values(cls, values: Mapping[str, object]) -> Self:
@@ -57,13 +62,15 @@ class SearchForm:
             folder=_text(values, "folder"),
             after=_text(values, "after"),
             before=_text(values, "before"),
+            instruction=_text(values, "instruction", _MAX_INSTRUCTION),
         )
 
     def query(self, library: Library, files: QueryFiles) -> Query:
         """The query that the indexer understands.
 
         Raises:
-            QueryError: if there is nothing to look for, or a file, folder or date is unusable.
+            QueryError: if there is nothing to look for, if a file, folder or date is unusable, or
+                if the library's model takes no instruction and one is given.
         """
         parts: list[QueryPart] = []
         pictured = self.file is not None or self.similar is not None
@@ -76,11 +83,22 @@ class SearchForm:
         if self.similar is not None and file_weight:
             library.segment(self.similar)
             parts.append(QueryPart(segment_id=self.similar, weight=file_weight))
+        if self.instruction:
+            self._check_instruction(library)
+            parts = [_instructed(part, self.instruction) for part in parts]
         if not parts:
             raise QueryError("type what you are looking for, or drop a file to search with")
         if self.not_like:
             parts.append(text_part(self.not_like, -1.0))
         return Query(parts=tuple(parts), filters=self._filters(library))
+
+    def _check_instruction(self, library: Library) -> None:
+        info = library.embedder.info
+        if not info.takes_instructions:
+            family = info.name.partition(":")[0]  # The rest may be a path of this machine.
+            raise QueryError(
+                f"the library's model, {family}, takes no instructions: leave the instruction empty"
+            )
 
     def _weights(self, both: bool) -> tuple[float, float]:
         if not both:
@@ -98,17 +116,26 @@ class SearchForm:
         return Filters(kinds=frozenset(self.kinds), folder=folder, after=after, before=before)
 
 
+def _instructed(part: QueryPart, instruction: str) -> QueryPart:
+    """The part with an instruction; what is in the library already was embedded without."""
+    content = part.content
+    if content is None:
+        return part
+    told = Content(content.text, content.frames, content.modality, instruction)
+    return replace(part, content=told)
+
+
 def _next_day(day: datetime) -> datetime:
     """The same time a calendar day later, whatever the clocks did in between."""
     return (day.replace(tzinfo=None) + timedelta(days=1)).astimezone()
 
 
-def _text(values: Mapping[str, object], name: str) -> str:
+def _text(values: Mapping[str, object], name: str, most: int = _MAX_TEXT) -> str:
     value = values.get(name) or ""
     if not isinstance(value, str):
         raise QueryError(f"{name} must be a text")
-    if len(value) > _MAX_TEXT:
-        raise QueryError(f"{name} must not be longer than {_MAX_TEXT} characters")
+    if len(value) > most:
+        raise QueryError(f"{name} must not be longer than {most} characters")
     return value.strip()
 
 
