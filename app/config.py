@@ -15,6 +15,9 @@ class AppConfig:
     Attributes:
         library: The library's folder; None takes the indexer's default.
         model: Name of the embedder; None takes the library's own.
+        device: Where models run, for those that can choose; None lets them.
+        dtype: Their precision, likewise.
+        offer: Further models that visitors may switch the library to.
         host: Address to listen on.
         port: Port to listen on; 0 lets the system choose one.
         auth: User and password that everything asks for, or None.
@@ -24,6 +27,9 @@ class AppConfig:
 
     library: Path | None = None
     model: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    offer: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     port: int = 7860
     auth: tuple[str, str] | None = None
@@ -42,7 +48,10 @@ class AppConfig:
 
     @property
     def trusted(self) -> bool:
-        """Whether visitors may name folders of this machine: they own it, or have logged in."""
+        """Whether visitors own this machine or have logged in.
+
+        They may name its folders, see where its models lie, and change the library's model.
+        """
         return self.loopback or self.auth is not None
 
 
@@ -69,9 +78,13 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     if login and not (user and colon and password):
         parser.error("the login must be written user:password, with neither of them empty")
     folder = value("library", "")
+    offer = given.offer or environment.get("RZEN_OFFER", "").split(",")
     return AppConfig(
         library=Path(folder).expanduser() if folder else None,
         model=value("model", "") or None,
+        device=value("device", "") or None,
+        dtype=value("dtype", "") or None,
+        offer=tuple(dict.fromkeys(spec.strip() for spec in offer if spec.strip())),
         host=value("host", "127.0.0.1"),
         port=int(port),
         auth=(user, password) if login else None,
@@ -88,6 +101,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--library", metavar="DIR", help="folder of the library")
     parser.add_argument("--model", metavar="SPEC", help="embedding model, for a new library")
+    parser.add_argument(
+        "--device", metavar="D", help="where the model runs: cpu, cuda, cuda:1, mps"
+    )
+    parser.add_argument("--dtype", metavar="T", help="its precision: float32, bfloat16, float16")
+    parser.add_argument(
+        "--offer",
+        metavar="SPEC",
+        action="append",
+        help="a further model that the page can switch the library to, such as rzen:DIR; may be "
+        "given several times (in RZEN_OFFER they are separated by commas)",
+    )
     parser.add_argument("--open", action="store_true", help="show the page in the browser")
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", help="port to listen on, 0 for any (default: 7860)")
