@@ -89,7 +89,9 @@ def _serve(config: AppConfig, listening: socket.socket, scratch: Path) -> int:
     from indexer import IndexerError, Library
 
     try:
-        library = Library.open(config.library, model=config.model)
+        library = Library.open(
+            config.library, model=config.model, device=config.device, dtype=config.dtype
+        )
     except (IndexerError, EmbedderError) as error:
         print(f"rzen-app: {error}", file=sys.stderr)
         return 2
@@ -126,7 +128,7 @@ def _run(config: AppConfig, library: "Library", listening: socket.socket, scratc
     except KeyboardInterrupt:
         pass
     finally:
-        parts.ingests.close()
+        parts.jobs.close()
         if warming.is_alive():
             warming.join()  # A model that is loading must not be left by its process.
 

@@ -11,10 +11,12 @@ from typing import Any
 from app import services as actions
 from app.folders import folder_choices
 from app.forms import SearchForm
+from app.jobs import JobState
+from app.models import short_name
 from app.services import Services
 from app.wording import reason
 from embedder.media import Kind
-from indexer import Hit, MediaItem, QueryError, Status
+from indexer import Hit, IngestReport, MediaItem, QueryError, Status
 
 _MOST = 200
 
@@ -52,6 +54,7 @@ class Api:
         balance: float = 0.5,
         limit: int = 20,
         offset: int = 0,
+        instruction: str = "",
     ) -> list[dict[str, Any]]:
         """Searches the library of pictures, videos, PDFs and texts by meaning and by words.
 
@@ -70,6 +73,8 @@ class Api:
             balance: From 0 (only the words count) to 1 (only the file counts), for both together.
             limit: Most hits to return, up to 200.
             offset: Hits to leave out from the beginning.
+            instruction: What the model is told to do with text and file, in place of its own;
+                only where stats says that it takes instructions.
         """
         form = SearchForm.from_values(
             {
@@ -81,6 +86,7 @@ class Api:
                 "after": after,
                 "before": before,
                 "balance": balance,
+                "instruction": instruction,
             }
         )
         return self._hits(form, limit, offset)
@@ -105,14 +111,18 @@ class Api:
         )
 
     def stats(self) -> dict[str, Any]:
-        """Counts what the library holds: files and segments by kind, failures, and bytes."""
+        """Counts what the library holds, by kind, and names the model that it is searched with."""
         counts = self._services.library.stats()
+        active = self._services.models.active()
         return {
             "files": {str(kind): counts.items.get(kind, 0) for kind in Kind},
             "segments": {str(kind): counts.segments.get(kind, 0) for kind in Kind},
             "skipped": counts.skipped,
             "failed": counts.failed,
             "bytes": counts.bytes,
+            "model": short_name(active.spec),
+            "dimensions": active.info.dim if active.info else None,
+            "takes_instructions": active.instruction is not None,
         }
 
     def folders(self) -> list[dict[str, Any]]:
@@ -154,27 +164,11 @@ class Api:
 
     def ingest_status(self) -> dict[str, Any]:
         """Tells how far the running ingest is, or how the last one ended."""
-        state = self._services.ingests.state
-        progress, report = state.progress, state.report
-        answer: dict[str, Any] = {"running": state.running, "title": state.title}
-        if progress is not None:
-            answer |= {"done": progress.done, "total": progress.total}
-            answer |= {"failed": progress.failures, "seconds_left": progress.remaining}
-        if report is not None:
-            answer |= {"added": report.added, "updated": report.updated, "moved": report.moved}
-            answer |= {"removed": report.removed, "unchanged": report.unchanged}
-            answer |= {"cancelled": report.cancelled, "seconds": round(report.seconds, 1)}
-            answer["failures"] = [
-                {"name": failure.path.name, "reason": failure.reason}
-                for failure in report.failures[:_MOST]
-            ]
-        if state.error is not None:
-            answer["error"] = state.error
-        return answer
+        return _job(self._services.jobs.state)
 
     def cancel_ingest(self) -> dict[str, Any]:
         """Stops the running ingest after the file it works on; what is done stays done."""
-        self._services.ingests.cancel()
+        self._services.jobs.cancel()
         return self.ingest_status()
 
     def retry_failed(self) -> dict[str, Any]:
@@ -207,6 +201,29 @@ def _numbers(values: object) -> list[int]:
     if isinstance(values, list) and all(type(value) is int for value in values):
         return values
     raise QueryError("files are named by a list of their numbers")
+
+
+def _job(state: JobState) -> dict[str, Any]:
+    progress, report = state.progress, state.report
+    answer: dict[str, Any] = {"running": state.running, "title": state.title}
+    if progress is not None:
+        answer |= {"done": progress.done, "total": progress.total}
+        answer |= {"failed": progress.failures, "seconds_left": progress.remaining}
+    if isinstance(report, IngestReport):
+        answer |= {"added": report.added, "updated": report.updated, "moved": report.moved}
+        answer |= {"removed": report.removed, "unchanged": report.unchanged}
+    elif report is not None:
+        answer |= {"model": short_name(report.model), "switched": report.switched}
+        answer |= {"segments": report.segments, "reused": report.reused}
+    if report is not None:
+        answer |= {"cancelled": report.cancelled, "seconds": round(report.seconds, 1)}
+        answer["failures"] = [
+            {"name": failure.path.name, "reason": failure.reason}
+            for failure in report.failures[:_MOST]
+        ]
+    if state.error is not None:
+        answer["error"] = state.error
+    return answer
 
 
 def _item(item: MediaItem) -> dict[str, Any]:

@@ -153,9 +153,7 @@ def notice(title: str, sentence: str, *, tone: str = "plain", action: str = "") 
 
 def problem(sentence: str) -> str:
     """An error as a sentence with a capital and a full stop."""
-    sentence = sentence[:1].upper() + sentence[1:]
-    sentence = sentence if sentence.endswith((".", "?", "!")) else f"{sentence}."
-    return notice("That did not work", sentence, tone="error")
+    return notice("That did not work", wording.sentence(sentence), tone="error")
 
 
 def empty_library() -> str:

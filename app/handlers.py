@@ -50,6 +50,7 @@ class SearchSession:
         self.token = token
         self.terms = terms
         self._library = library
+        self._model = library.embedder.info.fingerprint
         self._query = query
         self._strong: list[Hit] = []
         self._weak: list[Hit] = []
@@ -61,6 +62,7 @@ class SearchSession:
 
         Raises:
             QueryError: if the query cannot be answered.
+            NotFound: if the library has another model than when the search began.
         """
         with self._lock:
             hits = self._weak if weak else self._strong
@@ -81,6 +83,8 @@ class SearchSession:
         return self._exhausted or (not weak and bool(self._weak))
 
     def _fetch(self) -> None:
+        if self._library.embedder.info.fingerprint != self._model:  # It orders hits otherwise.
+            raise NotFound("the library has changed to another model: search again")
         seen = len(self._strong) + len(self._weak)
         block = self._library.search(replace(self._query, limit=_BLOCK, offset=seen))
         for hit in block:

@@ -1,28 +1,31 @@
-"""Ingests run in the background, one at a time; visitors come and go and see how far it is."""
+"""What takes long runs in the background, one at a time; visitors come and go and see how far."""
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from embedder import EmbedderError
 from embedder.media import MediaError
-from indexer import IndexerError, IngestOptions, IngestReport, Library, Progress
+from indexer import IndexerError, IngestReport, Progress, ReembedReport
 
 _log = logging.getLogger(__name__)
 
+Report = IngestReport | ReembedReport
+Work = Callable[[Callable[[Progress], None], threading.Event], Report]
+"""Does the work: is given what to call with news, and an event that asks it to stop."""
 
-class IngestBusy(IndexerError):
-    """Another ingest is running."""
+
+class Busy(IndexerError):
+    """Something else is running."""
 
 
 @dataclass(frozen=True, slots=True)
-class IngestState:
-    """What can be told of the latest ingest.
+class JobState:
+    """What can be told of the latest job.
 
     Attributes:
-        title: What is being added, for people.
+        title: What is being done, for people.
         running: Whether it still works.
         cancelling: Whether it was asked to stop.
         progress: The latest news, or None before the first.
@@ -35,51 +38,50 @@ class IngestState:
     running: bool = False
     cancelling: bool = False
     progress: Progress | None = None
-    report: IngestReport | None = None
+    report: Report | None = None
     error: str | None = None
     version: int = 0
 
 
-class Ingests:
-    """Starts, follows and cancels ingests. Thread-safe."""
+class Jobs:
+    """Starts, follows and cancels what changes the library. Thread-safe.
 
-    def __init__(self, library: Library) -> None:
-        self._library = library
-        self._state = IngestState()
+    Whether it takes files in or computes vectors anew, only one job runs at a time.
+    """
+
+    def __init__(self) -> None:
+        self._state = JobState()
         self._changed = threading.Condition()
         self._cancel = threading.Event()
         self._thread: threading.Thread | None = None
 
     @property
-    def state(self) -> IngestState:
+    def state(self) -> JobState:
         """The latest state."""
         with self._changed:
             return self._state
 
-    def start(self, title: str, paths: Sequence[Path], *, retry_failed: bool = False) -> None:
-        """Begins an ingest and returns at once.
+    def start(self, title: str, work: Work) -> None:
+        """Begins a job and returns at once.
 
         Raises:
-            IngestBusy: if one is running.
+            Busy: if one is running.
         """
         with self._changed:
             if self._state.running:
-                raise IngestBusy(
-                    "files are already being added: wait for that to end, or cancel it, "
-                    "and then try again"
+                raise Busy(
+                    f"the library is at work already ({self._state.title}): wait for that to "
+                    "end, or cancel it, and then try again"
                 )
             self._cancel = threading.Event()
-            self._set(IngestState(title=title, running=True, version=self._state.version))
+            self._set(JobState(title=title, running=True, version=self._state.version))
             self._thread = threading.Thread(
-                target=self._run,
-                args=(tuple(paths), retry_failed, self._cancel),
-                name="ingest",
-                daemon=True,
+                target=self._run, args=(work, self._cancel), name="job", daemon=True
             )
             self._thread.start()
 
     def cancel(self) -> bool:
-        """Asks the running ingest to stop after the file it works on; False if there is none."""
+        """Asks the running job to stop within seconds; False if there is none."""
         with self._changed:
             if not self._state.running:
                 return False
@@ -87,7 +89,7 @@ class Ingests:
             self._set(replace(self._state, cancelling=True))
             return True
 
-    def wait(self, seen: int, timeout: float) -> IngestState:
+    def wait(self, seen: int, timeout: float) -> JobState:
         """The state as soon as it is newer than version `seen`, or after `timeout` seconds."""
         with self._changed:
             self._changed.wait_for(lambda: self._state.version != seen, timeout)
@@ -100,20 +102,15 @@ class Ingests:
         if thread is not None:
             thread.join(timeout)
 
-    def _run(self, paths: tuple[Path, ...], retry_failed: bool, cancel: threading.Event) -> None:
+    def _run(self, work: Work, cancel: threading.Event) -> None:
         report, error = None, None
         try:
-            report = self._library.ingest(
-                paths,
-                IngestOptions(retry_failed=retry_failed),
-                on_progress=self._on_progress,
-                cancel=cancel,
-            )
+            report = work(self._on_progress, cancel)
         except (IndexerError, EmbedderError, MediaError) as reason:
             error = str(reason)
         except Exception:
-            _log.exception("the ingest broke off")
-            error = "something unforeseen stopped the ingest: the server's log says more"
+            _log.exception("a job broke off: %s", self.state.title)
+            error = "something unforeseen stopped the work: the server's log says more"
         with self._changed:
             ended = replace(self._state, running=False, cancelling=False)
             self._set(replace(ended, report=report, error=error))
@@ -122,6 +119,6 @@ class Ingests:
         with self._changed:
             self._set(replace(self._state, progress=progress))
 
-    def _set(self, state: IngestState) -> None:
+    def _set(self, state: JobState) -> None:
         self._state = replace(state, version=state.version + 1)
         self._changed.notify_all()

@@ -1,18 +1,12 @@
 """The parts of the page that never change, as HTML; `app/assets` brings them alive."""
 
-from html import escape
-
 from app import icons, wording
 from embedder.media import Kind
 
 
-def header(model: str) -> str:
-    """The product's name, and which model searches."""
-    return (
-        f'<header class="rz-header">{icons.LOGO}<h1>RzenEmbed Search</h1>'
-        f'<span class="rz-model" title="The model that this library was made with">'
-        f"{escape(model)}</span></header>"
-    )
+def header(model: str = "") -> str:
+    """The product's name, and which model searches, as trusted HTML."""
+    return f'<header class="rz-header">{icons.LOGO}<h1>RzenEmbed Search</h1>{model}</header>'
 
 
 def search_bar() -> str:
@@ -63,6 +57,9 @@ def _filters() -> str:
         '<label class="rz-field rz-grow"><span>Not like</span><input id="rz-not-like" type="text" '
         'placeholder="words to stay away from"></label>'
         '<button type="button" class="rz-link" data-reset hidden>Reset filters</button>'
+        '<label class="rz-field rz-wide" id="rz-instruction-field" hidden title="What the model '
+        'is told to do with the words or the file. Left empty, it is told its own instruction.">'
+        '<span>Instruction</span><input id="rz-instruction" type="text" maxlength="2000"></label>'
         "</div></div>"
     )
 

@@ -41,7 +41,7 @@ def build(services: Services, on_start: Callable[[], None] = lambda: None) -> AS
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         on_start()
         yield
-        services.ingests.close()
+        services.jobs.close()
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     logins = Logins(services.config.auth)

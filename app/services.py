@@ -1,13 +1,15 @@
 """What the page, the routes and the API share: a library and the services around it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.config import AppConfig
 from app.handlers import Searches
-from app.jobs import Ingests
+from app.jobs import Jobs
+from app.models import Models, short_name
 from app.uploads import QueryFiles
-from indexer import IndexerError, Library
+from indexer import IndexerError, IngestOptions, Library
 
 
 class NotAllowed(IndexerError):
@@ -22,7 +24,8 @@ class Services:
     library: Library
     files: QueryFiles
     searches: Searches
-    ingests: Ingests
+    jobs: Jobs
+    models: Models
 
 
 def build(config: AppConfig, library: Library, scratch: Path) -> Services:
@@ -34,7 +37,8 @@ def build(config: AppConfig, library: Library, scratch: Path) -> Services:
         scratch: A private folder for the files to search with.
     """
     files = QueryFiles(scratch)
-    return Services(config, library, files, Searches(library, files), Ingests(library))
+    models = Models(library, config.offer)
+    return Services(config, library, files, Searches(library, files), Jobs(), models)
 
 
 def add_folder(services: Services, folder: str) -> None:
@@ -42,7 +46,7 @@ def add_folder(services: Services, folder: str) -> None:
 
     Raises:
         NotAllowed: if visitors may not name folders.
-        IndexerError: if there is no such folder, or files are being added already.
+        IndexerError: if there is no such folder, or another job is running.
     """
     if not services.config.trusted:
         raise NotAllowed(
@@ -62,23 +66,62 @@ def add_folder(services: Services, folder: str) -> None:
         raise IndexerError(f"{folder.strip()} is a file: name the folder that it is in")
     if not path.is_absolute():
         raise IndexerError("write the whole path of the folder, for instance ~/Pictures")
-    services.ingests.start(f"Adding {path.name or path}", [path])
+    _ingest(services, f"Adding {path.name or path}", [path])
 
 
 def add_uploads(services: Services) -> None:
     """Starts to add what was uploaded.
 
     Raises:
-        IngestBusy: if files are being added already.
+        Busy: if another job is running.
     """
     services.library.uploads.mkdir(parents=True, exist_ok=True)
-    services.ingests.start("Adding your files", [services.library.uploads])
+    _ingest(services, "Adding your files", [services.library.uploads])
 
 
 def retry_failed(services: Services) -> None:
     """Starts to try the failed files again.
 
     Raises:
-        IngestBusy: if files are being added already.
+        Busy: if another job is running.
     """
-    services.ingests.start("Trying the failed files again", [], retry_failed=True)
+    _ingest(services, "Trying the failed files again", [], retry_failed=True)
+
+
+def reembed(services: Services, wanted: str, *, leave_out: bool = False) -> None:
+    """Starts to compute all vectors anew with another model, which the library then has.
+
+    Args:
+        services: The page's.
+        wanted: Id of the model on offer.
+        leave_out: Switch even if files are missing, without them.
+
+    Raises:
+        NotAllowed: if visitors may not change the model.
+        QueryError: if that model is not on offer.
+        Busy: if another job is running.
+    """
+    if not services.config.trusted:
+        raise NotAllowed(
+            "the model can be changed only where the page is served to this machine alone or "
+            "asks for a login: start it with --auth"
+        )
+    model = services.models.chosen(wanted)
+    services.jobs.start(
+        f"Computing all vectors anew with {short_name(model)}",
+        lambda tell, cancel: services.library.reembed(
+            model, leave_out=leave_out, on_progress=tell, cancel=cancel
+        ),
+    )
+
+
+def _ingest(
+    services: Services, title: str, paths: Sequence[Path], *, retry_failed: bool = False
+) -> None:
+    options = IngestOptions(retry_failed=retry_failed)
+    services.jobs.start(
+        title,
+        lambda tell, cancel: services.library.ingest(
+            paths, options, on_progress=tell, cancel=cancel
+        ),
+    )

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from app import layout, panels, views
+from app import layout, progress, views
 from app import services as actions
 from app.api import Api
 from app.services import Services
@@ -16,7 +16,16 @@ from embedder.media import MediaError
 from indexer import IndexerError
 
 TITLE = "RzenEmbed Search"
-_EVENTS = ("search", "add_uploads", "add_folder", "retry", "cancel", "files", "remove")
+_EVENTS = (
+    "search",
+    "add_uploads",
+    "add_folder",
+    "retry",
+    "reembed",
+    "cancel",
+    "files",
+    "remove",
+)
 _CONNECT = f"""
 import(new URL('site/app.js', document.baseURI).href).then(
   (page) => page.connect(trigger, {list(_EVENTS)!r}));
@@ -41,7 +50,7 @@ def build(services: Services) -> gr.Blocks:
     )
     with blocks:
         bridge = gr.HTML("", js_on_load=_CONNECT, elem_id="rz-bridge", apply_default_css=False)
-        _panel(layout.header(services.library.model))
+        header = _panel(layout.header(), "rz-head")
         with gr.Tabs(elem_id="rz-tabs", selected="search"):
             with gr.Tab("Search", id="search", elem_id="rz-tab-search"):
                 _panel(layout.search_bar(), "rz-search")
@@ -50,13 +59,14 @@ def build(services: Services) -> gr.Blocks:
             with gr.Tab("Library", id="library", elem_id="rz-tab-library"):
                 stats = _panel("", "rz-stats")
                 _panel(layout.add_files(named_folders=services.config.trusted), "rz-add")
-                progress = _panel("", "rz-ingest")
+                job = _panel("", "rz-ingest")
+                model = _panel("", "rz-model")
                 _panel(layout.file_filter(), "rz-file-filter")
                 files = _panel("", "rz-files")
         state = _panel("", "rz-state")
-        library = (progress, stats, home, state)
-        _connect_search(services, bridge, results)
-        _connect_library(LibraryEvents(services), blocks, bridge, library, files)
+        _connect_search(LibraryView(services), services, bridge, (results, header, model))
+        outputs = (job, stats, home, state, header, model)  # As in `views.Update`.
+        _connect_library(LibraryEvents(services), blocks, bridge, outputs, files)
         _serve_api(services)
     return blocks
 
@@ -65,11 +75,16 @@ def _panel(value: str, elem_id: str | None = None) -> gr.HTML:
     return gr.HTML(value, elem_id=elem_id, apply_default_css=False, js_on_load=None)
 
 
-def _connect_search(services: Services, bridge: gr.HTML, results: gr.HTML) -> None:
-    def search(event: gr.EventData) -> str:
-        return views.answer(services, views.sent(event._data))
+def _connect_search(
+    view: LibraryView, services: Services, bridge: gr.HTML, outputs: tuple[gr.HTML, ...]
+) -> None:
+    def search(event: gr.EventData) -> tuple[Any, ...]:
+        values = views.sent(event._data)
+        answer = views.answer(services, values)
+        model = view.model(views.text(values, "model"))  # Another program may have changed it.
+        return (answer, *_parts((model.header, model.model)))
 
-    bridge.search(search, None, results, **_quiet("search"))
+    bridge.search(search, None, outputs, **_quiet("search"))
 
 
 def _connect_library(
@@ -82,6 +97,7 @@ def _connect_library(
     bridge.add_uploads(events.add_uploads, None, outputs, **_quiet("add_uploads", streams=True))
     bridge.add_folder(events.add_folder, None, outputs, **_quiet("add_folder", streams=True))
     bridge.retry(events.retry, None, outputs, **_quiet("retry", streams=True))
+    bridge.reembed(events.reembed, None, outputs, **_quiet("reembed", streams=True))
     bridge.cancel(events.cancel, None, outputs[0], **_quiet("cancel"))
     bridge.files(events.files, None, files, **_quiet("files"))
     bridge.remove(events.remove, None, outputs, **_quiet("remove"))
@@ -89,16 +105,15 @@ def _connect_library(
 
 
 class LibraryEvents:
-    """What answers the library tab; the ones that start an ingest then follow it to its end."""
+    """What answers the library tab; the ones that start a job then follow it to its end."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._view = LibraryView(services)
 
     def follow(self) -> Iterator[Any]:
-        """What there is, then the running ingest as it goes on."""
-        for update in self._view.follow():
-            yield tuple(gr.skip() if part is None else part for part in update)
+        """What there is, then the running job as it goes on."""
+        yield from map(_parts, self._view.follow())
 
     def add_uploads(self) -> Iterator[Any]:
         """Adds what was uploaded."""
@@ -113,10 +128,18 @@ class LibraryEvents:
         """Tries the failed files again."""
         yield from self._started(lambda: actions.retry_failed(self._services))
 
+    def reembed(self, event: gr.EventData) -> Iterator[Any]:
+        """Computes all vectors anew with the model that was chosen."""
+        values = views.sent(event._data)
+        wanted, leave_out = views.text(values, "model"), values.get("leave_out") is True
+        yield from self._started(
+            lambda: actions.reembed(self._services, wanted, leave_out=leave_out)
+        )
+
     def cancel(self) -> str:
-        """Stops the running ingest."""
-        self._services.ingests.cancel()
-        return panels.ingest(self._services.ingests.state)
+        """Stops the running job."""
+        self._services.jobs.cancel()
+        return progress.job(self._services.jobs.state)
 
     def files(self, event: gr.EventData) -> str:
         """A page of the table of files."""
@@ -124,17 +147,20 @@ class LibraryEvents:
 
     def remove(self, event: gr.EventData) -> tuple[Any, ...]:
         """Removes the files that were ticked."""
-        return self._view.remove(views.sent(event._data))
+        return _parts(self._view.remove(views.sent(event._data)))
 
     def _started(self, start: Callable[[], None]) -> Iterator[Any]:
+        refused = ""
         try:
             start()
         except _EXPECTED as error:
-            state = self._services.ingests.state
-            yield (panels.refusal(str(error), state), *[gr.skip()] * 3)
-            if not state.running:
-                return
-        yield from self.follow()
+            refused = str(error)
+        yield from map(_parts, self._view.follow(refused))
+
+
+def _parts(update: tuple[str | None, ...]) -> tuple[Any, ...]:
+    """What Gradio is given for the panels of an update."""
+    return tuple(gr.skip() if part is None else part for part in update)
 
 
 def _quiet(name: str, *, streams: bool = False) -> dict[str, Any]:

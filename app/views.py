@@ -5,8 +5,9 @@ import logging
 from collections.abc import Iterator, Mapping
 from html import escape
 from time import monotonic, sleep
+from typing import NamedTuple
 
-from app import cards, handlers, panels
+from app import cards, handlers, layout, model_panel, panels, progress
 from app.folders import folder_choices
 from app.forms import SearchForm
 from app.services import Services
@@ -18,11 +19,19 @@ _log = logging.getLogger(__name__)
 _FILES = 50
 _PACE = 0.3
 
-Update = tuple[str | None, str | None, str | None, str | None]
-"""New content of the panels progress, stats, home and state; None leaves one as it is.
 
-When the state changes the page asks for its page of the table of files again.
-"""
+class Update(NamedTuple):
+    """New content of the panels; None leaves one as it is.
+
+    When the state changes the page asks for its page of the table of files again.
+    """
+
+    progress: str | None = None
+    stats: str | None = None
+    home: str | None = None
+    state: str | None = None
+    header: str | None = None
+    model: str | None = None
 
 
 def sent(data: object) -> Mapping[str, object]:
@@ -55,26 +64,56 @@ class LibraryView:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def follow(self) -> Iterator[Update]:
-        """Everything once, then the progress as it changes, then everything again."""
-        state = self._services.ingests.state
-        yield (panels.ingest(state), *self.everything())
+    def follow(self, refused: str = "") -> Iterator[Update]:
+        """Everything once, then the progress as it changes, then everything again.
+
+        The model comes apart: opening it may take seconds, and the rest need not wait for it.
+
+        Args:
+            refused: Why what was asked for was not started, to be told above what runs.
+        """
+        state = self._services.jobs.state
+        yield self._everything()._replace(progress=progress.job(state, refused))
+        yield self.model()
         ran = state.running
         while state.running:
             before = monotonic()
-            state = self._services.ingests.wait(state.version, timeout=2.0)
-            yield (panels.ingest(state), None, None, None)
+            state = self._services.jobs.wait(state.version, timeout=2.0)
+            yield Update(progress=progress.job(state, refused if state.running else ""))
             sleep(max(0.0, _PACE - (monotonic() - before)))
         if ran:
-            yield (panels.ingest(state), *self.everything())
+            yield self.model()
+            yield self._everything()._replace(progress=progress.job(state))
 
-    def everything(self) -> tuple[str, str, str]:
+    def model(self, shown: str = "") -> Update:
+        """The panels that tell of the library's model.
+
+        Args:
+            shown: Mark of the model that the page tells of already: it is left as it is if the
+                library still has that one.
+        """
+        services = self._services
+        active, trusted = services.models.active(), services.config.trusted
+        if active.mark == shown:
+            return Update()
+        header = layout.header(model_panel.chip(active, trusted=trusted))
+        if not trusted:
+            return Update(header=header)
+        segments = sum(services.library.stats().segments.values())
+        section = model_panel.section(
+            active, services.models.offers(active), segments, running=services.jobs.state.running
+        )
+        return Update(header=header, model=section)
+
+    def _everything(self) -> Update:
         """The panels stats, home and state."""
         library = self._services.library
         counts = library.stats()
         total = sum(counts.items.values())
         home = cards.glimpse_section(handlers.glimpses(library)) if total else cards.empty_library()
-        return panels.stats(counts), home, self._state(total, counts.failed)
+        return Update(
+            stats=panels.stats(counts), home=home, state=self._state(total, counts.failed)
+        )
 
     def files(self, values: Mapping[str, object]) -> str:
         """A page of the table of files."""
@@ -97,8 +136,10 @@ class LibraryView:
         try:
             removed = self._services.library.remove(ids)
         except (IndexerError, OSError) as error:
-            return (cards.problem(str(error)), *self.everything())
-        return (panels.removed(removed), *self.everything())
+            told = cards.problem(str(error))
+        else:
+            told = progress.removed(removed)
+        return self._everything()._replace(progress=told)
 
     def _state(self, total: int, failed: int) -> str:
         """What the script needs to know: the folders to filter by, and counts."""
@@ -106,7 +147,7 @@ class LibraryView:
             {"id": folder.id, "name": folder.name, "files": folder.files}
             for folder in folder_choices(self._services.library)
         ]
-        version = self._services.ingests.state.version
+        version = self._services.jobs.state.version
         known = json.dumps(
             {"version": version, "files": total, "failed": failed, "folders": folders}
         )

@@ -48,6 +48,12 @@ def counted(count: int, singular: str, plural: str | None = None) -> str:
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
 
 
+def sentence(text: str) -> str:
+    """A message with a capital and a full stop."""
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
 def reason(hit: Hit) -> str:
     """Why a hit matched, in a few words."""
     told = [_REASONS.get((hit.segment.kind, why), "named like it") for why in hit.why[:2]]

@@ -4,12 +4,19 @@ Pictures of each step are written to the folder that RZEN_SCREENSHOTS names, or 
 other files.
 """
 
+import contextlib
 import os
 import shutil
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_app_world import make_media, served
+from test_app_world import filled_library, make_media, served
+
+from embedder import Modality
+from embedder.toy import ToyEmbedder
+from indexer import Library
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
@@ -370,3 +377,108 @@ def test_it_fits_a_phone_and_follows_the_dark(filled, visit, scheme):
     visitor.picture(f"15-phone-library-{scheme}")
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == {"light": "rgb(251, 251, 252)", "dark": "rgb(17, 17, 20)"}[scheme]
+
+
+# ---- the model
+
+
+@pytest.fixture
+def models_library(tmp_path):
+    with filled_library(tmp_path) as library:
+        return library.directory
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(1280, "light"), (390, "dark")], ids=["desktop", "phone"]
+)
+def test_the_library_is_given_another_model_from_the_page(
+    chromium, screenshots, models_library, width, scheme
+):
+    context = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
+    with served(models_library) as address:
+        visitor = Visitor(chromium, address, screenshots, **context)
+        page = visitor.page
+        page.locator(".rz-model", has_text="toy").wait_for()
+        page.get_by_role("tab", name="Library").click()
+        page.get_by_label("Change to").select_option(label="mini (small, part of this program)")
+        visitor.picture(f"16-model-{scheme}")
+        page.get_by_role("button", name="Compute all vectors anew").focus()
+        page.keyboard.press("Enter")
+        page.wait_for_selector("[data-ingest=running]")
+        page.wait_for_function("document.activeElement.dataset.cancel === 'ingest'")
+        visitor.picture(f"17-model-progress-{scheme}")
+        page.get_by_text("The library has the model mini now").wait_for(timeout=60_000)
+        page.locator(".rz-model", has_text="mini").wait_for()
+        assert "dimensions" in page.locator(".rz-model").get_attribute("title")
+        assert visitor.narrow()
+        visitor.picture(f"18-model-changed-{scheme}")
+        page.get_by_role("tab", name="Search").click()
+        visitor.search("red")
+        assert page.locator("#rz-results .rz-card").count()
+        assert not page.locator("#rz-instruction").is_visible()
+        with Library.open(models_library) as other:
+            other.reembed("toy")
+        visitor.search("blue")
+        page.locator(".rz-model", has_text="toy").wait_for()
+        visitor.close()
+
+
+class Obedient(ToyEmbedder):
+    """The toy as if it took instructions; remembers those it was given."""
+
+    def __init__(self):
+        super().__init__()
+        told = {(Modality.TEXT, Modality.IMAGE): "Find <me> a picture."}
+        self.info = replace(self.info, instructions=told)
+        self.given = []
+
+    def _embed_batch(self, contents, role):
+        self.given += [content.instruction for content in contents]
+        return super()._embed_batch(contents, role)
+
+
+@contextlib.contextmanager
+def served_here(library, scratch):
+    """The page from this process, over an embedder that a test can look into."""
+    import uvicorn
+
+    from app import server, services
+    from app.__main__ import listen
+    from app.config import AppConfig
+
+    listening = listen("127.0.0.1", 0)
+    app = server.build(services.build(AppConfig(), library, scratch))
+    running = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=2))
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        running.should_exit = True
+        thread.join()
+        listening.close()
+
+
+def test_a_model_that_takes_instructions_is_told_what_the_visitor_writes(
+    chromium, screenshots, models_library, tmp_path
+):
+    embedder = Obedient()
+    with (
+        Library.open(models_library, embedder=embedder) as library,
+        served_here(library, tmp_path / "scratch") as address,
+    ):
+        visitor = Visitor(chromium, address, screenshots)
+        field = visitor.page.get_by_label("Instruction")
+        field.wait_for()
+        assert field.get_attribute("placeholder") == "Find <me> a picture."
+        visitor.search("red")
+        assert embedder.given == [None]
+        field.fill("Be exact.")
+        visitor.search("blue")
+        assert set(embedder.given[1:]) == {"Be exact."}
+        visitor.picture("19-instruction")
+        embedder.given.clear()
+        visitor.page.get_by_role("button", name="Reset filters").click()
+        visitor.page.wait_for_timeout(500)
+        assert embedder.given == [None]
+        visitor.close()

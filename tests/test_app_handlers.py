@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from test_app_world import HOSTILE, filled_library, segment_of
 
-from app import cards, folders, handlers, panels, services, views, wording
+from app import cards, folders, handlers, progress, services, views, wording
 from app.api import Api
 from app.config import AppConfig, parse
 from app.forms import SearchForm
-from app.jobs import IngestBusy
+from app.jobs import Busy, JobState
 from app.uploads import QueryFiles, UploadError, clean_name, clean_path, save_stream
 from embedder.media import Kind
 from indexer import IndexerError, IngestReport, Library, NotFound, QueryError, Status
@@ -199,9 +199,9 @@ def test_durations_read_like_speech(seconds, told):
 
 
 def test_a_report_counts_in_a_sentence():
-    state = services.Ingests(None).state  # type: ignore[arg-type]
-    assert "idle" in panels.ingest(state)
-    shown = panels._report("Adding x", IngestReport(added=1, unchanged=2000, seconds=3))
+    assert "idle" in progress.job(JobState())
+    report = IngestReport(added=1, unchanged=2000, seconds=3)
+    shown = progress.job(JobState(title="Adding x", report=report))
     assert "1 added, 2,000 unchanged in 3 s." in shown
 
 
@@ -335,36 +335,36 @@ def slow(tmp_path):
     library = SlowLibrary(tmp_path / "uploads")
     built = services.build(AppConfig(), library, tmp_path)  # type: ignore[arg-type]
     yield library, built
-    built.ingests.close()
+    built.jobs.close()
 
 
 def test_only_one_ingest_runs_at_a_time(slow):
     _, page = slow
     services.add_uploads(page)
-    with pytest.raises(IngestBusy, match="already being added"):
+    with pytest.raises(Busy, match="Adding your files"):
         services.retry_failed(page)
 
 
 def test_a_cancelled_ingest_stops_and_says_so(slow):
     _, page = slow
     services.add_uploads(page)
-    assert page.ingests.cancel()
-    assert "Stopping" in panels.ingest(page.ingests.state) or not page.ingests.state.running
-    page.ingests.close()
-    assert page.ingests.state.report.cancelled
-    assert "Stopped" in panels.ingest(page.ingests.state)
-    assert not page.ingests.cancel()
+    assert page.jobs.cancel()
+    assert "Stopping" in progress.job(page.jobs.state) or not page.jobs.state.running
+    page.jobs.close()
+    assert page.jobs.state.report.cancelled
+    assert "Stopped" in progress.job(page.jobs.state)
+    assert not page.jobs.cancel()
 
 
 def test_an_ingest_that_breaks_off_ends_in_its_sentence(slow):
     library, page = slow
     services.add_uploads(page)
     library.go_on.set()
-    state = page.ingests.state
+    state = page.jobs.state
     while state.running:
-        state = page.ingests.wait(state.version, 5)
+        state = page.jobs.wait(state.version, 5)
     assert state.error == "the disk is full"
-    assert "The disk is full." in panels.ingest(state)
+    assert "The disk is full." in progress.job(state)
 
 
 @pytest.mark.parametrize(
@@ -399,7 +399,7 @@ def test_files_can_be_listed_and_removed(tmp_path):
         assert "1 file removed" in update[0]
         assert not (library.uploads / "note.txt").exists()
         assert "Search by what things look like" in update[2]
-        page.ingests.close()
+        page.jobs.close()
 
 
 # ---- configuration

@@ -21,8 +21,10 @@ from test_app_world import filled_library, segment_of, served
 
 from app.config import AppConfig
 from app.guard import Guard, Logins
+from app.models import offer_id
 
 SECRET = "the-owner's-secret"
+SOMEWHERE = "rzen:/srv/models/finetuned/v1"
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +133,41 @@ def test_no_route_reads_the_disk(open_page, world, path):
     status, _, body = ask(open_page + path)
     assert status in {400, 403, 404}
     assert SECRET.encode() not in body
+
+
+def send_event(page: str, name: str, data: object) -> str:
+    """Sends one of the page's own events as its script does; gives all that comes back."""
+    config = json.loads(ask(f"{page}/config")[2])
+    (event,) = [one for one in config["dependencies"] if name in dict(one["targets"]).values()]
+    sent = {"data": [], "event_data": data, "fn_index": event["id"], "session_hash": name}
+    status, _, answer = ask(
+        f"{page}/gradio_api/queue/join", json.dumps(sent).encode(), Content_Type="application/json"
+    )
+    assert status == 200, answer
+    stream = ask(f"{page}/gradio_api/queue/data?session_hash={name}")[2].decode()
+    assert "process_completed" in stream
+    return stream
+
+
+@pytest.mark.parametrize(
+    "model", ["rzen:/etc", "rzen:team/weights", "rzen", "mini", "toy", "../..", ["rzen:/etc"], None]
+)
+def test_a_model_is_named_by_its_offer_and_nothing_else(open_page, model):
+    assert "not on offer" in send_event(open_page, "reembed", {"model": model, "leave_out": True})
+    assert call(open_page, "stats")[1][0]["model"] == "toy"
+
+
+def test_a_page_for_everybody_neither_offers_nor_takes_another_model(world):
+    with served(world[0] / "library", "--host", "0.0.0.0", "--offer", SOMEWHERE) as address:
+        page = address.replace("0.0.0.0", "127.0.0.1")
+        shown = send_event(page, "load", {}) + ask(f"{page}/config")[2].decode()
+        assert "rz-model" in shown
+        assert "rz-offer" not in shown
+        assert SOMEWHERE not in shown
+        for spec in ("mini", SOMEWHERE):
+            told = send_event(page, "reembed", {"model": offer_id(spec)})
+            assert "start it with --auth" in told
+        assert call(page, "stats")[1][0]["model"] == "toy"
 
 
 def as_gradio_file(path: object) -> dict:

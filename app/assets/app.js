@@ -58,7 +58,7 @@ export function onPanel(id, callback) {
     panel = found;
     new MutationObserver(() => callback(panel)).observe(panel, {
       attributes: true,
-      attributeFilter: ["data-answer", "data-known", "data-ingest"],
+      attributeFilter: ["data-answer", "data-known", "data-ingest", "data-model", "data-instruction"],
       childList: true,
       subtree: true,
     });

@@ -1,4 +1,4 @@
-// The library tab: sending files, following the ingest, the table of files.
+// The library tab: sending files, following what runs, changing the model, the table of files.
 import { element, onPanel, toast } from "./app.js";
 import { sentence } from "./search.js";
 
@@ -6,6 +6,7 @@ const AT_ONCE = 3;
 const find = (selector) => document.querySelector(selector);
 let send = () => {};
 let stopped = null; // AbortController of the running upload
+let moving = false;
 let listed = { status: "indexed", name: "", offset: 0 };
 
 export function startLibrary(sender) {
@@ -13,9 +14,11 @@ export function startLibrary(sender) {
   document.addEventListener("change", onChange);
   document.addEventListener("click", onClick);
   document.addEventListener("submit", (event) => {
-    if (event.target.id !== "rz-name-folder") return;
+    const { id } = event.target;
+    if (id !== "rz-name-folder" && id !== "rz-reembed") return;
     event.preventDefault();
-    send("add_folder", { folder: find("#rz-path").value });
+    if (id === "rz-name-folder") send("add_folder", { folder: find("#rz-path").value });
+    else reembed(find("#rz-offer").value, false);
   });
   let waiting = null;
   document.addEventListener("input", (event) => {
@@ -24,6 +27,7 @@ export function startLibrary(sender) {
     waiting = setTimeout(() => list({ name: event.target.value, offset: 0 }), 250);
   });
   document.addEventListener("drop", onDrop);
+  onPanel("rz-ingest", moveOn);
   onPanel("rz-files", () => showChecked());
   onPanel("rz-state", () => {
     showCounts();
@@ -165,11 +169,28 @@ function onClick(event) {
   if (cancel?.dataset.cancel === "sending") stopped?.abort();
   if (cancel?.dataset.cancel === "ingest") send("cancel");
   if (event.target.closest("[data-retry]")) send("retry");
+  const again = event.target.closest("[data-reembed]");
+  if (again) reembed(again.dataset.reembed, again.dataset.leaveOut === "yes");
   const status = event.target.closest("[data-status]");
   if (status) list({ status: status.dataset.status, offset: 0 });
   const page = event.target.closest("[data-files]");
   if (page) list({ offset: Number(page.dataset.files) });
   if (event.target.closest("#rz-remove")) remove();
+}
+
+/** Has all vectors computed anew; what runs then is shown above the button that was pressed. */
+function reembed(model, leaveOut) {
+  moving = Boolean(document.activeElement?.matches(":focus-visible"));
+  send("reembed", { model, leave_out: leaveOut });
+  find("#rz-ingest")?.scrollIntoView({ block: "nearest" });
+}
+
+/** The button that was pressed cannot be while it runs: a keyboard moves on to Cancel. */
+function moveOn(panel) {
+  const cancel = moving && panel.querySelector("[data-cancel]");
+  if (!cancel) return;
+  moving = false;
+  cancel.focus({ preventScroll: true });
 }
 
 function list(changes) {

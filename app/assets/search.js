@@ -3,6 +3,7 @@ import { element, onPanel, showTab, toast, typing } from "./app.js";
 
 const find = (selector) => document.querySelector(selector);
 let send = () => {};
+const FILTERS = ["#rz-folder", "#rz-after", "#rz-before", "#rz-not-like", "#rz-instruction"];
 let attached = null; // {id, name} of a sent file, or {similar, name} of a segment
 
 export function startSearch(sender) {
@@ -22,6 +23,7 @@ export function startSearch(sender) {
   startDropping();
   onPanel("rz-results", settled);
   onPanel("rz-state", showFolders);
+  onPanel("rz-head", showInstruction);
 }
 
 /** What the form says, as the server wants it. */
@@ -37,6 +39,8 @@ function form() {
     folder: find("#rz-folder").value,
     after: find("#rz-after").value,
     before: find("#rz-before").value,
+    instruction: find("#rz-instruction").value.trim(),
+    model: find("#rz-head [data-model]")?.dataset.model ?? null,
   };
 }
 
@@ -67,9 +71,7 @@ function showState() {
   if (!text) return;
   find("[data-clear]").hidden = !text.value && !attached;
   find("#rz-balance").hidden = !(text.value.trim() && attached);
-  const filtered = ["#rz-folder", "#rz-after", "#rz-before", "#rz-not-like"].some(
-    (field) => find(field).value,
-  );
+  const filtered = FILTERS.some((field) => find(field).value);
   find("[data-reset]").hidden = !filtered;
   find("#rz-more-filters").dataset.active = filtered ? "yes" : "";
 }
@@ -144,7 +146,7 @@ function onClick(event) {
     find("#rz-text").value.trim() ? search() : clear();
   }
   if (event.target.closest("[data-reset]")) {
-    for (const id of ["#rz-folder", "#rz-after", "#rz-before", "#rz-not-like"]) find(id).value = "";
+    for (const field of FILTERS) find(field).value = "";
     refine();
   }
   const toggle = event.target.closest("#rz-more-filters");
@@ -166,7 +168,7 @@ function onClick(event) {
 function onChange(event) {
   const { id } = event.target;
   if (id === "rz-file" && event.target.files[0]) attachFile(event.target.files[0]);
-  if (["rz-folder", "rz-after", "rz-before", "rz-not-like", "rz-weight"].includes(id)) refine();
+  if (id === "rz-weight" || FILTERS.includes(`#${id}`)) refine();
 }
 
 function onKey(event) {
@@ -281,6 +283,19 @@ function showFolders(panel) {
     ),
   );
   select.value = folders.some(({ id }) => id === chosen) ? chosen : "";
+}
+
+/** Only some models are told what to do: for the others there is no field, and nothing in it. */
+function showInstruction(panel) {
+  const model = panel.querySelector("[data-model]");
+  const field = find("#rz-instruction-field");
+  if (!model || !field) return;
+  const { instruction } = model.dataset;
+  const input = find("#rz-instruction");
+  field.hidden = instruction === undefined;
+  if (field.hidden) input.value = "";
+  input.placeholder = instruction || "what the model is to do";
+  showState();
 }
 
 export function sentence(message) {

@@ -1,0 +1,144 @@
+"""Which model the library has, and which others it can be switched to.
+
+Visitors name a model by the id of an offer, never by its specification: that may be a path of this
+machine, or any address of the hub.
+"""
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from threading import Lock
+from time import monotonic
+
+from embedder import EmbedderError, EmbedderInfo, Modality
+from indexer import IndexerError, Library, QueryError
+
+_log = logging.getLogger(__name__)
+_ALWAYS = ("mini", "rzen")
+_NEEDED = {"rzen": ("torch", "transformers")}
+_RETRY_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A model that the library can be switched to.
+
+    Attributes:
+        spec: What opens it; shown to trusted visitors only.
+        missing: What to install first, one sentence; None if it can be chosen.
+    """
+
+    spec: str
+    missing: str | None = None
+
+    @property
+    def id(self) -> str:
+        """Names it in requests."""
+        return offer_id(self.spec)
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveModel:
+    """The library's model.
+
+    Attributes:
+        spec: What opens it.
+        info: What is known of it; None where it cannot be opened.
+        problem: Why it cannot, one sentence.
+    """
+
+    spec: str
+    info: EmbedderInfo | None = None
+    problem: str | None = None
+
+    @property
+    def mark(self) -> str:
+        """Tells whether it is still the one that a page shows."""
+        return self.info.fingerprint if self.info else offer_id(self.spec)
+
+    @property
+    def instruction(self) -> str | None:
+        """What it tells words that look for pictures; None if it takes no instructions."""
+        if self.info is None or not self.info.takes_instructions:
+            return None
+        return self.info.instructions.get((Modality.TEXT, Modality.IMAGE), "")
+
+
+def offer_id(spec: str) -> str:
+    """The id of the offer with that specification."""
+    return hashlib.sha256(spec.encode(errors="surrogateescape")).hexdigest()[:12]
+
+
+def short_name(spec: str) -> str:
+    """A specification without the folders before the last part: rzen:/a/b/v1 is rzen:v1."""
+    family, colon, place = spec.partition(":")
+    parts = [part for part in re.split(r"[/\\]+", place) if part]
+    return f"{family}{colon}{parts[-1]}" if parts else spec
+
+
+class Models:
+    """The library's model and the offers. Thread-safe."""
+
+    def __init__(self, library: Library, offered: Iterable[str]) -> None:
+        self._library = library
+        self._specs = tuple(dict.fromkeys((*_ALWAYS, *offered)))
+        self._failed: tuple[ActiveModel, float] | None = None
+        self._lock = Lock()
+
+    def active(self) -> ActiveModel:
+        """The library's model, opened if it was not; that may take seconds.
+
+        One that cannot be opened is not tried again by every visitor, only every few seconds.
+        """
+        spec = self._library.model
+        with self._lock:
+            failed = self._failed
+        if failed and failed[0].spec == spec and monotonic() - failed[1] < _RETRY_SECONDS:
+            return failed[0]
+        active = self._opened(spec)
+        with self._lock:
+            self._failed = (active, monotonic()) if active.problem else None
+        return active
+
+    def offers(self, active: ActiveModel) -> list[Offer]:
+        """All models but the active one; that one too where only new vectors would mend it."""
+        return [
+            Offer(spec, _missing(spec))
+            for spec in self._specs
+            if spec != active.spec or active.problem is not None
+        ]
+
+    def chosen(self, wanted: str) -> str:
+        """The specification of the offer with that id.
+
+        Raises:
+            QueryError: if nothing like that is on offer, or it lacks what it needs.
+        """
+        for spec in self._specs:
+            if offer_id(spec) == wanted:
+                if missing := _missing(spec):
+                    raise QueryError(missing)
+                return spec
+        raise QueryError("that model is not on offer here: choose one of the list")
+
+    def _opened(self, spec: str) -> ActiveModel:
+        try:
+            return ActiveModel(spec, self._library.embedder.info)
+        except (IndexerError, EmbedderError) as error:
+            return ActiveModel(spec, problem=str(error))
+        except Exception:
+            _log.exception("the model %s could not be opened", spec)
+            return ActiveModel(spec, problem="it cannot be opened: the server's log says more")
+
+
+def _missing(spec: str) -> str | None:
+    family = spec.partition(":")[0]
+    if all(find_spec(module) for module in _NEEDED.get(family, ())):
+        return None
+    return (
+        f"{family} needs more than is installed: run pip install 'rzen-search[{family}]' and "
+        "start the page again"
+    )

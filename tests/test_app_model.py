@@ -1,0 +1,356 @@
+"""The library's model on the page: what it is, changing it, and what it is told."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from test_app_world import filled_library, segment_of
+
+from app import models, progress, services, views
+from app.api import Api
+from app.config import AppConfig, parse
+from app.forms import SearchForm
+from app.jobs import Busy, JobState
+from app.models import ActiveModel, Models, offer_id, short_name
+from embedder import Modality
+from embedder.toy import ToyEmbedder
+from indexer import (
+    Failure,
+    IngestReport,
+    Library,
+    NotFound,
+    Progress,
+    QueryError,
+    ReembedReport,
+)
+
+SOMEWHERE = "rzen:/srv/models/finetuned/v1"
+TOLD = "Find me a picture of <this>."
+
+
+class Obedient(ToyEmbedder):
+    """The toy as if it lay in a folder and took instructions; remembers what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        told = {(Modality.TEXT, Modality.IMAGE): TOLD}
+        self.info = replace(self.info, name=SOMEWHERE, instructions=told)
+        self.given = []
+
+    def _embed_batch(self, contents, role):
+        if role == "query":
+            self.given += [(content.text, content.instruction) for content in contents]
+        return super()._embed_batch(contents, role)
+
+
+@pytest.fixture
+def library(tmp_path):
+    with filled_library(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def obedient(tmp_path):
+    embedder = Obedient()
+    with Library.open(tmp_path / "obedient", embedder=embedder) as library:
+        Image.new("RGB", (60, 40), (210, 40, 40)).save(tmp_path / "red.png")
+        library.ingest([tmp_path / "red.png"])
+        yield library, embedder
+
+
+@pytest.fixture
+def page_over(tmp_path):
+    built = []
+
+    def page(library, **config):
+        built.append(services.build(AppConfig(**config), library, tmp_path / "scratch"))
+        return built[-1]
+
+    yield page
+    for one in built:
+        one.jobs.close()
+
+
+def follow(page) -> list[views.Update]:
+    return list(views.LibraryView(page).follow())
+
+
+# ---- what is on offer
+
+
+def test_models_on_offer_come_from_flags_or_else_from_the_environment():
+    environment = {"RZEN_OFFER": "toy, rzen:/a b", "RZEN_DEVICE": "cuda", "RZEN_DTYPE": "bfloat16"}
+    config = parse([], environment)
+    assert (config.offer, config.device, config.dtype) == (("toy", "rzen:/a b"), "cuda", "bfloat16")
+    config = parse(["--offer", "rzen:a,b", "--offer", "toy", "--device", "cpu"], environment)
+    assert (config.offer, config.device) == (("rzen:a,b", "toy"), "cpu")
+    assert parse([], {}).offer == ()
+
+
+@pytest.mark.parametrize(
+    ("spec", "short"),
+    [
+        ("mini", "mini"),
+        ("rzen:/srv/models/v1", "rzen:v1"),
+        ("rzen:/srv/models/v1/", "rzen:v1"),
+        ("rzen:C:\\models\\v1", "rzen:v1"),
+        ("rzen:team/RzenEmbed", "rzen:RzenEmbed"),
+        ("rzen:/", "rzen:/"),
+    ],
+)
+def test_a_specification_is_shortened_to_its_last_part(spec, short):
+    assert short_name(spec) == short
+
+
+def test_every_model_but_the_librarys_own_is_on_offer_once(library):
+    offered = Models(library, ["toy", SOMEWHERE, "mini"])
+    assert [offer.spec for offer in offered.offers(offered.active())] == ["mini", "rzen", SOMEWHERE]
+
+
+def test_a_model_without_its_extra_is_shown_with_the_command_that_installs_it(
+    library, page_over, monkeypatch
+):
+    monkeypatch.setattr(models, "find_spec", lambda module: module != "torch" or None)
+    page = page_over(library, offer=(SOMEWHERE,))
+    section = views.LibraryView(page).model().model
+    assert len(re.findall(r"<option[^>]* disabled>rzen\S* \(not installed\)", section)) == 2
+    assert section.count("pip install &#x27;rzen-search[rzen]&#x27;") == 1
+    for spec in ("rzen", SOMEWHERE):
+        with pytest.raises(QueryError, match="pip install"):
+            services.reembed(page, offer_id(spec))
+
+
+@pytest.mark.parametrize(
+    "wanted", ["", "mini", "rzen:/etc", SOMEWHERE, "0", offer_id("rzen:/etc"), offer_id("toy ")]
+)
+def test_what_is_not_on_offer_cannot_be_named(library, page_over, wanted):
+    page = page_over(library, offer=("toy",))
+    with pytest.raises(QueryError, match="not on offer"):
+        services.reembed(page, wanted)
+    assert not page.jobs.state.title
+
+
+def test_a_model_that_cannot_be_opened_is_told_about_and_on_offer_again(library, page_over):
+    active = ActiveModel("toy", problem="it was made with another version")
+    assert "toy" in [offer.spec for offer in Models(library, ["toy"]).offers(active)]
+
+
+def test_a_model_that_cannot_be_opened_is_not_tried_by_every_visitor():
+    class Broken:
+        model = "nope"
+        tries = 0
+
+        @property
+        def embedder(self):
+            self.tries += 1
+            raise QueryError("there is no such model")
+
+    broken = Broken()
+    opened = Models(broken, [])  # type: ignore[arg-type]
+    assert [opened.active().problem for _ in range(3)] == ["there is no such model"] * 3
+    assert broken.tries == 1
+
+
+# ---- what visitors are shown
+
+
+def test_the_header_names_the_model_with_its_dimensions(library, page_over):
+    header = views.LibraryView(page_over(library)).model().header
+    assert "<b>toy</b><span> · 120 dimensions</span>" in header
+    assert "data-instruction" not in header
+
+
+def test_where_a_model_lies_is_told_to_the_owner_only(obedient, page_over):
+    library, _ = obedient
+    trusted = views.LibraryView(page_over(library)).model()
+    assert f'title="The library&#x27;s model: {SOMEWHERE}.' in trusted.header
+    assert f"<b>{SOMEWHERE}</b>" in trusted.model
+    page = page_over(library, host="0.0.0.0", offer=(SOMEWHERE,))
+    stranger = views.LibraryView(page).model()
+    assert stranger.model is None
+    assert "rzen:v1" in stranger.header
+    assert "/srv" not in stranger.header
+    assert "/srv" not in str(Api(page).stats())
+    with pytest.raises(QueryError) as refused:
+        SearchForm(text="red", instruction="x").query(Unwilling(), page.files)  # type: ignore[arg-type]
+    assert "/srv" not in str(refused.value)
+
+
+class Unwilling:
+    """A library whose model lies in a folder and takes no instructions."""
+
+    class embedder:  # noqa: N801 – an attribute
+        info = replace(ToyEmbedder().info, name=SOMEWHERE)
+
+
+def test_only_the_owner_can_change_the_model(library, page_over):
+    page = page_over(library, host="0.0.0.0")
+    with pytest.raises(services.NotAllowed, match="--auth"):
+        services.reembed(page, offer_id("mini"))
+    assert library.model == "toy"
+
+
+# ---- one job at a time
+
+
+class SlowLibrary:
+    """Stands still in whatever it does until it is told to stop."""
+
+    def __init__(self, folder: Path) -> None:
+        self.uploads = folder
+        self.asked = []
+
+    def ingest(self, paths, options, *, on_progress, cancel):
+        cancel.wait(10)
+        return IngestReport(cancelled=True)
+
+    def reembed(self, model, *, leave_out, on_progress, cancel):
+        self.asked.append((model, leave_out))
+        on_progress(Progress("reembed", 1200, 3000, Path("/x/a<b>.jpg"), 2, 600.0, 900.0))
+        cancel.wait(10)
+        on_progress(Progress("switch", 3000, 3000, None, 2, 600.0, None))
+        return ReembedReport(model, 1200, 200, (), False, True, 600.0)
+
+
+def test_files_are_not_added_while_vectors_are_computed_nor_the_other_way_round(
+    page_over, tmp_path
+):
+    page = page_over(SlowLibrary(tmp_path))
+    services.reembed(page, offer_id("mini"), leave_out=True)
+    with pytest.raises(Busy, match="Computing all vectors anew with mini"):
+        services.add_uploads(page)
+    page.jobs.close()
+    assert page.library.asked == [("mini", True)]
+    services.add_uploads(page)
+    with pytest.raises(Busy, match="Adding your files"):
+        services.reembed(page, offer_id("mini"))
+
+
+def test_progress_counts_segments_and_tells_the_rate_and_the_time(page_over, tmp_path):
+    page = page_over(SlowLibrary(tmp_path))
+    services.reembed(page, offer_id("mini"))
+    state = page.jobs.state
+    while state.progress is None:
+        state = page.jobs.wait(state.version, 5)
+    shown = progress.job(state)
+    assert "1,200 of 3,000 segments · 2.0 per second · about 15 min left · 2 failed" in shown
+    assert "a&lt;b&gt;.jpg" in shown
+    assert 'data-cancel="ingest"' in shown
+    refused = progress.job(state, "the library is at work already")
+    assert refused.index("The library is at work already.") < refused.index("1,200 of 3,000")
+    status = Api(page).ingest_status()
+    assert (status["running"], status["done"], status["total"]) == (True, 1200, 3000)
+    page.jobs.close()
+    assert "1,200 vectors computed, 200 of them before so far." in progress.job(page.jobs.state)
+    ended = Api(page).ingest_status()
+    assert (ended["model"], ended["switched"], ended["cancelled"]) == ("mini", False, True)
+
+
+def test_files_that_are_missing_are_listed_with_a_way_to_go_on_without_them():
+    missing = (Failure(Path("/home/me/<b>.jpg"), "the file is no longer there"),)
+    shown = progress.job(JobState(report=ReembedReport("mini", 9, 0, missing, False, False, 3)))
+    assert "1 file could not be read" in shown
+    assert "&lt;b&gt;.jpg" in shown
+    assert f'data-reembed="{offer_id("mini")}" data-leave-out="yes"' in shown
+    assert "/home" not in shown
+    done = progress.job(JobState(report=ReembedReport("mini", 9, 0, missing, True, False, 3)))
+    assert "The library has the model mini now" in done
+    assert "found among the failed files" in done
+    assert "data-retry" in done
+    assert "data-reembed" not in done
+    already = progress.job(JobState(report=ReembedReport("mini")))
+    assert "The library has the model mini already." in already
+
+
+# ---- changing it, for real
+
+
+def test_the_library_changes_its_model_and_goes_on_being_searched(library, page_over):
+    page = page_over(library)
+    old = page.searches.open(SearchForm(text="red"))
+    services.reembed(page, offer_id("mini"))
+    running, *_, last = follow(page)
+    assert 'data-ingest="running"' in running.progress
+    assert "The library has the model mini now" in last.progress
+    assert library.model == "mini"
+    update = views.LibraryView(page).model()
+    assert f"<b>mini</b><span> · {library.embedder.info.dim} dimensions" in update.header
+    assert "made with <b>mini</b>" in update.model
+    assert page.searches.open(SearchForm(text="something red")).page(weak=True).hits
+    with pytest.raises(NotFound, match="search again"):
+        old.page()
+
+
+def test_a_change_by_another_program_is_followed(library, page_over):
+    view = views.LibraryView(page_over(library))
+    assert "<b>toy</b>" in view.model().header
+    shown = ToyEmbedder().info.fingerprint
+    assert f'data-model="{shown}"' in view.model().header
+    assert view.model(shown) == views.Update()
+    with Library.open(library.directory) as other:
+        other.reembed("mini")
+    assert "<b>mini</b>" in view.model(shown).header
+
+
+def test_missing_files_keep_the_old_model_until_they_are_left_out(library, page_over, tmp_path):
+    (tmp_path / "media" / "photos" / "grey.jpg").unlink()
+    page = page_over(library)
+    services.reembed(page, offer_id("mini"))
+    *_, last = follow(page)
+    assert "grey.jpg" in last.progress
+    assert "Switch without them" in last.progress
+    assert library.model == "toy"
+    services.reembed(page, offer_id("mini"), leave_out=True)
+    *_, last = follow(page)
+    assert "The library has the model mini now" in last.progress
+    assert library.model == "mini"
+    assert library.stats().failed == 2
+
+
+# ---- instructions
+
+
+def test_the_field_for_an_instruction_gets_the_models_own_as_an_example(obedient, page_over):
+    header = views.LibraryView(page_over(obedient[0])).model().header
+    assert 'data-instruction="Find me a picture of &lt;this&gt;."' in header
+
+
+def test_an_instruction_goes_with_the_words_and_the_file_but_not_with_what_to_avoid(
+    obedient, page_over, tmp_path
+):
+    library, embedder = obedient
+    page = page_over(library)
+    key, path = page.files.reserve("red.png")
+    path.parent.mkdir(parents=True)
+    path.write_bytes((tmp_path / "red.png").read_bytes())
+    page.files.add(key, path)
+    values = {"text": "red", "file": key, "not_like": "blue", "instruction": " Be exact. "}
+    assert "red.png" in views.answer(page, values)
+    assert embedder.given == [("red", "Be exact."), (None, "Be exact."), ("blue", None)]
+
+
+def test_without_an_instruction_the_model_uses_its_own(obedient, page_over):
+    library, embedder = obedient
+    page = page_over(library)
+    Api(page).search(text="red")
+    Api(page).search(text="red", instruction="Be exact.")
+    assert embedder.given == [("red", None), ("red", "Be exact.")]
+    similar = SearchForm(similar=segment_of(library, "red.png"), instruction="Be exact.")
+    assert page.searches.open(similar).page().hits
+
+
+def test_a_model_that_takes_no_instruction_refuses_one_in_a_sentence(library, page_over):
+    page = page_over(library)
+    shown = views.answer(page, {"text": "red", "instruction": "Be exact."})
+    assert "The library&#x27;s model, toy, takes no instructions: leave" in shown
+    with pytest.raises(QueryError, match="takes no instructions"):
+        Api(page).search(text="red", instruction="Be exact.")
+    assert Api(page).search(text="red", instruction="  ")
+
+
+@pytest.mark.parametrize(("instruction", "told"), [(3, "a text"), ("x" * 2001, "2000 characters")])
+def test_an_instruction_is_a_text_of_bounded_length(instruction, told):
+    with pytest.raises(QueryError, match=told):
+        SearchForm.from_values({"text": "red", "instruction": instruction})
