@@ -47,9 +47,13 @@ class Jobs:
     """Starts, follows and cancels what changes the library. Thread-safe.
 
     Whether it takes files in or computes vectors anew, only one job runs at a time.
+
+    Args:
+        told: From an error made for people to its sentence.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, told: Callable[[Exception], str] = str) -> None:
+        self._told = told
         self._state = JobState()
         self._changed = threading.Condition()
         self._cancel = threading.Event()
@@ -107,7 +111,7 @@ class Jobs:
         try:
             report = work(self._on_progress, cancel)
         except (IndexerError, EmbedderError, MediaError) as reason:
-            error = str(reason)
+            error = self._told(reason)
         except Exception:
             _log.exception("a job broke off: %s", self.state.title)
             error = "something unforeseen stopped the work: the server's log says more"

@@ -19,8 +19,9 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 
 from app import cards, detail
 from app.handlers import Searches
+from embedder import EmbedderError
 from embedder.media import Kind, Limits, MediaError, read_picture, render_page
-from indexer import IndexerError, Library, MediaItem, NotFound, Segment
+from indexer import IndexerError, Library, MediaItem, NotFound, QueryError, Segment
 
 MEDIA_TYPES = {
     ".jpg": "image/jpeg",
@@ -88,12 +89,7 @@ def media_router(library: Library, searches: Searches) -> APIRouter:
     def results(
         token: str, offset: Annotated[int, Query(ge=0)] = 0, weak: bool = False
     ) -> Response:
-        try:
-            session = searches.get(token)
-            found = session.page(offset, weak=weak)
-        except IndexerError as error:
-            return HTMLResponse(cards.problem(str(error)), status_code=404)
-        return HTMLResponse(cards.result_page(found, session.terms))
+        return _more(searches, token, offset, weak)
 
     return router
 
@@ -112,6 +108,17 @@ def _original(segment: Segment, item: MediaItem, download: bool) -> Response:
         headers={"Cache-Control": "private, no-cache"}
         | ({} if media_type == "application/pdf" else _SANDBOX),
     )
+
+
+def _more(searches: Searches, token: str, offset: int, weak: bool) -> Response:
+    try:
+        session = searches.get(token)
+        found = session.page(offset, weak=weak)
+    except (NotFound, QueryError) as error:
+        return HTMLResponse(cards.problem(str(error)), status_code=404)
+    except (IndexerError, EmbedderError):  # They may tell where the model lies.
+        return HTMLResponse(cards.problem("there is no more now: search again"), 503)
+    return HTMLResponse(cards.result_page(found, session.terms))
 
 
 def _detail(library: Library, searches: Searches, segment_id: int, token: str) -> str:

@@ -1,5 +1,6 @@
 """What the page, the routes and the API share: a library and the services around it."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,10 @@ from app.handlers import Searches
 from app.jobs import Jobs
 from app.models import Models, short_name
 from app.uploads import QueryFiles
-from indexer import IndexerError, IngestOptions, Library
+from embedder import EmbedderError
+from indexer import IndexerError, IngestOptions, Library, LibraryBusy, LibraryError
+
+_log = logging.getLogger(__name__)
 
 
 class NotAllowed(IndexerError):
@@ -38,7 +42,20 @@ def build(config: AppConfig, library: Library, scratch: Path) -> Services:
     """
     files = QueryFiles(scratch)
     models = Models(library, config.offer)
-    return Services(config, library, files, Searches(library, files), Jobs(), models)
+    jobs = Jobs(lambda error: told(config, error))
+    return Services(config, library, files, Searches(library, files), jobs, models)
+
+
+def told(config: AppConfig, error: Exception) -> str:
+    """An error's sentence, as far as visitors may read it.
+
+    Where the library and its model lie is named by errors of either; that is for the owner only.
+    """
+    placed = isinstance(error, LibraryError | EmbedderError | OSError)
+    if config.trusted or not placed or isinstance(error, LibraryBusy):
+        return str(error)
+    _log.warning("kept from a visitor: %s", error)
+    return "the library cannot do that now: its owner finds the reason in the server's log"
 
 
 def add_folder(services: Services, folder: str) -> None:

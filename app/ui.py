@@ -9,6 +9,7 @@ import gradio as gr
 from app import layout, progress, views
 from app import services as actions
 from app.api import Api
+from app.config import AppConfig
 from app.services import Services
 from app.views import LibraryView
 from embedder import EmbedderError
@@ -154,7 +155,7 @@ class LibraryEvents:
         try:
             start()
         except _EXPECTED as error:
-            refused = str(error)
+            refused = actions.told(self._services.config, error)
         yield from map(_parts, self._view.follow(refused))
 
 
@@ -181,13 +182,13 @@ def _quiet(name: str, *, streams: bool = False) -> dict[str, Any]:
 def _serve_api(services: Services) -> None:
     for endpoint in Api(services).endpoints():
         gr.events.api(
-            _with_sentences(endpoint),
+            _with_sentences(endpoint, services.config),
             api_name=endpoint.__name__,
             queue=False,  # Answers MCP calls in place, without a detour over HTTP.
         )
 
 
-def _with_sentences(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+def _with_sentences(endpoint: Callable[..., Any], config: AppConfig) -> Callable[..., Any]:
     """Errors made for people reach the caller as they are; others stay in the log."""
 
     @wraps(endpoint)
@@ -195,6 +196,6 @@ def _with_sentences(endpoint: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return endpoint(*args, **kwargs)
         except _EXPECTED as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            raise gr.Error(actions.told(config, error), print_exception=False) from error
 
     return wrapped

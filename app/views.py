@@ -10,7 +10,7 @@ from typing import NamedTuple
 from app import cards, handlers, layout, model_panel, panels, progress
 from app.folders import folder_choices
 from app.forms import SearchForm
-from app.services import Services
+from app.services import Services, told
 from embedder import EmbedderError
 from embedder.media import MediaError
 from indexer import IndexerError, Status
@@ -52,7 +52,7 @@ def answer(services: Services, values: Mapping[str, object]) -> str:
         strong, weak = session.page(), session.page(weak=True)
         return cards.search_results(strong, weak, session.terms)
     except (IndexerError, EmbedderError, MediaError) as error:
-        return cards.problem(str(error))
+        return cards.problem(told(services.config, error))
     except Exception:
         _log.exception("a search failed")
         return cards.problem("something unforeseen went wrong: the server's log says more")
@@ -136,10 +136,10 @@ class LibraryView:
         try:
             removed = self._services.library.remove(ids)
         except (IndexerError, OSError) as error:
-            told = cards.problem(str(error))
+            shown = cards.problem(told(self._services.config, error))
         else:
-            told = progress.removed(removed)
-        return self._everything()._replace(progress=told)
+            shown = progress.removed(removed)
+        return self._everything()._replace(progress=shown)
 
     def _state(self, total: int, failed: int) -> str:
         """What the script needs to know: the folders to filter by, and counts."""

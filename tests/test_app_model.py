@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 from test_app_world import filled_library, segment_of
 
-from app import models, progress, services, views
+from app import model_panel, models, progress, services, views
 from app.api import Api
 from app.config import AppConfig, parse
 from app.forms import SearchForm
 from app.jobs import Busy, JobState
 from app.models import ActiveModel, Models, offer_id, short_name
-from embedder import Modality
+from embedder import EmbedderUnavailable, Modality
 from embedder.toy import ToyEmbedder
 from indexer import (
     Failure,
@@ -176,6 +176,49 @@ def test_where_a_model_lies_is_told_to_the_owner_only(obedient, page_over):
     with pytest.raises(QueryError) as refused:
         SearchForm(text="red", instruction="x").query(Unwilling(), page.files)  # type: ignore[arg-type]
     assert "/srv" not in str(refused.value)
+
+
+class Unopened:
+    """A library whose model cannot be opened; the reason tells where both lie."""
+
+    model = SOMEWHERE
+
+    @property
+    def embedder(self):
+        raise EmbedderUnavailable(f"{SOMEWHERE} in /home/me/library has no weights")
+
+    limits = embedder
+
+    def ingest(self, paths, options, *, on_progress, cancel):
+        return self.embedder
+
+
+def test_errors_tell_where_things_lie_to_the_owner_only(page_over, caplog):
+    for host, trusted in (("127.0.0.1", True), ("0.0.0.0", False)):
+        page = page_over(Unopened(), host=host)
+        shown = views.answer(page, {"text": "red"})
+        services.retry_failed(page)
+        while page.jobs.state.running:
+            page.jobs.wait(page.jobs.state.version, 1)
+        for sentence in (shown, progress.job(page.jobs.state)):
+            assert ("/home/me" in sentence) is trusted
+            assert ("log" in sentence) is not trusted
+    assert "/home/me" in caplog.text
+
+
+def test_names_of_models_are_escaped(page_over):
+    hostile = 'rzen:/x/<b onload="1">'
+    page = page_over(Unopened(), offer=(hostile, "rzen:/y/<b onload="))
+    active = ActiveModel(hostile, problem="<b onload=")
+    for html in (
+        model_panel.chip(active, trusted=True),
+        model_panel.section(active, page.models.offers(active), 1, running=False),
+        progress.job(JobState(title=hostile, running=True)),
+        progress.job(JobState(report=ReembedReport(hostile, switched=True))),
+    ):
+        assert "&lt;b onload=" in html
+        assert "<b onload" not in html
+        assert '="1"' not in html
 
 
 class Unwilling:
