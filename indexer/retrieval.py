@@ -13,7 +13,7 @@ one ranked list a hundred pages that mention cats would bury the photo of a cat.
    all others, by p alone.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import log2
 from typing import TYPE_CHECKING
@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.content import Modality
-from embedder.interface import EmbedderInfo, EmbedError, Vectors, normalised
+from embedder.interface import EmbedderInfo, normalised
 from embedder.media.kind import Kind
 from indexer import relevance
-from indexer.entities import Filters, Hit, Query, QueryPart, Reason
-from indexer.errors import QueryError
-from indexer.queries import terms
+from indexer.asking import MODALITY, Asked
+from indexer.entities import Filters, Hit, Query, Reason
+from indexer.errors import LibraryBusy, QueryError
 from indexer.relevance import Probabilities, Side
 
 if TYPE_CHECKING:
@@ -38,17 +38,12 @@ if TYPE_CHECKING:
 MAX_HITS = 1000
 """Deepest hit that can be asked for, offset included."""
 
-_MODALITY = {
-    Kind.IMAGE: Modality.IMAGE,
-    Kind.VIDEO: Modality.VIDEO,
-    Kind.PDF: Modality.PAGE,
-    Kind.TEXT: Modality.TEXT,
-}
 _WORDED = frozenset({Kind.PDF, Kind.TEXT})
 _STRONG = 0.5
 _TOLD = 0.25
 _MORE = 8
 _DEPTH = 3
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,19 +100,25 @@ def search(library: "Library", query: Query) -> list[Hit]:
         QueryError: if no part has a positive weight, a part cannot be embedded, or the limits
             make no sense.
         NotFound: if a part names a segment that is not in the library.
+        LibraryBusy: if the library changes its model again and again.
     """
     _check(query)
-    like, unlike = _embedded(library, query.parts)
-    place = _Place(library.catalog, library.vectors, library.embedder.info, query.filters)
+    kinds = query.filters.kinds or frozenset(Kind)
+    for _ in range(_ATTEMPTS):
+        embedder, vectors = library.snapshot()
+        asked = Asked.of(embedder, query.parts, kinds)
+        with library.catalog.moment():
+            if library.catalog.holds_vectors_of(embedder.info):
+                place = _Place(library.catalog, vectors, embedder.info, query.filters)
+                return _found(place, asked.sides(library.catalog), query)
+    raise LibraryBusy(f"the library in {library.directory} is changing its model: try again")
+
+
+def _found(place: _Place, sides: Mapping[Kind, tuple[Side, Side]], query: Query) -> list[Hit]:
     need = query.offset + query.limit
-    with library.catalog.moment():
-        found = [
-            one
-            for judged in _judged(place, like, unlike, query.filters.kinds or set(Kind), need)
-            for one in _folded(place, judged, need)
-        ]
-        found.sort(key=lambda one: (-one.score, one.judged.segment_id))
-        return _hits(place, found[query.offset : need], query.offset + 1)
+    found = [one for judged in _judged(place, sides, need) for one in _folded(place, judged, need)]
+    found.sort(key=lambda one: (-one.score, one.judged.segment_id))
+    return _hits(place, found[query.offset : need], query.offset + 1)
 
 
 def _check(query: Query) -> None:
@@ -129,54 +130,11 @@ def _check(query: Query) -> None:
         raise QueryError(f"only the first {MAX_HITS} hits can be listed: narrow the query down")
 
 
-def _embedded(library: "Library", parts: Sequence[QueryPart]) -> tuple[Side, Side]:
-    """The parts to be like and the parts to be unlike, embedded in one call."""
-    contents = [part.content for part in parts if part.content is not None]
-    try:
-        rows = iter(library.embedder.embed(contents, role="query"))
-    except EmbedError as error:
-        raise QueryError(f"the query cannot be embedded: {error.reason}") from error
-    vectors: list[Vectors] = []
-    modalities: list[Modality] = []
-    for part in parts:
-        if part.content is not None:
-            vectors.append(next(rows))
-            modalities.append(part.content.modality)
-        elif part.segment_id is not None:
-            modalities.append(library.segment(part.segment_id).modality)
-            vectors.append(library.catalog.vectors_of([part.segment_id])[0])
-    return _side(parts, vectors, modalities, 1), _side(parts, vectors, modalities, -1)
-
-
-def _side(
-    parts: Sequence[QueryPart],
-    vectors: Sequence[Vectors],
-    modalities: Sequence[Modality],
-    sign: int,
-) -> Side:
-    chosen = [i for i, part in enumerate(parts) if part.weight * sign > 0]
-    words: dict[str, None] = {}
-    typed = np.zeros(len(chosen), dtype=np.bool_)
-    for part, i in enumerate(chosen):
-        content = parts[i].content
-        if content is not None and not content.frames and (found := terms(content.text or "")):
-            words.update(dict.fromkeys(found))
-            typed[part] = True
-    weights = np.array([abs(parts[i].weight) for i in chosen], dtype=np.float32)
-    return Side(
-        vectors=np.array([vectors[i] for i in chosen], dtype=np.float32),
-        modalities=tuple(modalities[i] for i in chosen),
-        weights=weights,
-        terms=tuple(words),
-        typed=typed,
-    )
-
-
 def _judged(
-    place: _Place, like: Side, unlike: Side, kinds: Collection[Kind], need: int
+    place: _Place, sides: Mapping[Kind, tuple[Side, Side]], need: int
 ) -> Iterator[list[_Judged]]:
     """The candidates of each kind, best first."""
-    found = [_gathered(place, like, unlike, kind, _DEPTH * need) for kind in sorted(kinds)]
+    found = [_gathered(place, *sides[kind], kind, _DEPTH * need) for kind in sorted(sides)]
     every = np.concatenate([candidates.ids for candidates in found])
     if not every.size:
         return
@@ -184,7 +142,8 @@ def _judged(
     for candidates in found:
         ids = candidates.ids
         own, rows = rows[: len(ids)], rows[len(ids) :]
-        kind, modality = candidates.kind, _MODALITY[candidates.kind]
+        kind, modality = candidates.kind, MODALITY[candidates.kind]
+        like, unlike = sides[kind]
         evidence = {
             _seen(like, kind): relevance.likeness(place.info, like, modality, own),
             Reason.WORDS: relevance.aligned(candidates.words, ids),
