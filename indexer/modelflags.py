@@ -8,20 +8,30 @@ from embedder.content import Modality
 _DEFAULT = "default"
 
 
-class Opening(TypedDict):
-    """Arguments of `Library.open`."""
+class Placement(TypedDict):
+    """Where a model runs, and in which precision: arguments of `Library.open`."""
 
     device: str | None
     dtype: str | None
+
+
+class Opening(Placement):
+    """All that those flags say of it."""
+
     instructions: dict[Modality, str] | None
 
 
-def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds `--device`, `--dtype` and `--instruction` to a command line."""
+def add_placement_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds `--device` and `--dtype` to a command line."""
     parser.add_argument(
         "--device", metavar="D", help='where the model runs: "cpu", "cuda", "cuda:1", "mps"'
     )
     parser.add_argument("--dtype", metavar="T", help='its precision: "float32", "bfloat16"')
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds those and `--instruction` for documents."""
+    add_placement_flags(parser)
     parser.add_argument(
         "--instruction",
         metavar="MODALITY=TEXT",
@@ -31,6 +41,11 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         help=f"what the model is told of documents of a modality ({', '.join(Modality)}) in place "
         'of its own words; may be repeated; "default" goes back to its own',
     )
+
+
+def placement(given: argparse.Namespace) -> Placement:
+    """What `--device` and `--dtype` say, as arguments of `Library.open`."""
+    return Placement(device=given.device, dtype=given.dtype)
 
 
 def opening(given: argparse.Namespace) -> Opening:

@@ -1,6 +1,7 @@
 """From what a person types or drops to the parts of a query."""
 
 import re
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -74,6 +75,15 @@ def file_part(
     except MediaError as error:
         raise QueryError(f"{path.name} cannot be used as a query: {error}") from error
     return QueryPart(content=content, weight=weight)
+
+
+def instructed(part: QueryPart, instruction: str) -> QueryPart:
+    """The part told what to do, in place of what its model tells it; a stored segment stays."""
+    content = part.content
+    if content is None:
+        return part
+    told = Content(content.text, content.frames, content.modality, instruction)
+    return replace(part, content=told)
 
 
 def moment(text: str) -> datetime:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from embedder.media.kind import Kind
 from indexer.config import default_library
 from indexer.entities import Filters, Hit, Query, QueryPart
+from indexer.modelflags import add_placement_flags, placement
 
 if TYPE_CHECKING:
     from indexer.library import Library
@@ -49,6 +50,13 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=int, default=20, help="hits to list (20)")
     parser.add_argument("--offset", type=int, default=0, help="hits to pass over first (0)")
     parser.add_argument("--library", metavar="DIR", type=Path, help="the library's folder")
+    add_placement_flags(parser)
+    parser.add_argument(
+        "--instruction",
+        metavar="TEXT",
+        help="what the model is told to do with the words and files, in place of its own words; "
+        'for models that take one; "" tells it nothing',
+    )
     parser.add_argument("--json", action="store_true", help="print a list of objects")
     return parser
 
@@ -61,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from indexer.library import Library
 
     try:
-        with Library.open(given.library or default_library(), create=False) as library:
+        directory, opened = given.library or default_library(), placement(given)
+        with Library.open(directory, create=False, **opened) as library:
             hits = library.search(_query(given, library))
     except (IndexerError, EmbedderError) as error:
         print(f"rzen-search: {error}", file=sys.stderr)
@@ -75,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _query(given: argparse.Namespace, library: "Library") -> Query:
     from indexer.errors import QueryError
-    from indexer.queries import file_part, moment, text_part
+    from indexer.queries import file_part, instructed, moment, text_part
 
     weights = _weights(given.weight)
     parts: list[QueryPart] = []
@@ -91,6 +100,8 @@ def _query(given: argparse.Namespace, library: "Library") -> Query:
     for argument in given.pdf:
         path, page = _pdf_page(argument)
         parts.append(file_part(path, weights["pdf"], page, library.limits, Kind.PDF))
+    if given.instruction is not None:
+        parts = [instructed(part, given.instruction) for part in parts]
     parts += [text_part(text, -abs(weights["not"])) for text in given.unlike]
     if not parts:
         raise QueryError("the query is empty: type some words, or give --image, --video or --pdf")
