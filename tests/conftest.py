@@ -62,3 +62,11 @@ def _no_network() -> Iterator[None]:
         patch.setattr(socket.socket, "connect", guarded(socket.socket.connect))
         patch.setattr(socket.socket, "connect_ex", guarded(socket.socket.connect_ex))
         yield
+
+
+@pytest.fixture(scope="session")
+def tiny_rzen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained Qwen2-VL of 200,000 parameters in the file formats of a real one."""
+    from trainer.untrained import build
+
+    return build(tmp_path_factory.mktemp("rzen") / "tiny", texts=["a few words to learn from"])

@@ -76,8 +76,8 @@ class RzenEmbedder(BaseEmbedder):
         for module in ("torch", "transformers"):
             if importlib.util.find_spec(module) is None:
                 raise EmbedderUnavailable(missing_extra(module))
-        self._checkpoint = checkpoint
-        self._settings = settings
+        self.checkpoint = checkpoint
+        self.settings = settings
         self._asked = device, dtype
         self._loading, self._computing = threading.Lock(), threading.Lock()
         self._model: tuple[Template, Backbone] | None = None
@@ -100,7 +100,7 @@ class RzenEmbedder(BaseEmbedder):
             self._model = None
 
     def _embed_batch(self, contents: Sequence[Content], role: Role) -> Vectors:
-        template, backbone = self._loaded()
+        template, backbone = self.loaded()
         groups = schedule(_sequences(template, contents, role), self.token_budget)
         vectors = np.empty((len(contents), self.info.dim), dtype=np.float32)
         seen: dict[Name, Tensor] = {}
@@ -167,16 +167,20 @@ class RzenEmbedder(BaseEmbedder):
         self.token_budget = max(1, self.token_budget // 2)
         return [*self._halving(compute, items[:middle]), *self._halving(compute, items[middle:])]
 
-    def _loaded(self) -> "tuple[Template, Backbone]":
-        """The model; PyTorch and transformers are imported only here."""
+    def loaded(self) -> "tuple[Template, Backbone]":
+        """What puts contents into sequences, and the model; loaded when first asked for.
+
+        Raises:
+            EmbedderUnavailable: the weights do not fit, or are not those of a Qwen2-VL.
+        """
         with self._loading:
             if self._model is None:
                 from embedder.rzen.backbone import Backbone, chosen_device, chosen_dtype
 
                 device = chosen_device(self._asked[0])
                 dtype = chosen_dtype(self._asked[1], device)
-                template = Template(self._checkpoint.tokenizer(), self._settings)
-                backbone = Backbone.load(self._checkpoint, self._settings, device, dtype)
+                template = Template(self.checkpoint.tokenizer(), self.settings)
+                backbone = Backbone.load(self.checkpoint, self.settings, device, dtype)
                 self.token_budget = backbone.token_budget()
                 self._model = template, backbone
             return self._model

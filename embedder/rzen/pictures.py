@@ -3,6 +3,9 @@
 A picture is resized twice, as the released script does: first to whole tokens at about its own
 size, then into the range of tokens it may have. Both use PIL's bicubic filter. Here and below, a
 token stands for 28 × 28 pixels: 2 × 2 patches of 14 × 14.
+
+Qwen2-VL refuses a picture that is more than 200 times as long as wide. Here it is laid onto white
+that is just wide enough, which keeps all of it and its shape.
 """
 
 import math
@@ -15,7 +18,6 @@ from PIL import Image
 TOKEN_SIDE = 28
 PATCH_SIDE = 14
 MAX_RATIO = 200
-"""A picture more elongated than this has no size that fits; Qwen2-VL refuses it as well."""
 
 _MERGE = TOKEN_SIDE // PATCH_SIDE
 _FIRST_TOKENS = (4, 16_384)
@@ -53,17 +55,9 @@ def planned(size: tuple[int, int], tokens: tuple[int, int]) -> Plan:
 
     Args:
         size: Width and height in pixels.
-        tokens: The least and the most.
-
-    Raises:
-        Unfit: if one side is more than 200 times the other.
+        tokens: The least and the most; a very elongated picture may have a few more.
     """
-    if max(size) > MAX_RATIO * min(size):
-        raise Unfit(
-            f"the picture is {size[0]} × {size[1]} pixels, more than {MAX_RATIO} times as long as "
-            f"wide: crop it, or cut it into several"
-        )
-    first = _fitted(size, _FIRST_TOKENS)
+    first = _fitted(_widened(size), _FIRST_TOKENS)
     return Plan(first, _fitted(first, tokens))
 
 
@@ -83,6 +77,11 @@ class Patched:
 
 def patched(picture: Image.Image, plan: Plan) -> Patched:
     """Resizes an RGB picture as planned for its size and cuts it into patches."""
+    width, height = _widened(picture.size)
+    if picture.size != (width, height):
+        white = Image.new("RGB", (width, height), "white")
+        white.paste(picture, ((width - picture.width) // 2, (height - picture.height) // 2))
+        picture = white
     for size in (plan.first, plan.final):
         if picture.size != size:
             picture = picture.resize(size, Image.Resampling.BICUBIC)
@@ -90,6 +89,12 @@ def patched(picture: Image.Image, plan: Plan) -> Patched:
     shape = (rows // _MERGE, _MERGE, PATCH_SIDE, columns // _MERGE, _MERGE, PATCH_SIDE, 3)
     cut = np.asarray(picture).reshape(shape).transpose(0, 3, 1, 4, 6, 2, 5)
     return Patched(cut.reshape(rows * columns, 3 * PATCH_SIDE**2), plan)
+
+
+def _widened(size: tuple[int, int]) -> tuple[int, int]:
+    """The size of the white below a picture: its own, unless it is too elongated."""
+    least = -(-max(size) // MAX_RATIO)
+    return max(size[0], least), max(size[1], least)
 
 
 def _fitted(size: tuple[int, int], tokens: tuple[int, int]) -> tuple[int, int]:

@@ -120,8 +120,7 @@ class Template:
         would be longer than `settings.max_tokens`, pictures are made smaller and words are cut.
 
         Raises:
-            Unfit: a picture is too elongated, there are too many pictures, or the instruction
-                alone is too long.
+            Unfit: there are too many pictures, or the instruction is too long.
         """
         settings = self._settings
         frames = content.frames
@@ -131,6 +130,7 @@ class Template:
         instruction = content.instruction
         if instruction is None:
             instruction = self.instruction(modality, role)
+        instruction = _plain(instruction)
         prompt = settings.visual_prompt if frames else settings.text_prompt
         words = content.text or ""
         if modality is Modality.PAGE and not settings.page_text:
@@ -140,7 +140,7 @@ class Template:
         if room < settings.max_tokens // 4:
             raise Unfit("the instruction leaves no room for what it is about: shorten it")
         # No token stands for more characters than this; what is beyond would be cut anyway.
-        words = words[: _LONGEST_TOKEN * settings.max_tokens]
+        words = _plain(words[: _LONGEST_TOKEN * settings.max_tokens])
         wanted = min(len(self._ids(words)), _WORDS_KEPT)
         pictures, smaller = self._pictures(frames, modality, room - wanted)
         allowed = room - sum(picture.plan.tokens for picture in pictures)
@@ -226,3 +226,8 @@ def evenly(frames: Sequence[Image.Image], count: int) -> tuple[Image.Image, ...]
         return tuple(frames)
     chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
     return tuple(frames[i] for i in chosen)
+
+
+def _plain(text: str) -> str:
+    """The text without halves of surrogate pairs, which no tokenizer takes."""
+    return text.encode(errors="replace").decode()
