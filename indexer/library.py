@@ -247,6 +247,7 @@ class Library(Holdings):
             LibraryError: if it cannot be written to.
             EmbedderUnavailable: if the model cannot be opened.
             EmbedderError: if it does not work; the library is as it was.
+            ValueError: if `workers` is less than 1.
         """
         with self._writer.held():
             return self._switch().run(

@@ -117,6 +117,12 @@ class LibraryModel:
         """
         return self._opener(name, instructions)
 
+    def rename(self, info: EmbedderInfo, instructions: Instructions) -> None:
+        """Remembers what else opens the model that the library has."""
+        self._ledger.rename_model(info, instructions)
+        with self._lock:
+            self._name, self._instructions = info.name, instructions
+
     def replace(self, embedder: Embedder) -> None:
         """Takes over an embedder of the model that the library was given."""
         with self._lock:

@@ -37,7 +37,7 @@ class Switch:
 
     Attributes:
         catalog: What the library holds.
-        ledger: Where models are remembered.
+        ledger: Where files and near duplicates are remembered.
         pending: Where the new vectors wait.
         model: The library's model and embedder.
         mirror: Its vectors as they are searched.
@@ -63,6 +63,7 @@ class Switch:
     ) -> ReembedReport:
         """See `indexer.Library.reembed`."""
         started_at = monotonic()
+        options = IngestOptions() if workers is None else IngestOptions(workers=workers)
         instructions = self.model.kept(name, instructions)
         embedder = self.model.open_another(name, instructions)
         try:
@@ -77,7 +78,7 @@ class Switch:
                 within(_LIMITS, embedder.info),
                 detect,
                 segments.cut,
-                workers=workers or IngestOptions().workers,
+                workers=options.workers,
                 tell=on_progress,
                 cancel=cancel,
             )
@@ -126,7 +127,7 @@ class Switch:
         """Whether the library has that model already; then its name is remembered."""
         if embedder.info.fingerprint != self.catalog.model().fingerprint:
             return False
-        self.ledger.rename_model(embedder.info, instructions)
+        self.model.rename(embedder.info, instructions)
         if self.pending.model() is None:
             self.pending.clear()  # Vectors that were retired before the program was killed.
         return True

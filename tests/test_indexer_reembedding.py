@@ -1,6 +1,7 @@
 """Giving a library another model: what is computed, what stays, and who notices."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from embedder.interface import EmbedError, normalised
 from embedder.media.kind import Kind
 from embedder.registry import open_embedder
 from embedder.toy import ToyEmbedder
-from indexer import Library, LibraryBusy, ModelMismatch, Query, QueryPart, Status
+from indexer import Draft, Library, LibraryBusy, ModelMismatch, Query, QueryPart, Status
 
 
 class Other(ToyEmbedder):
@@ -355,6 +356,63 @@ def test_a_file_that_is_cut_otherwise_fails_and_leaves_nothing_behind(library, m
     assert library.reembed("same").switched
 
 
+LONG = 24
+
+
+@pytest.fixture
+def long(tmp_path: Path, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
+    """A library of one file with many pages, which are cut slowly."""
+
+    def cut(path, kind, limits):
+        for number in range(1, LONG + 1):
+            shop.at(number)
+            time.sleep(0.02)
+            picture = Image.new("RGB", (32, 32), (number, 2 * number, 0))
+            page = number + shop.shift
+            if number <= shop.pages:
+                yield Draft(Content(frames=[picture], modality="page"), page=page)
+
+    shop.shift, shop.pages, shop.at = 0, LONG, lambda number: None
+    monkeypatch.setattr("indexer.segments.cut", cut)
+    Image.new("RGB", (8, 8)).save(tmp_path / "long.png")
+    with Library.open(tmp_path / "long", model="toy") as library:
+        assert library.ingest([tmp_path / "long.png"]).segments == LONG
+        yield library
+
+
+def test_a_long_file_is_continued_in_the_middle(long, shop):
+    stopped = cancelled_after(long, shop, LONG // 2)
+    assert 0 < stopped.segments < LONG
+    report = long.reembed("same")
+    assert (report.switched, report.reused) == (True, stopped.segments)
+    assert len(shop.opened["same"].embedded) == LONG - stopped.segments
+    assert is_whole(long)
+
+
+@pytest.mark.parametrize(("shift", "pages"), [(1, LONG), (0, LONG - 1)])
+def test_pages_that_are_not_those_taken_in_fail_and_leave_nothing_behind(long, shop, shift, pages):
+    shop.shift, shop.pages = shift, pages
+    report = long.reembed("same")
+    assert "cut in another way" in report.failures[0].reason
+    assert (report.switched, report.segments) == (False, 0)
+    assert long._pending.missing() == {Kind.IMAGE: LONG}
+
+
+def test_what_was_read_after_a_file_changed_is_never_stored(long, shop, tmp_path):
+    """However the run ends: it is stopped before the file has been read to its end."""
+    cancel = threading.Event()
+
+    def at(number: int) -> None:
+        if number == LONG // 3:
+            (tmp_path / "long.png").write_bytes(b"something else")
+        if number == LONG - 2:
+            cancel.set()
+
+    shop.at = at
+    assert not long.reembed("same", cancel=cancel).switched
+    assert long._pending.count() == 0
+
+
 def test_a_file_that_changes_while_it_is_read_gives_no_vector(library, media, monkeypatch):
     from indexer import segments as policy
 
@@ -544,6 +602,7 @@ def test_instructions_are_remembered_and_others_are_refused(library, shop):
         assert f"--model version --instruction {flag}`" in str(refusal.value)
     kept = library.reembed("version:/new", instructions=None)
     assert not kept.switched  # The same instructions, and so the same vectors.
+    assert library.model == library.catalog.model().name == "version:/new"
     assert shop.told[-1] == told
     assert library.reembed("version:/new", instructions={}).switched
     assert library.catalog.model().instructions is None
