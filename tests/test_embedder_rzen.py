@@ -1,0 +1,255 @@
+"""What `rzen` does beside what all embedders do: once each, within memory, as the settings say."""
+
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from embedder import Content, EmbedderUnavailable, EmbedError, Modality, open_embedder
+from embedder.rzen import RzenEmbedder, Settings, open_rzen
+
+
+@pytest.fixture(scope="module")
+def embedder(tiny_rzen: Path) -> Iterator[RzenEmbedder]:
+    with open_rzen(str(tiny_rzen), device="cpu", dtype="float32") as opened:
+        yield opened
+
+
+@pytest.fixture
+def folder(tiny_rzen: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_rzen, tmp_path / "copy"))
+
+
+def noise(seed: int, size: tuple[int, int] = (120, 90)) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def mixed() -> list[Content]:
+    texts = [Content(text="some words " * n) for n in (1, 40, 7, 90)]
+    pictures = [Content(frames=[noise(n)]) for n in (1, 2)]
+    clip = Content(frames=[noise(n) for n in (1, 3, 4)])
+    return [texts[0], pictures[0], clip, texts[1], Content("a caption", [noise(2)]), *texts[2:]]
+
+
+class Watched:
+    """Counts what goes through a backbone; runs out of memory beyond a number of items."""
+
+    def __init__(
+        self, embedder: RzenEmbedder, patch: pytest.MonkeyPatch, most: int | None = None
+    ) -> None:
+        backbone = embedder.loaded()[1]
+        self.seen: list[int] = []
+        self.read: list[int] = []
+        see, read = backbone.see, backbone.read
+
+        def counted_see(pictures: Sequence[Any]) -> Any:
+            self.seen.append(len(pictures))
+            self.check(len(pictures), most)
+            return see(pictures)
+
+        def counted_read(sequences: Sequence[Any], seen: Any) -> Any:
+            self.read.append(len(sequences))
+            self.check(len(sequences), most)
+            return read(sequences, seen)
+
+        patch.setattr(backbone, "see", counted_see)
+        patch.setattr(backbone, "read", counted_read)
+
+    def check(self, count: int, most: int | None) -> None:
+        if most is not None and count > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+
+
+def test_what_comes_again_in_a_call_is_computed_once(
+    embedder: RzenEmbedder, monkeypatch: pytest.MonkeyPatch
+):
+    watched = Watched(embedder, monkeypatch)
+    contents = [
+        *[Content(text="the same words")] * 5,
+        *[Content(frames=[noise(1)]) for _ in range(3)],
+        Content(frames=[noise(1)] * 4),
+    ]
+    rows = embedder.embed(contents, role="document")
+    assert sum(watched.read) == 3
+    # A frame of a clip is smaller than a picture, so it is another picture; but one for all four.
+    assert sum(watched.seen) == 2
+    assert np.array_equal(rows[0], rows[4])
+    assert np.array_equal(rows[5], rows[7])
+
+
+def test_query_and_document_are_told_different_things(embedder: RzenEmbedder):
+    query, document = (
+        embedder.embed([Content(text="a dog")], role)[0] for role in ("query", "document")
+    )
+    assert query @ document < 0.9999
+
+
+def test_the_instruction_of_a_content_counts_more_than_the_default(embedder: RzenEmbedder):
+    told = Content(text="a dog", instruction="Find a document image that matches the given query: ")
+    plain = Content(text="a dog")
+    assert embedder.info.instructions[Modality.TEXT, Modality.PAGE] == told.instruction
+    first, second = embedder.embed([told, plain], role="query")
+    assert first @ second < 0.9999
+
+
+def test_too_little_memory_halves_the_batch_and_gives_the_same_vectors(
+    embedder: RzenEmbedder, monkeypatch: pytest.MonkeyPatch
+):
+    contents = mixed()
+    expected = embedder.embed(contents, role="document")
+    monkeypatch.setattr(embedder, "token_budget", 100_000)
+    watched = Watched(embedder, monkeypatch, most=1)
+    rows = embedder.embed(contents, role="document")
+    assert np.abs(rows - expected).max() < 1e-5
+    assert max(watched.read) > 1
+    assert embedder.token_budget < 100_000
+
+
+def test_a_content_that_does_not_fit_even_alone_fails_by_its_position(
+    embedder: RzenEmbedder, monkeypatch: pytest.MonkeyPatch
+):
+    backbone = embedder.loaded()[1]
+    read = backbone.read
+
+    def limited(sequences: Sequence[Any], seen: Any) -> Any:
+        if max(map(len, sequences)) > 500:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory")
+        return read(sequences, seen)
+
+    monkeypatch.setattr(backbone, "read", limited)
+    contents = [Content(text="short"), Content(text="long " * 900), Content(text="short too")]
+    with pytest.raises(EmbedError, match="memory") as caught:
+        embedder.embed(contents, role="document")
+    assert caught.value.position == 1
+    assert embedder.embed([contents[0], contents[2]], role="document").shape == (2, 64)
+
+
+def test_a_picture_that_does_not_fit_even_alone_fails_by_its_position(
+    embedder: RzenEmbedder, monkeypatch: pytest.MonkeyPatch
+):
+    backbone = embedder.loaded()[1]
+
+    def full(pictures: Sequence[Any]) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(backbone, "see", full)
+    with pytest.raises(EmbedError, match="memory") as caught:
+        embedder.embed([Content(text="a"), Content(frames=[noise(1)])], role="document")
+    assert caught.value.position == 1
+
+
+def test_another_error_of_the_model_is_not_taken_for_a_lack_of_memory(
+    embedder: RzenEmbedder, monkeypatch: pytest.MonkeyPatch
+):
+    def broken(*_given: object) -> Any:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(embedder.loaded()[1], "read", broken)
+    with pytest.raises(RuntimeError, match="mat1"):
+        embedder.embed([Content(text="a")], role="document")
+
+
+def test_what_is_cut_to_fit_is_told_in_the_log(
+    embedder: RzenEmbedder, caplog: pytest.LogCaptureFixture
+):
+    with caplog.at_level(logging.WARNING, logger="embedder"):
+        embedder.embed([Content(text="x"), Content(text="word " * 9000)], role="document")
+    assert "content 1" in caplog.text
+    assert "characters of its text are read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(positions="mrope"),
+        Settings(pooling="mean"),
+        Settings(system="Given an image, summarize the provided image in one word."),
+        Settings(visual_prompt="\nRepresent the given image in one word."),
+        Settings(image_tokens=(4, 64)),
+        Settings().instructed({Modality.IMAGE: "Look."}),
+    ],
+    ids=["positions", "pooling", "system", "prompt", "tokens", "instruction"],
+)
+def test_what_a_checkpoint_says_of_itself_is_followed(
+    folder: Path, embedder: RzenEmbedder, settings: Settings
+):
+    settings.save(folder)
+    content = [Content(frames=[noise(5, (300, 200))])]
+    with open_embedder(f"rzen:{folder}") as other:
+        assert (
+            other.embed(content, "document")[0] @ embedder.embed(content, "document")[0] < 0.99999
+        )
+
+
+def test_the_mean_of_states_does_not_depend_on_the_batch(folder: Path):
+    Settings(pooling="mean", positions="mrope").save(folder)
+    with open_embedder(f"rzen:{folder}") as embedder:
+        together = embedder.embed(mixed(), role="document")
+        alone = [embedder.embed([content], role="document")[0] for content in mixed()]
+    assert np.abs(together - np.stack(alone)).max() < 1e-5
+
+
+def test_instructions_of_documents_can_be_replaced(tiny_rzen: Path, embedder: RzenEmbedder):
+    content, text = Content(frames=[noise(1)]), Content(text="words")
+    own = embedder.embed([content, text], role="document")
+    with open_embedder(f"rzen:{tiny_rzen}", instructions={Modality.IMAGE: "Look."}) as other:
+        changed = other.embed([content, text], role="document")
+        told = Content(frames=[noise(1)], instruction="Look.")
+        assert np.allclose(changed[0], embedder.embed([told], "document")[0], atol=1e-6)
+    assert changed[0] @ own[0] < 0.99999
+    assert np.allclose(changed[1], own[1], atol=1e-6)
+
+
+def test_half_precision_gives_nearly_the_same_vectors(tiny_rzen: Path, embedder: RzenEmbedder):
+    with open_embedder(f"rzen:{tiny_rzen}", dtype="bfloat16") as half:
+        rows = half.embed(mixed(), role="document")
+    assert (rows * embedder.embed(mixed(), role="document")).sum(axis=1).min() > 0.98
+
+
+@pytest.mark.parametrize("asked", ["cuda", "cuda:7", "tpu", "gpu"])
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(tiny_rzen: Path, asked: str):
+    if asked == "cuda" and torch.cuda.is_available():
+        pytest.skip("this machine has one")
+    with (
+        open_embedder(f"rzen:{tiny_rzen}", device=asked) as embedder,
+        pytest.raises(EmbedderUnavailable, match=rf"{asked}.*cpu"),
+    ):
+        embedder.embed([Content(text="x")], role="query")
+
+
+def test_an_unknown_precision_is_refused_with_the_known_ones(tiny_rzen: Path):
+    with (
+        open_embedder(f"rzen:{tiny_rzen}", dtype="int8") as embedder,
+        pytest.raises(EmbedderUnavailable, match="float32, bfloat16"),
+    ):
+        embedder.embed([Content(text="x")], role="query")
+
+
+def test_it_runs_without_torchvision(embedder: RzenEmbedder):
+    import sys
+
+    embedder.embed([Content(frames=[noise(1)])], role="document")
+    assert "torchvision" not in sys.modules
+
+
+def test_gradients_flow_to_both_towers(tiny_rzen: Path):
+    with open_rzen(str(tiny_rzen)) as embedder:
+        template, backbone = embedder.loaded()
+        from embedder.rzen.pictures import patched
+
+        sequence = template.sequence(Content("words", [noise(1)]), "document")
+        seen = backbone.see([patched(one.frame, one.plan) for one in sequence.pictures])
+        backbone.read([sequence], [seen])[0, 0].backward()
+        named = dict(backbone.model.named_parameters())
+        for part in (
+            "visual.patch_embed.proj.weight",
+            "language_model.layers.0.mlp.up_proj.weight",
+        ):
+            assert named[part].grad.abs().max() > 0

@@ -1,0 +1,194 @@
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from embedder import EmbedderUnavailable, Modality, open_embedder
+from embedder.rzen import Checkpoint, Settings
+
+WEIGHTS = "model.safetensors"
+
+
+@pytest.fixture
+def folder(tiny_rzen: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(tiny_rzen, tmp_path / "copy"))
+
+
+def edit(path: Path, **values: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def fingerprint(folder: Path, **options: object) -> str:
+    with open_embedder(f"rzen:{folder}", **options) as embedder:  # type: ignore[arg-type]
+        return embedder.info.fingerprint
+
+
+def refused(folder: Path) -> str:
+    with pytest.raises(EmbedderUnavailable) as caught:
+        open_embedder(f"rzen:{folder}")
+    return str(caught.value)
+
+
+def shard(folder: Path) -> list[str]:
+    """Spreads the weights over two files, as large checkpoints are; their names."""
+    tensors = load_file(folder / WEIGHTS)
+    names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    places = {name: names[i % 2] for i, name in enumerate(sorted(tensors))}
+    for file in names:
+        save_file({n: t for n, t in tensors.items() if places[n] == file}, folder / file)
+    (folder / WEIGHTS).unlink()
+    index = {"metadata": {}, "weight_map": places}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return names
+
+
+def test_a_moved_checkpoint_has_the_same_fingerprint(tiny_rzen: Path, folder: Path):
+    assert fingerprint(folder) == fingerprint(tiny_rzen)
+
+
+def test_weights_spread_over_files_have_the_same_fingerprint(tiny_rzen: Path, folder: Path):
+    shard(folder)
+    assert fingerprint(folder) == fingerprint(tiny_rzen)
+
+
+def test_the_precision_is_not_part_of_the_fingerprint(tiny_rzen: Path):
+    assert fingerprint(tiny_rzen, dtype="bfloat16") == fingerprint(tiny_rzen)
+
+
+@pytest.mark.parametrize(
+    "change", ["weights", "tokenizer", "pictures", "config", "settings", "instructions"]
+)
+def test_whatever_changes_vectors_changes_the_fingerprint(
+    tiny_rzen: Path, folder: Path, change: str
+):
+    options: dict[str, object] = {}
+    if change == "weights":
+        tensors = load_file(folder / WEIGHTS)
+        name = next(name for name in tensors if "layers.1.mlp.up" in name)
+        tensors[name] = tensors[name] * 1.001
+        save_file(tensors, folder / WEIGHTS)
+    elif change == "tokenizer":
+        path = folder / "tokenizer.json"
+        path.write_text(path.read_text() + "\n")
+    elif change == "pictures":
+        edit(folder / "preprocessor_config.json", image_mean=[0.5, 0.5, 0.5])
+    elif change == "config":
+        edit(folder / "config.json", rope_theta=10_000.0)
+    elif change == "settings":
+        Settings(positions="mrope").save(folder)
+    else:
+        options["instructions"] = {Modality.IMAGE: "Look at this."}
+    assert fingerprint(folder, **options) != fingerprint(tiny_rzen)
+
+
+def test_what_changes_no_vector_leaves_the_fingerprint(tiny_rzen: Path, folder: Path):
+    edit(folder / "config.json", transformers_version="5.99.0", dtype="bfloat16")
+    Settings().save(folder)
+    assert fingerprint(folder) == fingerprint(tiny_rzen)
+
+
+def test_a_checkpoint_knows_its_size(tiny_rzen: Path):
+    checkpoint = Checkpoint.find(str(tiny_rzen))
+    assert checkpoint.dim == 64
+    # The words' embedding is shared with the head and stored once.
+    assert checkpoint.parameters == sum(
+        tensor.size for tensor in load_file(tiny_rzen / WEIGHTS).values()
+    )
+
+
+def test_a_relative_path_is_remembered_as_an_absolute_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(folder.parent)
+    with open_embedder("rzen:./copy") as embedder:
+        assert embedder.info.name == f"rzen:{folder}"
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path):
+    assert str(tmp_path / "nowhere") in refused(tmp_path / "nowhere")
+
+
+def test_a_folder_without_a_model_says_what_is_missing(tmp_path: Path):
+    assert "config.json" in refused(tmp_path)
+
+
+def test_missing_weights_are_told(folder: Path):
+    (folder / WEIGHTS).unlink()
+    assert "not complete" in refused(folder)
+
+
+def test_a_missing_part_of_the_weights_is_named(folder: Path):
+    gone = shard(folder)[1]
+    (folder / gone).unlink()
+    assert gone in refused(folder)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 300, -1])
+def test_weights_that_break_off_are_refused(folder: Path, kept: int):
+    data = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(data[:kept])
+    assert "cut off or damaged" in refused(folder) or "cut off" in refused(folder)
+
+
+def test_weights_that_are_something_else_are_refused(folder: Path):
+    (folder / WEIGHTS).write_bytes((20).to_bytes(8, "little") + b"<html>not found</html>")
+    assert "damaged" in refused(folder)
+
+
+def test_a_missing_tokenizer_is_told(folder: Path):
+    (folder / "tokenizer.json").unlink()
+    assert "tokenizer.json" in refused(folder)
+
+
+def test_another_sort_of_model_is_refused_with_its_type(folder: Path):
+    edit(folder / "config.json", model_type="bert")
+    assert "'bert'" in refused(folder)
+
+
+def test_another_size_of_patches_is_refused(folder: Path):
+    config = json.loads((folder / "config.json").read_text())
+    edit(folder / "config.json", vision_config=config["vision_config"] | {"patch_size": 16})
+    assert "patch_size 16" in refused(folder)
+
+
+def test_weights_of_another_model_are_refused_when_they_are_loaded(folder: Path):
+    tensors = load_file(folder / WEIGHTS)
+    dropped = next(name for name in tensors if "layers.0.mlp.down" in name)
+    del tensors[dropped]
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    with open_embedder(f"rzen:{folder}") as embedder:
+        from embedder import Content
+
+        with pytest.raises(EmbedderUnavailable, match="missing or of another shape"):
+            embedder.embed([Content(text="x")], role="query")
+
+
+@pytest.mark.parametrize("spec", ["rzen", "rzen:somebody/some-model"])
+def test_weights_that_cannot_be_fetched_are_told_with_a_way_out(spec: str):
+    with pytest.raises(EmbedderUnavailable, match=r"not on this machine.*rzen:FOLDER"):
+        open_embedder(spec)
+
+
+def test_without_pytorch_the_extra_is_named(tiny_rzen: Path, monkeypatch: pytest.MonkeyPatch):
+    import importlib.util
+
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "torch" else found(name)
+    )
+    with pytest.raises(EmbedderUnavailable, match=r"torch.*rzen-search\[rzen\]"):
+        open_embedder(f"rzen:{tiny_rzen}")
+
+
+def test_opening_a_checkpoint_loads_neither_pytorch_nor_transformers(tiny_rzen: Path):
+    code = (
+        "import sys; from embedder import open_embedder\n"
+        f"open_embedder('rzen:{tiny_rzen}').close()\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules), 'loaded'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
