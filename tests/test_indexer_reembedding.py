@@ -543,6 +543,61 @@ def test_searching_goes_on_while_vectors_are_computed(library, shop):
     assert "red.png" in found(library)
 
 
+class Numbered(ToyEmbedder):
+    """Texts and colours by number alone, each model in another order: a mixture finds nothing."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.start = {"first": 0, "second": 31, "third": 77}[name]
+        dim = 250 if name == "third" else 200
+        self.info = replace(self.info, name=name, revision=name, dim=dim)
+
+    def _embed_batch(self, contents, role):
+        rows = np.zeros((len(contents), self.info.dim), dtype=np.float32)
+        for row, one in zip(rows, contents, strict=True):
+            number = int(one.text.split()[1]) if one.text else one.frames[0].getpixel((0, 0))[0]
+            row[(7 * number + self.start) % 200] = 1
+        return rows
+
+
+def test_searches_while_models_take_turns_never_compare_vectors_of_two(tmp_path, monkeypatch):
+    monkeypatch.setattr("indexer.library.open_embedder", lambda spec, **_: Numbered(spec))
+    for number in range(60):
+        (tmp_path / f"{number}.txt").write_text(f"text {number}")
+    library = Library.open(tmp_path / "library", model="first")
+    library.ingest([tmp_path / f"{number}.txt" for number in range(60)])
+    other = Library.open(tmp_path / "library")
+    ids = {int(item.path.stem): library.segments(item.id)[0].id for item in library.items()}
+    wrong, done = [], threading.Event()
+
+    def search(where: Library) -> None:
+        number = 0
+        while not done.is_set():
+            number = (number + 7) % 60
+            like = QueryPart(content=Content(frames=[Image.new("RGB", (4, 4), (number, 0, 0))]))
+            same = QueryPart(segment_id=ids[number])
+            try:
+                best = where.search(Query(((like,), (same,), (like, same))[number % 3], limit=1))[0]
+                if best.segment.id != ids[number]:
+                    wrong.append(number)
+            except Exception as error:
+                wrong.append(error)
+
+    threads = [threading.Thread(target=search, args=(one,)) for one in (library, other, other)]
+    for thread in threads:
+        thread.start()
+    try:
+        for model in ("second", "third", "first") * 3:
+            assert library.reembed(model).switched
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+        other.close()
+        library.close()
+    assert wrong == []
+
+
 def test_a_given_embedder_is_used_while_the_vectors_are_its_own(tmp_path, media, shop):
     with ToyEmbedder() as toy:
         with Library.open(tmp_path / "library", embedder=toy) as library:
