@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from indexer import summary
 from indexer.config import default_library
-from indexer.modelflags import add_model_flags, opening
+from indexer.modelflags import add_model_flags, opening, placement
 from indexer.terminal import ProgressBar, count, print_any_name, print_json, stop_on_signals
 
 if TYPE_CHECKING:
@@ -61,14 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     cancel = Event()
     stop_on_signals(cancel, "the vectors in progress")
-    how = opening(given)
+    directory = given.library or default_library()
     try:
-        with Library.open(
-            given.library or default_library(),
-            create=False,
-            device=how["device"],
-            dtype=how["dtype"],
-        ) as library:
+        with Library.open(directory, create=False, **placement(given)) as library:
             if given.discard:
                 return _discard(library, as_json=given.json)
             return _dry_run(library, given) if given.dry_run else _reembed(library, given, cancel)
