@@ -72,14 +72,14 @@ TINY = Shape()
 """About 200,000 parameters, for tests."""
 
 HUNDRED_MILLION = Shape(
-    hidden=640,
-    layers=12,
-    heads=10,
+    hidden=768,
+    layers=9,
+    heads=12,
     kv_heads=2,
     intermediate=2816,
-    vision_hidden=384,
-    vision_layers=12,
-    vision_heads=6,
+    vision_hidden=512,
+    vision_layers=8,
+    vision_heads=8,
     vocabulary=4096,
 )
 """About 100 million parameters, split between seeing and reading much as in Qwen2-VL-2B."""

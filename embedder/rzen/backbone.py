@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 _ROOM_FOR_ACTIVATIONS = 0.85
 _TEMPORAL = 2
-_CPU_TOKENS = 4_096
+_CPU_TOKENS = 2_048
 _MOST_TOKENS = 65_536
 
 

@@ -134,9 +134,9 @@ class RzenEmbedder(BaseEmbedder):
 
         with torch.inference_mode():
             try:
-                if pictures:
-                    features = self._halving(see, pictures)
-                    seen.update(zip((name for name, _ in pictures), features, strict=True))
+                for some in _parts(pictures, self.token_budget):
+                    features = self._halving(see, some)
+                    seen.update(zip((name for name, _ in some), features, strict=True))
                 return self._halving(read, group.members)
             except _TooLarge as error:
                 member = _holder(group, error.item)
@@ -222,6 +222,20 @@ def _prepared(
             yield _finished(*waiting.popleft())
     while waiting:
         yield _finished(*waiting.popleft())
+
+
+def _parts(
+    pictures: Sequence[tuple[Name, Patched]], budget: int
+) -> Iterator[Sequence[tuple[Name, Patched]]]:
+    """The pictures in runs of no more tokens than the budget, or of one."""
+    start = tokens = 0
+    for index, (_, picture) in enumerate(pictures):
+        if index > start and tokens + picture.plan.tokens > budget:
+            yield pictures[start:index]
+            start, tokens = index, 0
+        tokens += picture.plan.tokens
+    if pictures:
+        yield pictures[start:]
 
 
 def _finished(

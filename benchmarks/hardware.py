@@ -1,0 +1,93 @@
+"""What memory and disk RzenEmbed needs at each size, computed from the shapes of Qwen2-VL.
+
+    python benchmarks/hardware.py
+
+Parameters are counted on models without storage. Activations are what one layer holds at once, the
+most of both towers, for one picture of 1,280 tokens and for a batch of 8,192 tokens; PyTorch itself
+and its CUDA context take about 1 GB more. A library keeps each vector twice: as float16 in SQLite,
+as float32 in the FAISS index, which is in memory while the page runs.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import Qwen2VLConfig, Qwen2VLModel
+
+PICTURE, BATCH = 1280, 8192
+SEGMENTS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Size:
+    """The widths of a published Qwen2-VL (its config.json)."""
+
+    name: str
+    hidden: int
+    heads: int
+    kv_heads: int
+    intermediate: int
+    vocabulary: int
+
+
+SIZES = (
+    Size("2B", 1536, 12, 2, 8960, 151_936),
+    Size("7B", 3584, 28, 4, 18_944, 152_064),
+)
+
+
+def main() -> None:
+    """Prints a table, a row for each size."""
+    heads = ("size", "parameters", "weights bf16", "float32", "1 picture", "batch", "dim")
+    print("".join(f"{head:>13}" for head in (*heads, "SQLite/M", "FAISS/M")))
+    for size in SIZES:
+        model = on_no_device(size)
+        parameters = sum(one.numel() for one in model.parameters())
+        columns = (
+            size.name,
+            f"{parameters / 1e9:.2f} G",
+            *(gigabytes(parameters * width) for width in (2, 4)),
+            *(gigabytes(activations(model.config, tokens)) for tokens in (PICTURE, BATCH)),
+            str(size.hidden),
+            *(gigabytes(size.hidden * width * SEGMENTS) for width in (2, 4)),
+        )
+        print("".join(f"{column:>13}" for column in columns))
+
+
+def on_no_device(size: Size) -> Any:
+    """The model with the shapes of its weights and no storage."""
+    config = Qwen2VLConfig(
+        text_config={
+            "hidden_size": size.hidden,
+            "num_hidden_layers": 28,
+            "num_attention_heads": size.heads,
+            "num_key_value_heads": size.kv_heads,
+            "intermediate_size": size.intermediate,
+            "vocab_size": size.vocabulary,
+        },
+        vision_config={"depth": 32, "embed_dim": 1280, "num_heads": 16, "hidden_size": size.hidden},
+    )
+    with torch.device("meta"):
+        return Qwen2VLModel(config)
+
+
+def activations(config: Any, tokens: int) -> int:
+    """Bytes in bfloat16 that a layer holds for some tokens of pictures, the larger of both towers.
+
+    The residual stream, its normed copy, queries, keys, values and attention's output, then the
+    widest part of the MLP: three times for the language model (gate, up, their product), twice for
+    the vision encoder, which has four patches for a token.
+    """
+    text, vision = config.text_config, config.vision_config
+    reading = tokens * (6 * text.hidden_size + 3 * text.intermediate_size)
+    seeing = 4 * tokens * (6 * vision.embed_dim + 2 * vision.mlp_ratio * vision.embed_dim)
+    return 2 * max(reading, seeing)
+
+
+def gigabytes(count: float) -> str:
+    """Bytes as a short text."""
+    return f"{count / 1e9:.1f} GB"
+
+
+if __name__ == "__main__":
+    main()
