@@ -1,16 +1,15 @@
 """What the page and the API ask for, checked: from loose values to a `Query` of the indexer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Self
 
 from app.folders import folder_of
 from app.uploads import QueryFiles
-from embedder import Content
 from embedder.media.kind import Kind
 from indexer import Filters, Library, Query, QueryError, QueryPart
-from indexer.queries import file_part, moment, text_part
+from indexer.queries import file_part, instructed, moment, text_part
 
 _MAX_TEXT = 20_000
 _MAX_INSTRUCTION = 2_000
@@ -85,7 +84,7 @@ class SearchForm:
             parts.append(QueryPart(segment_id=self.similar, weight=file_weight))
         if self.instruction:
             self._check_instruction(library)
-            parts = [_instructed(part, self.instruction) for part in parts]
+            parts = [instructed(part, self.instruction) for part in parts]
         if not parts:
             raise QueryError("type what you are looking for, or drop a file to search with")
         if self.not_like:
@@ -114,15 +113,6 @@ class SearchForm:
             raise QueryError("the first day comes after the last one: swap the dates")
         folder = folder_of(library, self.folder) if self.folder else None
         return Filters(kinds=frozenset(self.kinds), folder=folder, after=after, before=before)
-
-
-def _instructed(part: QueryPart, instruction: str) -> QueryPart:
-    """The part with an instruction; what is in the library already was embedded without."""
-    content = part.content
-    if content is None:
-        return part
-    told = Content(content.text, content.frames, content.modality, instruction)
-    return replace(part, content=told)
 
 
 def _next_day(day: datetime) -> datetime:

@@ -103,10 +103,11 @@ def search(library: "Library", query: Query) -> list[Hit]:
         LibraryBusy: if the library changes its model again and again.
     """
     _check(query)
-    kinds = query.filters.kinds or frozenset(Kind)
     for _ in range(_ATTEMPTS):
         embedder, vectors = library.snapshot()
-        asked = Asked.of(embedder, query.parts, kinds)
+        asked = Asked.of(
+            embedder, query.parts, vectors.partitions & (query.filters.kinds or frozenset(Kind))
+        )
         with library.catalog.moment():
             if library.catalog.holds_vectors_of(embedder.info):
                 place = _Place(library.catalog, vectors, embedder.info, query.filters)
@@ -135,7 +136,7 @@ def _judged(
 ) -> Iterator[list[_Judged]]:
     """The candidates of each kind, best first."""
     found = [_gathered(place, *sides[kind], kind, _DEPTH * need) for kind in sorted(sides)]
-    every = np.concatenate([candidates.ids for candidates in found])
+    every = np.concatenate([*(one.ids for one in found), np.empty(0, dtype=np.int64)])
     if not every.size:
         return
     rows = place.catalog.vectors_of(every.tolist())

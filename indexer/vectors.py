@@ -45,6 +45,11 @@ class VectorStore(Protocol):
         """How many vectors there are."""
         ...
 
+    @property
+    def partitions(self) -> frozenset[Kind]:
+        """The kinds that there are vectors of."""
+        ...
+
     def add(self, partition: Kind, ids: Ids, vectors: Vectors) -> None:
         """Adds vectors of shape (len(ids), dim); known ids are replaced."""
         ...
@@ -97,6 +102,12 @@ class FaissStore:
     def __len__(self) -> int:
         with self._lock:
             return sum(index.ntotal for index in self._indexes.values())
+
+    @property
+    def partitions(self) -> frozenset[Kind]:
+        """See `VectorStore.partitions`."""
+        with self._lock:
+            return frozenset(kind for kind, index in self._indexes.items() if index.ntotal)
 
     def add(self, partition: Kind, ids: Ids, vectors: Vectors) -> None:
         """See `VectorStore.add`."""

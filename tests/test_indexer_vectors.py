@@ -127,3 +127,12 @@ def test_what_is_missing_damaged_or_foreign_is_not_loaded(store, tmp_path, damag
     store.save(tmp_path / "vectors", "me", 3)
     damage(tmp_path / "vectors")
     assert FaissStore.load(tmp_path / "vectors", "me", DIM) is None
+
+
+def test_the_partitions_are_the_kinds_that_there_are_vectors_of(store):
+    assert Kind.PDF not in store.partitions
+    before = store.partitions
+    store.add(Kind.PDF, np.array([900]), np.eye(1, store.dim, dtype=np.float32))
+    assert store.partitions == before | {Kind.PDF}
+    store.remove(np.array([900]))
+    assert store.partitions == before

@@ -1,0 +1,87 @@
+"""What a model is told differs by what is looked for."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from embedder import Content, Modality
+from embedder.interface import Vectors
+from embedder.media.kind import Kind
+from embedder.toy import ToyEmbedder
+from indexer import Library, Query, QueryError, QueryPart
+from indexer.asking import Asked
+from indexer.queries import instructed, text_part
+
+FIND = {
+    (Modality.TEXT, Modality.IMAGE): "find a picture",
+    (Modality.TEXT, Modality.VIDEO): "find a picture",
+    (Modality.TEXT, Modality.PAGE): "find a page",
+    (Modality.TEXT, Modality.TEXT): "",
+}
+
+
+class Told(ToyEmbedder):
+    """A toy that reads its instruction as words, and remembers what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.info = replace(self.info, name="told", instructions=FIND)
+        self.given: list[str | None] = []
+
+    def _embed_batch(self, contents: Sequence[Content], role: str) -> Vectors:
+        self.given += [content.instruction for content in contents]
+        read = [
+            Content(f"{one.instruction or ''} {one.text or ''}".strip() or None, one.frames)
+            for one in contents
+        ]
+        return super()._embed_batch(read, role)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def told() -> Iterator[Told]:
+    with Told() as embedder:
+        yield embedder
+
+
+def test_a_part_is_embedded_once_for_each_thing_it_is_told(told: Told):
+    asked = Asked.of(told, [text_part("a red kite")], set(Kind))
+    assert sorted(map(str, told.given)) == ["", "find a page", "find a picture"]
+    vectors = asked.vectors
+    assert (vectors[Kind.IMAGE][0] == vectors[Kind.VIDEO][0]).all()
+    assert (vectors[Kind.IMAGE][0] != vectors[Kind.PDF][0]).any()
+
+
+def test_only_what_is_looked_for_is_embedded(told: Told):
+    Asked.of(told, [text_part("a red kite")], {Kind.PDF})
+    assert told.given == ["find a page"]
+
+
+def test_an_instruction_of_the_person_is_told_for_every_kind(told: Told):
+    Asked.of(told, [instructed(text_part("a red kite"), "look")], set(Kind))
+    assert told.given == ["look"]
+
+
+def test_a_modality_that_the_model_is_told_nothing_of_is_embedded_once(told: Told):
+    picture = Content(frames=[Image.new("RGB", (9, 9), "red")])
+    Asked.of(told, [QueryPart(content=picture)], set(Kind))
+    assert told.given == [None]
+
+
+def test_a_model_that_takes_no_instructions_refuses_one_of_the_person():
+    with ToyEmbedder() as toy, pytest.raises(QueryError, match="takes no instructions"):
+        Asked.of(toy, [instructed(text_part("a red kite"), "look")], set(Kind))
+
+
+def test_a_search_asks_only_for_the_kinds_that_the_library_holds(tmp_path: Path, told: Told):
+    media = tmp_path / "media"
+    media.mkdir()
+    Image.new("RGB", (90, 60), "red").save(media / "a.png")
+    with Library.open(tmp_path / "library", embedder=told) as library:
+        library.ingest([media])
+        told.given.clear()
+        hits = library.search(Query((text_part("red"),)))
+        assert [hit.item.name for hit in hits] == ["a.png"]
+        assert told.given == ["find a picture"]
