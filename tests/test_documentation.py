@@ -18,6 +18,7 @@ PROGRAMS = {
     "rzen-app": "app.__main__",
     "rzen-ingest": "indexer.ingest",
     "rzen-search": "indexer.search",
+    "rzen-reembed": "indexer.reembed",
 }
 HEAVY = ("torch", "transformers", "gradio", "faiss", "onnxruntime", "cv2")
 
