@@ -289,6 +289,21 @@ def test_another_place_is_a_shot_change_even_in_the_same_colours() -> None:
     assert is_shot_change(signature(busy(1, (96, 64))), signature(busy(2, (96, 64))))
 
 
+def test_shots_change_at_the_same_places_however_small_the_frames_are_for_a_model(
+    tmp_path: Path,
+) -> None:
+    first, second = busy(1, (320, 180)), busy(2, (320, 180))
+    steps = [0.0, 0.3, 0.45, 0.9, 0.2, 0.6, 0.05, 0.7]
+    frames = [Image.blend(first, second, share) for share in steps for _ in range(12)]
+    path = write_video(tmp_path / "a.mp4", frames)
+    cuts = [
+        [(clip.start, clip.end) for clip in read_clips(path, Limits(frame_side=side))]
+        for side in (8, 64, 1024)
+    ]
+    assert len(cuts[0]) > 1
+    assert cuts[0] == cuts[1] == cuts[2]
+
+
 def test_a_moving_camera_or_a_light_is_no_shot_change() -> None:
     wide = busy(1, (480, 160))
     views = [signature(wide.crop((x, 0, x + 240, 160))) for x in range(0, 240, 24)]

@@ -10,7 +10,7 @@ from PIL import Image
 from embedder.media.kind import Limits, MediaError
 from embedder.media.opening import translated_os_errors
 from embedder.media.picture import Source, check_pixels, fitted, opened_picture, to_frame
-from embedder.media.shots import SAMPLES_PER_SECOND, Clip, Sample, cut_clips, gather
+from embedder.media.shots import SAMPLES_PER_SECOND, Clip, Sample, cut_clips, gather, signature
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _WEBP_ANIMATED = 0x02
@@ -78,9 +78,9 @@ def _samples(source: Source, limits: Limits) -> Iterator[Sample]:
                 break
             end = time + _seconds(image)
             if time >= due or index < 2 * limits.clip_frames or index == count - 1:
-                yield Sample(
-                    time, end, to_frame(image.copy(), fitted(image.size, limits.clip_side))
-                )
+                frame = to_frame(image.copy(), fitted(image.size, limits.video_side))
+                size = fitted(frame.size, limits.clip_side)
+                yield Sample(time, end, frame.resize(size), signature(frame))
                 due = time + 1 / SAMPLES_PER_SECOND - 0.01  # times are sums of fractions
             time = end
             if time > limits.seconds:

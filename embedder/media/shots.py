@@ -11,7 +11,7 @@ from embedder.media.kind import Limits
 
 SAMPLES_PER_SECOND = 5.0
 SHORTEST_CLIP = 1.0
-_SIGNATURE_SIZE = (32, 18)
+SIGNATURE_SIZE = (32, 18)
 _SHOT_CHANGE = 0.13
 
 Signature = npt.NDArray[np.float32]
@@ -19,11 +19,17 @@ Signature = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Sample:
-    """An RGB frame of a moving picture, shown from `time` to `end` in seconds at the least."""
+    """An RGB frame of a moving picture, shown from `time` to `end` in seconds at the least.
+
+    Attributes:
+        looks: The `signature` of the frame before it was scaled down for a model, so that shots
+            change at the same places for every model; of `frame` itself if None.
+    """
 
     time: float
     end: float
     frame: Image.Image
+    looks: Signature | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -58,7 +64,7 @@ def cut_clips(samples: Iterable[Sample], limits: Limits) -> Iterator[Clip]:
     held: list[Sample] = []
     before: Signature | None = None
     for sample in samples:
-        now = signature(sample.frame)
+        now = signature(sample.frame) if sample.looks is None else sample.looks
         long_enough = bool(held) and sample.time - held[0].time >= SHORTEST_CLIP
         if shot and long_enough:
             yield _clip(shot, held[0].time, limits)
@@ -116,7 +122,12 @@ def gather(samples: Iterable[Sample], limits: Limits) -> Clip | None:
 
 def signature(frame: Image.Image) -> Signature:
     """A frame reduced to 18 × 32 × 3 values from 0 to 1, by which shots are told apart."""
-    small = frame.resize(_SIGNATURE_SIZE, Image.Resampling.BOX, reducing_gap=1.0)
+    small = frame.resize(SIGNATURE_SIZE, Image.Resampling.BOX, reducing_gap=1.0)
+    return as_signature(np.asarray(small))
+
+
+def as_signature(small: npt.NDArray[np.uint8]) -> Signature:
+    """The signature of a frame that is reduced to (18, 32, 3) already, red first."""
     return np.asarray(small, dtype=np.float32) / np.float32(255)
 
 

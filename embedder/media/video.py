@@ -17,7 +17,16 @@ from embedder.media.detect import is_picture
 from embedder.media.kind import Limits, MediaError
 from embedder.media.opening import plain_path, translated_os_errors
 from embedder.media.picture import fitted
-from embedder.media.shots import SAMPLES_PER_SECOND, Clip, Sample, cut_clips, gather
+from embedder.media.shots import (
+    SAMPLES_PER_SECOND,
+    SIGNATURE_SIZE,
+    Clip,
+    Sample,
+    Signature,
+    as_signature,
+    cut_clips,
+    gather,
+)
 
 _SEEK_FROM_SECONDS = 30.0
 _FORMATS = (
@@ -169,9 +178,9 @@ def _samples(stream: _Stream, limits: Limits) -> Iterator[Sample]:
         time = clock.time(index)
         if time >= due or index == stream.frames - 1:
             _check_seconds(time, limits)
-            frame = _retrieved(stream.capture, limits)
-            if frame is not None:
-                yield Sample(time, time + 1 / stream.rate, frame)
+            retrieved = _retrieved(stream.capture, limits)
+            if retrieved is not None:
+                yield Sample(time, time + 1 / stream.rate, *retrieved)
                 due = time + interval - 0.25 / stream.rate
         index += 1
     if due == -math.inf:
@@ -189,10 +198,10 @@ def _sought_samples(stream: _Stream, limits: Limits) -> Iterator[Sample]:
         stream.capture.set(cv2.CAP_PROP_POS_FRAMES, index)
         if not stream.capture.grab():
             return
-        frame = _retrieved(stream.capture, limits)
-        if frame is None:
+        retrieved = _retrieved(stream.capture, limits)
+        if retrieved is None:
             return
-        yield Sample(index / stream.rate, (index + 1) / stream.rate, frame)
+        yield Sample(index / stream.rate, (index + 1) / stream.rate, *retrieved)
 
 
 class _Clock:
@@ -216,16 +225,18 @@ class _Clock:
         return stamp
 
 
-def _retrieved(capture: Any, limits: Limits) -> Image.Image | None:
-    """The grabbed frame, reduced at once; OpenCV has turned it upright already."""
+def _retrieved(capture: Any, limits: Limits) -> tuple[Image.Image, Signature] | None:
+    """The grabbed frame, reduced at once, and how it looks; OpenCV has turned it upright."""
     cv2 = _load_opencv()
     ok, pixels = capture.retrieve()
     if not ok or pixels is None or pixels.size == 0:
         return None
+    if pixels.ndim == 2:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
     height, width = pixels.shape[:2]
+    tiny = cv2.resize(pixels, SIGNATURE_SIZE, interpolation=cv2.INTER_AREA)
     size = fitted((width, height), limits.clip_side)
     if size != (width, height):
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    if pixels.ndim == 2:
-        return Image.fromarray(pixels).convert("RGB")
-    return Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+    frame = Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+    return frame, as_signature(tiny[..., ::-1])
