@@ -113,11 +113,14 @@ def compare(embedder: RzenEmbedder, contents: Sequence[Content], rounds: int) ->
         f"{', '.join(f'{one:.2f}' for one in ratios)}); least cosine between them "
         f"{cosines.min():.7f}"
     )
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        embedder.embed(contents, "document")
     print(memory(device))
 
 
 def memory(device: torch.device) -> str:
-    """Peak memory, and its share of what there is."""
+    """Peak memory and its share of what there is: of rzen on a GPU, else of the whole run."""
     if device.type == "cuda":
         peak, whole = torch.cuda.max_memory_allocated(device), torch.cuda.mem_get_info(device)[1]
     else:

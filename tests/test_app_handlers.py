@@ -318,6 +318,8 @@ def test_a_data_address_of_another_kind_is_refused(tmp_path, address):
 class SlowLibrary:
     """Stands still in the middle of an ingest until it is told to go on or to stop."""
 
+    model = "toy"
+
     def __init__(self, uploads: Path) -> None:
         self.uploads = uploads
         self.go_on = threading.Event()

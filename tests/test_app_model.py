@@ -241,6 +241,8 @@ def test_only_the_owner_can_change_the_model(library, page_over):
 class SlowLibrary:
     """Stands still in whatever it does until it is told to stop."""
 
+    model = "toy"
+
     def __init__(self, folder: Path) -> None:
         self.uploads = folder
         self.asked = []

@@ -1,6 +1,7 @@
 """The default model over all kinds at once: what has no words is found beside what has many."""
 
 import random
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,5 +73,11 @@ def test_a_photo_as_the_query_finds_itself_before_all_pages(library: Library):
 
 
 def test_searching_by_the_default_model_loads_no_torch(library: Library):
-    library.search(Query((text_part("cat"),)))
-    assert "torch" not in sys.modules
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom indexer import Library, Query\n"
+        "from indexer.queries import text_part\n"
+        f"with Library.open(Path({str(library.directory)!r})) as library:\n"
+        "    assert library.search(Query((text_part('cat'),)))\n"
+        "assert 'torch' not in sys.modules, 'loaded'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)

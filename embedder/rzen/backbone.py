@@ -68,8 +68,8 @@ class Backbone(nn.Module):
             model, notes = Qwen2VLModel.from_pretrained(
                 checkpoint.directory,
                 dtype=dtype,
-                attn_implementation=_attention(device, dtype),
-                device_map=_placement(checkpoint, device, dtype),
+                attn_implementation=attention(device, dtype),
+                device_map=placement(checkpoint, device, dtype),
                 local_files_only=True,
                 use_safetensors=True,
                 output_loading_info=True,
@@ -217,14 +217,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _attention(device: torch.device, dtype: torch.dtype) -> str:
+def attention(device: torch.device, dtype: torch.dtype) -> str:
+    """FlashAttention 2 where it is installed and takes the precision, else PyTorch's own."""
     from transformers.utils import is_flash_attn_2_available
 
     fast = device.type == "cuda" and dtype != torch.float32 and is_flash_attn_2_available()
     return "flash_attention_2" if fast else "sdpa"
 
 
-def _placement(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Any:
+def placement(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Any:
     """One device, or "auto": then accelerate spreads the layers over GPUs and main memory."""
     if device.type != "cuda":
         return device
