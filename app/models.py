@@ -84,7 +84,8 @@ class Models:
 
     def __init__(self, library: Library, offered: Iterable[str]) -> None:
         self._library = library
-        self._specs = tuple(dict.fromkeys((*_ALWAYS, *offered)))
+        # The model that the library has now, so that there is a way back to it.
+        self._specs = tuple(dict.fromkeys((*_ALWAYS, library.model, *offered)))
         self._failed: tuple[ActiveModel, float] | None = None
         self._lock = Lock()
 
