@@ -174,6 +174,51 @@ def test_weights_that_cannot_be_fetched_are_told_with_a_way_out(spec: str):
         open_embedder(spec)
 
 
+class Hub:
+    """Stands in for the hub's client: a folder on this machine, and what fetching makes of it."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, local: Path, fetched: Path | None) -> None:
+        self.local, self.fetched = local, fetched
+        self.asked: list[bool] = []
+        patch.setattr("huggingface_hub.snapshot_download", self.download)
+
+    def download(self, *, local_files_only: bool = False, **_asked: object) -> str:
+        self.asked.append(local_files_only)
+        if local_files_only:
+            return str(self.local)
+        if self.fetched is None:
+            raise OSError("no route to host")
+        return str(self.fetched)
+
+
+def test_weights_that_are_on_this_machine_are_not_asked_of_the_hub(
+    tiny_rzen: Path, monkeypatch: pytest.MonkeyPatch
+):
+    hub = Hub(monkeypatch, tiny_rzen, None)
+    with open_embedder("rzen") as released, open_embedder("rzen:a/b") as named:
+        assert (released.info.name, named.info.name) == ("rzen", "rzen:a/b")
+        assert released.info.fingerprint == named.info.fingerprint
+    assert hub.asked == [True, True]
+
+
+def test_half_downloaded_weights_are_fetched_to_the_end(
+    tiny_rzen: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (folder / WEIGHTS).unlink()
+    hub = Hub(monkeypatch, folder, tiny_rzen)
+    assert Checkpoint.find("a/b").directory == tiny_rzen
+    assert hub.asked == [True, False]
+
+
+def test_half_downloaded_weights_are_told_where_the_rest_cannot_be_fetched(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (folder / WEIGHTS).unlink()
+    Hub(monkeypatch, folder, None)
+    with pytest.raises(EmbedderUnavailable, match=r"not complete.*hf download a/b"):
+        open_embedder("rzen:a/b")
+
+
 def test_without_pytorch_the_extra_is_named(tiny_rzen: Path, monkeypatch: pytest.MonkeyPatch):
     import importlib.util
 

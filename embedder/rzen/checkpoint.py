@@ -81,9 +81,35 @@ class Checkpoint:
                 raise EmbedderUnavailable(f"there is no folder {path} with weights of RzenEmbed")
             directory = path.resolve()
             return cls._read(directory, f"rzen:{directory}")
-        name = argument or RELEASED
-        directory = _from_hub(name)
-        return cls._read(directory, f"rzen:{argument}" if argument else "rzen")
+        return cls._of_hub(argument or RELEASED, f"rzen:{argument}" if argument else "rzen")
+
+    @classmethod
+    def _of_hub(cls, name: str, spec: str) -> Self:
+        """A model of the hub; what is not on this machine is fetched, with progress."""
+        try:
+            from huggingface_hub import snapshot_download
+        except ImportError as error:
+            raise EmbedderUnavailable(missing_extra("huggingface_hub")) from error
+        fetch = {"repo_id": name, "allow_patterns": list(_NEEDED_FILES)}
+        found: EmbedderUnavailable | None = None
+        try:
+            return cls._read(Path(snapshot_download(**fetch, local_files_only=True)), spec)
+        except EmbedderUnavailable as error:  # The rest of an unfinished download is fetched.
+            found = error
+        except Exception as error:  # The hub's client raises what its HTTP library does, and more.
+            _log.debug("%s is not on this machine: %s", name, error)
+        try:
+            directory = Path(snapshot_download(**fetch))
+        except Exception as error:
+            if found is not None:
+                raise found from error
+            reason = str(error).strip().splitlines()
+            raise EmbedderUnavailable(
+                f"the weights of {name} are not on this machine and could not be fetched from "
+                f"huggingface.co ({reason[0] if reason else type(error).__name__}). Connect and "
+                f"try again, or copy a folder with them here and use --model rzen:FOLDER"
+            ) from error
+        return cls._read(directory, spec)
 
     @classmethod
     def _read(cls, directory: Path, spec: str) -> Self:
@@ -144,30 +170,6 @@ def _weight_files(directory: Path, spec: str) -> list[Path]:
             f"the weights in {directory} are not complete, it lacks {what}: {_again(spec)}"
         )
     return [directory / name for name in names]
-
-
-def _from_hub(name: str) -> Path:
-    """The folder with a model of the hub; what is missing in it is fetched, with progress."""
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise EmbedderUnavailable(missing_extra("huggingface_hub")) from error
-    fetch = {"repo_id": name, "allow_patterns": list(_NEEDED_FILES)}
-    try:
-        directory = Path(snapshot_download(**fetch, local_files_only=True))
-        Checkpoint._read(directory, f"rzen:{name}")
-        return directory
-    except Exception as error:  # Not there yet, or not whole.
-        _log.debug("%s has to be fetched: %s", name, error)
-    try:
-        return Path(snapshot_download(**fetch))
-    except Exception as error:  # The hub's client raises what its HTTP library does, and more.
-        reason = str(error).strip().splitlines()
-        raise EmbedderUnavailable(
-            f"the weights of {name} are not on this machine and could not be fetched from "
-            f"huggingface.co ({reason[0] if reason else type(error).__name__}). Connect and try "
-            f"again, or copy a folder with them here and use --model rzen:FOLDER"
-        ) from error
 
 
 def missing_extra(module: str) -> str:
