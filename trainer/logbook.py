@@ -1,0 +1,118 @@
+"""What a training run tells while it goes on: a CSV file, TensorBoard, and a line to look at."""
+
+import csv
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+METRICS_FILE = "metrics.csv"
+_STEP = "step"
+
+
+class Logbook:
+    """Writes numbers by step.
+
+    Guarantees: each step is on disk when `write` returns; a run that resumes after step n first
+    drops what was written of later steps, so the curve is that of a run that never stopped; the
+    columns are those of the first step, and later ones may add some.
+
+    Args:
+        directory: Where `metrics.csv` and TensorBoard's files go.
+        resume_after: The last step that counts, 0 for a new run.
+        total: Steps of the whole run, for the remaining time.
+        shown: Whether somebody looks at standard error.
+    """
+
+    def __init__(
+        self, directory: Path, *, resume_after: int = 0, total: int, shown: bool = False
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._path = directory / METRICS_FILE
+        self._rows = [row for row in _rows(self._path) if int(row[_STEP]) <= resume_after]
+        self._columns = list(dict.fromkeys(name for row in self._rows for name in row)) or [_STEP]
+        self._file: TextIO | None = None
+        self._rewrite()
+        self._board = _board(directory, resume_after + 1)
+        self._bar = _bar(total, resume_after) if shown else None
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes the numbers of a step, which must be later than those before."""
+        row: dict[str, Any] = {_STEP: step} | {
+            name: f"{value:.9g}" for name, value in values.items()
+        }
+        self._rows.append(row)
+        if fresh := [name for name in row if name not in self._columns]:
+            self._columns += fresh
+            self._rewrite()
+        else:
+            assert self._file is not None
+            self._writer().writerow(row)
+            self._file.flush()
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+        if self._bar is not None:
+            told = {name: f"{value:.3g}" for name, value in list(values.items())[:4]}
+            self._bar.set_postfix(told, refresh=False)
+            self._bar.update(step - self._bar.n)
+
+    def close(self) -> None:
+        """Closes the files."""
+        if self._file is not None:
+            self._file.close()
+        self._board.close()
+        if self._bar is not None:
+            self._bar.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _writer(self) -> "csv.DictWriter[str]":
+        assert self._file is not None
+        return csv.DictWriter(self._file, self._columns, restval="")
+
+    def _rewrite(self) -> None:
+        """The whole file anew, put in place at once."""
+        if self._file is not None:
+            self._file.close()
+        temporary = self._path.with_name(self._path.name + ".part")
+        self._file = temporary.open("w", newline="", encoding="utf-8")
+        writer = self._writer()
+        writer.writeheader()
+        writer.writerows(self._rows)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        temporary.replace(self._path)
+        self._file = self._path.open("a", newline="", encoding="utf-8")
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """What an earlier run wrote; a last line that was cut off is left out."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            found = list(csv.DictReader(file))
+    except FileNotFoundError:
+        return []
+    return [row for row in found if None not in row.values() and (row.get(_STEP) or "").isdecimal()]
+
+
+def _board(directory: Path, first: int) -> Any:
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(directory / "tensorboard"), purge_step=first)
+
+
+def _bar(total: int, done: int) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=total, initial=done, unit=" steps", dynamic_ncols=True)
