@@ -28,7 +28,7 @@ Ids = NDArray[np.int64]
 
 _WORDS_KEPT = 256
 _LEAST_TOKENS = 16
-_LONGEST_TOKEN = 64
+_LONGEST_TOKEN = 128
 _SPECIAL = (
     *("<|im_start|>", "<|im_end|>", "<|endoftext|>"),
     *("<|vision_start|>", "<|vision_end|>", "<|image_pad|>"),
@@ -139,8 +139,8 @@ class Template:
         room = settings.max_tokens - self._length_without(frames, instruction, prompt)
         if room < settings.max_tokens // 4:
             raise Unfit("the instruction leaves no room for what it is about: shorten it")
-        # No token stands for more characters than this; what is beyond would be cut anyway.
-        words = _plain(words[: _LONGEST_TOKEN * settings.max_tokens])
+        # What is beyond would be cut anyway, after it had been read to its end.
+        whole, words = words, _plain(words[: _LONGEST_TOKEN * settings.max_tokens])
         wanted = min(len(self._ids(words)), _WORDS_KEPT)
         pictures, smaller = self._pictures(frames, modality, room - wanted)
         allowed = room - sum(picture.plan.tokens for picture in pictures)
@@ -152,7 +152,7 @@ class Template:
                 break
             allowed -= excess
         reduced = ["its pictures are read at a lower resolution"] if smaller else []
-        if kept != words:
+        if len(kept) < len(whole):
             reduced.append(f"only the first {len(kept):,} characters of its text are read")
         return TokenSequence(
             np.array(ids, dtype=np.int64), pictures, tuple(starts), " and ".join(reduced)
