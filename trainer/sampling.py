@@ -1,0 +1,242 @@
+"""Which rows make a batch: one dataset each, no positive twice, the same again under a seed."""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.assembly import assembled
+from trainer.batches import Batch, Row, Source
+from trainer.tasks import Task
+
+_log = logging.getLogger(__name__)
+_SCHEMA = 1
+
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The batches of an epoch: each its group's number and rows as one number each."""
+
+    batches: list[tuple[int, Numbers]]
+    left_out: dict[str, int]
+
+
+class Sampler:
+    """Yields the batches of an epoch, and goes on where a stopped run was.
+
+    Guarantees:
+
+    - All rows of a batch are from one dataset; those of image classification are from all
+      datasets of that task, taken as one: a batch of few labels would have few real negatives.
+    - No two rows of a batch have positives with the same key. A row that would is put into another
+      batch of the epoch. Where so few different positives are left that a batch would have less
+      than `least` rows, they are left out, counted in `left_out`, and come in another epoch.
+      Batches that are not full are therefore rare, unless a dataset has few different positives.
+    - Apart from these, an epoch has each row as often as `resampling` says, or the dataset's
+      weight; fractions and caps are drawn anew (fractions each epoch, caps once and for all).
+    - The batches of an epoch follow from the sources, the options, the seed and the number of the
+      epoch, not from what was drawn before, nor from the number of processes: all of them compute
+      the same batches, and each takes its `Batch.shard`.
+    - `restore(state())` goes on with exactly the batches that would have come.
+    - Memory holds some 30 bytes a row of an epoch, and no example.
+
+    Args:
+        sources: The datasets.
+        batch: Rows of a batch, of all processes together.
+        seed: Of all that is drawn.
+        cap: Most rows of a dataset; the paper has 100,000. None for no cap.
+        least: Rows of the smallest batch. The default, 2, leaves out only rows that have nothing
+            to be compared with; a dataset of few labels then has many small batches.
+        merge: Tasks whose datasets are taken as one; empty for none.
+        unique: False lets equal positives meet in a batch, as with very few labels they must; the
+            loss's mask for false negatives leaves them out there.
+
+    Raises:
+        ValueError: there is no source, names or options contradict each other.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        batch: int,
+        *,
+        seed: int = 0,
+        cap: int | None = 100_000,
+        least: int = 2,
+        merge: Sequence[Task] = (Task.IMAGE_CLASSIFICATION,),
+        unique: bool = True,
+    ) -> None:
+        names = [source.name for source in sources]
+        if not sources or len(set(names)) != len(names):
+            raise ValueError("a sampler needs datasets, each with a name of its own")
+        if len({source.weight is None for source in sources}) > 1:
+            raise ValueError("either all datasets have a weight or none has")
+        if not 1 <= least <= batch:
+            raise ValueError(f"batches have {batch} rows: the smallest cannot have {least}")
+        if seed < 0 or (cap is not None and cap < 1):
+            raise ValueError(f"seed {seed} and cap {cap} cannot be negative, nor can the cap be 0")
+        self._sources, self._batch, self._seed = tuple(sources), batch, seed
+        self._least, self._unique = least, unique
+        self._groups = _grouped(self._sources, merge)
+        self._kept = [self._capped(source, cap) for source in self._sources]
+        self._starts = np.cumsum([0, *(len(source.keys) for source in self._sources)])
+        self._keys = _numbered(self._sources)
+        self._about = _fingerprint(
+            self._sources, self._keys, [batch, seed, cap, least, *merge, unique]
+        )
+        self._epoch = self._next = 0
+        self._planned: tuple[int, _Plan] | None = None
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the next batch, from 0."""
+        return self._epoch
+
+    def batches(self, epoch: int) -> int:
+        """Batches of an epoch; a few more or less in one than in another."""
+        return len(self._plan(epoch).batches)
+
+    def left_out(self, epoch: int) -> dict[str, int]:
+        """Rows that an epoch lacks because their positives could not be told apart, by dataset."""
+        return dict(self._plan(epoch).left_out)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The rest of the current epoch; then the next one is the current.
+
+        A run of several epochs iterates `while sampler.epoch < epochs`, so that one that stopped
+        right after the last batch of an epoch goes on with the next.
+        """
+        epoch, plan = self._epoch, self._plan(self._epoch)
+        while self._epoch == epoch and self._next < len(plan.batches):
+            number = self._next
+            self._next += 1
+            yield self._made(epoch, number, *plan.batches[number])
+        if self._epoch == epoch:
+            self._epoch, self._next = epoch + 1, 0
+
+    def state(self, after: Batch | None = None) -> dict[str, Any]:
+        """Where the run is, to be written as JSON.
+
+        Args:
+            after: The last batch that was used, where others were fetched ahead; without it, the
+                last one that was yielded.
+        """
+        epoch, number = self._epoch, self._next
+        if after is not None:
+            epoch, number = after.epoch, after.number + 1
+        return {"schema": _SCHEMA, "data": self._about, "epoch": epoch, "next": number}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state.
+
+        Raises:
+            ValueError: it is of other data, options or seed, or of another version.
+        """
+        if state.get("schema") != _SCHEMA:
+            raise ValueError(f"the sampler's state is of version {state.get('schema')}, not 1")
+        if state.get("data") != self._about:
+            raise ValueError(
+                "the run was started with other data, weights, batch size or seed: its batches "
+                "cannot be continued. Restore these, or start anew from its weights"
+            )
+        self._epoch, self._next = int(state["epoch"]), int(state["next"])
+
+    def _made(self, epoch: int, number: int, group: int, rows: Numbers) -> Batch:
+        sources = np.searchsorted(self._starts, rows, side="right") - 1
+        pairs = zip(sources.tolist(), (rows - self._starts[sources]).tolist(), strict=True)
+        name, members = self._groups[group]
+        task = self._sources[members[0]].task
+        return Batch(name, task, epoch, number, tuple(Row(*pair) for pair in pairs))
+
+    def _plan(self, epoch: int) -> _Plan:
+        if self._planned is None or self._planned[0] != epoch:
+            self._planned = epoch, self._drawn(epoch)
+        return self._planned[1]
+
+    def _drawn(self, epoch: int) -> _Plan:
+        """The batches of an epoch. Those of all groups are mixed, so that none comes last."""
+        found: list[tuple[int, Numbers]] = []
+        left_out: dict[str, int] = {}
+        quotas = self._quotas()
+        for number, (name, members) in enumerate(self._groups):
+            parts = [self._resampled(at, quotas[at], epoch) for at in members]
+            rows = np.concatenate(parts)
+            rows = rows[self._order(len(rows), epoch, f"group {name}")]
+            keys = self._keys[rows] if self._unique else np.arange(len(rows))
+            batches, rest = assembled(keys, self._batch, self._least)
+            found += [(number, rows[places]) for places in batches]
+            small = sum(len(places) < self._batch for places in batches)
+            _log.info("epoch %d: %s: %d batches, %d not full", epoch, name, len(batches), small)
+            if rest:
+                left_out[name] = rest
+                _log.warning(
+                    "epoch %d leaves out %d of %d rows of %s", epoch, rest, len(rows), name
+                )
+        order = self._order(len(found), epoch, "all")
+        return _Plan([found[place] for place in order], left_out)
+
+    def _quotas(self) -> list[int]:
+        """Rows that an epoch has of each source."""
+        total = sum(map(len, self._kept))
+        weights = sum(source.weight or 0 for source in self._sources)
+        shares = (
+            len(kept) if source.weight is None else total * source.weight / weights
+            for source, kept in zip(self._sources, self._kept, strict=True)
+        )
+        return [
+            max(1, round(share * source.resampling))
+            for source, share in zip(self._sources, shares, strict=True)
+        ]
+
+    def _resampled(self, number: int, quota: int, epoch: int) -> Numbers:
+        """As many rows of a source as wanted: whole rounds of all, then some of them."""
+        kept = self._kept[number]
+        rounds, rest = divmod(quota, len(kept))
+        drawn = kept[self._order(len(kept), epoch, f"source {self._sources[number].name}")[:rest]]
+        return np.concatenate([*[kept] * rounds, drawn]) + self._starts[number]
+
+    def _capped(self, source: Source, cap: int | None) -> Numbers:
+        most = source.cap if source.cap is not None else cap
+        rows = np.arange(len(source.keys))
+        if most is None or len(rows) <= most:
+            return rows
+        return np.sort(self._order(len(rows), 0, f"cap {source.name}")[:most])
+
+    def _order(self, count: int, epoch: int, purpose: str) -> Numbers:
+        """A permutation that no other purpose or epoch shares.
+
+        NumPy guarantees the raw bits of PCG64 for all its versions, but not what its generators
+        make of them (NEP 19); and a resumed run may have another version.
+        """
+        digest = hashlib.blake2b(purpose.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        mixed = np.random.SeedSequence([self._seed, epoch, int.from_bytes(digest)])
+        return np.argsort(np.random.PCG64(mixed).random_raw(count), kind="stable")
+
+
+def _grouped(sources: Sequence[Source], merge: Sequence[Task]) -> list[tuple[str, tuple[int, ...]]]:
+    """What batches are drawn from: a name and the numbers of sources."""
+    groups: dict[tuple[str, bool], list[int]] = {}
+    for number, source in enumerate(sources):
+        merged = source.task in merge
+        groups.setdefault((source.task if merged else source.name, merged), []).append(number)
+    return [(str(name), tuple(members)) for (name, _), members in groups.items()]
+
+
+def _numbered(sources: Sequence[Source]) -> Numbers:
+    """Numbers of the keys of all rows: equal where keys are."""
+    known: dict[bytes, int] = {}
+    numbers = (known.setdefault(key, len(known)) for source in sources for key in source.keys)
+    return np.fromiter(numbers, np.int64)
+
+
+def _fingerprint(sources: Sequence[Source], keys: Numbers, options: Sequence[object]) -> str:
+    """What the batches follow from. Of the keys, only which are equal: folders may have moved."""
+    shapes = [(s.name, str(s.task), len(s.keys), s.weight, s.resampling, s.cap) for s in sources]
+    about = repr([shapes, [str(option) for option in options]]).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(about + keys.astype("<i8").tobytes(), digest_size=16).hexdigest()
