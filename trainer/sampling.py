@@ -13,6 +13,8 @@ from trainer.assembly import assembled
 from trainer.batches import Batch, Row, Source
 from trainer.tasks import Task
 
+__all__ = ["Batch", "Row", "Sampler", "Source"]
+
 _log = logging.getLogger(__name__)
 _SCHEMA = 1
 
