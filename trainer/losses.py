@@ -1,0 +1,285 @@
+"""The contrastive loss of RzenEmbed (arXiv 2510.27350, section 3.3), piece by piece.
+
+For a query q of task t with its positive k⁺, and the negatives kᵢ⁻ of the batch, with s the cosine:
+
+    L = −log( e^{s(q,k⁺)/τ_t} / ( e^{s(q,k⁺)/τ_t} + Σᵢ wᵢ · e^{s(q,kᵢ⁻)/τ_t} ) )
+
+    wᵢ  = e^{α·s(q,kᵢ⁻)}                             `log_hardness_weights`
+    i runs over the negatives with s(kᵢ⁻,k⁺) ≤ δ     `false_negative_mask`
+    τ_t = e^{θ_t}, one learned θ a task              `TaskTemperatures`
+
+Without weights (α = 0), mask (δ > 1) and learning it is InfoNCE (arXiv 1807.03748). Everything but
+the temperatures is a pure function of tensors. All is computed in float32 or better, also inside
+autocast: at τ = 0.02 the rounding of bfloat16 would move a logit by up to 0.2.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+TASKS = (
+    *("image_classification", "image_qa", "image_retrieval", "image_grounding"),
+    *("document_retrieval", "video_retrieval", "video_qa"),
+)
+"""The tasks that have a temperature of their own in the paper."""
+
+
+@dataclass(frozen=True, slots=True)
+class LossConfig:
+    """Which loss it is.
+
+    The abstract of the paper applies α and δ in stage 2; stage 1 has `LossConfig.plain()`.
+
+    Attributes:
+        alpha: How much harder negatives weigh more; 0 weighs all alike. Paper: 9.
+        delta: A target more similar than this to the positive is no negative; above 1 all stay.
+            Paper: 0.95.
+        detach_weights: Whether no gradient flows through the weights. The paper does not say.
+            True, as in the method it follows (LLaVE, arXiv 2503.04812): a weight says how much a
+            negative counts. Otherwise a negative's gradient grows from 1/τ to 1/τ + α times its
+            probability, so that α also does what the learned τ is for.
+        two_sided: Whether targets look for their queries too; the loss is then the mean of both.
+            The paper gives one direction, so False: retrieval asks with queries, and in several
+            tasks (classes, answers) one target belongs to many queries.
+        temperature: τ at the start. The paper does not say: 0.02 is usual among its peers
+            (VLM2Vec, arXiv 2410.05160).
+        learn_temperature: Whether τ_t is learned. Paper: yes.
+
+    Raises:
+        ValueError: some of them make no sense; the message names all that do not.
+    """
+
+    alpha: float = 9.0
+    delta: float = 0.95
+    detach_weights: bool = True
+    two_sided: bool = False
+    temperature: float = 0.02
+    learn_temperature: bool = True
+
+    def __post_init__(self) -> None:
+        wrong = []
+        if not 0 <= self.alpha < float("inf"):
+            wrong.append(f"alpha must be 0 or more, not {self.alpha}")
+        if not self.delta > 0:
+            wrong.append(f"delta must be above 0 (above 1 for no mask), not {self.delta}")
+        if not 0 < self.temperature < float("inf"):
+            wrong.append(f"temperature must be above 0, not {self.temperature}")
+        if wrong:
+            raise ValueError("; ".join(wrong))
+
+    @classmethod
+    def plain(cls) -> "LossConfig":
+        """InfoNCE: neither weights nor mask, and a temperature that stays."""
+        return cls(alpha=0.0, delta=2.0, learn_temperature=False)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Loss:
+    """What `contrastive_loss` returns.
+
+    Attributes:
+        value: Scalar, with a gradient: the mean over the queries.
+        masked: Scalar, without: the share of negatives that the mask took out of denominators.
+    """
+
+    value: Tensor
+    masked: Tensor
+
+
+class TaskTemperatures(nn.Module):
+    """τ_t = e^{θ_t}: one learned temperature a task (arXiv 2510.27350, section 3.3).
+
+    Each θ_t is a parameter by itself, so that a batch without task t leaves its gradient None: an
+    optimizer then neither moves it by its momentum nor decays it. Give these parameters no weight
+    decay at all: it would pull θ to 0, which is τ to 1.
+
+    Args:
+        tasks: Their names, Python identifiers.
+        start: τ of all tasks before the first step.
+        learned: False keeps them there.
+
+    Raises:
+        ValueError: there are none, one occurs twice, one is no identifier, or `start` is not
+            above 0.
+    """
+
+    def __init__(
+        self, tasks: Sequence[str] = TASKS, start: float = 0.02, *, learned: bool = True
+    ) -> None:
+        super().__init__()
+        if not tasks or len(set(tasks)) != len(tasks):
+            raise ValueError(f"each task needs one name of its own: {', '.join(tasks) or 'none'}")
+        if unfit := [task for task in tasks if not task.isidentifier()]:
+            raise ValueError(f"names of tasks are letters, digits and _, unlike {unfit[0]!r}")
+        if start <= 0:
+            raise ValueError(f"a temperature is above 0, not {start}")
+        self.tasks = tuple(tasks)
+        for task in tasks:
+            theta = torch.tensor(start, dtype=torch.float32).log()
+            self.register_parameter(_theta(task), nn.Parameter(theta, requires_grad=learned))
+
+    def forward(self, tasks: Sequence[str]) -> Tensor:
+        """The temperatures of queries.
+
+        Args:
+            tasks: Of each query, at least one.
+
+        Returns:
+            Float32 tensor (len(tasks),).
+
+        Raises:
+            KeyError: a task is not one of `self.tasks`.
+        """
+        if unknown := set(tasks).difference(self.tasks):
+            raise KeyError(
+                f"no temperature for {', '.join(sorted(unknown))}: there are "
+                f"{', '.join(self.tasks)}"
+            )
+        # Asked for once a task: the gradients of a task's queries meet in one place.
+        known = {task: getattr(self, _theta(task)).exp() for task in dict.fromkeys(tasks)}
+        return torch.stack([known[task] for task in tasks])
+
+    def values(self) -> dict[str, float]:
+        """τ of every task, for logs."""
+        return {task: getattr(self, _theta(task)).exp().item() for task in self.tasks}
+
+
+def contrastive_loss(
+    queries: Tensor,
+    positives: Tensor,
+    negatives: Tensor | None = None,
+    *,
+    temperatures: Tensor | float,
+    config: LossConfig = LossConfig(),
+    offset: int = 0,
+    all_queries: Tensor | None = None,
+) -> Loss:
+    """The loss of this process's queries among the targets of all processes.
+
+    1. Every positive and every explicit negative is a candidate for every query, whosever it is.
+    2. Logits s/τ; those of negatives plus α·s, the logarithm of their weight.
+    3. Candidates that `false_negative_mask` names leave: their logit is −∞.
+    4. Cross-entropy towards the query's own positive.
+
+    Two-sided, the positives of this process look for their query among those of all processes in
+    the same way (explicit negatives have no query and take no part): query j leaves the
+    denominator of positive i where s(k⁺ⱼ, k⁺ᵢ) > δ, since it asks for about the same thing. The
+    loss is the mean of the two sides.
+
+    Args:
+        queries: (n, dim) with unit rows, of this process; at least one.
+        positives: (N, dim) with unit rows, of all processes; that of query i is row offset + i.
+        negatives: (M, dim) with unit rows, explicit ones of all processes; None or empty for none.
+        temperatures: (n,), τ of each query; or one for all.
+        config: Weights, mask and sides; its own temperature is not used here.
+        offset: Rows of `positives` that belong to the processes before this one.
+        all_queries: (N, dim); only two-sided and with several processes.
+
+    Returns:
+        The mean over this process's n queries.
+
+    Raises:
+        ValueError: the shapes do not belong together.
+
+    Source:
+        arXiv 2510.27350, section 3.3; the equation is at the top of this module.
+    """
+    count = len(queries)
+    if not 0 < count <= len(positives) - offset or offset < 0:
+        raise ValueError(
+            f"{count} queries from {offset} on do not fit {len(positives)} positives: each query "
+            f"needs one, and there must be a query"
+        )
+    everyone = queries if all_queries is None else all_queries
+    if config.two_sided and len(everyone) != len(positives):
+        raise ValueError(
+            f"two-sided, {len(positives)} positives need the queries of all processes, not "
+            f"{len(everyone)}: give all_queries"
+        )
+    targets = positives if negatives is None else torch.cat([positives, negatives])
+    own = positives[offset : offset + count]
+    columns = torch.arange(offset, offset + count, device=queries.device)
+    if isinstance(temperatures, Tensor):
+        temperatures = temperatures.expand(count)[:, None]
+
+    mask = false_negative_mask(targets, own, columns, config.delta)
+    sides = [(similarities(queries, targets), mask)]
+    if config.two_sided:
+        sides.append((similarities(own, everyone), mask[:, : len(positives)]))
+    losses, masked, candidates = [], mask.new_zeros((), dtype=torch.float32), 0
+    for cosines, leaving in sides:
+        weights = log_hardness_weights(cosines, config.alpha, detach=config.detach_weights)
+        # The positive has no weight.
+        logits = cosines / temperatures + weights.scatter(1, columns[:, None], 0.0)
+        logits = logits.masked_fill(leaving, -torch.inf)
+        losses.append(functional.cross_entropy(logits, columns))
+        masked = masked + leaving.sum()
+        candidates += leaving.numel() - count
+    return Loss(torch.stack(losses).mean(), masked / max(1, candidates))
+
+
+def similarities(rows: Tensor, columns: Tensor) -> Tensor:
+    """Cosines, in float32 or better.
+
+    Args:
+        rows: (n, dim) with unit rows.
+        columns: (m, dim) with unit rows.
+
+    Returns:
+        (n, m).
+    """
+    precise = torch.promote_types(rows.dtype, torch.float32)
+    with torch.autocast(rows.device.type, enabled=False):
+        return rows.to(precise) @ columns.to(precise).T
+
+
+def false_negative_mask(
+    targets: Tensor, positives: Tensor, columns: Tensor, delta: float
+) -> Tensor:
+    """Which targets leave the denominator of which query: s(kᵢ⁻, k⁺) > δ.
+
+    Target is held against target, not against the query: what is nearly the positive is as right
+    an answer. Explicit negatives are held to it like the others.
+
+    Args:
+        targets: (m, dim) with unit rows: all positives, then all explicit negatives.
+        positives: (n, dim) with unit rows: of each query.
+        columns: Int64 (n,): where each query's own positive is among the targets; it stays.
+        delta: Above 1 everything stays, whatever rounding makes of a cosine of 1.
+
+    Returns:
+        Bool (n, m), without a gradient.
+
+    Source:
+        arXiv 2510.27350, section 3.3.
+    """
+    if delta > 1:
+        return torch.zeros(len(positives), len(targets), dtype=torch.bool, device=targets.device)
+    with torch.no_grad():
+        return (similarities(positives, targets) > delta).scatter(1, columns[:, None], False)
+
+
+def log_hardness_weights(cosines: Tensor, alpha: float, *, detach: bool) -> Tensor:
+    """log wᵢ = α · s(q, kᵢ⁻): the harder a negative, the more it weighs.
+
+    The logarithm, since in log-sum-exp a factor is a summand, which cannot overflow.
+
+    Args:
+        cosines: (n, m).
+        alpha: How much more.
+        detach: Whether no gradient flows through the weights.
+
+    Returns:
+        (n, m).
+
+    Source:
+        arXiv 2510.27350, section 3.3; after LLaVE, arXiv 2503.04812.
+    """
+    return alpha * (cosines.detach() if detach else cosines)
+
+
+def _theta(task: str) -> str:
+    return f"theta_{task}"
