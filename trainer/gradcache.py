@@ -1,0 +1,141 @@
+"""Gradients of a large batch in the memory of a small one: GradCache (arXiv 2101.06983).
+
+A contrastive loss needs all embeddings of a batch at once, but not all activations:
+
+1. Chunk by chunk, embeddings without a graph (`GradCache(…)`).
+2. The loss of all embeddings, and its gradient with respect to them (`loss.backward()`).
+3. Chunk by chunk again, embeddings with a graph, and each chunk's share of that gradient through
+   it (`GradCache.backward`).
+
+By the chain rule the parameters' gradients are those of the plain step. What it costs is one more
+forward pass; what it saves is that only one chunk's activations live at a time.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+class GradCache(Generic[T]):
+    """The embeddings of a batch, and the way back from them.
+
+        cache = GradCache(encode, [queries, positives, negatives])
+        loss = contrastive_loss(*cache.embeddings, temperatures=…)
+        accelerator.backward(loss.value)  # Or loss.value.backward().
+        cache.backward()
+
+    Gradients add to those that parameters have, as usual. What is random in `encode` (dropout)
+    comes out the same both times: the state of PyTorch's generators is kept for each chunk and put
+    back, on the CPU and on the current device of the accelerator. `encode` must draw from no other
+    generator, and must not change the model (no batch normalisation that learns).
+
+    Mixed precision: `encode` brings its own autocast. A gradient that `accelerator.backward` has
+    scaled arrives scaled at the parameters, so that nothing is to be scaled again here.
+
+    Args:
+        encode: A chunk to its embeddings (n, dim); called twice for each chunk.
+        groups: Of chunks, such as queries, positives and negatives. A group may be empty, not all.
+
+    Attributes:
+        embeddings: Of each group, (rows, dim), leaves that a gradient arrives at.
+
+    Raises:
+        ValueError: there are no chunks.
+    """
+
+    def __init__(self, encode: Callable[[T], Tensor], groups: Sequence[Sequence[T]]) -> None:
+        if not any(groups):
+            raise ValueError("there is nothing to encode: all groups are empty")
+        self._encode = encode
+        self._groups = groups
+        self._states: list[list[_RandomState]] = []
+        found: list[list[Tensor]] = []
+        with torch.no_grad():
+            for group in groups:
+                self._states.append([])
+                found.append([])
+                for chunk in group:
+                    self._states[-1].append(_RandomState())
+                    found[-1].append(encode(chunk))
+        self._counts = [[len(part) for part in parts] for parts in found]
+        like = next(part for parts in found for part in parts)
+        self.embeddings = tuple(
+            (torch.cat(parts) if parts else like[:0].clone()).detach().requires_grad_()
+            for parts in found
+        )
+
+    def backward(self, no_sync: Callable[[], AbstractContextManager[object]] = nullcontext) -> None:
+        """Takes the gradient of `embeddings` to the parameters; once, after the loss's backward.
+
+        A group that the loss did not use is not encoded again.
+
+        Args:
+            no_sync: Entered around all chunks but the last. With a model in
+                DistributedDataParallel its `no_sync`, so that processes exchange their gradients
+                once a step; they must then have the same number of chunks.
+
+        Raises:
+            RuntimeError: no gradient has arrived at the embeddings.
+        """
+        waiting = list(self._gradients())
+        if not waiting:
+            raise RuntimeError(
+                "no gradient has arrived at the embeddings: call backward() of a loss of "
+                "`embeddings` first"
+            )
+        for index, (chunk, state, gradient) in enumerate(waiting):
+            last = index == len(waiting) - 1
+            with nullcontext() if last else no_sync(), state.put_back():
+                embeddings = self._encode(chunk)
+                torch.autograd.backward(embeddings, gradient.to(embeddings.dtype))
+            del embeddings  # Before the next chunk is encoded.
+
+    def _gradients(self) -> "Iterator[tuple[T, _RandomState, Tensor]]":
+        """Each chunk, the random state it was encoded from, and the gradient of its rows."""
+        parts = zip(self._groups, self._states, self._counts, self.embeddings, strict=True)
+        for group, states, counts, embeddings in parts:
+            if embeddings.grad is not None:
+                yield from zip(group, states, embeddings.grad.split(counts), strict=True)
+
+
+def chunked(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    """Items in runs of `size`, the last of which may be shorter.
+
+    Raises:
+        ValueError: the size is not above 0.
+    """
+    if size < 1:
+        raise ValueError(f"a chunk has at least one item, not {size}")
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+class _RandomState:
+    """Where PyTorch's generators are."""
+
+    def __init__(self) -> None:
+        self._states = [module.get_rng_state() for module in _generators()]
+
+    @contextmanager
+    def put_back(self) -> Iterator[None]:
+        """Generators as they were then; afterwards as they are now."""
+        now = _RandomState()
+        self._put()
+        try:
+            yield
+        finally:
+            now._put()
+
+    def _put(self) -> None:
+        for module, state in zip(_generators(), self._states, strict=True):
+            module.set_rng_state(state)
+
+
+def _generators() -> list[Any]:
+    """The modules whose `get_rng_state` gives the CPU's state and the accelerator's."""
+    device = torch.accelerator.current_accelerator(check_available=True)
+    return [torch] if device is None else [torch, torch.get_device_module(device)]
