@@ -1,0 +1,221 @@
+"""Examples hold names and decode when asked; broken rows are skipped, counted, and limited."""
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from embedder.content import Modality
+from embedder.media import Limits, MediaError
+from trainer.batches import Batch
+from trainer.data.corpus import Corpus, Share
+from trainer.data.examples import Example, Origin, Side
+from trainer.data.files import existing
+from trainer.data.ledger import BrokenRow, Ledger, TooManyBroken
+from trainer.sampling import Sampler
+from trainer.tasks import Task
+
+HERE = Path("some.jsonl")
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    Image.new("RGB", (60, 40), "red").save(tmp_path / "red.png")
+    return tmp_path / "red.png"
+
+
+@pytest.fixture
+def pdf(tmp_path: Path) -> Path:
+    import pymupdf
+
+    with pymupdf.open() as document:
+        for words in ("the first page", "invoice of March"):
+            document.new_page(width=200, height=100).insert_text((20, 50), words)
+        document.save(tmp_path / "two.pdf")
+    return tmp_path / "two.pdf"
+
+
+def pair(positive: Side, **options: object) -> Example:
+    return Example(Side(text="words"), positive, **options)
+
+
+def test_the_tasks_are_those_of_the_temperatures() -> None:
+    from trainer.losses import TASKS
+
+    assert tuple(Task) == TASKS
+
+
+def test_a_side_becomes_the_content_that_it_names(picture: Path, pdf: Path) -> None:
+    words = Side(text="a cat").content(instruction="Find: ")
+    assert (words.text, words.modality, words.instruction) == ("a cat", Modality.TEXT, "Find: ")
+    mixed = Side(text="but blue", images=(picture,)).content(Limits(frame_side=30))
+    assert (mixed.text, mixed.modality, mixed.frames[0].size) == (
+        "but blue",
+        Modality.IMAGE,
+        (30, 20),
+    )
+    page = Side(pdf=pdf, page=2).content()
+    assert (page.text.strip(), page.modality, len(page.frames)) == (
+        *("invoice of March", Modality.PAGE, 1),
+    )
+    frames = Side(images=(picture, picture)).content()
+    assert (frames.modality, len(frames.frames)) == (Modality.VIDEO, 2)
+    scan = Side(images=(picture,), modality=Modality.PAGE).content()
+    assert scan.modality is Modality.PAGE
+
+
+def test_a_question_about_a_page_stays_with_its_picture(pdf: Path) -> None:
+    asked = Side(text="which month?", pdf=pdf, page=2).content()
+    assert (asked.text, asked.modality) == ("which month?", Modality.IMAGE)
+
+
+def test_nothing_is_decoded_before_the_content_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    side = Side(images=(tmp_path / "broken.png",))
+    with pytest.raises(MediaError):
+        side.content()
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({}, "needs a text"),
+        ({"text": " \n"}, "needs a text"),
+        ({"images": (HERE,), "video": HERE}, "not two of them"),
+        ({"pdf": HERE, "page": 0}, "no page 0"),
+        ({"images": (HERE,), "page": 2}, "goes with a PDF"),
+        ({"images": (HERE, HERE), "modality": Modality.IMAGE}, "2 images cannot be"),
+        ({"text": "a", "modality": Modality.PAGE}, "0 images cannot be"),
+    ],
+)
+def test_a_side_that_makes_no_sense_is_refused(fields: dict, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Side(**fields)
+
+
+def test_sides_are_equal_by_their_words_and_files() -> None:
+    assert Side(text="A  Dog\n").key == Side(text="a dog").key
+    assert Side(text="a dog").key != Side(text="a cat").key
+    assert Side(images=(HERE,)).key == Side(images=(HERE.absolute(),)).key
+    assert Side(images=(HERE,)).key != Side(video=HERE).key
+    assert Side(images=(HERE,)).key != Side(images=(HERE,), text="but red").key
+    assert Side(pdf=HERE, page=1).key != Side(pdf=HERE, page=2).key
+    odd = Side(text="half a pair \ud83d", images=(Path(os.fsdecode(b"\xff.jpg")),))
+    assert len(odd.key) == 16
+
+
+def test_an_example_decodes_all_its_sides_with_their_instructions(picture: Path) -> None:
+    side = Side(images=(picture,))
+    example = Example(
+        Side(text="red"), side, (side, side), instruction="Find: ", target_instruction=""
+    )
+    contents = example.decoded()
+    assert contents.query.instruction == "Find: "
+    assert [c.instruction for c in (contents.positive, *contents.negatives)] == ["", "", ""]
+    assert example.key == side.key
+
+
+def test_a_broken_row_is_named_and_the_others_go_on(caplog: pytest.LogCaptureFixture) -> None:
+    def parse(row: str, origin: Origin) -> list[Example]:
+        if row == "bad":
+            raise BrokenRow("it is bad")
+        return [pair(Side(text=row), origin=origin)]
+
+    ledger = Ledger()
+    rows = [(1, "a"), (2, "bad"), (4, "b")]
+    found = list(ledger.usable(HERE, rows, parse))
+    assert [str(example.origin) for example in found] == ["some.jsonl:1", "some.jsonl:4"]
+    assert (ledger.used, ledger.broken) == (2, 1)
+    assert "skipped some.jsonl:2: it is bad" in caplog.text
+
+
+def test_a_share_above_the_limit_stops_with_the_first_reasons() -> None:
+    ledger = Ledger(limit=0.05, least=100)
+    for _ in range(1, 96):
+        ledger.use()
+    for line in range(96, 101):
+        ledger.skip(Origin(HERE, line), "no picture")
+    with pytest.raises(TooManyBroken) as stopped:
+        ledger.skip(Origin(HERE, 101), "no picture")
+    message = str(stopped.value)
+    assert "6 of the first 101 rows" in message
+    assert "0.05" in message
+    assert message.count("no picture") == 3
+    assert "some.jsonl:96: no picture" in message
+
+
+def test_the_share_is_not_judged_by_a_few_rows() -> None:
+    ledger = Ledger(limit=0.05, least=100)
+    for line in range(99):
+        ledger.skip(Origin(HERE, line), "bad")
+    with pytest.raises(TooManyBroken):
+        ledger.use()
+
+
+def test_a_limit_of_one_lets_everything_pass_and_of_nought_nothing() -> None:
+    lenient, strict = Ledger(limit=1), Ledger(limit=0, least=1)
+    for line in range(300):
+        lenient.skip(Origin(HERE, line), "bad")
+    strict.use()
+    with pytest.raises(TooManyBroken):
+        strict.skip(Origin(HERE, 1), "bad")
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        Ledger(limit=5)
+
+
+def test_an_example_that_cannot_be_decoded_is_skipped_with_its_line(
+    picture: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    bad = Side(images=(tmp_path / "broken.png",))
+    good = Side(images=(picture,))
+    ledger = Ledger()
+    examples = [
+        pair(good, origin=Origin(HERE, 1)),
+        pair(bad, origin=Origin(HERE, 2)),
+        pair(good, negatives=(bad,), origin=Origin(HERE, 3)),
+        pair(good, origin=Origin(HERE, 4)),
+    ]
+    decoded = list(ledger.decoded(examples))
+    assert [one.example.origin.line for one in decoded] == [1, 4]
+    assert [note.origin.line for note in ledger.skipped] == [2, 3]
+
+
+def test_a_file_that_a_row_names_has_to_be_there(picture: Path, tmp_path: Path) -> None:
+    assert existing(tmp_path, "red.png") == picture
+    assert existing(Path("/elsewhere"), str(picture)) == picture
+    (tmp_path / "folder").mkdir()
+    for name, reason in [
+        ("blue.png", "does not exist"),
+        ("folder", "is a folder"),
+        ("", "not a name"),
+        ("a\0b", "not a name"),
+        ("n" * 300, "cannot be read|does not exist"),
+    ]:
+        with pytest.raises(BrokenRow, match=reason):
+            existing(tmp_path, name)
+
+
+def test_a_corpus_gives_sources_by_dataset_and_task_and_the_examples_of_a_batch() -> None:
+    corpus = Corpus(pair(Side(text=f"a {n}"), dataset="a") for n in range(6))
+    corpus.add(pair(Side(text=f"b {n}"), dataset="b", task=Task.IMAGE_QA) for n in range(4))
+    corpus.add(pair(Side(text=f"b {n}"), dataset="b", task=Task.VIDEO_QA) for n in range(3))
+    sources = corpus.sources({"b": Share(resampling=2.0, cap=3)})
+    assert [(s.name, s.task, len(s.keys)) for s in sources] == [
+        ("a", Task.IMAGE_RETRIEVAL, 6),
+        ("b/image_qa", Task.IMAGE_QA, 4),
+        ("b/video_qa", Task.VIDEO_QA, 3),
+    ]
+    assert [(s.resampling, s.cap) for s in sources] == [(1.0, None), (2.0, 3), (2.0, 3)]
+    assert len(corpus) == 13
+    for batch in Sampler(sources, 3):
+        assert isinstance(batch, Batch)
+        examples = corpus.examples(batch)
+        assert {(e.dataset, e.task) for e in examples} == {(batch.dataset[0], batch.task)}
+        assert examples == [corpus[row] for row in batch.rows]
+
+
+def test_a_share_of_a_dataset_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match="no dataset 'c'; there are: a"):
+        Corpus([pair(Side(text="x"), dataset="a")]).sources({"c": Share()})

@@ -1,0 +1,167 @@
+"""Examples: a query, what it should find and what it should not, as names of files."""
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from embedder.content import Content, Modality
+from embedder.media import Limits, read_page, read_picture, sample_video
+from trainer.tasks import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side of a pair: words, pictures, a video or a PDF page; words may come with any.
+
+    Only names are held, nothing is decoded before `content` is called.
+
+    Attributes:
+        text: The words, or None.
+        images: Picture files; several are the frames of a video, or the parts of a page.
+        video: A video file, of which frames are taken evenly.
+        pdf: A PDF file, of which one page is read.
+        page: Its number, from 1.
+        modality: For `images` that are not what their number suggests: scanned pages are PAGE.
+
+    Raises:
+        ValueError: it is empty, has media of two kinds, or a page or modality that fits none.
+    """
+
+    text: str | None = None
+    images: tuple[Path, ...] = ()
+    video: Path | None = None
+    pdf: Path | None = None
+    page: int = 1
+    modality: Modality | None = None
+
+    def __post_init__(self) -> None:
+        media = (bool(self.images), self.video is not None, self.pdf is not None)
+        if sum(media) > 1:
+            raise ValueError("a side has images, a video or a PDF page, not two of them")
+        if not any(media) and not (self.text or "").strip():
+            raise ValueError("a side needs a text that is not blank, images, a video or a PDF page")
+        if self.page < 1:
+            raise ValueError(f"pages are counted from 1, so there is no page {self.page}")
+        if self.page != 1 and self.pdf is None:
+            raise ValueError("a page number goes with a PDF")
+        if self.modality is not None and not self._is_possible(self.modality):
+            raise ValueError(
+                f"{len(self.images)} images cannot be of modality {self.modality.value}"
+            )
+
+    def _is_possible(self, modality: Modality) -> bool:
+        if modality is Modality.IMAGE:
+            return len(self.images) == 1
+        return modality is not Modality.TEXT and bool(self.images)
+
+    @property
+    def key(self) -> bytes:
+        """16 bytes that are equal for equal sides.
+
+        Words are compared without regard to case and spacing, as a label may be written in two
+        ways; media by name, since to compare what they show would mean to decode them. Copies
+        under another name are left to the loss, which leaves out targets that look alike.
+        """
+        parts = [" ".join((self.text or "").split()).casefold()]
+        for kind, paths in (
+            ("image", self.images),
+            ("video", (self.video,)),
+            (f"page {self.page}", (self.pdf,)),
+        ):
+            parts += [f"{kind}\0{os.path.abspath(path)}" for path in paths if path is not None]
+        # Names of files that are not UTF-8, and broken escapes in JSON, are half surrogate pairs.
+        data = "\0\0".join(parts).encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(data, digest_size=16).digest()
+
+    def content(self, limits: Limits | None = None, instruction: str | None = None) -> Content:
+        """Decode it.
+
+        Args:
+            limits: What decoding may cost.
+            instruction: What the model is told to do with it; None takes the default of its
+                checkpoint, the empty string gives none.
+
+        Returns:
+            What an embedder takes. A PDF page without words of its own brings those of its text
+            layer and is a PAGE. With words of its own it is an IMAGE, because embedders may leave
+            out the words of a page, and a question must not be.
+
+        Raises:
+            MediaError: if a file cannot be used.
+        """
+        limits = limits or Limits()
+        if self.pdf is not None:
+            found = read_page(self.pdf, self.page, limits)
+            if (self.text or "").strip():
+                return Content(self.text, [found.picture], Modality.IMAGE, instruction)
+            return Content(found.text, [found.picture], Modality.PAGE, instruction)
+        if self.video is not None:
+            frames = sample_video(self.video, limits).frames
+            return Content(self.text, frames, Modality.VIDEO, instruction)
+        pictures = [read_picture(path, limits) for path in self.images]
+        return Content(self.text, pictures, self.modality, instruction)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an example was read: a file, and the line or row in it, from 1."""
+
+    path: Path
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A query, what it should find and what it should not.
+
+    Attributes:
+        query: What is looked for.
+        positive: What the query should find.
+        negatives: What it should not find although it looks like it; often none.
+        task: Gives the temperature, and whether datasets are merged.
+        dataset: Name of the set that it comes from; a batch is from one.
+        instruction: Of the query; see `Side.content`.
+        target_instruction: Of the positive and the negatives.
+        origin: Where it was read, for messages; takes no part in comparisons.
+    """
+
+    query: Side
+    positive: Side
+    negatives: tuple[Side, ...] = ()
+    task: Task = Task.IMAGE_RETRIEVAL
+    dataset: str = ""
+    instruction: str | None = None
+    target_instruction: str | None = None
+    origin: Origin | None = field(default=None, compare=False)
+
+    @property
+    def key(self) -> bytes:
+        """That of the positive: two examples with the same are not to meet in a batch."""
+        return self.positive.key
+
+    def decoded(self, limits: Limits | None = None) -> "Decoded":
+        """Decode all its sides.
+
+        Raises:
+            MediaError: if a file of any side cannot be used.
+        """
+        return Decoded(
+            self,
+            self.query.content(limits, self.instruction),
+            self.positive.content(limits, self.target_instruction),
+            tuple(side.content(limits, self.target_instruction) for side in self.negatives),
+        )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Decoded:
+    """An example with its contents."""
+
+    example: Example
+    query: Content
+    positive: Content
+    negatives: tuple[Content, ...]
