@@ -1,0 +1,255 @@
+"""Long videos with captions for stretches of them: clips that are each other's hard negatives.
+
+JSON Lines, one video a line, without the line breaks:
+
+    {"video": "films/market.mp4",
+     "captions": [{"start": 0, "end": 8.5, "text": "a woman weighs tomatoes"},
+                  {"start": 8.5, "end": 15, "text": "two boys carry a crate"}]}
+
+Times are in seconds. A video is cut once, at its shot changes, and the frames of its clips are
+kept as JPEG files: to decode a clip out of a long video in every epoch would mean to decode all
+that comes before it. What looks for a clip is the caption that fits it best; what it should not
+find are clips of the same video, the nearest in time first, because these look most alike.
+Source: arXiv 2510.27350 cuts long videos into clips as each other's hard negatives; how many of
+them and which ones it does not say.
+"""
+
+import hashlib
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from embedder.content import Modality
+from embedder.media import Limits, MediaError, read_clips
+from trainer.data.examples import Example, Origin, Side
+from trainer.data.files import existing
+from trainer.data.jsonl import check_fields, numbered_lines, parsed_object, words
+from trainer.data.ledger import BrokenRow, Ledger
+from trainer.tasks import Task
+
+_SCHEMA = 1
+_QUALITY = 92
+_LEAST_FIT = 0.5
+_LARGEST_SHARE_OF_NEGATIVE = 0.1
+_LONGEST = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class CutClip:
+    """A clip whose frames are files.
+
+    Attributes:
+        start: Seconds from the start of the video.
+        end: Likewise.
+        frames: In order.
+    """
+
+    start: float
+    end: float
+    frames: tuple[Path, ...]
+
+    def overlap(self, start: float, end: float) -> float:
+        """Seconds that it has in common with a stretch of its video."""
+        return max(0.0, min(self.end, end) - max(self.start, start))
+
+    @property
+    def side(self) -> Side:
+        """The clip as one side of a pair."""
+        return Side(images=self.frames, modality=Modality.VIDEO)
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """What is said of a stretch of a video, in seconds."""
+
+    start: float
+    end: float
+    text: str
+
+
+def read_captioned_clips(
+    path: Path,
+    frames: Path,
+    ledger: Ledger,
+    limits: Limits | None = None,
+    dataset: str | None = None,
+    most_negatives: int = 4,
+) -> Iterator[Example]:
+    """Read videos with captions for stretches of them; the module's docstring has the format.
+
+    Args:
+        path: The JSON Lines file; names of videos are relative to its folder.
+        frames: A folder for the frames of clips; what is there already is not cut again.
+        ledger: Counts videos that can be used and those that are skipped.
+        limits: Gives `clip_seconds`, `clip_frames` and `video_side`.
+        dataset: Name of the set; the name of the file without its suffix if None.
+        most_negatives: Clips of the same video that an example has as negatives at most.
+
+    Yields:
+        Examples in order: caption → clip. Captions that fit no clip well give none.
+
+    Raises:
+        Unreadable: the file cannot be opened.
+        TooManyBroken: more videos are broken than the ledger allows.
+    """
+    name = path.stem if dataset is None else dataset
+    limits = limits or Limits()
+
+    def parse(line: bytes, origin: Origin) -> Iterator[Example]:
+        row = parsed_object(line)
+        check_fields(row, ("video", "captions"), "a video")
+        video = words(row, "video")
+        if video is None:
+            raise BrokenRow("the video is missing")
+        captions = _captions(row.get("captions"))
+        try:
+            clips = cut(existing(path.parent, video), frames, limits)
+        except MediaError as error:
+            raise BrokenRow(f"{video}: {error}") from error
+        pairs = paired(clips, captions)
+        if not pairs:
+            raise BrokenRow(f"none of its {len(captions)} captions fits a clip of {video}")
+        for caption, clip in pairs:
+            yield Example(
+                Side(text=caption.text),
+                clip.side,
+                tuple(c.side for c in hard_negatives(clip, caption, pairs, clips, most_negatives)),
+                Task.VIDEO_RETRIEVAL,
+                name,
+                origin=origin,
+            )
+
+    yield from ledger.usable(path, numbered_lines(path), parse)
+
+
+def paired(clips: Sequence[CutClip], captions: Sequence[Caption]) -> list[tuple[Caption, CutClip]]:
+    """Each caption with the clip that it has most in common with.
+
+    A caption is left out if what they have in common is less than half of what either covers:
+    the clip would show too much that is not said, or too little of what is.
+    """
+    pairs = []
+    for caption in captions:
+        fits = [_fit(clip, caption) for clip in clips]
+        best = max(range(len(clips)), key=fits.__getitem__)
+        if fits[best] >= _LEAST_FIT:
+            pairs.append((caption, clips[best]))
+    return pairs
+
+
+def hard_negatives(
+    clip: CutClip,
+    caption: Caption,
+    pairs: Sequence[tuple[Caption, CutClip]],
+    clips: Sequence[CutClip],
+    most: int,
+) -> list[CutClip]:
+    """Other clips of the same video, the nearest in time first.
+
+    Left out are clips that the caption covers too, and those that another caption with the same
+    words belongs to: they are no wrong answers.
+    """
+    same = {id(c) for other, c in pairs if _same_words(other.text, caption.text)}
+    wrong = [
+        other
+        for other in clips
+        if other is not clip
+        and id(other) not in same
+        and other.overlap(caption.start, caption.end)
+        <= _LARGEST_SHARE_OF_NEGATIVE * (other.end - other.start)
+    ]
+    middle = (clip.start + clip.end) / 2
+    wrong.sort(key=lambda other: abs((other.start + other.end) / 2 - middle))
+    return wrong[: max(0, most)]
+
+
+def cut(video: Path, folder: Path, limits: Limits) -> list[CutClip]:
+    """The clips of a video, their frames written to a folder unless they are there already.
+
+    A changed video or changed limits are cut anew. The list of clips is written last, so that
+    what was broken off is done again.
+
+    Raises:
+        MediaError: if the video cannot be decoded.
+    """
+    about = _fingerprint(video, limits)
+    place = folder / f"{video.stem[:40]}-{about}"
+    if not (place / "clips.json").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".cutting-", dir=folder) as name:
+            _write(video, Path(name), limits)
+            if not (place / "clips.json").is_file():  # another process may have been faster
+                shutil.rmtree(place, ignore_errors=True)
+                _moved(Path(name), place)
+    listed = json.loads((place / "clips.json").read_text("utf-8"))
+    return [
+        CutClip(clip["start"], clip["end"], tuple(place / frame for frame in clip["frames"]))
+        for clip in listed["clips"]
+    ]
+
+
+def _write(video: Path, place: Path, limits: Limits) -> None:
+    clips = []
+    for number, clip in enumerate(read_clips(video, limits)):
+        names = [f"{number:05}-{n:02}.jpg" for n in range(len(clip.frames))]
+        for name, frame in zip(names, clip.frames, strict=True):
+            frame.save(place / name, quality=_QUALITY)
+        clips.append({"start": clip.start, "end": clip.end, "frames": names})
+    text = json.dumps({"schema": _SCHEMA, "video": str(video), "clips": clips})
+    (place / "clips.json").write_text(text, "utf-8")
+
+
+def _moved(source: Path, place: Path) -> None:
+    """Renames a folder as a whole; one that appears meanwhile holds the same and is kept."""
+    shutil.copymode(place.parent, source)  # temporary folders are closed to others
+    try:
+        source.replace(place)
+    except OSError:
+        if not (place / "clips.json").is_file():
+            raise
+
+
+def _fingerprint(video: Path, limits: Limits) -> str:
+    status = video.stat()
+    ways = [limits.clip_side, limits.clip_seconds, limits.clip_frames]
+    about = [_SCHEMA, str(video.absolute()), status.st_size, status.st_mtime_ns, *ways]
+    return hashlib.blake2b(repr(about).encode("utf-8", "replace"), digest_size=8).hexdigest()
+
+
+def _captions(given: Any) -> list[Caption]:
+    if not isinstance(given, list) or not given:
+        raise BrokenRow("the captions are missing, or not a list")
+    found = []
+    for number, row in enumerate(given, 1):
+        if not isinstance(row, dict):
+            raise BrokenRow(f"caption {number} is not an object")
+        check_fields(row, ("start", "end", "text"), f"caption {number}")
+        text = words(row, "text") or ""
+        start, end = _seconds(row.get("start")), _seconds(row.get("end"))
+        if not start < end:  # nor if one of them is NaN
+            raise BrokenRow(f"caption {number} has no start before its end, in seconds")
+        if not text.strip():
+            raise BrokenRow(f"caption {number} is blank")
+        found.append(Caption(start, end, text))
+    return found
+
+
+def _seconds(value: Any) -> float:
+    """A time, or NaN if it is none."""
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if good and 0 <= value < _LONGEST else math.nan
+
+
+def _fit(clip: CutClip, caption: Caption) -> float:
+    """Seconds in common, as a share of the longer of the two."""
+    longer = max(clip.end - clip.start, caption.end - caption.start)
+    return clip.overlap(caption.start, caption.end) / longer if longer else 0.0
+
+
+def _same_words(first: str, second: str) -> bool:
+    return Side(text=first).key == Side(text=second).key
