@@ -1,0 +1,175 @@
+"""Evaluate a model on retrieval sets from disk.
+
+`python -m trainer.evaluate --spec SPEC --data DIR…`: each DIR is a set, or a folder of sets, in our
+own layout (`trainer.evaluation.own`) or one of MMEB's (`trainer.evaluation.mmeb`).
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from embedder import EmbedderError, open_embedder
+from embedder.interface import Embedder
+from trainer.evaluation.mmeb import is_mmeb, read_mmeb
+from trainer.evaluation.own import is_own, read_own
+from trainer.evaluation.ranking import Progress, evaluate
+from trainer.evaluation.report import OtherModel, scored, write_report, write_result
+from trainer.evaluation.sets import BadSet, EvaluationSet
+from trainer.metrics import summary
+
+_log = logging.getLogger(__name__)
+
+
+def find_sets(
+    folders: Sequence[Path], images: Path | None, cache: Path, limit: int | None = None
+) -> Iterator[EvaluationSet]:
+    """Reads the sets that folders are, or have directly below them, one after the other.
+
+    Args:
+        folders: Of a set or of sets.
+        images: Folder that MMEB's picture paths start from; None for each set's own.
+        cache: Where pictures that lie inside data files are written to.
+        limit: Most queries of a set.
+
+    Raises:
+        BadSet: a folder has no set, a set cannot be used, or two have the same name.
+    """
+    seen: dict[str, Path] = {}
+    for folder in folders:
+        below = sorted(one for one in folder.iterdir() if one.is_dir()) if folder.is_dir() else []
+        if is_own(folder) or (folder.is_dir() and _has_data(folder) and is_mmeb(folder)):
+            found = [folder]
+        else:
+            found = [one for one in below if is_own(one) or is_mmeb(one)]
+        if not found:
+            raise BadSet(
+                f"{folder} has no evaluation set: neither queries.jsonl nor rows.jsonl, nor "
+                f"MMEB's rows or queries, corpus and qrels, in it or right below it"
+            )
+        for one in found:
+            given = read_own(one, images) if is_own(one) else read_mmeb(one, images, cache)
+            if given.name in seen:
+                raise BadSet(
+                    f"{one} and {seen[given.name]} are both called {given.name}: "
+                    f'state another "name" in the dataset.json of one of them'
+                )
+            seen[given.name] = one
+            yield given.limited(limit)
+
+
+def _has_data(folder: Path) -> bool:
+    """Whether a folder has data files itself, or the parts of a corpus, and not sets below it."""
+    names = {one.name.partition(".")[0].partition("-")[0] for one in folder.iterdir()}
+    return {"queries", "corpus", "qrels"} <= names or any(
+        one.suffix in (".parquet", ".jsonl") for one in folder.iterdir()
+    )
+
+
+def validation_score(embedder: Embedder, sets: Sequence[EvaluationSet]) -> float:
+    """The mean over datasets, from 0 to 1, without anything written.
+
+    Raises:
+        BadSet: a set has no query that can be embedded.
+    """
+    return summary(evaluate(embedder, one).score for one in sets).overall
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    given = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    out: Path = given.out
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with open_embedder(given.spec, device=given.device, dtype=given.dtype) as embedder:
+            sets = find_sets(given.data, given.images, out / "pictures", given.limit)
+            rows = [_row(embedder, one, out) for one in sets]
+        print(write_report(out, rows), end="")
+    except (BadSet, EmbedderError, OtherModel, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on after the sets that are done", file=sys.stderr)
+        return 130
+    print(f"written to {out}: scores.md, scores.png, and *_score.json, *_pred.jsonl by dataset")
+    return 0
+
+
+def _row(embedder: Embedder, given: EvaluationSet, out: Path) -> dict[str, Any]:
+    """What the set's score file says, which is written if it is not there."""
+    known = scored(out, given, embedder.info)
+    if known is not None:
+        print(f"{given.name}: done before, {known['score']:.4f}", file=sys.stderr)
+        return known
+    with _Bar(given.name) as bar:
+        result = evaluate(embedder, given, bar.show)
+    for one in result.broken:
+        _log.warning("%s: %s: %s", given.name, one.where, one.reason)
+    row = write_result(out, result, embedder.info)
+    broken = f", {len(result.broken)} broken" if result.broken else ""
+    print(f"{given.name}: {row['metric']} {row['score']:.4f}{broken}", file=sys.stderr)
+    return row
+
+
+class _Bar:
+    """Progress of a set on a terminal."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._bar: Any = None
+
+    def __enter__(self) -> "_Bar":
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(unit=" contents", dynamic_ncols=True, leave=False)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    @property
+    def show(self) -> Progress:
+        """What is told of progress."""
+        return self._show
+
+    def _show(self, what: str, done: int, total: int) -> None:
+        if self._bar is None:
+            return
+        if done == 0:
+            self._bar.reset(total)
+        self._bar.set_description_str(f"{self._name}, {what}", refresh=False)
+        self._bar.n = done
+        self._bar.refresh()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer.evaluate",
+        description="Evaluate a model on retrieval sets from disk. Sets that are done are kept.",
+    )
+    parser.add_argument("--spec", required=True, help="the model: mini, rzen, rzen:FOLDER")
+    parser.add_argument("--data", required=True, nargs="+", type=Path, metavar="DIR")
+    parser.add_argument("--out", type=Path, default=Path("var/evaluation"), metavar="DIR")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="where MMEB's pictures lie")
+    parser.add_argument(
+        "--limit", type=_count, metavar="N", help="only the first N queries of each"
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; without it, the best there is")
+    parser.add_argument("--dtype", help="float32, bfloat16 or float16")
+    return parser
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError("it must be 1 or more")
+    return count
+
+
+if __name__ == "__main__":
+    sys.exit(main())

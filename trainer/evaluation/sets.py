@@ -1,0 +1,194 @@
+"""What an evaluation set is, and finding those of a folder."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from embedder.content import Modality
+from trainer.evaluation.entry import Entry
+from trainer.metrics import CATEGORIES, MAIN_METRIC, METRICS, Category
+
+ABOUT_FILE = "dataset.json"
+
+
+class BadSet(Exception):
+    """A folder is no evaluation set, or nothing in it can be used; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A row that cannot be used.
+
+    Attributes:
+        where: File and line, or the id of a query or candidate.
+        reason: A few words.
+    """
+
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query and what should be found.
+
+    Attributes:
+        entry: What to embed.
+        grades: Relevance by candidate id, above 0.
+        candidates: Ids that it is ranked among; None for all of the set.
+    """
+
+    entry: Entry
+    grades: Mapping[str, float]
+    candidates: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSet:
+    """Queries, candidates and which of them belong together; nothing is decoded yet.
+
+    Attributes:
+        name: Of the dataset.
+        category: What it counts for.
+        metric: Name of its main metric.
+        queries: At least one.
+        candidates: By id.
+        broken: Rows that could not be read.
+        digest: SHA-256 over the files that state it (not over pictures).
+    """
+
+    name: str
+    category: Category
+    metric: str
+    queries: tuple[Query, ...]
+    candidates: Mapping[str, Entry]
+    broken: tuple[Broken, ...] = ()
+    digest: str = ""
+
+    @property
+    def target(self) -> Modality:
+        """What most candidates are: it decides what queries are told."""
+        return Counter(one.kind for one in self.candidates.values()).most_common(1)[0][0]
+
+    def limited(self, count: int | None) -> "EvaluationSet":
+        """The first `count` queries among all candidates of the set, those of lists only once.
+
+        Candidates that only other queries are ranked among are left out; a candidate that is
+        ranked for everybody stays, since fewer distractors would make another, easier set.
+        """
+        queries = self.queries[:count]
+        if all(one.candidates is not None for one in queries):
+            kept = {name for one in queries for name in one.candidates or ()}
+            entries = {name: one for name, one in self.candidates.items() if name in kept}
+            return replace(self, queries=queries, candidates=entries)
+        return replace(self, queries=queries)
+
+
+@dataclass(slots=True)
+class Draft:
+    """A set in the making, with what its folder says of it in `dataset.json`.
+
+    Attributes:
+        folder: Where it lies.
+        images: Folder that pictures' paths start from.
+        about: What `dataset.json` states.
+        queries: Found so far.
+        candidates: Found so far, by id.
+        broken: Found so far.
+        files: That were read.
+    """
+
+    folder: Path
+    images: Path
+    about: Mapping[str, Any]
+    queries: list[Query] = field(default_factory=list)
+    candidates: dict[str, Entry] = field(default_factory=dict)
+    broken: list[Broken] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, folder: Path, images: Path | None = None) -> "Draft":
+        """An empty draft.
+
+        Raises:
+            BadSet: `dataset.json` is not understood.
+        """
+        path = folder / ABOUT_FILE
+        about: Any = {}
+        if path.is_file():
+            try:
+                about = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise BadSet(f"{path} cannot be read: {error}") from error
+        _check_about(path, about)
+        stated = folder / about["images"] if "images" in about else folder
+        draft = cls(folder, images or stated, about)
+        if about:
+            draft.files.append(path)
+        return draft
+
+    def finished(self) -> EvaluationSet:
+        """The set.
+
+        Raises:
+            BadSet: no query is left.
+        """
+        name = self.about.get("name", self.folder.resolve().name)
+        if not self.queries:
+            first = f"; the first is {self.broken[0].where}: {self.broken[0].reason}"
+            raise BadSet(
+                f"{self.folder} has no query with an answer: {len(self.broken)} rows are broken"
+                f"{first if self.broken else ''}"
+            )
+        kinds = {one.kind for one in self.candidates.values()}
+        kinds |= {one.entry.kind for one in self.queries}
+        category: Category = self.about.get("category") or _category(kinds)
+        return EvaluationSet(
+            name=name,
+            category=category,
+            metric=self.about.get("metric", MAIN_METRIC[category]),
+            queries=tuple(self.queries),
+            candidates=self.candidates,
+            broken=tuple(self.broken),
+            digest=_digest(self.files),
+        )
+
+
+def _category(kinds: Iterable[Modality]) -> Category:
+    """What a set is about: documents if there is a page, videos if there is one, else images."""
+    kinds = set(kinds)
+    if Modality.PAGE in kinds:
+        return "document"
+    return "video" if Modality.VIDEO in kinds else "image"
+
+
+def _check_about(path: Path, about: Any) -> None:
+    choices = {
+        "category": CATEGORIES,
+        "metric": tuple(METRICS),
+        **dict.fromkeys(("name", "images", "language")),
+    }
+    if not isinstance(about, dict):
+        raise BadSet(f"{path} is not an object")
+    problems = [f"unknown key {key!r}" for key in about if key not in choices]
+    for key, allowed in choices.items():
+        if key in about and not isinstance(about[key], str):
+            problems.append(f"{key} must be a text")
+        elif key in about and allowed and about[key] not in allowed:
+            problems.append(f"{key} must be one of {', '.join(allowed)}")
+    if "/" in str(about.get("name", "")):
+        problems.append("name must not contain a slash, files are called after it")
+    if problems:
+        raise BadSet(f"{path} is not understood: {'; '.join(problems)}")
+
+
+def _digest(files: Sequence[Path]) -> str:
+    said = hashlib.sha256()
+    for path in sorted(files):
+        with path.open("rb") as file:
+            said.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+    return said.hexdigest()
