@@ -82,6 +82,10 @@ def test_captions_look_for_their_clip_and_not_for_others_of_the_video(
     assert (content.modality, content.frames[0].size) == (Modality.VIDEO, (64, 43))
 
 
+def test_a_clip_of_one_frame_is_a_video() -> None:
+    assert seconds(0, 1)[0].side.modality is Modality.VIDEO
+
+
 def test_the_number_of_negatives_is_bounded(film: Path, tmp_path: Path) -> None:
     row = {"video": str(film), "captions": said((0, 2, "red"))}
     assert [len(e.negatives) for e in read(write(tmp_path, row), most_negatives=1)[0]] == [1]

@@ -109,8 +109,8 @@ def test_a_last_batch_that_is_too_small_takes_rows_of_the_one_before() -> None:
 def test_a_last_batch_is_not_filled_with_positives_that_it_has() -> None:
     batches, rest = assembled(np.array([5, 6, 7, 5, 6]), 3, 3)
     assert ([places.tolist() for places in batches], rest) == ([[0, 1, 2]], 2)
-    batches, rest = assembled(np.array([5, 6, 7, 8, 5]), 4, 2)
-    assert ([places.tolist() for places in batches], rest) == ([[0, 1, 2], [4, 3]], 0)
+    batches, rest = assembled(np.array([6, 7, 8, 5, 5]), 4, 2)
+    assert ([places.tolist() for places in batches], rest) == ([[0, 1, 3], [4, 2]], 0)
 
 
 def test_rows_below_the_least_size_are_left_out_and_others_come_in_the_next_epoch() -> None:
@@ -126,8 +126,15 @@ def test_equal_positives_may_meet_where_that_is_asked_for() -> None:
     assert [len(batch.rows) for batch in epoch(sampler)] == [10] * 4
 
 
-def test_no_more_rows_are_left_than_the_labels_make_necessary() -> None:
-    # One key has a third of all rows; taken in each of 30 batches of 10, it is used up.
+def test_equal_positives_may_meet_in_the_batches_of_some_tasks() -> None:
+    repeated = Source("b", RETRIEVAL, keys(*[1, 2] * 20))
+    sampler = Sampler([labelled("a", 2, 40), repeated], 10, repeat=[CLASSES])
+    sizes = {batch.dataset: len(batch.rows) for batch in epoch(sampler)}
+    assert sizes == {"image_classification": 10, "b": 2}
+
+
+def test_a_frequent_positive_is_in_every_batch_until_it_is_used_up() -> None:
+    # A tenth of all rows have it: with one in each of 30 batches of 10, few are left.
     numbers = [0] * 30 + [1 + n % 90 for n in range(270)]
     order = np.random.default_rng(0).permutation(numbers)
     batches, rest = assembled(order.astype(np.int64), 10, 10)

@@ -1,6 +1,5 @@
 """Rows in a given order → batches without equal keys."""
 
-import heapq
 from collections import deque
 from collections.abc import Sequence
 
@@ -14,9 +13,8 @@ def assembled(keys: Numbers, size: int, least: int) -> tuple[list[Numbers], int]
     """Put rows into batches in which no key comes twice.
 
     A row whose key is in the batch already waits for the next one, where waiting rows come first,
-    those with the longest queue before others: a key that n rows have needs n batches, and those
-    that need most begin early. If in the end only the last batch is too small, one before gives it
-    rows. It takes a time proportional to the number of rows, times the logarithm of `size`.
+    one of each key: a key that n rows have needs n batches. If in the end only the last batch is
+    too small, one before gives it rows. It takes a time proportional to the number of rows.
 
     Args:
         keys: Int64 (rows,), in the order in which they are to be taken.
@@ -27,17 +25,16 @@ def assembled(keys: Numbers, size: int, least: int) -> tuple[list[Numbers], int]
         The batches as places in `keys`, each row in at most one of them, and how many are in none
         because fewer than `least` different keys were left.
     """
+    # Keys only come to wait while the batch has them, and those that wait are in the next batch:
+    # there are never more than `size`.
     waiting: dict[int, deque[int]] = {}
     batches: list[list[int]] = []
     listed: Sequence[int] = keys.tolist()
     place = 0
     while True:
-        chosen = _longest(waiting, size)
-        batch = [waiting[key].popleft() for key in chosen]
-        taken = set(chosen)
-        for key in chosen:
-            if not waiting[key]:
-                del waiting[key]
+        taken = set(waiting)
+        batch = [places.popleft() for places in waiting.values()]
+        waiting = {key: places for key, places in waiting.items() if places}
         while place < len(listed) and len(batch) < size:
             key = listed[place]
             if key in taken:
@@ -67,10 +64,3 @@ def _filled(batch: list[int], before: list[int], keys: Sequence[int], least: int
         before.remove(place)
         batch.append(place)
     return True
-
-
-def _longest(waiting: dict[int, deque[int]], count: int) -> list[int]:
-    """The keys that most rows wait for; among equals, those that began to wait first."""
-    if len(waiting) <= count:
-        return list(waiting)
-    return heapq.nlargest(count, waiting, key=lambda key: len(waiting[key]))

@@ -56,8 +56,11 @@ class Sampler:
         least: Rows of the smallest batch. The default, 2, leaves out only rows that have nothing
             to be compared with; a dataset of few labels then has many small batches.
         merge: Tasks whose datasets are taken as one; empty for none.
-        unique: False lets equal positives meet in a batch, as with very few labels they must; the
-            loss's mask for false negatives leaves them out there.
+        unique: False lets equal positives meet in any batch.
+        repeat: Tasks in whose batches they may meet although `unique`, where labels are few: rows
+            with as many labels as MMEB's five classification sets have give 165 batches of 768
+            and then 4,000 small ones if no label may come twice, and 242 batches if it may. The
+            loss's mask leaves equal targets out of the negatives.
 
     Raises:
         ValueError: there is no source, names or options contradict each other.
@@ -73,6 +76,7 @@ class Sampler:
         least: int = 2,
         merge: Sequence[Task] = (Task.IMAGE_CLASSIFICATION,),
         unique: bool = True,
+        repeat: Sequence[Task] = (),
     ) -> None:
         names = [source.name for source in sources]
         if not sources or len(set(names)) != len(names):
@@ -84,13 +88,13 @@ class Sampler:
         if seed < 0 or (cap is not None and cap < 1):
             raise ValueError(f"seed {seed} and cap {cap} cannot be negative, nor can the cap be 0")
         self._sources, self._batch, self._seed = tuple(sources), batch, seed
-        self._least, self._unique = least, unique
+        self._least, self._unique = least, set(Task) - set(repeat) if unique else set()
         self._groups = _grouped(self._sources, merge)
         self._kept = [self._capped(source, cap) for source in self._sources]
         self._starts = np.cumsum([0, *(len(source.keys) for source in self._sources)])
         self._keys = _numbered(self._sources)
         self._about = _fingerprint(
-            self._sources, self._keys, [batch, seed, cap, least, *merge, unique]
+            self._sources, self._keys, [batch, seed, cap, least, *merge, *sorted(self._unique)]
         )
         self._epoch = self._next = 0
         self._planned: tuple[int, _Plan] | None = None
@@ -170,7 +174,8 @@ class Sampler:
             parts = [self._resampled(at, quotas[at], epoch) for at in members]
             rows = np.concatenate(parts)
             rows = rows[self._order(len(rows), epoch, f"group {name}")]
-            keys = self._keys[rows] if self._unique else np.arange(len(rows))
+            unique = self._sources[members[0]].task in self._unique
+            keys = self._keys[rows] if unique else np.arange(len(rows))
             batches, rest = assembled(keys, self._batch, self._least)
             found += [(number, rows[places]) for places in batches]
             small = sum(len(places) < self._batch for places in batches)
