@@ -1,6 +1,7 @@
-"""A temperature for each task, and which loss a config says it is."""
+"""What the loss is given: a temperature for each task, a config, tensors that belong together."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -96,3 +97,22 @@ def test_a_config_without_sense_names_all_that_is_wrong_with_it():
 
 def test_the_defaults_are_those_of_the_paper():
     assert (PAPER.alpha, PAPER.delta, PAPER.learn_temperature) == (9.0, 0.95, True)
+
+
+@pytest.mark.parametrize(
+    ("count", "offset", "config", "said"),
+    [
+        (0, 0, PAPER, "there must be a query"),
+        (3, 0, PAPER, "3 queries from 0 on do not fit 2 positives"),
+        (1, 2, PAPER, "1 queries from 2 on do not fit"),
+        (1, -1, PAPER, "from -1 on"),
+        (1, 0, replace(PAPER, two_sided=True), "give all_queries"),
+    ],
+)
+def test_shapes_that_do_not_belong_together_are_refused(
+    count: int, offset: int, config: LossConfig, said: str
+):
+    with pytest.raises(ValueError, match=said):
+        contrastive_loss(
+            units(3, 32)[:count], units(2, 33), temperatures=0.1, config=config, offset=offset
+        )

@@ -93,7 +93,6 @@ class GradCache(Generic[T]):
             with nullcontext() if last else no_sync(), state.put_back():
                 embeddings = self._encode(chunk)
                 torch.autograd.backward(embeddings, gradient.to(embeddings.dtype))
-            del embeddings  # Before the next chunk is encoded.
 
     def _gradients(self) -> "Iterator[tuple[T, _RandomState, Tensor]]":
         """Each chunk, the random state it was encoded from, and the gradient of its rows."""
