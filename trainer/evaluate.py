@@ -157,14 +157,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("var/evaluation"), metavar="DIR")
     parser.add_argument("--images", type=Path, metavar="DIR", help="where MMEB's pictures lie")
     parser.add_argument(
-        "--limit", type=_count, metavar="N", help="only the first N queries of each"
+        "--limit", type=positive, metavar="N", help="only the first N queries of each"
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; without it, the best there is")
     parser.add_argument("--dtype", help="float32, bfloat16 or float16")
     return parser
 
 
-def _count(text: str) -> int:
+def positive(text: str) -> int:
+    """A number from 1 on, of a command line."""
     count = int(text)
     if count < 1:
         raise argparse.ArgumentTypeError("it must be 1 or more")

@@ -31,7 +31,7 @@ class Mixture:
         restorable: Whether the base weights are kept in main memory, to mix more than once.
 
     Raises:
-        BadAdapter: an adapter's weights cannot be read.
+        BadAdapter: an adapter's weights cannot be read, or the model is spread to the disk.
     """
 
     def __init__(
@@ -58,9 +58,10 @@ class Mixture:
         adapted.base_model.disable_adapter_layers()
         self._adapted, self._names, self._mixed = adapted, names, False
         self._layers = [one for one in model.modules() if isinstance(one, LoraLayer)]
-        self._base = [one.base_layer.weight.cpu().clone() for one in self._layers]
-        if not restorable:
-            self._base.clear()
+        if any(one.base_layer.weight.is_meta for one in self._layers):
+            raise BadAdapter("the model does not fit into memory whole, which a mixture needs")
+        kept = self._layers if restorable else []
+        self._base = [one.base_layer.weight.cpu().clone() for one in kept]
 
     def mix(self, weights: Sequence[float]) -> None:
         """Gives the model the base weights and the weighted sum, rounded once.

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from embedder import EmbedderError
 from embedder.rzen import Checkpoint, RzenEmbedder
-from trainer.evaluate import find_sets, validation_score
+from trainer.evaluate import find_sets, positive, validation_score
 from trainer.evaluation.sets import BadSet
 from trainer.lora import Adapter, BadAdapter
 from trainer.merging import Mixture, write_mixture
@@ -218,7 +218,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--greedy", action="store_true", help="keep an adapter only if it helps")
     parser.add_argument("--data", nargs="+", type=Path, metavar="DIR", help="validation sets")
     parser.add_argument("--images", type=Path, metavar="DIR", help="where MMEB's pictures lie")
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N queries of each")
+    parser.add_argument(
+        "--limit", type=positive, metavar="N", help="only the first N queries of each"
+    )
     parser.add_argument("--device", help="to validate on: cpu, cuda, cuda:1, mps")
     parser.add_argument("--dtype", help="to validate in: float32, bfloat16 or float16")
     return parser
