@@ -120,11 +120,10 @@ def _plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     axes = figure.add_subplot()
     values = [100 * row["score"] for row in ordered]
     labels = [f"{row['dataset']} ({row['metric']})" for row in ordered]
-    # By place, for two sets of one name in different folders cannot be told apart by their label.
     places = range(len(ordered))
     bars = axes.barh(places, values, color=[_COLOURS[row["category"]] for row in ordered])
     axes.bar_label(bars, fmt="%.1f", padding=3)
-    axes.set_yticks(places, labels, parse_math=False)
+    axes.set_yticks(places, labels, parse_math=False)  # A dollar sign in a name is one.
     overall = 100 * _summary(rows).overall
     axes.axvline(overall, color="0.3", linestyle="--", linewidth=1)
     axes.set_title(f"mean over {len(rows)} datasets: {overall:.1f}", fontsize=10)
@@ -132,7 +131,7 @@ def _plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     axes.set_xlabel("score × 100")
     present = [one for one in CATEGORIES if any(row["category"] == one for row in rows)]
     handles = [Patch(color=_COLOURS[one], label=one) for one in present]
-    axes.legend(handles=handles, loc="lower right")
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     partial = path.with_name(f".{path.name}.partial")
     figure.savefig(partial, format="png", dpi=120)
     partial.replace(path)
