@@ -105,9 +105,19 @@ class Settings:
             return cls()
         except (OSError, ValueError) as error:
             raise EmbedderUnavailable(f"{path} cannot be read: {error}") from error
-        problems = _problems(stated)
+        problems = cls.problems(stated)
         if problems:
             raise EmbedderUnavailable(f"{path} is not understood: {'; '.join(problems)}")
+        return cls.of_values(stated)
+
+    @staticmethod
+    def problems(stated: object) -> list[str]:
+        """All that is wrong with the values of a file, each in a few words."""
+        return _problems(stated)
+
+    @classmethod
+    def of_values(cls, stated: Mapping[str, Any]) -> Self:
+        """The settings from the values of a file without `problems`; the rest is as released."""
         return cls(**_values(stated))
 
     def save(self, directory: Path) -> None:

@@ -1,0 +1,98 @@
+"""What learns in a run: a Qwen2-VL with its adapters, and the temperatures of the loss."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from embedder.rzen import Checkpoint, Settings
+from embedder.rzen.backbone import Backbone, chosen_device
+from trainer.config import Run
+from trainer.encoding import Encoder
+from trainer.lora import save_adapter, trainable
+from trainer.losses import TaskTemperatures
+from trainer.merging import merge
+from trainer.output import write_checkpoint
+from trainer.tasks import Task
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Learner:
+    """What learns.
+
+    Attributes:
+        run: The configuration.
+        checkpoint: What it starts from.
+        settings: Prompts, positions and limits that it is trained with.
+        encoder: Contents to embeddings.
+        adapted: Its model, in peft's wrapping where there are adapters.
+        temperatures: Of the loss.
+    """
+
+    run: Run
+    checkpoint: Checkpoint
+    settings: Settings
+    encoder: Encoder
+    adapted: Any
+    temperatures: TaskTemperatures
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        """Loads the base model and makes it ready.
+
+        Raises:
+            EmbedderUnavailable: it cannot be opened.
+        """
+        checkpoint = Checkpoint.find(run.model.base)
+        settings = Settings.of(checkpoint.directory)
+        if run.settings:
+            settings = Settings.of_values(run.settings)
+        device, dtype = chosen_device(run.model.device), getattr(torch, run.model.dtype)
+        backbone = Backbone.load(checkpoint, settings, device, dtype)
+        lora = run.model.lora if run.model.method == "lora" else None
+        adapted = trainable(backbone.model, lora)
+        if run.model.gradient_checkpointing:
+            _compute_activations_again(backbone.model)
+        temperatures = TaskTemperatures(
+            [task.value for task in Task], run.loss.temperature, learned=run.loss.learn_temperature
+        )
+        encoder = Encoder(backbone).train()
+        return cls(run, checkpoint, settings, encoder, adapted, temperatures.to(device))
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """AdamW over all that learns; temperatures are not decayed, which would pull τ to 1."""
+        rates = self.run.optimizer
+        learning = [one for one in self.encoder.parameters() if one.requires_grad]
+        return torch.optim.AdamW(
+            [
+                {"params": learning},
+                {"params": list(self.temperatures.parameters()), "weight_decay": 0.0},
+            ],
+            lr=rates.learning_rate,
+            weight_decay=rates.weight_decay,
+        )
+
+    def save(self) -> Path:
+        """Writes the trained model, and its adapter where it has one; the model's folder.
+
+        Raises:
+            BadOutput: a folder is there already, or cannot be written.
+        """
+        self.encoder.eval()
+        out = self.run.out / "model"
+        if self.run.model.method == "lora":
+            adapter = self.run.out / "adapter"
+            save_adapter(self.adapted, self.checkpoint, self.settings, adapter, self.run.model.lora)
+            merge(adapter, out, self.run.model.base)
+        else:
+            made = {"trained": "all parameters"}
+            write_checkpoint(self.adapted, self.checkpoint, self.settings, out, made)
+        return out
+
+
+def _compute_activations_again(model: Any) -> None:
+    """Gradient checkpointing, by the name it has in this version of transformers."""
+    enable = getattr(model, "activation_checkpointing_enable", None)
+    (enable or model.gradient_checkpointing_enable)()
+    model.enable_input_require_grads()  # Otherwise frozen embeddings would end the graph.

@@ -1,0 +1,110 @@
+"""Checkpoints of a run that is to go on: all that the next step depends on, whole or not at all."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from trainer.output import whole_folder
+
+_WEIGHTS, _STATE, _PLACE = "trained.safetensors", "state.pt", "place.json"
+_FORMAT = 1
+_KEPT = 2
+
+
+class BadRestart(Exception):
+    """There is nothing to go on from, or it is of another run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run is: steps taken, and what its sampler needs to go on."""
+
+    step: int
+    sampler: Mapping[str, Any]
+
+
+class Restarts:
+    """Writes and reads checkpoints; the two latest are kept.
+
+    Guarantees: a checkpoint has its name only when it is complete; a run that goes on from one
+    takes the steps that it would have taken. Reading runs no code from the files.
+
+    Args:
+        directory: Where they are.
+        modules: By name: what learns. Only parameters with a gradient are stored.
+        optimizer: Over them.
+        schedule: Of the learning rate.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        modules: Mapping[str, nn.Module],
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+    ) -> None:
+        self._directory = directory
+        self._parameters = {
+            f"{part}.{name}": parameter
+            for part, module in modules.items()
+            for name, parameter in module.named_parameters()
+            if parameter.requires_grad
+        }
+        self._optimizer = optimizer
+        self._schedule = schedule
+
+    def save(self, place: Place) -> None:
+        """Writes a checkpoint and removes those before the last two.
+
+        Raises:
+            BadOutput: it cannot be written.
+        """
+        directory = self._directory / f"step-{place.step:08}"
+        if directory.exists():
+            return
+        with whole_folder(directory) as folder:
+            weights = {name: one.detach().contiguous() for name, one in self._parameters.items()}
+            save_file(weights, folder / _WEIGHTS)
+            state = {
+                "optimizer": self._optimizer.state_dict(),
+                "schedule": self._schedule.state_dict(),
+                "random": torch.get_rng_state(),
+            }
+            torch.save(state, folder / _STATE)
+            stated = {"format": _FORMAT, "step": place.step, "sampler": dict(place.sampler)}
+            (folder / _PLACE).write_text(json.dumps(stated, indent=1) + "\n", encoding="utf-8")
+        for old in self._complete()[:-_KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def restore(self) -> Place:
+        """Puts everything back as it was at the latest checkpoint.
+
+        Raises:
+            BadRestart: there is none, or it is of another model or version.
+        """
+        found = self._complete()
+        if not found:
+            raise BadRestart(f"there is no checkpoint in {self._directory}: leave --resume out")
+        folder = found[-1]
+        stated = json.loads((folder / _PLACE).read_text(encoding="utf-8"))
+        weights = load_file(folder / _WEIGHTS)
+        if stated["format"] != _FORMAT or set(weights) != set(self._parameters):
+            raise BadRestart(f"{folder} is of another model or version: leave --resume out")
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                parameter.copy_(weights[name])
+        state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        torch.set_rng_state(state["random"])
+        return Place(stated["step"], stated["sampler"])
+
+    def _complete(self) -> list[Path]:
+        return sorted(self._directory.glob("step-*"))

@@ -1,0 +1,20 @@
+"""Stage 2, fine-tuning with instructions: `python -m trainer.stage2 CONFIG.toml`.
+
+The tasks of MMEB and its like (arXiv 2510.27350, section 3.2): contents are told what the data
+says, or what the checkpoint's settings say for their role and modality. False negatives are masked,
+hard ones weighed, and every task learns its temperature.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from trainer.command import run_stage
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    return run_stage("trainer.stage2", __doc__, instructions=True, arguments=arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
