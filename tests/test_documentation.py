@@ -71,7 +71,8 @@ def test_commands_in_the_readme_exist(command: list[str]) -> None:
             assert f"$({name})" in (ROOT / "Makefile").read_text(), name
         return
     flags = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
-    assert flags <= flags_of(PROGRAMS[program])
+    module = arguments[1] if program == "python" else PROGRAMS[program]
+    assert flags <= flags_of(module)
 
 
 def test_the_environment_variables_in_the_readme_are_those_that_are_read() -> None:
