@@ -90,7 +90,12 @@ def test_the_environment_variables_in_the_readme_are_those_that_are_read() -> No
     assert listed == of_flags | in_code
 
 
-@pytest.mark.parametrize("module", [*PROGRAMS.values(), "trainer"])
+TRAINING = ("stage1", "stage2", "soup", "merge", "evaluate", "untrained")
+
+
+@pytest.mark.parametrize(
+    "module", [*PROGRAMS.values(), "trainer", *(f"trainer.{name}" for name in TRAINING)]
+)
 def test_asking_for_help_loads_nothing_heavy(module: str) -> None:
     code = (
         "import importlib, sys\n"

@@ -22,7 +22,8 @@ from trainer.lora import (
     save_adapter,
     trainable,
 )
-from trainer.merging import Mixture, load_base, main, merge
+from trainer.merge import main
+from trainer.merging import Mixture, load_base, merge
 from trainer.output import MARKER, BadOutput, whole_folder, write_checkpoint
 
 SETTINGS = Settings(

@@ -11,7 +11,8 @@ from embedder.rzen import Checkpoint, Settings
 from embedder.rzen.embedder import RzenEmbedder
 from trainer.lora import Adapter, BadAdapter, Lora, save_adapter, trainable
 from trainer.merging import Mixture, load_base
-from trainer.soup import NothingGained, averaged, found_greedily, greedy, main, mixable
+from trainer.mixing import NothingGained, averaged, found_greedily, greedy, mixable
+from trainer.soup import main
 
 SETTINGS = Settings(image_tokens=(4, 16), frame_tokens=(4, 8))
 LAYER = "language_model.layers.0.mlp.up_proj"
@@ -195,7 +196,7 @@ def test_the_command_searches_with_a_validation_set(
     assert "the base model has 1.0000 and no adapter is above it" in capsys.readouterr().err
     assert not (tmp_path / "soup").exists()
     scores = iter([0.1, 0.2, 0.3, 0.25])
-    monkeypatch.setattr("trainer.soup.validation_score", lambda _embedder, _sets: next(scores))
+    monkeypatch.setattr("trainer.evaluate.validation_score", lambda _embedder, _sets: next(scores))
     assert main([*command, "--device", "cpu"]) == 0
     said = capsys.readouterr()
     assert "0.3000  0.000 1.000  kept" in said.err

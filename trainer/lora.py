@@ -1,7 +1,7 @@
 """What of a Qwen2-VL is trained: LoRA on all its linear layers, or everything.
 
 An adapter is a folder with peft's two files, the settings that it was trained with (`rzen.json`)
-and, written last, `adapter.json`, which says what it belongs on. `trainer.merging` makes a
+and, written last, `adapter.json`, which says what it belongs on. `trainer.merge` makes a
 checkpoint of it.
 
 Source:

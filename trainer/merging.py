@@ -1,10 +1,8 @@
 """Adapters merged into their base model: what they add, summed up and written as a checkpoint.
 
-`python -m trainer.merging ADAPTER --out DIR` merges one; `trainer.soup` mixes several.
+`trainer.merge` is the command for one adapter, `trainer.soup` for several.
 """
 
-import argparse
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +10,10 @@ from typing import Any
 
 import torch
 
-from embedder import EmbedderError
 from embedder.rzen import Checkpoint, Settings
 from embedder.rzen.backbone import Backbone
 from trainer.lora import Adapter, BadAdapter, quiet
-from trainer.output import BadOutput, write_checkpoint
+from trainer.output import write_checkpoint
 
 
 class Mixture:
@@ -130,25 +127,3 @@ def write_mixture(
         for one, weight in zip(adapters, weights, strict=True)
     ]
     write_checkpoint(mixture.unload(), checkpoint, settings, out, {"merged": parts})
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Merges an adapter; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m trainer.merging", description="Merge an adapter into its base model."
-    )
-    parser.add_argument("adapter", type=Path, metavar="ADAPTER")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR")
-    parser.add_argument("--base", metavar="FOLDER-OR-HUB-ID", help="where the base model lies now")
-    given = parser.parse_args(arguments)
-    try:
-        merge(given.adapter, given.out, given.base)
-    except (BadAdapter, BadOutput, EmbedderError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"written to {given.out}: open it with --model rzen:{given.out}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
