@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from embedder.rzen import Settings
 from trainer.config import BadConfig, Run
+from trainer.losses import LossConfig
 from trainer.tasks import Task
 
 GOOD = """
@@ -70,3 +72,34 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
         Run.read(tmp_path / "nowhere.toml")
     with pytest.raises(BadConfig, match=r"run\.toml"):
         Run.read(written(tmp_path, "out = "))
+
+
+CONFIGS = sorted((Path(__file__).parent.parent / "trainer" / "configs").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_configurations_are_the_paper_s_to_the_number(path: Path):
+    run = Run.read(path)
+    assert run.model.method == "lora"
+    assert (run.model.lora.rank, run.model.dtype) == (64, "bfloat16")
+    assert run.model.gradient_checkpointing
+    assert (run.optimizer.learning_rate, run.optimizer.weight_decay) == (2e-4, 5e-2)
+    assert (run.optimizer.epochs, run.batches.size) == (1, 768)
+    settings = Settings.of_values(run.settings)
+    assert settings.image_tokens[1] == 1280
+    assert settings.frames * settings.frame_tokens[1] == 1280
+    assert settings.system.startswith("Given an image, summarize the provided image in one word.")
+    assert settings.text_prompt.strip() == "Represent the given text in one word."
+    if "stage2" in path.stem:
+        assert (run.loss.alpha, run.loss.delta, run.batches.cap) == (9.0, 0.95, 100_000)
+        assert run.loss.learn_temperature
+        assert run.batches.merge_classification
+        assert {one.task for one in run.data} == set(Task)
+    else:
+        assert run.loss == LossConfig.plain()
+        assert sum(one.cap or 0 for one in run.data) == 5_050_000
+
+
+def test_there_is_a_configuration_for_each_size_and_stage():
+    names = {path.stem for path in CONFIGS}
+    assert names == {f"stage{stage}-{size}" for stage in (1, 2) for size in ("2b", "7b")}
