@@ -20,10 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-TASKS = (
-    *("image_classification", "image_qa", "image_retrieval", "image_grounding"),
-    *("document_retrieval", "video_retrieval", "video_qa"),
-)
+from trainer.tasks import Task
+
+TASKS = tuple(task.value for task in Task)
 """The tasks that have a temperature of their own in the paper."""
 
 
