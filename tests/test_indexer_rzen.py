@@ -9,6 +9,7 @@ import pymupdf
 import pytest
 from PIL import Image
 
+from embedder.media import read_picture
 from indexer import Filters, Library, Query
 from indexer.entities import Reason
 from indexer.queries import file_part, instructed, text_part
@@ -54,6 +55,17 @@ def test_files_of_every_kind_are_taken_in_and_found(tmp_path: Path, media: Path,
             assert Reason.WORDS in why[name]
         copy = library.search(Query((file_part(media / "2.png", limits=library.limits),)))[0]
         assert copy.relevance > 0.9
+
+
+def test_a_photo_is_read_as_large_as_the_first_resizing_step_takes_it(
+    tmp_path: Path, tiny_rzen: Path
+):
+    photo = noise(1).resize((4000, 3000))
+    photo.save(tmp_path / "photo.png")
+    with Library.open(tmp_path / "library", model=f"rzen:{tiny_rzen}") as library:
+        read = read_picture(tmp_path / "photo.png", library.limits)
+        assert read.tobytes() == photo.tobytes()
+        assert library.limits.sheet_side < 4000
 
 
 def test_a_library_changes_to_rzen_and_back_on_the_command_line(

@@ -31,6 +31,7 @@ class Limits:
         pages: Most pages of a PDF.
         file_bytes: Largest text file.
         frame_side: Longest side of the frames that are delivered, in pixels.
+        page_side: The same for pages of PDFs, where it is less: they are drawn at any size.
         video_side: The same for frames of videos, where it is less: there are many of them.
         thumbnail_side: Longest side of thumbnails, in pixels.
         clip_seconds: Longest clip that a video is cut into.
@@ -42,12 +43,18 @@ class Limits:
     seconds: float = 6 * 3600
     pages: int = 5_000
     file_bytes: int = 50_000_000
-    frame_side: int = 2048
+    frame_side: int = 4096
+    page_side: int = 2048
     video_side: int = 1024
     thumbnail_side: int = 384
     clip_seconds: float = 10.0
     clip_frames: int = 8
     passage_words: int = 120
+
+    @property
+    def sheet_side(self) -> int:
+        """Longest side of a PDF's pages, in pixels."""
+        return min(self.frame_side, self.page_side)
 
     @property
     def clip_side(self) -> int:

@@ -51,7 +51,7 @@ def read_pages(path: str | os.PathLike[str], limits: Limits | None = None) -> It
 
     Args:
         path: A PDF file.
-        limits: Gives `pages` and `frame_side`.
+        limits: Gives `pages`, `frame_side` and `page_side`.
 
     Yields:
         Pages in order.
@@ -65,7 +65,7 @@ def read_pages(path: str | os.PathLike[str], limits: Limits | None = None) -> It
         read, damaged = 0, None
         for number in range(1, _page_count(document) + 1):
             try:
-                page = _read(document, number, limits.frame_side)
+                page = _read(document, number, limits.sheet_side)
             except MediaError as error:
                 damaged = error
                 continue
@@ -83,14 +83,14 @@ def read_page(path: str | os.PathLike[str], number: int, limits: Limits | None =
     Args:
         path: A PDF file.
         number: From 1.
-        limits: Gives `frame_side`.
+        limits: Gives `frame_side` and `page_side`.
 
     Raises:
         MediaError: if the PDF or the page cannot be read, or there is no such page.
     """
     with _opened(Path(path)) as document:
         _check_number(number, document)
-        return _read(document, number, (limits or Limits()).frame_side)
+        return _read(document, number, (limits or Limits()).sheet_side)
 
 
 def render_page(path: str | os.PathLike[str], number: int, side: int) -> Image.Image:

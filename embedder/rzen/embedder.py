@@ -21,7 +21,7 @@ from embedder.interface import (
     Vectors,
 )
 from embedder.rzen.checkpoint import Checkpoint, missing_extra
-from embedder.rzen.pictures import TOKEN_SIDE, Patched, Unfit, patched
+from embedder.rzen.pictures import Patched, Unfit, patched
 from embedder.rzen.schedule import Group, Member, Name, schedule
 from embedder.rzen.settings import Settings
 from embedder.rzen.template import Template, TokenSequence
@@ -39,7 +39,9 @@ U = TypeVar("U")
 _REVISION = 1
 """Raised when this package changes what it computes."""
 
-_OVERSAMPLING = 2
+_FRAME_SIDE = 4096
+"""The first of both resizing steps keeps about as many pixels as a square of this side has."""
+
 _PREPARERS = 4
 _PREPARED_GROUPS = 2
 
@@ -87,9 +89,7 @@ class RzenEmbedder(BaseEmbedder):
             revision=_revision(checkpoint, settings),
             dim=checkpoint.dim,
             modalities=frozenset(Modality),
-            frame_side=min(
-                4096, round(_OVERSAMPLING * TOKEN_SIDE * settings.image_tokens[1] ** 0.5)
-            ),
+            frame_side=_FRAME_SIDE,
             instructions=settings.query_instructions,
         )
 
