@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,29 @@ def test_what_comes_again_in_a_call_is_computed_once(
     assert sum(watched.seen) == 2
     assert np.array_equal(rows[0], rows[4])
     assert np.array_equal(rows[5], rows[7])
+
+
+def test_pictures_are_prepared_while_those_before_are_computed(
+    embedder: RzenEmbedder, monkeypatch: pytest.MonkeyPatch
+):
+    from embedder.rzen import embedder as module
+
+    backbone, ready = embedder.loaded()[1], [threading.Event() for _ in range(2)]
+    patched, read, waited = module.patched, backbone.read, []
+
+    def counted_patched(frame: Any, plan: Any) -> Any:
+        next(event for event in ready if not event.is_set()).set()
+        return patched(frame, plan)
+
+    def waiting_read(sequences: Sequence[Any], seen: Any) -> Any:
+        waited.append(ready[1].wait(10))  # In the first group already.
+        return read(sequences, seen)
+
+    monkeypatch.setattr(embedder, "token_budget", 1)
+    monkeypatch.setattr(module, "patched", counted_patched)
+    monkeypatch.setattr(backbone, "read", waiting_read)
+    embedder.embed([Content(frames=[noise(n)]) for n in (1, 2)], role="document")
+    assert waited == [True, True]
 
 
 def test_query_and_document_are_told_different_things(embedder: RzenEmbedder):
