@@ -140,6 +140,7 @@ def _missing(spec: str) -> str | None:
     if all(find_spec(module) for module in _NEEDED.get(family, ())):
         return None
     return (
-        f"{family} needs more than is installed: run pip install 'rzen-search[{family}]' and "
+        f"{family} needs more than is installed: run pip install 'rzen-search[{family}]', or "
+        f"pip install '.[{family}]' in a checkout, and "
         "start the page again"
     )
