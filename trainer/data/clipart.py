@@ -17,6 +17,7 @@ from xml.etree import ElementTree as ET
 
 from PIL import Image
 
+from embedder.media import Limits, read_picture
 from trainer.data.ledger import Unreadable
 
 LIBRARY = Path("/usr/share/openclipart")
@@ -55,12 +56,13 @@ class Drawing:
         digest = hashlib.blake2b(self.group.encode(), digest_size=8).digest()
         return int.from_bytes(digest) % 100 < _HELD_OUT
 
-    def image(self) -> Image.Image:
-        """The drawing on white, RGB."""
-        drawn = Image.open(self.path).convert("RGBA")
-        white = Image.new("RGBA", drawn.size, (255, 255, 255, 255))
-        white.alpha_composite(drawn)
-        return white.convert("RGB")
+    def image(self, side: int = 1024) -> Image.Image:
+        """The drawing on white, RGB, its longest side at most `side` pixels.
+
+        Raises:
+            MediaError: it cannot be decoded, or has hundreds of megapixels, as one of them has.
+        """
+        return read_picture(self.path, Limits(frame_side=side))
 
 
 def drawings(library: Path = LIBRARY) -> list[Drawing]:
