@@ -73,7 +73,7 @@ class Batches:
     Attributes:
         size: Rows of a batch, of all processes together. Paper: 768.
         chunk_tokens: Tokens that are computed at a time, by gradient caching; memory depends on
-            it and not on `size`.
+            it and not on `size`. A batch that has no more is computed at once, without caching.
         cap: Most rows of a dataset. Paper: 100,000.
         merge_classification: Whether all classification sets are one. Paper: yes.
         unique: Whether no positive comes twice in a batch.

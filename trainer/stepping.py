@@ -65,11 +65,15 @@ class Step:
         groups = [_Chunks.of(one, self._chunk_tokens) for one in (fed.queries, fed.positives)]
         if fed.negatives:
             groups.append(_Chunks.of(fed.negatives, self._chunk_tokens))
-        cache = GradCache(self._encoder, [group.chunks for group in groups])
-        rows = [
-            embeddings[group.back]
-            for embeddings, group in zip(cache.embeddings, groups, strict=True)
-        ]
+        # A batch that fits into one chunk has no need of caching, which costs a forward pass.
+        fits = sum(group.padded for group in groups) <= self._chunk_tokens
+        cache = None
+        if fits:
+            found = [torch.cat([self._encoder(one) for one in group.chunks]) for group in groups]
+        else:
+            cache = GradCache(self._encoder, [group.chunks for group in groups])
+            found = list(cache.embeddings)
+        rows = [embeddings[one.back] for embeddings, one in zip(found, groups, strict=True)]
         queries, positives = rows[0], gather(rows[1])
         negatives = gather(rows[2] if len(rows) > 2 else rows[0][:0]).rows
         loss = contrastive_loss(
@@ -82,7 +86,8 @@ class Step:
             all_queries=gather(queries).rows if self._loss.two_sided else None,
         )
         (loss.value * positives.weight).backward()
-        cache.backward()
+        if cache is not None:
+            cache.backward()
         average_gradients(self._parameters)
         norm = nn.utils.clip_grad_norm_(self._parameters, self._largest)
         self._optimizer.step()
@@ -105,6 +110,11 @@ class _Chunks:
 
     chunks: list[list[Prepared]]
     back: Tensor
+
+    @property
+    def padded(self) -> int:
+        """Tokens that they are computed as."""
+        return sum(len(one) * max(map(len, one)) for one in self.chunks)
 
     @classmethod
     def of(cls, contents: Sequence[Prepared], tokens: int) -> "_Chunks":
