@@ -5,16 +5,18 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from torch import Tensor
 
 from embedder import Content, open_embedder
 from trainer import stage1, stage2
 from trainer.config import Run
+from trainer.encoding import Encoder, Prepared
 from trainer.stepping import Step
 from trainer.training import train
 
@@ -138,6 +140,28 @@ def test_the_chunk_changes_memory_and_not_what_is_learned(
         curves.append(losses(folder))
     assert np.allclose(*curves, atol=1e-4)
     assert len(set(curves[0])) == 3
+
+
+def test_only_a_batch_larger_than_a_chunk_is_encoded_twice(
+    tmp_path: Path, data: Path, tiny_rzen: Path, monkeypatch: pytest.MonkeyPatch
+):
+    passes = []
+    forward = Encoder.forward
+
+    def counted(self: Encoder, contents: Sequence[Prepared]) -> Tensor:
+        passes.append(len(contents))
+        return forward(self, contents)
+
+    monkeypatch.setattr(Encoder, "forward", counted)
+    encoded = {}
+    for tokens in (60, 100_000):
+        folder = tmp_path / str(tokens)
+        folder.mkdir()
+        passes.clear()
+        changes = {"batches.chunk_tokens": tokens, "optimizer.steps": 1}
+        train(Run.read(configured(folder, data, tiny_rzen, **changes)), instructions=True)
+        encoded[tokens] = sum(passes)
+    assert encoded[60] == 2 * encoded[100_000]
 
 
 def test_two_processes_learn_what_one_learns_from_the_whole_batch(
