@@ -172,9 +172,11 @@ def test_two_processes_learn_what_one_learns_from_the_whole_batch(
         folder = tmp_path / str(processes)
         folder.mkdir()
         config = configured(folder, data, tiny_rzen, **{"optimizer.steps": 3})
-        # `accelerate launch --cpu` starts one process whatever it is told.
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += ["--nproc-per-node", str(processes), "-m", "trainer.stage2", str(config)]
+        command = [sys.executable]
+        if processes > 1:  # With `--cpu` it would start one process whatever it is told.
+            command += ["-m", "accelerate.commands.launch", "--multi_gpu"]
+            command += ["--num_processes", str(processes), "--main_process_port", "0"]
+        command += ["-m", "trainer.stage2", str(config)]
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
         assert done.returncode == 0, done.stderr
         assert f"{processes} processes" in done.stderr
