@@ -201,6 +201,12 @@ def test_the_table_has_means_over_seeds_and_differences_within_them(tmp_path: Pa
                 score = scores.get(name, (0.0, 0.0))[seed] + 0.02 * (dataset == "find-a")
                 about = {"dataset": dataset, "metric": "hit@1", "num_pred": 9, "candidates": 4}
                 (folder / f"{dataset}_score.json").write_text(json.dumps({**about, "score": score}))
+        for name in ("stage1", "mask", "temperatures"):
+            (tmp_path / f"seed-{seed}" / name).mkdir(parents=True)
+            (tmp_path / f"seed-{seed}" / name / "metrics.csv").write_text(
+                "step,loss,masked,tau/image_retrieval,tau/image_qa,tau/image_classification\n"
+                "1,4.0,0.5,0.05,0.05,0.05\n2,3.0,0.1,0.04,0.06,0.05\n"
+            )
     text = table.write(tmp_path, 2)
     line = next(one for one in text.splitlines() if "false-negative mask" in one)
     assert line == (
@@ -209,5 +215,6 @@ def test_the_table_has_means_over_seeds_and_differences_within_them(tmp_path: Pa
     )
     assert (tmp_path / "ablation.md").read_text() == text
     assert len((tmp_path / "ablation.csv").read_text().splitlines()) == 1 + 2 * len(names) * 4
-    with Image.open(tmp_path / "ablation.png") as plot:
-        assert plot.width > 600
+    for name in ("ablation.png", "curves.png"):
+        with Image.open(tmp_path / name) as plot:
+            assert plot.width > 600

@@ -2,8 +2,8 @@
 
 `python -m trainer.miniature.ablation DIR` trains a Qwen2-VL of two million parameters from nothing,
 once for each ingredient and seed, on real pictures with words from Debian packages, mixes a soup,
-measures all on held-out pictures, and writes `ablation.md`, `ablation.csv` and `ablation.png`. What
-is done is not done again: the same command goes on after a stop.
+measures all on held-out pictures, and writes the table and plots of it. What is done is not done
+again: the same command goes on after a stop.
 
     apt-get install openclipart-svg openclipart-png tuxpaint-stamps-default
 """

@@ -24,6 +24,7 @@ SHAPE = Shape(
 )
 """About two million parameters, most of them for seeing."""
 
+BATCH = 64  # rows
 TOKENS = 16  # of a picture of 112 × 112 pixels
 SETTINGS = Settings(image_tokens=(TOKENS, TOKENS))
 """What an untrained model is told: as released, and to take pictures as small as they are."""
@@ -102,7 +103,7 @@ def stage1(seed: int, data: Path) -> str:
         model='base = "base"\nmethod = "full"',
         settings=_settings(),
         optimizer="learning_rate = 1e-3\nwarmup = 0.1\nepochs = 50\nsteps = 700",
-        batches="size = 64",
+        batches=f"size = {BATCH}",
         loss="alpha = 0.0\ndelta = 2.0\ntemperature = 0.05\nlearn_temperature = false",
         data=[_dataset(data, name, None, 1) for name in ("find-clipart", "find-by-keywords")],
     )
@@ -118,7 +119,9 @@ def stage2(seed: int, data: Path, variant: Variant) -> str:
         model='base = "stage1/model"\nmethod = "lora"\nlora.rank = 16',
         settings=_settings(*(PROMPTS[:3] if variant.prompts else ())),
         optimizer="learning_rate = 1e-3\nepochs = 9\nsteps = 180",
-        batches=f'size = 64\nmerge_classification = {merged}\nrepeat = ["image_classification"]',
+        batches=(
+            f'size = {BATCH}\nmerge_classification = {merged}\nrepeat = ["image_classification"]'
+        ),
         loss=(
             f"alpha = {alpha}\ndelta = {delta}\ntemperature = 0.05\nlearn_temperature = {learned}"
         ),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.miniature import plan
+from trainer.miniature import curves, plan
 
 GROUPS: Mapping[str, str] = {"find": "find", "name": "name", "sort": "sort"}
 """Beginnings of the names of sets, and the columns that the means of these are in."""
@@ -30,7 +30,7 @@ class Line:
 
 
 def write(out: Path, seeds: int) -> str:
-    """Writes `ablation.csv`, `ablation.md` and `ablation.png`; returns the table.
+    """Writes `ablation.csv`, `ablation.md`, `ablation.png` and `curves.png`; returns the table.
 
     Args:
         out: Where the ablation was made; its scores are there.
@@ -45,6 +45,7 @@ def write(out: Path, seeds: int) -> str:
     text = table(lines)
     (out / "ablation.md").write_text(text, encoding="utf-8")
     _plot(out / "ablation.png", lines)
+    curves.plot(out, seeds, out / "curves.png")
     return text
 
 
