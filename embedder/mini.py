@@ -1,14 +1,15 @@
 """`mini`: the embedded default model, on a CPU, from weights inside the package.
 
-Pictures and texts share one space without any joint training:
+Pictures and texts share one space:
 
 - A text is read by all-MiniLM-L6-v2 (384 values, mean pooling). A text longer than 256 word
   pieces is cut into windows of about equal length, whose vectors are averaged.
 - A picture is classified by EfficientNet-Lite2. The average of the text vectors of its likely
   classes, weighted by their probabilities, is its place in the text space (ConSE, Norouzi et al.
-  2013, https://arxiv.org/abs/1312.5650).
+  2013, https://arxiv.org/abs/1312.5650). A small head, trained on drawings with captions, moves it
+  from there.
 - Class probabilities say little about which of two dogs it is, so the whitened features of the
-  picture stand beside that; for a text, a ridge regression guesses them from its vector.
+  picture stand beside that; for a text, a linear map guesses them from its vector.
 
 A content with several parts is the normalised sum: frames first, then frames and text. A vector
 is [text space (384) | visual (n)], each part of fixed length, so a plain dot product compares all.
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from embedder.content import Content, Modality, Role
+from embedder.head import Head
 from embedder.interface import (
     BaseEmbedder,
     Calibration,
@@ -254,8 +256,13 @@ def _load(weights: Weights, threads: int) -> _Models:
         vision=session(weights.read("vision.onnx")),
         text=session(weights.read("text.onnx")),
         tokenizer=Tokenizer.from_str(weights.read("tokenizer.json").decode("utf-8")),
-        space=Space.read(weights.read("space.npz")),
+        space=Space.read(weights.read("space.npz"), _head(weights)),
     )
+
+
+def _head(weights: Weights) -> Head | None:
+    """The head, where the weights have one."""
+    return Head.read(weights.read("head.npz")) if "head.npz" in weights.files else None
 
 
 def _calibrations(

@@ -2,8 +2,8 @@
 
 ConSE (Norouzi et al. 2013, https://arxiv.org/abs/1312.5650): a picture lies at the average of the
 text vectors of its likely classes, weighted by their probabilities. Beside that stand its
-whitened features; for a text, a ridge regression guesses them from its vector. Computed by
-trainer/mini/space.py.
+whitened features; for a text, a linear map guesses them from its vector. Computed by
+trainer/mini/space.py. Where there is a head, it then moves the picture in the text space.
 """
 
 import io
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from embedder.head import Head
 from embedder.interface import Vectors, normalised
 
 
@@ -31,6 +32,7 @@ class Space:
         text_shares: The same for a text.
         temperature: Divides the logits before the softmax.
         top: How many classes take part.
+        head: Moves pictures in the text space; None leaves them where ConSE puts them.
     """
 
     prototypes: Vectors
@@ -41,6 +43,7 @@ class Space:
     text_shares: Vectors
     temperature: float
     top: int
+    head: Head | None = None
 
     @property
     def dim(self) -> int:
@@ -48,27 +51,35 @@ class Space:
         return int(self.prototypes.shape[1] + self.projection.shape[1])
 
     @classmethod
-    def read(cls, content: bytes) -> "Space":
+    def read(cls, content: bytes, head: Head | None = None) -> "Space":
         """From the bytes of an npz file, in which nothing may be pickled."""
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             wide = {name: np.asarray(arrays[name], dtype=np.float32) for name in arrays.files}
         temperature, top = wide.pop("temperature").item(), round(wide.pop("top").item())
-        return cls(**wide, temperature=temperature, top=top)
+        return cls(**wide, temperature=temperature, top=top, head=head)
 
     def pictures(self, pooled: Vectors, logits: Vectors) -> Vectors:
         """Pooled features (n, 1280) and logits (n, 1000) to unit rows (n, dim)."""
+        meaning, looks = self.parts(pooled, logits)
+        if self.head is not None:
+            meaning = self.head(meaning, looks)
+        return _join(meaning, looks, self.picture_shares)
+
+    def parts(self, pooled: Vectors, logits: Vectors) -> tuple[Vectors, Vectors]:
+        """Where pictures are without the head: unit rows (n, 384) and unit rows (n, v)."""
         scaled = logits / self.temperature
         weights = np.exp(scaled - scaled.max(axis=1, keepdims=True)).astype(np.float32)
         least = np.partition(weights, -self.top, axis=1)[:, -self.top, None]
         meaning = np.where(weights >= least, weights, np.float32(0)) @ self.prototypes
         looks = np.asarray((pooled - self.mean) @ self.projection, dtype=np.float32)
-        return _join(meaning, looks, self.picture_shares)
+        return normalised(meaning), normalised(looks)
 
     def texts(self, vectors: Vectors) -> Vectors:
         """Text vectors (n, 384) to unit rows (n, dim)."""
-        looks = vectors @ self.text_projection[:-1] + self.text_projection[-1]
-        return _join(vectors, looks, self.text_shares)
+        guess = self.text_projection if self.head is None else self.head.text_projection
+        looks = vectors @ guess[:-1] + guess[-1]
+        return _join(normalised(vectors), normalised(looks), self.text_shares)
 
 
 def _join(meaning: Vectors, looks: Vectors, shares: Vectors) -> Vectors:
-    return normalised(np.hstack([shares[0] * normalised(meaning), shares[1] * normalised(looks)]))
+    return normalised(np.hstack([shares[0] * meaning, shares[1] * looks]))

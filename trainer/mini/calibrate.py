@@ -1,6 +1,6 @@
 """Fits the constants that make cosines between different modalities comparable.
 
-    python -m trainer.mini.calibrate [--out embedder/weights]
+    python -m trainer.mini --only calibration [--out embedder/weights]
 
 For each pair of a query's modality and a document's, Platt scaling: the midpoint and slope of
 logit = slope · (cosine − midpoint) by weighted logistic regression over all pairs of topics.
@@ -16,7 +16,6 @@ texts or for pictures. Every pair of modalities is in settings.json with its cou
 a picture that looks for a text (42 % and 0.9 %). These are figures on the data of the fit.
 """
 
-import argparse
 import itertools
 import json
 import logging
@@ -28,7 +27,6 @@ from numpy.typing import NDArray
 from embedder import Content, Modality, Role
 from embedder.mini import MiniEmbedder
 from embedder.weights import Weights
-from trainer.mini import manifest
 from trainer.mini.pictures import scenes
 from trainer.mini.topics import Topic, backdrop, noun_topics, package_topics, stamp_topics
 
@@ -39,12 +37,8 @@ NOUNS, PACKAGES = 300, 150
 Floats = NDArray[np.float64]
 
 
-def main() -> None:
-    """Measures cosines, fits, writes settings.json and renews the manifest."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=manifest.FOLDER, help="folder of the weights")
-    out: Path = parser.parse_args().out
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+def calibrate(out: Path) -> None:
+    """Measures cosines with the weights of a folder, fits, and writes its settings.json."""
     topics = [*stamp_topics(), *noun_topics(NOUNS), *package_topics(PACKAGES)]
     topics += [backdrop(picture) for picture in scenes(every=3)]
     logger.info("%d topics", len(topics))
@@ -57,7 +51,6 @@ def main() -> None:
             logger.info("%-12s %s", f"{query} {document}", table[f"{query} {document}"])
         settings = {"dim": embedder.info.dim, "prior": PRIOR, "calibration": table}
     (out / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
-    manifest.write_manifest(out)
 
 
 def measured(cosines: Floats, relevant: NDArray[np.bool_]) -> dict[str, float]:
@@ -124,7 +117,3 @@ def fit(cosines: Floats, relevant: NDArray[np.bool_], prior: float) -> tuple[flo
         step = np.linalg.solve(curvature + 1e-9 * np.eye(2), gradient)
         beta -= step * min(1.0, 10 / np.abs(step).max())
     return float(-beta[1] / beta[0]), float(beta[0])
-
-
-if __name__ == "__main__":
-    main()

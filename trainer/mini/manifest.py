@@ -27,6 +27,12 @@ FILES = {
         "Apache-2.0 and WordNet 3.0",
         True,
     ),
+    "head.npz": (
+        "trainer/mini/head.py: trained on the Open Clip Art Library (public domain) and on Noto "
+        "Color Emoji with Unicode's names for them, fixed in place on photos from Debian packages",
+        "as the project",
+        True,
+    ),
     "settings.json": ("trainer/mini/calibrate.py", "as the project", False),
 }
 

@@ -41,14 +41,18 @@ class Picture:
     caption: str
 
 
-def stamps() -> Iterator[Picture]:
-    """Tux Paint's stamps that have an English caption, on white squares; letters are left out."""
+def stamps(least: int = LEAST_SIDE) -> Iterator[Picture]:
+    """Tux Paint's stamps that have an English caption, on white squares; letters are left out.
+
+    Args:
+        least: Pixels of the shorter side; smaller ones are left out.
+    """
     for path in _files(STAMPS, (".png",)):
         text = path.with_suffix(".txt")
         if "symbols" in path.parts or not text.exists():
             continue
         caption = text.read_text("utf-8", errors="replace").splitlines()[0].strip()
-        image = _opened(path.read_bytes())
+        image = _opened(path.read_bytes(), least)
         if image is None or not caption:
             continue
         side = max(image.size)
@@ -71,12 +75,30 @@ def scenes(every: int = 1) -> Iterator[Picture]:
             if image is not None:
                 yield Picture(image, str(path), "")
     for path in _files(BUNDLES, (".rcc",)):
-        content = path.read_bytes()
-        for match in itertools.islice(_WEBP.finditer(content), 0, None, every):
-            size = int.from_bytes(match.group(1), "little") + 8
-            image = _opened(content[match.start() : match.start() + size])
+        for number, content in itertools.islice(enumerate(_bundled(path)), 0, None, every):
+            image = _opened(content)
             if image is not None:
-                yield Picture(image, f"{path}@{match.start()}", "")
+                yield Picture(image, f"{path}@{number}", "")
+
+
+def opened(source: str) -> Image.Image | None:
+    """The picture of a source, as `Picture` names it; None where it is not installed."""
+    name, _, number = source.partition("@")
+    path = Path(name)
+    if not path.is_file():
+        logger.warning("%s is not installed; it is left out", source)
+        return None
+    if not number:
+        return _opened(path.read_bytes(), 1)
+    return _opened(next(itertools.islice(_bundled(path), int(number), None)), 1)
+
+
+def _bundled(path: Path) -> Iterator[bytes]:
+    """The WebP files in a bundle, in their order."""
+    content = path.read_bytes()
+    for match in _WEBP.finditer(content):
+        size = int.from_bytes(match.group(1), "little") + 8
+        yield content[match.start() : match.start() + size]
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
@@ -86,13 +108,13 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
 
 
-def _opened(content: bytes) -> Image.Image | None:
+def _opened(content: bytes, least: int = LEAST_SIDE) -> Image.Image | None:
     """RGB on white, at most 640 pixels; None for what is broken or too small."""
     try:
         image = Image.open(io.BytesIO(content)).convert("RGBA")
     except (OSError, ValueError):
         return None
-    if min(image.size) < LEAST_SIDE:
+    if min(image.size) < least:
         return None
     white = Image.new("RGBA", image.size, (255, 255, 255, 255))
     white.alpha_composite(image)

@@ -80,6 +80,21 @@ def build_space(
     }
 
 
+def last_layer(pooled: Floats, logits: Floats) -> Matrix:
+    """The classifier's weights (1000, 1280), solved from what it answers.
+
+    Logits are linear in pooled features, so with more pictures than features least squares gives
+    the layer itself, up to the rounding of both; the packaged checkpoint is not needed.
+
+    Args:
+        pooled: Features of more than 1280 pictures (m, 1280).
+        logits: Of the same (m, 1000).
+    """
+    extended = np.hstack([pooled, np.ones((len(pooled), 1))]).astype(np.float64)
+    solved = np.linalg.lstsq(extended, logits.astype(np.float64), rcond=None)[0]
+    return np.asarray(solved[:-1].T)
+
+
 def _whitening(pooled: Floats) -> tuple[Matrix, Matrix, Matrix]:
     """Mean (1280,), strongest directions (1280, v) and their shrunken deviations (v,)."""
     mean = pooled.mean(axis=0, dtype=np.float64)
