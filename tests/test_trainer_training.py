@@ -17,6 +17,7 @@ from embedder import Content, open_embedder
 from trainer import stage1, stage2
 from trainer.config import Run
 from trainer.encoding import Encoder, Prepared
+from trainer.learner import Learner
 from trainer.stepping import Step
 from trainer.training import train
 
@@ -196,6 +197,17 @@ def test_all_parameters_can_be_trained_and_activations_computed_again(
     with open_embedder(f"rzen:{tmp_path / 'out' / 'model'}") as trained:
         assert trained.embed([Content(text="red")], "query").shape == (1, 64)
     assert not (tmp_path / "out" / "adapter").exists()
+
+
+def test_temperatures_learn_at_the_rate_of_the_model_or_at_their_own(
+    tmp_path: Path, data: Path, tiny_rzen: Path
+):
+    for changes, expected in ({}, 2e-3), ({"optimizer.temperature_rate": 0.05}, 0.05):
+        changes = {"optimizer.learning_rate": 2e-3, **changes}
+        learner = Learner.of(Run.read(configured(tmp_path, data, tiny_rzen, **changes)))
+        model, temperatures = learner.optimizer().param_groups
+        assert (model["lr"], temperatures["lr"]) == (2e-3, expected)
+        assert temperatures["weight_decay"] == 0.0
 
 
 def test_stage_1_tells_contents_nothing(tmp_path: Path, data: Path, tiny_rzen: Path):

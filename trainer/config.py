@@ -47,6 +47,8 @@ class Optimizer:
 
     Attributes:
         learning_rate: At its highest.
+        temperature_rate: Of the temperatures, if not the same. The paper does not say. Adam moves
+            θ by at most the rate in a step, so that a short run may need more than the model.
         weight_decay: Of everything but temperatures, whose decay would pull τ to 1.
         epochs: The paper has one.
         steps: End after so many steps, whatever the epochs; None for no such end.
@@ -59,6 +61,7 @@ class Optimizer:
     __pydantic_config__ = _STRICT
 
     learning_rate: float = 2e-4
+    temperature_rate: float | None = None
     weight_decay: float = 5e-2
     epochs: int = 1
     steps: int | None = None
@@ -191,8 +194,11 @@ class Run:
             wrong.append("batches.size: a batch needs two rows, or there is nothing to compare")
         if self.batches.chunk_tokens < 1 or self.checkpoint_every < 1:
             wrong.append("batches.chunk_tokens and checkpoint_every must be at least 1")
-        if not self.optimizer.learning_rate > 0 or not 0 <= self.optimizer.warmup < 1:
-            wrong.append("optimizer: the rate must be above 0, the warmup from 0 to below 1")
+        rates = (self.optimizer.learning_rate, self.optimizer.temperature_rate)
+        if any(one is not None and not one > 0 for one in rates):
+            wrong.append("optimizer: rates must be above 0")
+        if not 0 <= self.optimizer.warmup < 1:
+            wrong.append("optimizer.warmup must be from 0 to below 1")
         if len({one.weight is None for one in self.data}) > 1:
             wrong.append("data: either all sets have a weight or none has")
         return wrong

@@ -67,7 +67,11 @@ class Learner:
         return torch.optim.AdamW(
             [
                 {"params": learning},
-                {"params": list(self.temperatures.parameters()), "weight_decay": 0.0},
+                {
+                    "params": list(self.temperatures.parameters()),
+                    "lr": rates.temperature_rate or rates.learning_rate,
+                    "weight_decay": 0.0,
+                },
             ],
             lr=rates.learning_rate,
             weight_decay=rates.weight_decay,

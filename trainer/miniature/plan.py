@@ -25,6 +25,7 @@ SHAPE = Shape(
 """About two million parameters, most of them for seeing."""
 
 BATCH = 64  # rows
+TAU_RATE = 0.01  # in so few steps τ would hardly move at the rate of the model
 TOKENS = 16  # of a picture of 112 × 112 pixels
 SETTINGS = Settings(image_tokens=(TOKENS, TOKENS))
 """What an untrained model is told: as released, and to take pictures as small as they are."""
@@ -118,7 +119,7 @@ def stage2(seed: int, data: Path, variant: Variant) -> str:
         seed=seed,
         model='base = "stage1/model"\nmethod = "lora"\nlora.rank = 16',
         settings=_settings(*(PROMPTS[:3] if variant.prompts else ())),
-        optimizer="learning_rate = 1e-3\nepochs = 9\nsteps = 180",
+        optimizer=f"learning_rate = 1e-3\ntemperature_rate = {TAU_RATE}\nepochs = 9\nsteps = 180",
         batches=(
             f'size = {BATCH}\nmerge_classification = {merged}\nrepeat = ["image_classification"]'
         ),
