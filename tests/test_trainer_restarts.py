@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -5,6 +8,28 @@ import torch
 from torch import nn
 
 from trainer.restarts import BadRestart, Place, Restarts
+
+ROOT = Path(__file__).parent.parent
+DRAWING = """
+import sys
+from pathlib import Path
+import torch
+from torch import distributed
+from tests.test_trainer_restarts import learning
+from trainer.restarts import Place
+distributed.init_process_group("gloo")
+torch.set_num_threads(1)
+folder = Path(sys.argv[1])
+_, _, restarts = learning(folder / "restarts")
+torch.manual_seed(distributed.get_rank())
+restarts.save(Place(1, {}))
+distributed.barrier()
+drawn = torch.rand(3)
+restarts.restore()
+assert torch.equal(torch.rand(3), drawn)
+torch.save(drawn, folder / f"drawn-{distributed.get_rank()}")
+distributed.destroy_process_group()
+"""
 
 
 def learning(folder: Path, width: int = 3) -> tuple[nn.Module, torch.optim.Optimizer, Restarts]:
@@ -60,3 +85,19 @@ def test_there_has_to_be_one_of_this_model(tmp_path: Path):
     schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
     with pytest.raises(BadRestart, match="another model"):
         Restarts(tmp_path, {"module": other}, optimizer, schedule).restore()
+
+
+def test_each_process_goes_on_with_what_it_would_have_drawn(tmp_path: Path):
+    (tmp_path / "drawing.py").write_text(DRAWING)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", str(tmp_path / "drawing.py"), str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    drawn = [torch.load(tmp_path / f"drawn-{rank}") for rank in range(2)]
+    assert not torch.equal(*drawn)
+    # One process cannot know what either would have drawn: it draws its own.
+    _, _, restarts = learning(tmp_path / "restarts")
+    before = torch.get_rng_state()
+    restarts.restore()
+    assert torch.equal(torch.get_rng_state(), before)

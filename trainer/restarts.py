@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, distributed, nn
 
+from trainer.gathering import world_size
 from trainer.output import whole_folder
 
 _WEIGHTS, _STATE, _PLACE = "trained.safetensors", "state.pt", "place.json"
-_FORMAT = 1
+_FORMAT = 2
 _KEPT = 2
 
 
@@ -34,7 +35,8 @@ class Restarts:
     """Writes and reads checkpoints; the two latest are kept.
 
     Guarantees: a checkpoint has its name only when it is complete; a run that goes on from one
-    takes the steps that it would have taken. Reading runs no code from the files.
+    takes the steps that it would have taken, what is random in them included if it has as many
+    processes as before. Reading runs no code from the files.
 
     Args:
         directory: Where they are.
@@ -63,11 +65,15 @@ class Restarts:
     def save(self, place: Place) -> None:
         """Writes a checkpoint and removes those before the last two.
 
+        All processes must call it together: the first one writes, the others tell it where their
+        generators are.
+
         Raises:
             BadOutput: it cannot be written.
         """
+        states = _generators_everywhere()
         directory = self._directory / f"step-{place.step:08}"
-        if directory.exists():
+        if _rank() or directory.exists():
             return
         with whole_folder(directory) as folder:
             weights = {name: one.detach().contiguous() for name, one in self._parameters.items()}
@@ -75,7 +81,7 @@ class Restarts:
             state = {
                 "optimizer": self._optimizer.state_dict(),
                 "schedule": self._schedule.state_dict(),
-                "random": torch.get_rng_state(),
+                "random": states,
             }
             torch.save(state, folder / _STATE)
             stated = {"format": _FORMAT, "step": place.step, "sampler": dict(place.sampler)}
@@ -103,8 +109,31 @@ class Restarts:
         state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
-        torch.set_rng_state(state["random"])
+        if len(state["random"]) == world_size():
+            # Fewer than there are now, where there was no accelerator then.
+            for module, one in zip(_generators(), state["random"][_rank()], strict=False):
+                module.set_rng_state(one)
         return Place(stated["step"], stated["sampler"])
 
     def _complete(self) -> list[Path]:
         return sorted(self._directory.glob("step-*"))
+
+
+def _rank() -> int:
+    return distributed.get_rank() if world_size() > 1 else 0
+
+
+def _generators() -> list[Any]:
+    """The modules whose `get_rng_state` gives the CPU's state and the accelerator's."""
+    device = torch.accelerator.current_accelerator(check_available=True)
+    return [torch] if device is None else [torch, torch.get_device_module(device)]
+
+
+def _generators_everywhere() -> list[list[Tensor]]:
+    """Where the generators of each process are."""
+    own = [module.get_rng_state() for module in _generators()]
+    if world_size() == 1:
+        return [own]
+    found: list[list[Tensor]] = [[] for _ in range(world_size())]
+    distributed.all_gather_object(found, own)
+    return found

@@ -110,7 +110,7 @@ def train(run: Run, *, instructions: bool, resume: bool = False) -> Path:
                 }
                 | {f"tau/{task}": tau for task, tau in learner.temperatures.values().items()},
             )
-            if rank == 0 and (taken % run.checkpoint_every == 0 or taken == total):
+            if taken % run.checkpoint_every == 0 or taken == total:
                 restarts.save(Place(taken, sampler.state(fed.batch)))
 
     return learner.save() if rank == 0 else run.out / "model"
