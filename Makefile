@@ -13,6 +13,7 @@ PORT ?= 7860
 LIBRARY ?= var/samples
 MEDIA ?= samples/media
 ARGS ?=
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help app install test lint clean
@@ -40,14 +41,15 @@ clean:
 	rm -rf $(VENV) var build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 # Each stamp is written only after pip has finished, and goes stale when pyproject.toml changes.
-$(VENV)/.installed: pyproject.toml $(BIN)/python
+$(VENV)/.installed: pyproject.toml requirements.lock $(BIN)/python
 	@echo "Installing what the page needs into $(VENV) (about a minute, 0.9 GB on disk)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@$(PIP) --require-hashes --requirement requirements.lock
+	@$(PIP) --no-deps --editable .
 	@touch $@
 
 $(VENV)/.installed-test $(VENV)/.installed-lint: $(VENV)/.installed-%: $(VENV)/.installed
 	@echo "Installing the $* tools into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
+	@$(PIP) --editable ".[$*]"
 	@touch $@
 
 # Without prerequisites: an environment that is there already is used as it is.

@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -32,6 +33,19 @@ def test_every_dependency_has_a_lower_and_an_upper_bound(requirement: str) -> No
     if not requirement.startswith("rzen-search[") and "==" not in requirement:
         assert ">=" in requirement
         assert "<" in requirement.replace(">=", "")
+
+
+def test_the_lock_file_has_a_version_in_bounds_and_hashes_of_every_dependency() -> None:
+    text = re.sub(r"\\\n\s*", "", (ROOT / "requirements.lock").read_text("utf-8"))
+    lines = [line for line in text.splitlines() if re.match(r"[a-z]", line)]
+    assert all(re.search(r" --hash=sha256:[0-9a-f]{64}", line) for line in lines)
+    pinned: dict[str, list[str]] = {}  # Several where Pythons or platforms take different ones.
+    for line in lines:
+        name, version = re.match(r"([a-z0-9._-]+)(?:\[.*?\])?==([^ ;]+)", line).groups()
+        pinned.setdefault(name, []).append(version)
+    for requirement in map(Requirement, DEPENDENCIES):
+        versions = pinned[distribution(requirement.name)]
+        assert all(requirement.specifier.contains(version) for version in versions), requirement
 
 
 def test_what_the_page_imports_is_declared_and_nothing_else_is() -> None:
@@ -82,7 +96,7 @@ make = pytest.mark.skipif(not shutil.which("make"), reason="make is not installe
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    for name in ("Makefile", "pyproject.toml"):
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
         shutil.copy(ROOT / name, tmp_path)
     return tmp_path
 
