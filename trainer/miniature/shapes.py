@@ -1,0 +1,298 @@
+"""Drawn shapes to train a tiny model on: `python -m trainer.miniature.shapes DIR`.
+
+Everything that both stages need, without a download: pictures and short films of coloured shapes
+(`trainer.miniature.scenes`) with captions, questions and answers, an untrained Qwen2-VL of a
+million parameters, and the two shipped configurations. The same folder comes out each time.
+
+Of a quarter of all that can be said, such as "three red stars", training shows nothing, though it
+shows red stars, and three of other things (`held_out`). The evaluation sets in DIR/held-out ask for
+nothing else: who scores there has learned what the words mean, and not the pictures by heart.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any, TypeVar
+
+from embedder.rzen import Settings
+from trainer.miniature.scenes import (
+    COLOURS,
+    COUNTS,
+    DIRECTIONS,
+    SHAPES,
+    THINGS,
+    Thing,
+    moving,
+    several,
+)
+from trainer.untrained import Shape, build
+
+Row = Mapping[str, Any]
+Value = TypeVar("Value")
+
+
+def held_out(thing: Thing, number: int) -> bool:
+    """Whether training never shows a thing so many times less one, or moving in that direction.
+
+    One of four for each thing, another one for its neighbours: a colour or a shape by itself says
+    little about the number.
+    """
+    place = list(COLOURS).index(thing.colour) + SHAPES.index(thing.shape)
+    return place % len(COUNTS) == number
+
+
+def _split(values: Iterable[Value], *, out: bool) -> list[tuple[Thing, Value]]:
+    """What is held out, or what is not: things with one of four values."""
+    pairs = product(THINGS, enumerate(values))
+    return [(thing, value) for thing, (number, value) in pairs if held_out(thing, number) is out]
+
+
+SHAPE = Shape(hidden=128, intermediate=256, vision_hidden=64)
+"""About 640,000 parameters in two layers that see and two that read."""
+CONFIGS = ("stage1-tiny.toml", "stage2-tiny.toml")
+FIND_PICTURE = "Find the picture: "
+FIND_FILM = "Find the film: "
+ANSWER = "Look and answer: "
+WHICH_SHAPE, WHICH_COLOUR, HOW_MANY = (
+    "What shape is it?",
+    "What colour is it?",
+    "How many are there?",
+)
+
+_CONFIGS = Path(__file__).parent.parent / "configs"
+_PICTURES, _FILMS, _WORDS = 5, 5, 2  # Times that the same is shown or said.
+
+
+class Album:
+    """A folder of drawn pictures; each is drawn when it is asked for, and gets the next number."""
+
+    def __init__(self, folder: Path, names: str, draw: random.Random) -> None:
+        folder.mkdir(parents=True)
+        self._folder, self._names, self._draw, self._count = folder, names, draw, 0
+
+    def __call__(self, how: Callable[..., Any], *what: Any) -> Row:
+        """A picture or film as a side of a row."""
+        made = how(*what, self._draw)
+        frames = made if isinstance(made, list) else [made]
+        names = []
+        for frame in frames:
+            name = f"{self._count:05}.png"
+            frame.save(self._folder / name)
+            names.append(f"{self._names}/{name}")
+            self._count += 1
+        if isinstance(made, list):
+            return {"images": names, "modality": "video"}
+        return {"images": names}
+
+
+def captions(thing: Thing, count: int) -> tuple[str, ...]:
+    """Wordings of several things of a kind; the first is the plainest."""
+    number, many = COUNTS[count - 1], "" if count == 1 else "es" if thing.shape == "cross" else "s"
+    return (
+        f"{number} {thing}{many}",
+        f"a picture of {number} {thing}{many}",
+        f"{number} {thing.shape}{many} in {thing.colour}",
+    )
+
+
+def film_captions(thing: Thing, direction: str) -> tuple[str, ...]:
+    """Wordings of a film."""
+    return (
+        f"{thing.one} moves {direction}",
+        f"a film of {thing.one} that goes {direction}",
+        f"{direction} goes {thing.one}",
+    )
+
+
+def words() -> list[tuple[str, str]]:
+    """Each word that will be an answer, with phrases that say the same.
+
+    Stage 2's mask leaves out negatives that the model cannot tell from the positive, and answers
+    are single words, which captions are not: so stage 1 tells them apart.
+    """
+    said = {colour: (f"the colour {colour}", f"something {colour}") for colour in COLOURS}
+    said |= {shape: (f"the shape of a {shape}", f"a {shape}") for shape in SHAPES}
+    said |= {count: (f"the number {count}", f"{count} things") for count in COUNTS}
+    return [(phrase, word) for word, phrases in said.items() for phrase in phrases] * _WORDS
+
+
+def write(directory: Path, seed: int = 0) -> None:
+    """Writes all of it.
+
+    Args:
+        directory: Must be empty or not there yet.
+        seed: Of what is drawn, and of the untrained weights.
+    """
+    draw = random.Random(seed)
+    training = Album(directory / "pictures", "pictures", draw)
+    for name, rows in (*stage1_sets(training, draw), *stage2_sets(training, draw)):
+        _write_lines(directory / name, rows)
+    _write_held_out(directory / "held-out", draw)
+    settings = []
+    for name in CONFIGS:
+        shutil.copyfile(_CONFIGS / name, directory / name)
+        stated = tomllib.loads((directory / name).read_text(encoding="utf-8"))
+        settings.append(Settings.of_values(stated["settings"]))
+    untrained = build(directory / "untrained", SHAPE, texts=_texts(directory, settings), seed=seed)
+    _spread(untrained)
+    settings[0].save(untrained)  # What it is measured with before anything is trained.
+
+
+def _spread(checkpoint: Path) -> None:
+    """Makes the random weights as large as a narrow model needs them.
+
+    Qwen2-VL's have a deviation of 0.02, which suits widths of thousands. At a width of 128 (0.1 is
+    about 1/√128) the layers would add next to nothing to what is the same in every sequence: all
+    vectors alike, and a loss that stays at the log of the batch's size.
+    """
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(checkpoint / "model.safetensors")
+    for name, weight in weights.items():
+        if weight.ndim > 1 and "embed_tokens" not in name:
+            weight *= 5
+    save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
+
+
+def stage1_sets(album: Album, draw: random.Random) -> Iterable[tuple[str, list[Row]]]:
+    """Pairs of what means the same."""
+    scenes = _split(range(1, 5), out=False) * _PICTURES
+    yield (
+        "stage1-captions.jsonl",
+        [_pair(draw.choice(captions(*scene)), album(several, *scene)) for scene in scenes],
+    )
+    films = _split(DIRECTIONS, out=False) * _FILMS
+    yield (
+        "stage1-films.jsonl",
+        [_pair(draw.choice(film_captions(*film)), album(moving, *film)) for film in films],
+    )
+    yield "stage1-words.jsonl", [_pair(*pair) for pair in words()]
+
+
+def stage2_sets(album: Album, draw: random.Random) -> Iterable[tuple[str, list[Row]]]:
+    """Tasks; what queries are told is said where it is not what finds pictures."""
+    scenes = _split(range(1, 5), out=False) * _PICTURES
+    yield (
+        "stage2-captions.jsonl",
+        [
+            _pair(draw.choice(captions(*scene)), album(several, *scene), told=FIND_PICTURE)
+            for scene in scenes
+        ],
+    )
+    asked: dict[str, list[Row]] = {"shape": [], "colour": [], "count": []}
+    for thing, count in scenes:
+        for name, question, answer in _questions(thing, count):
+            picture = {**album(several, thing, count), "text": question}
+            asked[name].append(_pair(picture, answer, told=ANSWER))
+    for name, rows in asked.items():
+        yield f"stage2-{name}.jsonl", rows
+    films = _split(DIRECTIONS, out=False) * _FILMS
+    yield (
+        "stage2-films.jsonl",
+        [
+            _pair(draw.choice(film_captions(*film)), album(moving, *film), told=FIND_FILM)
+            for film in films
+        ],
+    )
+
+
+def _questions(thing: Thing, count: int) -> tuple[tuple[str, str, str], ...]:
+    return (
+        ("shape", WHICH_SHAPE, thing.shape),
+        ("colour", WHICH_COLOUR, thing.colour),
+        ("count", HOW_MANY, COUNTS[count - 1]),
+    )
+
+
+def _pair(query: Row | str, positive: Row | str, told: str | None = None) -> Row:
+    row: dict[str, Any] = {"query": query, "positive": positive}
+    return row if told is None else {**row, "instruction": told}
+
+
+def _write_held_out(directory: Path, draw: random.Random) -> None:
+    album = Album(directory / "pictures", "../pictures", draw)
+    scenes = _split(range(1, 5), out=True)
+    sets: dict[str, list[Row]] = {
+        "captions": [_pair(captions(*scene)[0], album(several, *scene)) for scene in scenes],
+        "films": [
+            _pair(film_captions(*film)[0], album(moving, *film))
+            for film in _split(DIRECTIONS, out=True)
+        ],
+    }
+    for thing, count in scenes:
+        for name, question, answer in _questions(thing, count):
+            picture = {**album(several, thing, count), "text": question}
+            sets.setdefault(name, []).append(_pair(picture, answer))
+    for name, pairs in sets.items():
+        _write_set(directory / name, pairs)
+
+
+def _write_set(directory: Path, pairs: Sequence[Row]) -> None:
+    """A set in which each query is ranked among the positives of all."""
+    directory.mkdir()
+    candidates: dict[str, Row] = {}
+    queries, right = [], []
+    for number, pair in enumerate(pairs):
+        positive = _side(pair["positive"])
+        name = positive.get("text") or f"c{number}"
+        candidates[name] = {"id": name, **positive}
+        queries.append({"id": f"q{number}", **_side(pair["query"])})
+        right.append({"query": f"q{number}", "candidate": name})
+    _write_lines(directory / "queries.jsonl", queries)
+    _write_lines(directory / "candidates.jsonl", list(candidates.values()))
+    _write_lines(directory / "qrels.jsonl", right)
+
+
+def _side(stated: Row | str) -> Row:
+    return {"text": stated} if isinstance(stated, str) else stated
+
+
+def _write_lines(path: Path, rows: Iterable[Row]) -> None:
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+
+
+def _texts(directory: Path, settings: Sequence[Settings]) -> list[str]:
+    """All that the model will read."""
+    said = []
+    for one in settings:
+        said += [f"system\n{one.system}", one.text_prompt, one.visual_prompt, "user\nassistant\n"]
+        said += [*one.query_instructions.values(), *one.document_instructions.values()]
+    for path in sorted(directory.glob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            said += [_side(row[side]).get("text", "") for side in ("query", "positive")]
+    return said
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer.miniature.shapes",
+        description="Write drawn shapes, an untrained tiny model, and the configurations for both.",
+    )
+    parser.add_argument("directory", metavar="DIR", type=Path)
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    given = parser.parse_args(arguments)
+    directory: Path = given.directory
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        print(f"{directory} is not empty: name a new folder", file=sys.stderr)
+        return 2
+    write(directory, given.seed)
+    print(
+        f"Written to {directory}. What follows:\n"
+        f"  python -m trainer.stage1 {directory / CONFIGS[0]}\n"
+        f"  python -m trainer.stage2 {directory / CONFIGS[1]}\n"
+        f"  python -m trainer.evaluate --spec rzen:{directory / 'stage2' / 'model'} "
+        f"--data {directory / 'held-out'} --out {directory / 'scores'}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
