@@ -47,8 +47,14 @@ def load(
     return Detail(segment, item, tuple(library.segments(item.id)), tuple(terms), hit)
 
 
-def render(library: Library, detail: Detail) -> str:
-    """The dialog's content as HTML; every value is escaped."""
+def render(library: Library, detail: Detail, *, paths: bool) -> str:
+    """The dialog's content as HTML; every value is escaped.
+
+    Args:
+        library: That it is in.
+        detail: What to show.
+        paths: Whether files are named with their whole paths, or only with their folder.
+    """
     place = detail.segment.place
     title = escape(detail.item.name)
     return (
@@ -59,7 +65,7 @@ def render(library: Library, detail: Detail) -> str:
         f"{icons.KINDS[detail.segment.kind]}{wording.kind_name(detail.item)}"
         f"{' · ' + escape(place) if place else ''}</p>"
         f'<h2 id="rz-detail-title">{title}</h2>{_why(detail)}{_actions(detail)}'
-        f"{_facts(detail)}{_moments(detail)}</aside></div>"
+        f"{_facts(detail, paths)}{_moments(detail)}</aside></div>"
     )
 
 
@@ -174,10 +180,12 @@ def _actions(detail: Detail) -> str:
     )
 
 
-def _facts(detail: Detail) -> str:
+def _facts(detail: Detail, whole: bool) -> str:
     item = detail.item
     copies = detail.hit.copies if detail.hit else ()
-    paths = "".join(map(_path, [str(item.path), *map(str, copies)]))
+    files = [item.path, *copies]
+    shown = [str(one) if whole else f"{one.parent.name}/{one.name}" for one in files]
+    paths = "".join(map(_path, shown))
     return (
         '<dl class="rz-facts">'
         f"<div><dt>Date</dt><dd>{escape(wording.day(item.modified_at))}</dd></div>"

@@ -47,8 +47,14 @@ _FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 _SIDES = (256, 2400)
 
 
-def media_router(library: Library, searches: Searches) -> APIRouter:
-    """The routes over a library."""
+def media_router(library: Library, searches: Searches, *, paths: bool = False) -> APIRouter:
+    """The routes over a library.
+
+    Args:
+        library: What is served of.
+        searches: Whose finds are shown.
+        paths: Whether visitors may see where files lie on this machine.
+    """
     router = APIRouter()
     pages = PageCache(library)
 
@@ -81,7 +87,8 @@ def media_router(library: Library, searches: Searches) -> APIRouter:
     @router.get("/detail/{segment_id}")
     def show_detail(segment_id: int, search: str = "") -> Response:
         try:
-            return HTMLResponse(_detail(library, searches, segment_id, search))
+            shown = _detail(library, searches, segment_id, search)
+            return HTMLResponse(detail.render(library, shown, paths=paths))
         except (IndexerError, MediaError) as error:
             return HTMLResponse(cards.problem(str(error)), status_code=404)
 
@@ -121,7 +128,7 @@ def _more(searches: Searches, token: str, offset: int, weak: bool) -> Response:
     return HTMLResponse(cards.result_page(found, session.terms))
 
 
-def _detail(library: Library, searches: Searches, segment_id: int, token: str) -> str:
+def _detail(library: Library, searches: Searches, segment_id: int, token: str) -> detail.Detail:
     terms: tuple[str, ...] = ()
     hit = None
     if token:
@@ -130,7 +137,7 @@ def _detail(library: Library, searches: Searches, segment_id: int, token: str) -
             terms, hit = session.terms, session.hit(segment_id)
         except NotFound:
             pass  # An old search only loses its marks.
-    return detail.render(library, detail.load(library, segment_id, terms, hit))
+    return detail.load(library, segment_id, terms, hit)
 
 
 class PageCache:

@@ -46,7 +46,8 @@ def build(services: Services, on_start: Callable[[], None] = lambda: None) -> AS
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     logins = Logins(services.config.auth)
     app.include_router(login_router(logins))
-    app.include_router(media_router(services.library, services.searches))
+    trusted = services.config.trusted
+    app.include_router(media_router(services.library, services.searches, paths=trusted))
     app.include_router(
         upload_router(services.library, services.files, services.config.max_upload_bytes)
     )

@@ -138,6 +138,16 @@ def test_a_file_that_has_vanished_is_told_about(page, client, library, tmp_path)
 # ---- detail and further results
 
 
+@pytest.mark.parametrize("paths", [True, False])
+def test_only_trusted_visitors_see_where_files_lie_on_this_machine(page, library, paths):
+    app = FastAPI()
+    app.include_router(media_router(library, page.searches, paths=paths))
+    (item,) = library.items(name="diary.md")
+    shown = TestClient(app).get(f"/detail/{segment_of(library, 'diary.md')}").text
+    assert (str(item.path) in shown) is paths
+    assert f"{item.path.parent.name}/diary.md" in shown
+
+
 def test_a_pdf_page_shows_where_the_words_are_and_turns(page, client, library):
     session = page.searches.open(SearchForm(text="lighthouse"))
     hit = next(h for h in session.page().hits if h.item.name == "harbour.pdf")
