@@ -84,6 +84,7 @@ VARIANTS = (
     Variant("temperatures", "+ temperature per task", temperatures=True),
     Variant("merged", "+ merged classification", merged=True),
     Variant("prompts", "+ prompts", prompts=True),
+    replace(ALL, name="no-mask", label="all but the mask", mask=False),
     *MIXES,
 )
 SOUP = "soup"
