@@ -50,7 +50,7 @@ class Variant:
     Attributes:
         name: Of its folder.
         label: Of its line in the table.
-        mask: Whether false negatives are masked, δ = 0.95.
+        delta: Of the mask of false negatives; above 1 for none. The paper's is 0.95.
         hardness: Whether hard negatives weigh more, α = 9.
         temperatures: Whether there is a learned τ for each task.
         merged: Whether the classification sets are one.
@@ -60,7 +60,7 @@ class Variant:
 
     name: str
     label: str
-    mask: bool = False
+    delta: float = 2.0
     hardness: bool = False
     temperatures: bool = False
     merged: bool = False
@@ -70,21 +70,25 @@ class Variant:
 
 BASELINE = Variant("baseline", "baseline: InfoNCE")
 ALL = Variant(
-    "all", "all together", mask=True, hardness=True, temperatures=True, merged=True, prompts=True
+    "all", "all together", delta=0.95, hardness=True, temperatures=True, merged=True, prompts=True
 )
 MIXES = (
     ALL,
     replace(ALL, name="mix-find", label="all, what finds twice", mix="find"),
     replace(ALL, name="mix-sort", label="all, what sorts twice", mix="sort"),
 )
+# A model this small finds many targets alike that are not: the mask is measured with a δ that only
+# equal ones are above, too.
 VARIANTS = (
     BASELINE,
-    Variant("mask", "+ false-negative mask", mask=True),
+    Variant("mask", "+ false-negative mask", delta=0.95),
+    Variant("mask-equal", "+ mask of δ = 0.999", delta=0.999),
     Variant("hardness", "+ hardness weights", hardness=True),
     Variant("temperatures", "+ temperature per task", temperatures=True),
     Variant("merged", "+ merged classification", merged=True),
     Variant("prompts", "+ prompts", prompts=True),
-    replace(ALL, name="no-mask", label="all but the mask", mask=False),
+    replace(ALL, name="no-mask", label="all but the mask", delta=2.0),
+    replace(ALL, name="all-equal", label="all with δ = 0.999", delta=0.999),
     *MIXES,
 )
 SOUP = "soup"
@@ -114,7 +118,7 @@ def stage1(seed: int, data: Path) -> str:
 def stage2(seed: int, data: Path, variant: Variant) -> str:
     """The configuration of a run of stage 2; see `stage1`."""
     merged, learned = (json.dumps(one) for one in (variant.merged, variant.temperatures))
-    alpha, delta = 9.0 if variant.hardness else 0.0, 0.95 if variant.mask else 2.0
+    alpha = 9.0 if variant.hardness else 0.0
     return _config(
         out=variant.name,
         seed=seed,
@@ -125,7 +129,8 @@ def stage2(seed: int, data: Path, variant: Variant) -> str:
             f'size = {BATCH}\nmerge_classification = {merged}\nrepeat = ["image_classification"]'
         ),
         loss=(
-            f"alpha = {alpha}\ndelta = {delta}\ntemperature = 0.05\nlearn_temperature = {learned}"
+            f"alpha = {alpha}\ndelta = {variant.delta}\n"
+            f"temperature = 0.05\nlearn_temperature = {learned}"
         ),
         data=[
             _dataset(
