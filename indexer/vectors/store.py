@@ -1,9 +1,6 @@
-"""Finding the nearest vectors; the only module that knows FAISS."""
+"""The vector store: partitions of vectors that are searched apart and kept on disk."""
 
-import json
 import logging
-import os
-import zlib
 from pathlib import Path
 from threading import RLock
 from typing import Any, Protocol
@@ -13,14 +10,13 @@ from numpy.typing import NDArray
 
 from embedder.interface import Vectors
 from embedder.media.kind import Kind
+from indexer.vectors.exact import Exact
+from indexer.vectors.files import STATE_FILE, put_state, state_of
+from indexer.vectors.partition import NOTHING, Found, Ids, Partition
 
 _log = logging.getLogger(__name__)
 
-Ids = NDArray[np.int64]
-
-STATE_FILE = "state.json"
 _FORMAT = 2
-_CHECKED_BYTES = 1 << 22
 
 
 class VectorStore(Protocol):
@@ -60,7 +56,7 @@ class VectorStore(Protocol):
 
     def search(
         self, vector: NDArray[np.float32], k: int, partition: Kind, only: Ids | None = None
-    ) -> tuple[NDArray[np.float32], Ids]:
+    ) -> Found:
         """The k nearest vectors of a partition by inner product, best first.
 
         Args:
@@ -80,13 +76,13 @@ class VectorStore(Protocol):
 
 
 class FaissStore:
-    """`VectorStore` with an exact FAISS index for each partition."""
+    """`VectorStore` with a FAISS index for each partition."""
 
     def __init__(self, dim: int, fingerprint: str | None = None) -> None:
         self._dim = dim
         self._fingerprint = fingerprint
         self._lock = RLock()
-        self._indexes: dict[Kind, Any] = {}
+        self._partitions: dict[Kind, Partition] = {}
         self._saved: dict[Kind, dict[str, Any]] = {}
 
     @property
@@ -101,13 +97,13 @@ class FaissStore:
 
     def __len__(self) -> int:
         with self._lock:
-            return sum(index.ntotal for index in self._indexes.values())
+            return sum(map(len, self._partitions.values()))
 
     @property
     def partitions(self) -> frozenset[Kind]:
         """See `VectorStore.partitions`."""
         with self._lock:
-            return frozenset(kind for kind, index in self._indexes.items() if index.ntotal)
+            return frozenset(kind for kind, one in self._partitions.items() if len(one))
 
     def add(self, partition: Kind, ids: Ids, vectors: Vectors) -> None:
         """See `VectorStore.add`."""
@@ -115,66 +111,52 @@ class FaissStore:
             return
         if vectors.shape != (len(ids), self._dim):
             raise ValueError(f"expected shape {(len(ids), self._dim)}, not {vectors.shape}")
-        faiss = _faiss()
         with self._lock:
-            index = self._indexes.get(partition)
-            if index is None:
-                index = faiss.IndexIDMap2(faiss.IndexFlatIP(self._dim))
-                self._indexes[partition] = index
-            known = ids[np.isin(ids, faiss.vector_to_array(index.id_map))]
-            if known.size:
-                index.remove_ids(known)
-            index.add_with_ids(np.ascontiguousarray(vectors), ids)
+            if partition not in self._partitions:
+                self._partitions[partition] = Exact(self._dim)
+            self._partitions[partition].add(ids, vectors)
             self._saved.pop(partition, None)
 
     def remove(self, ids: Ids, partition: Kind | None = None) -> int:
         """See `VectorStore.remove`."""
         removed = 0
         with self._lock:
-            for kind in [partition] if partition else list(self._indexes):
-                index = self._indexes.get(kind)
-                if index is not None and len(ids) and (count := index.remove_ids(ids)):
+            for kind in [partition] if partition else list(self._partitions):
+                one = self._partitions.get(kind)
+                if one is not None and len(ids) and (count := one.remove(ids)):
                     removed += count
                     self._saved.pop(kind, None)
         return removed
 
     def search(
         self, vector: NDArray[np.float32], k: int, partition: Kind, only: Ids | None = None
-    ) -> tuple[NDArray[np.float32], Ids]:
+    ) -> Found:
         """See `VectorStore.search`."""
         with self._lock:
-            index = self._indexes.get(partition)
-            most = min(k, index.ntotal) if index is not None else 0
-            if index is None or most < 1 or (only is not None and not only.size):
-                return np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int64)
+            one = self._partitions.get(partition)
+            if one is None or not len(one) or k < 1 or (only is not None and not only.size):
+                return NOTHING
             row = np.ascontiguousarray(vector, dtype=np.float32).reshape(1, self._dim)
-            faiss, params = _faiss(), None
-            if only is not None:
-                params = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(_bitmap(only)))
-                most = min(most, only.size)
-            # One query has nothing to share out: waking other threads takes longer than searching
-            # 5,000 vectors. The setting is of the calling thread.
-            faiss.omp_set_num_threads(1)
-            scores, ids = index.search(row, most, params=params)
-        found = ids[0] >= 0
-        return scores[0][found], ids[0][found]
+            return one.search(row, k, only)
 
     def save(self, directory: Path, owner: str, generation: int) -> None:
         """See `VectorStore.save`. Partitions that have not changed are not written again."""
         with self._lock:
             directory.mkdir(parents=True, exist_ok=True)
-            for kind, index in self._indexes.items():
+            for kind, one in self._partitions.items():
                 if kind not in self._saved:
-                    self._saved[kind] = _write(index, directory / f"{kind}-{generation}.faiss")
-            state = {
-                "format": _FORMAT,
-                "owner": owner,
-                "generation": generation,
-                "dim": self._dim,
-                "fingerprint": self._fingerprint,
-                "partitions": {kind.value: saved for kind, saved in self._saved.items()},
-            }
-            _replace(directory / STATE_FILE, json.dumps(state, indent=1).encode())
+                    self._saved[kind] = one.write(directory, f"{kind}-{generation}")
+            put_state(
+                directory,
+                {
+                    "format": _FORMAT,
+                    "owner": owner,
+                    "generation": generation,
+                    "dim": self._dim,
+                    "fingerprint": self._fingerprint,
+                    "partitions": {kind.value: saved for kind, saved in self._saved.items()},
+                },
+            )
             kept = {saved["file"] for saved in self._saved.values()} | {STATE_FILE}
             for path in directory.iterdir():
                 if path.name not in kept:
@@ -190,7 +172,7 @@ class FaissStore:
             None if there is nothing, or it is truncated, damaged or of another library or model.
         """
         try:
-            state = json.loads((directory / STATE_FILE).read_bytes())
+            state = state_of(directory)
             if (state["format"], state["owner"], state["dim"], state.get("fingerprint")) != (
                 _FORMAT,
                 owner,
@@ -201,7 +183,7 @@ class FaissStore:
                 return None
             store = cls(dim, fingerprint)
             for name, saved in state["partitions"].items():
-                store._indexes[Kind(name)] = _read(directory, saved, dim)
+                store._partitions[Kind(name)] = Exact.read(directory, saved, dim)
                 store._saved[Kind(name)] = saved
             return store, int(state["generation"])
         except FileNotFoundError:
@@ -209,72 +191,3 @@ class FaissStore:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             _log.warning("the vectors in %s are made anew: %s", directory, error)
             return None
-
-
-def saved_generation(directory: Path, owner: str, fingerprint: str | None = None) -> int | None:
-    """The generation that `FaissStore.load` would find, told without loading FAISS."""
-    try:
-        state = json.loads((directory / STATE_FILE).read_bytes())
-        same = (state["owner"], state["fingerprint"]) == (owner, fingerprint)
-        return int(state["generation"]) if same else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _faiss() -> Any:
-    """The library, imported when it is first needed; its stubs do not know its Python layer."""
-    import faiss
-
-    return faiss
-
-
-def _bitmap(ids: Ids) -> NDArray[np.uint8]:
-    """A bit for each id from 0 to the highest, as FAISS tests them without hashing."""
-    bits = np.zeros(int(ids.max()) + 1, dtype=np.bool_)
-    bits[ids] = True
-    return np.packbits(bits, bitorder="little")
-
-
-def _write(index: Any, path: Path) -> dict[str, Any]:
-    faiss = _faiss()
-    temporary = path.with_name(path.name + ".part")
-    size = checksum = 0
-    with temporary.open("wb") as file:
-
-        def write(data: bytes) -> int:
-            nonlocal size, checksum
-            size, checksum = size + len(data), zlib.crc32(data, checksum)
-            return file.write(data)
-
-        faiss.write_index(index, faiss.PyCallbackIOWriter(write))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    return {"file": path.name, "bytes": size, "crc32": checksum, "vectors": int(index.ntotal)}
-
-
-def _read(directory: Path, saved: dict[str, Any], dim: int) -> Any:
-    faiss = _faiss()
-    path = directory / Path(saved["file"]).name
-    if path.stat().st_size != saved["bytes"]:
-        raise ValueError(f"{path.name} is not {saved['bytes']} bytes long")
-    with path.open("rb") as file:
-        checksum = 0
-        while chunk := file.read(_CHECKED_BYTES):
-            checksum = zlib.crc32(chunk, checksum)
-        if checksum != saved["crc32"]:
-            raise ValueError(f"{path.name} is damaged")
-        file.seek(0)
-        index = faiss.read_index(faiss.PyCallbackIOReader(file.read))
-    if (index.d, index.ntotal) != (dim, saved["vectors"]):
-        raise ValueError(f"{path.name} does not hold what it should")
-    return index
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
