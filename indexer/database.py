@@ -1,15 +1,16 @@
 """The database file of a library: connections, transactions, and who may write."""
 
 import logging
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
+from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from indexer import migrations
@@ -24,10 +25,10 @@ _RETRY_SECONDS = 0.02
 
 _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
-    "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = NORMAL",  # A crash of the program loses nothing, one of the power a bit.
     "PRAGMA cache_size = -8000",
 )
+_WRITE_AHEAD = "PRAGMA journal_mode = WAL"
 
 
 class Database:
@@ -36,21 +37,28 @@ class Database:
     Guarantees: foreign keys hold on every connection; readers never wait for the writer and see
     one moment of the library for as long as they hold a connection; `writing` commits all or
     nothing; errors of SQLite come out as `LibraryError`. The file is brought to this version's
-    tables on opening, each migration in a transaction of its own.
+    tables on opening, each migration in a transaction of its own. Where its folder cannot be
+    written to, as on a read-only disk, it can be read all the same.
+
+    Args:
+        path: The file.
+        read_only: Write nothing whatever is asked for; the tables must be of this version.
 
     Raises:
-        LibraryError: the file cannot be opened, is no database, or is of a newer version.
+        LibraryError: the file cannot be opened, is no database, or is of a newer version; or of
+            an older one, if it is not to be written to.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         self._held = threading.local()
-        self._reading = _engine(path, pool_size=8, max_overflow=64)
+        how = _how_to_open(path, read_only=read_only)
+        self._reading = _engine(path, how, poolclass=QueuePool, pool_size=8, max_overflow=64)
         # A connection of its own for each transaction that writes: on one whose moment is over,
         # SQLite would refuse to write at once instead of waiting.
-        self._writing = _engine(path, poolclass=NullPool)
+        self._writing = _engine(path, how, poolclass=NullPool)
         try:
-            self._migrate()
+            self._migrate(read_only=read_only)
         except BaseException:
             self.close()
             raise
@@ -62,7 +70,7 @@ class Database:
         if held is not None:
             yield held
             return
-        with _translated(self.path), self._reading.connect() as connection:
+        with translated(self.path), self._reading.connect() as connection:
             yield connection
 
     @contextmanager
@@ -80,21 +88,33 @@ class Database:
     def writing(self) -> Iterator[Connection]:
         """A transaction that commits at the end, or rolls back if anything is raised."""
         with (
-            _translated(self.path),
+            translated(self.path),
             self._writing.connect() as connection,
             connection.execution_options(immediate=True).begin(),
         ):
             yield connection
+
+    @contextmanager
+    def outside(self) -> Iterator[sqlite3.Connection]:
+        """A connection of its own without a transaction, for what SQLite does only there."""
+        with translated(self.path), closing(self._writing.raw_connection()) as borrowed:
+            driver: Any = borrowed.driver_connection
+            yield driver
 
     def close(self) -> None:
         """Closes every connection."""
         self._reading.dispose()
         self._writing.dispose()
 
-    def _migrate(self) -> None:
+    def _migrate(self, *, read_only: bool) -> None:
         with self.reading() as connection:
             number = migrations.current(connection)
         migrations.refuse_newer(number)
+        if read_only and number < migrations.MIGRATIONS[-1].number:
+            raise LibraryError(
+                f"the library in {self.path.parent} was made by an older version (its tables are "
+                f"at step {number}): any search with rzen-search brings it up to date"
+            )
         while number < migrations.MIGRATIONS[-1].number:
             with self.writing() as connection:
                 migrations.take_next(connection)
@@ -119,6 +139,8 @@ class WriterLock:
             LibraryBusy: if somebody else holds it, after waiting for them.
             LibraryError: if the file cannot be written.
         """
+        if not os.access(self._path.parent, os.W_OK):
+            raise LibraryError(_SENTENCES["readonly"].format(folder=self._path.parent))
         try:
             connection = sqlite3.connect(
                 self._path, timeout=wait_seconds, isolation_level=None, check_same_thread=False
@@ -135,13 +157,30 @@ class WriterLock:
             connection.close()
 
 
-def _engine(path: Path, **pool: Any) -> Engine:
-    engine = create_engine(
-        URL.create("sqlite", database=str(path)),
-        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
-        **pool,
-    )
-    event.listen(engine, "connect", _prepare)
+def _how_to_open(path: Path, *, read_only: bool) -> str:
+    """The options of SQLite's that suit where the file is."""
+    if os.access(path.parent, os.W_OK) or not path.is_file():
+        return "mode=ro" if read_only else "mode=rwc"
+    # Beside a file that nobody can write to, SQLite cannot make those that it reads along; without
+    # a write-ahead log it needs none.
+    log = path.with_name(path.name + "-wal")
+    return "mode=ro" if log.is_file() and log.stat().st_size else "mode=ro&immutable=1"
+
+
+def _engine(path: Path, how: str, **pool: Any) -> Engine:
+    def connect() -> sqlite3.Connection:
+        address = f"{path.absolute().as_uri()}?{how}"
+        connection = sqlite3.connect(
+            address, uri=True, timeout=BUSY_SECONDS, check_same_thread=False
+        )
+        try:
+            _prepare(connection, writable=how == "mode=rwc")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    engine = create_engine("sqlite://", creator=connect, **pool)
     event.listen(engine, "begin", _begin)
     event.listen(engine, "after_cursor_execute", _remember_cursor)
     event.listen(engine, "checkin", _close_cursors)
@@ -149,7 +188,8 @@ def _engine(path: Path, **pool: Any) -> Engine:
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def translated(path: Path) -> Iterator[None]:
+    """Raises errors of SQLite about a file as `LibraryError`."""
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:
@@ -182,9 +222,9 @@ _SENTENCES = {
 }
 
 
-def _prepare(connection: Any, _record: object) -> None:
+def _prepare(connection: sqlite3.Connection, *, writable: bool) -> None:
     connection.isolation_level = None  # SQLAlchemy says when a transaction begins, see `_begin`.
-    for pragma in _PRAGMAS:
+    for pragma in (*_PRAGMAS, *([_WRITE_AHEAD] if writable else [])):
         connection.execute(pragma)
 
 

@@ -141,9 +141,12 @@ _SECOND = (
     )""",
 )
 
+_THIRD = ("ALTER TABLE library ADD COLUMN pruned INTEGER NOT NULL DEFAULT 0",)
+
 MIGRATIONS = (
     Migration(1, "the first tables", _FIRST),
     Migration(2, "vectors of another model beside the present ones", _SECOND),
+    Migration(3, "removals that have been forgotten", _THIRD),
 )
 
 

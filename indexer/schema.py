@@ -57,6 +57,7 @@ class _LibraryColumns(TypedColumns):
     generation: Named[int]
     near_duplicates: Named[int]
     instructions: Named[str | None]
+    pruned: Named[int]
 
 
 class _MediaColumns(TypedColumns):
@@ -127,7 +128,8 @@ class _RemovalColumns(TypedColumns):
 
 
 library = Table("library", metadata, _LibraryColumns)
-"""One row: whose vectors these are, and the generation that each change of segments raises."""
+"""One row: whose vectors these are, the generation that each change of segments raises, and the
+last generation of which `removals` does not tell everything any more."""
 
 media = Table("media", metadata, _MediaColumns)
 """Bytes that one or more files hold."""

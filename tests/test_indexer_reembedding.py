@@ -685,13 +685,14 @@ def test_a_library_of_the_first_tables_is_brought_up_to_date(tmp_path, media, mo
         vectors = library.catalog.vectors_of(ids)
         with library._database.writing() as connection:  # As the first version left it.
             for statement in (
+                "ALTER TABLE library DROP COLUMN pruned",
                 "ALTER TABLE library DROP COLUMN instructions",
                 "DROP TABLE pending",
                 "DROP TABLE pending_vectors",
                 "DELETE FROM migrations WHERE number > 1",
             ):
                 connection.exec_driver_sql(statement)
-    assert [one.number for one in migrations.MIGRATIONS] == [1, 2]
+    assert [one.number for one in migrations.MIGRATIONS] == [1, 2, 3]
     with Library.open(tmp_path / "now") as library:
         assert library.model == "toy"
         assert (library.catalog.vectors_of(ids) == vectors).all()

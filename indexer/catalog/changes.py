@@ -38,8 +38,8 @@ class Changes:
 def changes(connection: Connection, since: int) -> Changes:
     """What has changed since a generation; everything there is if `since` is 0."""
     library, segments, vectors = schema.library.c, schema.segments.c, schema.vectors.c
-    generation, dim, fingerprint = connection.execute(
-        select(library.generation, library.dim, library.fingerprint)
+    generation, dim, fingerprint, pruned = connection.execute(
+        select(library.generation, library.dim, library.fingerprint, library.pruned)
     ).one()
     query = (
         select(segments.id, segments.kind, vectors.data)
@@ -48,7 +48,9 @@ def changes(connection: Connection, since: int) -> Changes:
     )
     if since:
         query = query.where(segments.generation > since)
-    removed = _removed(connection, since) if since else {}
+    removed: dict[Kind, NDArray[np.int64]] = {}
+    if since:
+        removed = _removed(connection, since) if since >= pruned else _absent(connection)
     added = _by_kind(connection.execute(query).partitions(_CHUNK), dim or 0)
     return Changes(generation, dim or 0, fingerprint, removed, added)
 
@@ -60,6 +62,18 @@ def _removed(connection: Connection, since: int) -> dict[Kind, NDArray[np.int64]
     for segment_id, kind in connection.execute(query):
         found.setdefault(Kind(kind), []).append(segment_id)
     return {kind: np.array(ids, dtype=np.int64) for kind, ids in found.items()}
+
+
+def _absent(connection: Connection) -> dict[Kind, NDArray[np.int64]]:
+    """All ids that there may have been and that are gone, where nothing tells which were which."""
+    found = connection.execute(select(schema.segments.c.id)).scalars()
+    present = np.fromiter(found, dtype=np.int64)
+    highest = connection.exec_driver_sql(
+        "SELECT seq FROM sqlite_sequence WHERE name = 'segments'"
+    ).scalar_one_or_none()
+    everything = np.arange(1, (highest or 0) + 1, dtype=np.int64)
+    gone = np.setdiff1d(everything, present, assume_unique=True)
+    return dict.fromkeys(Kind, gone)
 
 
 def _by_kind(
