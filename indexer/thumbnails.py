@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 from PIL import Image
@@ -35,6 +36,39 @@ class Thumbnails:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+    def compare(
+        self, prefix: str, expected: Collection[tuple[str, int]]
+    ) -> tuple[set[str], set[str]]:
+        """What is in the folder of content hashes that begin with two digits.
+
+        Args:
+            prefix: The two digits.
+            expected: Content hash and position of the thumbnails that should be there.
+
+        Returns:
+            The names of those that are missing, and of files that nothing expects, among them
+            what writing left behind when the program was killed.
+        """
+        wanted = {self.path(content_hash, position).name for content_hash, position in expected}
+        try:
+            there = set(os.listdir(self._directory / prefix))  # noqa: PTH208
+        except FileNotFoundError:
+            there = set()
+        return wanted - there, there - wanted
+
+    def discard(self, prefix: str, names: Collection[str]) -> int:
+        """Deletes files that `compare` told of; returns their bytes."""
+        freed = 0
+        for name in names:
+            path = self._directory / prefix / name
+            freed += path.stat().st_size
+            path.unlink(missing_ok=True)
+        return freed
+
+    def prefixes(self) -> list[str]:
+        """All pairs of digits that a content hash can begin with."""
+        return [f"{number:02x}" for number in range(256)]
 
     def remove(self, content_hash: str) -> None:
         """Removes all thumbnails of media."""

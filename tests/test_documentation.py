@@ -19,14 +19,15 @@ PROGRAMS = {
     "rzen-ingest": "indexer.ingest",
     "rzen-search": "indexer.search",
     "rzen-reembed": "indexer.reembed",
+    "rzen-admin": "indexer.admin",
 }
 HEAVY = ("torch", "transformers", "gradio", "faiss", "onnxruntime", "cv2")
 
 
 @cache
-def help_of(module: str) -> str:
+def help_of(module: str, *command: str) -> str:
     return subprocess.run(
-        [sys.executable, "-m", module, "--help"],
+        [sys.executable, "-m", module, *command, "--help"],
         cwd=ROOT,
         check=True,
         capture_output=True,
@@ -34,8 +35,18 @@ def help_of(module: str) -> str:
     ).stdout
 
 
-def flags_of(module: str) -> set[str]:
-    return set(re.findall(r"^\s+(?:-\w, )?(--[a-z][a-z-]*)", help_of(module), re.M))
+def commands_of(module: str) -> list[str]:
+    """What a program with several commands can be told to do."""
+    listed = re.search(r"^  COMMAND\n(.*)", help_of(module), re.M | re.S)
+    return re.findall(r"^    (\w+) ", listed[1], re.M) if listed else []
+
+
+def flags_of(module: str, *command: str) -> set[str]:
+    """The flags of a program, or of one of its commands; of all if none is named."""
+    told = help_of(module, *command)
+    if not command:
+        told += "".join(help_of(module, one) for one in commands_of(module))
+    return set(re.findall(r"^\s+(?:-\w, )?(--[a-z][a-z-]*)", told, re.M))
 
 
 def commands_in_readme() -> list[list[str]]:
@@ -72,7 +83,9 @@ def test_commands_in_the_readme_exist(command: list[str]) -> None:
         return
     flags = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
     module = arguments[1] if program == "python" else PROGRAMS[program]
-    assert flags <= flags_of(module)
+    commands = [one for one in arguments[:1] if commands_of(module)]
+    assert set(commands) <= set(commands_of(module))
+    assert flags <= flags_of(module, *commands)
 
 
 def test_the_environment_variables_in_the_readme_are_those_that_are_read() -> None:

@@ -1,0 +1,102 @@
+"""Folders that appear whole under their name, or not at all."""
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from indexer.catalog.copying import alone
+from indexer.database import WriterLock
+from indexer.decoding import hash_of
+from indexer.errors import LibraryError
+from indexer.scan import LIBRARY_FILE
+
+_UNFINISHED = "unfinished"
+_COPIED_BYTES = 1 << 20
+
+
+class Room:
+    """Room for a folder where there may be a library, which is put aside.
+
+    Attributes:
+        kept: Where that library is now.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.kept: Path | None = None
+        self._directory = directory
+
+    def make(self) -> None:
+        """Gives the library that is there another name, if nobody else has it open."""
+        directory = self._directory
+        if not directory.is_dir():
+            return
+        if not any(directory.iterdir()):
+            directory.rmdir()
+            return
+        now = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+        kept = directory.with_name(f"{directory.name}.before-{now}")
+        with WriterLock(directory / "writer.lock").held(), alone(directory / LIBRARY_FILE):
+            directory.rename(kept)
+        self.kept = kept
+
+    def undo(self) -> None:
+        """Puts the library back where it was."""
+        if self.kept is not None:
+            self.kept.rename(self._directory)
+
+
+@contextmanager
+def whole_or_not(target: Path, suffix: str, room: Room | None = None) -> Iterator[Path]:
+    """A folder that gets the name of the target once all is in it; otherwise nothing stays."""
+    partial = target.with_name(target.name + suffix)
+    try:
+        if os.path.lexists(partial):
+            if not (partial / _UNFINISHED).is_file():
+                raise LibraryError(f"{partial} is in the way: move or delete it")
+            shutil.rmtree(partial)  # Of a run that was killed.
+        partial.mkdir(parents=True)
+        (partial / _UNFINISHED).touch()
+        try:
+            yield partial
+            if hasattr(os, "sync"):
+                os.sync()  # All of it is on the disk before it gets its name.
+            (partial / _UNFINISHED).unlink()
+            if room is not None:
+                room.make()
+            try:
+                partial.rename(target)
+            except OSError:
+                if room is not None:
+                    room.undo()
+                raise
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise LibraryError(_refusal(error, target)) from error
+
+
+def copy_file(source: Path, target: Path) -> tuple[int, str]:
+    """Copies a file with its date, and reads the copy again; returns its size and SHA-256."""
+    digest, size = hashlib.sha256(), 0
+    with source.open("rb", buffering=0) as file:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb", buffering=0) as written:
+            while block := file.read(_COPIED_BYTES):
+                digest.update(block)
+                size += written.write(block)
+    shutil.copystat(source, target)
+    if hash_of(target) != digest.hexdigest():
+        raise LibraryError(f"{target} cannot be read as it was written: try another disk")
+    return size, digest.hexdigest()
+
+
+def _refusal(error: OSError, target: Path) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk of {target} is full: free some space and run the same command again"
+    return f"{target} cannot be written: {error.strerror or error}"
