@@ -1,7 +1,17 @@
 """Finding the nearest vectors; the only package that knows FAISS, which it loads when needed."""
 
 from indexer.vectors.files import STATE_FILE, saved_generation
+from indexer.vectors.growth import Description, Growth, Tuning
 from indexer.vectors.partition import Ids
 from indexer.vectors.store import FaissStore, VectorStore
 
-__all__ = ["STATE_FILE", "FaissStore", "Ids", "VectorStore", "saved_generation"]
+__all__ = [
+    "STATE_FILE",
+    "Description",
+    "FaissStore",
+    "Growth",
+    "Ids",
+    "Tuning",
+    "VectorStore",
+    "saved_generation",
+]

@@ -1,6 +1,6 @@
 """Vectors that are all compared with a query."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,24 +10,38 @@ from numpy.typing import NDArray
 from embedder.interface import Vectors
 from indexer.vectors.engine import bitmap, faiss
 from indexer.vectors.files import checked, written
-from indexer.vectors.partition import NOTHING, Found, Ids
+from indexer.vectors.growth import Description, Growth
+from indexer.vectors.partition import NOTHING, Found, Ids, Snapshot
+from indexer.vectors.rows import Rows
 
 
 class Exact:
-    """`Partition` of which every search looks at every vector."""
+    """`Partition` of which every search looks at every vector.
+
+    They are float16 as in the database: that takes half the memory, and a search of one thread,
+    which waits for memory more than it computes, half the time.
+    """
+
+    kind = "exact"
 
     def __init__(self, dim: int) -> None:
-        self._index = faiss().IndexIDMap2(faiss().IndexFlatIP(dim))
+        half = faiss().ScalarQuantizer.QT_fp16
+        flat = faiss().IndexScalarQuantizer(dim, half, faiss().METRIC_INNER_PRODUCT)
+        self._index = faiss().IndexIDMap2(flat)
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
 
-    def add(self, ids: Ids, vectors: Vectors) -> None:
-        """See `Partition.add`."""
-        known = ids[np.isin(ids, faiss().vector_to_array(self._index.id_map))]
-        if known.size:
-            self._index.remove_ids(known)
-        self._index.add_with_ids(np.ascontiguousarray(vectors), ids)
+    def adding(self, ids: Ids, vectors: Vectors) -> Callable[[], None]:
+        """See `Partition.adding`."""
+        known = ids[np.isin(ids, self._ids())]
+
+        def add() -> None:
+            if known.size:
+                self._index.remove_ids(known)
+            self._index.add_with_ids(np.ascontiguousarray(vectors, dtype=np.float32), ids)
+
+        return add
 
     def remove(self, ids: Ids) -> int:
         """See `Partition.remove`."""
@@ -48,21 +62,40 @@ class Exact:
         found = ids[0] >= 0
         return scores[0][found], ids[0][found]
 
+    def due(self, growth: Growth) -> bool:
+        """See `Partition.due`."""
+        return len(self) * int(self._index.d) > growth.exact_components
+
+    def snapshot(self) -> Snapshot:
+        """See `Partition.snapshot`."""
+        codes = faiss().vector_to_array(faiss().downcast_index(self._index.index).codes)
+        rows = codes.view(np.float16).reshape(len(self), -1) if len(self) else None
+        return Snapshot(self._ids(), Rows(self._index.d, rows))
+
+    def describe(self) -> Description:
+        """See `Partition.describe`."""
+        return Description(self.kind, len(self), len(self) * (2 * self._index.d + 8))
+
     def write(self, directory: Path, stem: str) -> dict[str, Any]:
         """See `Partition.write`."""
 
         def fill(write: Any) -> None:
             faiss().write_index(self._index, faiss().PyCallbackIOWriter(write))
 
-        return written(directory / f"{stem}.faiss", fill) | {"vectors": len(self)}
+        saved = written(directory / f"{stem}.faiss", fill)
+        return {"index": self.kind, "files": [saved["file"]], "vectors": len(self), "exact": saved}
 
     @classmethod
     def read(cls, directory: Path, saved: Mapping[str, Any], dim: int) -> Self:
         """What `write` wrote; `ValueError`, `OSError` or `RuntimeError` if it is not whole."""
         partition = cls(dim)
-        with checked(directory, saved) as file:
+        with checked(directory, saved["exact"]) as file:
             index = faiss().read_index(faiss().PyCallbackIOReader(file.read))
         if (index.d, index.ntotal) != (dim, saved["vectors"]):
-            raise ValueError(f"{saved['file']} does not hold what it should")
+            raise ValueError(f"{saved['exact']['file']} does not hold what it should")
         partition._index = index
         return partition
+
+    def _ids(self) -> Ids:
+        ids: Ids = faiss().vector_to_array(self._index.id_map)
+        return ids

@@ -1,8 +1,10 @@
 """The vector store: partitions of vectors that are searched apart and kept on disk."""
 
 import logging
+import secrets
+from collections.abc import Mapping
 from pathlib import Path
-from threading import RLock
+from threading import Event, RLock
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,21 +12,33 @@ from numpy.typing import NDArray
 
 from embedder.interface import Vectors
 from embedder.media.kind import Kind
+from indexer.vectors.builder import Builder
+from indexer.vectors.building import Stopped, Unfit, built
 from indexer.vectors.exact import Exact
 from indexer.vectors.files import STATE_FILE, put_state, state_of
+from indexer.vectors.gate import Gate
+from indexer.vectors.growth import Description, Growth
+from indexer.vectors.inverted import Inverted
 from indexer.vectors.partition import NOTHING, Found, Ids, Partition
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = 2
+_FORMAT = 3
+_ROUNDS = 3
+_WAIT_SECONDS = 0.1
+
+_Change = tuple[Ids, NDArray[np.float16] | None]
+"""Ids with their new vectors, or with None if they are removed."""
 
 
 class VectorStore(Protocol):
     """Vectors by id in partitions that are searched apart, one for each kind of media.
 
-    Guarantees: results are exact for what was added and not removed; an id is found in one
+    Guarantees: scores are exact for what was added and not removed, and nothing else is found;
+    where not every vector is looked at, the share of the nearest that is found was measured; a
+    search finds k of them if there are so many, whatever the filter; an id is found in one
     partition only; any method may be called from any thread; a search sees all of an `add` or
-    nothing of it.
+    nothing of it, and does not wait while an index is built.
     """
 
     @property
@@ -70,20 +84,39 @@ class VectorStore(Protocol):
         """
         ...
 
+    def tend(self) -> None:
+        """Starts in the background whatever has become due as the store grew or shrank."""
+        ...
+
+    def describe(self) -> Mapping[Kind, Description]:
+        """How each partition is searched."""
+        ...
+
     def save(self, directory: Path, owner: str, generation: int) -> None:
         """Writes everything so that it is loaded whole or not at all, under owner and number."""
         ...
 
+    def close(self) -> None:
+        """Stops what goes on in the background; nothing is lost by it but time."""
+        ...
+
 
 class FaissStore:
-    """`VectorStore` with a FAISS index for each partition."""
+    """`VectorStore` with a FAISS index for each partition, chosen by its size; see `Growth`."""
 
-    def __init__(self, dim: int, fingerprint: str | None = None) -> None:
+    def __init__(
+        self, dim: int, fingerprint: str | None = None, growth: Growth | None = None
+    ) -> None:
         self._dim = dim
         self._fingerprint = fingerprint
-        self._lock = RLock()
+        self._growth = growth or Growth()
+        self._changing = RLock()  # For whoever changes partitions or saves them.
+        self._gate = Gate()  # Searches go through it; shut only for the moment of a change.
         self._partitions: dict[Kind, Partition] = {}
         self._saved: dict[Kind, dict[str, Any]] = {}
+        self._builder = Builder(self._build)
+        self._missed: dict[Kind, list[_Change]] = {}  # Changes while a partition is built.
+        self._unfit: dict[Kind, int] = {}
 
     @property
     def dim(self) -> int:
@@ -96,14 +129,19 @@ class FaissStore:
         return self._fingerprint
 
     def __len__(self) -> int:
-        with self._lock:
+        with self._gate.reading():
             return sum(map(len, self._partitions.values()))
 
     @property
     def partitions(self) -> frozenset[Kind]:
         """See `VectorStore.partitions`."""
-        with self._lock:
+        with self._gate.reading():
             return frozenset(kind for kind, one in self._partitions.items() if len(one))
+
+    def describe(self) -> dict[Kind, Description]:
+        """See `VectorStore.describe`."""
+        with self._gate.reading():
+            return {kind: one.describe() for kind, one in self._partitions.items() if len(one)}
 
     def add(self, partition: Kind, ids: Ids, vectors: Vectors) -> None:
         """See `VectorStore.add`."""
@@ -111,41 +149,72 @@ class FaissStore:
             return
         if vectors.shape != (len(ids), self._dim):
             raise ValueError(f"expected shape {(len(ids), self._dim)}, not {vectors.shape}")
-        with self._lock:
-            if partition not in self._partitions:
-                self._partitions[partition] = Exact(self._dim)
-            self._partitions[partition].add(ids, vectors)
-            self._saved.pop(partition, None)
+        with self._changing:
+            one = self._partitions.get(partition) or Exact(self._dim)
+            add = one.adding(ids, vectors)
+            with self._gate.writing():
+                self._partitions[partition] = one
+                add()
+            self._changed(partition, (ids, vectors.astype(np.float16)))
 
     def remove(self, ids: Ids, partition: Kind | None = None) -> int:
         """See `VectorStore.remove`."""
         removed = 0
-        with self._lock:
+        with self._changing:
             for kind in [partition] if partition else list(self._partitions):
                 one = self._partitions.get(kind)
-                if one is not None and len(ids) and (count := one.remove(ids)):
+                if one is None or not len(ids):
+                    continue
+                with self._gate.writing():
+                    count = one.remove(ids)
+                if count:
                     removed += count
-                    self._saved.pop(kind, None)
+                    self._changed(kind, (ids, None))
         return removed
 
     def search(
         self, vector: NDArray[np.float32], k: int, partition: Kind, only: Ids | None = None
     ) -> Found:
         """See `VectorStore.search`."""
-        with self._lock:
+        with self._gate.reading():
             one = self._partitions.get(partition)
             if one is None or not len(one) or k < 1 or (only is not None and not only.size):
                 return NOTHING
             row = np.ascontiguousarray(vector, dtype=np.float32).reshape(1, self._dim)
             return one.search(row, k, only)
 
+    def tend(self) -> None:
+        """See `VectorStore.tend`."""
+        with self._changing:
+            if (kind := self._due()) is not None:
+                self._builder.start(kind)
+
+    def settle(self, stop: Event | None = None) -> bool:
+        """Waits until all partitions have the index that they should have.
+
+        Args:
+            stop: Set it to stop waiting; the building goes on.
+
+        Returns:
+            Whether they have.
+        """
+        while not self._builder.stopped() and not (stop is not None and stop.is_set()):
+            self.tend()
+            if not self._builder.busy:
+                return True
+            self._builder.wait(_WAIT_SECONDS)
+        return False
+
     def save(self, directory: Path, owner: str, generation: int) -> None:
         """See `VectorStore.save`. Partitions that have not changed are not written again."""
-        with self._lock:
+        with self._changing:
             directory.mkdir(parents=True, exist_ok=True)
+            # Another process may write of the same generation, in another order.
+            stem = f"{generation}-{secrets.token_hex(4)}"
             for kind, one in self._partitions.items():
-                if kind not in self._saved:
-                    self._saved[kind] = one.write(directory, f"{kind}-{generation}")
+                files = self._saved.get(kind, {}).get("files", [None])
+                if not all(name and (directory / name).is_file() for name in files):
+                    self._saved[kind] = one.write(directory, f"{kind}-{stem}")
             put_state(
                 directory,
                 {
@@ -157,14 +226,19 @@ class FaissStore:
                     "partitions": {kind.value: saved for kind, saved in self._saved.items()},
                 },
             )
-            kept = {saved["file"] for saved in self._saved.values()} | {STATE_FILE}
+            kept = {name for saved in self._saved.values() for name in saved["files"]}
             for path in directory.iterdir():
-                if path.name not in kept:
-                    path.unlink(missing_ok=True)
+                if path.name not in kept | {STATE_FILE}:
+                    _discard(path)
 
     @classmethod
     def load(
-        cls, directory: Path, owner: str, dim: int, fingerprint: str | None = None
+        cls,
+        directory: Path,
+        owner: str,
+        dim: int,
+        fingerprint: str | None = None,
+        growth: Growth | None = None,
     ) -> tuple["FaissStore", int] | None:
         """What `save` wrote, and its generation.
 
@@ -181,9 +255,9 @@ class FaissStore:
             ):
                 _log.info("the vectors in %s are not of this library and model", directory)
                 return None
-            store = cls(dim, fingerprint)
+            store = cls(dim, fingerprint, growth)
             for name, saved in state["partitions"].items():
-                store._partitions[Kind(name)] = Exact.read(directory, saved, dim)
+                store._partitions[Kind(name)] = store._read(directory, saved)
                 store._saved[Kind(name)] = saved
             return store, int(state["generation"])
         except FileNotFoundError:
@@ -191,3 +265,69 @@ class FaissStore:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             _log.warning("the vectors in %s are made anew: %s", directory, error)
             return None
+
+    def close(self) -> None:
+        """See `VectorStore.close`."""
+        self._builder.stop()
+
+    def _read(self, directory: Path, saved: Mapping[str, Any]) -> Partition:
+        if saved["index"] == Exact.kind:
+            return Exact.read(directory, saved, self._dim)
+        return Inverted.read(directory, saved, self._dim, self._growth.compared)
+
+    def _changed(self, kind: Kind, change: _Change) -> None:
+        self._saved.pop(kind, None)
+        if kind in self._missed:
+            self._missed[kind].append(change)
+
+    def _due(self) -> Kind | None:
+        for kind, one in self._partitions.items():
+            tried = self._unfit.get(kind, 0)
+            if one.due(self._growth) and not len(one) <= self._growth.grown * tried:
+                return kind
+        return None
+
+    def _build(self, kind: Kind) -> None:
+        """Builds the partition anew from a snapshot, adds what it missed, and switches."""
+        with self._changing:
+            snapshot = self._partitions[kind].snapshot()
+            self._missed[kind] = []
+        try:
+            new = built(snapshot, self._dim, self._growth, self._builder.stopped)
+            for _ in range(_ROUNDS):
+                with self._changing:
+                    missed, self._missed[kind] = self._missed[kind], []
+                _apply(new, missed)
+            with self._changing:
+                _apply(new, self._missed[kind])
+                with self._gate.writing():
+                    self._partitions[kind] = new
+                self._saved.pop(kind, None)
+                self._unfit.pop(kind, None)
+            _log.info("the vectors of %s are searched otherwise: %s", kind, new.describe())
+        except Stopped:
+            _log.info("the index of %s was not finished", kind)
+        except Unfit as error:
+            _log.warning("the vectors of %s stay as they are: %s", kind, error)
+            self._unfit[kind] = len(snapshot.ids)
+        except BaseException:
+            self._unfit[kind] = len(snapshot.ids)  # Not again and again.
+            raise
+        finally:
+            with self._changing:
+                del self._missed[kind]
+
+
+def _apply(partition: Partition, changes: list[_Change]) -> None:
+    for ids, vectors in changes:
+        if vectors is None:
+            partition.remove(ids)
+        else:
+            partition.adding(ids, vectors.astype(np.float32))()
+
+
+def _discard(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:  # Windows does not delete what another process has mapped.
+        _log.info("%s stays for now: %s", path, error)

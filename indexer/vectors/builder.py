@@ -1,0 +1,57 @@
+"""Building the next index of a partition beside the one that is searched."""
+
+import atexit
+import logging
+from collections.abc import Callable
+from threading import Event, Thread
+
+from embedder.media.kind import Kind
+
+_log = logging.getLogger(__name__)
+
+
+class Builder:
+    """A thread that builds one partition at a time, and can be stopped within about a second."""
+
+    def __init__(self, work: Callable[[Kind], None]) -> None:
+        """Takes what builds a partition, which is to look at `stopped` often."""
+        self._work = work
+        self._stop = Event()
+        self._thread: Thread | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is building."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def stopped(self) -> bool:
+        """Whether it is to come to an end."""
+        return self._stop.is_set()
+
+    def start(self, kind: Kind) -> None:
+        """Builds a partition in the background, unless it was stopped or is busy."""
+        if self.busy or self.stopped():
+            return
+        self._thread = Thread(target=self._run, args=(kind,), name=f"build-{kind}", daemon=True)
+        # Whoever forgets to close the store must not have a thread at work in a dying interpreter.
+        atexit.register(self.stop)
+        self._thread.start()
+
+    def wait(self, seconds: float) -> None:
+        """Waits for the end of what is being built, so long at most."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def stop(self) -> None:
+        """Ends what is being built, for good."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self, kind: Kind) -> None:
+        try:
+            self._work(kind)
+        except Exception:
+            _log.exception("the index of %s could not be built", kind)
+        finally:
+            atexit.unregister(self.stop)

@@ -1,0 +1,219 @@
+"""Makes inverted lists for a snapshot of vectors, and measures how much to look at."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.interface import Vectors, normalised
+from indexer.vectors.engine import faiss
+from indexer.vectors.exact import Exact
+from indexer.vectors.growth import Growth, Tuning
+from indexer.vectors.inverted import Inverted
+from indexer.vectors.partition import Partition, Snapshot
+from indexer.vectors.places import Places
+
+_log = logging.getLogger(__name__)
+
+_CHUNK = 1 << 13
+_SEED = 1
+_DEPTHS = (10, 100)
+_MOST_CANDIDATES = 2_000
+_CANDIDATES = (50, 100, 150, 200, 300, 400, 600, 800, 1_200, 1_600, _MOST_CANDIDATES)
+_ROW_COST = 50
+"""Comparing a row exactly takes as long as so many codes; roughly, for the choice between them."""
+
+
+class Stopped(Exception):
+    """The building was stopped."""
+
+
+class Unfit(Exception):
+    """The vectors cannot be told apart by lists and codes well enough."""
+
+
+def built(snapshot: Snapshot, dim: int, growth: Growth, stopped: Callable[[], bool]) -> Partition:
+    """The index that so many vectors should have.
+
+    Args:
+        snapshot: The vectors.
+        dim: Their length.
+        growth: What is wanted.
+        stopped: Asked several times a second.
+
+    Raises:
+        Stopped: once `stopped` says so.
+        Unfit: if inverted lists do not reach the recall.
+    """
+    faiss().omp_set_num_threads(growth.threads)
+    if len(snapshot.ids) * dim <= growth.exact_components:
+        exact = Exact(dim)
+        for start, rows in snapshot.rows.chunks():
+            exact.adding(snapshot.ids[start : start + len(rows)], rows)()
+        return exact
+    return _Builder(snapshot, dim, growth, stopped).build()
+
+
+class _Builder:
+    def __init__(
+        self, snapshot: Snapshot, dim: int, growth: Growth, stopped: Callable[[], bool]
+    ) -> None:
+        self._ids, self._rows = snapshot.ids, snapshot.rows
+        self._dim, self._growth, self._stopped = dim, growth, stopped
+        self._random = np.random.default_rng(_SEED)
+        self._lists = growth.lists(len(snapshot.ids))
+
+    def build(self) -> Inverted:
+        """Learns the lists, fills them, measures."""
+        sample = self._drawn(self._growth.sample * self._lists)
+        quantizer = self._quantizer(self._centroids(sample))
+        index = faiss().IndexIVFRaBitQ(quantizer, self._dim, self._lists, faiss().METRIC_L2)
+        quantizer.this.disown()
+        index.own_fields = True
+        index.train(sample)
+        lists = np.empty(len(self._ids), dtype=np.int32)
+        pointer = faiss().swig_ptr
+        for start, rows in self._rows.chunks():
+            assigned = self._assigned(quantizer, rows)
+            positions = np.arange(start, start + len(rows))
+            index.add_core(len(rows), pointer(rows), pointer(positions), pointer(assigned), None)
+            lists[start : start + len(rows)] = assigned
+        places = Places(self._ids, lists)
+        untuned = Tuning(self._lists, (_MOST_CANDIDATES,) * 2, (0.0, 0.0))
+        inverted = Inverted(
+            index, places, self._rows, untuned, len(self._ids), self._growth.compared
+        )
+        inverted.tuning = self._tuned(inverted)
+        return inverted
+
+    def _check(self) -> None:
+        if self._stopped():
+            raise Stopped
+
+    def _drawn(self, count: int) -> Vectors:
+        """So many vectors at random, or all."""
+        total = len(self._ids)
+        chosen = np.sort(self._random.choice(total, min(count, total), replace=False))
+        sample = np.empty((len(chosen), self._dim), dtype=np.float32)
+        for start in range(0, len(chosen), _CHUNK):
+            self._check()
+            sample[start : start + _CHUNK] = self._rows.take(chosen[start : start + _CHUNK])
+        return sample
+
+    def _quantizer(self, centroids: Vectors) -> Any:
+        quantizer = faiss().IndexFlatL2(self._dim)
+        quantizer.add(centroids)
+        return quantizer
+
+    def _assigned(self, quantizer: Any, rows: Vectors) -> NDArray[np.int64]:
+        """The nearest centroid of each row."""
+        found = np.empty(len(rows), dtype=np.int64)
+        for start in range(0, len(rows), _CHUNK):
+            self._check()
+            found[start : start + _CHUNK] = quantizer.search(rows[start : start + _CHUNK], 1)[1][
+                :, 0
+            ]
+        return found
+
+    def _centroids(self, sample: Vectors) -> Vectors:
+        """Means of clusters (Lloyd's algorithm); one that loses all its vectors starts afresh."""
+        chosen = self._random.choice(len(sample), self._lists, replace=False)
+        centroids = sample[chosen]
+        for _ in range(self._growth.rounds):
+            assigned = self._assigned(self._quantizer(centroids), sample)
+            order = np.argsort(assigned, kind="stable")
+            present, starts, counts = np.unique(
+                assigned[order], return_index=True, return_counts=True
+            )
+            centroids = sample[self._random.choice(len(sample), self._lists, replace=False)]
+            ends = np.append(starts[1:], len(order))
+            for cluster, start, end, count in zip(present, starts, ends, counts, strict=True):
+                centroids[cluster] = sample[order[start:end]].sum(axis=0) / count
+        return centroids
+
+    def _tuned(self, inverted: Inverted) -> Tuning:
+        """The least work with which the recall is reached."""
+        questions = self._questions()
+        truth = self._truth(questions)
+        best: Tuning | None = None
+        least, probes = np.inf, 1
+        reached = (0.0, 0.0)
+        while True:
+            probes = min(probes, self._lists)
+            scanned = probes * len(self._ids) / self._lists
+            if scanned >= least:
+                break
+            tuning = self._measured(inverted, questions, truth, probes)
+            reached = max(reached, tuning.recall)
+            cost = scanned + _ROW_COST * sum(tuning.candidates) / 2
+            if min(tuning.recall) >= self._growth.recall and cost < least:
+                best, least = tuning, cost
+            if probes == self._lists:
+                break
+            probes *= 2
+        if best is None:
+            raise Unfit(
+                f"inverted lists find {reached[0]:.3f} of the nearest {len(self._ids)} vectors, "
+                f"and {self._growth.recall} is asked for"
+            )
+        return best
+
+    def _measured(
+        self,
+        inverted: Inverted,
+        questions: Vectors,
+        truth: NDArray[np.int64],
+        probes: int,
+    ) -> Tuning:
+        """The fewest candidates that reach the recall with so many lists, or the most there are."""
+        ranks = np.full(truth.shape, _MOST_CANDIDATES)
+        for number, question in enumerate(questions):
+            self._check()
+            row = question[None]
+            found = inverted.candidates(row, _MOST_CANDIDATES, inverted.nearby(row, probes))
+            order = np.argsort(found)
+            at = np.minimum(np.searchsorted(found, truth[number], sorter=order), len(found) - 1)
+            hit = found[order[at]] == truth[number]
+            ranks[number, hit] = order[at[hit]]
+        candidates, recalls = [], []
+        for depth in _DEPTHS:
+            column = ranks[:, :depth]
+            shares = {
+                count: float((column < count).mean()) for count in _CANDIDATES if count >= 2 * depth
+            }
+            enough = [n for n, share in shares.items() if share >= self._growth.recall]
+            candidates.append(enough[0] if enough else _MOST_CANDIDATES)
+            recalls.append(shares[candidates[-1]])
+        return Tuning(probes, (candidates[0], candidates[1]), (recalls[0], recalls[1]))
+
+    def _questions(self) -> Vectors:
+        """Vectors of the partition, half of them mixed in pairs.
+
+        A mixture lies between clusters, as a query does that comes from another kind of media: it
+        is harder to answer than a vector's own neighbourhood.
+        """
+        own = self._drawn(2 * self._growth.questions)
+        self._random.shuffle(own)
+        half = len(own) // 4
+        return normalised(
+            np.concatenate([own[:half], own[half : 2 * half] + own[2 * half : 3 * half]])
+        )
+
+    def _truth(self, questions: Vectors) -> NDArray[np.int64]:
+        """The positions of the nearest vectors of each question."""
+        depth = min(_DEPTHS[-1], len(self._ids))
+        scores = np.full((len(questions), depth), -np.inf, dtype=np.float32)
+        found = np.full((len(questions), depth), -1, dtype=np.int64)
+        for start, rows in self._rows.chunks():
+            self._check()
+            near, at = faiss().knn(
+                questions, rows, min(depth, len(rows)), metric=faiss().METRIC_INNER_PRODUCT
+            )
+            both = np.concatenate([scores, near], axis=1)
+            ids = np.concatenate([found, at + start], axis=1)
+            order = np.argsort(-both, axis=1, kind="stable")[:, :depth]
+            scores = np.take_along_axis(both, order, axis=1)
+            found = np.take_along_axis(ids, order, axis=1)
+        return found

@@ -1,0 +1,81 @@
+"""Which index a partition has at which size, and how thoroughly it looks."""
+
+from dataclasses import dataclass
+from math import ceil, sqrt
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """When a partition changes its index, and what that has to achieve.
+
+    Attributes:
+        exact_components: Up to so many numbers (vectors × dimensions) every vector is compared:
+            that takes a few milliseconds. Afterwards there are inverted lists.
+        recall: Share of the nearest vectors that a search must find, measured while building.
+        grown: Lists are made anew when there are so many times the vectors they were made for.
+        emptied: They are made anew, too, when this share of the positions is empty.
+        sample: Vectors for each list that the lists are learned from.
+        rounds: Of learning.
+        questions: Vectors that the recall is measured with.
+        compared: A filter that keeps no more vectors than this is searched exactly.
+        threads: That build.
+    """
+
+    exact_components: int = 20_000_000
+    recall: float = 0.99
+    grown: float = 2.5
+    emptied: float = 0.3
+    sample: int = 48
+    rounds: int = 8
+    questions: int = 128
+    compared: int = 2_048
+    threads: int = 1
+
+    def lists(self, vectors: int) -> int:
+        """How many lists so many vectors are spread over."""
+        return max(1, min(round(4 * sqrt(vectors)), vectors // 8))
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """How much an index looks at, and what came of it when it was measured.
+
+    Attributes:
+        probes: Lists.
+        candidates: Vectors that are compared exactly, for the 10 and for the 100 nearest.
+        recall: Share of the 10 and of the 100 nearest that were found.
+    """
+
+    probes: int
+    candidates: tuple[int, int]
+    recall: tuple[float, float]
+
+    def probes_for(self, k: int) -> int:
+        """Lists to look into for the k nearest."""
+        return ceil(self.probes * max(1.0, k / 100))
+
+    def candidates_for(self, k: int) -> int:
+        """Vectors to compare exactly for the k nearest."""
+        ten, hundred = self.candidates
+        if k <= 10:
+            return ten
+        return ceil(ten + (hundred - ten) * (k - 10) / 90) if k <= 100 else ceil(hundred * k / 100)
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """How the vectors of one kind are searched.
+
+    Attributes:
+        index: "exact" or "inverted".
+        vectors: How many there are.
+        memory: Bytes in memory, apart from mapped files.
+        lists: How many lists there are.
+        tuning: What is looked at; None where that is everything.
+    """
+
+    index: str
+    vectors: int
+    memory: int
+    lists: int = 0
+    tuning: Tuning | None = None
