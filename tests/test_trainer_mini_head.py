@@ -31,8 +31,9 @@ QUICK = HeadConfig(
     weight_decay=0.0,
     warmup=5,
     place=2.0,
-    similarity=20.0,
+    similarity=1.0,
     texts=10.0,
+    guess=1.0,
 )
 
 
@@ -128,6 +129,18 @@ def test_the_same_seed_gives_the_same_head_and_another_does_not(
     assert np.array_equal(one.inner, other.inner)
     assert np.array_equal(one.outer, other.outer)
     assert not np.allclose(one.inner, third.inner)
+
+
+def test_as_much_of_the_taught_guess_is_exported_as_is_asked_for(
+    space: Space, school: School
+) -> None:
+    none, half, whole = (
+        train(school, space, replace(QUICK, epochs=5, guess=share))[0].text_projection
+        for share in (0.0, 0.5, 1.0)
+    )
+    assert np.array_equal(none, space.text_projection)
+    assert not np.allclose(whole, none, atol=1e-3)
+    assert np.allclose(half, (none + whole) / 2, atol=1e-6)
 
 
 def test_all_of_the_loss_takes_part(

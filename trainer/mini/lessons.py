@@ -29,7 +29,7 @@ IMAGINED = 8000  # photos, eight of a class
 VIEWS = 2  # of a drawing: on white as it is, and altered once; a third brought nothing
 VERSION = "1"  # raise when pictures or views change
 _LONGEST = 200  # characters of a text
-_OWN, _RELATED = 4, 8  # words of an imagined photo: of its class, and of what is near to it
+_OWN, _RELATED = 4, 4  # words of an imagined photo: of its class, and of what is near to it
 
 
 @dataclass(frozen=True, slots=True)
