@@ -207,6 +207,8 @@ class Library(Holdings):
             self._tidy()
             if tally.changed or removed:
                 self._ledger.remember_near_duplicates(len(near_media(self.catalog)))
+                self._mirror.settle(cancel)
+                self._mirror.save()
             return tally.report(
                 removed=removed,
                 near_duplicates=self._ledger.near_duplicates(),
@@ -294,7 +296,8 @@ class Library(Holdings):
             return len(removed)
 
     def close(self) -> None:
-        """Closes the database and the model that the library opened."""
+        """Closes the database and the model that the library opened, and stops other work."""
+        self._mirror.close()
         self._model.close()
         self._database.close()
 

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
 from indexer.catalog import Catalog
 from indexer.vectors import FaissStore, VectorStore, saved_generation
@@ -15,7 +15,8 @@ class Mirror:
 
     Guarantees: `current` holds every vector that was committed before the call, by this process
     or another, and none that was removed. What is on disk may be missing, old, damaged or of
-    another library: it is caught up or made anew from the catalog.
+    another library: it is caught up or made anew from the catalog. An index that its size makes
+    due is built in the background, and costs nothing but time if that is cut short.
     """
 
     def __init__(self, catalog: Catalog, directory: Path) -> None:
@@ -25,24 +26,48 @@ class Mirror:
         self._store: FaissStore | None = None
         self._generation = 0
         self._on_disk = -1
+        self._ready: tuple[FaissStore, int] | None = None  # Caught up with that generation.
 
     def current(self) -> VectorStore:
         """The store, caught up."""
+        ready = self._ready
+        if ready is None or ready[1] != self._catalog.generation():
+            with self._lock:
+                ready = self._caught_up(), self._generation
+        # Else without the lock: who only reads must not wait for whoever is saving.
+        ready[0].tend()
+        return ready[0]
+
+    def settle(self, stop: Event | None = None) -> None:
+        """Waits until every index is the one that its size makes due, or until told to stop.
+
+        For whoever has changed much and can wait: what is saved then is quick to search at once.
+        """
         with self._lock:
-            return self._caught_up()
+            if self._store is None and self._saved_generation() == self._catalog.generation():
+                return  # As in `save`.
+            store = self._caught_up()
+        store.settle(stop)
 
     def save(self) -> None:
         """Catches up and writes to disk what is not there yet; for the holder of the lock."""
         with self._lock:
-            uid, generation = self._catalog.uid(), self._catalog.generation()
-            fingerprint = self._catalog.model().fingerprint
-            saved = saved_generation(self._directory, uid, fingerprint)
-            if self._store is None and saved == generation:
+            if self._store is None and self._saved_generation() == self._catalog.generation():
                 return  # Nothing to write, and no need to load anything.
             store = self._caught_up()
-            if self._on_disk != self._generation:
-                store.save(self._directory, uid, self._generation)
+            if self._on_disk != self._generation or store.unsaved:
+                store.save(self._directory, self._catalog.uid(), self._generation)
                 self._on_disk = self._generation
+
+    def close(self) -> None:
+        """Stops what is built in the background."""
+        with self._lock:
+            if self._store is not None:
+                self._store.close()
+
+    def _saved_generation(self) -> int | None:
+        fingerprint = self._catalog.model().fingerprint
+        return saved_generation(self._directory, self._catalog.uid(), fingerprint)
 
     def _caught_up(self) -> FaissStore:
         if self._store is None:
@@ -54,11 +79,13 @@ class Mirror:
                 if (changes.dim, changes.fingerprint) != (store.dim, store.fingerprint):
                     # The first vectors, or those of another model. It is another store, so that
                     # searches which hold the former go on comparing vectors of one model.
+                    store.close()
                     self._store = store = self._loaded(changes.dim, changes.fingerprint)
                     generation = changes.generation
                     continue
                 if changes.generation < self._generation:  # A backup was put back.
                     self._generation = 0
+                    store.close()
                     self._store = store = FaissStore(changes.dim, changes.fingerprint)
                     continue
                 for kind, ids in changes.removed.items():
@@ -67,6 +94,7 @@ class Mirror:
                     store.add(kind, ids, vectors)
                 self._generation = generation = changes.generation
             _log.debug("caught up with generation %d", generation)
+        self._ready = store, generation
         return store
 
     def _loaded(self, dim: int, fingerprint: str | None) -> FaissStore:

@@ -83,16 +83,16 @@ class Exact:
             faiss().write_index(self._index, faiss().PyCallbackIOWriter(write))
 
         saved = written(directory / f"{stem}.faiss", fill)
-        return {"index": self.kind, "files": [saved["file"]], "vectors": len(self), "exact": saved}
+        return saved | {"index": self.kind, "files": [saved["file"]], "vectors": len(self)}
 
     @classmethod
     def read(cls, directory: Path, saved: Mapping[str, Any], dim: int) -> Self:
         """What `write` wrote; `ValueError`, `OSError` or `RuntimeError` if it is not whole."""
         partition = cls(dim)
-        with checked(directory, saved["exact"]) as file:
+        with checked(directory, saved) as file:
             index = faiss().read_index(faiss().PyCallbackIOReader(file.read))
         if (index.d, index.ntotal) != (dim, saved["vectors"]):
-            raise ValueError(f"{saved['exact']['file']} does not hold what it should")
+            raise ValueError(f"{saved['file']} does not hold what it should")
         partition._index = index
         return partition
 

@@ -185,9 +185,13 @@ class FaissStore:
 
     def tend(self) -> None:
         """See `VectorStore.tend`."""
-        with self._changing:
-            if (kind := self._due()) is not None:
-                self._builder.start(kind)
+        # Whoever searches asks for this and must not wait: the next search asks again.
+        if self._changing.acquire(blocking=False):
+            try:
+                if (kind := self._due()) is not None:
+                    self._builder.start(kind)
+            finally:
+                self._changing.release()
 
     def settle(self, stop: Event | None = None) -> bool:
         """Waits until all partitions have the index that they should have.
@@ -199,11 +203,18 @@ class FaissStore:
             Whether they have.
         """
         while not self._builder.stopped() and not (stop is not None and stop.is_set()):
-            self.tend()
-            if not self._builder.busy:
-                return True
+            with self._changing:
+                self.tend()
+                if not self._builder.busy:
+                    return True
             self._builder.wait(_WAIT_SECONDS)
         return False
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether there is anything that `save` would write."""
+        with self._changing:
+            return self._partitions.keys() != self._saved.keys()
 
     def save(self, directory: Path, owner: str, generation: int) -> None:
         """See `VectorStore.save`. Partitions that have not changed are not written again."""

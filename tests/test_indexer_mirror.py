@@ -1,0 +1,108 @@
+"""The vector store of a library as it grows: built in the background, saved, closed."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from embedder import Content
+from embedder.media.kind import Kind
+from indexer import Library
+from indexer.vectors import FaissStore, Growth, store
+
+COUNT = 400
+SMALL = Growth(exact_components=1_000, recall=0.9, questions=16, rounds=2, compared=20)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch) -> None:
+    """Inverted lists from a few vectors on."""
+    monkeypatch.setattr(store, "Growth", lambda: SMALL)
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> Path:
+    folder = tmp_path / "media"
+    folder.mkdir()
+    for number in range(COUNT):
+        (folder / f"{number:03}.txt").write_text(f"text number {number} about {number % 7} things")
+    return folder
+
+
+@pytest.fixture
+def library(tmp_path: Path, media: Path) -> Iterator[Library]:
+    with Library.open(tmp_path / "library", model="toy") as library:
+        library.ingest([media])
+        yield library
+
+
+def index_of(library: Library) -> str:
+    return library.vectors.describe()[Kind.TEXT].index
+
+
+def found(library: Library) -> list[int]:
+    vector = library.embedder.embed([Content(text="things")], "query")[0]
+    return sorted(library.vectors.search(vector, 2 * COUNT, Kind.TEXT)[1].tolist())
+
+
+def test_an_ingest_leaves_the_index_that_the_size_makes_due(library):
+    assert index_of(library) == "inverted"
+    assert len(found(library)) == COUNT
+    library.close()
+    with Library.open(library.directory) as again:
+        assert index_of(again) == "inverted"
+        assert not again.vectors._builder.busy
+        assert len(found(again)) == COUNT
+
+
+def test_what_comes_and_goes_afterwards_is_followed(library, media):
+    (media / "000.txt").unlink()
+    (media / "new.txt").write_text("new things")
+    library.ingest([media])
+    after = found(library)
+    assert (len(after), index_of(library)) == (COUNT, "inverted")
+    library.close()
+    with Library.open(library.directory) as again:
+        assert found(again) == after
+
+
+def test_an_ingest_that_is_told_to_stop_does_not_wait_for_an_index(tmp_path, media, monkeypatch):
+    cancel, started = threading.Event(), threading.Event()
+
+    def endless(snapshot, dim, growth, stopped):
+        started.set()
+        cancel.set()
+        while not stopped():
+            threading.Event().wait(0.01)
+        raise store.Stopped
+
+    monkeypatch.setattr(store, "built", endless)
+    with Library.open(tmp_path / "library", model="toy") as library:
+        assert library.ingest([media], cancel=cancel).added == COUNT
+        assert started.is_set()
+        assert index_of(library) == "exact"
+        assert len(found(library)) == COUNT
+    monkeypatch.undo()
+    with Library.open(library.directory) as again:
+        assert len(found(again)) == COUNT
+
+
+def test_a_search_does_not_wait_while_the_vectors_are_saved(library, monkeypatch):
+    saving, go = threading.Event(), threading.Event()
+    save = FaissStore.save
+
+    def slow(*arguments):
+        saving.set()
+        assert go.wait(60)
+        save(*arguments)
+
+    before = found(library)
+    library._mirror._on_disk = -1
+    monkeypatch.setattr(FaissStore, "save", slow)
+    saver = threading.Thread(target=library._mirror.save)
+    saver.start()
+    assert saving.wait(60)
+    assert found(library) == before
+    go.set()
+    saver.join()
