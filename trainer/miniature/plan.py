@@ -87,8 +87,6 @@ VARIANTS = (
     Variant("temperatures", "+ temperature per task", temperatures=True),
     Variant("merged", "+ merged classification", merged=True),
     Variant("prompts", "+ prompts", prompts=True),
-    replace(ALL, name="no-mask", label="all but the mask", delta=2.0),
-    replace(ALL, name="all-equal", label="all with δ = 0.999", delta=0.999),
     *MIXES,
 )
 SOUP = "soup"
