@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from embedder.media import progress
 from embedder.media.kind import Limits, MediaError
 from embedder.media.opening import translated_os_errors
 from embedder.media.picture import Source, check_pixels, fitted, opened_picture, to_frame
@@ -76,6 +77,7 @@ def _samples(source: Source, limits: Limits) -> Iterator[Sample]:
         for index in itertools.count():
             if index >= count or not _decoded(image, index, limits):
                 break
+            progress.tell()
             end = time + _seconds(image)
             if time >= due or index < 2 * limits.clip_frames or index == count - 1:
                 frame = to_frame(image.copy(), fitted(image.size, limits.video_side))

@@ -37,6 +37,9 @@ class Limits:
         clip_seconds: Longest clip that a video is cut into.
         clip_frames: Frames taken of each clip, evenly spaced, first and last included.
         passage_words: Most words of a text passage.
+        memory_bytes: Most memory for decoding a file in a process of its own.
+        silence_seconds: Longest time that such a process may go without a sign of progress.
+        file_seconds: How long it may take for a file of no size; larger ones may take longer.
     """
 
     pixels: int = 100_000_000
@@ -50,6 +53,9 @@ class Limits:
     clip_seconds: float = 10.0
     clip_frames: int = 8
     passage_words: int = 120
+    memory_bytes: int = 4 << 30
+    silence_seconds: float = 60.0
+    file_seconds: float = 600.0
 
     @property
     def sheet_side(self) -> int:

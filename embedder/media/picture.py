@@ -5,7 +5,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -43,7 +43,9 @@ _NESTED_SIZES = re.compile(
 )
 _TRUNCATED = ("truncated", "broken data stream", "not enough image data", "unexpected end of file")
 _DECODERS_LOCK = threading.Lock()
-_LARGE_LOCK = threading.Lock()  # Two large pictures at a time would take the memory of two.
+# Two large pictures at a time would take the memory of two. A process that decodes beside others
+# puts a lock here that it shares with them.
+large_pictures: AbstractContextManager[object] = threading.Lock()
 
 
 def read_picture(source: Source, limits: Limits | None = None) -> Image.Image:
@@ -77,6 +79,7 @@ def opened_picture(source: Source, limits: Limits) -> Iterator[Image.Image]:
     try:
         with _as_file(source) as file:
             _check_icon(file, limits)
+            _check_webp(file, limits)
             with Image.open(file, formats=FORMATS) as image:
                 check_pixels(image, limits)
                 yield image
@@ -119,7 +122,7 @@ def _register_decoders() -> None:
 
 def to_frame(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Turn an opened picture of any mode into an RGB picture of `size`, then set it upright."""
-    with _LARGE_LOCK if is_large(image) else nullcontext():
+    with large_pictures if is_large(image) else nullcontext():
         image.load()
         frame = plain_mode(image, size)
     if size != frame.size:
@@ -182,6 +185,23 @@ def _check_icon(file: IO[bytes], limits: Limits) -> None:
             width, height = (int.from_bytes(side, "big") for side in found.groups() if side)
             _check_size(width, height, limits.pixels)
     file.seek(0)
+
+
+def _check_webp(file: IO[bytes], limits: Limits) -> None:
+    """Check the canvas of a WebP, for which Pillow takes memory as soon as it is opened."""
+    file.seek(0)
+    head = file.read(30)
+    file.seek(0)
+    if head[:4] != b"RIFF" or head[8:12] != b"WEBP" or len(head) < 30:
+        return
+    if head[12:16] == b"VP8X":
+        sides = [int.from_bytes(head[at : at + 3], "little") + 1 for at in (24, 27)]
+    elif head[12:16] == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        sides = [(bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1]
+    else:
+        sides = [int.from_bytes(head[at : at + 2], "little") & 0x3FFF for at in (26, 28)]
+    _check_size(sides[0], sides[1], limits.pixels)
 
 
 def _check_size(width: int, height: int, allowed: int) -> None:

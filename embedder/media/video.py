@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image
 
+from embedder.media import progress
 from embedder.media.animation import read_animation, read_animation_clips
 from embedder.media.detect import is_picture
 from embedder.media.kind import Limits, MediaError
@@ -175,6 +176,7 @@ def _samples(stream: _Stream, limits: Limits) -> Iterator[Sample]:
     clock = _Clock(stream)
     index, due = 0, -math.inf
     while stream.capture.grab():
+        progress.tell()
         time = clock.time(index)
         if time >= due or index == stream.frames - 1:
             _check_seconds(time, limits)
