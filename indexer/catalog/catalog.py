@@ -26,8 +26,14 @@ from indexer.errors import NotFound
 _VECTORS = select(schema.vectors.c.segment_id, schema.vectors.c.data).where(
     rows.one_of(schema.vectors.c.segment_id)
 )
-_ORIGINS = select(schema.segments.c.id, schema.segments.c.media_id, schema.segments.c.page).where(
-    rows.one_of(schema.segments.c.id)
+_ORIGINS = (
+    select(schema.segments.c.id, schema.segments.c.media_id, schema.segments.c.page)
+    .where(rows.one_of(schema.segments.c.id))
+    .where(
+        select(schema.items.c.id)
+        .where(schema.items.c.media_id == schema.segments.c.media_id)
+        .exists()
+    )
 )
 _MODEL = select(
     schema.library.c.model,
@@ -164,7 +170,10 @@ class Catalog:
         return rows.unpacked_vectors([found.get(int(i), gone) for i in segment_ids], dim)
 
     def origins(self, segment_ids: Sequence[int]) -> dict[int, tuple[int, int | None]]:
-        """The media that each known segment is of, by a number, and its page in a PDF."""
+        """The media that each known segment is of, by a number, and its page in a PDF.
+
+        Without those that no file holds any more, as in the middle of a removal.
+        """
         with self._database.reading() as connection:
             answer = connection.execute(_ORIGINS, rows.given_ids(segment_ids))
             return {segment_id: (media_id, page) for segment_id, media_id, page in answer}
