@@ -177,14 +177,15 @@ def _in_index(place: Premises, meter: Meter) -> Iterator[Finding]:
     if loaded is None:
         yield Finding(Fault.INDEX, 1, (f"a file in {place.vectors} is missing or damaged",))
         return
+    loaded[0].close()
     del loaded
-    with place.catalog.moment():
-        if one := finding(Fault.INDEX_CONTENT, list(_differences(place, meter))):
+    with place.mirror() as mirror, place.catalog.moment():
+        if one := finding(Fault.INDEX_CONTENT, list(_differences(place, mirror.current(), meter))):
             yield one
 
 
-def _differences(place: Premises, meter: Meter) -> Iterator[str]:
-    audit, store = Audit(place.database), place.mirror().current()
+def _differences(place: Premises, store: "VectorStore", meter: Meter) -> Iterator[str]:
+    audit = Audit(place.database)
     if len(store) != audit.vectors():
         yield f"{len(store)} vectors in the index, {audit.vectors()} in the database"
     sample = audit.sample(_SAMPLE)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ BUSY_SECONDS = 30.0
 """How long a transaction waits for another one; no transaction takes nearly as long."""
 
 _RETRY_SECONDS = 0.02
+_LITTLE_BYTES = 1 << 16
 
 _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
@@ -204,10 +206,19 @@ def _as_library_error(error: BaseException, path: Path) -> LibraryError:
             f"another program is adding to the library in {path.parent}: "
             f"try again when it has finished"
         )
+    if "disk I/O error" in said and _is_full(path.parent):
+        said = "disk is full"  # SQLite cannot always tell.
     for sign, sentence in _SENTENCES.items():
         if sign in said:
             return LibraryError(sentence.format(path=path, folder=path.parent))
     return LibraryError(f"the library's database {path} cannot be used: {said}")
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < _LITTLE_BYTES
+    except OSError:
+        return False
 
 
 _SENTENCES = {

@@ -5,7 +5,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -56,16 +56,15 @@ def whole_or_not(target: Path, suffix: str, room: Room | None = None) -> Iterato
     partial = target.with_name(target.name + suffix)
     try:
         if os.path.lexists(partial):
-            if not (partial / _UNFINISHED).is_file():
+            if not (partial / _UNFINISHED).is_file() and not _is_empty(partial):
                 raise LibraryError(f"{partial} is in the way: move or delete it")
-            shutil.rmtree(partial)  # Of a run that was killed.
+            _clear_away(partial)  # Of a run that was killed.
         partial.mkdir(parents=True)
         (partial / _UNFINISHED).touch()
         try:
             yield partial
             if hasattr(os, "sync"):
                 os.sync()  # All of it is on the disk before it gets its name.
-            (partial / _UNFINISHED).unlink()
             if room is not None:
                 room.make()
             try:
@@ -74,11 +73,27 @@ def whole_or_not(target: Path, suffix: str, room: Room | None = None) -> Iterato
                 if room is not None:
                     room.undo()
                 raise
+            (target / _UNFINISHED).unlink()
         except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
+            with suppress(OSError):
+                _clear_away(partial)
             raise
     except OSError as error:
         raise LibraryError(_refusal(error, target)) from error
+
+
+def _clear_away(partial: Path) -> None:
+    """Deletes what is unfinished, and last of all the sign that it is, lest this is killed too."""
+    for path in partial.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != _UNFINISHED:
+            path.unlink()
+    shutil.rmtree(partial)
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
 
 
 def copy_file(source: Path, target: Path) -> tuple[int, str]:
@@ -86,7 +101,7 @@ def copy_file(source: Path, target: Path) -> tuple[int, str]:
     digest, size = hashlib.sha256(), 0
     with source.open("rb", buffering=0) as file:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("wb", buffering=0) as written:
+        with target.open("wb") as written:
             while block := file.read(_COPIED_BYTES):
                 digest.update(block)
                 size += written.write(block)

@@ -63,9 +63,14 @@ class Premises:
         """Its small pictures."""
         return Thumbnails(self.directory / "thumbnails")
 
-    def mirror(self) -> Mirror:
+    @contextmanager
+    def mirror(self) -> Iterator[Mirror]:
         """Its vectors as they are searched, loaded anew."""
-        return Mirror(self.catalog, self.vectors)
+        mirror = Mirror(self.catalog, self.vectors)
+        try:
+            yield mirror
+        finally:
+            mirror.close()
 
 
 @contextmanager

@@ -182,7 +182,8 @@ class _Mender:
         self._meter.begin("vector index")
         if faults & {Fault.INDEX, Fault.INDEX_CONTENT, Fault.INDEX_FOREIGN}:
             shutil.rmtree(self._place.vectors)
-        self._place.mirror().save()
+        with self._place.mirror() as mirror:
+            mirror.save()
         Upkeep(self._place.database).forget_removals(self._place.catalog.generation())
 
 

@@ -95,7 +95,7 @@ def thumbnails(where: Path) -> list[Path]:
 
 def partition(where: Path, kind: str = "text") -> Path:
     state = json.loads((where / "vectors" / "state.json").read_text())
-    return where / "vectors" / state["partitions"][kind]["file"]
+    return where / "vectors" / state["partitions"][kind]["files"][0]
 
 
 def rot(path: Path) -> None:

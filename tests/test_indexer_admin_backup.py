@@ -20,6 +20,7 @@ from indexer.backups import back_up
 from indexer.checking import check
 from indexer.errors import LibraryBusy
 from indexer.manifest import verify
+from indexer.placing import _clear_away
 from indexer.premises import premises
 from indexer.restoring import restore
 
@@ -285,13 +286,43 @@ def test_if_the_last_step_fails_the_library_is_where_it_was(where, tmp_path, mon
     assert sorted(path.name for path in tmp_path.iterdir()) == ["backup", "library", "media"]
 
 
-def test_a_backup_that_was_killed_is_in_nobodys_way(where, tmp_path):
-    (tmp_path / "backup.partial/uploads").mkdir(parents=True)
-    (tmp_path / "backup.partial/unfinished").touch()
-    (tmp_path / "backup.partial/uploads/half").write_text("half")
-    assert run("restore", tmp_path / "backup.partial", "--dry-run") == 2
+def test_clearing_away_what_is_unfinished_can_be_killed_and_done_again(tmp_path, monkeypatch):
+    partial = tmp_path / "backup.partial"
+    (partial / "uploads").mkdir(parents=True)
+    names = ("unfinished", "library.sqlite3", "files.jsonl", "uploads/mine.txt")
+    for name in names:
+        (partial / name).touch()
+    unlink, left = Path.unlink, list[bool]()
+
+    def watched(self: Path, missing_ok: bool = False) -> None:
+        left.append((partial / "unfinished").exists())
+        unlink(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", watched)
+    _clear_away(partial)
+    assert left == [True, True]
+    assert not partial.exists()
+
+
+@pytest.mark.parametrize("moment", ["at once", "in the middle", "before the last step"])
+def test_a_backup_that_was_killed_is_in_nobodys_way(where, tmp_path, moment, monkeypatch):
+    partial = tmp_path / "backup.partial"
+    if moment == "before the last step":
+        monkeypatch.setattr("indexer.placing._clear_away", lambda _partial: None)
+        monkeypatch.setattr(Path, "rename", lambda *_given: (_ for _ in ()).throw(OSError(5, "x")))
+        assert run("backup", tmp_path / "backup", "--library", where) == 2
+        monkeypatch.undo()
+        assert (partial / "backup.json").exists()
+    else:
+        partial.mkdir()
+        if moment == "in the middle":
+            (partial / "unfinished").touch()
+            (partial / "half").write_text("half")
+        assert run("restore", partial, "--dry-run") == 2
     assert run("backup", tmp_path / "backup", "--library", where) == 0
     assert files(tmp_path / "backup") == files(where)
+    assert not (tmp_path / "backup/unfinished").exists()
+    assert not partial.exists()
 
 
 def test_a_library_of_the_same_name_that_is_being_written_to_is_not_replaced(where, tmp_path):

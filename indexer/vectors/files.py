@@ -8,8 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from indexer.errors import LibraryError
+
 STATE_FILE = "state.json"
 _CHUNK = 1 << 22
+_PART = ".part"
 
 
 def saved_generation(directory: Path, owner: str, fingerprint: str | None = None) -> int | None:
@@ -28,8 +31,22 @@ def written(path: Path, fill: Callable[[Callable[[bytes], int]], object]) -> dic
     Args:
         path: Where to.
         fill: Gets a function that writes bytes.
+
+    Raises:
+        LibraryError: it cannot be written.
     """
-    temporary = path.with_name(path.name + ".part")
+    try:
+        return _written(path, fill)
+    except OSError as error:
+        path.with_name(path.name + _PART).unlink(missing_ok=True)
+        raise LibraryError(
+            f"the vectors in {path.parent} cannot be saved: {error.strerror or error}; nothing is "
+            "lost, and the next run saves them: check the free space and the permissions there"
+        ) from error
+
+
+def _written(path: Path, fill: Callable[[Callable[[bytes], int]], object]) -> dict[str, Any]:
+    temporary = path.with_name(path.name + _PART)
     size = checksum = 0
     with temporary.open("wb") as file:
 

@@ -1,0 +1,308 @@
+"""What a library does when the machine lets it down: each fault has a result that a person is told.
+
+Vectors on disk that are missing, cut off or of another generation: `tests/test_indexer_library.py`.
+Two ingests at once, and killed ones: `tests/test_indexer_ingest_cli.py`. Files that change while
+they are read: `tests/test_indexer_ingest.py` and `tests/test_indexer_reembedding.py`.
+"""
+
+import os
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from embedder import Content
+from indexer import Library, LibraryBusy, LibraryError, Query, QueryPart, Status
+from indexer.catalog.ledger import Ledger
+from indexer.checking import check
+from indexer.compaction import compact
+from indexer.mirror import Mirror
+from indexer.premises import premises
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> Path:
+    folder = tmp_path / "media"
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    for number in range(60):
+        words = " ".join(f"word{one}" for one in rng.integers(0, 9_999, 200))
+        (folder / f"{number:02}.txt").write_text(f"unique{number:02} {words}")
+        noise = rng.integers(0, 256, (200, 200, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"{number:02}.png", compress_level=0)
+    return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """A disk of so many kilobytes, which can be made larger; where mounting is allowed."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = False
+
+    def sized(kilobytes: int) -> Path:
+        nonlocal mounted
+        options = f"{'remount,' if mounted else ''}size={kilobytes}k"
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", disk])
+        if done.returncode:
+            pytest.skip("a small disk can be mounted by root only")
+        mounted = True
+        return disk
+
+    yield sized
+    if mounted:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def run(module: str, *arguments: object, **how: object) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", f"indexer.{module}", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **how,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def found(where: Path, word: str = "word1") -> list[str]:
+    with Library.open(where, create=False) as library:
+        hits = library.search(Query((QueryPart(Content(text=word)),), limit=200))
+        return sorted(hit.item.name for hit in hits)
+
+
+def is_sound(where: Path) -> bool:
+    with premises(where, read_only=True) as place:
+        return not check(place).faults
+
+
+def fill(disk: Path) -> None:
+    """Leaves no room on a disk."""
+    with (disk / "ballast").open("wb", buffering=0) as file:
+        try:
+            while file.write(bytes(4096)):
+                pass
+        except OSError:
+            pass
+
+
+def test_an_ingest_that_fills_the_disk_says_so_and_the_next_one_completes(small_disk, media):
+    disk = small_disk(800)
+    done = run("ingest", media, "--library", disk / "library", "--model", "toy")
+    assert done.returncode == 2
+    assert "the disk is full: free some space in " in done.stderr
+    with Library.open(disk / "library") as library:
+        stored = library.items(limit=200)
+        assert 0 < len(stored) < 120
+        assert all(item.status is Status.INDEXED for item in stored)
+    assert is_sound(disk / "library")
+    assert found(disk / "library") == sorted(item.name for item in stored)
+    small_disk(40_000)
+    done = run("ingest", media, "--library", disk / "library")
+    assert done.returncode == 0
+    assert f"{len(stored)} unchanged" in done.stdout
+    assert len(found(disk / "library")) == 120
+    assert is_sound(disk / "library")
+
+
+def test_vectors_that_cannot_be_saved_lose_nothing(small_disk, media, monkeypatch):
+    disk = small_disk(40_000)
+    save = Mirror.save
+
+    def without_room(self: Mirror) -> None:
+        fill(disk)
+        save(self)
+
+    with Library.open(disk / "library", model="toy") as library:
+        monkeypatch.setattr(Mirror, "save", without_room)
+        with pytest.raises(LibraryError, match=r"cannot be saved: No space left.*nothing is lost"):
+            library.ingest([media])
+    monkeypatch.undo()
+    assert len(found(disk / "library")) == 120
+    assert is_sound(disk / "library")
+    (disk / "ballast").unlink()
+    done = run("ingest", media, "--library", disk / "library")
+    assert (done.returncode, done.stdout.startswith("120 unchanged")) == (0, True)
+    assert (disk / "library/vectors/state.json").exists()
+
+
+def test_a_compaction_without_room_says_so_and_changes_nothing(small_disk, media):
+    disk = small_disk(40_000)
+    with Library.open(disk / "library", model="toy") as library:
+        library.ingest([media])
+        library.remove([item.id for item in library.items(limit=60)])
+    expected = found(disk / "library")
+    fill(disk)
+    done = run("admin", "compact", "--library", disk / "library")
+    assert done.returncode == 2
+    assert "the disk is full" in done.stderr
+    (disk / "ballast").unlink()
+    assert found(disk / "library") == expected
+    assert run("admin", "compact", "--library", disk / "library").returncode == 0
+    assert found(disk / "library") == expected
+
+
+def test_a_backup_onto_a_full_disk_leaves_nothing_behind(small_disk, media, tmp_path):
+    with Library.open(tmp_path / "library", model="toy") as library:
+        library.uploads.mkdir()
+        shutil.copy(media / "00.png", library.uploads / "mine.png")
+        library.ingest([media, library.uploads])
+    for kilobytes in (16, 300, 800):  # In the database, in the thumbnails, in the uploads.
+        disk = small_disk(kilobytes)
+        done = run("admin", "backup", disk / "backup", "--library", tmp_path / "library")
+        assert done.returncode == 2
+        assert "the disk" in done.stderr
+        assert "full" in done.stderr
+        assert list(disk.iterdir()) == []
+    disk = small_disk(40_000)
+    done = run("admin", "backup", disk / "backup", "--library", tmp_path / "library")
+    assert done.returncode == 0, done.stderr
+    small_disk(sum(p.stat().st_size for p in disk.rglob("*") if p.is_file()) // 1024 + 900)
+    done = run("admin", "restore", disk / "backup", "--library", disk / "library")
+    assert done.returncode == 2
+    assert [path.name for path in disk.iterdir()] == ["backup"]
+
+
+def test_a_limit_on_the_size_of_files_is_told_like_a_disk_that_fails(media, tmp_path):
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+
+    where = tmp_path / "library"
+    done = run("ingest", media, "--library", where, "--model", "toy", preexec_fn=limited)
+    assert done.returncode == 2
+    assert "the disk that holds" in done.stderr
+    assert is_sound(where)
+    assert run("ingest", media, "--library", where).returncode == 0
+    assert len(found(where)) == 120
+
+
+READ_ONLY = """
+import ctypes, os, sys
+for capability in (1, 2):  # With these, root writes wherever it likes.
+    ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
+os.execv(sys.executable, [sys.executable, "-m", *sys.argv[1:]])
+"""
+
+
+@pytest.fixture
+def read_only(media: Path, tmp_path: Path) -> Iterator[Path]:
+    """A library in a folder that cannot be written to."""
+    where = tmp_path / "library"
+    with Library.open(where, model="toy") as library:
+        library.ingest([media])
+    folders = [where, *(path for path in where.rglob("*") if path.is_dir())]
+    for path in where.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    where.chmod(0o555)
+    yield where
+    for path in folders:
+        path.chmod(0o755)
+
+
+def run_without_rights(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", READ_ONLY, f"indexer.{module}", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def test_a_library_on_a_read_only_disk_is_searched_checked_and_backed_up(read_only, tmp_path):
+    done = run_without_rights("search", "unique07", "--library", read_only, "--limit", "1")
+    assert done.returncode == 0, done.stderr
+    assert "07.txt" in done.stdout
+    for command in ("stats", "check"):
+        assert run_without_rights("admin", command, "--library", read_only).returncode == 0
+    done = run_without_rights("admin", "backup", tmp_path / "backup", "--library", read_only)
+    assert done.returncode == 0, done.stderr
+    assert len(found(tmp_path / "backup")) == 120
+
+
+def test_writing_to_a_library_on_a_read_only_disk_is_refused(read_only, media):
+    (media / "new.txt").write_text("new")
+    for arguments in (
+        ("ingest", media),
+        ("reembed", "--model", "toy"),
+        ("admin", "repair"),
+        ("admin", "compact"),
+    ):
+        done = run_without_rights(*arguments, "--library", read_only)
+        assert done.returncode == 2, arguments
+        assert "cannot be written to: check its permissions" in done.stderr
+
+
+def test_a_locked_database_is_waited_for_and_then_told(media, tmp_path, monkeypatch):
+    monkeypatch.setattr("indexer.database.BUSY_SECONDS", 0.3)
+    where = tmp_path / "library"
+    with Library.open(where, model="toy") as library:
+        library.ingest([media])
+    (media / "new.txt").write_text("new words")
+    with closing(sqlite3.connect(where / "library.sqlite3", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with Library.open(where) as library:
+            with pytest.raises(LibraryBusy, match="try again when it has finished"):
+                library.ingest([media])
+            assert len(found(where)) == 120
+        with premises(where) as place:
+            with pytest.raises(LibraryBusy):
+                compact(place)
+            assert check(place).faults == ()
+        other.execute("ROLLBACK")
+    with Library.open(where) as library:
+        assert library.ingest([media]).added == 1
+
+
+def test_a_removal_that_was_cut_short_is_over_for_every_search(media, tmp_path, monkeypatch):
+    """Killed between forgetting the files and dropping what only they held."""
+
+    def killed(self: Ledger) -> list[str]:
+        raise KeyboardInterrupt
+
+    with Library.open(tmp_path / "library", model="toy") as library:
+        library.ingest([media])
+        monkeypatch.setattr(Ledger, "remove_orphans", killed)
+        with pytest.raises(KeyboardInterrupt):
+            library.remove([item.id for item in library.items(name="07")])
+        monkeypatch.undo()
+        for word in ("unique07", "word1", "07"):
+            hits = library.search(Query((QueryPart(Content(text=word)),), limit=200))
+            assert len(hits) == 118
+            assert not [hit for hit in hits if hit.item.name.startswith("07")]
+        assert library.ingest([media / "07.txt"]).added == 1
+    assert is_sound(tmp_path / "library")
+
+
+def test_a_file_that_changes_after_it_was_read_is_taken_in_again_by_the_next_run(
+    media, tmp_path, monkeypatch
+):
+    """It is in with what was read of it, and with the date of that."""
+    path = media / "07.txt"
+    record = Ledger.record
+
+    def changed_before(self: Ledger, outcomes: list[object]) -> object:
+        if any(one.candidate.path == path for one in outcomes) and "later" not in path.read_text():
+            path.write_text("later words")
+            os.utime(path, ns=(1, 1))
+        return record(self, outcomes)
+
+    with Library.open(tmp_path / "library", model="toy") as library:
+        monkeypatch.setattr(Ledger, "record", changed_before)
+        assert library.ingest([media]).added == 120
+        monkeypatch.undo()
+        (item,) = library.items(name="07.txt")
+        assert "unique07" in (library.segments(item.id)[0].text or "")
+        assert library.ingest([media]).updated == 1
+        assert library.segments(item.id)[0].text == "later words"
+        assert library.ingest([media]).unchanged == 120
