@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,8 +129,8 @@ class Decoder:
         wanted: Called after that: False ends the job without cutting the file.
         thumbnails: Where small pictures go, or None.
         limits: Called when the first file is cut, since it opens the embedder.
-        detect: `embedder.media.detect`.
-        cut: `indexer.segments.cut`.
+        detect: As `embedder.media.detect`.
+        cut: As `indexer.segments.cut`; in an ingest both are `indexer.sandbox.workers.Workers`'.
         cancel: Once set, no further file is begun and long ones are left in the middle.
     """
 
@@ -186,19 +186,27 @@ class Decoder:
         """Sends the pieces of a file and returns how it ended."""
         count = 0
         if self.wanted(job):
-            for position, draft in enumerate(self.cut(job.candidate.path, kind, self.limits())):
-                if position and self.cancel.is_set():
-                    raise Closed
-                if draft.thumbnail is not None and self.thumbnails is not None:
-                    _keep(self.thumbnails, content_hash, position, draft.thumbnail)
-                piece = Piece(job, position, draft, _tint(draft), cost_of(draft))
-                self.events.put(piece, piece.cost)
-                count += 1
+            drafts = self.cut(job.candidate.path, kind, self.limits())
+            try:
+                for draft in drafts:
+                    self._send_piece(job, count, draft, content_hash)
+                    count += 1
+            finally:
+                if isinstance(drafts, Generator):
+                    drafts.close()  # at once, since a process may be busy with the rest
             if not count:
                 return FileRefused(job, Status.FAILED, "there is nothing in it to be found")
         if stamp(job.candidate.path) != job.candidate:
             return FileChanged(job)
         return FileRead(job, count)
+
+    def _send_piece(self, job: Job, position: int, draft: Draft, content_hash: str) -> None:
+        if position and self.cancel.is_set():
+            raise Closed
+        if draft.thumbnail is not None and self.thumbnails is not None:
+            _keep(self.thumbnails, content_hash, position, draft.thumbnail)
+        piece = Piece(job, position, draft, _tint(draft), cost_of(draft))
+        self.events.put(piece, piece.cost)
 
     def _refused_or_changed(self, job: Job, reason: str) -> Event:
         """A file that is being written is not refused for what is still missing."""

@@ -28,6 +28,7 @@ from indexer.vectors import VectorStore
 
 if TYPE_CHECKING:
     from indexer.pipeline import Workshop
+    from indexer.sandbox.workers import Workers
     from indexer.switching import Switch
 
 _REMOVAL_WAIT_SECONDS = 10.0
@@ -162,8 +163,11 @@ class Library(Holdings):
     def plan(self, paths: Sequence[Path], options: IngestOptions | None = None) -> IngestPlan:
         """What an ingest would do; embeds nothing and writes nothing."""
         from indexer.planning import plan
+        from indexer.sandbox.workers import Workers
 
-        return plan(self._workshop(), self._targets(paths, options), options or IngestOptions())
+        options = options or IngestOptions()
+        with Workers(options.limits) as workers:
+            return plan(self._workshop(workers), self._targets(paths, options), options)
 
     def ingest(
         self,
@@ -190,6 +194,7 @@ class Library(Holdings):
         """
         from indexer.duplicates import near_media
         from indexer.pipeline import Pipeline
+        from indexer.sandbox.workers import Workers
         from indexer.sighting import roots
 
         options, cancel = options or IngestOptions(), cancel or threading.Event()
@@ -197,8 +202,9 @@ class Library(Holdings):
             raise ValueError("nothing to ingest: give a path")
         with self._writer.held():
             targets = self._targets(paths, options)
-            pipeline = Pipeline(self._workshop(), options, on_progress, cancel)
-            tally = pipeline.run([path for path in targets if paths or not vanished(path)])
+            with Workers(options.limits, cancel=cancel) as workers:
+                pipeline = Pipeline(self._workshop(workers), options, on_progress, cancel)
+                tally = pipeline.run([path for path in targets if paths or not vanished(path)])
             removed = 0
             if options.sweep and not cancel.is_set():
                 swept = self._ledger.below(roots(targets) if paths else targets)
@@ -312,11 +318,9 @@ class Library(Holdings):
     ) -> None:
         self.close()
 
-    def _workshop(self) -> "Workshop":
-        from embedder.media import detect
+    def _workshop(self, workers: "Workers") -> "Workshop":
         from indexer.pipeline import Workshop
         from indexer.scan import scan
-        from indexer.segments import cut
 
         return Workshop(
             ledger=self._ledger,
@@ -324,8 +328,8 @@ class Library(Holdings):
             embedder=lambda: self.embedder,
             adopt=self._model.adopt,
             scan=scan,
-            detect=detect,
-            cut=cut,
+            detect=workers.detect,
+            cut=workers.cut,
         )
 
     def _switch(self) -> "Switch":

@@ -60,8 +60,8 @@ class Workshop:
         embedder: Opens the model; called when the first file needs it.
         adopt: Called before the first file is stored: from then on the vectors are that model's.
         scan: `indexer.scan.scan`.
-        detect: `embedder.media.detect`.
-        cut: `indexer.segments.cut`.
+        detect: As `embedder.media.detect`.
+        cut: As `indexer.segments.cut`.
     """
 
     ledger: Ledger

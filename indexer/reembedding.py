@@ -65,8 +65,8 @@ class Reembedding:
         embedder: The new model.
         limits: How files are cut; what may be decoded should not be limited, since it has been
             decoded before.
-        detect: `embedder.media.detect`.
-        cut: `indexer.segments.cut`.
+        detect: As `embedder.media.detect`.
+        cut: As `indexer.segments.cut`.
         workers: Threads that read and decode files.
         tell: Called with progress several times a second at most: `done` and `total` count the
             segments of the library, `done` those that had a vector from an earlier run too.

@@ -10,9 +10,7 @@ from time import monotonic
 
 from embedder.content import Modality
 from embedder.interface import Embedder
-from embedder.media import detect
 from embedder.media.kind import Limits
-from indexer import segments
 from indexer.catalog import Catalog
 from indexer.catalog.ledger import Ledger
 from indexer.catalog.pending import Outline, Pending
@@ -23,6 +21,7 @@ from indexer.mirror import Mirror
 from indexer.models import Instructions, LibraryModel
 from indexer.reembedding import Reembedding, as_failures
 from indexer.reports import Failure, Progress, ReembedPlan, ReembedReport
+from indexer.sandbox.workers import Workers
 from indexer.thumbnails import Thumbnails
 
 # What is in the library was decoded before, whatever the limits then were.
@@ -72,17 +71,19 @@ class Switch:
                 return ReembedReport(name, seconds=monotonic() - started_at)
             self._forget_orphans()
             reused = self.pending.begin(embedder.info, instructions)
-            work = Reembedding(
-                self.pending,
-                embedder,
-                within(_LIMITS, embedder.info),
-                detect,
-                segments.cut,
-                workers=options.workers,
-                tell=on_progress,
-                cancel=cancel,
-            )
-            work.run()
+            limits = within(_LIMITS, embedder.info)
+            with Workers(limits, cancel=cancel) as decoders:
+                work = Reembedding(
+                    self.pending,
+                    embedder,
+                    limits,
+                    decoders.detect,
+                    decoders.cut,
+                    workers=options.workers,
+                    tell=on_progress,
+                    cancel=cancel,
+                )
+                work.run()
             cancelled = cancel.is_set()
             switched = not cancelled and (leave_out or not work.failures)
             if switched:

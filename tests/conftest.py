@@ -70,3 +70,18 @@ def tiny_rzen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from trainer.untrained import build
 
     return build(tmp_path_factory.mktemp("rzen") / "tiny", texts=["a few words to learn from"])
+
+
+@pytest.fixture(autouse=True)
+def _fakes_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are decoded in other processes, unless a test replaces `indexer.segments.cut`."""
+    from indexer import segments
+    from indexer.sandbox.workers import Workers
+
+    sound, cut = segments.cut, Workers.cut
+
+    def replaceable(workers: Workers, path: Path, kind: Any, limits: Any) -> Iterator[Any]:
+        fake = segments.cut
+        return cut(workers, path, kind, limits) if fake is sound else fake(path, kind, limits)
+
+    monkeypatch.setattr(Workers, "cut", replaceable)

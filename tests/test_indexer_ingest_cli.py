@@ -142,15 +142,16 @@ def test_names_in_any_encoding_are_printed(media, toy):
 
 
 SLOW = """
-import sys, time, indexer.segments as segments
+import sys, time
 from embedder import Content
 from indexer.entities import Draft
 from indexer.ingest import main
-def cut(path, kind, limits):
+from indexer.sandbox.workers import Workers
+def cut(workers, path, kind, limits):
     time.sleep(0.02)
     yield Draft(Content(text=path.read_text()))
     yield Draft(Content(text="more of " + path.read_text()))
-segments.cut = cut
+Workers.cut = cut
 sys.exit(main())
 """
 

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from embedder.media.kind import Kind, MediaError, UnsupportedMedia
@@ -122,6 +123,16 @@ def detect(path: str | os.PathLike[str]) -> Kind:
             f"named {path.suffix}, but its bytes are {_NAMES[found]}; rename it to index it"
         )
     return found
+
+
+def must_be_opened(path: str | os.PathLike[str]) -> bool:
+    """Whether `detect` has a decoder open the file, rather than compare its first bytes alone."""
+    path = Path(path)
+    with suppress(OSError):
+        if stat.S_ISREG(path.stat().st_mode):
+            with path.open("rb") as file:
+                return file.read(6) in (b"GIF87a", b"GIF89a")
+    return False  # `detect` says what is wrong
 
 
 def is_picture(path: str | os.PathLike[str]) -> bool:

@@ -1,0 +1,95 @@
+"""Decoders that misbehave, for processes that are told of them by name; see test_indexer_sandbox.
+
+What a file's name says is done to it; every other file is decoded as usual.
+"""
+
+import ctypes
+import fcntl
+import os
+import signal
+import stat
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from PIL import Image
+
+from embedder import Content
+from embedder.media import Kind, Limits, progress
+from indexer.entities import Draft
+from indexer.segments import cut
+
+
+def misbehave(path: Path, kind: Kind, limits: Limits) -> Iterator[Draft]:
+    """Does what the name says, after a first page where it says that too."""
+    how, _, after = path.stem.partition("-")
+    if after:
+        yield page(1)
+    if how in DEEDS:
+        DEEDS[how]()
+    elif how == "pages":
+        for number in range(1, 100_000):
+            yield page(number)
+    elif how == "steady":
+        for number in range(1, 9):
+            time.sleep(0.5)
+            yield page(number)
+    elif how == "drip":
+        for _ in range(1_000):
+            time.sleep(0.1)
+            progress.tell()
+    elif how == "who":
+        yield Draft(Content(text=str(os.getpid())))
+    elif how == "huge":
+        yield Draft(Content(frames=[Image.new("RGB", (limits.frame_side + 1, 8))]))
+    else:
+        yield from cut(path, kind, limits)
+
+
+def page(number: int) -> Draft:
+    return Draft(Content(frames=[Image.new("RGB", (60, 60))], modality="page"), page=number)
+
+
+def answers() -> int:
+    """The pipe to the parent, as a decoder that was taken over would find it."""
+    for number in range(3, 64):
+        with suppress(OSError):
+            writes = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY
+            if writes and stat.S_ISFIFO(os.fstat(number).st_mode):
+                return number
+    raise AssertionError("there is no pipe")
+
+
+def hang_with_lock() -> None:
+    """Inside of C code that keeps the interpreter's lock: no other thread ever runs again."""
+    ctypes.PyDLL(None).sleep(1_000)
+
+
+def bomb() -> None:
+    held = [bytearray(os.urandom(1 << 20) * 64) for _ in range(200)]
+    raise AssertionError(len(held))
+
+
+def print_much() -> None:
+    for _ in range(100):
+        print("a line from a library" * 100)
+        os.write(1, b"another from C" * 100)
+    raise MemoryError
+
+
+DEEDS = {
+    "hang": lambda: time.sleep(1_000),
+    "lock": hang_with_lock,
+    "abort": os.abort,
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "segfault": lambda: ctypes.string_at(0),
+    "exit": lambda: os._exit(0),
+    "bomb": bomb,
+    "print": print_much,
+    "garbage": lambda: os.write(answers(), b"not a message at all" * 20),
+    "boast": lambda: os.write(answers(), struct.pack("<4sIQ", b"RZD1", 10, 1 << 60)),
+    "nest": lambda: os.write(answers(), struct.pack("<4sIQ", b"RZD1", 9_000, 0) + b"[" * 9_000),
+    "error": lambda: 1 // 0,
+}

@@ -1,0 +1,373 @@
+"""Decoding processes: whatever one does costs the file that it was given, and no other."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from embedder import Content
+from embedder.media import Kind, Limits, MediaError, UnsupportedMedia
+from embedder.media.pdf import Word
+from indexer import IngestOptions, Library, Status
+from indexer.entities import Draft
+from indexer.errors import LibraryError
+from indexer.flow import Closed
+from indexer.sandbox import process, wire
+from indexer.sandbox.workers import Workers
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+LIMITS = Limits(frame_side=64, memory_bytes=1 << 30)
+BRIEF = replace(LIMITS, silence_seconds=1.5)
+CUTTER = "cutters:misbehave"
+
+
+@pytest.fixture(autouse=True)
+def _cutters_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+
+
+@pytest.fixture
+def workers() -> Iterator[Workers]:
+    with Workers(cutter=CUTTER) as workers:
+        yield workers
+
+
+def file(folder: Path, name: str) -> Path:
+    """A sound picture with a telling name."""
+    path = folder / f"{name}.png"
+    Image.new("RGB", (8, 8), (220, 30, 30)).save(path)
+    return path
+
+
+def cut(workers: Workers, folder: Path, name: str, limits: Limits = LIMITS) -> list[Draft]:
+    return list(workers.cut(file(folder, name), Kind.IMAGE, limits))
+
+
+def worker_of(workers: Workers, folder: Path) -> int:
+    """The process that decodes now."""
+    (draft,) = cut(workers, folder, "who")
+    return int(draft.content.text or "")
+
+
+def is_running(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def soon(condition, seconds: float = 30.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_files_are_decoded_in_one_process_after_the_other(workers, tmp_path):
+    first = worker_of(workers, tmp_path)
+    assert first != os.getpid()
+    assert workers.detect(file(tmp_path, "a")) is Kind.IMAGE
+    (draft,) = cut(workers, tmp_path, "a")
+    assert draft.content.frames[0].getpixel((3, 3)) == (220, 30, 30)
+    assert worker_of(workers, tmp_path) == first
+
+
+def test_only_what_a_decoder_opens_to_tell_its_kind_needs_a_process(workers, tmp_path):
+    path = file(tmp_path, "a")
+    assert workers.detect(path) is Kind.IMAGE
+    assert not workers._idle
+    Image.new("L", (8, 8)).save(path.with_suffix(".gif"))
+    assert workers.detect(path.with_suffix(".gif")) is Kind.IMAGE
+    assert len(workers._idle) == 1
+    path.with_suffix(".gif").write_bytes(b"GIF89a" + bytes(90))
+    assert workers.detect(path.with_suffix(".gif")) is Kind.IMAGE, "decoding says what is wrong"
+
+
+def test_errors_are_those_of_decoding_in_place(workers, tmp_path):
+    path = file(tmp_path, "a")
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(MediaError, match="truncated"):
+        list(workers.cut(path, Kind.IMAGE, LIMITS))
+    path.with_suffix(".bin").write_bytes(b"\0\1")
+    with pytest.raises(UnsupportedMedia, match="not a picture"):
+        workers.detect(path.with_suffix(".bin"))
+    with pytest.raises(MediaError, match="does not exist"):
+        workers.detect(tmp_path / "nowhere.png")
+    with pytest.raises(MediaError, match=r"cannot be decoded: ZeroDivisionError"):
+        cut(workers, tmp_path, "error")
+    before = worker_of(workers, tmp_path)
+    assert before == worker_of(workers, tmp_path), "a bad file does not cost the process"
+
+
+CRASHES = {
+    "hang": "got no further for 1.5 seconds",
+    "lock": "got no further for 1.5 seconds",
+    "abort": "SIGABRT",
+    "kill": "SIGKILL",
+    "segfault": "SIGSEGV",
+    "exit": "exit code 0",
+    "garbage": "without sense",
+    "boast": "without sense",
+    "nest": "without sense",
+    "huge": "without sense",
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("how", CRASHES)
+@pytest.mark.parametrize("after", ["", "-later"])
+def test_whatever_a_decoder_does_costs_its_file_alone(workers, tmp_path, how, after):
+    before = worker_of(workers, tmp_path)
+    with pytest.raises(MediaError, match=CRASHES[how]) as raised:
+        cut(workers, tmp_path, how + after, BRIEF)
+    assert len(str(raised.value)) < 120
+    assert not is_running(before)
+    assert worker_of(workers, tmp_path) != before
+
+
+@linux
+def test_a_memory_bomb_costs_its_file_alone(workers, tmp_path):
+    before = worker_of(workers, tmp_path)
+    with pytest.raises(MemoryError):
+        cut(workers, tmp_path, "bomb", replace(LIMITS, memory_bytes=300 << 20))
+    assert not is_running(before)
+    assert len(cut(workers, tmp_path, "a")) == 1
+
+
+def test_what_libraries_print_is_no_answer(workers, tmp_path):
+    with pytest.raises(MemoryError):
+        cut(workers, tmp_path, "print")
+    assert len(cut(workers, tmp_path, "a")) == 1
+
+
+def test_a_long_file_may_take_long_as_long_as_it_gets_on(workers, tmp_path):
+    assert len(cut(workers, tmp_path, "steady", replace(LIMITS, silence_seconds=3.0))) == 8
+
+
+def test_signs_of_life_do_not_help_a_file_for_ever(workers, tmp_path):
+    limits = replace(LIMITS, file_seconds=3.0)
+    with pytest.raises(MediaError, match="took longer than 3 seconds"):
+        cut(workers, tmp_path, "drip", limits)
+
+
+def test_a_reader_that_takes_its_time_is_not_held_against_the_file(workers, tmp_path):
+    drafts = workers.cut(file(tmp_path, "pages"), Kind.IMAGE, BRIEF)
+    next(drafts)
+    time.sleep(2 * BRIEF.silence_seconds)
+    assert next(drafts).page == 2
+    drafts.close()
+
+
+def test_a_file_left_in_the_middle_leaves_no_process_behind(workers, tmp_path):
+    before = worker_of(workers, tmp_path)
+    drafts = workers.cut(file(tmp_path, "pages"), Kind.IMAGE, LIMITS)
+    assert [next(drafts).page, next(drafts).page] == [1, 2]
+    drafts.close()
+    assert not is_running(before)
+    assert worker_of(workers, tmp_path) != before
+
+
+def test_closing_ends_whoever_waits(tmp_path):
+    workers = Workers(cutter=CUTTER)
+    ended: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            cut(workers, tmp_path, "hang", Limits())
+        except BaseException as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    assert soon(lambda: any(one.files == 0 and one._ready for one in list(workers._busy)))
+    workers.close()
+    thread.join(timeout=30)
+    assert [type(error) for error in ended] == [Closed]
+    with pytest.raises(Closed):
+        cut(workers, tmp_path, "a")
+
+
+def test_a_cancellation_ends_a_file_that_hangs(tmp_path):
+    cancel = threading.Event()
+    with Workers(cutter=CUTTER, cancel=cancel) as workers:
+        drafts = workers.cut(file(tmp_path, "hang-later"), Kind.IMAGE, Limits())
+        next(drafts)
+        cancel.set()
+        with pytest.raises(Closed):
+            next(drafts)
+
+
+@linux
+@pytest.mark.parametrize("how", ["hang", "pages", "who", "lock"])
+def test_the_death_of_the_parent_ends_the_process(tmp_path, how):
+    program = (
+        "import sys, time\nfrom pathlib import Path\nfrom embedder.media import Kind, Limits\n"
+        "from indexer.sandbox.workers import Workers\n"
+        "workers = Workers(cutter='cutters:misbehave')\n"
+        "drafts = workers.cut(Path(sys.argv[1]), Kind.IMAGE, Limits(silence_seconds=1))\n"
+        "if 'who' not in sys.argv[1]: next(drafts)\n"
+        "else: list(drafts)\n"
+        "(worker,) = [*workers._busy, *workers._idle]\n"
+        "print(worker.id, flush=True)\ntime.sleep(600)\n"
+    )
+    name = how if how in ("who", "pages") else f"{how}-later"
+    command = [sys.executable, "-c", program, str(file(tmp_path, name))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        assert is_running(worker)
+        parent.kill()
+    assert soon(lambda: not is_alive_by_proc(worker))
+
+
+def is_alive_by_proc(number: int) -> bool:
+    """Zombies count as ended: whoever adopted them may be slow to bury them."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_process_that_cannot_work_is_no_files_fault(tmp_path):
+    with (
+        Workers(cutter="nowhere:cut") as workers,
+        pytest.raises(LibraryError, match="does not start"),
+    ):
+        cut(workers, tmp_path, "a")
+
+
+def test_modules_in_the_current_folder_are_not_imported(tmp_path, monkeypatch):
+    (tmp_path / "numpy.py").write_text("raise SystemExit('shadowed')")
+    (tmp_path / "json.py").write_text("raise SystemExit('shadowed')")
+    monkeypatch.chdir(tmp_path)
+    with Workers() as workers:
+        assert len(cut(workers, tmp_path, "a")) == 1
+
+
+def test_pipes_that_cannot_be_polled_are_read_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "_read_some", process._read_guarded)
+    with Workers(cutter=CUTTER) as workers:
+        assert len(cut(workers, tmp_path, "a")) == 1
+        for how in ("hang", "hang-later"):
+            with pytest.raises(MediaError, match="got no further"):
+                cut(workers, tmp_path, how, BRIEF)
+        assert len(cut(workers, tmp_path, "a")) == 1
+
+
+def test_the_process_loads_neither_models_nor_databases():
+    program = (
+        "import sys, indexer.sandbox.worker, indexer.segments\n"
+        "print(*{'onnxruntime', 'torch', 'faiss', 'sqlalchemy', 'gradio'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
+def test_an_unchanged_folder_starts_no_process(tmp_path, monkeypatch):
+    (tmp_path / "media").mkdir()
+    file(tmp_path / "media", "a")
+    with Library.open(tmp_path / "library", model="toy") as library:
+        assert library.ingest([tmp_path / "media"]).added == 1
+        monkeypatch.setattr("indexer.sandbox.workers.Process", None)
+        assert library.ingest([tmp_path / "media"]).unchanged == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signals and the limit on memory")
+def test_an_ingest_takes_in_all_that_lies_beside_bad_files(tmp_path, monkeypatch):
+    folder = tmp_path / "media"
+    folder.mkdir()
+    bad = ("hang", "abort", "kill-later", "segfault", "bomb", "garbage", "exit-later")
+    for number, name in enumerate([*bad, *(f"good{number}" for number in range(9))]):
+        Image.new("RGB", (40, 40), (number, 0, 0)).save(folder / f"{name}.png")
+    monkeypatch.setattr("indexer.sandbox.workers.CUTTER", CUTTER)
+    with Library.open(tmp_path / "library", model="toy") as library:
+        limits = replace(LIMITS, silence_seconds=6.0, memory_bytes=300 << 20)
+        report = library.ingest([folder], IngestOptions(workers=2, limits=limits))
+        assert report.added == 9
+        assert {failure.path.stem for failure in report.failures} == set(bad)
+        assert len(library.items(status=Status.FAILED)) == len(bad)
+        assert not children()
+
+
+def children() -> list[int]:
+    """Processes that this one has started and not waited for."""
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        found += [int(one) for one in (task / "children").read_text().split()]
+    return found
+
+
+PAGE = Draft(
+    Content(text="a \ud800 b", frames=[Image.new("RGB", (5, 3))], modality="page"),
+    Image.new("RGB", (2, 1), (1, 2, 3)),
+    page=3,
+    words=(Word("a", 0.0, 0.25, 0.5, 1.0),),
+)
+
+
+def received(parts: list[bytes]) -> wire.Message:
+    data = b"".join(parts)
+    head, content = data[: wire.HEAD.size], data[wire.HEAD.size :]
+    body, pixels = wire.sizes(head, LIMITS)
+    assert body + pixels == len(content)
+    return wire.message(memoryview(content), body)
+
+
+def test_a_draft_comes_through_whole():
+    draft = wire.draft_of(received(wire.draft_parts(PAGE)), LIMITS)
+    assert draft.content.text == "a ? b", "no database takes half a character"
+    assert (draft.page, draft.words, draft.span) == (3, PAGE.words, None)
+    assert draft.content.frames[0].tobytes() == PAGE.content.frames[0].tobytes()
+    assert draft.thumbnail is not None
+    assert draft.thumbnail.getpixel((1, 0)) == (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sizes": [[5, 3]]},
+        {"sizes": [[5, 3], [2, 2]]},
+        {"sizes": [[5, -3], [2, 1]]},
+        {"sizes": [[1 << 40, 1 << 40], [2, 1]]},
+        {"sizes": "53"},
+        {"thumbnail": False, "modality": "image"},
+        {"text": 3},
+        {"modality": "sound"},
+        {"page": 0},
+        {"page": 2**63},
+        {"page": True},
+        {"start": float("nan"), "end": 1},
+        {"end": -1},
+        {"span": [1]},
+        {"span": [-1, 3]},
+        {"words": [["a", 0, 0, 0]]},
+        {"words": [["a", 0, 0, 0, 2]]},
+        {"words": [[b"a".hex(), 0, 0, 0, None]]},
+        {"picture_hash": "1"},
+        {"picture_hash": 2**63},
+    ],
+    ids=str,
+)
+def test_a_draft_that_no_decoder_makes_is_refused(change):
+    message = received(wire.draft_parts(PAGE))
+    body = {"draft": {**message.body["draft"], **change}}
+    with pytest.raises(wire.Garbled):
+        wire.draft_of(wire.Message(body, message.pixels), LIMITS)
+
+
+def test_more_than_the_limits_allow_is_refused_before_memory_is_taken():
+    most = 3 * (64 * 64 * LIMITS.clip_frames + LIMITS.thumbnail_side**2)
+    wire.sizes(wire.HEAD.pack(b"RZD1", 2, most), LIMITS)
+    for head in [(b"RZD1", 2, most + 1), (b"RZD1", 1 << 31, 0), (b"RZD2", 2, 0)]:
+        with pytest.raises(wire.Garbled):
+            wire.sizes(wire.HEAD.pack(*head), LIMITS)
