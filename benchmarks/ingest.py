@@ -5,6 +5,9 @@ work without a library: decoding scaled in as many threads, and the model. Both 
 ingest in a process of its own so that its memory can be told. What the ingest does on top is
 hashing, thumbnails, difference hashes and the database. The ratio of processor seconds tells the
 same on a machine that is busy with other things.
+
+What it costs that files are decoded in processes of their own is told twice: by an ingest that
+decodes in its own threads instead, and by decoding alone.
 """
 
 import argparse
@@ -16,9 +19,10 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time
 
@@ -26,8 +30,11 @@ import numpy as np
 from PIL import Image
 
 from embedder import Content, Embedder, open_embedder
-from embedder.media import Limits, read_picture
+from embedder.media import Kind, Limits, detect, read_picture
 from indexer.config import IngestOptions
+from indexer.entities import Draft
+from indexer.sandbox.workers import Workers
+from indexer.segments import cut
 
 _SIZES = {"2 MP": (1632, 1224), "12 MP": (4032, 3024)}
 _BATCH = 32
@@ -41,8 +48,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=IngestOptions().workers)
     parser.add_argument("--ingest-only", nargs=2, metavar=("FOLDER", "LIBRARY"))
+    parser.add_argument("--in-threads", action="store_true", help="decode in no other process")
     given = parser.parse_args()
     if given.ingest_only:
+        if given.in_threads:
+            _decode_in_threads()
         print(json.dumps(_ingest(*map(Path, given.ingest_only), given.model, given.workers)))
         return
     print(f"model {given.model}, {given.workers} threads, {os.cpu_count()} cores", flush=True)
@@ -55,14 +65,16 @@ def _measure(name: str, size: tuple[int, int], folder: Path, given: argparse.Nam
     pictures = folder / "pictures"
     make_pictures(pictures, given.count, size)
     paths = sorted(pictures.iterdir())
-    alone, whole, memory, processor = [], [], [], []
+    alone, whole, memory, processor, threads = [], [], [], [], []
     with open_embedder(given.model) as embedder:
         _bare(embedder, paths[:8], given.workers)
         for turn in range(given.rounds):
             before = process_time()
             alone.append(_bare(embedder, paths, given.workers))
             bare_seconds = process_time() - before
+            other = _ingest_in_process(pictures, folder / f"threads-{turn}", given, "--in-threads")
             report = _ingest_in_process(pictures, folder / f"library-{turn}", given)
+            threads.append(report["rate"] / other["rate"])
             whole.append(report["rate"])
             memory.append(report["memory"])
             processor.append(bare_seconds / report["processor_seconds"])
@@ -72,9 +84,60 @@ def _measure(name: str, size: tuple[int, int], folder: Path, given: argparse.Nam
         f"decoding and model alone {statistics.median(alone):6.1f} pictures/s, "
         f"ratio {statistics.median(kept):.2f} ({min(kept):.2f}–{max(kept):.2f}), "
         f"of processor time {statistics.median(processor):.2f}, "
-        f"peak memory {max(memory) / 2**20:.0f} MiB",
+        f"peak memory {max(memory) / 2**20:.0f} MiB, "
+        f"against decoding in threads {statistics.median(threads):.2f} "
+        f"({min(threads):.2f}–{max(threads):.2f})",
         flush=True,
     )
+    _compare_decoding(name, paths, given)
+
+
+def _compare_decoding(name: str, paths: Sequence[Path], given: argparse.Namespace) -> None:
+    """Prints how fast files are cut in threads, and in processes that those threads wait for."""
+    limits = replace(Limits(), frame_side=640)
+    rates, seconds = [], []
+    for _ in range(given.rounds):
+        here, here_seconds = _cut_all(paths, partial(cut, limits=limits), given.workers)
+        before = _processor_seconds()
+        with Workers(limits) as workers:
+            list(workers.cut(paths[0], Kind.IMAGE, limits))
+            there, _ = _cut_all(paths, partial(workers.cut, limits=limits), given.workers)
+        rates.append(there / here)
+        seconds.append(here_seconds / (_processor_seconds() - before))
+    print(
+        f"{name:>6}: decoding in processes against threads {statistics.median(rates):.2f} "
+        f"({min(rates):.2f}–{max(rates):.2f}), of processor time with their start "
+        f"{statistics.median(seconds):.2f}",
+        flush=True,
+    )
+
+
+def _cut_all(
+    paths: Sequence[Path], cut: Callable[[Path, Kind], Iterator[Draft]], workers: int
+) -> tuple[float, float]:
+    """Pictures per second, and processor seconds."""
+    started, before = perf_counter(), _processor_seconds()
+    with ThreadPoolExecutor(workers) as pool:
+        for _ in pool.map(lambda path: sum(1 for _ in cut(path, Kind.IMAGE)), paths):
+            pass
+    return len(paths) / (perf_counter() - started), _processor_seconds() - before
+
+
+def _processor_seconds() -> float:
+    """Of this process and of those it has started and seen end."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
+def _decode_in_threads() -> None:
+    def detect_here(workers: Workers, path: Path) -> Kind:
+        return detect(path)
+
+    def cut_here(workers: Workers, path: Path, kind: Kind, limits: Limits) -> Iterator[Draft]:
+        return cut(path, kind, limits)
+
+    for name, function in {"detect": detect_here, "cut": cut_here}.items():
+        setattr(Workers, name, function)
 
 
 def make_pictures(folder: Path, count: int, size: tuple[int, int]) -> None:
@@ -119,9 +182,9 @@ def _decoded(paths: Sequence[Path], limits: Limits, workers: int) -> Iterator[Im
 
 
 def _ingest_in_process(
-    pictures: Path, library: Path, given: argparse.Namespace
+    pictures: Path, library: Path, given: argparse.Namespace, *flags: str
 ) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.ingest", "--model", given.model]
+    command = [sys.executable, "-m", "benchmarks.ingest", "--model", given.model, *flags]
     command += ["--workers", str(given.workers), "--ingest-only", str(pictures), str(library)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     report: dict[str, float] = json.loads(done.stdout)
@@ -134,10 +197,10 @@ def _ingest(pictures: Path, directory: Path, model: str, workers: int) -> dict[s
     with Library.open(directory, model=model) as library:
         picture = Image.new("RGB", (64, 64))
         library.embedder.embed([Content(frames=[picture])], "document")  # loads the weights
-        started, before = perf_counter(), process_time()
+        started, before = perf_counter(), _processor_seconds()
         report = library.ingest([pictures], IngestOptions(workers=workers))
         rate = report.added / (perf_counter() - started)
-        seconds = process_time() - before
+        seconds = _processor_seconds() - before
     return {"rate": rate, "processor_seconds": seconds, "memory": _peak_memory()}
 
 
