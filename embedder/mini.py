@@ -6,8 +6,8 @@ Pictures and texts share one space:
   pieces is cut into windows of about equal length, whose vectors are averaged.
 - A picture is classified by EfficientNet-Lite2. The average of the text vectors of its likely
   classes, weighted by their probabilities, is its place in the text space (ConSE, Norouzi et al.
-  2013, https://arxiv.org/abs/1312.5650). Weights may bring a head, trained on drawings with
-  captions, that moves it from there; those shipped have none yet, see docs/mini.md.
+  2013, https://arxiv.org/abs/1312.5650). A head, trained on drawings with captions, moves it
+  from there, see docs/mini.md; weights may be without one.
 - Class probabilities say little about which of two dogs it is, so the whitened features of the
   picture stand beside that; for a text, a linear map guesses them from its vector.
 
@@ -68,7 +68,7 @@ class _Models:
 
 
 class MiniEmbedder(BaseEmbedder):
-    """The embedded default: 47 MB of weights, no download, no GPU.
+    """The embedded default: 50 MB of weights, no download, no GPU.
 
     Guarantees:
         Opening reads two small JSON files; the models load on the first `embed`, once, under a

@@ -250,7 +250,7 @@ def test_the_shipped_weights_are_the_ones_in_the_manifest_and_leave_room() -> No
         assert hashlib.sha256(content).hexdigest() == stated["sha256"]
         assert stated["origin"]
         assert stated["licence"]
-    assert sum(stated["bytes"] for stated in weights.files.values()) < 48e6
+    assert sum(stated["bytes"] for stated in weights.files.values()) < 52e6
 
 
 @pytest.fixture

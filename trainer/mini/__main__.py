@@ -66,17 +66,14 @@ def build_space(build: Build) -> None:
     from trainer.mini import space
     from trainer.mini.classes import read_classes
     from trainer.mini.features import Features
-    from trainer.mini.lessons import lessons, unlabelled
+    from trainer.mini.lessons import whitened
     from trainer.mini.reader import Reader
 
     weights = Weights(build.out)
-    features = Features(weights, build.cache, build.threads)
-    taught, photos = lessons(features), unlabelled(features)
-    pooled = np.concatenate([photos.pooled, np.stack([one.pooled[0] for one in taught])])
-    logits = np.concatenate([photos.logits, np.stack([one.logits[0] for one in taught])])
+    seen = whitened(Features(weights, build.cache, build.threads))
     read = Reader(weights, build.threads)
-    classifier = space.last_layer(pooled, logits)
-    arrays = space.build_space(read_classes(), read, pooled, classifier)
+    classifier = space.last_layer(seen.pooled, seen.logits)
+    arrays = space.build_space(read_classes(), read, seen.pooled, classifier)
     write_arrays(build.out / "space.npz", arrays)
     settings = build.out / "settings.json"
     if not settings.exists():  # A new folder: enough to open it, until it is calibrated.

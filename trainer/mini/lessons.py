@@ -3,7 +3,7 @@
 Drawings of the Open Clip Art Library that are not held out, and emoji, bring words. Photos of
 wallpapers, manuals and GCompris bring none: on them the head is to leave everything in place. The
 classes of ImageNet bring photos that are only imagined, with the words of WordNet.
-Tux Paint's stamps and the photos of photos.tsv are for measuring and are not here.
+Tux Paint's stamps and the photos of photos.tsv are for measuring and bring no words here.
 """
 
 import random
@@ -21,7 +21,7 @@ from trainer.mini.features import Features, Seen
 from trainer.mini.imagined import imagined
 from trainer.mini.kinship import class_words
 from trainer.mini.photos import read_photos
-from trainer.mini.pictures import scenes
+from trainer.mini.pictures import scenes, stamps
 from trainer.mini.views import drawing_view, scene_views
 from trainer.mini.wordnet import Nouns
 
@@ -134,6 +134,29 @@ def unlabelled(features: Features) -> Seen:
                     yield scene.source, view
 
     return features.of("scenes", seen(), VERSION)
+
+
+def whitened(features: Features) -> Seen:
+    """What the visual part is whitened on: scenes with two overlapping corners of each, and stamps.
+
+    Of the stamps, which are otherwise for measuring, only mean and covariance of what the tower
+    sees take part, together with those of the scenes, and no words. Without them, and with
+    drawings instead, photos of things fall (docs/mini.md).
+    """
+
+    def seen() -> Iterator[tuple[str, Image.Image]]:
+        for stamp in stamps():
+            yield stamp.source, stamp.image
+        for scene in scenes():
+            width, height = scene.image.size
+            yield scene.source, scene.image
+            for corner in (
+                (0, 0, round(0.7 * width), round(0.7 * height)),
+                (round(0.3 * width), round(0.3 * height), width, height),
+            ):
+                yield scene.source, scene.image.crop(corner)
+
+    return features.of("whitened", seen(), VERSION)
 
 
 def _emoji_lessons(features: Features) -> list[Lesson]:
