@@ -10,7 +10,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="it starts copies of a process")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="it starts copies of a process"),
+    pytest.mark.skipif(not (ROOT / "benchmarks").is_dir(), reason="needs a checkout"),
+]
 
 
 def test_whatever_is_killed_nothing_is_lost_and_the_next_run_completes():
