@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,8 @@ _CHUNK = 1 << 13
 _SEED = 1
 _DEPTHS = (10, 100)
 _MOST_CANDIDATES = 2_000
+_LEAST = (100, 200)
+_CANDIDATE_MARGIN = 1.5
 _CANDIDATES = (50, 100, 150, 200, 300, 400, 600, 800, 1_200, 1_600, _MOST_CANDIDATES)
 _ROW_COST = 50
 """Comparing a row exactly takes as long as so many codes; roughly, for the choice between them."""
@@ -152,13 +156,15 @@ class _Builder:
                 best, least = tuning, cost
             if probes == self._lists:
                 break
-            probes *= 2
+            probes = ceil(1.5 * probes)
         if best is None:
             raise Unfit(
                 f"inverted lists find {reached[0]:.3f} of the nearest {len(self._ids)} vectors, "
                 f"and {self._growth.recall} is asked for"
             )
-        return best
+        ten, hundred = (ceil(_CANDIDATE_MARGIN * count) for count in best.candidates)
+        probes = min(self._lists, ceil(self._growth.margin * best.probes))
+        return replace(best, probes=probes, candidates=(ten, hundred))
 
     def _measured(
         self,
@@ -178,10 +184,10 @@ class _Builder:
             hit = found[order[at]] == truth[number]
             ranks[number, hit] = order[at[hit]]
         candidates, recalls = [], []
-        for depth in _DEPTHS:
+        for depth, least in zip(_DEPTHS, _LEAST, strict=True):
             column = ranks[:, :depth]
             shares = {
-                count: float((column < count).mean()) for count in _CANDIDATES if count >= 2 * depth
+                count: float((column < count).mean()) for count in _CANDIDATES if count >= least
             }
             enough = [n for n, share in shares.items() if share >= self._growth.recall]
             candidates.append(enough[0] if enough else _MOST_CANDIDATES)

@@ -17,6 +17,10 @@ class Growth:
         sample: Vectors for each list that the lists are learned from.
         rounds: Of learning.
         questions: Vectors that the recall is measured with.
+        margin: Lists that are looked into, as a multiple of those with which the recall was
+            measured. Queries come from elsewhere than the vectors do and are harder: among
+            WordNet's definitions, single words need more than twice the lists that the definitions
+            and their mixtures do.
         compared: A filter that keeps no more vectors than this is searched exactly.
         threads: That build.
     """
@@ -28,6 +32,7 @@ class Growth:
     sample: int = 48
     rounds: int = 8
     questions: int = 128
+    margin: float = 3.0
     compared: int = 2_048
     threads: int = 1
 
@@ -43,7 +48,7 @@ class Tuning:
     Attributes:
         probes: Lists.
         candidates: Vectors that are compared exactly, for the 10 and for the 100 nearest.
-        recall: Share of the 10 and of the 100 nearest that were found.
+        recall: Share of the 10 and of the 100 nearest that were found before the margins.
     """
 
     probes: int
