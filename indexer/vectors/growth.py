@@ -33,7 +33,7 @@ class Growth:
     rounds: int = 8
     questions: int = 128
     margin: float = 3.0
-    compared: int = 2_048
+    compared: int = 1_000
     threads: int = 1
 
     def lists(self, vectors: int) -> int:

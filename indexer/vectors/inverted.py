@@ -161,7 +161,7 @@ class Inverted:
         self, vector: NDArray[np.float32], k: int, positions: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Scores and positions of the k nearest of some, best first."""
-        scores: NDArray[np.float32] = self._rows.take(positions) @ vector[0]
+        scores = self._rows.scores(positions, vector[0])
         if k < len(scores):
             best = np.argpartition(-scores, k)[:k]
             positions, scores = positions[best], scores[best]
