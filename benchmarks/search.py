@@ -1,0 +1,247 @@
+"""The vector store beside FAISS's plain flat index, on the same vectors in the same run.
+
+    python benchmarks/search.py [--sets made-100000x384 made-1000000x384 glosses] [--queries 300]
+                                [--cache var/benchmarks] [--plot docs/images/search-growth.png]
+
+`made-NxD` are N made-up unit vectors around N/250 random directions, and queries drawn likewise.
+`glosses` are the definitions of WordNet (Debian's wordnet-base), embedded by `mini` as documents,
+and words of WordNet, embedded as queries; they are embedded once and kept in the cache. Truth is
+what comparing with every float16 vector gives. One query at a time runs in one thread.
+"""
+
+import argparse
+import ctypes
+import gc
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder import Content, open_embedder
+from embedder.interface import Vectors, normalised
+from embedder.media.kind import Kind
+from indexer.vectors import FaissStore
+
+WORDNET = Path("/usr/share/wordnet")
+K = 10
+THREADS = 8
+CHUNK = 1 << 14
+KEPT = 0.01
+
+Search = Callable[[NDArray[np.float32]], Any]
+
+
+def made(count: int, dim: int, queries: int) -> tuple[NDArray[np.float16], Vectors]:
+    """Clustered vectors and queries, the same ones each time."""
+    chance = np.random.default_rng(1)
+    centres = chance.standard_normal((max(1, count // 250), dim), dtype=np.float32)
+
+    def draw(number: int) -> Vectors:
+        noise = chance.standard_normal((number, dim), dtype=np.float32)
+        return normalised(centres[chance.integers(len(centres), size=number)] + 0.7 * noise)
+
+    rows = np.empty((count, dim), dtype=np.float16)
+    for start in range(0, count, CHUNK):
+        rows[start : start + CHUNK] = draw(min(CHUNK, count - start))
+    return rows, draw(queries)
+
+
+def glosses(cache: Path, queries: int) -> tuple[NDArray[np.float16], Vectors]:
+    """WordNet's definitions as `mini` embeds documents, and words as it embeds queries."""
+    if not (cache / "glosses.npz").is_file():
+        lines = [
+            line.partition(" | ")
+            for part in ("noun", "verb", "adj", "adv")
+            for line in (WORDNET / f"data.{part}").read_text().splitlines()
+            if not line.startswith("  ")
+        ]
+        chosen = np.random.default_rng(1).choice(len(lines), 2_000, replace=False)
+        words = [lines[i][0].split(" ")[4].replace("_", " ") for i in chosen]
+        with open_embedder("mini") as embedder:
+            asked = embedder.embed([Content(text=word) for word in words], "query")
+            rows = [
+                embedder.embed(
+                    [Content(text=g.strip()) for *_, g in lines[i : i + 256]], "document"
+                )
+                for i in range(0, len(lines), 256)
+            ]
+        cache.mkdir(parents=True, exist_ok=True)
+        stored = np.concatenate(rows).astype(np.float16)
+        np.savez(cache / "glosses.npz", rows=stored, queries=asked)
+    held = np.load(cache / "glosses.npz")
+    return held["rows"], held["queries"][:queries]
+
+
+def filled(rows: NDArray[np.float16], add: Callable[[int, Vectors], None]) -> float:
+    """Adds all rows in pieces; returns the seconds it took."""
+    start = time.perf_counter()
+    for at in range(0, len(rows), CHUNK):
+        add(at, rows[at : at + CHUNK].astype(np.float32))
+    return time.perf_counter() - start
+
+
+def timed(search: Search, queries: Vectors) -> dict[str, float]:
+    """Milliseconds of one query, and queries per second from some threads at once."""
+    faiss.omp_set_num_threads(1)
+    for query in queries[:20]:
+        search(query)
+    times = []
+    for query in queries:
+        start = time.perf_counter()
+        search(query)
+        times.append(1000 * (time.perf_counter() - start))
+    with ThreadPoolExecutor(THREADS, initializer=lambda: faiss.omp_set_num_threads(1)) as pool:
+        start = time.perf_counter()
+        list(pool.map(search, queries))
+        rate = len(queries) / (time.perf_counter() - start)
+    return {"median": median(times), "late": quantiles(times, n=100)[-1], "rate": rate}
+
+
+def resident() -> int:
+    """Bytes in memory that belong to no file."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon"):
+            return 1024 * int(line.split()[1])
+    return 0
+
+
+def recall(truth: NDArray[np.int64], found: list[NDArray[np.int64]]) -> float:
+    """The share of the true ones that were found."""
+    return float(np.mean([np.isin(t, f).mean() for t, f in zip(truth, found, strict=True)]))
+
+
+def flat_search(index: Any, only: Any = None) -> Search:
+    """A search for the nearest by a FAISS index: their ids."""
+    return lambda query: index.search(query[None], K, params=only)[1][0]
+
+
+def measured(rows: NDArray[np.float16], queries: Vectors, cache: Path) -> dict[str, Any]:
+    """Everything about one set."""
+    count, dim = rows.shape
+    only = np.sort(np.random.default_rng(2).choice(count, int(KEPT * count), replace=False))
+    flat = faiss.IndexFlatIP(dim)
+    for at in range(0, count, CHUNK):
+        flat.add(rows[at : at + CHUNK].astype(np.float32))
+    bits = np.packbits(np.isin(np.arange(count), only), bitorder="little")
+    few = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
+    truth = flat.search(queries, K)[1]
+    kept = flat.search(queries, K, params=few)[1]
+    said: dict[str, Any] = {"vectors": count, "dim": dim}
+    said["flat"] = timed(flat_search(flat), queries)
+    said["flat"] |= {"bytes": 4 * dim}
+    del flat
+    store = FaissStore(dim)
+    ids = np.arange(count)
+    said["adding"] = filled(
+        rows, lambda at, piece: store.add(Kind.TEXT, ids[at : at + len(piece)], piece)
+    )
+    start = time.perf_counter()
+    store.settle()
+    said["building"] = time.perf_counter() - start
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        store.save(Path(folder), "benchmark", 1)
+        said["disk"] = sum(path.stat().st_size for path in Path(folder).iterdir()) / count
+        del store
+        before = resident()
+        start = time.perf_counter()
+        loaded = FaissStore.load(Path(folder), "benchmark", dim)
+        said["loading"] = time.perf_counter() - start
+        assert loaded is not None
+        store, _ = loaded
+        said["memory"] = (resident() - before) / count
+        described = store.describe()[Kind.TEXT]
+        said["index"] = str(described)
+        said["counted"] = described.memory / count
+        said["store"] = timed(lambda query: store.search(query, K, Kind.TEXT), queries)
+        said["filtered"] = timed(lambda query: store.search(query, K, Kind.TEXT, only), queries)
+        said["store"]["recall"] = recall(
+            truth, [store.search(query, K, Kind.TEXT)[1] for query in queries]
+        )
+        said["filtered"]["recall"] = recall(
+            kept, [store.search(query, K, Kind.TEXT, only)[1] for query in queries]
+        )
+    return said
+
+
+def told(name: str, said: dict[str, Any]) -> None:
+    """Prints what was measured."""
+    print(f"\n{name}: {said['vectors']:,} × {said['dim']}; {said['index']}")
+    print(f"{'':10} recall@10   median ms     99 % ms  queries/s")
+    for what in ("flat", "store", "filtered"):
+        one = said[what]
+        print(
+            f"{what:10} {one.get('recall', 1):9.4f} {one['median']:11.3f} {one['late']:11.3f} "
+            f"{one['rate']:10.0f}"
+        )
+    print(
+        f"{said['flat']['median'] / said['store']['median']:.1f} × faster than flat; "
+        f"bytes a vector: memory {said['memory']:.0f} (counted {said['counted']:.0f}), "
+        f"disk {said['disk']:.0f}, flat {said['flat']['bytes']}; "
+        f"seconds: adding {said['adding']:.1f}, building {said['building']:.1f}, "
+        f"loading {said['loading']:.2f}",
+        flush=True,
+    )
+
+
+def plot(results: dict[str, dict[str, Any]], path: Path) -> None:
+    """How the time of a query grows with the size, for sets of 384 dimensions."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    chosen = sorted(
+        (one for one in results.values() if one["dim"] == 384), key=lambda o: o["vectors"]
+    )
+    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    sizes = [one["vectors"] for one in chosen]
+    for what, label in (
+        ("flat", "FAISS Flat"),
+        ("store", "vector store"),
+        ("filtered", "vector store, filter that keeps 1 %"),
+    ):
+        axes.plot(sizes, [one[what]["median"] for one in chosen], marker="o", label=label)
+    axes.set(xscale="log", yscale="log", xlabel="vectors of 384 dimensions")
+    axes.set_ylabel("median of one query, ms")
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    """Measures each set and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--sets", nargs="+", default=["made-100000x384", "made-1000000x384"])
+    parser.add_argument("--queries", type=int, default=300)
+    parser.add_argument("--cache", type=Path, default=Path("var/benchmarks"))
+    parser.add_argument("--plot", type=Path)
+    given = parser.parse_args()
+    given.cache.mkdir(parents=True, exist_ok=True)
+    kept = given.cache / "search.json"
+    results = json.loads(kept.read_text()) if kept.is_file() else {}
+    for name in given.sets:
+        if name == "glosses":
+            rows, queries = glosses(given.cache, given.queries)
+        else:
+            count, dim = map(int, name.removeprefix("made-").split("x"))
+            rows, queries = made(count, dim, given.queries)
+        results[name] = measured(rows, queries, given.cache)
+        told(name, results[name])
+        kept.write_text(json.dumps(results, indent=1))
+    if given.plot:
+        plot(results, given.plot)
+
+
+if __name__ == "__main__":
+    main()
