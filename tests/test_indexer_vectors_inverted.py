@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,9 @@ def test_codes_alone_would_not_find_them(inverted):
 def test_as_many_are_found_as_were_asked_for(inverted):
     assert len(inverted.search(QUERIES[0], 4_000, Kind.IMAGE)[1]) == 4_000
     assert len(inverted.search(QUERIES[0], 2 * COUNT, Kind.IMAGE)[1]) == COUNT
+    partition = inverted._partitions[Kind.IMAGE]
+    partition.tuning = replace(partition.tuning, probes=1)  # One list holds far too few.
+    assert len(inverted.search(QUERIES[0], 100, Kind.IMAGE)[1]) == 100
 
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.2, 0.9])
