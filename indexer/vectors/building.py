@@ -138,30 +138,34 @@ class _Builder:
         return centroids
 
     def _tuned(self, inverted: Inverted) -> Tuning:
-        """The least work with which the recall is reached."""
+        """The least work with which the recall is reached.
+
+        Of the 100 nearest, as many are asked for as can be found at all: where the nearest ten are
+        a cluster and the rest is equally far, codes cannot tell the rest apart, and nobody can.
+        """
         questions = self._questions()
         truth = self._truth(questions)
-        best: Tuning | None = None
-        least, probes = np.inf, 1
-        reached = (0.0, 0.0)
+        wanted = self._growth.recall
+        measured: dict[float, Tuning] = {}
+        probes = 1
         while True:
-            probes = min(probes, self._lists)
-            scanned = probes * len(self._ids) / self._lists
-            if scanned >= least:
+            scanned = min(probes, self._lists) * len(self._ids) / self._lists
+            if any(min(one.recall) >= wanted and cost <= scanned for cost, one in measured.items()):
                 break
-            tuning = self._measured(inverted, questions, truth, probes)
-            reached = max(reached, tuning.recall)
-            cost = scanned + _ROW_COST * sum(tuning.candidates) / 2
-            if min(tuning.recall) >= self._growth.recall and cost < least:
-                best, least = tuning, cost
-            if probes == self._lists:
+            tuning = self._measured(inverted, questions, truth, min(probes, self._lists))
+            measured[scanned + _ROW_COST * sum(tuning.candidates) / 2] = tuning
+            if probes >= self._lists:
                 break
             probes = ceil(1.5 * probes)
-        if best is None:
+        fit = {cost: one for cost, one in measured.items() if one.recall[0] >= wanted}
+        if not fit:
+            found = max(one.recall[0] for one in measured.values())
             raise Unfit(
-                f"inverted lists find {reached[0]:.3f} of the nearest {len(self._ids)} vectors, "
-                f"and {self._growth.recall} is asked for"
+                f"inverted lists find {found:.3f} of the nearest {len(self._ids)} vectors, and "
+                f"{wanted} is asked for"
             )
+        far = min(1.0, max(one.recall[1] for one in fit.values()) / wanted)
+        best = fit[min(cost for cost, one in fit.items() if one.recall[1] >= wanted * far)]
         ten, hundred = (ceil(_CANDIDATE_MARGIN * count) for count in best.candidates)
         probes = min(self._lists, ceil(self._growth.margin * best.probes))
         return replace(best, probes=probes, candidates=(ten, hundred))
