@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from embedder.content import Content, Modality
@@ -225,19 +227,28 @@ class LibraryStats:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class WordMatch:
-    """A segment whose text has words of the query.
+@dataclass(frozen=True, slots=True, eq=False)
+class WordMatches:
+    """Segments of any kind whose texts have words of the query.
 
     Attributes:
-        segment_id: The segment.
-        score: BM25, higher is better; comparable within one query only.
-        every_term: All terms are in it, not only some.
+        ids: Of the segments, int64 of shape (n,), ascending.
+        scores: BM25 by the rarest of the terms, float64 (n,), higher is better; comparable within
+            one query only; 0 where none of those is in the text.
+        every: Whether all terms are in the text, booleans (n,).
+        complete: False where so many texts have all terms that only some are listed. Where it is
+            true, those that have only some terms may not be listed if the terms are common ones.
     """
 
-    segment_id: int
-    score: float
-    every_term: bool
+    ids: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    every: NDArray[np.bool_]
+    complete: bool
+
+
+NO_WORDS = WordMatches(
+    np.empty(0, dtype=np.int64), np.empty(0), np.empty(0, dtype=np.bool_), complete=True
+)
 
 
 @dataclass(frozen=True, slots=True)

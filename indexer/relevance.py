@@ -6,7 +6,7 @@ evidence, likeness and words and file name, is combined as p = 1 − Π(1 − p�
 be like takes log-odds away.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,23 +85,21 @@ def together(*evidence: Probabilities) -> Probabilities:
     return np.asarray(1 - np.prod([1 - p for p in evidence], axis=0), dtype=np.float64)
 
 
-def of_words(matches: Iterable[tuple[int, float, bool]]) -> dict[int, float]:
-    """Probabilities by segment id from full-text matches.
+def of_words(scores: NDArray[np.float64], every: NDArray[np.bool_]) -> Probabilities:
+    """Probabilities of segments whose texts have words of the query.
 
     All words of the query say much, only some of them say little; within both the better BM25
     score says more.
 
     Args:
-        matches: Segment id, BM25 score (higher is better) and whether every term matched.
+        scores: BM25 (n,), higher is better.
+        every: Whether every term is in the text, booleans (n,).
     """
-    rows = list(matches)
-    best = {True: 0.0, False: 0.0}
-    for _, score, every in rows:
-        best[every] = max(best[every], score)
-    found: dict[int, float] = {}
-    for segment_id, score, every in rows:
-        share = score / best[every] if best[every] > 0 else 1.0
-        found[segment_id] = 0.7 + 0.2 * share if every else 0.3 * share
+    found = np.empty(len(scores))
+    for all_of_them, least, most in ((True, 0.7, 0.2), (False, 0.0, 0.3)):
+        rows = every == all_of_them
+        best = scores[rows].max(initial=0.0)
+        found[rows] = least + most * (scores[rows] / best if best > 0 else 0.0)
     return found
 
 

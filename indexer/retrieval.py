@@ -13,7 +13,7 @@ one ranked list a hundred pages that mention cats would bury the photo of a cat.
    all others, by p alone.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import log2
 from typing import TYPE_CHECKING
@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.content import Modality
-from embedder.interface import EmbedderInfo, normalised
+from embedder.interface import EmbedderInfo, Vectors, normalised
 from embedder.media.kind import Kind
 from indexer import relevance
 from indexer.asking import MODALITY, Asked
-from indexer.entities import Filters, Hit, Query, Reason
+from indexer.entities import NO_WORDS, Filters, Hit, NameMatch, Query, Reason, WordMatches
 from indexer.errors import LibraryBusy, QueryError
 from indexer.relevance import Probabilities, Side
 
@@ -40,31 +40,68 @@ MAX_HITS = 1000
 
 _WORDED = frozenset({Kind.PDF, Kind.TEXT})
 _STRONG = 0.5
+_EVERY_WORD = 0.7
 _TOLD = 0.25
 _MORE = 8
 _DEPTH = 3
 _ATTEMPTS = 3
 
+Origin = tuple[int, int | None]
+"""The media that a segment is of, by a number, and its page in a PDF."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Place:
-    """Where a query looks."""
+    """Where a query looks; `only` are the segments that the filters leave, None for all."""
 
     catalog: "Catalog"
     vectors: "VectorStore"
     info: EmbedderInfo
     filters: Filters
+    only: NDArray[np.int64] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Said:
+    """What words say of segments of any kind.
+
+    Attributes:
+        terms: The words.
+        matches: The segments that have them.
+        relevance: Of each match.
+        names: Files whose names have them, by kind.
+    """
+
+    terms: Sequence[str]
+    matches: WordMatches
+    relevance: Probabilities
+    names: Mapping[Kind, Sequence[NameMatch]]
+
+    def names_of(self, kind: Kind, ids: NDArray[np.int64]) -> Probabilities:
+        """What their files' names say for some segments of a kind (n,)."""
+        matches = self.names.get(kind, ())
+        found = {m.segment_id: 0.9 if m.in_name else 0.4 * m.share for m in matches}
+        return relevance.aligned(found, ids)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Candidates:
-    """Segments of one kind that some evidence speaks for; words and names give probabilities."""
+    """Segments of one kind that some evidence speaks for.
+
+    Attributes:
+        kind: Of all of them.
+        ids: Int64 (n,), ascending.
+        rows: Their vectors, float32 (n, dim).
+        words: What their words say for them (n,), `names` their files' names, `unwanted` the
+            words that they should not have.
+    """
 
     kind: Kind
     ids: NDArray[np.int64]
-    words: Mapping[int, float]
-    unwanted: Mapping[int, float]
-    names: Mapping[int, float]
+    rows: Vectors
+    words: Probabilities
+    names: Probabilities
+    unwanted: Probabilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +147,18 @@ def search(library: "Library", query: Query) -> list[Hit]:
         )
         with library.catalog.moment():
             if library.catalog.holds_vectors_of(embedder.info):
-                place = _Place(library.catalog, vectors, embedder.info, query.filters)
+                only = library.catalog.matching_segments(query.filters)
+                place = _Place(library.catalog, vectors, embedder.info, query.filters, only)
                 return _found(place, asked.sides(library.catalog), query)
     raise LibraryBusy(f"the library in {library.directory} is changing its model: try again")
 
 
 def _found(place: _Place, sides: Mapping[Kind, tuple[Side, Side]], query: Query) -> list[Hit]:
     need = query.offset + query.limit
-    found = [one for judged in _judged(place, sides, need) for one in _folded(place, judged, need)]
+    kinds = list(_judged(place, sides, need))
+    first = [one.segment_id for judged in kinds for one in judged[: need + _MORE]]
+    origins = place.catalog.origins(first)
+    found = [one for judged in kinds for one in _folded(place, judged, need, origins)]
     found.sort(key=lambda one: (-one.score, one.judged.segment_id))
     return _hits(place, found[query.offset : need], query.offset + 1)
 
@@ -135,59 +176,99 @@ def _judged(
     place: _Place, sides: Mapping[Kind, tuple[Side, Side]], need: int
 ) -> Iterator[list[_Judged]]:
     """The candidates of each kind, best first."""
-    found = [_gathered(place, *sides[kind], kind, _DEPTH * need) for kind in sorted(sides)]
-    every = np.concatenate([*(one.ids for one in found), np.empty(0, dtype=np.int64)])
-    if not every.size:
+    if not sides:
         return
-    rows = place.catalog.vectors_of(every.tolist())
-    for candidates in found:
-        ids = candidates.ids
-        own, rows = rows[: len(ids)], rows[len(ids) :]
-        kind, modality = candidates.kind, MODALITY[candidates.kind]
-        like, unlike = sides[kind]
-        evidence = {
-            _seen(like, kind): relevance.likeness(place.info, like, modality, own),
-            Reason.WORDS: relevance.aligned(candidates.words, ids),
-            Reason.FILE_NAME: relevance.aligned(candidates.names, ids),
-        }
-        said = relevance.together(evidence[Reason.WORDS], evidence[Reason.FILE_NAME])
-        total = relevance.likeness(place.info, like, modality, own, said)
-        total = relevance.without(total, place.info, unlike, modality, own)
-        total *= 1 - relevance.aligned(candidates.unwanted, ids)
-        yield [
-            _Judged(int(ids[i]), float(total[i]), evidence, i)
-            for i in np.lexsort((ids, -total)).tolist()
-        ]
+    depth = _DEPTH * need
+    like, unlike = next(iter(sides.values()))  # All kinds are asked for the same words.
+    said, unwanted = (_said(place, side.terms, sides.keys(), depth) for side in (like, unlike))
+    found = {kind: _gathered(place, sides[kind][0], said, kind, depth) for kind in sorted(sides)}
+    every = np.concatenate([ids for ids, _ in found.values()])
+    worded = np.concatenate(
+        [np.full(len(ids), kind in _WORDED) for kind, (ids, _) in found.items()]
+    )
+    words = _words_of(place, said, every, worded)
+    without = _words_of(place, unwanted, every, worded)
+    start = 0
+    for kind, (ids, rows) in found.items():
+        own = slice(start, start + len(ids))
+        start = own.stop
+        names = said.names_of(kind, ids)
+        candidates = _Candidates(kind, ids, rows, words[own], names, without[own])
+        yield _ranked(place.info, candidates, *sides[kind])
 
 
-def _gathered(place: _Place, like: Side, unlike: Side, kind: Kind, depth: int) -> _Candidates:
-    """The candidates of one kind, `depth` for each sort of evidence at most."""
-    words, unwanted = (_words(place, side.terms, kind, depth) for side in (like, unlike))
-    names = _names(place, like.terms, kind, depth)
-    named = np.fromiter({*words, *names}, dtype=np.int64)
-    ids = np.union1d(_nearest(place, like, kind, depth), named)
-    return _Candidates(kind, ids, words, unwanted, names)
+def _ranked(info: EmbedderInfo, found: _Candidates, like: Side, unlike: Side) -> list[_Judged]:
+    """Candidates, best first."""
+    modality = MODALITY[found.kind]
+    evidence = {
+        _seen(like, found.kind): relevance.likeness(info, like, modality, found.rows),
+        Reason.WORDS: found.words,
+        Reason.FILE_NAME: found.names,
+    }
+    said = relevance.together(found.words, found.names)
+    total = relevance.likeness(info, like, modality, found.rows, said)
+    total = relevance.without(total, info, unlike, modality, found.rows)
+    total *= 1 - found.unwanted
+    return [
+        _Judged(int(found.ids[i]), float(total[i]), evidence, i)
+        for i in np.lexsort((found.ids, -total)).tolist()
+    ]
 
 
-def _words(place: _Place, terms: Sequence[str], kind: Kind, depth: int) -> dict[int, float]:
-    if not terms or kind not in _WORDED:
-        return {}
-    matches = place.catalog.find_words(terms, kind, place.filters, depth)
-    return relevance.of_words((m.segment_id, m.score, m.every_term) for m in matches)
+def _said(place: _Place, terms: Sequence[str], kinds: Collection[Kind], depth: int) -> _Said:
+    """What the words of one side of a query find."""
+    matches, names = NO_WORDS, {}
+    if terms:
+        names = place.catalog.find_names(terms, place.filters, depth)
+        if _WORDED & set(kinds):
+            matches = place.catalog.find_words(terms)
+    return _Said(terms, matches, relevance.of_words(matches.scores, matches.every), names)
 
 
-def _names(place: _Place, terms: Sequence[str], kind: Kind, depth: int) -> dict[int, float]:
-    matches = place.catalog.find_names(terms, kind, place.filters, depth) if terms else []
-    return {m.segment_id: 0.9 if m.in_name else 0.4 * m.share for m in matches}
+def _gathered(
+    place: _Place, like: Side, said: _Said, kind: Kind, depth: int
+) -> tuple[NDArray[np.int64], Vectors]:
+    """The candidates of one kind with their vectors; some `depth` for each sort of evidence."""
+    found = [
+        _nearest(place, like, kind, depth, place.only),
+        np.array([match.segment_id for match in said.names.get(kind, ())], dtype=np.int64),
+    ]
+    ids = place.vectors.among(said.matches.ids, kind)
+    if place.only is not None:
+        ids = ids[np.isin(ids, place.only)]
+    rows = np.searchsorted(said.matches.ids, ids)
+    every = ids[said.matches.every[rows]]
+    if len(every) > depth:  # So many have all words that the vectors have to tell which are best.
+        ids = _nearest(place, like, kind, depth, every)
+    elif len(ids) > depth:
+        ids = ids[np.argsort(-said.relevance[rows], kind="stable")[:depth]]
+    return place.vectors.rows(np.unique(np.concatenate([*found, ids])), kind)
 
 
-def _nearest(place: _Place, like: Side, kind: Kind, depth: int) -> NDArray[np.int64]:
-    only = place.catalog.matching_segments(kind, place.filters)
+def _words_of(
+    place: _Place, said: _Said, ids: NDArray[np.int64], worded: NDArray[np.bool_]
+) -> Probabilities:
+    """What the words that texts have say for some segments (n,); `worded` ones have texts."""
+    known = said.matches.ids
+    found = np.zeros(len(ids))
+    if known.size:
+        at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+        found = np.where(known[at] == ids, said.relevance[at], 0.0)
+    if not said.matches.complete:
+        unsure = ids[worded & (found < _EVERY_WORD)]
+        having = place.catalog.with_every_word(said.terms, unsure)
+        found[np.isin(ids, having)] = _EVERY_WORD
+    return found
+
+
+def _nearest(
+    place: _Place, like: Side, kind: Kind, depth: int, only: NDArray[np.int64] | None
+) -> NDArray[np.int64]:
     vectors = list(like.vectors)
     if len(vectors) > 1:
         vectors.append(normalised(like.weights @ like.vectors))
     found = [place.vectors.search(vector, depth, kind, only)[1] for vector in vectors]
-    return np.unique(np.concatenate(found))
+    return np.concatenate(found)
 
 
 def _seen(like: Side, kind: Kind) -> Reason:
@@ -198,12 +279,22 @@ def _seen(like: Side, kind: Kind) -> Reason:
     return Reason.PICTURE
 
 
-def _folded(place: _Place, judged: Sequence[_Judged], need: int) -> list[_Found]:
-    """The best `need` files or pages in order, scored; files of the same bytes are one."""
-    best: dict[tuple[int, int | None], _Found] = {}
+def _folded(
+    place: _Place, judged: Sequence[_Judged], need: int, origins: dict[int, Origin]
+) -> list[_Found]:
+    """The best `need` files or pages in order, scored; files of the same bytes are one.
+
+    Args:
+        place: Where they are.
+        judged: Best first.
+        need: Most of them.
+        origins: Of some; those that are needed as well are added.
+    """
+    best: dict[Origin, _Found] = {}
     for start in range(0, len(judged), need + _MORE):
         chunk = judged[start : start + need + _MORE]
-        origins = place.catalog.origins([one.segment_id for one in chunk])
+        if start:
+            origins |= place.catalog.origins([one.segment_id for one in chunk])
         for one in chunk:
             if one.segment_id not in origins:
                 continue  # The vectors of another thread may be newer than this moment.

@@ -11,7 +11,10 @@ from PIL import Image
 
 from embedder.media.kind import Kind
 from indexer import Filters, Library
+from indexer.catalog import fulltext
 from indexer.catalog.fulltext import folder_words, name_words
+from indexer.entities import Query, Reason
+from indexer.queries import text_part
 
 DAY = datetime(2024, 5, 17, 12, tzinfo=UTC)
 ANY = Filters()
@@ -66,8 +69,11 @@ def names(library: Library, ids: object) -> list[str]:
 
 
 def words(library: Library, *terms: str, filters: Filters = ANY) -> list[str]:
-    matches = library.catalog.find_words(terms, Kind.TEXT, filters, 50)
-    return names(library, [match.segment_id for match in matches])
+    """The files whose texts have some terms, those with every term first, the best first."""
+    matches = library.catalog.find_words(terms)
+    order = np.lexsort((-matches.scores, ~matches.every))
+    only = library.catalog.matching_segments(filters)
+    return names(library, [i for i in matches.ids[order] if only is None or i in only])
 
 
 @pytest.mark.parametrize(
@@ -91,39 +97,42 @@ def test_filters_choose_the_same_files_everywhere(library, root, filters, expect
     if "folder" in filters:
         filters["folder"] = root / filters["folder"]
     chosen = Filters(**filters)
-    only = library.catalog.matching_segments(Kind.TEXT, chosen)
-    assert only is not None
-    assert only.dtype == np.int64
-    assert set(names(library, only)) == expected
+    only = library.catalog.matching_segments(chosen)
+    if filters.keys() == {"kinds"}:  # They are told apart by the vectors.
+        assert only is None
+    else:
+        assert only.dtype == np.int64
+        assert (only[1:] > only[:-1]).all()
+        assert set(names(library, only)) - {"fox"} == expected
+        assert set(words(library, "fox", "roof", "sand", filters=chosen)) == expected
     every = list(range(1, 20))
     resolved = library.catalog.resolve(every, chosen)
     texts = {i for i, (segment, _) in resolved.items() if segment.kind is Kind.TEXT}
     assert set(names(library, texts)) == expected
-    found = words(library, "fox", "roof", "sand", filters=chosen)
-    assert set(found) == expected
-    named = library.catalog.find_names(["txt"], Kind.TEXT, chosen, 50)
+    named = library.catalog.find_names(["txt"], chosen, 50).get(Kind.TEXT, [])
     assert set(names(library, [match.segment_id for match in named])) == expected
 
 
 def test_kinds_alone_do_not_restrict_segments(library):
-    assert library.catalog.matching_segments(Kind.TEXT, ANY) is None
-    assert library.catalog.matching_segments(Kind.TEXT, Filters(frozenset({Kind.TEXT}))) is None
+    assert library.catalog.matching_segments(ANY) is None
+    assert library.catalog.matching_segments(Filters(frozenset({Kind.TEXT}))) is None
 
 
 def test_a_naive_date_is_local(library):
     local = DAY.astimezone().replace(tzinfo=None)
-    only = library.catalog.matching_segments(Kind.TEXT, Filters(after=local))
-    assert set(names(library, only)) == {"one", "two", "three"}
+    only = library.catalog.matching_segments(Filters(after=local))
+    assert set(names(library, only)) - {"fox"} == {"one", "two", "three"}
 
 
 def test_words_are_found_in_any_form_those_with_every_term_first(library):
     assert set(words(library, "fox")) == set(words(library, "FOXES")) == {"one", "two"}
     assert words(library, "cafe") == words(library, "CAFÉ") == ["one"]
-    matches = library.catalog.find_words(["roof", "fox"], Kind.TEXT, ANY, 50)
-    assert [match.every_term for match in matches] == [True, False, False]
-    assert names(library, [matches[0].segment_id]) == ["one"]
-    assert all(match.score > 0 for match in matches)
-    assert len(library.catalog.find_words(["roof", "fox"], Kind.TEXT, ANY, 2)) == 2
+    assert words(library, "roof", "fox")[0] == "one"
+    matches = library.catalog.find_words(["roof", "fox"])
+    assert sorted(matches.every) == [False, False, True]
+    assert (matches.scores > 0).all()
+    assert (matches.ids[1:] > matches.ids[:-1]).all()
+    assert matches.complete
 
 
 def test_a_term_of_several_words_is_a_phrase(library):
@@ -164,8 +173,9 @@ HOSTILE = [
 @pytest.mark.parametrize("term", HOSTILE)
 def test_no_term_is_ever_syntax(library, term):
     for terms in ([term], [term, "roof"], [term] * 100):
-        library.catalog.find_words(terms, Kind.TEXT, ANY, 50)
-        library.catalog.find_names(terms, Kind.TEXT, ANY, 50)
+        library.catalog.find_words(terms)
+        library.catalog.find_names(terms, ANY, 50)
+        library.catalog.with_every_word(terms, np.arange(1, 20))
     library.items(name=term)
     assert library.stats().items[Kind.TEXT] == 4
 
@@ -173,7 +183,7 @@ def test_no_term_is_ever_syntax(library, term):
 def test_a_quote_does_not_end_a_term(library):
     assert words(library, 'nothing" OR "fox') == []
     assert set(words(library, 'fox"')) == {"one", "two"}
-    assert library.catalog.find_names(['nothing" OR "fox'], Kind.IMAGE, ANY, 9) == []
+    assert library.catalog.find_names(['nothing" OR "fox'], ANY, 9) == {}
 
 
 def test_operators_are_looked_up_as_words(own):
@@ -193,21 +203,82 @@ def test_many_terms_are_looked_up(library):
     "term", ["2041", "img2041", "IMG", "beach", "party", "beachparty", "img 2041", "Beach-Party"]
 )
 def test_a_name_is_found_by_its_parts_and_as_a_whole(library, term):
-    (match,) = library.catalog.find_names([term], Kind.TEXT, ANY, 9)
+    (match,) = library.catalog.find_names([term], ANY, 9)[Kind.TEXT]
     assert names(library, [match.segment_id]) == ["IMG2041_beachParty"]
     assert (match.in_name, match.share) == (True, 1.0)
 
 
 def test_folders_and_some_of_the_terms_count_less(library):
-    matches = library.catalog.find_names(["deep", "two", "sea"], Kind.TEXT, ANY, 9)
+    matches = library.catalog.find_names(["deep", "two", "sea"], ANY, 9)[Kind.TEXT]
     assert [match.in_name for match in matches] == [False]
     assert matches[0].share == pytest.approx(2 / 3)
     assert names(library, [matches[0].segment_id]) == ["two"]
 
 
-def test_names_are_looked_up_within_a_kind(library):
-    assert len(library.catalog.find_names(["fox"], Kind.IMAGE, ANY, 9)) == 1
-    assert library.catalog.find_names(["fox"], Kind.TEXT, ANY, 9) == []
+def test_names_come_by_kind_and_no_more_of_each_than_asked_for(library):
+    found = library.catalog.find_names(["fox"], ANY, 9)
+    assert {kind: len(matches) for kind, matches in found.items()} == {Kind.IMAGE: 1}
+    found = library.catalog.find_names(["txt", "fox"], ANY, 2)
+    assert {kind: len(matches) for kind, matches in found.items()} == {Kind.IMAGE: 1, Kind.TEXT: 2}
+
+
+@pytest.fixture
+def crowded(own, monkeypatch) -> tuple[Library, Path]:
+    """A library in which more than two files with a word or name are very many."""
+    library, root = own
+    for number in range(6):
+        write(root / "crowd" / f"sheep {number}.txt", f"a sheep on a roof {'far away' * number}")
+    write(root / "black sheep.txt", "a fox in sheep's clothing")
+    library.ingest([root])
+    for limit in ("_LISTED", "_WEIGHED", "_NAMED"):
+        monkeypatch.setattr(fulltext, limit, 2)
+    return library, root
+
+
+def test_words_that_very_many_texts_have_are_told_of_given_texts_only(crowded):
+    library, _ = crowded
+    matches = library.catalog.find_words(["sheep"])
+    assert not matches.complete
+    assert matches.every.all()
+    assert not matches.scores.any()
+    every = np.arange(1, 30)
+    having = library.catalog.with_every_word(["sheep", "roofs"], every)
+    assert sorted(names(library, having)) == [f"sheep {number}" for number in range(6)]
+    assert names(library, library.catalog.with_every_word(["sheep clothing"], every)) == []
+    assert names(library, library.catalog.with_every_word(["sheep's clothing"], every)) == [
+        "black sheep"
+    ]
+
+
+def test_a_common_word_counts_where_a_rare_one_is_too(crowded):
+    library, _ = crowded
+    matches = library.catalog.find_words(["sheep", "clothing"])
+    assert matches.complete
+    assert (names(library, matches.ids), matches.every.tolist()) == (["black sheep"], [True])
+    assert matches.scores[0] > 0
+
+
+def test_a_common_name_is_looked_for_among_the_files_of_a_rare_one(crowded):
+    library, root = crowded
+    (match,) = library.catalog.find_names(["sheep", "black"], ANY, 9)[Kind.TEXT]
+    assert names(library, [match.segment_id]) == ["black sheep"]
+    assert (match.in_name, match.share) == (True, 1.0)
+    (match,) = library.catalog.find_names(["sheep", "deep"], ANY, 9)[Kind.TEXT]
+    assert (match.in_name, match.share) == (False, 0.5)
+    assert len(library.catalog.find_names(["sheep"], ANY, 9)[Kind.TEXT]) == 2
+    late = Filters(folder=root / "crowd")
+    assert len(library.catalog.find_names(["sheep"], late, 9)[Kind.TEXT]) == 6
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_common_words_speak_for_the_nearest(crowded, within):
+    library, root = crowded
+    filters = Filters(frozenset({Kind.TEXT}), folder=root / "crowd" if within else None)
+    hits = library.search(Query((text_part("sheep"),), filters, limit=20))
+    told = {hit.item.path.stem for hit in hits if Reason.WORDS in hit.why}
+    herd = {f"sheep {number}" for number in range(6)}
+    assert told == (herd if within else herd | {"black sheep"})
+    assert {hit.item.path.stem for hit in hits[: len(told)]} == told
 
 
 @pytest.mark.parametrize(
@@ -244,11 +315,11 @@ def test_segments_resolve_in_the_given_order_with_all_their_files(own):
     for name in ("copy1.txt", "copy2.txt"):
         write(root / "copies" / name, "a fox sleeps")
         library.ingest([root])
-    (two,) = (m.segment_id for m in library.catalog.find_words(["sleeps"], Kind.TEXT, ANY, 9))
+    (two,) = library.catalog.find_words(["sleeps"]).ids.tolist()
     resolved = library.catalog.resolve([9_999, two, 1], ANY)
     assert list(resolved) == [two, 1]
     assert [item.name for item in resolved[two][1]] == ["two.txt", "copy1.txt", "copy2.txt"]
     below = library.catalog.resolve([two], Filters(folder=root / "copies"))
     assert [item.name for item in below[two][1]] == ["copy1.txt", "copy2.txt"]
-    only = library.catalog.matching_segments(Kind.TEXT, Filters(folder=root / "copies"))
+    only = library.catalog.matching_segments(Filters(folder=root / "copies"))
     assert only.tolist() == [two]

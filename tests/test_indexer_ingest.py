@@ -69,9 +69,8 @@ def test_files_of_a_folder_are_found_by_vector_word_and_name(library, folder):
     assert counts(report) == {"added": 4}
     assert report.segments == 4
     assert nearest(library, "green") == "green.png"
-    (match,) = library.catalog.find_words(["lighthouse", "cliffs"], Kind.TEXT, Filters(), 9)
-    assert match.every_term
-    (named,) = library.catalog.find_names(["blue"], Kind.IMAGE, Filters(), 9)
+    assert library.catalog.find_words(["lighthouse", "cliffs"]).every.tolist() == [True]
+    (named,) = library.catalog.find_names(["blue"], Filters(), 9)[Kind.IMAGE]
     assert library.item_of(named.segment_id).name == "blue.png"
     assert library.folders() == [(folder, 2), (folder / "trip", 2)]
 
@@ -105,8 +104,8 @@ def test_a_moved_file_keeps_its_segment_and_item(library, folder):
     moved = library.item(item.id)
     assert moved.path == folder / "elsewhere" / "leaf.png"
     assert library.segments(item.id) == [segment]
-    assert library.catalog.find_names(["leaf"], Kind.IMAGE, Filters(), 9)
-    assert not library.catalog.find_names(["green"], Kind.IMAGE, Filters(), 9)
+    assert library.catalog.find_names(["leaf"], Filters(), 9)
+    assert not library.catalog.find_names(["green"], Filters(), 9)
 
 
 def test_two_files_that_trade_names_trade_segments(library, folder):
@@ -155,7 +154,7 @@ def test_a_vanished_file_leaves_the_library(library, folder):
     library.ingest([folder])
     (folder / "notes.txt").unlink()
     assert counts(library.ingest([folder])) == {"removed": 1, "unchanged": 3}
-    assert library.catalog.find_words(["lighthouse"], Kind.TEXT, Filters(), 9) == []
+    assert library.catalog.find_words(["lighthouse"]).ids.size == 0
     assert len(library.vectors) == 3
 
 

@@ -100,8 +100,16 @@ def test_independent_evidence_adds_up_and_none_changes_nothing():
 
 
 def test_every_word_says_more_than_the_best_match_of_some_words():
-    found = relevance.of_words([(1, 2.0, True), (2, 1.0, True), (3, 9.0, False)])
-    assert found[1] > found[2] > 0.5 > found[3] > 0
+    first, second, partial = relevance.of_words(
+        np.array([2.0, 1.0, 9.0]), np.array([True, True, False])
+    )
+    assert first > second > 0.5 > partial > 0
+
+
+def test_every_word_says_much_though_nothing_weighs_it():
+    found = relevance.of_words(np.zeros(2), np.array([True, False]))
+    assert found[0] > 0.5
+    assert found[1] == 0
 
 
 def test_scores_are_put_in_the_order_of_the_ids():

@@ -1,13 +1,15 @@
 """Questions to the library's tables; takes and returns entities."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 
 from embedder.content import Modality
 from embedder.interface import EmbedderInfo, Vectors
@@ -19,7 +21,15 @@ from indexer.catalog import filters as conditions
 from indexer.catalog.changes import Changes, changes
 from indexer.catalog.copies import Looks
 from indexer.database import Database
-from indexer.entities import Filters, LibraryStats, MediaItem, NameMatch, Segment, Status, WordMatch
+from indexer.entities import (
+    Filters,
+    LibraryStats,
+    MediaItem,
+    NameMatch,
+    Segment,
+    Status,
+    WordMatches,
+)
 from indexer.errors import NotFound
 
 # Of every search; putting a statement together takes longer than SQLite takes to answer it.
@@ -45,6 +55,17 @@ _SEGMENTS = rows.select_segments().where(rows.one_of(schema.segments.c.id))
 _HOLDERS = (
     rows.select_items().where(rows.one_of(schema.items.c.media_id)).order_by(schema.items.c.id)
 )
+
+
+@lru_cache(maxsize=64)
+def _within(filters: Filters) -> Select[str]:
+    """The segments of files that satisfy the filters, as JSON: in rows they would take longer."""
+    items, segments = schema.items, schema.segments
+    return (
+        select(func.json_group_array(segments.c.id))
+        .select_from(items.join(segments, segments.c.media_id == items.c.media_id))
+        .where(conditions.of_items(filters))
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,46 +136,48 @@ class Catalog:
         with self._database.reading() as connection:
             yield changes(connection, since)
 
-    def matching_segments(self, kind: Kind, filters: Filters) -> NDArray[np.int64] | None:
-        """Ids of the segments of a kind in files that satisfy the filters, ascending.
+    def matching_segments(self, filters: Filters) -> NDArray[np.int64] | None:
+        """Ids of the segments of files that satisfy the filters, ascending.
 
         Returns:
             None where neither a folder nor a date restricts them.
         """
-        if conditions.excludes(filters, kind):
-            return np.empty(0, dtype=np.int64)
         if not conditions.restricts_files(filters):
             return None
-        segments = schema.segments.c
-        query = (
-            select(segments.id)
-            .where(segments.kind == kind.value)
-            .where(segments.media_id.in_(conditions.media_of(filters)))
-            .order_by(segments.id)
-        )
         with self._database.reading() as connection:
-            return np.fromiter(connection.execute(query).scalars(), dtype=np.int64)
+            ids = connection.execute(_within(filters)).scalar_one()
+        return np.unique(np.array(json.loads(ids), dtype=np.int64))  # Copies hold the same ones.
 
-    def find_words(
-        self, terms: Sequence[str], kind: Kind, filters: Filters, limit: int
-    ) -> list[WordMatch]:
-        """Segments whose text has the terms: those with all of them by BM25, then the others.
+    def find_words(self, terms: Sequence[str]) -> WordMatches:
+        """Segments whose texts have the terms.
+
+        A term that very many texts have tells little: it only counts where all terms are there.
 
         Args:
             terms: Words or phrases; nothing in them has a meaning but letters and digits.
-            kind: The kind of media to look in.
-            filters: What the files must be.
-            limit: Most matches to return.
         """
         with self._database.reading() as connection:
-            return fulltext.find_words(connection, terms, kind, filters, limit)
+            return fulltext.find_words(connection, terms)
+
+    def with_every_word(
+        self, terms: Sequence[str], segment_ids: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Those of some segments whose texts have all terms, however common they are."""
+        with self._database.reading() as connection:
+            return fulltext.with_every_word(connection, terms, segment_ids)
 
     def find_names(
-        self, terms: Sequence[str], kind: Kind, filters: Filters, limit: int
-    ) -> list[NameMatch]:
-        """Files whose names or folders have the terms, the best first; arguments as above."""
+        self, terms: Sequence[str], filters: Filters, limit: int
+    ) -> dict[Kind, list[NameMatch]]:
+        """Files whose names or folders have the terms, by kind, the best first.
+
+        Args:
+            terms: As above.
+            filters: What the files must be.
+            limit: Most matches of a kind.
+        """
         with self._database.reading() as connection:
-            return fulltext.find_names(connection, terms, kind, filters, limit)
+            return fulltext.find_names(connection, terms, filters, limit)
 
     def vectors_of(self, segment_ids: Sequence[int]) -> Vectors:
         """Stored vectors, float32 of shape (len(segment_ids), dim), in the given order.
@@ -165,7 +188,7 @@ class Catalog:
         with self._database.reading() as connection:
             dim = connection.execute(_MODEL).one().dim or 0
             answer = connection.execute(_VECTORS, rows.given_ids(segment_ids))
-            found: dict[int, bytes] = {row.segment_id: row.data for row in answer}
+            found: dict[int, bytes] = dict(answer.all())
         gone = bytes(2 * dim)
         return rows.unpacked_vectors([found.get(int(i), gone) for i in segment_ids], dim)
 
@@ -175,8 +198,8 @@ class Catalog:
         Without those that no file holds any more, as in the middle of a removal.
         """
         with self._database.reading() as connection:
-            answer = connection.execute(_ORIGINS, rows.given_ids(segment_ids))
-            return {segment_id: (media_id, page) for segment_id, media_id, page in answer}
+            answer = connection.execute(_ORIGINS, rows.given_ids(segment_ids)).all()
+        return {segment_id: (media_id, page) for segment_id, media_id, page in answer}
 
     def resolve(
         self, segment_ids: Sequence[int], filters: Filters

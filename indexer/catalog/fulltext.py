@@ -1,29 +1,34 @@
 """Looking up words in texts and in file names, by SQLite's FTS5."""
 
+import json
 import re
+import sqlite3
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Float,
-    Select,
-    bindparam,
-    column,
-    literal_column,
-    select,
-    table,
-    text,
-)
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Select, select
 
 from embedder.media.kind import Kind
 from indexer import schema
 from indexer.catalog import filters as conditions
-from indexer.entities import Filters, NameMatch, WordMatch
+from indexer.catalog.rows import given_ids, one_of
+from indexer.entities import NO_WORDS, Filters, NameMatch, WordMatches
 
+Ids = NDArray[np.int64]
+
+_NO_IDS = np.empty(0, dtype=np.int64)
+_TOKENIZER = "porter unicode61 remove_diacritics 2"
 _MOST_TERMS = 64
+_LISTED = 2_000
+_WEIGHED = 500
+_NAMED = 500
 
 # Where a name goes over from one word to the next without a separator: "IMG2041", "beachParty".
 _SEAM = re.compile(
@@ -50,41 +55,143 @@ def folder_words(folder: Path) -> str:
     return " ".join(name_words(part) for part in folder.parts[1:])
 
 
-def find_words(
-    connection: Connection, terms: Sequence[str], kind: Kind, filters: Filters, limit: int
-) -> list[WordMatch]:
+def find_words(connection: Connection, terms: Sequence[str]) -> WordMatches:
     """See `Catalog.find_words`."""
     phrases = _phrases(terms)
-    if not phrases or limit < 1 or conditions.excludes(filters, kind):
-        return []
-    found = _texts(connection, " AND ".join(phrases), kind, filters, limit)
-    matches = [WordMatch(segment_id, score, True) for segment_id, score in found.items()]
-    if len(phrases) > 1 and len(matches) < limit:
-        some = _texts(connection, " OR ".join(phrases), kind, filters, limit)
-        matches += [
-            WordMatch(segment_id, score, False)
-            for segment_id, score in some.items()
-            if segment_id not in found
-        ]
-    return matches[:limit]
+    if not phrases:
+        return NO_WORDS
+    listed, *counts = _answers(
+        connection,
+        (_IDS.format("segment_texts"), " AND ".join(phrases), _LISTED),
+        *((_COUNT, phrase, _WEIGHED + 1) for phrase in phrases),
+    )
+    every = _numbers(listed)
+    rare = _rarest(dict(zip(phrases, counts, strict=True)))
+    scored, scores = _weighed(connection, rare)
+    ids = np.union1d(every, scored)
+    known = np.zeros(len(ids))
+    known[np.searchsorted(ids, scored)] = scores
+    complete = len(every) < _LISTED or len(rare) == len(phrases)
+    return WordMatches(ids, known, np.isin(ids, every, assume_unique=True), complete)
+
+
+def with_every_word(connection: Connection, terms: Sequence[str], ids: Ids) -> Ids:
+    """See `Catalog.with_every_word`.
+
+    FTS5 looks each row up from the beginning of a word's list, which takes long for a common word:
+    a table of these texts alone is made and asked in less time.
+    """
+    phrases = _phrases(terms)
+    if not phrases or not ids.size:
+        return _NO_IDS
+    texts = connection.execute(_TEXTS, given_ids(ids.tolist())).all()
+    with closing(sqlite3.connect(":memory:")) as apart:
+        apart.execute(
+            "CREATE VIRTUAL TABLE texts USING fts5 "
+            f"(text, content = '', columnsize = 0, tokenize = '{_TOKENIZER}')"
+        )
+        apart.executemany("INSERT INTO texts (rowid, text) VALUES (?, ?)", map(tuple, texts))
+        found = apart.execute(
+            "SELECT rowid FROM texts WHERE texts MATCH ?", [" AND ".join(phrases)]
+        )
+        return np.fromiter((row[0] for row in found), dtype=np.int64)
 
 
 def find_names(
-    connection: Connection, terms: Sequence[str], kind: Kind, filters: Filters, limit: int
-) -> list[NameMatch]:
+    connection: Connection, terms: Sequence[str], filters: Filters, limit: int
+) -> dict[Kind, list[NameMatch]]:
     """See `Catalog.find_names`."""
-    phrases = _phrases(terms)
-    if not phrases or limit < 1 or conditions.excludes(filters, kind):
-        return []
-    expression = " OR ".join(map(_name_phrase, phrases))
-    wanted = [[_tokens(phrase), _tokens(_SEAM.sub(" ", phrase))] for phrase in phrases]
-    matches: dict[int, NameMatch] = {}
-    for segment_id, name, folder in _names(connection, expression, kind, filters, limit):
-        in_name = [_holds(_tokens(name), spellings) for spellings in wanted]
-        in_folder = [_holds(_tokens(folder), spellings) for spellings in wanted]
-        found = sum(map(max, in_name, in_folder))
-        matches.setdefault(segment_id, NameMatch(segment_id, all(in_name), found / len(phrases)))
-    return sorted(matches.values(), key=lambda match: (not match.in_name, -match.share))
+    phrases = list(map(_name_phrase, _phrases(terms)))
+    if not phrases or limit < 1:
+        return {}
+    whole, lists = _named(connection, phrases, every=filters != Filters())
+    ids = np.unique(np.concatenate(lists))
+    if not ids.size:
+        return {}
+    share = np.mean([np.isin(ids, some) for some in lists], axis=0)
+    in_name = np.isin(ids, whole)
+    best = ids[np.lexsort((ids, -share, ~in_name))].tolist()
+    if filters == Filters():
+        best = best[: len(Kind) * limit]
+    said = dict(zip(ids.tolist(), zip(in_name.tolist(), share.tolist(), strict=True), strict=True))
+    files = {row[0]: row for row in connection.execute(_files(filters), given_ids(best)).all()}
+    chosen: dict[Kind, dict[int, tuple[bool, float]]] = {}
+    for item_id, kind, media_id in (files[one] for one in best if one in files):
+        assert kind is not None  # Indexed files have both.
+        assert media_id is not None
+        of_kind = chosen.setdefault(Kind(kind), {})
+        if len(of_kind) < limit:
+            of_kind.setdefault(media_id, said[item_id])
+    media = [one for of_kind in chosen.values() for one in of_kind]
+    first = dict(connection.execute(_FIRST_SEGMENTS, given_ids(media)).all())
+    return {
+        kind: [NameMatch(first[one], *found) for one, found in of_kind.items() if one in first]
+        for kind, of_kind in chosen.items()
+    }
+
+
+def _rarest(counts: Mapping[str, int]) -> list[str]:
+    """The rarest phrases, as many as come to some number of texts together."""
+    rare: list[str] = []
+    for phrase in sorted(counts, key=counts.__getitem__):
+        rare.append(phrase)
+        if sum(counts[one] for one in rare) > _WEIGHED:
+            return rare[:-1]
+    return rare
+
+
+def _weighed(connection: Connection, phrases: Sequence[str]) -> tuple[Ids, NDArray[np.float64]]:
+    """The texts that have any of some phrases, with their BM25; ascending.
+
+    It takes a microsecond for each, so it is asked for rare phrases only: they tell most.
+    """
+    if not phrases:
+        return _NO_IDS, np.empty(0)
+    ids, scores = connection.exec_driver_sql(_SCORE, (" OR ".join(phrases), -1)).one()
+    return _numbers(ids), np.array(json.loads(scores))
+
+
+def _named(connection: Connection, phrases: Sequence[str], *, every: bool) -> tuple[Ids, list[Ids]]:
+    """The files whose names have all phrases; and those whose names or folders have each of them.
+
+    Those of phrases that very many have are only looked for among the files of the other phrases.
+    If there are no other ones, all phrases have to be there, and the first such files are given, or
+    every one.
+    """
+    sql, together = _IDS.format("item_names"), " AND ".join(phrases)
+    answers = _answers(
+        connection,
+        (sql, f"{{name_words}} : ({together})", _LISTED),
+        *((sql, phrase, _NAMED + 1) for phrase in phrases),
+    )
+    whole, *lists = map(_numbers, answers)
+    common = [number for number, ids in enumerate(lists) if len(ids) > _NAMED]
+    if len(common) == len(lists):
+        most = -1 if every else _NAMED
+        return whole, [_numbers(*_answers(connection, (sql, together, most)))]
+    if common:
+        rare = " OR ".join(phrase for i, phrase in enumerate(phrases) if i not in common)
+        asked = [(sql, f"({rare}) AND {phrases[i]}", -1) for i in common]
+        for number, answer in zip(common, _answers(connection, *asked), strict=True):
+            lists[number] = _numbers(answer)
+    return whole, lists
+
+
+def _answers(connection: Connection, *questions: tuple[str, str, int]) -> Sequence[Any]:
+    """One value for each question, all in one statement, which takes less time.
+
+    Args:
+        connection: To ask.
+        questions: Each an SQL query for a value, and its two parameters.
+    """
+    together = ", ".join(f"({sql})" for sql, *_ in questions)
+    given = tuple(chain.from_iterable(parameters for _, *parameters in questions))
+    return connection.exec_driver_sql(f"SELECT {together}", given).one()
+
+
+def _numbers(answer: str) -> Ids:
+    """The array that a JSON text is of."""
+    return np.array(json.loads(answer), dtype=np.int64)
 
 
 def _phrases(terms: Sequence[str]) -> list[str]:
@@ -103,70 +210,28 @@ def _name_phrase(phrase: str) -> str:
     return phrase if apart == phrase else f"({phrase} OR {apart})"
 
 
-def _holds(tokens: list[str], spellings: list[list[str]]) -> bool:
-    """Whether tokens of a name have those of a phrase, one after the other, in any spelling."""
-    return any(
-        tokens[start : start + len(wanted)] == wanted
-        for wanted in spellings
-        for start in range(len(tokens) - len(wanted) + 1)
-    )
-
-
-def _tokens(name: str) -> list[str]:
-    """The words of a name as FTS5's unicode61 tells them apart: folded, without diacritics."""
-    plain = unicodedata.normalize("NFKD", name.replace("_", " ")).casefold()
-    return re.findall(r"\w+", "".join(c for c in plain if not unicodedata.combining(c)))
-
-
-def _texts(
-    connection: Connection, expression: str, kind: Kind, filters: Filters, limit: int
-) -> dict[int, float]:
-    """Score by segment, best first."""
-    given = {"expression": expression, "kind": kind.value, "most": limit}
-    rows = connection.execute(_texts_query(filters), given)
-    return {segment_id: float(value) for segment_id, value in rows}
-
-
-def _names(
-    connection: Connection, expression: str, kind: Kind, filters: Filters, limit: int
-) -> list[tuple[int, str, str]]:
-    """First segment, name and folders of each match, best first; the name counts most."""
-    given = {"expression": expression, "kind": kind.value, "most": limit}
-    rows = connection.execute(_names_query(filters), given)
-    return [(segment_id, name, folder) for segment_id, name, folder in rows]
+# Numbers come as one JSON text each: row by row they would take several times as long.
+_IDS = (
+    "SELECT json_group_array(rowid) FROM (SELECT rowid FROM {0} WHERE {0} MATCH ? "
+    "ORDER BY rowid LIMIT ?)"
+)
+_COUNT = "SELECT count(*) FROM (SELECT 1 FROM segment_texts WHERE segment_texts MATCH ? LIMIT ?)"
+_SCORE = (
+    "SELECT json_group_array(rowid), json_group_array(score) FROM (SELECT rowid, "
+    "-bm25(segment_texts) AS score FROM segment_texts WHERE segment_texts MATCH ? "
+    "ORDER BY rowid LIMIT ?)"  # Only within a limit does FTS5 know the row that it is to weigh.
+)
+_TEXTS = select(schema.segments.c.id, schema.segments.c.text).where(
+    one_of(schema.segments.c.id), schema.segments.c.text.is_not(None)
+)
+_FIRST_SEGMENTS = select(schema.segments.c.media_id, schema.segments.c.id).where(
+    one_of(schema.segments.c.media_id), schema.segments.c.position == 0
+)
 
 
 @lru_cache(maxsize=64)  # Putting a statement together takes longer than SQLite takes to answer it.
-def _texts_query(filters: Filters) -> Select[int, float]:
-    segments = schema.segments.c
-    texts = table("segment_texts", column("rowid"))
-    score = literal_column("-bm25(segment_texts)", Float).label("score")
-    query = (
-        select(segments.id, score)
-        .select_from(texts.join(schema.segments, segments.id == texts.c.rowid))
-        .where(text("segment_texts MATCH :expression"))
-        .where(segments.kind == bindparam("kind"))
-        .order_by(score.desc(), segments.id)
-        .limit(bindparam("most"))
-    )
-    if conditions.restricts_files(filters):
-        query = query.where(segments.media_id.in_(conditions.media_of(filters)))
-    return query
-
-
-@lru_cache(maxsize=64)
-def _names_query(filters: Filters) -> Select[int, str, str]:
-    items, segments = schema.items.c, schema.segments.c
-    names = table("item_names", column("rowid"))
-    return (
-        select(segments.id, items.name_words, items.folder_words)
-        .select_from(
-            names.join(schema.items, items.id == names.c.rowid).join(
-                schema.segments, (segments.media_id == items.media_id) & (segments.position == 0)
-            )
-        )
-        .where(text("item_names MATCH :expression"))
-        .where(segments.kind == bindparam("kind"), conditions.of_items(filters))
-        .order_by(literal_column("bm25(item_names, 4.0, 1.0)"), items.id)
-        .limit(bindparam("most"))
-    )
+def _files(filters: Filters) -> Select[int, str | None, int | None]:
+    """Those of some files that satisfy the filters."""
+    items = schema.items.c
+    chosen = select(items.id, items.kind, items.media_id)
+    return chosen.where(one_of(items.id), conditions.of_items(filters))

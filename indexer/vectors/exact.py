@@ -28,6 +28,7 @@ class Exact:
         half = faiss().ScalarQuantizer.QT_fp16
         flat = faiss().IndexScalarQuantizer(dim, half, faiss().METRIC_INNER_PRODUCT)
         self._index = faiss().IndexIDMap2(flat)
+        self._sorted: Ids | None = None  # All ids, once they were asked for.
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -39,12 +40,14 @@ class Exact:
         def add() -> None:
             if known.size:
                 self._index.remove_ids(known)
+            self._sorted = None
             self._index.add_with_ids(np.ascontiguousarray(vectors, dtype=np.float32), ids)
 
         return add
 
     def remove(self, ids: Ids) -> int:
         """See `Partition.remove`."""
+        self._sorted = None
         return int(self._index.remove_ids(ids))
 
     def search(self, vector: NDArray[np.float32], k: int, only: Ids | None) -> Found:
@@ -61,6 +64,19 @@ class Exact:
         scores, ids = self._index.search(vector, most, params=params)
         found = ids[0] >= 0
         return scores[0][found], ids[0][found]
+
+    def among(self, ids: Ids) -> Ids:
+        """See `Partition.among`."""
+        own = self._sorted
+        if own is None:
+            self._sorted = own = np.sort(self._ids())
+        at = np.minimum(np.searchsorted(own, ids), len(own) - 1)
+        return ids[own[at] == ids] if own.size else ids[:0]
+
+    def rows(self, ids: Ids) -> Vectors:
+        """See `Partition.rows`."""
+        found: Vectors = self._index.reconstruct_batch(ids)
+        return found
 
     def due(self, growth: Growth) -> bool:
         """See `Partition.due`."""

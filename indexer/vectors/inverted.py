@@ -168,6 +168,14 @@ class Inverted:
         order = np.argsort(-scores, kind="stable")
         return scores[order], positions[order]
 
+    def among(self, ids: Ids) -> Ids:
+        """See `Partition.among`."""
+        return self._places.ids[self._places.find(ids)]
+
+    def rows(self, ids: Ids) -> Vectors:
+        """See `Partition.rows`."""
+        return self._rows.take(self._places.find(ids))
+
     def due(self, growth: Growth) -> bool:
         """See `Partition.due`."""
         return (

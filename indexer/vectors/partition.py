@@ -54,6 +54,14 @@ class Partition(Protocol):
         """The k nearest of a row of shape (1, dim), or of those that are in `only`; k ≥ 1."""
         ...
 
+    def among(self, ids: Ids) -> Ids:
+        """Those of some ids, ascending and each once, that there are vectors of."""
+        ...
+
+    def rows(self, ids: Ids) -> Vectors:
+        """The vectors of ids that `among` gave, float32 of shape (len(ids), dim)."""
+        ...
+
     def due(self, growth: Growth) -> bool:
         """Whether these vectors should have another index by now."""
         ...

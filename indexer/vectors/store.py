@@ -84,6 +84,18 @@ class VectorStore(Protocol):
         """
         ...
 
+    def among(self, ids: Ids, partition: Kind) -> Ids:
+        """Those of some ids, ascending and each once, that are in a partition."""
+        ...
+
+    def rows(self, ids: Ids, partition: Kind) -> tuple[Ids, Vectors]:
+        """Those of some ids, ascending and each once, that are in a partition, and their vectors.
+
+        Returns:
+            Ids (n,) and float32 (n, dim), as they were stored: float16.
+        """
+        ...
+
     def tend(self) -> None:
         """Starts in the background whatever has become due as the store grew or shrank."""
         ...
@@ -182,6 +194,21 @@ class FaissStore:
                 return NOTHING
             row = np.ascontiguousarray(vector, dtype=np.float32).reshape(1, self._dim)
             return one.search(row, k, only)
+
+    def among(self, ids: Ids, partition: Kind) -> Ids:
+        """See `VectorStore.among`."""
+        with self._gate.reading():
+            one = self._partitions.get(partition)
+            return ids[:0] if one is None or not ids.size else one.among(ids)
+
+    def rows(self, ids: Ids, partition: Kind) -> tuple[Ids, Vectors]:
+        """See `VectorStore.rows`."""
+        with self._gate.reading():
+            one = self._partitions.get(partition)
+            if one is None or not ids.size:
+                return ids[:0], np.empty((0, self._dim), dtype=np.float32)
+            known = one.among(ids)
+            return known, one.rows(known)
 
     def tend(self) -> None:
         """See `VectorStore.tend`."""
