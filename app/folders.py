@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,22 +29,14 @@ class FolderChoice:
 
 def folder_choices(library: Library) -> list[FolderChoice]:
     """Folders with files, and those above them as far as they differ, in order of their paths."""
-    counts = dict(library.folders())
-    if not counts:
+    shown = sorted(library.branches(_MOST))
+    if not shown:
         return []
     try:
-        shared = Path(os.path.commonpath(counts))
+        shared = Path(os.path.commonpath([path for path, _ in shown]))
     except ValueError:  # On different drives.
         shared = None
-    below: Counter[Path] = Counter()
-    for folder, files in counts.items():
-        for path in (folder, *folder.parents):
-            below[path] += files
-            if path == shared:
-                break
-    # A folder that only holds one other folder adds nothing to choose.
-    shown = sorted(p for p in below if p in counts or not _passes_on(p, below))
-    return [FolderChoice(_id(p), _name(p, shared), below[p], p) for p in shown][:_MOST]
+    return [FolderChoice(_id(path), _name(path, shared), files, path) for path, files in shown]
 
 
 def folder_of(library: Library, wanted: str) -> Path:
@@ -54,14 +45,10 @@ def folder_of(library: Library, wanted: str) -> Path:
     Raises:
         QueryError: if the library has no such folder.
     """
-    for choice in folder_choices(library):
-        if choice.id == wanted:
-            return choice.path
+    for path, _ in library.branches(_MOST):
+        if _id(path) == wanted:
+            return path
     raise QueryError("the library has no such folder any more: choose another one")
-
-
-def _passes_on(folder: Path, below: Counter[Path]) -> bool:
-    return any(other.parent == folder and below[other] == below[folder] for other in below)
 
 
 def _name(folder: Path, shared: Path | None) -> str:

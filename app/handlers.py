@@ -9,13 +9,12 @@ from app.forms import SearchForm
 from app.uploads import QueryFiles
 from embedder.content import Content, Modality
 from embedder.media.kind import Kind
-from indexer import Hit, Library, MediaItem, NotFound, Query, Segment, Status
+from indexer import Hit, Library, MediaItem, NotFound, Query, Segment
 from indexer.queries import terms
 
 PAGE_SIZE = 24
 _BLOCK = 96
 _MOST = 960
-_SCATTERED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,18 +130,7 @@ class Searches:
 
 def glimpses(library: Library, count: int = PAGE_SIZE) -> list[Glimpse]:
     """Files from all over the library, pictures first, to show before anything was searched."""
-    total = sum(library.stats().items.values())
-    if total > _SCATTERED:  # Far offsets cost time in a large table.
-        items = library.items(status=Status.INDEXED, limit=count)
-    else:
-        picked = sorted({i * total // count for i in range(count)}) if total else []
-        items = [
-            item
-            for offset in picked
-            for item in library.items(status=Status.INDEXED, limit=1, offset=offset)
-        ]
-    found = ((item, next(iter(library.segments(item.id)), None)) for item in items)
-    glimpses = [Glimpse(item, segment) for item, segment in found if segment is not None]
+    glimpses = [Glimpse(item, segment) for item, segment in library.sample(count)]
     return sorted(glimpses, key=lambda one: list(Kind).index(one.segment.kind))
 
 

@@ -97,6 +97,7 @@ def _in_database(place: Premises, meter: Meter) -> Iterator[Finding]:
         Fault.INCOMPLETE: lambda: [path or "no file" for _, path in audit.incomplete()],
         Fault.TEXTS: lambda: list(audit.wrong_texts()),
         Fault.NAMES: lambda: list(audit.wrong_names()),
+        Fault.COUNTS: lambda: list(audit.wrong_counts()),
     }
     numbers: dict[Fault, Callable[[], int]] = {
         Fault.GENERATION: audit.late_generation,

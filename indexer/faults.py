@@ -20,6 +20,7 @@ class Fault(StrEnum):
     INCOMPLETE = "incomplete"
     TEXTS = "full-text"
     NAMES = "file-names"
+    COUNTS = "counts"
     GENERATION = "generation"
     IDS = "ids"
     INDEX = "index"
@@ -58,6 +59,7 @@ _TOLD = {
     Fault.INCOMPLETE: ("files of which segments are missing", _REPAIR_AND_INGEST),
     Fault.TEXTS: ("texts that the full-text index does not have as they are", _REPAIR),
     Fault.NAMES: ("file names that their index does not have as they are", _REPAIR),
+    Fault.COUNTS: ("numbers that are not what they count", _REPAIR),
     Fault.GENERATION: ("changes that open programs would never notice", _REPAIR),
     Fault.IDS: ("numbers that could be given to two segments", _REPAIR),
     Fault.INDEX: ("the saved vector index cannot be used", f"{_ITSELF}; or {_REPAIR}"),

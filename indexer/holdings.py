@@ -74,6 +74,17 @@ class Holdings:
         """Folders that hold indexed files, with their number."""
         return self.catalog.folders()
 
+    def branches(self, most: int) -> list[tuple[Path, int]]:
+        """Folders that hold indexed files or more than one branch, with the files in and below.
+
+        The first of them, in order, and no more than `most`.
+        """
+        return self.catalog.branches(most)
+
+    def sample(self, count: int) -> list[tuple[MediaItem, Segment]]:
+        """Files with different contents from all over the library, and where each begins."""
+        return self.catalog.sample(count)
+
     def duplicates(self) -> Duplicates:
         """Files that hold the same bytes, and apart from them pictures that look the same."""
         from indexer.duplicates import duplicates

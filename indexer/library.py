@@ -192,7 +192,7 @@ class Library(Holdings):
             EmbedderUnavailable: if the model cannot be opened.
             ValueError: without paths, unless failed files are to be retried.
         """
-        from indexer.duplicates import near_media
+        from indexer.duplicates import count_again
         from indexer.pipeline import Pipeline
         from indexer.sandbox.workers import Workers
         from indexer.sighting import roots
@@ -212,7 +212,7 @@ class Library(Holdings):
                 removed = len(self._ledger.remove(gone))
             self._tidy()
             if tally.changed or removed:
-                self._ledger.remember_near_duplicates(len(near_media(self.catalog)))
+                count_again(self.catalog, self._ledger)
                 self._mirror.settle(cancel)
                 self._mirror.save()
             return tally.report(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from indexer import counters
 from indexer.errors import LibraryError
 
 _log = logging.getLogger(__name__)
@@ -143,10 +144,43 @@ _SECOND = (
 
 _THIRD = ("ALTER TABLE library ADD COLUMN pruned INTEGER NOT NULL DEFAULT 0",)
 
+_FOURTH = (
+    *counters.TABLES,
+    *counters.TRIGGERS,
+    *counters.FILL,
+    "DROP INDEX items_status",
+    "CREATE INDEX items_listed ON items (status, path)",
+    "CREATE INDEX items_listed_by_kind ON items (status, kind, path)",
+    # Any three characters of a name, which `item_names` has only by its words. Two more that no
+    # name has make that any one or two are the beginning of three.
+    """CREATE VIRTUAL TABLE name_parts USING fts5 (
+        name_words, content = 'items', content_rowid = 'id', tokenize = 'trigram'
+    )""",
+    "CREATE VIRTUAL TABLE name_parts_held USING fts5vocab (name_parts, row)",
+    "INSERT INTO name_parts (rowid, name_words) SELECT id, name_words || char(1, 1) FROM items",
+    """CREATE TRIGGER name_parts_insert AFTER INSERT ON items BEGIN
+        INSERT INTO name_parts (rowid, name_words)
+        VALUES (new.id, new.name_words || char(1, 1));
+    END""",
+    """CREATE TRIGGER name_parts_delete AFTER DELETE ON items BEGIN
+        INSERT INTO name_parts (name_parts, rowid, name_words)
+        VALUES ('delete', old.id, old.name_words || char(1, 1));
+    END""",
+    """CREATE TRIGGER name_parts_update AFTER UPDATE OF name_words ON items BEGIN
+        INSERT INTO name_parts (name_parts, rowid, name_words)
+        VALUES ('delete', old.id, old.name_words || char(1, 1));
+        INSERT INTO name_parts (rowid, name_words)
+        VALUES (new.id, new.name_words || char(1, 1));
+    END""",
+    # The generation at which near duplicates were counted.
+    "ALTER TABLE library ADD COLUMN near_generation INTEGER NOT NULL DEFAULT 0",
+)
+
 MIGRATIONS = (
     Migration(1, "the first tables", _FIRST),
     Migration(2, "vectors of another model beside the present ones", _SECOND),
     Migration(3, "removals that have been forgotten", _THIRD),
+    Migration(4, "numbers beside the rows they count", _FOURTH),
 )
 
 

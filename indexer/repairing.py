@@ -35,6 +35,9 @@ _LIMITS = replace(
 )
 
 
+_WORDS = {Fault.TEXTS: ("segment_texts",), Fault.NAMES: ("item_names", "name_parts")}
+
+
 @dataclass(frozen=True, slots=True)
 class RepairReport:
     """What a repair did, or would do.
@@ -106,10 +109,13 @@ class _Mender:
             if self._audit.damage():
                 return
             faults = {one.fault for one in check(self._place).findings}
-        for fault, index in ((Fault.TEXTS, "segment_texts"), (Fault.NAMES, "item_names")):
+        for fault, indexes in _WORDS.items():
             if fault in faults:
                 self._meter.begin(f"{fault} index")
-                self._mending.rebuild_words(index)
+                for index in indexes:
+                    self._mending.rebuild_words(index)
+        if Fault.COUNTS in faults:
+            self._mending.recount()
         if faults & {Fault.GENERATION, Fault.IDS}:
             self._mending.raise_numbers()
         if Fault.REFERENCES in faults:

@@ -28,8 +28,8 @@ class IngestReport:
         skipped: Files of no supported kind.
         failures: Files that could not be used.
         removed: Known files that have vanished.
-        near_duplicates: Groups of pictures that look the same but differ in bytes, among the
-            library's files after this run.
+        near_duplicates: Groups of pictures that look the same but differ in bytes, in the whole
+            library; of a thousand pictures and more, not counted again for each that changes.
         cancelled: It was stopped early; the next run continues.
         seconds: How long it took.
         segments: Segments written.

@@ -58,6 +58,7 @@ class _LibraryColumns(TypedColumns):
     near_duplicates: Named[int]
     instructions: Named[str | None]
     pruned: Named[int]
+    near_generation: Named[int]
 
 
 class _MediaColumns(TypedColumns):
@@ -127,9 +128,34 @@ class _RemovalColumns(TypedColumns):
     generation: Named[int] = Column(Integer, index=True)
 
 
+class _ItemCountColumns(TypedColumns):
+    status: Named[str] = Column(Text, primary_key=True)
+    kind: Named[str] = Column(Text, primary_key=True)
+    files: Named[int]
+    bytes: Named[int]
+
+
+class _SegmentCountColumns(TypedColumns):
+    kind: Named[str] = Column(Text, primary_key=True)
+    segments: Named[int]
+
+
+class _FolderColumns(TypedColumns):
+    path: Named[Path] = Column(PathText, primary_key=True)
+    parent: Named[Path | None] = Column(PathText)
+    files: Named[int]
+    below: Named[int]
+    children: Named[int]
+
+
+class _UnheldColumns(TypedColumns):
+    media_id: Named[int] = Column(ForeignKey("media.id", ondelete="CASCADE"), primary_key=True)
+
+
 library = Table("library", metadata, _LibraryColumns)
-"""One row: whose vectors these are, the generation that each change of segments raises, and the
-last generation of which `removals` does not tell everything any more."""
+"""One row: whose vectors these are, the generation that each change of segments raises, the last
+generation of which `removals` does not tell everything any more, and the one of which the number
+of near duplicates is."""
 
 media = Table("media", metadata, _MediaColumns)
 """Bytes that one or more files hold."""
@@ -154,3 +180,15 @@ words = Table("words", metadata, _WordColumns)
 
 removals = Table("removals", metadata, _RemovalColumns)
 """Segments that are gone, for vector stores that still hold them."""
+
+item_counts = Table("item_counts", metadata, _ItemCountColumns)
+"""Files by state and kind, "" for none; kept by triggers, as are the three tables below."""
+
+segment_counts = Table("segment_counts", metadata, _SegmentCountColumns)
+"""Segments by kind."""
+
+folders = Table("folders", metadata, _FolderColumns)
+"""Folders with indexed files in them or below; the paths are bytes."""
+
+unheld = Table("unheld", metadata, _UnheldColumns)
+"""Media that no file may hold any more."""

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from older import take_back
 from PIL import Image
 
 from embedder import Content
@@ -213,6 +214,31 @@ PLANTED: dict[str, tuple[Callable[[Path], object], Fault, bool]] = {
     "a name is not in its index": (
         lambda where: sql(where, "DELETE FROM item_names_docsize WHERE id = 3"),
         Fault.NAMES,
+        False,
+    ),
+    "a part of a name is not in its index": (
+        lambda where: sql(where, "DELETE FROM name_parts_docsize WHERE id = 3"),
+        Fault.NAMES,
+        False,
+    ),
+    "files are miscounted": (
+        lambda where: sql(where, "UPDATE item_counts SET files = files + 1 WHERE kind = 'text'"),
+        Fault.COUNTS,
+        False,
+    ),
+    "segments are miscounted": (
+        lambda where: sql(where, "DELETE FROM segment_counts"),
+        Fault.COUNTS,
+        False,
+    ),
+    "a folder is not known": (
+        lambda where: sql(where, "DELETE FROM folders WHERE files > 0"),
+        Fault.COUNTS,
+        False,
+    ),
+    "a content of no file is overlooked": (
+        lambda where: sql(where, "DELETE FROM items WHERE id = 3", "DELETE FROM unheld"),
+        Fault.COUNTS,
         False,
     ),
     "the generation lies behind": (
@@ -464,7 +490,7 @@ def test_the_statistics_say_what_is_there(where, capsys):
     assert run(where, "stats", "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["holdings"]["items"] == {"image": 3, "text": 7}
-    assert answer["schema"] == 3
+    assert answer["schema"] == 4
     assert answer["bytes"]["uploads"] == len("an uploaded text")
     assert answer["generation"] == answer["saved_generation"]
 
@@ -498,11 +524,7 @@ def test_a_library_that_does_not_exist_is_not_made(tmp_path):
 
 
 def test_a_library_of_an_older_version_is_left_alone_by_a_check(where, capsys):
-    sql(
-        where,
-        "ALTER TABLE library DROP COLUMN pruned",
-        "DELETE FROM migrations WHERE number > 2",
-    )
+    take_back(lambda statement: sql(where, statement), 2)
     assert run(where, "check") == 2
     assert "was made by an older version" in capsys.readouterr().err
     found(where)

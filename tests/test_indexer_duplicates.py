@@ -1,8 +1,12 @@
 """Grouping pictures that look the same, compared with trying every pair."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
+from indexer import Library
 from indexer.duplicates import MAX_BITS, MAX_TINT, near_groups
 
 
@@ -50,3 +54,38 @@ def test_no_pictures_give_no_groups():
 def test_ten_thousand_equal_pictures_are_one_group_at_once():
     groups = near_groups(np.zeros(10_000, dtype=np.int64), np.zeros((10_000, 48), dtype=np.uint8))
     assert [len(group) for group in groups] == [10_000]
+
+
+def test_groups_are_counted_again_once_enough_pictures_have_come_or_gone(tmp_path, monkeypatch):
+    monkeypatch.setattr("indexer.duplicates._WORTH", 4)
+    rng = np.random.default_rng(1)
+    folder = tmp_path / "media"
+    folder.mkdir()
+
+    def photo(number: int) -> Path:
+        return folder / f"{number}.png"
+
+    def small(number: int) -> Path:
+        return folder / f"small {number}.jpg"
+
+    for number in range(8):
+        coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+        coarse.resize((240, 180), Image.Resampling.BICUBIC).save(photo(number))
+    with Library.open(tmp_path / "library", model="toy") as library:
+
+        def groups_with(*added: int) -> int:
+            for number in added:
+                Image.open(photo(number)).resize((120, 90)).save(small(number), quality=80)
+            return library.ingest([folder]).near_duplicates
+
+        def groups_without(*removed: int) -> int:
+            for number in removed:
+                small(number).unlink()
+            return library.ingest([folder]).near_duplicates
+
+        assert groups_with() == 0
+        assert groups_with(0) == 0
+        assert len(library.duplicates().near) == 1
+        assert groups_with(1, 2) == 3
+        assert groups_without(0) == 3
+        assert groups_without(1, 2) == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from older import take_back
 from PIL import Image
 
 from embedder import Content, EmbedderError, Modality
@@ -677,22 +678,12 @@ def test_device_and_precision_reach_the_model(tmp_path, monkeypatch):
 
 
 def test_a_library_of_the_first_tables_is_brought_up_to_date(tmp_path, media, monkeypatch, shop):
-    from indexer import migrations
-
     with Library.open(tmp_path / "now", model="toy") as library:
         library.ingest([media])
         ids = [one.id for one in segments(library)]
         vectors = library.catalog.vectors_of(ids)
         with library._database.writing() as connection:  # As the first version left it.
-            for statement in (
-                "ALTER TABLE library DROP COLUMN pruned",
-                "ALTER TABLE library DROP COLUMN instructions",
-                "DROP TABLE pending",
-                "DROP TABLE pending_vectors",
-                "DELETE FROM migrations WHERE number > 1",
-            ):
-                connection.exec_driver_sql(statement)
-    assert [one.number for one in migrations.MIGRATIONS] == [1, 2, 3]
+            take_back(connection.exec_driver_sql, 1)
     with Library.open(tmp_path / "now") as library:
         assert library.model == "toy"
         assert (library.catalog.vectors_of(ids) == vectors).all()

@@ -11,6 +11,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from embedder.media.kind import Kind
+from indexer import counters
 from indexer.database import Database
 from indexer.errors import LibraryBusy, LibraryError
 
@@ -19,6 +20,12 @@ _MOST_SAID = 100
 _UNIT_TOLERANCE = 0.01  # Rounding to float16 changes the length of a vector by less than 0.001.
 
 _OLDEST_FILE = "(SELECT path FROM items WHERE media_id = {media} ORDER BY id LIMIT 1)"
+
+_COLUMNS = {
+    "segment_texts": "text",
+    "item_names": "name_words, folder_words",
+    "name_parts": "name_words",
+}
 
 VectorTable = Literal["vectors", "pending_vectors"]
 
@@ -156,7 +163,26 @@ class Audit:
 
     def wrong_names(self) -> list[str]:
         """Files whose names their index does not have; or words that differ."""
-        return self._wrong_words("item_names", "SELECT id, name_words, folder_words FROM items")
+        return self._wrong_words(
+            "item_names", "SELECT id, name_words, folder_words FROM items"
+        ) + self._wrong_words("name_parts", "SELECT id, name_words || char(1, 1) FROM items")
+
+    def wrong_counts(self) -> list[str]:
+        """Tables with numbers that are not what they count, and contents missed by a removal."""
+        wrong = [
+            table
+            for table, (kept, counted) in counters.RIGHT.items()
+            if self._count(
+                f"SELECT count(*) FROM (SELECT * FROM (SELECT * FROM ({kept}) EXCEPT "
+                f"SELECT * FROM ({counted})) UNION ALL SELECT * FROM "
+                f"(SELECT * FROM ({counted}) EXCEPT SELECT * FROM ({kept})))"
+            )
+        ]
+        missed = self._rows(
+            "SELECT id FROM media m WHERE NOT EXISTS (SELECT 1 FROM items WHERE media_id = m.id) "
+            "AND NOT EXISTS (SELECT 1 FROM unheld WHERE media_id = m.id)"
+        )
+        return wrong + [f"content {row[0]}" for row in missed]
 
     def pictured(self, prefix: str) -> list[Pictured]:
         """Segments with thumbnails whose content hash begins so."""
@@ -284,10 +310,9 @@ def _other_words(connection: Connection, index: str, texts: str) -> list[str]:
     ).scalar_one()
     alone = re.sub(r"content\s*=\s*'\w+',\s*content_rowid\s*=\s*'\w+',", "", declared)
     alone = re.sub(r"(?i)(CREATE VIRTUAL TABLE) \w+", r"\1 temp.audited", alone, count=1)
-    columns = "text" if index == "segment_texts" else "name_words, folder_words"
     statements = (
         alone,
-        f"INSERT INTO temp.audited (rowid, {columns}) {texts}",
+        f"INSERT INTO temp.audited (rowid, {_COLUMNS[index]}) {texts}",
         f"CREATE VIRTUAL TABLE temp.stored_words USING fts5vocab(main, {index}, col)",
         "CREATE VIRTUAL TABLE temp.right_words USING fts5vocab(temp, audited, col)",
     )

@@ -16,7 +16,7 @@ from embedder.interface import EmbedderInfo, Vectors
 from embedder.media.kind import Kind
 from embedder.media.pdf import Word
 from indexer import schema
-from indexer.catalog import copies, fulltext, rows
+from indexer.catalog import copies, counts, fulltext, listing, rows
 from indexer.catalog import filters as conditions
 from indexer.catalog.changes import Changes, changes
 from indexer.catalog.copies import Looks
@@ -233,18 +233,8 @@ class Catalog:
         offset: int = 0,
     ) -> list[MediaItem]:
         """Files in order of their paths; see `Library.items`."""
-        items = schema.items.c
-        query = rows.select_items().order_by(items.path, items.id).limit(limit).offset(offset)
-        if status is not None:
-            query = query.where(items.status == status.value)
-        if kind is not None:
-            query = query.where(items.kind == kind.value)
-        if name:
-            query = query.where(
-                items.name_words.contains(fulltext.plain_name(name), autoescape=True)
-            )
         with self._database.reading() as connection:
-            return [rows.item(row) for row in connection.execute(query)]
+            return listing.items(connection, status, kind, name, limit, offset)
 
     def item(self, item_id: int) -> MediaItem:
         """A file by id, or `NotFound`."""
@@ -305,16 +295,25 @@ class Catalog:
         return () if data is None else rows.unpacked_words(data)
 
     def folders(self) -> list[tuple[Path, int]]:
-        """Folders that hold indexed files, with their number."""
-        items = schema.items.c
-        query = (
-            select(items.folder, func.count())
-            .where(items.status == Status.INDEXED.value)
-            .group_by(items.folder)
-            .order_by(items.folder)
-        )
+        """Folders that hold indexed files, with their number, in order."""
         with self._database.reading() as connection:
-            return [(folder, count) for folder, count in connection.execute(query)]
+            return counts.folders(connection)
+
+    def branches(self, most: int) -> list[tuple[Path, int]]:
+        """Folders that hold indexed files or more than one branch, with the files in and below.
+
+        The first of them, in order, and no more than `most`.
+        """
+        with self._database.reading() as connection:
+            return counts.branches(connection, most)
+
+    def sample(self, count: int) -> list[tuple[MediaItem, Segment]]:
+        """Files with different contents from all over the library, and where each begins.
+
+        The same ones each time, oldest first; in a library of many, `count` of them.
+        """
+        with self._database.reading() as connection:
+            return counts.sample(connection, count)
 
     def looks(self) -> Looks:
         """How all still pictures look, oldest first."""
@@ -333,21 +332,5 @@ class Catalog:
 
     def stats(self) -> LibraryStats:
         """What the library holds."""
-        items, segments = schema.items.c, schema.segments.c
-        states = select(items.status, items.kind, func.count(), func.sum(items.size))
-        pieces = select(segments.kind, func.count()).group_by(segments.kind)
         with self._database.reading() as connection:
-            files = connection.execute(states.group_by(items.status, items.kind)).all()
-            counts = {Kind(kind): count for kind, count in connection.execute(pieces)}
-        by_status = {
-            status: sum(count for state, _, count, _ in files if state == status.value)
-            for status in Status
-        }
-        indexed = [row for row in files if row[0] == Status.INDEXED.value]
-        return LibraryStats(
-            items={Kind(kind): count for _, kind, count, _ in indexed if kind},
-            segments=counts,
-            skipped=by_status[Status.SKIPPED],
-            failed=by_status[Status.FAILED],
-            bytes=sum(size for *_, size in indexed),
-        )
+            return counts.stats(connection)

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import delete, func, or_, select, union_all, update
 
 from embedder.content import Modality
 from embedder.interface import EmbedderInfo
+from embedder.media.kind import Kind
 from indexer import schema
 from indexer.catalog import filters as conditions
 from indexer.catalog import rows
@@ -160,19 +161,23 @@ class Ledger:
 
     def remove_orphans(self) -> list[str]:
         """Removes bytes that no file holds any more with their segments; returns the hashes."""
-        items, media = schema.items.c, schema.media.c
-        held = select(items.id).where(items.media_id == media.id).exists()
-        orphans = select(media.id).where(~held).limit(_MEDIA_IN_ONE_REMOVAL)
+        items, media, unheld = schema.items.c, schema.media.c, schema.unheld.c
+        held = select(items.id).where(items.media_id == unheld.media_id).exists()
+        noted = select(unheld.media_id, held.label("held")).limit(_MEDIA_IN_ONE_REMOVAL)
         gone: list[str] = []
         while True:
             with self._database.reading() as connection:
-                ids = list(connection.execute(orphans).scalars())
-            if not ids:
+                found = connection.execute(noted).all()
+            if not found:
                 return gone
+            ids = [row.media_id for row in found if not row.held]
+            again = [row.media_id for row in found if row.held]
             with self._database.writing() as connection:
-                raise_generation(connection)
+                if ids:
+                    raise_generation(connection)
                 statement = delete(schema.media).where(media.id.in_(ids))
                 gone.extend(connection.execute(statement.returning(media.content_hash)).scalars())
+                connection.execute(delete(schema.unheld).where(unheld.media_id.in_(again)))
 
     def near_duplicates(self) -> int:
         """The number of groups that was remembered last."""
@@ -180,6 +185,29 @@ class Ledger:
             return connection.execute(select(schema.library.c.near_duplicates)).scalar_one()
 
     def remember_near_duplicates(self, groups: int) -> None:
-        """Remembers the number of groups of pictures that look the same."""
+        """Remembers the number of groups of pictures that look the same, as of now."""
+        now = schema.library.c.generation
+        values = {"near_duplicates": groups, "near_generation": now}
         with self._database.writing() as connection:
-            connection.execute(update(schema.library).values(near_duplicates=groups))
+            connection.execute(update(schema.library).values(values))
+
+    def pictures_changed(self, most: int) -> int:
+        """How many pictures have come or gone since near duplicates were counted, up to a number.
+
+        Where it has been forgotten what has gone, as many as asked for.
+        """
+        library, segments, removals = schema.library.c, schema.segments.c, schema.removals.c
+        with self._database.reading() as connection:
+            since, pruned = connection.execute(
+                select(library.near_generation, library.pruned)
+            ).one()
+            if since < pruned:
+                return most
+            come = select(segments.id).where(
+                segments.generation > since, segments.picture_hash.is_not(None)
+            )
+            gone = select(removals.segment_id).where(
+                removals.generation > since, removals.kind == Kind.IMAGE.value
+            )
+            both = union_all(come, gone).limit(most).subquery()
+            return connection.execute(select(func.count()).select_from(both)).scalar_one()

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy import delete, update
 
-from indexer import schema
+from indexer import counters, schema
 from indexer.catalog import rows
 from indexer.catalog.audit import Audit
 from indexer.catalog.outcomes import raise_generation
@@ -21,6 +21,9 @@ _INDEXES = {
     "item_names": (
         "INSERT INTO item_names (rowid, name_words, folder_words) "
         "SELECT id, name_words, folder_words FROM items"
+    ),
+    "name_parts": (
+        "INSERT INTO name_parts (rowid, name_words) SELECT id, name_words || char(1, 1) FROM items"
     ),
 }
 
@@ -44,6 +47,12 @@ class Mending:
         with self._database.writing() as connection:
             connection.exec_driver_sql(f"INSERT INTO {index} ({index}) VALUES ('delete-all')")
             connection.exec_driver_sql(_INDEXES[index])
+
+    def recount(self) -> None:
+        """Makes the numbers that are kept beside the rows anew."""
+        with self._database.writing() as connection:
+            for statement in (*counters.EMPTY, *counters.FILL):
+                connection.exec_driver_sql(statement)
 
     def drop_dangling(self, dangling: Iterable[tuple[str, int]]) -> list[int]:
         """Deletes rows that refer to what is not there; files are kept and returned by id."""

@@ -67,7 +67,7 @@ class Upkeep:
 
     def tidy_words(self) -> None:
         """Merges the pieces of the full-text indexes, which makes them smaller and faster."""
-        for index in ("segment_texts", "item_names"):
+        for index in ("segment_texts", "item_names", "name_parts"):
             with self._database.writing() as connection:
                 connection.exec_driver_sql(f"INSERT INTO {index} ({index}) VALUES ('optimize')")
 
