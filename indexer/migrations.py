@@ -151,6 +151,8 @@ _FOURTH = (
     "DROP INDEX items_status",
     "CREATE INDEX items_listed ON items (status, path)",
     "CREATE INDEX items_listed_by_kind ON items (status, kind, path)",
+    # With all that a filter by date looks at.
+    "CREATE INDEX items_modified ON items (mtime_ns, media_id, kind)",
     # Any three characters of a name, which `item_names` has only by its words. Two more that no
     # name has make that any one or two are the beginning of three.
     """CREATE VIRTUAL TABLE name_parts USING fts5 (

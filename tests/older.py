@@ -23,6 +23,7 @@ UNDONE = {
         *(f"DROP TABLE {name}" for name in _TABLES),
         "DROP INDEX items_listed",
         "DROP INDEX items_listed_by_kind",
+        "DROP INDEX items_modified",
         "CREATE INDEX items_status ON items (status)",
         "ALTER TABLE library DROP COLUMN near_generation",
     ),

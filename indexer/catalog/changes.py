@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Result, select
 
 from embedder.interface import Vectors
 from embedder.media.kind import Kind
@@ -14,6 +14,10 @@ from indexer import schema
 from indexer.catalog import rows
 
 _CHUNK = 4_096
+
+_VECTORS = select(schema.segments.c.id, schema.segments.c.kind, schema.vectors.c.data).join(
+    schema.vectors, schema.vectors.c.segment_id == schema.segments.c.id
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +41,27 @@ class Changes:
 
 def changes(connection: Connection, since: int) -> Changes:
     """What has changed since a generation; everything there is if `since` is 0."""
-    library, segments, vectors = schema.library.c, schema.segments.c, schema.vectors.c
+    library = schema.library.c
     generation, dim, fingerprint, pruned = connection.execute(
         select(library.generation, library.dim, library.fingerprint, library.pruned)
     ).one()
-    query = (
-        select(segments.id, segments.kind, vectors.data)
-        .join(schema.vectors, vectors.segment_id == segments.id)
-        .order_by(segments.id)
-    )
-    if since:
-        query = query.where(segments.generation > since)
     removed: dict[Kind, NDArray[np.int64]] = {}
     if since:
         removed = _removed(connection, since) if since >= pruned else _absent(connection)
-    added = _by_kind(connection.execute(query).partitions(_CHUNK), dim or 0)
+    found = _vectors_since(connection, since) if since else _every_vector(connection)
+    added = _by_kind(found.partitions(_CHUNK), dim or 0)
     return Changes(generation, dim or 0, fingerprint, removed, added)
+
+
+def _every_vector(connection: Connection) -> Result[int, str, bytes]:
+    return connection.execute(_VECTORS.order_by(schema.segments.c.id))
+
+
+def _vectors_since(connection: Connection, since: int) -> Result[int, str, bytes]:
+    segments = schema.segments.c
+    query = _VECTORS.where(segments.generation > since)
+    # As the index on generations has them: in the order of ids alone, all would be read.
+    return connection.execute(query.order_by(segments.generation, segments.id))
 
 
 def _removed(connection: Connection, since: int) -> dict[Kind, NDArray[np.int64]]:
