@@ -1,0 +1,143 @@
+"""What a program that opens a library waits for, in a small one beside a large one.
+
+    python -m benchmarks.start [--segments 10000 1000000] [--keep DIR]
+
+The libraries are filled with made-up segments by `filled.py`, and their vector indexes built first.
+Each is measured in a process of its own, in which nothing was loaded before but the model. What
+does not grow with the library has a factor of about one. The photo that is added is a real one, in
+a folder of its own; `--keep` names a folder in which the libraries stay for the next time.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from app.config import AppConfig
+from app.folders import folder_choices, folder_of
+from app.services import build
+from app.views import LibraryView
+from benchmarks.filled import fill
+from embedder import open_embedder
+from embedder.interface import Embedder
+from indexer import Library, Status
+from indexer.entities import Filters, Query
+from indexer.premises import premises
+from indexer.queries import text_part
+from indexer.scan import LIBRARY_FILE
+
+TIMES = 7
+
+
+def made(directory: Path, segments: int, embedder: Embedder) -> None:
+    """A library of so many segments with its vector index, unless it is there."""
+    if not (directory / LIBRARY_FILE).is_file():
+        for _ in fill(directory, segments, embedder.info):
+            pass
+    with premises(directory) as place, place.mirror() as mirror:
+        mirror.settle()
+        mirror.save()
+
+
+def once(task: Callable[[], object]) -> float:
+    """Milliseconds."""
+    start = time.perf_counter()
+    task()
+    return 1000 * (time.perf_counter() - start)
+
+
+def often(task: Callable[[], object]) -> float:
+    """Milliseconds, the median of some times."""
+    return median(once(task) for _ in range(TIMES))
+
+
+def looking(library: Library) -> dict[str, float]:
+    """What the page asks for besides searches."""
+    wanted = folder_choices(library)[-1].id
+    middle = sum(library.stats().items.values()) // 2
+
+    def page(**given: Any) -> Callable[[], object]:
+        return lambda: library.items(status=Status.INDEXED, limit=51, **given)
+
+    return {
+        "counts": often(library.stats),
+        "folders to choose from": often(lambda: folder_choices(library)),
+        "a folder by its id": often(lambda: folder_of(library, wanted)),
+        "files to look at first": often(lambda: library.sample(24)),
+        "first page of files": often(page()),
+        "page in the middle": often(page(offset=middle)),
+        "files named …river…": often(page(name="river")),
+        "files named …IMG…": often(page(name="IMG")),
+        "files named …zq…": often(page(name="zq")),
+        "failed files": often(lambda: library.items(status=Status.FAILED, limit=51)),
+    }
+
+
+def changing(library: Library, folder: Path) -> dict[str, float]:
+    """Taking in and removing one photo."""
+    chance = np.random.default_rng()
+    rows = chance.integers(256, size=(480, 640, 3), dtype=np.uint8)
+    Image.fromarray(rows).save(folder / "one.png")
+    times = {"adding a photo": once(lambda: library.ingest([folder]))}
+    times["a folder without news"] = often(lambda: library.ingest([folder]))
+    (one,) = library.items(name="one.png")
+    times["removing a photo"] = once(lambda: library.remove([one.id]))
+    return times
+
+
+def measured(directory: Path) -> dict[str, float]:
+    """Milliseconds by what was done; the library is as before when it returns."""
+    with open_embedder("mini") as embedder, tempfile.TemporaryDirectory() as scratch:
+        embedder.embed([text_part("warm up").content], "query")
+        start = time.perf_counter()
+        with Library.open(directory, embedder=embedder) as library:
+            times = {"opening": 1000 * (time.perf_counter() - start)}
+            (Path(scratch) / "files").mkdir()
+            services = build(AppConfig(library=directory), library, Path(scratch) / "files")
+            times["start of the page"] = once(lambda: next(LibraryView(services).follow()))
+            asked = Query((text_part("the story of a river"),))
+            times["first search"] = once(lambda: library.search(asked))
+            times["the same search again"] = often(lambda: library.search(asked))
+            inside = Filters(folder=folder_choices(library)[-1].path)
+            within = Query(asked.parts, inside)
+            times["search in a folder"] = often(lambda: library.search(within))
+            media = Path(scratch) / "media"
+            media.mkdir()
+            return times | looking(library) | changing(library, media)
+
+
+def main() -> None:
+    """Makes the libraries, measures them, and prints the times side by side."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--segments", type=int, nargs=2, default=[10_000, 1_000_000])
+    parser.add_argument("--keep", type=Path)
+    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.measure:
+        print(json.dumps(measured(given.measure)))
+        return
+    with tempfile.TemporaryDirectory() as scratch, open_embedder("mini") as embedder:
+        columns = []
+        for segments in given.segments:
+            directory = (given.keep or Path(scratch)) / str(segments)
+            made(directory, segments, embedder)
+            command = [sys.executable, "-m", "benchmarks.start", "--measure", str(directory)]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            columns.append(json.loads(done.stdout))
+    small, large = columns
+    print(f"{'ms':26}" + "".join(f"{count:>12,}" for count in given.segments) + f"{'factor':>9}")
+    for name, value in small.items():
+        print(f"{name:26}{value:12.1f}{large[name]:12.1f}{large[name] / value:9.1f}")
+
+
+if __name__ == "__main__":
+    main()
