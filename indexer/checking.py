@@ -17,7 +17,7 @@ from indexer.faults import SHOWN, Fault, Finding, finding
 from indexer.meter import Meter
 from indexer.premises import Premises
 from indexer.reports import Progress
-from indexer.vectors import FaissStore, saved_generation
+from indexer.vectors import FaissStore, damaged, saved_generation
 
 if TYPE_CHECKING:
     from indexer.vectors import VectorStore
@@ -180,6 +180,9 @@ def _in_index(place: Premises, meter: Meter) -> Iterator[Finding]:
         return
     loaded[0].close()
     del loaded
+    if names := damaged(place.vectors):  # Opening it looks at some pages only.
+        yield Finding(Fault.INDEX, len(names), tuple(names[:SHOWN]))
+        return
     with place.mirror() as mirror, place.catalog.moment():
         if one := finding(Fault.INDEX_CONTENT, list(_differences(place, mirror.current(), meter))):
             yield one

@@ -96,7 +96,7 @@ def thumbnails(where: Path) -> list[Path]:
 
 def partition(where: Path, kind: str = "text") -> Path:
     state = json.loads((where / "vectors" / "state.json").read_text())
-    return where / "vectors" / state["partitions"][kind]["files"][0]
+    return where / "vectors" / state["partitions"][kind]["files"]["vectors"][0]["name"]
 
 
 def rot(path: Path) -> None:

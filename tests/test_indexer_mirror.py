@@ -1,5 +1,6 @@
 """The vector store of a library as it grows: built in the background, saved, closed."""
 
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,10 @@ import pytest
 from embedder import Content
 from embedder.media.kind import Kind
 from indexer import Library
-from indexer.vectors import FaissStore, Growth, store
+from indexer.checking import check
+from indexer.faults import Fault
+from indexer.premises import premises
+from indexer.vectors import FaissStore, Growth, files, store
 
 COUNT = 400
 SMALL = Growth(exact_components=1_000, recall=0.9, questions=16, rounds=2, compared=20)
@@ -106,3 +110,21 @@ def test_a_search_does_not_wait_while_the_vectors_are_saved(library, monkeypatch
     assert found(library) == before
     go.set()
     saver.join()
+
+
+def test_a_check_reads_what_opening_does_not(library, monkeypatch):
+    monkeypatch.setattr(files, "_PROBES", 2)  # The files of this test are small.
+    library.close()
+    shutil.rmtree(library.directory / "vectors")
+    with premises(library.directory) as place, place.mirror() as mirror:
+        mirror.settle()
+        mirror.save()
+    path = next(library.directory.glob("vectors/*.codes"))
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    with Library.open(library.directory) as again:
+        assert len(found(again)) >= COUNT - 1
+    with premises(library.directory, read_only=True) as place:
+        (fault,) = check(place).faults
+    assert (fault.fault, fault.examples) == (Fault.INDEX, (path.name,))

@@ -1,6 +1,5 @@
 """The vector store: exact, filtered inside the search, whole on disk or not at all."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -9,7 +8,9 @@ import pytest
 
 from embedder.interface import normalised
 from embedder.media.kind import Kind
-from indexer.vectors import STATE_FILE, FaissStore, saved_generation
+from indexer.vectors import STATE_FILE, FaissStore, damaged, saved_generation
+from indexer.vectors.exact import Exact
+from indexer.vectors.files import put_state, state_of
 
 DIM = 16
 
@@ -104,8 +105,12 @@ def _flip(folder: Path) -> None:
 
 
 def _state(folder: Path, **changes: object) -> None:
+    put_state(folder, state_of(folder) | changes)
+
+
+def _flip_state(folder: Path) -> None:
     path = folder / STATE_FILE
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    path.write_text(path.read_text().replace('"generation": 3', '"generation": 2'))
 
 
 @pytest.mark.parametrize(
@@ -116,10 +121,12 @@ def _state(folder: Path, **changes: object) -> None:
         _flip,
         lambda folder: next(folder.glob("text-*")).unlink(),
         lambda folder: (folder / STATE_FILE).write_text("{"),
+        _flip_state,
         lambda folder: (folder / STATE_FILE).write_text("[]"),
         lambda folder: _state(folder, owner="another"),
         lambda folder: _state(folder, dim=DIM + 1),
         lambda folder: _state(folder, format=99),
+        lambda folder: _state(folder, partitions={"image": {"index": "exact", "files": {}}}),
         lambda folder: _state(folder, partitions={"image": {"file": "../x", "bytes": 1}}),
     ],
 )
@@ -136,3 +143,29 @@ def test_the_partitions_are_the_kinds_that_there_are_vectors_of(store):
     assert store.partitions == before | {Kind.PDF}
     store.remove(np.array([900]))
     assert store.partitions == before
+
+
+def test_damage_is_told_by_the_names_of_the_files(store, tmp_path):
+    store.save(tmp_path, "me", 3)
+    assert damaged(tmp_path) == []
+    _flip(tmp_path)
+    next(tmp_path.glob("text-*")).unlink()
+    assert sorted(name.partition("-")[0] for name in damaged(tmp_path)) == ["image", "text"]
+
+
+def test_what_another_process_replaces_while_it_is_loaded_is_loaded_as_it_is_now(
+    store, tmp_path, monkeypatch
+):
+    store.save(tmp_path, "me", 3)
+    read = Exact.read
+
+    def overtaken(*arguments):
+        if state_of(tmp_path)["generation"] == 3:
+            store.remove(np.array([10, 200]))
+            store.save(tmp_path, "me", 4)
+        return read(*arguments)
+
+    monkeypatch.setattr(Exact, "read", overtaken)
+    loaded = FaissStore.load(tmp_path, "me", DIM)
+    assert loaded is not None
+    assert (loaded[1], len(loaded[0])) == (4, 118)

@@ -1,6 +1,6 @@
 """Finding the nearest vectors; the only package that knows FAISS, which it loads when needed."""
 
-from indexer.vectors.files import STATE_FILE, saved_generation
+from indexer.vectors.files import STATE_FILE, damaged, saved_generation
 from indexer.vectors.growth import Description, Growth, Tuning
 from indexer.vectors.partition import Ids
 from indexer.vectors.store import FaissStore, VectorStore
@@ -13,5 +13,6 @@ __all__ = [
     "Ids",
     "Tuning",
     "VectorStore",
+    "damaged",
     "saved_generation",
 ]

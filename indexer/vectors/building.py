@@ -4,12 +4,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from math import ceil
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.interface import Vectors, normalised
+from indexer.vectors.centroids import Centroids
+from indexer.vectors.codes import Codes
 from indexer.vectors.engine import faiss
 from indexer.vectors.exact import Exact
 from indexer.vectors.growth import Growth, Tuning
@@ -28,6 +29,9 @@ _CANDIDATE_MARGIN = 1.5
 _CANDIDATES = (50, 100, 150, 200, 300, 400, 600, 800, 1_200, 1_600, _MOST_CANDIDATES)
 _ROW_COST = 50
 """Comparing a row exactly takes as long as so many codes; roughly, for the choice between them."""
+
+_Assign = Callable[[Vectors], NDArray[np.int64]]
+"""The number of the list of each vector."""
 
 
 class Stopped(Exception):
@@ -72,23 +76,15 @@ class _Builder:
     def build(self) -> Inverted:
         """Learns the lists, fills them, measures."""
         sample = self._drawn(self._growth.sample * self._lists)
-        quantizer = self._quantizer(self._centroids(sample))
-        index = faiss().IndexIVFRaBitQ(quantizer, self._dim, self._lists, faiss().METRIC_L2)
-        quantizer.this.disown()
-        index.own_fields = True
-        index.train(sample)
-        lists = np.empty(len(self._ids), dtype=np.int32)
-        pointer = faiss().swig_ptr
+        # Rounded as they are saved, so that codes are relative to what is read.
+        codes = Codes(Centroids(self._centroids(sample).astype(np.float16)))
+        places = Places()
         for start, rows in self._rows.chunks():
-            assigned = self._assigned(quantizer, rows)
-            positions = np.arange(start, start + len(rows))
-            index.add_core(len(rows), pointer(rows), pointer(positions), pointer(assigned), None)
-            lists[start : start + len(rows)] = assigned
-        places = Places(self._ids, lists)
+            lists = self._assigned(codes.centroids.assigned, rows)
+            ids = self._ids[start : start + len(rows)]
+            codes.add(rows, places.append(ids, lists.astype(np.int32)), lists)
         untuned = Tuning(self._lists, (_MOST_CANDIDATES,) * 2, (0.0, 0.0))
-        inverted = Inverted(
-            index, places, self._rows, untuned, len(self._ids), self._growth.compared
-        )
+        inverted = Inverted(codes, places, self._rows, untuned, len(self._ids), self._growth)
         inverted.tuning = self._tuned(inverted)
         return inverted
 
@@ -106,19 +102,12 @@ class _Builder:
             sample[start : start + _CHUNK] = self._rows.take(chosen[start : start + _CHUNK])
         return sample
 
-    def _quantizer(self, centroids: Vectors) -> Any:
-        quantizer = faiss().IndexFlatL2(self._dim)
-        quantizer.add(centroids)
-        return quantizer
-
-    def _assigned(self, quantizer: Any, rows: Vectors) -> NDArray[np.int64]:
-        """The nearest centroid of each row."""
+    def _assigned(self, assign: _Assign, rows: Vectors) -> NDArray[np.int64]:
+        """The list of each row, a few thousand at a time."""
         found = np.empty(len(rows), dtype=np.int64)
         for start in range(0, len(rows), _CHUNK):
             self._check()
-            found[start : start + _CHUNK] = quantizer.search(rows[start : start + _CHUNK], 1)[1][
-                :, 0
-            ]
+            found[start : start + _CHUNK] = assign(rows[start : start + _CHUNK])
         return found
 
     def _centroids(self, sample: Vectors) -> Vectors:
@@ -126,7 +115,7 @@ class _Builder:
         chosen = self._random.choice(len(sample), self._lists, replace=False)
         centroids = sample[chosen]
         for _ in range(self._growth.rounds):
-            assigned = self._assigned(self._quantizer(centroids), sample)
+            assigned = self._assigned(_nearest_of(centroids), sample)
             order = np.argsort(assigned, kind="stable")
             present, starts, counts = np.unique(
                 assigned[order], return_index=True, return_counts=True
@@ -227,3 +216,14 @@ class _Builder:
             scores = np.take_along_axis(both, order, axis=1)
             found = np.take_along_axis(ids, order, axis=1)
         return found
+
+
+def _nearest_of(centroids: Vectors) -> _Assign:
+    index = faiss().IndexFlatL2(centroids.shape[1])
+    index.add(centroids)
+
+    def nearest(rows: Vectors) -> NDArray[np.int64]:
+        lists: NDArray[np.int64] = index.search(rows, 1)[1][:, 0]
+        return lists
+
+    return nearest

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from embedder.interface import Vectors
 from indexer.vectors.engine import bitmap, faiss
-from indexer.vectors.files import checked, written
+from indexer.vectors.files import as_saved, by_role, checked, written
 from indexer.vectors.growth import Description, Growth
 from indexer.vectors.partition import NOTHING, Found, Ids, Snapshot
 from indexer.vectors.rows import Rows
@@ -98,17 +98,18 @@ class Exact:
         def fill(write: Any) -> None:
             faiss().write_index(self._index, faiss().PyCallbackIOWriter(write))
 
-        saved = written(directory / f"{stem}.faiss", fill)
-        return saved | {"index": self.kind, "files": [saved["file"]], "vectors": len(self)}
+        files = as_saved({"vectors": [written(directory / f"{stem}.faiss", fill)]})
+        return {"index": self.kind, "files": files, "vectors": len(self)}
 
     @classmethod
     def read(cls, directory: Path, saved: Mapping[str, Any], dim: int) -> Self:
         """What `write` wrote; `ValueError`, `OSError` or `RuntimeError` if it is not whole."""
         partition = cls(dim)
-        with checked(directory, saved) as file:
+        (stored,) = by_role(saved)["vectors"]
+        with checked(directory, stored) as file:
             index = faiss().read_index(faiss().PyCallbackIOReader(file.read))
         if (index.d, index.ntotal) != (dim, saved["vectors"]):
-            raise ValueError(f"{saved['file']} does not hold what it should")
+            raise ValueError(f"{stored.name} does not hold what it should")
         partition._index = index
         return partition
 

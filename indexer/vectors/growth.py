@@ -22,6 +22,8 @@ class Growth:
             WordNet's definitions, single words need more than twice the lists that the definitions
             and their mixtures do.
         compared: A filter that keeps no more vectors than this is searched exactly.
+        beside: Up to so many vectors that came later are kept beside the saved lists, and written
+            with each change; beyond, the lists are written anew with them.
         threads: That build.
     """
 
@@ -34,6 +36,7 @@ class Growth:
     questions: int = 128
     margin: float = 3.0
     compared: int = 1_000
+    beside: int = 1 << 16
     threads: int = 1
 
     def lists(self, vectors: int) -> int:
@@ -75,6 +78,8 @@ class Description:
         index: "exact" or "inverted".
         vectors: How many there are.
         memory: Bytes in memory, apart from mapped files.
+        mapped: Bytes of mapped files that a search without a filter may look into, apart from the
+            rows that it compares exactly.
         lists: How many lists there are.
         tuning: What is looked at; None where that is everything.
     """
@@ -82,5 +87,6 @@ class Description:
     index: str
     vectors: int
     memory: int
+    mapped: int = 0
     lists: int = 0
     tuning: Tuning | None = None

@@ -6,6 +6,9 @@
 
 A filter takes part in both: lists are visited, nearest first, until as many vectors that it keeps
 have been seen as a search without it sees. Those may lie anywhere; they are found all the same.
+
+Once saved, everything that grows with the vectors is mapped from files: opening reads centroids,
+lengths of lists, and what came after the last large change.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,79 +20,67 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.interface import Vectors
+from indexer.vectors.centroids import Nearby
+from indexer.vectors.codes import Codes
 from indexer.vectors.engine import bitmap, faiss
-from indexer.vectors.files import checked, written
+from indexer.vectors.files import Stored, as_saved, by_role, checked, written
+from indexer.vectors.gone import Gone, Positions
 from indexer.vectors.growth import Description, Growth, Tuning
 from indexer.vectors.partition import NOTHING, Found, Ids, Snapshot
 from indexer.vectors.places import Places
-from indexer.vectors.rows import Rows
+from indexer.vectors.rows import Rows, Scores
 
-_QUERY_BITS = 8
-_PLACES = np.dtype([("id", "<i8"), ("list", "<i4"), ("gone", "?")])
 _SHRUNK = 4
 _MORE = 2  # What a filter keeps may lie far from the query, where centroids tell less of it.
 _MOST = 8
-
-Lists = tuple[NDArray[np.float32], NDArray[np.int64]]
-"""Squared distances to centroids and the numbers of their lists, nearest first."""
 
 
 class Inverted:
     """`Partition` in inverted lists with codes, re-ranked exactly.
 
-    Removed vectors leave the lists at once; their rows stay as gaps until the lists are made anew.
+    Removed vectors are passed over at once; they stay in files as gaps until lists are made anew.
     """
 
     kind = "inverted"
 
     def __init__(
-        self, index: Any, places: Places, rows: Rows, tuning: Tuning, trained: int, compared: int
+        self, codes: Codes, places: Places, rows: Rows, tuning: Tuning, trained: int, growth: Growth
     ) -> None:
-        """Takes over an index whose ids are positions.
+        """Takes over its parts.
 
         Args:
-            index: A trained `IndexIVFRaBitQ` of squared distances, with a flat quantizer.
+            codes: The codes of all positions that are not empty.
             places: The id and list of each position.
             rows: The row of each position.
             tuning: How much to look at.
             trained: How many vectors the lists were made for.
-            compared: A filter that keeps no more than this is searched exactly.
+            growth: When to search and to save in which way.
         """
-        self._index, self._places, self._rows = index, places, rows
-        self.tuning, self._trained, self._compared = tuning, trained, compared
-        self._dim, self._lists = int(index.d), int(index.nlist)
-        self._quantizer = faiss().downcast_index(index.quantizer)
-        # For single queries: half the memory to run through. Batches are faster with the other.
-        half = faiss().ScalarQuantizer.QT_fp16
-        self._centroids = faiss().IndexScalarQuantizer(self._dim, half, faiss().METRIC_L2)
-        self._centroids.add(self._quantizer.reconstruct_n(0, self._lists))
+        self._codes, self._places, self._rows = codes, places, rows
+        self.tuning, self._trained, self._growth = tuning, trained, growth
+        self._dim, self._lists = codes.centroids.dim, len(codes.centroids)
+        self._base: dict[str, Stored] = {}  # Files of codes, lists and places.
 
     def __len__(self) -> int:
-        return len(self._places) - self._places.empty
+        return len(self._places) - self._places.gone.count
 
     def adding(self, ids: Ids, vectors: Vectors) -> Callable[[], None]:
         """See `Partition.adding`."""
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-        _, lists = self._quantizer.search(vectors, 1)
-        lists = np.ascontiguousarray(lists[:, 0])
+        lists = np.ascontiguousarray(self._codes.centroids.assigned(vectors))
 
         def add() -> None:
             self.remove(ids)
             positions = self._places.append(ids, lists.astype(np.int32))
             self._rows.append(vectors)
-            pointer = faiss().swig_ptr
-            self._index.add_core(
-                len(ids), pointer(vectors), pointer(positions), pointer(lists), None
-            )
+            self._codes.add(vectors, positions, lists)
 
         return add
 
     def remove(self, ids: Ids) -> int:
         """See `Partition.remove`."""
         positions = self._places.find(ids)
-        if len(positions):
-            self._index.remove_ids(faiss().IDSelectorBitmap(bitmap(positions)))
-            self._places.drop(positions)
+        self._places.gone.add(positions)
         return len(positions)
 
     def search(self, vector: NDArray[np.float32], k: int, only: Ids | None) -> Found:
@@ -99,22 +90,24 @@ class Inverted:
         if only is None:
             return self._searched(vector, k) if k else NOTHING
         kept = self._places.find(only)
-        if len(kept) <= max(self._compared, 2 * k):
+        if len(kept) <= max(self._growth.compared, 2 * k):
             return self._ranked(vector, k, kept) if len(kept) else NOTHING
         return self._filtered(vector, k, kept)
 
     def _searched(self, vector: NDArray[np.float32], k: int) -> Found:
-        probes = self.tuning.probes_for(k)
+        probes, there = self.tuning.probes_for(k), self._places.gone.others()
         while True:
             nearby = self.nearby(vector, min(probes, self._lists))
-            found = self.candidates(vector, self.tuning.candidates_for(k), nearby)
+            found = self.candidates(vector, self.tuning.candidates_for(k), nearby, there)
             if len(found) >= k or probes >= self._lists:
                 return self._ranked(vector, k, found)
             probes *= 2
 
-    def _filtered(self, vector: NDArray[np.float32], k: int, kept: NDArray[np.int64]) -> Found:
+    def _filtered(self, vector: NDArray[np.float32], k: int, kept: Positions) -> Found:
         distances, lists = self.nearby(vector, self._lists)
-        counts = np.bincount(self._places.lists[kept], minlength=self._lists)[lists[0]]
+        numbers = self._places.lists_at(kept)
+        numbers = numbers[(numbers >= 0) & (numbers < self._lists)]  # As elsewhere: damage.
+        counts = np.bincount(numbers, minlength=self._lists)[lists[0]]
         seen = np.cumsum(counts)
         wanted = max(_MORE * self.tuning.probes_for(k) * len(self) // self._lists, 2 * k)
         visited = (counts > 0) & (seen - counts < wanted)
@@ -130,36 +123,34 @@ class Inverted:
             scores, best = self._best(vector, k, np.concatenate([best, batch]))
             if np.array_equal(before, best):
                 break
-        return scores, self._places.ids[best]
+        return self._hits(scores, best)
 
-    def nearby(self, vector: NDArray[np.float32], count: int) -> Lists:
+    def nearby(self, vector: NDArray[np.float32], count: int) -> Nearby:
         """The lists nearest to a row of shape (1, dim)."""
-        distances, lists = self._centroids.search(vector, count)
-        return distances, lists
+        return self._codes.centroids.nearby(vector, count)
 
     def candidates(
-        self, vector: NDArray[np.float32], count: int, nearby: Lists, selector: Any = None
-    ) -> NDArray[np.int64]:
+        self, vector: NDArray[np.float32], count: int, nearby: Nearby, selector: Any = None
+    ) -> Positions:
         """Positions of the vectors in some lists that are nearest by their codes, in order."""
-        distances, lists = (np.ascontiguousarray(part) for part in nearby)
-        params = faiss().IVFRaBitQSearchParameters()
-        params.nprobe, params.qb, params.sel = lists.size, _QUERY_BITS, selector
-        scores, found = np.empty((1, count), np.float32), np.empty((1, count), np.int64)
-        p = faiss().swig_ptr
-        self._index.search_preassigned_c(
-            1, p(vector), count, p(lists), p(distances), p(scores), p(found), False, params, None
-        )
-        positions: NDArray[np.int64] = found[0]
-        return positions[positions >= 0]
+        found = self._codes.nearest(vector, count, nearby, selector)
+        return found[found < len(self._places)]
 
-    def _ranked(self, vector: NDArray[np.float32], k: int, positions: NDArray[np.int64]) -> Found:
+    def _ranked(self, vector: NDArray[np.float32], k: int, positions: Positions) -> Found:
         """The k nearest of some positions, exactly."""
-        scores, best = self._best(vector, k, positions)
-        return scores, self._places.ids[best]
+        return self._hits(*self._best(vector, k, positions))
+
+    def _hits(self, scores: Scores, positions: Positions) -> Found:
+        ids = self._places.ids_at(positions)
+        whole = self._places.confirm(ids, positions)
+        if not whole.all() or len(set(ids.tolist())) < len(ids):  # Damage.
+            whole[np.setdiff1d(np.arange(len(ids)), np.unique(ids, return_index=True)[1])] = False
+            scores, ids = scores[whole], ids[whole]
+        return scores, ids
 
     def _best(
-        self, vector: NDArray[np.float32], k: int, positions: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        self, vector: NDArray[np.float32], k: int, positions: Positions
+    ) -> tuple[Scores, Positions]:
         """Scores and positions of the k nearest of some, best first."""
         scores = self._rows.scores(positions, vector[0])
         if k < len(scores):
@@ -180,71 +171,97 @@ class Inverted:
         """See `Partition.due`."""
         return (
             len(self) > growth.grown * self._trained
-            or self._places.empty > growth.emptied * len(self._places)
+            or self._places.gone.count > growth.emptied * len(self._places)
             or _SHRUNK * len(self) * self._dim < growth.exact_components
         )
 
     def snapshot(self) -> Snapshot:
         """See `Partition.snapshot`."""
-        there = np.flatnonzero(~self._places.gone)
-        ids = self._places.ids[there]
-        if not self._places.empty:
+        ids, gone = self._places.ids, self._places.gone
+        if not gone.count:
             return Snapshot(ids, self._rows.frozen())
+        there = np.flatnonzero(~gone.among(np.arange(len(ids))))
         rows = Rows(self._dim)
         for start in range(0, len(there), 1 << 14):
             rows.append(self._rows.take(there[start : start + (1 << 14)]))
-        return Snapshot(ids, rows)
+        return Snapshot(ids[there], rows)
 
     def describe(self) -> Description:
         """See `Partition.describe`."""
-        codes = (int(self._index.code_size) + 8) * len(self)
-        centroids = self._lists * self._dim * (4 + 2)
-        memory = codes + centroids + self._places.memory + self._rows.memory
-        return Description(self.kind, len(self), memory, self._lists, self.tuning)
+        memory = self._codes.memory + self._places.memory + self._rows.memory
+        mapped = self._codes.mapped + self._places.mapped
+        return Description(self.kind, len(self), memory, mapped, self._lists, self.tuning)
 
     def write(self, directory: Path, stem: str) -> dict[str, Any]:
-        """See `Partition.write`."""
+        """See `Partition.write`.
 
-        def fill(write: Any) -> None:
-            faiss().write_index(self._index, faiss().PyCallbackIOWriter(write))
-
-        table = np.empty(len(self._places), dtype=_PLACES)
-        table["id"], table["list"] = self._places.ids, self._places.lists
-        table["gone"] = self._places.gone
-        rows = self._rows.write(directory, stem)
-        lists = written(directory / f"{stem}.faiss", fill)
-        places = written(directory / f"{stem}.places", lambda write: write(table.tobytes()))
+        What came since the last time is written beside the files there are, which are only
+        written anew once it has become much.
+        """
+        rows, fresh, gone = self._rows.write(directory, stem), [], []
+        there = self._base and all(one.path(directory).is_file() for one in self._base.values())
+        if not there or self._codes.fresh > self._growth.beside:
+            places, self._base = self._places, {}  # Nothing that fails halfway may be relied on.
+            base = self._codes.write(directory, stem, places.gone, len(places))
+            self._base = base | {"places": places.write(directory / f"{stem}.places")}
+        elif self._codes.fresh:
+            table = self._table()
+            fresh = [written(directory / f"{stem}.fresh", lambda write: write(table.tobytes()))]
+        if self._places.gone.count:
+            bits = self._places.gone.packed()
+            gone = [written(directory / f"{stem}.gone", lambda write: write(bits))]
+        files = {role: [stored] for role, stored in self._base.items()}
         return {
             "index": self.kind,
-            "files": [saved["file"] for saved in (lists, places, *rows)],
+            "faiss": faiss().__version__,
+            "files": as_saved(files | {"rows": rows, "fresh": fresh, "gone": gone}),
             "vectors": len(self),
+            "positions": self._places.start,
             "trained": self._trained,
             "tuning": asdict(self.tuning),
-            "lists": lists,
-            "places": places,
-            "rows": rows,
         }
 
     @classmethod
-    def read(cls, directory: Path, saved: Mapping[str, Any], dim: int, compared: int) -> Self:
-        """What `write` wrote; `ValueError`, `OSError` or `RuntimeError` if it is not whole.
+    def read(cls, directory: Path, saved: Mapping[str, Any], dim: int, growth: Growth) -> Self:
+        """Maps what `write` wrote; `ValueError`, `OSError` or `KeyError` if it is not whole.
 
-        Lists and ids are read and checked wholly, rows as `Rows.read` does: a row that was damaged
-        elsewhere can cost a candidate its place, and no more, since hits are judged by the
-        database's vectors.
+        Centroids and what is beside the large files are read and checked wholly, those as
+        `files.mapped` does. Whatever else is damaged can cost a vector its place among the hits,
+        and no more, since hits are judged by the database's vectors.
         """
-        with checked(directory, saved["lists"]) as file:
-            index = faiss().read_index(faiss().PyCallbackIOReader(file.read))
-        with checked(directory, saved["places"]) as file:
-            table = np.frombuffer(file.read(), dtype=_PLACES)
-        rows = Rows.read(directory, saved["rows"], dim)
-        columns = (np.ascontiguousarray(table[name]) for name in ("id", "list", "gone"))
-        places = Places(*columns)
-        there = len(places) - places.empty
-        if (index.d, index.ntotal, there) != (dim, saved["vectors"], saved["vectors"]) or (
-            len(rows) != len(places)
-        ):
-            raise ValueError(f"{saved['lists']['file']} does not hold what it should")
+        if saved["faiss"] != faiss().__version__:
+            raise ValueError("it is of another version of FAISS")
+        files = by_role(saved)
+        base = {role: files[role][0] for role in ("codes", "lists", "places")}
+        gone = Gone()
+        for stored in files["gone"]:
+            with checked(directory, stored) as file:
+                gone = Gone.unpacked(file.read())
+        places = Places.read(directory, base["places"], saved["positions"], gone)
+        codes = Codes.read(directory, base, dim)
         tuning = saved["tuning"]
         chosen = Tuning(tuning["probes"], tuple(tuning["candidates"]), tuple(tuning["recall"]))
-        return cls(index, places, rows, chosen, int(saved["trained"]), compared)
+        rows = Rows.read(directory, files["rows"], dim)
+        one = cls(codes, places, rows, chosen, int(saved["trained"]), growth)
+        one._base = base
+        for stored in files["fresh"]:
+            with checked(directory, stored) as file:
+                one._restore(np.frombuffer(file.read(), dtype=one._entry()))
+        if not len(one) == saved["vectors"] or len(rows) != len(places):
+            raise ValueError(f"{base['codes'].name} does not hold what it should")
+        return one
+
+    def _entry(self) -> np.dtype[Any]:
+        return np.dtype([("id", "<i8"), ("list", "<i4"), ("code", "u1", (self._codes.size,))])
+
+    def _table(self) -> NDArray[Any]:
+        table = np.empty(self._codes.fresh, dtype=self._entry())
+        table["id"], table["list"] = self._places.fresh
+        table["code"] = self._codes.latest(self._places.start)
+        return table
+
+    def _restore(self, table: NDArray[Any]) -> None:
+        ids, lists = (np.ascontiguousarray(table[name]) for name in ("id", "list"))
+        start = self._places.start
+        self._places.append(ids, lists)
+        self._codes.restore(table["code"], lists, start)

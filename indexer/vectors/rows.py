@@ -1,8 +1,6 @@
 """Vectors by position, as they are stored: float16, mapped from files as far as they are saved."""
 
-import os
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.interface import Vectors
-from indexer.vectors.files import written
+from indexer.vectors.blocks import taken
+from indexer.vectors.files import Stored, mapped, written
 
 Halves = NDArray[np.float16]
 Scores = NDArray[np.float32]
 
 _CHUNK = 1 << 14
 _BLOCK = 128
-_PARTS = 8
-_PROBES = 64
-_PROBE_BYTES = 4096
+_SMALL = 4096
+_TIMES = 8
 
 
 class Rows:
@@ -32,7 +30,7 @@ class Rows:
     def __init__(self, dim: int, rows: Halves | None = None) -> None:
         self._dim = dim
         self._mapped: tuple[Halves, ...] = ()
-        self._saved: list[dict[str, Any]] = []
+        self._saved: list[Stored] = []
         self._fresh = np.empty((0, dim), dtype=np.float16) if rows is None else rows
         self._count = len(self._fresh)
         self._blocks: tuple[Halves, ...] = (self._fresh,)
@@ -58,16 +56,7 @@ class Rows:
 
     def take(self, positions: NDArray[np.int64]) -> Vectors:
         """Rows by position, float32 of shape (len(positions), dim)."""
-        blocks = [block for block in self._blocks if len(block)]
-        if len(blocks) == 1:
-            return blocks[0][positions].astype(np.float32)
-        found = np.empty((len(positions), self._dim), dtype=np.float32)
-        start = 0
-        for block in blocks:
-            here = (positions >= start) & (positions < start + len(block))
-            found[here] = block[positions[here] - start]
-            start += len(block)
-        return found
+        return taken(self._blocks, positions).astype(np.float32)
 
     def scores(self, positions: NDArray[np.int64], vector: NDArray[np.float32]) -> Scores:
         """Inner products of rows with a vector (dim,), float32 of shape (len(positions),).
@@ -96,67 +85,44 @@ class Rows:
         copy._blocks = (*copy._mapped, copy._fresh)
         return copy
 
-    def write(self, directory: Path, stem: str) -> list[dict[str, Any]]:
-        """Writes what is not in files yet, or all anew once there are many files; then maps it.
+    def write(self, directory: Path, stem: str) -> list[Stored]:
+        """Writes what is not in files yet, and then maps it.
+
+        Files that are not much larger than what is added to them are written anew with it: so there
+        are few of them, and a large one is seldom written again.
 
         Returns:
             What `read` needs.
         """
-        there = all((directory / part["file"]).is_file() for part in self._saved)
-        blocks: tuple[Halves, ...]
-        blocks, kept, mapped = (self._fresh[: self._count],), self._saved, self._mapped
-        if not there or len(self._saved) >= _PARTS:
-            blocks, kept, mapped = self._blocks, [], ()
-        if count := sum(map(len, blocks)):
-            path = directory / f"{stem}.rows"
+        kept = len(self._saved) if all(p.path(directory).is_file() for p in self._saved) else 0
+        fresh = self._fresh[: self._count]
+        count = len(fresh) + sum(map(len, self._mapped[kept:]))
+        while count and kept and len(self._mapped[kept - 1]) <= max(_SMALL, _TIMES * count):
+            kept -= 1
+            count += len(self._mapped[kept])
+        if count:
 
             def fill(write: Any) -> None:
-                for block in blocks:
+                for block in (*self._mapped[kept:], fresh):
                     for offset in range(0, len(block), _CHUNK):
                         write(np.ascontiguousarray(block[offset : offset + _CHUNK]).data.cast("B"))
 
-            part = written(path, fill)
-            del part["crc32"]  # Reading it all would take as long as the library is large.
-            part |= {"vectors": count, "probes": _probes(path)}
-            kept, mapped = [*kept, part], (*mapped, _map(path, self._dim))
+            stored = written(directory / f"{stem}.rows", fill)
+            self._mapped = (*self._mapped[:kept], _map(directory, stored, self._dim))
+            self._saved = [*self._saved[:kept], stored]
             self._fresh, self._count = np.empty((0, self._dim), dtype=np.float16), 0
-            self._mapped, self._saved = mapped, kept
-            self._blocks = (*mapped, self._fresh)
+            self._blocks = (*self._mapped, self._fresh)
         return self._saved
 
     @classmethod
-    def read(cls, directory: Path, parts: Sequence[Mapping[str, Any]], dim: int) -> Self:
-        """Maps what `write` wrote; its length and a sample of its pages are checked.
-
-        Raises:
-            OSError: it is not there.
-            ValueError: it is truncated, or damaged where it was looked at.
-        """
+    def read(cls, directory: Path, parts: Sequence[Stored], dim: int) -> Self:
+        """Maps what `write` wrote; raises what `files.mapped` does."""
         rows = cls(dim)
-        mapped = []
-        for part in parts:
-            path = directory / Path(part["file"]).name
-            if not path.stat().st_size == part["bytes"] == part["vectors"] * dim * 2:
-                raise ValueError(f"{path.name} is not {part['bytes']} bytes long")
-            if _probes(path) != part["probes"]:
-                raise ValueError(f"{path.name} is damaged")
-            mapped.append(_map(path, dim))
-        rows._mapped, rows._saved = tuple(mapped), [dict(part) for part in parts]
-        rows._blocks = (*mapped, rows._fresh)
+        rows._mapped = tuple(_map(directory, part, dim) for part in parts)
+        rows._saved = list(parts)
+        rows._blocks = (*rows._mapped, rows._fresh)
         return rows
 
 
-def _map(path: Path, dim: int) -> Halves:
-    # Without the class memmap, whose indexing is slower.
-    return np.asarray(np.memmap(path, dtype=np.float16, mode="r")).reshape(-1, dim)
-
-
-def _probes(path: Path) -> int:
-    """A checksum over pages spread evenly over a file, the first and the last among them."""
-    checksum = 0
-    with path.open("rb") as file:
-        last = max(0, os.fstat(file.fileno()).st_size - _PROBE_BYTES)
-        for offset in np.unique(np.linspace(0, last, _PROBES, dtype=np.int64)).tolist():
-            file.seek(offset)
-            checksum = zlib.crc32(file.read(_PROBE_BYTES), checksum)
-    return checksum
+def _map(directory: Path, stored: Stored, dim: int) -> Halves:
+    return mapped(directory, stored).view(np.float16).reshape(-1, dim)

@@ -15,7 +15,7 @@ from embedder.media.kind import Kind
 from indexer.vectors.builder import Builder
 from indexer.vectors.building import Stopped, Unfit, built
 from indexer.vectors.exact import Exact
-from indexer.vectors.files import STATE_FILE, put_state, state_of
+from indexer.vectors.files import STATE_FILE, files_of, put_state, state_of
 from indexer.vectors.gate import Gate
 from indexer.vectors.growth import Description, Growth
 from indexer.vectors.inverted import Inverted
@@ -23,9 +23,11 @@ from indexer.vectors.partition import NOTHING, Found, Ids, Partition
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = 3
+_FORMAT = 4
 _ROUNDS = 3
 _WAIT_SECONDS = 0.1
+_ATTEMPTS = 3
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
 
 _Change = tuple[Ids, NDArray[np.float16] | None]
 """Ids with their new vectors, or with None if they are removed."""
@@ -250,8 +252,8 @@ class FaissStore:
             # Another process may write of the same generation, in another order.
             stem = f"{generation}-{secrets.token_hex(4)}"
             for kind, one in self._partitions.items():
-                files = self._saved.get(kind, {}).get("files", [None])
-                if not all(name and (directory / name).is_file() for name in files):
+                saved = self._saved.get(kind)
+                if not saved or not all(f.path(directory).is_file() for f in files_of(saved)):
                     self._saved[kind] = one.write(directory, f"{kind}-{stem}")
             put_state(
                 directory,
@@ -264,7 +266,7 @@ class FaissStore:
                     "partitions": {kind.value: saved for kind, saved in self._saved.items()},
                 },
             )
-            kept = {name for saved in self._saved.values() for name in saved["files"]}
+            kept = {stored.name for saved in self._saved.values() for stored in files_of(saved)}
             for path in directory.iterdir():
                 if path.name not in kept | {STATE_FILE}:
                     _discard(path)
@@ -283,26 +285,26 @@ class FaissStore:
         Returns:
             None if there is nothing, or it is truncated, damaged or of another library or model.
         """
-        try:
-            state = state_of(directory)
-            if (state["format"], state["owner"], state["dim"], state.get("fingerprint")) != (
-                _FORMAT,
-                owner,
-                dim,
-                fingerprint,
-            ):
-                _log.info("the vectors in %s are not of this library and model", directory)
-                return None
-            store = cls(dim, fingerprint, growth)
-            for name, saved in state["partitions"].items():
-                store._partitions[Kind(name)] = store._read(directory, saved)
-                store._saved[Kind(name)] = saved
-            return store, int(state["generation"])
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-            _log.warning("the vectors in %s are made anew: %s", directory, error)
-            return None
+        same = {"format": _FORMAT, "owner": owner, "dim": dim, "fingerprint": fingerprint}
+        reasons: list[Exception] = []
+        while len(reasons) < _ATTEMPTS and (directory / STATE_FILE).is_file():
+            try:
+                state = state_of(directory)
+                if any(state[name] != value for name, value in same.items()):
+                    _log.info("the vectors in %s are not of this library and model", directory)
+                    return None
+                store = cls(dim, fingerprint, growth)
+                for name, saved in state["partitions"].items():
+                    store._partitions[Kind(name)] = store._read(directory, saved)
+                    store._saved[Kind(name)] = saved
+                return store, int(state["generation"])
+            except FileNotFoundError as error:
+                reasons.append(error)  # Another process may just have saved, and tidied up.
+            except _DAMAGE as error:
+                reasons += [error] * _ATTEMPTS
+        if reasons:
+            _log.warning("the vectors in %s are made anew: %s", directory, reasons[-1])
+        return None
 
     def close(self) -> None:
         """See `VectorStore.close`."""
@@ -311,7 +313,7 @@ class FaissStore:
     def _read(self, directory: Path, saved: Mapping[str, Any]) -> Partition:
         if saved["index"] == Exact.kind:
             return Exact.read(directory, saved, self._dim)
-        return Inverted.read(directory, saved, self._dim, self._growth.compared)
+        return Inverted.read(directory, saved, self._dim, self._growth)
 
     def _changed(self, kind: Kind, change: _Change) -> None:
         self._saved.pop(kind, None)
