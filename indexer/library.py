@@ -65,7 +65,7 @@ class Library(Holdings):
         self._ledger = Ledger(self._database)
         self._pending = Pending(self._database)
         self._writer = WriterLock(directory / "writer.lock")
-        self._mirror = Mirror(self.catalog, directory / "vectors")
+        self._mirror = Mirror(self.catalog, directory / "vectors", self._writer)
         self._model = LibraryModel(directory, self.catalog, self._ledger, self._open, embedder)
         try:
             self._model.agree(model, instructions)

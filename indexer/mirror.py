@@ -5,6 +5,8 @@ from pathlib import Path
 from threading import Event, Lock
 
 from indexer.catalog import Catalog
+from indexer.database import WriterLock
+from indexer.errors import LibraryError
 from indexer.vectors import FaissStore, VectorStore, saved_generation
 
 _log = logging.getLogger(__name__)
@@ -16,12 +18,22 @@ class Mirror:
     Guarantees: `current` holds every vector that was committed before the call, by this process
     or another, and none that was removed. What is on disk may be missing, old, damaged or of
     another library: it is caught up or made anew from the catalog. An index that its size makes
-    due is built in the background, and costs nothing but time if that is cut short.
+    due is built in the background, and costs nothing but time if that is cut short; it is saved
+    then, unless somebody else is writing, so that the next process need not build it.
     """
 
-    def __init__(self, catalog: Catalog, directory: Path) -> None:
+    def __init__(self, catalog: Catalog, directory: Path, writer: WriterLock | None = None) -> None:
+        """Remembers where things are.
+
+        Args:
+            catalog: The truth.
+            directory: Where the store is saved.
+            writer: Held while saving what was built in the background; without it, that is not
+                saved until `save`.
+        """
         self._catalog = catalog
         self._directory = directory
+        self._writer = writer
         self._lock = Lock()
         self._store: FaissStore | None = None
         self._generation = 0
@@ -60,10 +72,21 @@ class Mirror:
                 self._on_disk = self._generation
 
     def close(self) -> None:
-        """Stops what is built in the background."""
+        """Stops what is built in the background, and waits if that is being saved."""
         with self._lock:
-            if self._store is not None:
-                self._store.close()
+            store = self._store
+        if store is not None:
+            store.close()  # Without the lock, which saving needs.
+
+    def _keep(self) -> None:
+        """Saves what was built, once."""
+        if self._writer is None:
+            return
+        try:
+            with self._writer.held():
+                self.save()
+        except LibraryError as error:  # Whoever is writing saves an index of their own.
+            _log.info("what was built for searching is not saved yet: %s", error)
 
     def _saved_generation(self) -> int | None:
         fingerprint = self._catalog.model().fingerprint
@@ -79,14 +102,15 @@ class Mirror:
                 if (changes.dim, changes.fingerprint) != (store.dim, store.fingerprint):
                     # The first vectors, or those of another model. It is another store, so that
                     # searches which hold the former go on comparing vectors of one model.
-                    store.close()
+                    store.abandon()
                     self._store = store = self._loaded(changes.dim, changes.fingerprint)
                     generation = changes.generation
                     continue
                 if changes.generation < self._generation:  # A backup was put back.
                     self._generation = 0
-                    store.close()
+                    store.abandon()
                     self._store = store = FaissStore(changes.dim, changes.fingerprint)
+                    store.after_building(self._keep)
                     continue
                 for kind, ids in changes.removed.items():
                     store.remove(ids, kind)
@@ -102,4 +126,5 @@ class Mirror:
         loaded = FaissStore.load(self._directory, self._catalog.uid(), dim, fingerprint)
         store, self._generation = loaded or (FaissStore(dim, fingerprint), 0)
         self._on_disk = self._generation if loaded else -1
+        store.after_building(self._keep)
         return store

@@ -1,6 +1,8 @@
 """The vector store of a library as it grows: built in the background, saved, closed."""
 
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +13,11 @@ from embedder import Content
 from embedder.media.kind import Kind
 from indexer import Library
 from indexer.checking import check
+from indexer.database import WriterLock
 from indexer.faults import Fault
 from indexer.premises import premises
 from indexer.vectors import FaissStore, Growth, files, store
+from indexer.vectors.files import state_of
 
 COUNT = 400
 SMALL = Growth(exact_components=1_000, recall=0.9, questions=16, rounds=2, compared=20)
@@ -110,6 +114,73 @@ def test_a_search_does_not_wait_while_the_vectors_are_saved(library, monkeypatch
     assert found(library) == before
     go.set()
     saver.join()
+
+
+SEARCHING = """
+import sys
+from indexer import Library
+from indexer.vectors import Growth, store
+
+growth = Growth(exact_components=1_000, recall=0.9, questions=16, rounds=2, compared=20)
+store.Growth = lambda: growth
+with Library.open(sys.argv[1]) as library:
+    library.vectors.settle()
+    print(*(said.index for said in library.vectors.describe().values()))
+"""
+
+
+def test_a_process_that_only_searches_saves_what_it_has_built_unless_somebody_is_writing(
+    tmp_path, media, monkeypatch
+):
+    monkeypatch.setattr(store, "Growth", Growth)
+    with Library.open(tmp_path / "library", model="toy") as library:
+        library.ingest([media])
+
+    def search() -> None:
+        command = [sys.executable, "-c", SEARCHING, str(tmp_path / "library")]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout.split() == ["inverted"]
+
+    def saved() -> str:
+        return state_of(tmp_path / "library" / "vectors")["partitions"]["text"]["index"]
+
+    with WriterLock(tmp_path / "library" / "writer.lock").held():
+        search()
+    assert saved() == "exact"
+    search()
+    assert saved() == "inverted"
+    monkeypatch.setattr(store, "built", pytest.fail)
+    with Library.open(tmp_path / "library") as again:
+        assert index_of(again) == "inverted"
+        assert again.vectors.settle()
+        assert len(found(again)) == COUNT
+
+
+def test_closing_waits_for_a_save_in_the_background_and_does_not_stand_in_its_way(
+    library, monkeypatch
+):
+    saving, go = threading.Event(), threading.Event()
+    save = FaissStore.save
+
+    def slow(*arguments):
+        saving.set()
+        assert go.wait(60)
+        save(*arguments)
+
+    library.close()
+    shutil.rmtree(library.directory / "vectors")
+    monkeypatch.setattr(FaissStore, "save", slow)
+    with Library.open(library.directory) as again:
+        assert len(found(again)) == COUNT
+        assert saving.wait(60)
+        closer = threading.Thread(target=again.close)
+        closer.start()
+        assert len(found(again)) == COUNT
+        go.set()
+        closer.join(60)
+        assert not closer.is_alive()
+    state = state_of(library.directory / "vectors")
+    assert state["partitions"]["text"]["index"] == "inverted"
 
 
 def test_a_check_reads_what_opening_does_not(library, monkeypatch):

@@ -44,9 +44,13 @@ class Builder:
 
     def stop(self) -> None:
         """Ends what is being built, for good."""
-        self._stop.set()
+        self.abandon()
         if self._thread is not None:
             self._thread.join()
+
+    def abandon(self) -> None:
+        """Ends what is being built, for good and soon, without waiting for it."""
+        self._stop.set()
 
     def _run(self, kind: Kind) -> None:
         try:

@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event, RLock
 from typing import Any, Protocol
@@ -131,6 +131,7 @@ class FaissStore:
         self._builder = Builder(self._build)
         self._missed: dict[Kind, list[_Change]] = {}  # Changes while a partition is built.
         self._unfit: dict[Kind, int] = {}
+        self._after_building: Callable[[], None] | None = None
 
     @property
     def dim(self) -> int:
@@ -239,6 +240,10 @@ class FaissStore:
             self._builder.wait(_WAIT_SECONDS)
         return False
 
+    def after_building(self, call: Callable[[], None]) -> None:
+        """Calls this in the background whenever another index has taken over."""
+        self._after_building = call
+
     @property
     def unsaved(self) -> bool:
         """Whether there is anything that `save` would write."""
@@ -310,6 +315,10 @@ class FaissStore:
         """See `VectorStore.close`."""
         self._builder.stop()
 
+    def abandon(self) -> None:
+        """Like `close`, without waiting."""
+        self._builder.abandon()
+
     def _read(self, directory: Path, saved: Mapping[str, Any]) -> Partition:
         if saved["index"] == Exact.kind:
             return Exact.read(directory, saved, self._dim)
@@ -356,6 +365,8 @@ class FaissStore:
         finally:
             with self._changing:
                 del self._missed[kind]
+        if kind not in self._unfit and self._after_building and not self._builder.stopped():
+            self._after_building()
 
 
 def _apply(partition: Partition, changes: list[_Change]) -> None:
