@@ -126,7 +126,7 @@ def _flip_state(folder: Path) -> None:
         lambda folder: _state(folder, owner="another"),
         lambda folder: _state(folder, dim=DIM + 1),
         lambda folder: _state(folder, format=99),
-        lambda folder: _state(folder, partitions={"image": {"index": "exact", "files": {}}}),
+        lambda folder: _state(folder, partitions={"image": {"description": {"index": "exact"}}}),
         lambda folder: _state(folder, partitions={"image": {"file": "../x", "bytes": 1}}),
     ],
 )

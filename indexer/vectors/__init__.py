@@ -1,6 +1,7 @@
 """Finding the nearest vectors; the only package that knows FAISS, which it loads when needed."""
 
-from indexer.vectors.files import STATE_FILE, damaged, saved_generation
+from indexer.vectors.engine import gpu_memory
+from indexer.vectors.files import STATE_FILE, damaged, saved_descriptions, saved_generation
 from indexer.vectors.growth import Description, Growth, Tuning
 from indexer.vectors.partition import Ids
 from indexer.vectors.store import FaissStore, VectorStore
@@ -14,5 +15,7 @@ __all__ = [
     "Tuning",
     "VectorStore",
     "damaged",
+    "gpu_memory",
+    "saved_descriptions",
     "saved_generation",
 ]

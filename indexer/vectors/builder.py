@@ -11,11 +11,9 @@ _log = logging.getLogger(__name__)
 
 
 class Builder:
-    """A thread that builds one partition at a time, and can be stopped within about a second."""
+    """A thread that does one thing at a time, and can be stopped within about a second."""
 
-    def __init__(self, work: Callable[[Kind], None]) -> None:
-        """Takes what builds a partition, which is to look at `stopped` often."""
-        self._work = work
+    def __init__(self) -> None:
         self._stop = Event()
         self._thread: Thread | None = None
 
@@ -28,11 +26,18 @@ class Builder:
         """Whether it is to come to an end."""
         return self._stop.is_set()
 
-    def start(self, kind: Kind) -> None:
-        """Builds a partition in the background, unless it was stopped or is busy."""
+    def start(self, work: Callable[[Kind], None], kind: Kind) -> None:
+        """Builds for a partition in the background, unless it was stopped or is busy.
+
+        Args:
+            work: Has to look at `stopped` often.
+            kind: Of the partition.
+        """
         if self.busy or self.stopped():
             return
-        self._thread = Thread(target=self._run, args=(kind,), name=f"build-{kind}", daemon=True)
+        self._thread = Thread(
+            target=self._run, args=(work, kind), name=f"build-{kind}", daemon=True
+        )
         # Whoever forgets to close the store must not have a thread at work in a dying interpreter.
         atexit.register(self.stop)
         self._thread.start()
@@ -52,9 +57,9 @@ class Builder:
         """Ends what is being built, for good and soon, without waiting for it."""
         self._stop.set()
 
-    def _run(self, kind: Kind) -> None:
+    def _run(self, work: Callable[[Kind], None], kind: Kind) -> None:
         try:
-            self._work(kind)
+            work(kind)
         except Exception:
             _log.exception("the index of %s could not be built", kind)
         finally:

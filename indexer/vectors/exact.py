@@ -1,6 +1,7 @@
 """Vectors that are all compared with a query."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,15 +30,18 @@ class Exact:
         flat = faiss().IndexScalarQuantizer(dim, half, faiss().METRIC_INNER_PRODUCT)
         self._index = faiss().IndexIDMap2(flat)
         self._sorted: Ids | None = None  # All ids, once they were asked for.
+        self._highest = -1
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
 
     def adding(self, ids: Ids, vectors: Vectors) -> Callable[[], None]:
         """See `Partition.adding`."""
-        known = ids[np.isin(ids, self._ids())]
+        # Ids mostly ascend: then none of them is looked for among millions.
+        known = ids[:0] if ids.min() > self._highest else ids[np.isin(ids, self._ids())]
 
         def add() -> None:
+            self._highest = max(self._highest, int(ids.max()))
             if known.size:
                 self._index.remove_ids(known)
             self._sorted = None
@@ -99,7 +103,7 @@ class Exact:
             faiss().write_index(self._index, faiss().PyCallbackIOWriter(write))
 
         files = as_saved({"vectors": [written(directory / f"{stem}.faiss", fill)]})
-        return {"index": self.kind, "files": files, "vectors": len(self)}
+        return {"description": asdict(self.describe()), "files": files}
 
     @classmethod
     def read(cls, directory: Path, saved: Mapping[str, Any], dim: int) -> Self:
@@ -108,9 +112,10 @@ class Exact:
         (stored,) = by_role(saved)["vectors"]
         with checked(directory, stored) as file:
             index = faiss().read_index(faiss().PyCallbackIOReader(file.read))
-        if (index.d, index.ntotal) != (dim, saved["vectors"]):
+        if (index.d, index.ntotal) != (dim, saved["description"]["vectors"]):
             raise ValueError(f"{stored.name} does not hold what it should")
         partition._index = index
+        partition._highest = int(partition._ids().max(initial=-1))
         return partition
 
     def _ids(self) -> Ids:

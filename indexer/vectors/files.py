@@ -12,7 +12,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder.media.kind import Kind
 from indexer.errors import LibraryError
+from indexer.vectors.growth import Description
 
 STATE_FILE = "state.json"
 _CHUNK = 1 << 22
@@ -51,6 +53,19 @@ def saved_generation(directory: Path, owner: str, fingerprint: str | None = None
         return int(state["generation"]) if same else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def saved_descriptions(
+    directory: Path, owner: str, fingerprint: str | None = None
+) -> dict[Kind, Description]:
+    """How the partitions that `FaissStore.load` would find are searched, told without FAISS."""
+    if saved_generation(directory, owner, fingerprint) is None:
+        return {}
+    try:
+        partitions = state_of(directory)["partitions"].items()
+        return {Kind(name): Description.of(one["description"]) for name, one in partitions}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def damaged(directory: Path) -> list[str]:

@@ -1,7 +1,9 @@
 """Which index a partition has at which size, and how thoroughly it looks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, sqrt
+from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class Description:
             rows that it compares exactly.
         lists: How many lists there are.
         tuning: What is looked at; None where that is everything.
+        gpu: Bytes on a GPU, which looks at everything; 0 if there is no copy there.
     """
 
     index: str
@@ -90,3 +93,13 @@ class Description:
     mapped: int = 0
     lists: int = 0
     tuning: Tuning | None = None
+    gpu: int = 0
+
+    @classmethod
+    def of(cls, saved: Mapping[str, Any]) -> Self:
+        """From what `asdict` made of it, and JSON of that."""
+        tuning = saved["tuning"]
+        if tuning is not None:
+            pairs = {name: tuple(tuning[name]) for name in ("candidates", "recall")}
+            tuning = Tuning(tuning["probes"], **pairs)
+        return cls(**{**saved, "tuning": tuning})

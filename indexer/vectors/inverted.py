@@ -212,13 +212,11 @@ class Inverted:
             gone = [written(directory / f"{stem}.gone", lambda write: write(bits))]
         files = {role: [stored] for role, stored in self._base.items()}
         return {
-            "index": self.kind,
+            "description": asdict(self.describe()),
             "faiss": faiss().__version__,
             "files": as_saved(files | {"rows": rows, "fresh": fresh, "gone": gone}),
-            "vectors": len(self),
             "positions": self._places.start,
             "trained": self._trained,
-            "tuning": asdict(self.tuning),
         }
 
     @classmethod
@@ -239,15 +237,16 @@ class Inverted:
                 gone = Gone.unpacked(file.read())
         places = Places.read(directory, base["places"], saved["positions"], gone)
         codes = Codes.read(directory, base, dim)
-        tuning = saved["tuning"]
-        chosen = Tuning(tuning["probes"], tuple(tuning["candidates"]), tuple(tuning["recall"]))
         rows = Rows.read(directory, files["rows"], dim)
-        one = cls(codes, places, rows, chosen, int(saved["trained"]), growth)
+        said = Description.of(saved["description"])
+        if said.tuning is None:
+            raise ValueError("it does not say how much to look at")
+        one = cls(codes, places, rows, said.tuning, int(saved["trained"]), growth)
         one._base = base
         for stored in files["fresh"]:
             with checked(directory, stored) as file:
                 one._restore(np.frombuffer(file.read(), dtype=one._entry()))
-        if not len(one) == saved["vectors"] or len(rows) != len(places):
+        if len(one) != said.vectors or len(rows) != len(places):
             raise ValueError(f"{base['codes'].name} does not hold what it should")
         return one
 

@@ -25,10 +25,13 @@ class Rows:
 
     What was saved is mapped and takes no memory that the system could not take back. Reading may go
     on while rows are added or saved.
+
+    Attributes:
+        dim: Their length.
     """
 
     def __init__(self, dim: int, rows: Halves | None = None) -> None:
-        self._dim = dim
+        self.dim = dim
         self._mapped: tuple[Halves, ...] = ()
         self._saved: list[Stored] = []
         self._fresh = np.empty((0, dim), dtype=np.float16) if rows is None else rows
@@ -47,7 +50,7 @@ class Rows:
         """Adds rows of shape (n, dim) at the end."""
         total = self._count + len(rows)
         if total > len(self._fresh):
-            larger = np.empty((max(total, 3 * self._count // 2), self._dim), dtype=np.float16)
+            larger = np.empty((max(total, 3 * self._count // 2), self.dim), dtype=np.float16)
             larger[: self._count] = self._fresh[: self._count]
             self._fresh = larger
         self._fresh[self._count : total] = rows
@@ -80,7 +83,7 @@ class Rows:
 
     def frozen(self) -> "Rows":
         """The rows there are now; what is added to either is not added to the other."""
-        copy = Rows(self._dim, self._fresh[: self._count])
+        copy = Rows(self.dim, self._fresh[: self._count])
         copy._mapped, copy._saved = self._mapped, list(self._saved)
         copy._blocks = (*copy._mapped, copy._fresh)
         return copy
@@ -108,9 +111,9 @@ class Rows:
                         write(np.ascontiguousarray(block[offset : offset + _CHUNK]).data.cast("B"))
 
             stored = written(directory / f"{stem}.rows", fill)
-            self._mapped = (*self._mapped[:kept], _map(directory, stored, self._dim))
+            self._mapped = (*self._mapped[:kept], _map(directory, stored, self.dim))
             self._saved = [*self._saved[:kept], stored]
-            self._fresh, self._count = np.empty((0, self._dim), dtype=np.float16), 0
+            self._fresh, self._count = np.empty((0, self.dim), dtype=np.float16), 0
             self._blocks = (*self._mapped, self._fresh)
         return self._saved
 

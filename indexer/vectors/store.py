@@ -3,6 +3,7 @@
 import logging
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, RLock
 from typing import Any, Protocol
@@ -14,9 +15,11 @@ from embedder.interface import Vectors
 from embedder.media.kind import Kind
 from indexer.vectors.builder import Builder
 from indexer.vectors.building import Stopped, Unfit, built
+from indexer.vectors.engine import gpu_memory
 from indexer.vectors.exact import Exact
 from indexer.vectors.files import STATE_FILE, files_of, put_state, state_of
 from indexer.vectors.gate import Gate
+from indexer.vectors.gpu import GpuCopies
 from indexer.vectors.growth import Description, Growth
 from indexer.vectors.inverted import Inverted
 from indexer.vectors.partition import NOTHING, Found, Ids, Partition
@@ -128,7 +131,8 @@ class FaissStore:
         self._gate = Gate()  # Searches go through it; shut only for the moment of a change.
         self._partitions: dict[Kind, Partition] = {}
         self._saved: dict[Kind, dict[str, Any]] = {}
-        self._builder = Builder(self._build)
+        self._builder = Builder()
+        self._copies = GpuCopies()
         self._missed: dict[Kind, list[_Change]] = {}  # Changes while a partition is built.
         self._unfit: dict[Kind, int] = {}
         self._after_building: Callable[[], None] | None = None
@@ -156,7 +160,11 @@ class FaissStore:
     def describe(self) -> dict[Kind, Description]:
         """See `VectorStore.describe`."""
         with self._gate.reading():
-            return {kind: one.describe() for kind, one in self._partitions.items() if len(one)}
+            return {
+                kind: replace(one.describe(), gpu=self._copies.bytes(kind))
+                for kind, one in self._partitions.items()
+                if len(one)
+            }
 
     def add(self, partition: Kind, ids: Ids, vectors: Vectors) -> None:
         """See `VectorStore.add`."""
@@ -170,6 +178,7 @@ class FaissStore:
             with self._gate.writing():
                 self._partitions[partition] = one
                 add()
+                self._copies.added(partition, ids)
             self._changed(partition, (ids, vectors.astype(np.float16)))
 
     def remove(self, ids: Ids, partition: Kind | None = None) -> int:
@@ -182,6 +191,7 @@ class FaissStore:
                     continue
                 with self._gate.writing():
                     count = one.remove(ids)
+                    self._copies.removed(kind, count)
                 if count:
                     removed += count
                     self._changed(kind, (ids, None))
@@ -196,7 +206,8 @@ class FaissStore:
             if one is None or not len(one) or k < 1 or (only is not None and not only.size):
                 return NOTHING
             row = np.ascontiguousarray(vector, dtype=np.float32).reshape(1, self._dim)
-            return one.search(row, k, only)
+            found = self._copies.search(partition, one, row, k) if only is None else None
+            return one.search(row, k, only) if found is None else found
 
     def among(self, ids: Ids, partition: Kind) -> Ids:
         """See `VectorStore.among`."""
@@ -218,8 +229,8 @@ class FaissStore:
         # Whoever searches asks for this and must not wait: the next search asks again.
         if self._changing.acquire(blocking=False):
             try:
-                if (kind := self._due()) is not None:
-                    self._builder.start(kind)
+                if (due := self._due()) is not None:
+                    self._builder.start(*due)
             finally:
                 self._changing.release()
 
@@ -320,7 +331,7 @@ class FaissStore:
         self._builder.abandon()
 
     def _read(self, directory: Path, saved: Mapping[str, Any]) -> Partition:
-        if saved["index"] == Exact.kind:
+        if saved["description"]["index"] == Exact.kind:
             return Exact.read(directory, saved, self._dim)
         return Inverted.read(directory, saved, self._dim, self._growth)
 
@@ -329,12 +340,33 @@ class FaissStore:
         if kind in self._missed:
             self._missed[kind].append(change)
 
-    def _due(self) -> Kind | None:
+    def _due(self) -> tuple[Callable[[Kind], None], Kind] | None:
         for kind, one in self._partitions.items():
             tried = self._unfit.get(kind, 0)
             if one.due(self._growth) and not len(one) <= self._growth.grown * tried:
-                return kind
+                return self._build, kind
+        for kind, one in self._partitions.items():
+            if isinstance(one, Inverted) and self._copies.wanted(kind) and gpu_memory():
+                return self._copy, kind
         return None
+
+    def _copy(self, kind: Kind) -> None:
+        """Copies a partition onto the GPU."""
+        with self._changing:
+            snapshot = self._partitions[kind].snapshot()
+            self._missed[kind] = []
+        try:
+            copy = self._copies.copied(kind, snapshot, self._growth.compared, self._builder.stopped)
+            with self._changing:
+                if copy is None or self._builder.stopped():
+                    return
+                for ids, vectors in self._missed[kind]:
+                    copy.removed(len(ids)) if vectors is None else copy.added(ids)
+                self._copies.put(kind, copy)
+            _log.info("the vectors of %s are searched on a GPU", kind)
+        finally:
+            with self._changing:
+                del self._missed[kind]
 
     def _build(self, kind: Kind) -> None:
         """Builds the partition anew from a snapshot, adds what it missed, and switches."""

@@ -1,0 +1,215 @@
+"""Searching on a GPU, through a stand-in: none of this has run on a real one.
+
+`Flat` behaves as `faiss.GpuIndexFlatIP` of faiss-gpu 1.15 does, by its source and documentation: it
+keeps float16, answers at most 2,048 nearest, passes over selectors in silence, removes nothing,
+must not be entered by two threads at once, and raises `RuntimeError` when CUDA fails.
+"""
+
+import ctypes
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
+import faiss
+import numpy as np
+import pytest
+from clustered import COUNT, DIM, IDS, QUERIES, ROWS, SMALL, clustered, filled, recall
+
+from embedder.media.kind import Kind
+from indexer.vectors import FaissStore, engine, gpu, gpu_memory, store
+
+
+class Device:
+    """The boundary to FAISS, and what a test wants to know of it."""
+
+    def __init__(self) -> None:
+        self.free = 1 << 30
+        self.searches = self.built = 0
+        self.broken: set[str] = set()
+        device = self
+
+        class Resources:
+            def setTempMemory(self, size: int) -> None:  # noqa: N802
+                assert size < device.free
+
+        class Flat:
+            def __init__(self, resources, dim, config) -> None:
+                assert isinstance(resources, Resources)
+                assert config.useFloat16
+                device.check("build")
+                device.built += 1
+                self._rows = np.empty((0, dim), dtype=np.float16)
+                self._entered = threading.Lock()
+
+            def add(self, rows) -> None:
+                device.check("add")
+                assert rows.dtype == np.float32
+                self._rows = np.concatenate([self._rows, rows.astype(np.float16)])
+
+            def search(self, vectors, k, params=None):
+                assert self._entered.acquire(blocking=False), "two threads at once"
+                try:
+                    device.check("search")
+                    if k > 2048:
+                        raise RuntimeError("k must be at most 2048")
+                    device.searches += 1
+                    # Products of float16 are rounded before they are added up.
+                    scores = (vectors.astype(np.float16)[:, None] * self._rows).sum(axis=2)
+                    order = np.argsort(-scores, axis=1)[:, :k]
+                    order = np.pad(order, ((0, 0), (0, k - order.shape[1])), constant_values=-1)
+                    return np.take_along_axis(scores, order, axis=1), order
+                finally:
+                    self._entered.release()
+
+        self.faiss = SimpleNamespace(
+            StandardGpuResources=Resources,
+            GpuIndexFlatConfig=SimpleNamespace,
+            GpuIndexFlatIP=Flat,
+        )
+
+    def check(self, what: str) -> None:
+        if what in self.broken:
+            raise RuntimeError(f"CUDA error while {what}")
+
+
+@pytest.fixture
+def device(monkeypatch) -> Device:
+    made = Device()
+    monkeypatch.setattr(gpu, "faiss", lambda: made.faiss)
+    for module in (gpu, store):
+        monkeypatch.setattr(module, "gpu_memory", lambda: made.free)
+    monkeypatch.setattr(gpu, "_PAUSE", 0)
+    return made
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("saved")
+    one = filled()
+    assert one.settle()
+    one.save(made, "me", 1)
+    return made
+
+
+@pytest.fixture
+def one(folder, device) -> FaissStore:
+    """A store whose lists would find little by themselves."""
+    found = FaissStore.load(folder, "me", DIM, growth=replace(SMALL, compared=1_000))
+    assert found is not None
+    partition = found[0]._partitions[Kind.IMAGE]
+    partition.tuning = replace(partition.tuning, probes=1, candidates=(10, 200))
+    assert recall(found[0], ROWS, IDS) < 0.9
+    assert found[0].settle()
+    return found[0]
+
+
+def test_a_large_partition_is_searched_exactly_on_the_gpu_and_says_so(one, device):
+    assert one.describe()[Kind.IMAGE].gpu == 2 * DIM * COUNT
+    assert recall(one, ROWS, IDS) == 1
+    assert device.searches == len(QUERIES)
+    scores, ids = one.search(QUERIES[0], 10, Kind.IMAGE)
+    assert scores == pytest.approx(ROWS[(ids - 10) // 2] @ QUERIES[0], abs=1e-5)
+
+
+def test_a_small_partition_stays_with_the_cpu(device):
+    small = filled(count=500)
+    assert small.settle()
+    assert (device.built, small.describe()[Kind.IMAGE].gpu) == (0, 0)
+
+
+def test_filters_and_very_long_lists_of_hits_are_left_to_the_cpu(one, device):
+    only = IDS[::2]
+    assert np.isin(one.search(QUERIES[0], 10, Kind.IMAGE, only)[1], only).all()
+    assert len(one.search(QUERIES[0], 3_000, Kind.IMAGE)[1]) == 3_000
+    assert device.searches == 0
+
+
+def test_what_comes_and_goes_is_followed_before_it_is_copied(one, device):
+    near = one.search(QUERIES[0], 30, Kind.IMAGE)[1]
+    one.remove(near[:20])
+    one.add(Kind.IMAGE, np.array([3]), QUERIES[:1])
+    one.add(Kind.IMAGE, near[25:26], -QUERIES[:1])
+    expected = [3, *near[20:25], *near[26:]]
+    assert one.search(QUERIES[0], len(expected), Kind.IMAGE)[1].tolist() == expected
+    assert (device.searches, device.built) == (2, 1)
+    more = np.arange(50_000, 50_600)
+    one.add(Kind.IMAGE, more, clustered(600, seed=3))
+    one.search(QUERIES[0], 10, Kind.IMAGE)
+    assert device.searches == 2
+    assert one.settle()
+    assert device.built == 2
+    left = ~np.isin(IDS, near[[*range(20), 25]])
+    rows = np.concatenate([ROWS[left], clustered(600, seed=3), QUERIES[:1], -QUERIES[:1]])
+    assert recall(one, rows, np.concatenate([IDS[left], more, [3], near[25:26]])) == 1
+
+
+@pytest.mark.parametrize("what", ["build", "add", "search"])
+def test_an_error_of_the_gpu_is_told_once_and_costs_no_search(folder, device, caplog, what):
+    device.broken.add(what)
+    found = FaissStore.load(folder, "me", DIM, growth=SMALL)
+    assert found is not None
+    assert found[0].settle()
+    assert recall(found[0], ROWS, IDS) >= 0.98
+    assert found[0].settle()
+    assert recall(found[0], ROWS, IDS) >= 0.98
+    assert len([record for record in caplog.records if "the GPU" in record.message]) == 1
+    assert found[0].describe()[Kind.IMAGE].gpu == 0
+    assert device.built == (what != "build")
+
+
+def test_a_partition_that_does_not_fit_is_not_copied(folder, device):
+    device.free = 2 * DIM * COUNT
+    found = FaissStore.load(folder, "me", DIM, growth=SMALL)
+    assert found is not None
+    assert found[0].settle()
+    assert (device.built, found[0].describe()[Kind.IMAGE].gpu) == (0, 0)
+
+
+def test_searches_side_by_side_do_not_enter_the_gpu_together(one, device):
+    failures: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            for query in QUERIES[:30]:
+                assert len(one.search(query, 10, Kind.IMAGE)[1]) == 10
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert one.describe()[Kind.IMAGE].gpu
+
+
+class Cuda:
+    """CUDA's runtime as `ctypes` shows it."""
+
+    def __init__(self, error: int) -> None:
+        self._error = error
+
+    def cudaGetDeviceCount(self, count) -> int:  # noqa: N802
+        return self._error
+
+    def cudaMemGetInfo(self, free, total) -> int:  # noqa: N802
+        free._obj.value, total._obj.value = 5, 9
+        return self._error
+
+
+@pytest.mark.parametrize(("error", "gpus", "free"), [(0, 1, 5), (0, 0, 0), (35, 1, 0)])
+def test_memory_is_asked_of_cuda_before_faiss_looks_for_a_gpu(monkeypatch, error, gpus, free):
+    def count() -> int:
+        assert error == 0, "some versions would end the process"
+        return gpus
+
+    stand_in = SimpleNamespace(StandardGpuResources=object, get_num_gpus=count)
+    monkeypatch.setattr(engine, "faiss", lambda: stand_in)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Cuda(error))
+    assert gpu_memory() == free
+
+
+@pytest.mark.skipif(hasattr(faiss, "StandardGpuResources"), reason="this is faiss-gpu")
+def test_without_faiss_gpu_there_is_no_gpu():
+    assert gpu_memory() == 0
