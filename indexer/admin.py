@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from indexer.inventory import Inventory
     from indexer.manifest import BackupReport
     from indexer.reports import Progress
+    from indexer.vectors import Description
 
     Tell = Callable[[Progress], None] | None
 
@@ -115,12 +116,26 @@ def _told_inventory(found: "Inventory") -> list[str]:
         lines.append("index       not saved; the next search makes it")
     elif found.saved_generation != found.generation and found.dim:
         lines.append(f"index       of generation {found.saved_generation}; it is caught up")
+    lines += [f"searched    {kind}: {_how(one)}" for kind, one in sorted(found.searching.items())]
+    if found.gpu:
+        lines.append(f"gpu         {_size(found.gpu)} free: open programs search there if it fits")
     if found.pending:
         lines.append(f"unfinished  {found.pending:,} vectors of another model; see rzen-reembed")
     if found.removals:
         lines.append(f"removals    {found.removals:,} noted")
     lines.append(f"to be freed {_size(found.reclaimable)} in the database, by rzen-admin compact")
     return lines
+
+
+def _how(said: "Description") -> str:
+    """How a kind is searched, and how thoroughly, as was measured when its index was built."""
+    if said.tuning is None:
+        return f"each of {said.vectors:,} vectors is compared"
+    return (
+        f"{said.tuning.probes:,} of {said.lists:,} lists of {said.vectors:,} vectors, then "
+        f"{said.tuning.candidates[0]:,} vectors exactly; found at least "
+        f"{100 * said.tuning.recall[0]:.1f} % of the nearest 10 when it was built"
+    )
 
 
 def _by_kind(counts: Any) -> str:

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from embedder.media.kind import Kind
 from indexer.catalog.audit import Audit
 from indexer.catalog.upkeep import Upkeep
 from indexer.checking import folder_bytes
 from indexer.entities import LibraryStats
 from indexer.premises import Premises
 from indexer.scan import LIBRARY_FILE
-from indexer.vectors import saved_generation
+from indexer.vectors import Description, gpu_memory, saved_descriptions, saved_generation
 
 _VECTOR_NOTE_BYTES = 40  # A row of `removals` with its place in the index, roughly.
 
@@ -27,6 +28,8 @@ class Inventory:
         dim: Length of its vectors.
         generation: The number that every change of segments raises.
         saved_generation: The one that the vector index on disk is of; None if it has to be made.
+        searching: How the vectors of each kind are searched by that index.
+        gpu: Free bytes on a GPU that FAISS can use; 0 where there is none.
         schema: The last step that the tables have taken.
         pending: Vectors of a re-embedding that was stopped.
         removals: Segments that are gone and still noted.
@@ -41,6 +44,8 @@ class Inventory:
     dim: int | None
     generation: int
     saved_generation: int | None
+    searching: Mapping[Kind, Description]
+    gpu: int
     schema: int
     pending: int
     removals: int
@@ -62,6 +67,8 @@ def inventory(place: Premises) -> Inventory:
             dim=model.dim,
             generation=catalog.generation(),
             saved_generation=saved_generation(place.vectors, catalog.uid(), model.fingerprint),
+            searching=saved_descriptions(place.vectors, catalog.uid(), model.fingerprint),
+            gpu=gpu_memory(),
             schema=upkeep.schema_version(),
             pending=audit.pending_vectors(),
             removals=removals,

@@ -1,22 +1,26 @@
 """The vector store of a library as it grows: built in the background, saved, closed."""
 
+import json
+import re
 import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from embedder import Content
 from embedder.media.kind import Kind
-from indexer import Library
+from indexer import Library, admin
 from indexer.checking import check
 from indexer.database import WriterLock
 from indexer.faults import Fault
 from indexer.premises import premises
-from indexer.vectors import FaissStore, Growth, files, store
+from indexer.vectors import Description, FaissStore, Growth, files, store
 from indexer.vectors.files import state_of
 
 COUNT = 400
@@ -142,7 +146,9 @@ def test_a_process_that_only_searches_saves_what_it_has_built_unless_somebody_is
         assert done.stdout.split() == ["inverted"]
 
     def saved() -> str:
-        return state_of(tmp_path / "library" / "vectors")["partitions"]["text"]["index"]
+        return state_of(tmp_path / "library" / "vectors")["partitions"]["text"]["description"][
+            "index"
+        ]
 
     with WriterLock(tmp_path / "library" / "writer.lock").held():
         search()
@@ -180,7 +186,27 @@ def test_closing_waits_for_a_save_in_the_background_and_does_not_stand_in_its_wa
         closer.join(60)
         assert not closer.is_alive()
     state = state_of(library.directory / "vectors")
-    assert state["partitions"]["text"]["index"] == "inverted"
+    assert state["partitions"]["text"]["description"]["index"] == "inverted"
+
+
+def test_statistics_say_how_thoroughly_each_kind_is_searched(library, media, tmp_path, capsys):
+    Image.new("RGB", (64, 64), "teal").save(media / "teal.png")
+    library.ingest([media])
+    library.close()
+    assert admin.main(["stats", "--library", str(library.directory)]) == 0
+    lines = {line.split()[1]: line for line in capsys.readouterr().out.splitlines()}
+    assert lines["image:"] == "searched    image: each of 1 vectors is compared"
+    assert re.fullmatch(
+        r"searched    text: [\d]+ of 50 lists of 400 vectors, then [\d]+ vectors exactly; "
+        r"found at least (9\d\.\d|100\.0) % of the nearest 10 when it was built",
+        lines["text:"],
+    )
+    assert admin.main(["stats", "--json", "--library", str(library.directory)]) == 0
+    searching = json.loads(capsys.readouterr().out)["searching"]
+    with Library.open(library.directory) as again:
+        for kind, described in again.vectors.describe().items():
+            said = Description.of(searching[kind])
+            assert replace(said, memory=described.memory) == described
 
 
 def test_a_check_reads_what_opening_does_not(library, monkeypatch):
