@@ -4,15 +4,24 @@
 
 Parameters are counted on models without storage. Activations are what one layer holds at once, the
 most of both towers, for one picture of 1,280 tokens and for a batch of 8,192 tokens; PyTorch itself
-and its CUDA context take about 1 GB more. A library keeps each vector twice: as float16 in SQLite,
-as float32 in the FAISS index, which is in memory while the page runs.
+and its CUDA context take about 1 GB more. A library keeps each vector twice, as float16: in SQLite,
+and in a file of the index that is mapped, of which a search reads the rows that it compares. Codes
+and ids are mapped too, and a search is quick while the system keeps them in memory; what lies
+around lists is always there.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import Qwen2VLConfig, Qwen2VLModel
+
+from indexer.vectors import Growth
+from indexer.vectors.centroids import Centroids
+from indexer.vectors.codes import Codes
+from indexer.vectors.listfile import POSITION_BYTES
+from indexer.vectors.places import PLACE_BYTES
 
 PICTURE, BATCH = 1280, 8192
 SEGMENTS = 1_000_000
@@ -39,7 +48,7 @@ SIZES = (
 def main() -> None:
     """Prints a table, a row for each size."""
     heads = ("size", "parameters", "weights bf16", "float32", "1 picture", "batch", "dim")
-    print("".join(f"{head:>13}" for head in (*heads, "SQLite/M", "FAISS/M")))
+    print("".join(f"{head:>13}" for head in (*heads, "SQLite/M", "rows/M", "codes/M", "memory/M")))
     for size in SIZES:
         model = on_no_device(size)
         parameters = sum(one.numel() for one in model.parameters())
@@ -49,9 +58,18 @@ def main() -> None:
             *(gigabytes(parameters * width) for width in (2, 4)),
             *(gigabytes(activations(model.config, tokens)) for tokens in (PICTURE, BATCH)),
             str(size.hidden),
-            *(gigabytes(size.hidden * width * SEGMENTS) for width in (2, 4)),
+            gigabytes(2 * size.hidden * SEGMENTS),
+            *map(gigabytes, index(size.hidden)),
         )
         print("".join(f"{column:>13}" for column in columns))
+
+
+def index(dim: int) -> tuple[int, int, int]:
+    """Bytes of rows and of codes with ids that are mapped, and of what is in memory."""
+    centroids = np.zeros((Growth().lists(SEGMENTS), dim), dtype=np.float16)
+    codes = Codes(Centroids(centroids))
+    mapped = SEGMENTS * (codes.size + POSITION_BYTES + PLACE_BYTES)
+    return 2 * dim * SEGMENTS, mapped, codes.memory
 
 
 def on_no_device(size: Size) -> Any:
@@ -86,7 +104,7 @@ def activations(config: Any, tokens: int) -> int:
 
 def gigabytes(count: float) -> str:
     """Bytes as a short text."""
-    return f"{count / 1e9:.1f} GB"
+    return f"{count / 1e9:.1f} GB" if count > 5e7 else f"{count / 1e6:.0f} MB"
 
 
 if __name__ == "__main__":

@@ -24,6 +24,12 @@ def test_rows_are_read_over_several_blocks_and_a_frozen_copy_does_not_grow(tmp_p
     assert (frozen.take(np.array([2_004])) == ROWS[3_004]).all()
     assert (np.concatenate([chunk for _, chunk in rows.chunks()]) == ROWS[:2_010]).all()
     assert len(Rows.read(tmp_path, parts, DIM)) == 1_500
+    some = rows.chosen(chosen)
+    rows.append(ROWS[:1])
+    some.append(ROWS[5:7])
+    assert (some.take(np.arange(8)) == np.concatenate([rows.take(chosen), ROWS[5:7]])).all()
+    (_, every), *_ = Rows.read(tmp_path, some.write(tmp_path, "some"), DIM).chunks()
+    assert (every == some.take(np.arange(8))).all()
 
 
 @pytest.mark.parametrize("count", [0, 2, 3])

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def taken(blocks: Sequence[NDArray[Any]], positions: NDArray[np.int64]) -> NDArray[Any]:
+def taken(blocks: Sequence[Any], positions: NDArray[np.int64]) -> NDArray[Any]:
     """What lies at some positions.
 
     Args:
@@ -16,7 +16,8 @@ def taken(blocks: Sequence[NDArray[Any]], positions: NDArray[np.int64]) -> NDArr
     """
     some = [block for block in blocks if len(block)]
     if len(some) == 1:
-        return some[0][positions]
+        only: NDArray[Any] = some[0][positions]
+        return only
     found = np.empty((len(positions), *blocks[0].shape[1:]), dtype=blocks[0].dtype)
     start = 0
     for block in some:

@@ -12,10 +12,9 @@ from indexer.vectors.centroids import Centroids, Nearby
 from indexer.vectors.engine import faiss
 from indexer.vectors.files import Stored, checked, written
 from indexer.vectors.gone import Gone, Positions
-from indexer.vectors.listfile import Entries, ListFile, put, write_lists
+from indexer.vectors.listfile import POSITION_BYTES, Entries, ListFile, put, write_lists
 
 _QUERY_BITS = 8
-_POSITION = 8  # Bytes.
 
 
 class Codes:
@@ -50,7 +49,7 @@ class Codes:
     @property
     def memory(self) -> int:
         """Bytes of what is not mapped."""
-        return self.centroids.memory + self.fresh * (self.size + _POSITION)
+        return self.centroids.memory + self.fresh * (self.size + POSITION_BYTES)
 
     def add(self, vectors: Vectors, positions: Positions, lists: NDArray[np.int64]) -> None:
         """Takes in vectors of shape (n, dim)."""

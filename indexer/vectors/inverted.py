@@ -181,10 +181,7 @@ class Inverted:
         if not gone.count:
             return Snapshot(ids, self._rows.frozen())
         there = np.flatnonzero(~gone.among(np.arange(len(ids))))
-        rows = Rows(self._dim)
-        for start in range(0, len(there), 1 << 14):
-            rows.append(self._rows.take(there[start : start + (1 << 14)]))
-        return Snapshot(ids[there], rows)
+        return Snapshot(ids[there], self._rows.chosen(there))
 
     def describe(self) -> Description:
         """See `Partition.describe`."""

@@ -14,7 +14,7 @@ from indexer.vectors.gone import Positions
 Entries = tuple[NDArray[np.uint8], Positions]
 """Codes of shape (n, code size) and the positions of their vectors."""
 
-_POSITION = 8  # Bytes.
+POSITION_BYTES = 8
 
 
 class ListFile:
@@ -39,7 +39,7 @@ class ListFile:
             OSError: it is not there.
             ValueError: it is not of its length, or damaged where it was looked at.
         """
-        self._ends = np.cumsum(sizes.astype(np.int64)) * (code_size + _POSITION)
+        self._ends = np.cumsum(sizes.astype(np.int64)) * (code_size + POSITION_BYTES)
         self._sizes, self._code_size = sizes, code_size
         self._data = mapped(directory, stored)
         self.bytes = len(self._data)
@@ -50,7 +50,7 @@ class ListFile:
     def entries(self, number: int) -> Entries:
         """What a list holds; damaged positions may be any number."""
         size, end = int(self._sizes[number]), int(self._ends[number])
-        middle = end - size * _POSITION
+        middle = end - size * POSITION_BYTES
         codes = self._data[middle - size * self._code_size : middle]
         return codes.reshape(size, self._code_size), self._data[middle:end].view(np.int64)
 

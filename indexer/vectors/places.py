@@ -14,6 +14,9 @@ from indexer.vectors.partition import Ids
 
 Lists = NDArray[np.int32]
 
+PLACE_BYTES = 12
+"""Of an id and a list."""
+
 _CHUNK = 1 << 17
 
 
@@ -133,15 +136,15 @@ class _Block:
     @property
     def bytes(self) -> int:
         """Its length in a file."""
-        return (12 if self.ascending else 28) * len(self.ids)
+        return (PLACE_BYTES if self.ascending else PLACE_BYTES + 16) * len(self.ids)
 
     @classmethod
     def over(cls, data: NDArray[np.uint8], count: int) -> "_Block":
         """What `write` wrote; `ValueError` if it is not of its length."""
         lists = data[len(data) - 4 * count :].view(np.int32)
-        if len(data) == 12 * count:
+        if len(data) == PLACE_BYTES * count:
             return cls(data[: 8 * count].view(np.int64), lists)
-        if len(data) == 28 * count:
+        if len(data) == (PLACE_BYTES + 16) * count:
             ids, keys, at = data[: 24 * count].view(np.int64).reshape(3, count)
             return cls(ids, lists, False, (keys, at))
         raise ValueError("the table of places is not of its length")

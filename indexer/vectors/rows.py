@@ -32,11 +32,11 @@ class Rows:
 
     def __init__(self, dim: int, rows: Halves | None = None) -> None:
         self.dim = dim
-        self._mapped: tuple[Halves, ...] = ()
+        self._mapped: tuple[Halves | _Chosen, ...] = ()
         self._saved: list[Stored] = []
         self._fresh = np.empty((0, dim), dtype=np.float16) if rows is None else rows
         self._count = len(self._fresh)
-        self._blocks: tuple[Halves, ...] = (self._fresh,)
+        self._blocks: tuple[Halves | _Chosen, ...] = (self._fresh,)
 
     def __len__(self) -> int:
         return sum(map(len, self._blocks))
@@ -88,6 +88,13 @@ class Rows:
         copy._blocks = (*copy._mapped, copy._fresh)
         return copy
 
+    def chosen(self, positions: NDArray[np.int64]) -> "Rows":
+        """Some of the rows there are now, in a given order; they are not copied."""
+        copy = Rows(self.dim)
+        copy._mapped = (_Chosen(self._blocks, positions),)
+        copy._blocks = (*copy._mapped, copy._fresh)
+        return copy
+
     def write(self, directory: Path, stem: str) -> list[Stored]:
         """Writes what is not in files yet, and then maps it.
 
@@ -125,6 +132,21 @@ class Rows:
         rows._saved = list(parts)
         rows._blocks = (*rows._mapped, rows._fresh)
         return rows
+
+
+class _Chosen:
+    """Rows of other blocks that are gathered whenever they are read."""
+
+    def __init__(self, blocks: Sequence[Any], positions: NDArray[np.int64]) -> None:
+        self._blocks, self._positions = blocks, positions
+        self.dtype = blocks[0].dtype
+        self.shape = (len(positions), *blocks[0].shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, index: Any) -> Halves:
+        return taken(self._blocks, self._positions[index])
 
 
 def _map(directory: Path, stored: Stored, dim: int) -> Halves:
