@@ -3,8 +3,9 @@
 from indexer.vectors.engine import gpu_memory
 from indexer.vectors.files import STATE_FILE, damaged, saved_descriptions, saved_generation
 from indexer.vectors.growth import Description, Growth, Tuning
+from indexer.vectors.interface import VectorStore
 from indexer.vectors.partition import Ids
-from indexer.vectors.store import FaissStore, VectorStore
+from indexer.vectors.store import FaissStore
 
 __all__ = [
     "STATE_FILE",

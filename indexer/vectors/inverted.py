@@ -161,7 +161,7 @@ class Inverted:
 
     def among(self, ids: Ids) -> Ids:
         """See `Partition.among`."""
-        return self._places.ids[self._places.find(ids)]
+        return np.unique(self._places.ids_at(self._places.find(ids)))
 
     def rows(self, ids: Ids) -> Vectors:
         """See `Partition.rows`."""
