@@ -23,6 +23,7 @@ from embedder.media.kind import Kind
 from indexer.errors import LibraryError
 from indexer.vectors import FaissStore, codes, damaged, files, listfile
 from indexer.vectors import inverted as partitions
+from indexer.vectors.listfile import POSITION_BYTES
 from indexer.vectors.places import Places
 
 
@@ -81,6 +82,8 @@ def test_a_small_change_writes_little_and_a_large_one_the_lists_anew(tmp_path):
     one.save(tmp_path, "me", 3)
     assert {path.name for path in tmp_path.glob("*.codes")}.isdisjoint(lists)
     assert not list(tmp_path.glob("*.fresh"))
+    (written,) = tmp_path.glob("*.codes")
+    assert written.stat().st_size == len(one) * (DIM // 8 + 8 + POSITION_BYTES)  # No gaps.
     again = loaded(tmp_path, growth)
     assert (len(again), again.describe()[Kind.IMAGE].vectors) == (COUNT + 100, COUNT + 100)
     for either in (one, again):
