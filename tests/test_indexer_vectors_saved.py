@@ -1,5 +1,6 @@
 """Inverted lists on disk: opening, small and large changes, damage."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -152,6 +153,33 @@ def test_a_save_that_fails_halfway_is_made_good_by_the_next(tmp_path, monkeypatc
     )
 
 
+def test_searches_go_on_while_lists_are_written_anew_again_and_again(tmp_path):
+    one = filled(replace(SMALL, beside=10))
+    one.settle()
+    done, failures = threading.Event(), []
+
+    def ask() -> None:
+        while not done.is_set():
+            for query in QUERIES[:8]:
+                for only in (None, IDS[:400]):
+                    ids = one.search(query, 10, Kind.IMAGE, only)[1]
+                    if len(set(ids.tolist())) != 10 or (only is not None and ids.max() > IDS[399]):
+                        failures.append(ids)
+
+    askers = [threading.Thread(target=ask) for _ in range(2)]
+    for asker in askers:
+        asker.start()
+    for generation in range(1, 12):
+        one.save(tmp_path, "me", generation)
+        ids = np.arange(100_000 * generation, 100_000 * generation + 11)
+        one.add(Kind.IMAGE, ids, clustered(11, seed=generation))
+        one.remove(ids[:3])
+    done.set()
+    for asker in askers:
+        asker.join()
+    assert not failures
+
+
 def test_a_file_that_another_process_tidied_away_is_written_again(tmp_path):
     one = filled()
     one.settle()
@@ -222,7 +250,7 @@ def test_damage_where_nobody_looked_breaks_no_search_and_finds_nothing_else(
     path.write_bytes(whole[:4096] + bytes([byte]) * (len(whole) - 8192) + whole[-4096:])
     assert damaged(tmp_path) == [path.name]
     hurt = loaded(tmp_path)
-    for query in QUERIES:
+    for query in QUERIES[:15]:
         for k, only in ((10, None), (500, None), (10, IDS[::3]), (10, IDS[:50])):
             scores, ids = hurt.search(query, k, Kind.IMAGE, only)
             assert len(scores) == len(ids) == len(set(ids.tolist())) <= k

@@ -88,16 +88,20 @@ class Places:
 
     def find(self, ids: Ids) -> Positions:
         """The positions of those ids that there are, each once, ascending."""
-        saved, fresh = (block.located(ids) for block in self._blocks)
-        found = np.concatenate([saved[saved >= 0], fresh[fresh >= 0] + self.start])
+        saved, fresh, start = self._located(ids)
+        found = np.concatenate([saved[saved >= 0], fresh[fresh >= 0] + start])
         found = found[~self.gone.among(found)]
         return found if len(found) < 2 or (found[1:] > found[:-1]).all() else np.unique(found)
 
     def confirm(self, ids: Ids, positions: Positions) -> NDArray[np.bool_]:
         """Which ids are found at these positions; in a file that is not damaged, all are."""
-        saved, fresh = (block.located(ids) for block in self._blocks)
-        at: NDArray[np.bool_] = np.where(fresh >= 0, fresh + self.start, saved) == positions
+        saved, fresh, start = self._located(ids)
+        at: NDArray[np.bool_] = np.where(fresh >= 0, fresh + start, saved) == positions
         return at
+
+    def _located(self, ids: Ids) -> tuple[Positions, Positions, int]:
+        saved, fresh = self._blocks  # At once: they are exchanged while searches go on.
+        return saved.located(ids), fresh.located(ids), len(saved.ids)
 
     def write(self, path: Path) -> Stored:
         """Writes all positions, and maps them."""
