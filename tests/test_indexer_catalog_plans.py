@@ -17,6 +17,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from sqlalchemy import Engine, event
@@ -250,6 +251,7 @@ def search(library: Library, media: Path) -> None:
         filters = Filters(*chosen)
         for parts in ((words,), (picture, words), (like,)):
             assert isinstance(library.search(Query(parts, filters)), list)
+    assert library.catalog.with_every_word(["number0"], np.arange(1, 9)).size == 1
 
 
 def take_out(library: Library, media: Path) -> None:

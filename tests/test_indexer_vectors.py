@@ -62,6 +62,23 @@ def test_adding_a_known_id_replaces_its_vector(store):
     assert store.search(rows(2, seed=9)[0], 1, Kind.IMAGE)[1].tolist() == [10]
 
 
+def test_the_vectors_of_ids_come_in_their_order_for_those_that_a_partition_has(store):
+    store.add(Kind.IMAGE, np.array([50]), rows(1, seed=9))  # It has the last place now.
+    asked = np.array([109, 50, 4_000, 205, 50, 10])
+    assert store.among(asked, Kind.IMAGE).tolist() == [10, 50, 109]
+    ids, found = store.rows(asked, Kind.IMAGE)
+    assert ids.tolist() == [10, 50, 109]
+    expected = np.concatenate([rows(100)[:1], rows(1, seed=9), rows(100)[99:]])
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert (
+        store.rows(asked, Kind.TEXT)[0].tolist() == store.among(asked, Kind.TEXT).tolist() == [205]
+    )
+    assert store.rows(asked, Kind.PDF)[1].shape == (0, DIM)
+    assert store.rows(asked[:0], Kind.IMAGE)[1].shape == (0, DIM)
+    store.remove(np.array([50]))
+    assert store.among(asked, Kind.IMAGE).tolist() == [10, 109]
+
+
 def test_vectors_of_another_length_are_refused(store):
     with pytest.raises(ValueError, match="expected shape"):
         store.add(Kind.IMAGE, np.array([1]), np.ones((1, DIM + 1), dtype=np.float32))

@@ -69,6 +69,19 @@ def test_it_finds_the_nearest_with_exact_scores(inverted):
     assert list(scores) == sorted(scores, reverse=True)
 
 
+def test_the_vectors_of_ids_come_in_their_order_from_files_and_from_memory(saved):
+    inverted = loaded(saved)
+    again = IDS[[5, 900]]
+    inverted.add(Kind.IMAGE, again, ROWS[[7, 8]])
+    inverted.remove(IDS[[6]])
+    asked = np.concatenate([IDS[[901, 6]], again, [1, 10**9]])
+    expected = [5, 900, 901]
+    assert inverted.among(asked, Kind.IMAGE).tolist() == IDS[expected].tolist()
+    ids, found = inverted.rows(asked, Kind.IMAGE)
+    assert ids.tolist() == IDS[expected].tolist()
+    np.testing.assert_allclose(found, ROWS[[7, 8, 901]], atol=1e-3)
+
+
 def test_codes_alone_would_not_find_them(inverted):
     """So that the test of recall does measure what re-ranking does."""
     partition = inverted._partitions[Kind.IMAGE]

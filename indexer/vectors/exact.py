@@ -75,12 +75,12 @@ class Exact:
         if own is None:
             self._sorted = own = np.sort(self._ids())
         at = np.minimum(np.searchsorted(own, ids), len(own) - 1)
-        return ids[own[at] == ids] if own.size else ids[:0]
+        return np.unique(ids[own[at] == ids]) if own.size else ids[:0]
 
-    def rows(self, ids: Ids) -> Vectors:
+    def rows(self, ids: Ids) -> tuple[Ids, Vectors]:
         """See `Partition.rows`."""
-        found: Vectors = self._index.reconstruct_batch(ids)
-        return found
+        known = self.among(ids)
+        return known, self._index.reconstruct_batch(known)
 
     def due(self, growth: Growth) -> bool:
         """See `Partition.due`."""

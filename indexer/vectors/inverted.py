@@ -163,9 +163,11 @@ class Inverted:
         """See `Partition.among`."""
         return np.unique(self._places.ids_at(self._places.find(ids)))
 
-    def rows(self, ids: Ids) -> Vectors:
+    def rows(self, ids: Ids) -> tuple[Ids, Vectors]:
         """See `Partition.rows`."""
-        return self._rows.take(self._places.find(ids))
+        positions = self._places.find(ids)
+        known, first = np.unique(self._places.ids_at(positions), return_index=True)
+        return known, self._rows.take(positions[first])
 
     def due(self, growth: Growth) -> bool:
         """See `Partition.due`."""

@@ -55,11 +55,11 @@ class Partition(Protocol):
         ...
 
     def among(self, ids: Ids) -> Ids:
-        """Those of some ids, ascending and each once, that there are vectors of."""
+        """See `VectorStore.among`."""
         ...
 
-    def rows(self, ids: Ids) -> Vectors:
-        """The vectors of ids that `among` gave, float32 of shape (len(ids), dim)."""
+    def rows(self, ids: Ids) -> tuple[Ids, Vectors]:
+        """See `VectorStore.rows`."""
         ...
 
     def due(self, growth: Growth) -> bool:

@@ -139,8 +139,7 @@ class FaissStore:
             one = self._partitions.get(partition)
             if one is None or not ids.size:
                 return ids[:0], np.empty((0, self._dim), dtype=np.float32)
-            known = one.among(ids)
-            return known, one.rows(known)
+            return one.rows(ids)
 
     def tend(self) -> None:
         """See `VectorStore.tend`."""
