@@ -41,6 +41,7 @@ MAX_HITS = 1000
 _WORDED = frozenset({Kind.PDF, Kind.TEXT})
 _STRONG = 0.5
 _EVERY_WORD = 0.7
+_UNIT_ERROR = 0.01
 _TOLD = 0.25
 _MORE = 8
 _DEPTH = 3
@@ -242,7 +243,10 @@ def _gathered(
         ids = _nearest(place, like, kind, depth, every)
     elif len(ids) > depth:
         ids = ids[np.argsort(-said.relevance[rows], kind="stable")[:depth]]
-    return place.vectors.rows(np.unique(np.concatenate([*found, ids])), kind)
+    known, rows = place.vectors.rows(np.unique(np.concatenate([*found, ids])), kind)
+    # A row whose file was damaged since it was opened is like nothing, rather than like anything.
+    rows[~(np.abs(np.linalg.norm(rows, axis=1) - 1) < _UNIT_ERROR)] = 0
+    return known, rows
 
 
 def _words_of(

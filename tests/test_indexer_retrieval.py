@@ -2,7 +2,9 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -11,6 +13,7 @@ from indexer import Library
 from indexer.entities import Filters, Hit, Query, QueryPart, Reason
 from indexer.errors import NotFound, QueryError
 from indexer.queries import file_part, text_part
+from indexer.vectors import FaissStore
 
 LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
 
@@ -117,6 +120,26 @@ def test_like_this_takes_the_vector_that_is_stored(library: Library):
     photo = find(library, text_part("2041"))[0]
     hits = find(library, QueryPart(segment_id=photo.segment.id), kinds=frozenset({Kind.IMAGE}))
     assert hits[0].segment.id == photo.segment.id
+
+
+@pytest.mark.parametrize("damage", [np.nan, np.inf, 60_000.0, 0.5])
+def test_a_vector_that_was_damaged_on_disk_is_like_nothing(
+    library: Library, monkeypatch: pytest.MonkeyPatch, damage: float
+):
+    photo = find(library, text_part("2041"))[0].segment.id
+    sound = FaissStore.rows
+
+    def damaged(store: FaissStore, ids: Any, kind: Kind) -> Any:
+        known, rows = sound(store, ids, kind)
+        rows[known == photo] = damage
+        return known, rows
+
+    monkeypatch.setattr(FaissStore, "rows", damaged)
+    hits = find(library, text_part("red"), kinds=frozenset({Kind.IMAGE}))
+    assert len(hits) == 4
+    assert hits[-1].segment.id == photo
+    assert hits[-1].weak
+    assert all(0 <= hit.score <= 1 for hit in hits)
 
 
 def test_like_a_segment_that_is_gone_is_not_found(library: Library):

@@ -223,8 +223,8 @@ class Inverted:
         """Maps what `write` wrote; `ValueError`, `OSError` or `KeyError` if it is not whole.
 
         Centroids and what is beside the large files are read and checked wholly, those as
-        `files.mapped` does. Whatever else is damaged can cost a vector its place among the hits,
-        and no more, since hits are judged by the database's vectors.
+        `files.mapped` does. Whatever else is damaged can cost a vector its place among the hits
+        and no more; `rzen-admin check` reads it all.
         """
         if saved["faiss"] != faiss().__version__:
             raise ValueError("it is of another version of FAISS")
