@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from indexer.catalog.copying import digests
 from indexer.decoding import hash_of, os_reason
@@ -27,6 +27,10 @@ from indexer.scan import LIBRARY_FILE
 FORMAT = 1
 MANIFEST = "backup.json"
 LIST = "files.jsonl"
+
+_FOLDERS = ("thumbnails", "uploads")
+_STATED = {"directory": str, "items": int, "files": int, "list": str, "tables": dict}
+_Kind = TypeVar("_Kind")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +91,46 @@ def read_manifest(source: Path) -> dict[str, Any]:
         LibraryError: it is not complete, or of a newer version.
     """
     try:
-        manifest: dict[str, Any] = json.loads((source / MANIFEST).read_bytes())
-        number = int(manifest["format"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        manifest = json.loads((source / MANIFEST).read_bytes())
+        newer = _stated(manifest, "format", int) > FORMAT
+        if not newer:
+            for name, kind in _STATED.items():
+                _stated(manifest, name, kind)
+    except (OSError, ValueError, RecursionError) as error:
         raise LibraryError(
             f"{source} is not a complete backup: it has no readable {MANIFEST}"
         ) from error
-    if number > FORMAT:
+    if newer:
         raise LibraryError(f"the backup {source} is of a newer version: update the program")
-    return manifest
+    return cast("dict[str, Any]", manifest)
+
+
+def _stated(value: object, name: str, kind: type[_Kind]) -> _Kind:
+    """A value of an object, of a type."""
+    found = value.get(name) if isinstance(value, dict) else None
+    if not isinstance(found, kind):
+        raise ValueError(f"{name} is not a {kind.__name__}")
+    return found
 
 
 def listed(source: Path) -> Iterator[tuple[str, int, str]]:
-    """The files of a backup: name, size and SHA-256."""
+    """The files of a backup: name, size and SHA-256.
+
+    Raises:
+        ValueError: if it lists what is no file of a library.
+    """
     with (source / LIST).open(encoding="ascii") as file:
         for line in file:
-            one = json.loads(line)
-            yield one["path"], one["bytes"], one["sha256"]
+            try:
+                one = json.loads(line)
+            except RecursionError as error:
+                raise ValueError(f"{LIST} is not readable") from error
+            name = _stated(one, "path", str)
+            # A backup that a stranger made would otherwise be put back over any file.
+            folder, *below = Path(name).parts or ("",)
+            if folder not in _FOLDERS or not below or ".." in below or "\0" in name:
+                raise ValueError(f"{LIST} names {name!r}, which is no file of a library")
+            yield name, _stated(one, "bytes", int), _stated(one, "sha256", str)
 
 
 def damaged(source: Path, what: str) -> str:
@@ -115,6 +142,6 @@ def damaged(source: Path, what: str) -> str:
 def _readable(source: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError) as error:
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
         raise LibraryError(f"the backup {source} cannot be read: {reason}") from error

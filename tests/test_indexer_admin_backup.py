@@ -245,6 +245,42 @@ def test_a_backup_that_is_not_as_it_was_written_is_refused(where, tmp_path, dama
     assert sorted(path.name for path in tmp_path.iterdir()) == ["backup", "library", "media"]
 
 
+def listing(backup: Path, **changed: object) -> None:
+    """Changes the first file of a backup's list, and all sums with it, as a stranger can."""
+    first, *others = (backup / "files.jsonl").read_text().splitlines()
+    lines = [json.dumps(json.loads(first) | changed), *others]
+    (backup / "files.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    manifest = json.loads((backup / "backup.json").read_text())
+    manifest["list"] = hashlib.sha256((backup / "files.jsonl").read_bytes()).hexdigest()
+    (backup / "backup.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../outside.txt", "uploads/../../outside.txt", "{}/outside.txt", "uploads", "library.sqlite3"],
+)
+def test_a_backup_that_names_files_outside_of_a_library_is_refused(where, tmp_path, name, capsys):
+    assert run("backup", tmp_path / "backup", "--library", where) == 0
+    (tmp_path / "outside.txt").write_text("mine")
+    sum_of_it = hashlib.sha256(b"mine").hexdigest()
+    listing(tmp_path / "backup", path=name.format(tmp_path), bytes=4, sha256=sum_of_it)
+    (tmp_path / "deep").mkdir()
+    assert run("restore", tmp_path / "backup", "--library", tmp_path / "deep/library") == 2
+    assert "which is no file of a library" in capsys.readouterr().err
+    assert not list((tmp_path / "deep").iterdir())
+
+
+@pytest.mark.parametrize(
+    "stated",
+    ["[]", "{}", '{"format": Infinity}', '{"format": "1"}', '{"format": 1}', "[" * 100_000],
+)
+def test_a_backup_that_does_not_say_what_it_holds_is_refused(where, tmp_path, stated, capsys):
+    assert run("backup", tmp_path / "backup", "--library", where) == 0
+    (tmp_path / "backup/backup.json").write_text(stated)
+    assert run("restore", tmp_path / "backup", "--dry-run") == 2
+    assert "is not a complete backup" in capsys.readouterr().err
+
+
 def test_a_library_that_a_program_has_open_is_not_replaced(where, tmp_path, capsys):
     assert run("backup", tmp_path / "backup", "--library", where) == 0
     code = (
