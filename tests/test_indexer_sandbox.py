@@ -341,6 +341,7 @@ def test_a_draft_comes_through_whole():
         {"sizes": [[1 << 40, 1 << 40], [2, 1]]},
         {"sizes": "53"},
         {"thumbnail": False, "modality": "image"},
+        {"sizes": []},
         {"text": 3},
         {"modality": "sound"},
         {"page": 0},

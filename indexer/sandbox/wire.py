@@ -111,7 +111,7 @@ def draft_of(received: Message, limits: Limits) -> Draft:
     """
     try:
         return _draft(received.body["draft"], received.pixels, limits)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise Garbled(f"no draft: {error!r:.200}") from error
 
 
