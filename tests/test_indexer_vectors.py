@@ -144,6 +144,8 @@ def _flip_state(folder: Path) -> None:
         lambda folder: _state(folder, dim=DIM + 1),
         lambda folder: _state(folder, format=99),
         lambda folder: _state(folder, partitions={"image": {"description": {"index": "exact"}}}),
+        lambda folder: _state(folder, generation=float("inf")),
+        lambda folder: (folder / STATE_FILE).write_text("[" * 100_000),
         lambda folder: _state(folder, partitions={"image": {"file": "../x", "bytes": 1}}),
     ],
 )
@@ -151,6 +153,7 @@ def test_what_is_missing_damaged_or_foreign_is_not_loaded(store, tmp_path, damag
     store.save(tmp_path / "vectors", "me", 3)
     damage(tmp_path / "vectors")
     assert FaissStore.load(tmp_path / "vectors", "me", DIM) is None
+    assert saved_generation(tmp_path / "vectors", "me") in (None, 3)
 
 
 def test_the_partitions_are_the_kinds_that_there_are_vectors_of(store):

@@ -24,6 +24,7 @@ from clustered import (
 
 from embedder.media.kind import Kind
 from indexer.vectors import FaissStore, Growth, building, store
+from indexer.vectors.growth import Tuning
 from indexer.vectors.partition import Snapshot
 from indexer.vectors.rows import Rows
 
@@ -289,3 +290,24 @@ def test_building_looks_often_whether_it_is_to_stop():
             SMALL,
             lambda: len(asked) > 5 or bool(asked.append(1)),
         )
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"probes": 0},
+        {"probes": -1},
+        {"probes": "8"},
+        {"probes": float("inf")},
+        {"candidates": [10]},
+        {"candidates": [10, 0]},
+        {"candidates": [10, 1e30]},
+        {"candidates": None},
+    ],
+    ids=str,
+)
+def test_a_tuning_that_no_measurement_gives_is_refused(stated):
+    sound = {"probes": 8, "candidates": [10, 100], "recall": [1.0, 0.99]}
+    assert Tuning.of(sound) == Tuning(8, (10, 100), (1.0, 0.99))
+    with pytest.raises((ValueError, TypeError)):
+        Tuning.of(sound | stated)

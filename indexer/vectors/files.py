@@ -51,7 +51,7 @@ def saved_generation(directory: Path, owner: str, fingerprint: str | None = None
         state = state_of(directory)
         same = (state["owner"], state["fingerprint"]) == (owner, fingerprint)
         return int(state["generation"]) if same else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
 
 
@@ -181,7 +181,10 @@ def state_of(directory: Path) -> Any:
         OSError: it is not there.
         ValueError: it is damaged.
     """
-    state = json.loads((directory / STATE_FILE).read_bytes())
+    try:
+        state = json.loads((directory / STATE_FILE).read_bytes())
+    except RecursionError as error:
+        raise ValueError(f"{STATE_FILE} is nested too deeply") from error
     if not isinstance(state, dict) or state.pop("crc32", None) != _checksum(state):
         raise ValueError(f"{STATE_FILE} is damaged")
     return state

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from math import ceil, sqrt
 from typing import Any, Self
 
+_MOST = 1 << 30
+
 
 @dataclass(frozen=True, slots=True)
 class Growth:
@@ -66,6 +68,19 @@ class Tuning:
     candidates: tuple[int, int]
     recall: tuple[float, float]
 
+    @classmethod
+    def of(cls, stated: Mapping[str, Any]) -> Self:
+        """From what was saved of it.
+
+        Raises:
+            KeyError, TypeError: something is missing.
+            ValueError: it is nothing that a measurement gives.
+        """
+        probes, (ten, hundred), recall = stated["probes"], stated["candidates"], stated["recall"]
+        if not all(type(count) is int and 0 < count < _MOST for count in (probes, ten, hundred)):
+            raise ValueError(f"{dict(stated)} is no tuning")
+        return cls(probes, (ten, hundred), tuple(recall))
+
     def probes_for(self, k: int) -> int:
         """Lists to look into for the k nearest."""
         return ceil(self.probes * max(1.0, k / 100))
@@ -105,7 +120,4 @@ class Description:
     def of(cls, saved: Mapping[str, Any]) -> Self:
         """From what `asdict` made of it, and JSON of that."""
         tuning = saved["tuning"]
-        if tuning is not None:
-            pairs = {name: tuple(tuning[name]) for name in ("candidates", "recall")}
-            tuning = Tuning(tuning["probes"], **pairs)
-        return cls(**{**saved, "tuning": tuning})
+        return cls(**{**saved, "tuning": None if tuning is None else Tuning.of(tuning)})

@@ -30,7 +30,10 @@ _FORMAT = 4
 _ROUNDS = 3
 _WAIT_SECONDS = 0.1
 _ATTEMPTS = 3
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
+_DAMAGE = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError),
+    *(OverflowError, RuntimeError),
+)
 
 _Change = tuple[Ids, NDArray[np.float16] | None]
 """Ids with their new vectors, or with None if they are removed."""
