@@ -140,6 +140,62 @@ def test_weights_that_are_something_else_are_refused(folder: Path):
     assert "damaged" in refused(folder)
 
 
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "weights.pkl"])
+def test_weights_that_could_run_code_are_not_read(folder: Path, name: str):
+    (folder / WEIGHTS).rename(folder / name)
+    assert "are not read, since such files can run code" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    "places", [["a"], {"a": 3}, {"a": "pytorch_model.bin"}, {"a": "../model.safetensors"}, None]
+)
+def test_an_index_that_names_other_files_than_weights_is_refused(folder: Path, places: object):
+    shutil.copy(folder / WEIGHTS, folder / "pytorch_model.bin")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    assert "other files than *.safetensors" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "values", "told"),
+    [
+        ("config.json", {"vision_config": [1]}, "does not describe a qwen2_vl"),
+        ("config.json", {"text_config": {"hidden_size": "x"}}, "does not describe a qwen2_vl"),
+        ("preprocessor_config.json", {"image_mean": 0.5}, "three numbers"),
+        ("preprocessor_config.json", {"image_std": ["a", "b", "c"]}, "three numbers"),
+    ],
+)
+def test_a_description_that_makes_no_sense_is_refused(
+    folder: Path, file: str, values: dict[str, object], told: str
+):
+    if not (folder / file).exists():
+        (folder / file).write_text("{}")
+    edit(folder / file, **values)
+    assert told in refused(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "rzen.json"])
+def test_a_description_that_is_nested_without_end_is_refused(folder: Path, name: str):
+    (folder / name).write_text("[" * 100_000)
+    assert "cannot be read" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        {"dtype": "F32", "shape": [2], "data_offsets": [-8, 0]},
+        {"dtype": "F32", "shape": [2], "data_offsets": [8, 0]},
+        {"dtype": "F32", "shape": [-2], "data_offsets": [0, 8]},
+        {"dtype": "F32", "shape": None, "data_offsets": [0, 8]},
+        {"dtype": 32, "shape": [2], "data_offsets": [0, 8]},
+        {"shape": [2], "data_offsets": [0, 8]},
+    ],
+)
+def test_a_tensor_that_cannot_be_is_refused(folder: Path, tensor: dict[str, object]):
+    header = json.dumps({"a": tensor}).encode()
+    (folder / WEIGHTS).write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    assert "damaged" in refused(folder)
+
+
 def test_a_missing_tokenizer_is_told(folder: Path):
     (folder / "tokenizer.json").unlink()
     assert "tokenizer.json" in refused(folder)

@@ -22,6 +22,9 @@ RELEASED = "qihoo360/RzenEmbed"
 
 _NEEDED_FILES = ("*.json", "*.safetensors", "merges.txt", "vocab.json")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_WEIGHTS_NAME = re.compile(r"[\w.-]+\.safetensors")
+_PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
+_NO_PICKLES = "; *.bin, *.pt and the like are not read, since such files can run code"
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 _PROBED_BYTES = 4096
 # What is in a config file but changes no vector.
@@ -120,8 +123,8 @@ class Checkpoint:
             raise EmbedderUnavailable(f"{directory} has no tokenizer.json: {_again(spec)}")
         path = directory / "preprocessor_config.json"
         pictures = _json(path) if path.is_file() else {}
-        mean = tuple(pictures.get("image_mean", _MEAN))
-        std = tuple(pictures.get("image_std", _STD))
+        mean = _channels(path, pictures, "image_mean", _MEAN)
+        std = _channels(path, pictures, "image_std", _STD)
         tensors = sorted(
             (one for path in _weight_files(directory, spec) for one in _tensors(path, spec)),
             key=lambda one: one.name,
@@ -160,16 +163,33 @@ class Checkpoint:
 def _weight_files(directory: Path, spec: str) -> list[Path]:
     index = directory / "model.safetensors.index.json"
     if index.is_file():
-        names = sorted({Path(one).name for one in _json(index).get("weight_map", {}).values()})
+        names = _names(index, spec)
     else:
         names = sorted(path.name for path in directory.glob("*.safetensors"))
     missing = [name for name in names if not (directory / name).is_file()]
     if missing or not names:
         what = ", ".join(missing) or "any *.safetensors file"
+        pickled = "" if names or not _pickled(directory) else _NO_PICKLES
         raise EmbedderUnavailable(
-            f"the weights in {directory} are not complete, it lacks {what}: {_again(spec)}"
+            f"the weights in {directory} are not complete, it lacks {what}: {_again(spec)}{pickled}"
         )
     return [directory / name for name in names]
+
+
+def _names(index: Path, spec: str) -> list[str]:
+    """The files that an index spreads tensors over."""
+    places = _json(index).get("weight_map")
+    stated = list(places.values()) if isinstance(places, dict) else [places]
+    names = {name for name in stated if isinstance(name, str) and _WEIGHTS_NAME.fullmatch(name)}
+    if not all(isinstance(name, str) and name in names for name in stated):
+        raise EmbedderUnavailable(
+            f"{index} names other files than *.safetensors beside it: {_again(spec)}"
+        )
+    return sorted(names)
+
+
+def _pickled(directory: Path) -> bool:
+    return any(path.suffix in _PICKLES for path in directory.iterdir())
 
 
 def missing_extra(module: str) -> str:
@@ -186,7 +206,10 @@ def _check_architecture(directory: Path, config: Mapping[str, Any]) -> None:
         raise EmbedderUnavailable(
             f"{directory} holds a model of the type {kind!r}; RzenEmbed is a qwen2_vl"
         )
-    vision = config.get("vision_config", {})
+    text, vision = config.get("text_config", config), config.get("vision_config", {})
+    width = text.get("hidden_size") if isinstance(text, dict) else None
+    if not isinstance(vision, dict) or type(width) is not int or width < 1:
+        raise EmbedderUnavailable(f"{directory / 'config.json'} does not describe a qwen2_vl")
     expected = {"patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2}
     for name, value in expected.items():
         if vision.get(name, value) != value:
@@ -211,20 +234,43 @@ def _tensors(path: Path, spec: str) -> Iterator[_Tensor]:
         try:
             header: dict[str, Any] = json.loads(file.read(length))
             header.pop("__metadata__", None)
-            end = start + max((one["data_offsets"][1] for one in header.values()), default=0)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            found = [_stated(name, tensor) for name, tensor in header.items()]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise EmbedderUnavailable(f"{path} is damaged: {_again(spec)}") from error
+        end = start + max((last for *_, last in found), default=0)
         if end > size:
             raise EmbedderUnavailable(
                 f"{path} is cut off, {size:,} of {end:,} bytes are there: {_again(spec)}"
             )
-        for name, tensor in header.items():
-            first, last = (start + offset for offset in tensor["data_offsets"])
+        for name, dtype, shape, first, last in found:
             probe = hashlib.sha256()
             for place in (first, max(first, last - _PROBED_BYTES)):
-                file.seek(place)
+                file.seek(start + place)
                 probe.update(file.read(min(_PROBED_BYTES, last - place)))
-            yield _Tensor(name, tensor["dtype"], tuple(tensor["shape"]), probe.hexdigest())
+            yield _Tensor(name, dtype, shape, probe.hexdigest())
+
+
+def _stated(name: str, tensor: Mapping[str, Any]) -> tuple[str, str, tuple[int, ...], int, int]:
+    """Name, type, shape, and where the bytes are from the end of the header on."""
+    dtype, shape, (first, last) = tensor["dtype"], tuple(tensor["shape"]), tensor["data_offsets"]
+    whole = all(type(number) is int and number >= 0 for number in (*shape, first, last))
+    if not isinstance(dtype, str) or not whole or first > last:
+        raise ValueError(name)
+    return name, dtype, shape, first, last
+
+
+def _channels(
+    path: Path, stated: Mapping[str, Any], name: str, default: tuple[float, ...]
+) -> tuple[float, ...]:
+    """A number for each of red, green and blue."""
+    value = stated.get(name, default)
+    if (
+        not isinstance(value, list | tuple)
+        or len(value) != 3
+        or not all(isinstance(one, int | float) and math.isfinite(one) for one in value)
+    ):
+        raise EmbedderUnavailable(f"{path} has an {name} that is not three numbers")
+    return tuple(value)
 
 
 def _lasting(value: Any) -> Any:
@@ -241,7 +287,7 @@ def _json(path: Path) -> dict[str, Any]:
         raise EmbedderUnavailable(
             f"{path.parent} holds no model: there is no {path.name} in it"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EmbedderUnavailable(f"{path} cannot be read: {error}") from error
     if not isinstance(value, dict):
         raise EmbedderUnavailable(f"{path} is not an object")

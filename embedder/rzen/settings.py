@@ -103,7 +103,7 @@ class Settings:
             stated = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return cls()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise EmbedderUnavailable(f"{path} cannot be read: {error}") from error
         problems = cls.problems(stated)
         if problems:
