@@ -291,6 +291,15 @@ def test_a_manifest_of_another_schema_or_none_is_refused(other_weights: Path) ->
         Weights(other_weights)
 
 
+@pytest.mark.parametrize(
+    "files", [None, [], {"space.npz": 3}, {"space.npz": {"sha256": 3, "in_revision": True}}]
+)
+def test_a_manifest_that_lists_no_sums_is_refused(other_weights: Path, files: object) -> None:
+    (other_weights / "manifest.json").write_text(json.dumps({"schema": 1, "files": files}))
+    with pytest.raises(EmbedderUnavailable, match="install the package again"):
+        Weights(other_weights)
+
+
 def test_the_revision_follows_what_changes_vectors_and_nothing_else(other_weights: Path) -> None:
     shipped = Weights().revision
     path = other_weights / "manifest.json"

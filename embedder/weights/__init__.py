@@ -28,17 +28,23 @@ class Weights:
         """
         self.folder = folder
         try:
-            manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text("utf-8"))
-        except (OSError, ValueError) as error:
+            manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
             raise EmbedderUnavailable(
                 f"the weights of mini cannot be read ({error}); install the package again"
             ) from error
-        if manifest.get("schema") != SCHEMA:
+        schema = manifest.get("schema") if isinstance(manifest, dict) else None
+        if schema != SCHEMA:
             raise EmbedderUnavailable(
-                f"{folder / MANIFEST} has schema {manifest.get('schema')}, this version reads "
+                f"{folder / MANIFEST} has schema {schema}, this version reads "
                 f"{SCHEMA}; install matching versions of the program and its weights"
             )
-        self.files: dict[str, dict[str, Any]] = manifest["files"]
+        self.files: dict[str, dict[str, Any]] = manifest.get("files")
+        if not _are_files(self.files):
+            raise EmbedderUnavailable(
+                f"{folder / MANIFEST} does not list files with their SHA-256; install the package "
+                "again"
+            )
 
     @property
     def revision(self) -> str:
@@ -66,3 +72,12 @@ class Weights:
                 f"manifest); install the package again"
             )
         return content
+
+
+def _are_files(stated: object) -> bool:
+    return isinstance(stated, dict) and all(
+        isinstance(one, dict)
+        and isinstance(one.get("sha256"), str)
+        and isinstance(one.get("in_revision"), bool)
+        for one in stated.values()
+    )
