@@ -77,6 +77,23 @@ def test_html_gives_its_title_and_what_is_seen(tmp_path: Path) -> None:
         assert not re.search(rf"\b{hidden}\b" if hidden.isalpha() else hidden, text), hidden
 
 
+@pytest.mark.parametrize("charset", ["idna", "punycode", "unicode_escape", "utf-7", "undefined"])
+def test_a_charset_that_no_document_is_written_in_is_not_believed(
+    tmp_path: Path, charset: str
+) -> None:
+    page = f'<meta charset="{charset}">words \\ud800 +2AA- caf'.encode() + b"\xe9-\xff"
+    assert "words \\ud800 +2AA- café" in read_text(written(tmp_path / "a.html", page))
+
+
+def test_long_runs_of_one_character_take_no_longer_than_words(tmp_path: Path) -> None:
+    # Each would take hours if what is read again and again grew with it.
+    text = "." * 300_000 + " end"
+    spans = list(passages(text))
+    assert (spans[0][0], spans[-1][1]) == (0, len(text))
+    page = written(tmp_path / "a.html", "<pre>" + " " * 300_000 + "x</pre>")
+    assert read_text(page).strip() == "x"
+
+
 def test_broken_html_still_gives_its_words(tmp_path: Path) -> None:
     for page in (
         "<p>words<script>never closed",

@@ -15,7 +15,7 @@ _HEADING = re.compile(
 )
 # A full stop with white space after it, a Chinese or Japanese one without, or the end of a line.
 _SENTENCE_END = re.compile(
-    r"[.!?…]+[\"'»”’)\]]*\s+|[\u3002\uff01\uff1f\uff61]+[\u300d\u300f”’\uff09]*\s*|\n\s*"
+    r"(?<![.!?…])[.!?…]++[\"'»”’)\]]*+\s+|[\u3002\uff01\uff1f\uff61]+[\u300d\u300f”’\uff09]*\s*|\n\s*"
 )
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 # A word; a character of a script that writes none apart; a part of anything endless.

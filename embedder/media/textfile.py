@@ -12,6 +12,11 @@ from embedder.media.opening import translated_os_errors
 
 _HTML_SUFFIXES = {".html", ".htm", ".xhtml"}
 _DECLARED = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([A-Za-z0-9._-]{2,30})""")
+# Codecs that Python knows and no document is written in; UTF-8 was tried before.
+_NO_CHARSETS = {
+    *("utf-8", "utf-7", "idna", "punycode", "undefined"),
+    *("unicode-escape", "unicode_escape", "raw-unicode-escape", "raw_unicode_escape"),
+}
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -101,7 +106,7 @@ def _declared_codec(data: bytes) -> str | None:
         b"".decode(codec.name)
     except (LookupError, ValueError, TypeError):
         return None
-    return None if codec.name == "utf-8" else codec.name
+    return None if codec.name in _NO_CHARSETS else codec.name
 
 
 class _VisibleText(HTMLParser):
@@ -123,6 +128,13 @@ class _VisibleText(HTMLParser):
         self._in_pre = 0
         self._title: list[str] = []
         self._parts: list[str] = []
+
+    def parse_marked_section(self, i: int, report: bool = True) -> int:
+        """As browsers do: what is no section that is known is a comment."""
+        try:
+            return super().parse_marked_section(i, report)
+        except AssertionError:
+            return self.parse_bogus_comment(i)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if self._hidden == ["head"] and tag not in self._IN_HEAD:
@@ -157,7 +169,7 @@ class _VisibleText(HTMLParser):
     def text(self) -> str:
         """Title first, then the body."""
         title = " ".join("".join(self._title).split())
-        body = re.sub(r" *\n *", "\n", "".join(self._parts))
+        body = re.sub(r"(?<! ) *+\n *+", "\n", "".join(self._parts))
         body = re.sub(r"\n{3,}", "\n\n", re.sub(r"  +", " ", body)).strip()
         return "\n\n".join(part for part in (title, body) if part)
 
