@@ -53,6 +53,12 @@ def test_the_original_comes_by_segment_with_its_type(client, library):
     assert "sandbox" in response.headers["content-security-policy"]
 
 
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**400])
+@pytest.mark.parametrize("route", ["/media/{}", "/thumbnail/{}", "/page/{}.png", "/detail/{}"])
+def test_a_number_that_no_database_knows_is_no_segment(client, route, number):
+    assert client.get(route.format(number)).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("wanted", "start", "end"),
     [("bytes=0-99", 0, 100), ("bytes=100-", 100, None), ("bytes=-50", -50, None)],

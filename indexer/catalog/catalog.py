@@ -240,7 +240,7 @@ class Catalog:
         """A file by id, or `NotFound`."""
         with self._database.reading() as connection:
             row = connection.execute(
-                rows.select_items().where(schema.items.c.id == item_id)
+                rows.select_items().where(schema.items.c.id == rows.row_id(item_id))
             ).one_or_none()
         if row is None:
             raise NotFound(f"the library has no file with the id {item_id}")
@@ -250,7 +250,7 @@ class Catalog:
         """A segment by id, or `NotFound`."""
         with self._database.reading() as connection:
             row = connection.execute(
-                rows.select_segments().where(schema.segments.c.id == segment_id)
+                rows.select_segments().where(schema.segments.c.id == rows.row_id(segment_id))
             ).one_or_none()
         if row is None:
             raise NotFound(f"the library has no segment with the id {segment_id}")
@@ -262,7 +262,7 @@ class Catalog:
         query = (
             rows.select_items()
             .join(schema.segments, segments.media_id == items.media_id)
-            .where(segments.id == segment_id)
+            .where(segments.id == rows.row_id(segment_id))
             .order_by(items.id)
             .limit(1)
         )
@@ -290,7 +290,7 @@ class Catalog:
         table = schema.words.c
         with self._database.reading() as connection:
             data = connection.execute(
-                select(table.data).where(table.segment_id == segment_id)
+                select(table.data).where(table.segment_id == rows.row_id(segment_id))
             ).scalar_one_or_none()
         return () if data is None else rows.unpacked_words(data)
 

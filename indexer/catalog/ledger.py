@@ -154,8 +154,9 @@ class Ledger:
         gone: list[Path] = []
         with self._database.writing() as connection:
             for start in range(0, len(item_ids), _CHUNK):
-                chunk = list(item_ids[start : start + _CHUNK])
-                statement = delete(schema.items).where(items.id.in_(chunk)).returning(items.path)
+                chunk = item_ids[start : start + _CHUNK]
+                known = [one for one in map(rows.row_id, chunk) if one is not None]
+                statement = delete(schema.items).where(items.id.in_(known)).returning(items.path)
                 gone.extend(connection.execute(statement).scalars())
         return gone
 

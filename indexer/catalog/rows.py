@@ -17,7 +17,15 @@ from embedder.media.pdf import Word
 from indexer import schema
 from indexer.entities import MediaItem, Segment, Status
 
+MOST_ROWS = 2**63 - 1
+"""The largest number that SQLite knows."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def row_id(number: int) -> int | None:
+    """An id to look for; None, which no row has, where SQLite has no such number."""
+    return number if abs(number) <= MOST_ROWS else None
 
 
 def one_of(column: ColumnElement[Any]) -> ColumnElement[bool]:
