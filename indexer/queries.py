@@ -19,7 +19,9 @@ _STOP_WORDS = frozenset(
     "our she show some that the their them there these they this to was we were what when where "
     "which who with you your find photo photos picture pictures image images video videos".split()
 )
-_TERM = re.compile(r'"([^"]+)"|(\w+)')
+# Accents may be characters of their own, after their letter: SQLite takes both for one word.
+_WORD = r"\w[\w\u0300-\u036f]*"
+_TERM = re.compile(rf'"([^"]+)"|({_WORD})')
 
 
 def terms(text: str) -> list[str]:
@@ -30,7 +32,7 @@ def terms(text: str) -> list[str]:
     """
     found: dict[str, bool] = {}
     for phrase, word in _TERM.findall(text.lower()):
-        term = " ".join(re.findall(r"\w+", phrase)) or word
+        term = " ".join(re.findall(_WORD, phrase)) or word
         if term:
             found[term] = bool(phrase) or term not in _STOP_WORDS
     topical = [term for term, topic in found.items() if topic] or list(found)
@@ -94,5 +96,5 @@ def moment(text: str) -> datetime:
     """
     try:
         return datetime.fromisoformat(text.strip()).astimezone()
-    except ValueError:
+    except (ValueError, OverflowError):  # The latter beside the first and last day of all.
         raise QueryError(f"{text!r} is not a date: write it as 2026-03-31") from None

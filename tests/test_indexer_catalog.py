@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from embedder.media.kind import Kind
-from indexer import Filters, Library
+from indexer import Filters, Library, NotFound
 from indexer.catalog import fulltext
 from indexer.catalog.fulltext import folder_words, name_words
 from indexer.entities import Query, Reason
-from indexer.queries import text_part
+from indexer.queries import terms, text_part
 
 DAY = datetime(2024, 5, 17, 12, tzinfo=UTC)
 ANY = Filters()
@@ -172,10 +172,10 @@ HOSTILE = [
 
 @pytest.mark.parametrize("term", HOSTILE)
 def test_no_term_is_ever_syntax(library, term):
-    for terms in ([term], [term, "roof"], [term] * 100):
-        library.catalog.find_words(terms)
-        library.catalog.find_names(terms, ANY, 50)
-        library.catalog.with_every_word(terms, np.arange(1, 20))
+    for asked in ([term], [term, "roof"], [term] * 100):
+        library.catalog.find_words(asked)
+        library.catalog.find_names(asked, ANY, 50)
+        library.catalog.with_every_word(asked, np.arange(1, 20))
     library.items(name=term)
     assert library.stats().items[Kind.TEXT] == 4
 
@@ -197,6 +197,36 @@ def test_operators_are_looked_up_as_words(own):
 def test_many_terms_are_looked_up(library):
     assert words(library, *(f"word{number}" for number in range(5_000)), "fox") == []
     assert set(words(library, "fox", *(f"word{number}" for number in range(50)))) == {"one", "two"}
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**64)])
+def test_a_number_that_sqlite_does_not_know_is_no_id(library, number):
+    for ask in (library.segment, library.item, library.item_of, library.segments):
+        with pytest.raises(NotFound):
+            ask(number)
+    assert library.words(number) == ()
+    assert library.items(offset=2**70) == []
+    assert library.remove([number]) == 0
+
+
+def test_half_a_surrogate_pair_does_not_join_words(own):
+    library, root = own
+    write(root / "half.txt", "rooffox")
+    library.ingest([root])
+    assert words(library, "roof\udcf3fox") == []
+
+
+@pytest.mark.parametrize(
+    "name", ["caf\u00e9s", "cafe\u0301s", "j\u0303j", "सड़कें", "\u0345\u01d1T", "שָׁלוֹם"]
+)
+def test_a_name_with_signs_is_found_as_a_whole_however_they_are_written(own, name):
+    library, root = own
+    write(root / f"{name}.txt", "nothing else")
+    library.ingest([root])
+    found = library.catalog.find_names(terms(name), ANY, 9)[Kind.TEXT]
+    best = found[0]
+    assert names(library, [best.segment_id]) == [name]
+    assert (best.in_name, best.share) == (True, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,11 @@ def test_an_unclosed_quote_is_no_phrase():
     assert terms('"New York') == ["new", "york"]
 
 
+def test_an_accent_that_is_written_apart_is_part_of_its_word():
+    assert terms("cafe\u0301s") == ["cafe\u0301s"]
+    assert terms('"cafe\u0301s de nuit"') == ["cafe\u0301s de nuit"]
+
+
 def test_a_word_is_looked_up_once():
     assert terms("cat Cat CAT") == ["cat"]
 

@@ -198,7 +198,7 @@ def _phrases(terms: Sequence[str]) -> list[str]:
     """Terms as FTS5 strings, in which nothing has a meaning; those without a word are left out."""
     quoted: dict[str, None] = {}
     for term in terms:
-        plain = term.encode(errors="ignore").decode().replace("\0", " ")
+        plain = term.encode(errors="replace").decode().replace("\0", " ")
         if any(character.isalnum() for character in plain):
             quoted['"' + plain.replace('"', '""') + '"'] = None
     return list(quoted)[:_MOST_TERMS]

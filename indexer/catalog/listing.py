@@ -49,7 +49,8 @@ def items(
     given = {}
     if few is not None:
         page, given = _put_in_order(status, kind), rows.given_ids(few)
-    ids = connection.execute(page.limit(limit).offset(min(offset, rows.MOST_ROWS)), given).scalars().all()
+    page = page.limit(limit).offset(min(offset, rows.MOST_ROWS))
+    ids = connection.execute(page, given).scalars().all()
     query = rows.select_items().where(rows.one_of(schema.items.c.id))
     found = {row.id: rows.item(row) for row in connection.execute(query, rows.given_ids(ids))}
     return [found[one] for one in ids]
