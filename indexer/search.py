@@ -15,6 +15,7 @@ from indexer.modelflags import add_placement_flags, placement
 if TYPE_CHECKING:
     from indexer.library import Library
 
+_PAGE_DIGITS = 9
 _PARTS = ("text", "image", "video", "pdf", "not")
 
 
@@ -135,9 +136,16 @@ def _weights(given: Sequence[str]) -> dict[str, float]:
 def _pdf_page(argument: str) -> tuple[Path, int]:
     """FILE or FILE:PAGE; a file whose name ends in a colon and digits is taken as it is."""
     stem, _, page = argument.rpartition(":")
-    if stem and page.isdecimal() and not Path(argument).exists():
+    if stem and page.isdecimal() and len(page) <= _PAGE_DIGITS and not _exists(Path(argument)):
         return Path(stem), int(page)
     return Path(argument), 1
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # A name that is too long, for one.
+        return False
 
 
 def _kinds(given: str | None) -> frozenset[Kind]:

@@ -66,6 +66,8 @@ def test_people_get_a_line_for_each_hit(folder: Path):
         ([], "the query is empty"),
         (["  "], "the query is empty"),
         (["--image", "lost.png"], "lost.png cannot be used"),
+        (["--pdf", "a" * 300 + ":1"], "cannot be used"),
+        (["--pdf", "lost.pdf:" + "9" * 5000], "cannot be used"),
         (["x", "--kind", "photo"], "'photo' is not a kind"),
         (["x", "--weight", "text=much"], "--weight text=much is not understood"),
         (["x", "--weight", "sound=1"], "--weight sound=1 is not understood"),
