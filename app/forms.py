@@ -13,6 +13,7 @@ from indexer.queries import file_part, instructed, moment, text_part
 
 _MAX_TEXT = 20_000
 _MAX_INSTRUCTION = 2_000
+_MAX_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,10 @@ class SearchForm:
 
 def _next_day(day: datetime) -> datetime:
     """The same time a calendar day later, whatever the clocks did in between."""
-    return (day.replace(tzinfo=None) + timedelta(days=1)).astimezone()
+    try:
+        return (day.replace(tzinfo=None) + timedelta(days=1)).astimezone()
+    except OverflowError:  # The last day of all.
+        return day
 
 
 def _text(values: Mapping[str, object], name: str, most: int = _MAX_TEXT) -> str:
@@ -132,9 +136,10 @@ def _text(values: Mapping[str, object], name: str, most: int = _MAX_TEXT) -> str
 def _segment_id(value: object) -> int | None:
     if value is None or value == "":
         return None
-    if isinstance(value, bool) or not isinstance(value, int | str) or not str(value).isdecimal():
+    plain = isinstance(value, int | str) and not isinstance(value, bool)
+    if not plain or not str(value).isdecimal() or len(str(value)) > _MAX_DIGITS:
         raise QueryError("a segment is named by its number")
-    return int(value)
+    return int(str(value))
 
 
 def _balance(value: object) -> float:
