@@ -1,7 +1,6 @@
 """Files that visitors send: kept under names of our choosing, found again by id, never by path."""
 
 import base64
-import binascii
 import re
 import secrets
 import shutil
@@ -17,8 +16,12 @@ from anyio import to_thread
 
 from indexer import IndexerError
 
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-_MAX_NAME = 120
+# What Windows takes for devices, whatever comes after a dot.
+_RESERVED = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³]) *(\..*)?", re.IGNORECASE | re.DOTALL
+)
+_MAX_BYTES = 200  # Of 255, so that there is room for a number.
+_MAX_EXTENSION = 10
 _MAX_DEPTH = 20
 _DATA_LIMIT = 32 << 20
 _EXTENSIONS = {
@@ -44,15 +47,26 @@ def clean_name(name: str) -> str:
     """
     name = unicodedata.normalize("NFC", name).strip()
     name = "".join("_" if ch in '<>:"|?*\\/' or not ch.isprintable() else ch for ch in name)
-    name = name.strip(". ")
+    name = unicodedata.normalize("NFC", name).strip(". ")
     if not name:
         raise UploadError("a file without a name cannot be uploaded")
-    if _RESERVED.fullmatch(name):
-        name = f"_{name}"
+    return _no_device(_short(_no_device(name)))
+
+
+def _no_device(name: str) -> str:
+    return f"_{name}" if _RESERVED.fullmatch(name) else name
+
+
+def _short(name: str) -> str:
+    """As much of a name as a file system takes, with its extension."""
+    if len(name.encode()) <= _MAX_BYTES:
+        return name
     stem, dot, extension = name.rpartition(".")
-    if dot and len(extension) <= 10:
-        return f"{stem[: _MAX_NAME - len(extension)]}.{extension}"
-    return name[:_MAX_NAME]
+    ending = dot + extension
+    if not dot or len(extension) > _MAX_EXTENSION:
+        stem, ending = name, ""
+    kept = stem.encode()[: _MAX_BYTES - len(ending.encode())]
+    return kept.decode(errors="ignore").rstrip(". ") + ending
 
 
 def clean_path(relative: str) -> Path:
@@ -186,8 +200,7 @@ class QueryFiles:
             UploadError: if it is anything else: no path of this machine is ever taken.
         """
         if isinstance(reference, dict) and isinstance(reference.get("path"), str):
-            path = Path(reference["path"]).resolve()
-            if path.is_relative_to(self.folder.resolve()) and path.is_file():
+            if (path := self._within(reference["path"])) is not None:
                 return path
         elif isinstance(reference, str) and reference.startswith("data:"):
             return self._from_data(reference)
@@ -196,6 +209,14 @@ class QueryFiles:
                 if known := self._paths.get(reference):
                     return known
         raise UploadError("the file is not known here any more: send it again and use its new id")
+
+    def _within(self, named: str) -> Path | None:
+        try:
+            path = Path(named).resolve()
+            inside = path.is_relative_to(self.folder.resolve()) and path.is_file()
+        except (OSError, ValueError, RuntimeError):  # No name of a file, or a link to itself.
+            return None
+        return path if inside else None
 
     def _from_data(self, address: str) -> Path:
         head, _, body = address.partition(",")
@@ -208,7 +229,7 @@ class QueryFiles:
             raise UploadError(f"a data address may hold {_DATA_LIMIT >> 20} MB at most")
         try:
             content = base64.b64decode(body, validate=True)
-        except binascii.Error:
+        except ValueError:  # Not base64, or not even ASCII.
             raise UploadError("the data address is not valid base64") from None
         key, path = self.reserve(f"query{extension}")
         path.parent.mkdir(parents=True)

@@ -1,6 +1,7 @@
 """Forms, search sessions, uploads, ingests and wording: the page without any HTTP."""
 
 import asyncio
+import contextlib
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -43,6 +44,8 @@ def answer(page, **values):
         ({"text": "x" * 20_001}, "must not be longer"),
         ({"similar": "7; drop"}, "named by its number"),
         ({"similar": True}, "named by its number"),
+        ({"similar": "9" * 5000}, "named by its number"),
+        ({"similar": 2**63}, "named by its number"),
         ({"balance": 2}, "from 0 to 1"),
         ({"balance": float("nan")}, "from 0 to 1"),
         ({"kinds": "image"}, "kinds must be a list"),
@@ -87,6 +90,13 @@ def test_the_last_day_is_searched_to_its_end(page, library):
     assert filters.before - filters.after == timedelta(days=1)
 
 
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+def test_the_first_and_the_last_day_of_all_are_days(page, library, day):
+    for field in ("after", "before"):
+        with contextlib.suppress(QueryError):  # East of Greenwich, the first is none.
+            library.search(SearchForm(text="x", **{field: day}).query(library, page.files))
+
+
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
@@ -98,6 +108,7 @@ def test_the_last_day_is_searched_to_its_end(page, library):
         ({"file": {"path": "/etc/passwd"}}, "not known here"),
         ({"file": {"path": "../../etc/passwd"}}, "not known here"),
         ({"file": ["x"]}, "not known here"),
+        ({"file": {"path": "a\0b"}}, "not known here"),
         ({"similar": 999_999}, "999999"),
     ],
 )
@@ -216,11 +227,18 @@ def test_a_report_counts_in_a_sentence():
         ("a\0b\nc.txt", "a_b_c.txt"),
         ("con.txt", "_con.txt"),
         (".hidden", "hidden"),
-        ("x" * 300 + ".jpeg", "x" * 116 + ".jpeg"),
+        ("x" * 300 + ".jpeg", "x" * 195 + ".jpeg"),
+        ("東" * 300 + ".jpeg", "東" * 65 + ".jpeg"),
+        ("x" * 199 + " . " * 9 + "y" * 20, "x" * 199),
+        ("con" + " " * 300 + "x", "_con"),
+        ("COM¹.txt", "_COM¹.txt"),
+        ("conin$", "_conin$"),
+        ("aux .txt", "_aux .txt"),
     ],
 )
 def test_names_become_ones_that_every_file_system_takes(name, kept):
     assert clean_name(name) == kept
+    assert clean_name(kept) == kept
 
 
 @pytest.mark.parametrize(
@@ -305,7 +323,12 @@ def test_what_gradio_uploaded_is_taken_from_the_private_folder_only(tmp_path):
 
 @pytest.mark.parametrize(
     "address",
-    ["data:image/svg+xml;base64,PHN2Zz4=", "data:text/plain,hello", "data:image/png;base64,%"],
+    [
+        "data:image/svg+xml;base64,PHN2Zz4=",
+        "data:text/plain,hello",
+        "data:image/png;base64,%",
+        "data:image/png;base64,é",
+    ],
 )
 def test_a_data_address_of_another_kind_is_refused(tmp_path, address):
     with pytest.raises(UploadError, match="data address"):
