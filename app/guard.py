@@ -11,7 +11,6 @@ Everything, Gradio's own routes included, stands behind this ASGI middleware. It
 """
 
 import base64
-import binascii
 import hmac
 import re
 import secrets
@@ -41,6 +40,8 @@ _OWN_ROUTES = re.compile(
     r"|/(static|assets|site|media|thumbnail|page|detail|results|query-files|uploads)/.*|/uploads"
     r"|/query-files"
 )
+# Up and out, or what something behind may yet take for it: nothing of ours has such a name.
+_NO_PATH = re.compile(r"(^|/)\.\.(/|$)|[\\%]")
 _WITHOUT_LOGIN = re.compile(r"/(login/?|favicon\.ico|robots\.txt|health|site/.*)")
 
 # Gradio compiles its templates in the browser and styles elements in place.
@@ -101,7 +102,7 @@ class Logins:
             return False
         try:
             user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # No base64, no ASCII, no UTF-8.
             return False
         return self.accepts(user, password)
 
@@ -147,7 +148,7 @@ class Guard:
         return PlainTextResponse("This page answers only to localhost.", status_code=421)
 
     def _no_login(self, request: Request) -> Response | None:
-        path = request.url.path
+        path = request.scope["path"]
         if self._logins.admits(request) or _WITHOUT_LOGIN.fullmatch(path):
             return None
         if request.method == "GET" and path == "/":
@@ -160,19 +161,27 @@ def _foreign_site(request: Request) -> Response | None:
         return None
     origin = request.headers.get("origin")
     here = request.headers.get("host", "")
-    strange = origin is not None and urlsplit(origin).netloc != here
+    strange = origin is not None and _netloc(origin) != here
     if strange or request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
         return PlainTextResponse("Another site's page cannot do this.", status_code=403)
     return None
 
 
 def _unknown_route(request: Request) -> Response | None:
-    path = request.url.path
+    # Not of `request.url`, which is put together with the Host header: of what is routed by.
+    path = request.scope["path"]
     if _GRADIO_ROUTES.fullmatch(path):
         return None
-    if _OWN_ROUTES.fullmatch(path) and ".." not in path.split("/"):
+    if _OWN_ROUTES.fullmatch(path) and not _NO_PATH.search(path):
         return None
     return PlainTextResponse("There is nothing here.", status_code=404)
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _host_name(host: str) -> str:

@@ -330,6 +330,26 @@ def test_a_route_that_nobody_listed_is_closed():
     assert client.get("/gradio_api/info").text == "inside"
     for path in ("/admin", "/gradio_api/dev/reload", "/gradio_api/file=x", "/static/../x"):
         assert client.get(path).text != "inside"
+    for path in ("/static/..%5Cx", "/static/%252e%252e/x", "/assets/x%3F/../../y", "/site/a%0A/.."):
+        assert client.get(path).text != "inside"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "status"),
+    [
+        ("Origin", "http://[x", 403),
+        ("Authorization", "Basic \u00e9", 401),
+        ("Authorization", "Basic /w==", 401),
+        ("Host", "x/health?", 401),
+        ("Host", "x/login?", 401),
+    ],
+)
+def test_a_header_that_makes_no_sense_opens_nothing(name, value, status):
+    inner = Starlette(routes=[Route("/{path:path}", lambda _: PlainTextResponse("inside"))])
+    guard = Guard(inner, AppConfig(host="0.0.0.0", auth=("me", "right")), Logins(("me", "right")))
+    headers = {name: value.encode("latin-1")}
+    answer = TestClient(guard).request("POST", "/config", headers=headers)
+    assert (answer.status_code, answer.text != "inside") == (status, True)
 
 
 # ---- the program
