@@ -1,10 +1,12 @@
 """Decoding processes: whatever one does costs the file that it was given, and no other."""
 
+import json
 import os
 import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -372,3 +374,20 @@ def test_more_than_the_limits_allow_is_refused_before_memory_is_taken():
     for head in [(b"RZD1", 2, most + 1), (b"RZD1", 1 << 31, 0), (b"RZD2", 2, 0)]:
         with pytest.raises(wire.Garbled):
             wire.sizes(wire.HEAD.pack(*head), LIMITS)
+
+
+@pytest.mark.parametrize("unit", ["[[[[[[[[0]]]]]]]],", "{},", '["a",0,0,0,0],', '"a",'])
+def test_an_answer_made_to_take_memory_takes_less_than_a_large_picture_does(unit):
+    words = unit * ((1 << 18) // len(unit))
+    draft = {"text": None, "modality": "page", "sizes": [], "thumbnail": False} | dict.fromkeys(
+        ("page", "start", "end", "span", "picture_hash")
+    )
+    body = (json.dumps({"draft": draft})[:-2] + f', "words": [{words[:-1]}]}}}}').encode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(wire.Garbled):
+            wire.draft_of(wire.message(memoryview(body), len(body)), LIMITS)
+        taken = tracemalloc.get_traced_memory()[1] / len(body)
+    finally:
+        tracemalloc.stop()
+    assert taken * wire._BODY_BYTES < 1 << 30

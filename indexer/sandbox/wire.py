@@ -23,7 +23,7 @@ HEAD = struct.Struct("<4sIQ")
 """A mark, the bytes of the body, and the bytes of the pixels that follow it."""
 
 _MARK = b"RZD1"
-_BODY_BYTES = 32 << 20
+_BODY_BYTES = 16 << 20
 _LONGEST_SECONDS = 1e9
 _MOST = 2**63
 
