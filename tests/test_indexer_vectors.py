@@ -130,6 +130,18 @@ def _flip_state(folder: Path) -> None:
     path.write_text(path.read_text().replace('"generation": 3', '"generation": 2'))
 
 
+def _forget_fingerprint(folder: Path) -> None:
+    state = json.loads((folder / STATE_FILE).read_text())
+    del state["fingerprint"]
+    (folder / STATE_FILE).write_text(json.dumps(state))
+
+
+def _name_a_number(folder: Path) -> None:
+    state = json.loads((folder / STATE_FILE).read_text())
+    state["partitions"]["image"]["files"] = [3]
+    (folder / STATE_FILE).write_text(json.dumps(state))
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -146,6 +158,8 @@ def _flip_state(folder: Path) -> None:
         lambda folder: _state(folder, partitions={"image": {"description": {"index": "exact"}}}),
         lambda folder: _state(folder, generation=float("inf")),
         lambda folder: (folder / STATE_FILE).write_text("[" * 100_000),
+        _forget_fingerprint,
+        _name_a_number,
         lambda folder: _state(folder, partitions={"image": {"file": "../x", "bytes": 1}}),
     ],
 )
