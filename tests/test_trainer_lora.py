@@ -236,6 +236,10 @@ def test_an_unfinished_or_damaged_adapter_is_refused(
         Adapter.of(tmp_path / "adapter")
     marker.write_text(json.dumps(stated))
     weights = tmp_path / "adapter/adapter_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(BadAdapter, match="they can run code"):
+        Adapter.of(tmp_path / "adapter")
+    weights.with_suffix(".bin").rename(weights)
     tensors = load_file(weights)
     tensors.pop(next(name for name in tensors if "lora_B" in name))
     save_file(tensors, weights)

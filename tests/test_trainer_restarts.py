@@ -101,3 +101,32 @@ def test_each_process_goes_on_with_what_it_would_have_drawn(tmp_path: Path):
     before = torch.get_rng_state()
     restarts.restore()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+class Spell:
+    """What runs code where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("damage", ["code", "cut off", "another file"])
+def test_a_checkpoint_that_is_damaged_or_would_run_code_is_refused(tmp_path: Path, damage: str):
+    module, optimizer, restarts = learning(tmp_path / "runs")
+    step(module, optimizer)
+    restarts.save(Place(1, {}))
+    (state,) = (tmp_path / "runs").glob("*/state.pt")
+    if damage == "code":
+        torch.save({"optimizer": Spell(tmp_path / "ran")}, state)
+        torch.load(state, weights_only=False)
+        (tmp_path / "ran").unlink()  # So it would have.
+    elif damage == "cut off":
+        state.write_bytes(state.read_bytes()[:99])
+    else:
+        state.with_name("trained.safetensors").write_text("<html>not found</html>")
+    with pytest.raises(BadRestart, match="cannot be read"):
+        restarts.restore()
+    assert not (tmp_path / "ran").exists()

@@ -22,6 +22,7 @@ from embedder.rzen import Checkpoint, Settings
 from trainer.output import whole_folder
 
 ADAPTER_FILE = "adapter.json"
+_WEIGHTS_FILE = "adapter_model.safetensors"
 _FORMAT = 1
 
 
@@ -169,8 +170,13 @@ class Adapter:
             raise BadAdapter(
                 f"{directory} is no finished adapter: it has no {path.name}"
             ) from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise BadAdapter(f"{path} cannot be read: {error}") from error
+        if not (directory / _WEIGHTS_FILE).is_file():  # peft would take adapter_model.bin.
+            raise BadAdapter(
+                f"{directory} has no {_WEIGHTS_FILE}; other files of weights are not read, since "
+                "they can run code"
+            )
         return cls(directory, base, digest, Settings.of(directory))
 
     def find_base(self, base: str | None = None) -> Checkpoint:

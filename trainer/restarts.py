@@ -99,14 +99,22 @@ class Restarts:
         if not found:
             raise BadRestart(f"there is no checkpoint in {self._directory}: leave --resume out")
         folder = found[-1]
-        stated = json.loads((folder / _PLACE).read_text(encoding="utf-8"))
-        weights = load_file(folder / _WEIGHTS)
+        try:
+            stated = json.loads((folder / _PLACE).read_text(encoding="utf-8"))
+            weights = load_file(folder / _WEIGHTS)
+            # Without `weights_only` a file could run code.
+            state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
+        except Exception as error:  # Those of safetensors and of pickle have no other parent.
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise BadRestart(
+                f"{folder} cannot be read ({reason}): delete it to go on from the checkpoint "
+                "before it, or leave --resume out"
+            ) from error
         if stated["format"] != _FORMAT or set(weights) != set(self._parameters):
             raise BadRestart(f"{folder} is of another model or version: leave --resume out")
         with torch.no_grad():
             for name, parameter in self._parameters.items():
                 parameter.copy_(weights[name])
-        state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         if len(state["random"]) == world_size():

@@ -152,7 +152,9 @@ class Checkpoint:
                 return Tokenizer.from_file(str(path))
             from transformers import AutoTokenizer
 
-            slow = AutoTokenizer.from_pretrained(self.directory, local_files_only=True)
+            slow = AutoTokenizer.from_pretrained(
+                self.directory, local_files_only=True, trust_remote_code=False
+            )
             return slow.backend_tokenizer
         except Exception as error:  # tokenizers raises plain Exception.
             raise EmbedderUnavailable(
