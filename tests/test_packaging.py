@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import packages_distributions
+from functools import cache
+from importlib.metadata import packages_distributions, requires
 from itertools import chain
 from pathlib import Path
 
@@ -28,24 +29,53 @@ def distribution(requirement: str) -> str:
     return re.match(r"[A-Za-z0-9._-]+", requirement)[0].lower().replace("_", "-")
 
 
-@pytest.mark.parametrize("requirement", [*DEPENDENCIES, *chain(*EXTRAS.values())])
+@pytest.mark.parametrize(
+    "requirement",
+    [*DEPENDENCIES, *chain(*EXTRAS.values()), *PROJECT["build-system"]["requires"]],
+)
 def test_every_dependency_has_a_lower_and_an_upper_bound(requirement: str) -> None:
-    if not requirement.startswith("rzen-search[") and "==" not in requirement:
-        assert ">=" in requirement
-        assert "<" in requirement.replace(">=", "")
+    if requirement.startswith("rzen-search["):
+        assert set(Requirement(requirement).extras) <= set(EXTRAS)
+        return
+    operators = {one.operator for one in Requirement(requirement).specifier}
+    assert operators in ({">=", "<"}, {"=="})
 
 
-def test_the_lock_file_has_a_version_in_bounds_and_hashes_of_every_dependency() -> None:
+@cache
+def locked() -> dict[str, list[str]]:
+    """Versions by name, several where Pythons or platforms take different ones."""
     text = re.sub(r"\\\n\s*", "", (ROOT / "requirements.lock").read_text("utf-8"))
     lines = [line for line in text.splitlines() if re.match(r"[a-z]", line)]
     assert all(re.search(r" --hash=sha256:[0-9a-f]{64}", line) for line in lines)
-    pinned: dict[str, list[str]] = {}  # Several where Pythons or platforms take different ones.
+    pinned: dict[str, list[str]] = {}
     for line in lines:
         name, version = re.match(r"([a-z0-9._-]+)(?:\[.*?\])?==([^ ;]+)", line).groups()
         pinned.setdefault(name, []).append(version)
+    return pinned
+
+
+def test_the_lock_file_has_a_version_in_bounds_and_hashes_of_every_dependency() -> None:
     for requirement in map(Requirement, DEPENDENCIES):
-        versions = pinned[distribution(requirement.name)]
+        versions = locked()[distribution(requirement.name)]
         assert all(requirement.specifier.contains(version) for version in versions), requirement
+
+
+def test_the_lock_file_has_all_that_the_dependencies_depend_on() -> None:
+    waiting = [
+        (one, extra) for one in map(Requirement, DEPENDENCIES) for extra in ("", *one.extras)
+    ]
+    seen = set()
+    while waiting:
+        requirement, extra = waiting.pop()
+        name = distribution(requirement.name)
+        if (name, extra) in seen:
+            continue
+        seen.add((name, extra))
+        assert name in locked(), f"{name} is not in requirements.lock"
+        for needed in map(Requirement, requires(requirement.name) or ()):
+            if needed.marker is None or needed.marker.evaluate({"extra": extra}):
+                waiting += [(needed, one) for one in ("", *needed.extras)]
+    assert len(seen) > 40
 
 
 def test_what_the_page_imports_is_declared_and_nothing_else_is() -> None:
@@ -126,6 +156,21 @@ def test_make_says_so_when_there_is_no_python(checkout: Path) -> None:
     assert done.returncode == 2
     assert "Python 3.11 or later is needed and was not found" in done.stderr
     assert not (checkout / ".venv").exists()
+
+
+@make
+def test_make_installs_what_is_locked_and_nothing_that_is_not(checkout: Path) -> None:
+    tools = checkout / ".venv/bin"
+    tools.mkdir(parents=True)
+    (tools / "python").write_text('#!/bin/sh\necho "ran $*"\n')
+    (tools / "python").chmod(0o755)
+    done = run_make(checkout, "install", path="/usr/bin:/bin")
+    first, second = [line for line in done.stdout.splitlines() if "pip install" in line]
+    assert "--require-hashes --requirement requirements.lock" in first
+    assert "--no-deps --editable ." in second
+    target = re.search(r"^app: *(\S+)", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    assert target
+    assert target[1] == "$(VENV)/.installed"
 
 
 @make
