@@ -1,0 +1,181 @@
+"""What people ask for: words, dates, flags, and looking words up in texts and names."""
+
+import contextlib
+import io
+import re
+import unicodedata
+from collections.abc import Iterator
+from functools import cache
+
+from sqlalchemy import Connection, insert
+
+from embedder.media import Kind
+from indexer import schema, search
+from indexer.catalog import fulltext
+from indexer.database import Database
+from indexer.entities import Filters
+from indexer.errors import IndexerError, QueryError
+from indexer.queries import MAX_TERMS, moment, terms
+
+from . import world
+
+WORDS = [
+    'A photo of "New York" at night',
+    '"a" "b',
+    "çà ﬁ İstanbul ß 東京 x_y",
+    '"" "-" ""',
+    "a " * 40,
+]
+DATES = ["2026-03-31", "2026-03-31T12:00+02:00", "20260331T120000Z", "0001-01-01", "9999-12-31"]
+FLAGS = [
+    "a dog\n--not\ngrass\n--kind\nimage,video\n--weight\nnot=0.5,image=nan",
+    "--pdf\nnowhere.pdf:3\n--after\n2026-01-01\n--limit\n5",
+    f"--pdf\n{'a' * 300}:1",
+    f"--pdf\na.pdf:{'9' * 5000}",
+    "--image\nred.png\n--weight\nimage=1e999",
+    "x\n--limit\n-1\n--offset\n99999999999999999999",
+]
+MATCHES = [
+    "zebra crossing",
+    'AND\nOR\nNOT\nNEAR(a b)\ntext:zebra\nzebra*\n^zebra\nzebra + x\n"zebra""',
+    "naïve Ångström ﬁsh ß İ ǅ\n東京都\ne\u0301 \u200d x",
+    "\ue000 zebra\n𞤀 zebra\n① ½ ²",
+]
+NAMES = [
+    "IMG_2041-beachParty",
+    "XMLFile2x",
+    "Ärger.Über",
+    "e\u0301te\u0301 n\u0303",
+    "ǅ𞤀①ﬁ",
+    "a" * 300,
+]
+
+_OWN = 1
+_DECOYS = {2: "zebra", 3: "zebrafish"}
+
+
+def words(data: bytes) -> None:
+    """The terms of a text are words of it, each once, and are their own terms when quoted."""
+    text = world.text_of(data)
+    found = terms(text)
+    assert len(found) <= MAX_TERMS
+    assert len(set(found)) == len(found)
+    said = re.findall(r"\w[\w\u0300-\u036f]*", text.lower())
+    for term in found:
+        assert term
+        assert set(term.split(" ")) <= set(said), term
+    assert terms(" ".join(f'"{term}"' for term in found)) == found
+
+
+def dates(data: bytes) -> None:
+    """A date is one that can be compared with any other and looked for, or a refusal."""
+    try:
+        found = moment(world.text_of(data))
+    except QueryError as error:
+        assert "2026-03-31" in str(error)
+        return
+    assert found.tzinfo is not None
+    with _tables() as connection:
+        for filters in (Filters(after=found), Filters(before=found)):
+            fulltext.find_words(connection, ["zebra"], Kind.TEXT, filters, 5)
+
+
+def flags(data: bytes) -> None:
+    """A command line is answered, or refused in a sentence."""
+    # No argument leaves the folder, in which nothing is; a minus alone reads what is piped in.
+    given = world.text_of(data).replace("/", "|").replace("\0", "").split("\n")
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            parsed = search.parser().parse_args([one for one in given if one != "-"])
+        except SystemExit:
+            return
+        if parsed.text == "-":
+            return
+    try:
+        with contextlib.chdir(world.folder("media")):
+            query = search._query(parsed, world.library())
+            world.library().search(query)
+    except IndexerError as error:
+        assert str(error)
+
+
+def matches(data: bytes) -> None:
+    """A text has all of its own terms; others are found only by words that are in it."""
+    text = world.text_of(data)
+    stored = text.encode(errors="replace").decode()
+    for asked in (terms(text), text.split("\n")):
+        with _tables() as connection:
+            _add(connection, _OWN, stored, "plain")
+            found = fulltext.find_words(connection, asked, Kind.TEXT, Filters(), 10)
+        whole = {match.segment_id for match in found if match.every_term}
+        if _is_known(text) and len(asked) <= 64:
+            assert _OWN in whole, asked
+        for number, decoy in _DECOYS.items():
+            if number in {match.segment_id for match in found}:
+                assert decoy in _folded(text), (decoy, asked)
+
+
+def names(data: bytes) -> None:
+    """A file is found by each word of its name, and told to be found by its name."""
+    name = world.text_of(data)
+    stored = fulltext.name_words(name)
+    stored.encode()
+    asked = terms(fulltext.plain_name(name))
+    with _tables() as connection:
+        _add(connection, _OWN, "", stored)
+        found = fulltext.find_names(connection, asked, Kind.TEXT, Filters(), 10)
+        shares = [match.share for match in found]
+        assert all(0 < share <= 1 for share in shares), shares
+        if _is_known(name) and len(asked) <= 64:
+            own = [match for match in found if match.segment_id == _OWN]
+            assert own, asked
+            assert own[0].in_name, asked
+            assert own[0].share == 1
+
+
+def _is_known(text: str) -> bool:
+    """Whether SQLite tells the letters of a text apart as Python does.
+
+    Its tables are of Unicode 6.1, and it takes characters without a meaning for letters.
+    """
+    told = {unicodedata.ucd_3_2_0.category(character) for character in text}
+    return not told & {"Cn", "Co"} and any(map(str.isalnum, text))
+
+
+def _folded(text: str) -> str:
+    plain = unicodedata.normalize("NFKD", text).casefold()
+    return "".join(c for c in plain if not unicodedata.combining(c))
+
+
+@cache
+def _open() -> Connection:
+    """A connection to the tables of a library that holds the decoys."""
+    database = Database(world.folder("words") / "library.sqlite3")
+    with database.writing() as connection:
+        for number, text in _DECOYS.items():
+            _add(connection, number, text, text)
+    return database._writing.connect()
+
+
+@contextlib.contextmanager
+def _tables() -> Iterator[Connection]:
+    """The same, to add something that is not kept."""
+    connection = _open()
+    with contextlib.closing(connection.begin()):
+        yield connection
+
+
+def _add(connection: Connection, number: int, text: str, name: str) -> None:
+    """A file of that number with one segment of that number."""
+    kind = Kind.TEXT.value
+    connection.execute(
+        insert(schema.media), {"id": number, "content_hash": f"{number}", "kind": kind}
+    )
+    connection.execute(
+        insert(schema.items),
+        {"id": number, "path": f"/{number}", "folder": "/", "name_words": name}
+        | {"folder_words": "", "size": 1, "mtime_ns": 1, "media_id": number, "kind": kind}
+        | {"status": "indexed", "error": None, "added_us": 1},
+    )
+    segment = {"id": number, "media_id": number, "position": 0, "kind": kind, "text": text}
+    connection.execute(insert(schema.segments), segment | {"modality": "text", "generation": 1})

@@ -1,0 +1,168 @@
+"""Bytes of files, and answers of the processes that decode them."""
+
+import codecs
+import json
+import math
+
+from embedder.media import Limits, MediaError, detect, passages, read_text
+from embedder.media.detect import must_be_opened
+from embedder.media.passages import _UNIT
+from embedder.media.textfile import decoded
+from indexer.sandbox import wire
+
+from . import world
+
+_LIMITS = Limits(frame_side=8, video_side=8, clip_frames=2, thumbnail_side=4, passage_words=5)
+_DRAFT = {
+    "text": "a page",
+    "modality": "page",
+    "sizes": [[2, 1], [1, 1]],
+    "thumbnail": True,
+    "page": 3,
+    "start": None,
+    "end": None,
+    "span": [0, 6],
+    "words": [["a", 0.0, 0.25, 0.5, 1.0]],
+    "picture_hash": -1,
+}
+
+
+def _draft(pixels: bytes = b"\n" + bytes(9), **changes: object) -> bytes:
+    return json.dumps({"draft": _DRAFT | changes}).encode() + pixels
+
+
+DRAFTS = [
+    _draft(),
+    _draft(sizes=[], modality="text", pixels=b""),
+    _draft(sizes=[], thumbnail=False, modality="text", pixels=b"\n"),
+    _draft(sizes=[[2, 1], [1, 1]], thumbnail=False, modality="video", start=0, end=1e9),
+    _draft(page=10**400, start=10**400),
+    _draft(text="\ud800", words=[["\udfff", 0, 0, 0, 0]]),
+    b"RZD1\x02\0\0\0\0\0\0\0\0\0\0\0{}",
+    b"[" * 3000,
+    b'{"draft": []}',
+    b"9" * 5000,
+]
+_PICTURES = [
+    b"\xff\xd8\xff\xe0",
+    b"\x89PNG\r\n\x1a\n",
+    b"GIF89a\1\0\1\0",
+    b"RIFF\0\0\0\0WEBP",
+    b"BM",
+]
+_OTHERS = [b"\0\0\0\x18ftypheic", b"\x1a\x45\xdf\xa3", b"%PDF-1.7", b"OggS" + bytes(30) + b"theora"]
+KINDS = [
+    name + b"\n" + start + bytes(range(40))
+    for name, start in zip(
+        b"jpg png gif webp bmp heic webm pdf ogv".split(), _PICTURES + _OTHERS, strict=True
+    )
+]
+KINDS += [
+    b"txt\nwords",
+    b"\n",
+    b"p\0f\nx",
+    b"jpg\n" + b"\x47" * 1000,
+    b"TXT\n\xff\xfea\0",
+    b"/a\nx",
+]
+TEXTS = [
+    b"txt\nOne two three. Four five six seven!\n\n# A heading\nEight nine ten eleven twelve",
+    "txt\n東京都は日本の首都です。人口は約千四百万人。\n\nçà et là… «fin»",
+    b"html\n<title>T</title><p>a <b>b</b><pre>  x\n   y</pre><script>no</script><br>c",
+    b"html\n<![if x]><p>a",
+    b"html\n<![x[y<p>a<!doctype [<!entity",
+    b'html\n<meta charset="idna"><p>\xe9',
+    b'html\n<meta charset="unicode_escape"><p>\\ud800\\x\xe9',
+    b'html\n<?xml encoding="utf-7"?>+2AA-\xe9',
+    b'html\n<meta charset="punycode">\xe9-\xff',
+    b"txt\n\xff\xfea\0b\0\0\xd8c",
+    b"txt\na\0b\0c\0d\0\xe9\0",
+    b"txt\n\x93caf\xe9\x94 \x81",
+    b"txt\n" + b"." * 3000,
+    b"html\n<pre>" + b" " * 3000 + b"x",
+]
+
+
+def drafts(data: bytes) -> None:
+    """Any answer of a decoder is a draft within the limits, or is garbled."""
+    framed = data.startswith(b"RZD1")
+    try:
+        if framed:
+            body, pixels = wire.sizes(data[: wire.HEAD.size].ljust(wire.HEAD.size, b"\0"), _LIMITS)
+            assert pixels <= 3 * (8 * 8 * 2 + 4 * 4)
+            received = wire.message(memoryview(data[wire.HEAD.size :]), body)
+        else:
+            text, _, pixels = data.partition(b"\n")
+            received = wire.message(memoryview(text + pixels), len(text))
+        draft = wire.draft_of(received, _LIMITS)
+    except wire.Garbled as error:
+        assert len(str(error)) < 300
+        return
+    content = draft.content
+    assert len(content.frames) <= 2
+    assert all(max(frame.size) <= 8 for frame in content.frames)
+    assert draft.thumbnail is None or max(draft.thumbnail.size) <= 4
+    (content.text or "").encode()
+    for number in (draft.page, draft.picture_hash, *(draft.span or ())):
+        assert number is None or -(2**63) <= number < 2**63
+    assert draft.page is None or draft.page >= 1
+    for seconds in (draft.start, draft.end):
+        assert seconds is None or (math.isfinite(seconds) and seconds >= 0)
+    for word in draft.words:
+        word.text.encode()
+        assert all(0 <= edge <= 1 for edge in (word.left, word.top, word.right, word.bottom))
+
+
+def kinds(data: bytes) -> None:
+    """Any file is of a kind, or is refused in a sentence; the same file always the same."""
+    told = []
+    path, _ = _written(data)
+    for _ in range(2):
+        must_be_opened(path)
+        try:
+            told.append(detect(path))
+        except MediaError as error:
+            told.append(str(error))
+            assert told[-1]
+    assert told[0] == told[1]
+
+
+def texts(data: bytes) -> None:
+    """Of a text no character is lost, and passages are as long as they may be."""
+    path, content = _written(data)
+    assert isinstance(decoded(content), str)
+    try:
+        text = read_text(path)
+    except MediaError:
+        return
+    if path.suffix == ".txt" and not content.startswith(codecs.BOM_UTF8) and _is_utf8(content):
+        plain = content.decode().replace("\r\n", "\n").replace("\r", "\n")
+        assert text == plain
+    end = 0
+    for start, after in passages(text, _LIMITS):
+        assert not text[end:start].strip()
+        assert start < after <= len(text)
+        assert not text[start].isspace()
+        assert not text[after - 1].isspace()
+        assert sum(1 for _ in _UNIT.finditer(text, start, after)) <= _LIMITS.passage_words
+        end = after
+    assert not text[end:].strip()
+
+
+def _is_utf8(content: bytes) -> bool:
+    if b"\0" in content or content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return False
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _written(data: bytes) -> tuple:
+    """A file with what follows the first line, and the first line as its extension."""
+    name, _, content = data.partition(b"\n")
+    plain = "".join(c for c in name.decode("latin-1") if c.isalnum())[:8]
+    path = world.folder("files") / f"file.{plain or 'txt'}"
+    path.write_bytes(content)
+    return path, content

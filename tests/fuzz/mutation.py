@@ -1,0 +1,93 @@
+"""Mutations of seeds: what a fuzzer without a guide does, the same every time."""
+
+import random
+from collections.abc import Iterator, Sequence
+
+_PIECES = [
+    *(
+        b"\0",
+        b"\xff",
+        b"\xff\xfe",
+        b"\xed\xa0\x80",
+        b"\xf0\x9f\x8c\x8a",
+        b"\xcc\x81",
+        b"\xe2\x80\xae",
+    ),
+    *(b"\n", b"\r\n", b" ", b"\t", b"\xc2\xa0", b'"', b"'", b"\\", b"\\ud800", b"%2e%2e", b"%2f"),
+    *(
+        b"../",
+        b"..\\",
+        b"/",
+        b"//",
+        b":",
+        b"*",
+        b"^",
+        b"-",
+        b"+",
+        b"(",
+        b")",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+    ),
+    *(b"null", b"true", b"NaN", b"Infinity", b"-1", b"0", b"1e999", b"9" * 30, b"9" * 5000),
+    *(
+        b" AND ",
+        b" OR ",
+        b" NOT ",
+        b" NEAR(",
+        b"<!--",
+        b"<![",
+        b"<pre>",
+        b"&#x110000;",
+        b"[" * 3000,
+    ),
+]
+
+
+def mutations(name: str, seeds: Sequence[bytes], count: int) -> Iterator[bytes]:
+    """Some mutations of seeds.
+
+    Args:
+        name: Other names give other mutations.
+        seeds: What to start from.
+        count: How many.
+    """
+    for number in range(count):
+        chance = random.Random(f"{name} {number}")
+        data = bytearray(chance.choice(seeds))
+        for _ in range(chance.choice((1, 1, 2, 4, 8))):
+            chance.choice((_flip, _insert, _cut, _repeat, _splice))(data, chance, seeds)
+        yield bytes(data[:20_000])
+
+
+def _flip(data: bytearray, chance: random.Random, seeds: Sequence[bytes]) -> None:
+    if data:
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+
+
+def _insert(data: bytearray, chance: random.Random, seeds: Sequence[bytes]) -> None:
+    start, end = _stretch(data, chance)
+    data[start : chance.choice((start, end))] = chance.choice(_PIECES)
+
+
+def _cut(data: bytearray, chance: random.Random, seeds: Sequence[bytes]) -> None:
+    start, end = _stretch(data, chance)
+    del data[start:end]
+
+
+def _repeat(data: bytearray, chance: random.Random, seeds: Sequence[bytes]) -> None:
+    start, end = _stretch(data, chance)
+    data[start:start] = data[start:end] * chance.choice((1, 2, 50))
+
+
+def _splice(data: bytearray, chance: random.Random, seeds: Sequence[bytes]) -> None:
+    start, end = _stretch(data, chance)
+    other = chance.choice(seeds)
+    data[start:end] = other[slice(*_stretch(other, chance))]
+
+
+def _stretch(data: bytes | bytearray, chance: random.Random) -> tuple[int, int]:
+    start = chance.randint(0, len(data))
+    return start, min(len(data), start + chance.choice((1, 2, 4, 16, 64)))
