@@ -243,10 +243,10 @@ def _gathered(
         ids = _nearest(place, like, kind, depth, every)
     elif len(ids) > depth:
         ids = ids[np.argsort(-said.relevance[rows], kind="stable")[:depth]]
-    known, rows = place.vectors.rows(np.unique(np.concatenate([*found, ids])), kind)
+    chosen, vectors = place.vectors.rows(np.unique(np.concatenate([*found, ids])), kind)
     # A row whose file was damaged since it was opened is like nothing, rather than like anything.
-    rows[~(np.abs(np.linalg.norm(rows, axis=1) - 1) < _UNIT_ERROR)] = 0
-    return known, rows
+    vectors[~(np.abs(np.linalg.norm(vectors, axis=1) - 1) < _UNIT_ERROR)] = 0
+    return chosen, vectors
 
 
 def _words_of(

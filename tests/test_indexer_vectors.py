@@ -131,15 +131,15 @@ def _flip_state(folder: Path) -> None:
 
 
 def _forget_fingerprint(folder: Path) -> None:
-    state = json.loads((folder / STATE_FILE).read_text())
+    state = state_of(folder)
     del state["fingerprint"]
-    (folder / STATE_FILE).write_text(json.dumps(state))
+    put_state(folder, state)
 
 
 def _name_a_number(folder: Path) -> None:
-    state = json.loads((folder / STATE_FILE).read_text())
+    state = state_of(folder)
     state["partitions"]["image"]["files"] = [3]
-    (folder / STATE_FILE).write_text(json.dumps(state))
+    put_state(folder, state)
 
 
 @pytest.mark.parametrize(

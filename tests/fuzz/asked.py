@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterator
 from functools import cache
 
+import numpy as np
 from sqlalchemy import Connection, insert
 
 from embedder.media import Kind
@@ -77,7 +78,7 @@ def dates(data: bytes) -> None:
     assert found.tzinfo is not None
     with _tables() as connection:
         for filters in (Filters(after=found), Filters(before=found)):
-            fulltext.find_words(connection, ["zebra"], Kind.TEXT, filters, 5)
+            fulltext.find_names(connection, ["zebra"], filters, 5)
 
 
 def flags(data: bytes) -> None:
@@ -106,12 +107,14 @@ def matches(data: bytes) -> None:
     for asked in (terms(text), text.split("\n")):
         with _tables() as connection:
             _add(connection, _OWN, stored, "plain")
-            found = fulltext.find_words(connection, asked, Kind.TEXT, Filters(), 10)
-        whole = {match.segment_id for match in found if match.every_term}
+            found = fulltext.find_words(connection, asked)
+            apart = fulltext.with_every_word(connection, asked, np.arange(_OWN + 10))
+        whole = set(found.ids[found.every].tolist())
+        assert whole == set(apart.tolist()), asked
         if _is_known(text) and len(asked) <= 64:
             assert _OWN in whole, asked
         for number, decoy in _DECOYS.items():
-            if number in {match.segment_id for match in found}:
+            if number in found.ids:
                 assert decoy in _folded(text), (decoy, asked)
 
 
@@ -123,7 +126,7 @@ def names(data: bytes) -> None:
     asked = terms(fulltext.plain_name(name))
     with _tables() as connection:
         _add(connection, _OWN, "", stored)
-        found = fulltext.find_names(connection, asked, Kind.TEXT, Filters(), 10)
+        found = fulltext.find_names(connection, asked, Filters(), 10).get(Kind.TEXT, [])
         shares = [match.share for match in found]
         assert all(0 < share <= 1 for share in shares), shares
         if _is_known(name) and len(asked) <= 64:

@@ -25,7 +25,7 @@ from indexer.premises import premises
 from indexer.restoring import restore
 from indexer.scan import LIBRARY_FILE
 from indexer.vectors import FaissStore
-from indexer.vectors.files import STATE_FILE, saved_generation
+from indexer.vectors.files import STATE_FILE, put_state, saved_generation
 from indexer.vectors.growth import Growth
 from trainer.data.jsonl import read_jsonl
 from trainer.data.ledger import Ledger
@@ -39,7 +39,13 @@ _DIM = 16
 def states(data: bytes) -> None:
     """Any state of the vector store is one that can be searched, or counts as none."""
     directory, _ = _stored()
-    (directory / STATE_FILE).write_bytes(data)
+    try:
+        # What a stranger would see to: a checksum that agrees.
+        value = json.loads(data)
+        value.pop("crc32")
+        put_state(directory, value)
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
+        (directory / STATE_FILE).write_bytes(data)
     told = saved_generation(directory, "me")
     loaded = FaissStore.load(directory, "me", _DIM)
     assert told is None or -(2**63) <= told < 2**63
@@ -180,7 +186,7 @@ def states_seeds() -> list[str]:
     _, state = _stored()
 
     def tuned(**values: object) -> Callable[[Any], None]:
-        return lambda value: value["partitions"]["image"]["tuning"].update(values)
+        return lambda value: value["partitions"]["image"]["description"]["tuning"].update(values)
 
     def partly(**values: object) -> Callable[[Any], None]:
         return lambda value: value["partitions"]["image"].update(values)
@@ -192,9 +198,11 @@ def states_seeds() -> list[str]:
         ),
         *(tuned(probes=probes) for probes in ("x", 0, -1, 1e999, None)),
         *(tuned(candidates=candidates) for candidates in ([], [0, 0], ["a", "b"], [1e30, 1e30])),
-        *(partly(**values) for values in ({"trained": 1e999}, {"rows": []}, {"files": [3]})),
+        *(partly(**values) for values in ({"trained": 1e999}, {"positions": -1}, {"files": [3]})),
+        lambda value: value["partitions"]["image"]["files"].update(rows=[]),
+        lambda value: value["partitions"]["image"]["files"]["codes"][0].update(bytes=1e999),
         lambda value: value["partitions"].update(audio=value["partitions"]["text"]),
-        lambda value: value["partitions"]["text"].update(file="../x"),
+        lambda value: value["partitions"]["text"]["files"]["vectors"][0].update(name="../x"),
     ]
     return [state, "[" * 3000, "null", *(_changed(state, change) for change in changes)]
 
