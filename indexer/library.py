@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from indexer.pipeline import Workshop
     from indexer.sandbox.workers import Workers
     from indexer.switching import Switch
+    from indexer.viewer import Viewer
 
 _REMOVAL_WAIT_SECONDS = 10.0
 _SNAPSHOTS = 5
@@ -66,6 +67,8 @@ class Library(Holdings):
         self._pending = Pending(self._database)
         self._writer = WriterLock(directory / "writer.lock")
         self._mirror = Mirror(self.catalog, directory / "vectors", self._writer)
+        self._viewer: Viewer | None = None
+        self._viewer_lock = threading.Lock()
         self._model = LibraryModel(directory, self.catalog, self._ledger, self._open, embedder)
         try:
             self._model.agree(model, instructions)
@@ -159,6 +162,16 @@ class Library(Holdings):
     def vectors(self) -> VectorStore:
         """The vectors, loaded when first asked for and caught up with the catalog each time."""
         return self._mirror.current()
+
+    @property
+    def viewer(self) -> "Viewer":
+        """What decodes files for whoever searches with them or looks at them."""
+        from indexer.viewer import Viewer
+
+        with self._viewer_lock:
+            if self._viewer is None:
+                self._viewer = Viewer()
+            return self._viewer
 
     def plan(self, paths: Sequence[Path], options: IngestOptions | None = None) -> IngestPlan:
         """What an ingest would do; embeds nothing and writes nothing."""
@@ -303,6 +316,9 @@ class Library(Holdings):
 
     def close(self) -> None:
         """Closes the database and the model that the library opened, and stops other work."""
+        with self._viewer_lock:
+            if self._viewer is not None:
+                self._viewer.close()
         self._mirror.close()
         self._model.close()
         self._database.close()

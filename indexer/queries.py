@@ -4,11 +4,15 @@ import re
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from embedder.content import Content
 from embedder.media import Kind, Limits, MediaError, detect, read_content
 from indexer.entities import QueryPart
 from indexer.errors import QueryError
+
+if TYPE_CHECKING:
+    from indexer.viewer import Viewer
 
 MAX_TERMS = 32
 """A longer text is a document to compare with, not words to look up."""
@@ -56,6 +60,7 @@ def file_part(
     page: int | None = None,
     limits: Limits | None = None,
     expected: Kind | None = None,
+    viewer: "Viewer | None" = None,
 ) -> QueryPart:
     """A part for a picture, a video (as a whole), a page of a PDF, or a text file.
 
@@ -65,15 +70,21 @@ def file_part(
         page: Page of a PDF from 1; the first if None.
         limits: What decoding may cost.
         expected: The kind that the person says it is; any if None.
+        viewer: Decodes it in another process, for files of strangers; without it, it is decoded
+            here.
 
     Raises:
         QueryError: if the file is of another kind than expected, or cannot be used as a query;
             the message names it and says why.
     """
+    limits = limits or Limits()
     try:
-        if expected and (kind := detect(path)) is not expected:
+        if viewer is not None:
+            content = viewer.content(path, limits, page, expected)
+        elif expected and (kind := detect(path)) is not expected:
             raise MediaError(f"it is of the kind {kind}, not {expected}")
-        content = read_content(path, limits or Limits(), page)
+        else:
+            content = read_content(path, limits, page)
     except MediaError as error:
         raise QueryError(f"{path.name} cannot be used as a query: {error}") from error
     return QueryPart(content=content, weight=weight)

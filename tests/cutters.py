@@ -17,12 +17,12 @@ from pathlib import Path
 from PIL import Image
 
 from embedder import Content
-from embedder.media import Kind, Limits, progress
+from embedder.media import Limits, progress
 from indexer.entities import Draft
-from indexer.segments import cut
+from indexer.sandbox.tasks import Task, perform
 
 
-def misbehave(path: Path, kind: Kind, limits: Limits) -> Iterator[Draft]:
+def misbehave(path: Path, task: Task, limits: Limits) -> Iterator[Draft]:
     """Does what the name says, after a first page where it says that too."""
     how, _, after = path.stem.partition("-")
     if after:
@@ -45,7 +45,7 @@ def misbehave(path: Path, kind: Kind, limits: Limits) -> Iterator[Draft]:
     elif how == "huge":
         yield Draft(Content(frames=[Image.new("RGB", (limits.frame_side + 1, 8))]))
     else:
-        yield from cut(path, kind, limits)
+        yield from perform(path, task, limits)
 
 
 def page(number: int) -> Draft:

@@ -27,7 +27,7 @@ from indexer.sandbox.workers import Workers
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 LIMITS = Limits(frame_side=64, memory_bytes=1 << 30)
 BRIEF = replace(LIMITS, silence_seconds=1.5)
-CUTTER = "cutters:misbehave"
+PERFORMER = "cutters:misbehave"
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def _cutters_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def workers() -> Iterator[Workers]:
-    with Workers(cutter=CUTTER) as workers:
+    with Workers(performer=PERFORMER) as workers:
         yield workers
 
 
@@ -180,7 +180,7 @@ def test_a_file_left_in_the_middle_leaves_no_process_behind(workers, tmp_path):
 
 
 def test_closing_ends_whoever_waits(tmp_path):
-    workers = Workers(cutter=CUTTER)
+    workers = Workers(performer=PERFORMER)
     ended: list[BaseException] = []
 
     def read() -> None:
@@ -201,7 +201,7 @@ def test_closing_ends_whoever_waits(tmp_path):
 
 def test_a_cancellation_ends_a_file_that_hangs(tmp_path):
     cancel = threading.Event()
-    with Workers(cutter=CUTTER, cancel=cancel) as workers:
+    with Workers(performer=PERFORMER, cancel=cancel) as workers:
         drafts = workers.cut(file(tmp_path, "hang-later"), Kind.IMAGE, Limits())
         next(drafts)
         cancel.set()
@@ -215,7 +215,7 @@ def test_the_death_of_the_parent_ends_the_process(tmp_path, how):
     program = (
         "import sys, time\nfrom pathlib import Path\nfrom embedder.media import Kind, Limits\n"
         "from indexer.sandbox.workers import Workers\n"
-        "workers = Workers(cutter='cutters:misbehave')\n"
+        "workers = Workers(performer='cutters:misbehave')\n"
         "drafts = workers.cut(Path(sys.argv[1]), Kind.IMAGE, Limits(silence_seconds=1))\n"
         "if 'who' not in sys.argv[1]: next(drafts)\n"
         "else: list(drafts)\n"
@@ -242,7 +242,7 @@ def is_alive_by_proc(number: int) -> bool:
 
 def test_a_process_that_cannot_work_is_no_files_fault(tmp_path):
     with (
-        Workers(cutter="nowhere:cut") as workers,
+        Workers(performer="nowhere:cut") as workers,
         pytest.raises(LibraryError, match="does not start"),
     ):
         cut(workers, tmp_path, "a")
@@ -258,7 +258,7 @@ def test_modules_in_the_current_folder_are_not_imported(tmp_path, monkeypatch):
 
 def test_pipes_that_cannot_be_polled_are_read_all_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(process, "_read_some", process._read_guarded)
-    with Workers(cutter=CUTTER) as workers:
+    with Workers(performer=PERFORMER) as workers:
         assert len(cut(workers, tmp_path, "a")) == 1
         for how in ("hang", "hang-later"):
             with pytest.raises(MediaError, match="got no further"):
@@ -291,7 +291,7 @@ def test_an_ingest_takes_in_all_that_lies_beside_bad_files(tmp_path, monkeypatch
     bad = ("hang", "abort", "kill-later", "segfault", "bomb", "garbage", "exit-later")
     for number, name in enumerate([*bad, *(f"good{number}" for number in range(9))]):
         Image.new("RGB", (40, 40), (number, 0, 0)).save(folder / f"{name}.png")
-    monkeypatch.setattr("indexer.sandbox.workers.CUTTER", CUTTER)
+    monkeypatch.setattr("indexer.sandbox.workers.PERFORMER", PERFORMER)
     with Library.open(tmp_path / "library", model="toy") as library:
         limits = replace(LIMITS, silence_seconds=6.0, memory_bytes=300 << 20)
         report = library.ingest([folder], IngestOptions(workers=2, limits=limits))

@@ -51,22 +51,24 @@ class Process:
     """A decoding process, for one thread at a time; only `kill` may be called from another.
 
     Args:
-        cutter: What cuts files, as module:function.
+        performer: What performs tasks, as module:function.
         turns: An open file on which large pictures wait for their turn, or None.
         given_up: Asked several times a second while waiting; True ends it with `Silent`.
 
     Attributes:
         files: How many it was given.
+        idle_since: When it was started or last given back, by the monotonic clock.
 
     Raises:
         LibraryError: if it cannot be started.
     """
 
-    def __init__(self, cutter: str, turns: int | None, given_up: Callable[[], bool]) -> None:
+    def __init__(self, performer: str, turns: int | None, given_up: Callable[[], bool]) -> None:
         self.files = 0
+        self.idle_since = monotonic()
         self._given_up = given_up
         home = str(Path(__file__).parents[2])
-        command = [sys.executable, "-P", "-c", _START, home, cutter]
+        command = [sys.executable, "-P", "-c", _START, home, performer]
         printed = None if _log.isEnabledFor(logging.DEBUG) else subprocess.DEVNULL
         try:
             self._process = subprocess.Popen(
@@ -112,7 +114,7 @@ class Process:
                 raise
             raise LibraryError(
                 f"the process for decoding does not start ({error}); run it by itself to see why: "
-                f"{sys.executable} -m indexer.sandbox.worker indexer.segments:cut -1"
+                f"{sys.executable} -m indexer.sandbox.worker indexer.sandbox.tasks:perform -1"
             ) from error
         self._ready = True
 

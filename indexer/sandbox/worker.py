@@ -18,9 +18,10 @@ from types import TracebackType
 from typing import Any, TypeAlias
 
 from embedder.media import detect, picture, progress
-from embedder.media.kind import Kind, Limits, MediaError, UnsupportedMedia
+from embedder.media.kind import Limits, MediaError, UnsupportedMedia
 from indexer.entities import Draft
 from indexer.sandbox import wire
+from indexer.sandbox.tasks import Task, understood
 
 _ALIVE_SECONDS = 1.0
 _TURN_SECONDS = 0.05
@@ -29,19 +30,19 @@ _HELD_SECONDS = 0.1
 _LATE_SECONDS = 5.0
 _SENTENCE = 500
 
-Cutter: TypeAlias = Callable[[Path, Kind, Limits], Iterator[Draft]]
+Performer: TypeAlias = Callable[[Path, Task, Limits], Iterator[Draft]]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serves until the input ends.
 
     Args:
-        arguments: What cuts files, as module:function; where large pictures wait for their turn,
-            as the number of an open file or -1.
+        arguments: What performs tasks, as module:function; where large pictures wait for their
+            turn, as the number of an open file or -1.
     """
-    cutter, turns = sys.argv[1:] if arguments is None else arguments
+    performer, turns = sys.argv[1:] if arguments is None else arguments
     requests, answers = _own_channels()
-    module, _, name = cutter.partition(":")
+    module, _, name = performer.partition(":")
     worker = _Worker(answers, getattr(import_module(module), name))
     if int(turns) >= 0:
         picture.large_pictures = _Turn(int(turns), worker.tell)
@@ -58,9 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 class _Worker:
     """Answers requests; the file's limits are in force while it does."""
 
-    def __init__(self, answers: int, cut: Cutter) -> None:
+    def __init__(self, answers: int, perform: Performer) -> None:
         self._answers = answers
-        self._cut = cut
+        self._perform = perform
         self._limits = Limits()
         self._told_at = 0.0
         self._held: list[bytes] = []
@@ -73,10 +74,11 @@ class _Worker:
         _bound_memory(self._limits.memory_bytes)
         self._watch()
         try:
-            if request["kind"] is None:
+            if request["task"] is None:
                 self.send(wire.packed({"kind": detect(request["path"])}))
             else:
-                for draft in self._cut(Path(request["path"]), Kind(request["kind"]), self._limits):
+                task = understood(request["task"])
+                for draft in self._perform(Path(request["path"]), task, self._limits):
                     self.send(wire.draft_parts(draft))
             ending: Mapping[str, Any] = {"end": True}
         except Exception as error:

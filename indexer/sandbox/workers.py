@@ -6,10 +6,11 @@ import sys
 import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
+from threading import Condition, Timer
 from threading import Event as Flag
-from threading import Lock
 from time import monotonic
 from types import TracebackType
 from typing import IO, Self
@@ -17,21 +18,37 @@ from typing import IO, Self
 from embedder.media.detect import detect, must_be_opened
 from embedder.media.kind import Kind, Limits, MediaError, UnsupportedMedia
 from indexer.entities import Draft
+from indexer.errors import LibraryBusy
 from indexer.flow import Closed
 from indexer.sandbox import wire
+from indexer.sandbox.patience import Patience
 from indexer.sandbox.process import Ended, Process, Silent
+from indexer.sandbox.tasks import Cut, Task, written
 
 _log = logging.getLogger(__name__)
 
-CUTTER = "indexer.segments:cut"
+PERFORMER = "indexer.sandbox.tasks:perform"
 
-# A gigabyte may take almost three hours, and each draft adds two seconds for what a small file
-# can draw at length: 5,000 pages may take as long again.
-_BYTES_PER_SECOND = 100_000
-_SECONDS_PER_DRAFT = 2.0
 _GRACE_SECONDS = 1.0
 _MOST_FILES = 2_000  # decoders leak memory, above all with damaged files
 _SENTENCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many processes there are at a time, and for how long.
+
+    Attributes:
+        processes: Most that work.
+        waiting: Most callers that wait for one of them.
+        wait_seconds: How long they do.
+        idle_seconds: After which a process that nobody needed ends.
+    """
+
+    processes: int
+    waiting: int
+    wait_seconds: float
+    idle_seconds: float
 
 
 class Workers:
@@ -42,20 +59,30 @@ class Workers:
     a cancellation is obeyed within seconds; after `close` none is left.
 
     Args:
-        limits: For `detect`; `cut` is given its own.
+        limits: For `detect`; tasks are given their own.
         cancel: Once set, waiting ends with `indexer.flow.Closed` after a moment.
-        cutter: What cuts files, as module:function; `indexer.segments.cut` if None.
+        bounds: How many processes there may be; without them, one for each thread that asks.
+        performer: What performs tasks, as module:function; `indexer.sandbox.tasks.perform` if
+            None.
     """
 
     def __init__(
-        self, limits: Limits | None = None, *, cancel: Flag | None = None, cutter: str | None = None
+        self,
+        limits: Limits | None = None,
+        *,
+        cancel: Flag | None = None,
+        bounds: Bounds | None = None,
+        performer: str | None = None,
     ) -> None:
         self._limits = limits or Limits()
         self._cancel = cancel or Flag()
-        self._cutter = cutter or CUTTER
-        self._lock = Lock()
+        self._bounds = bounds
+        self._performer = performer or PERFORMER
+        self._changed = Condition()
         self._idle: list[Process] = []
         self._busy: set[Process] = set()
+        self._waiting = 0
+        self._retiring: Timer | None = None
         self._closed = False
         self._cancelled_at: float | None = None
         self._turns: IO[bytes] | None = None
@@ -69,7 +96,8 @@ class Workers:
         if not must_be_opened(path):
             return detect(path)
         found: Kind | None = None
-        with closing(self._answers(Path(path), None, self._limits)) as answers:
+        patience = Patience(self._limits, _size(Path(path)))
+        with closing(self._answers(Path(path), None, self._limits, patience)) as answers:
             for answer in answers:
                 try:
                     found = Kind(str(answer.body.get("kind")))
@@ -87,18 +115,36 @@ class Workers:
             MemoryError: if it takes too much memory.
             LibraryError: if no process can be started.
         """
-        with closing(self._answers(Path(path), kind, limits)) as answers:
-            for answer in answers:
-                try:
-                    draft = wire.draft_of(answer, limits)
-                except wire.Garbled as error:
-                    raise _crashed(path, error) from error
-                yield draft
+        yield from self._drafts(Path(path), Cut(kind), limits, Patience(limits, _size(Path(path))))
+
+    def one(self, path: str | os.PathLike[str], task: Task, limits: Limits) -> Draft:
+        """What a task gives that gives one draft; raises as `cut` does.
+
+        It may take `limits.file_seconds`, however large the file is.
+
+        Raises:
+            LibraryBusy: if so many others wait for a process that there is none in time.
+        """
+        with closing(self._drafts(Path(path), task, limits, Patience(limits))) as drafts:
+            found = list(islice(drafts, 2))
+        if len(found) != 1:
+            raise _crashed(path, f"it gave {len(found)} answers")
+        return found[0]
+
+    def prepare(self) -> None:
+        """Starts a process, so that the first file need not wait for it; returns at once."""
+        with self._changed:
+            if not (self._closed or self._idle or self._busy):
+                self._idle.append(self._started())
+                self._retire_later()
 
     def close(self) -> None:
         """Ends all processes; threads that wait for one get `indexer.flow.Closed`."""
-        with self._lock:
+        with self._changed:
             self._closed = True
+            self._changed.notify_all()
+            if self._retiring is not None:
+                self._retiring.cancel()
             idle, self._idle, busy = self._idle, [], list(self._busy)
         for process in busy:
             process.kill()  # whoever waits for it closes its pipes
@@ -118,14 +164,27 @@ class Workers:
     ) -> None:
         self.close()
 
-    def _answers(self, path: Path, kind: Kind | None, limits: Limits) -> Generator[wire.Message]:
+    def _drafts(
+        self, path: Path, task: Task, limits: Limits, patience: Patience
+    ) -> Generator[Draft]:
+        with closing(self._answers(path, task, limits, patience)) as answers:
+            for answer in answers:
+                try:
+                    draft = wire.draft_of(answer, limits)
+                except wire.Garbled as error:
+                    raise _crashed(path, error) from error
+                yield draft
+
+    def _answers(
+        self, path: Path, task: Task | None, limits: Limits, patience: Patience
+    ) -> Generator[wire.Message]:
         """What a process says of a file; it is used again only if it came to an end with it."""
         process = self._take()
         usable = False
         try:
             process.wait_until_ready()
-            process.ask({"path": str(path), "kind": kind, "limits": asdict(limits)})
-            patience = _Patience(limits, _size(path))
+            asked = None if task is None else written(task)
+            process.ask({"path": str(path), "task": asked, "limits": asdict(limits)})
             while True:
                 answer = patience.receive(process)
                 if "error" in answer.body:
@@ -148,27 +207,66 @@ class Workers:
     def _take(self) -> Process:
         """A process that is free, or a new one."""
         while True:
-            with self._lock:
+            with self._changed:
+                self._wait_for_a_turn()
                 if self._closed:
                     raise Closed
-                if not self._idle:
-                    process = Process(self._cutter, self._open_turns(), self._given_up)
-                    self._busy.add(process)
-                    return process
-                process = self._idle.pop()
+                process = self._idle.pop() if self._idle else self._started()
                 if process.is_alive():
                     self._busy.add(process)
                     return process
             process.end()
 
+    def _started(self) -> Process:
+        return Process(self._performer, self._open_turns(), self._given_up)
+
+    def _wait_for_a_turn(self) -> None:
+        bounds = self._bounds
+        if bounds is None or len(self._busy) < bounds.processes:
+            return
+        free = False
+        if self._waiting < bounds.waiting:
+            self._waiting += 1
+            try:
+                free = self._changed.wait_for(
+                    lambda: self._closed or len(self._busy) < bounds.processes, bounds.wait_seconds
+                )
+            finally:
+                self._waiting -= 1
+        if not free:
+            raise LibraryBusy("too many files are being looked at: try again in a moment")
+
     def _give_back(self, process: Process, *, usable: bool) -> None:
         process.files += 1
-        with self._lock:
+        process.idle_since = monotonic()
+        with self._changed:
             self._busy.discard(process)
+            self._changed.notify()
             usable = usable and not self._closed and process.files < _MOST_FILES
             if usable:
                 self._idle.append(process)
+                self._retire_later()
         if not usable:
+            process.end()
+
+    def _retire_later(self) -> None:
+        """Has processes end that nobody needs for some time."""
+        if self._bounds is None or self._retiring is not None:
+            return
+        self._retiring = Timer(self._bounds.idle_seconds, self._retire)
+        self._retiring.daemon = True
+        self._retiring.start()
+
+    def _retire(self) -> None:
+        assert self._bounds is not None
+        with self._changed:
+            self._retiring = None
+            latest = monotonic() - self._bounds.idle_seconds
+            old = [one for one in self._idle if one.idle_since <= latest]
+            self._idle = [one for one in self._idle if one.idle_since > latest]
+            if self._idle and not self._closed:
+                self._retire_later()
+        for process in old:
             process.end()
 
     def _given_up(self) -> bool:
@@ -187,40 +285,6 @@ class Workers:
         if self._turns is None:
             self._turns = tempfile.TemporaryFile(prefix="rzen-")  # noqa: SIM115
         return self._turns.fileno()
-
-
-class _Patience:
-    """How long a file may take; only the time counts in which its answers are waited for."""
-
-    def __init__(self, limits: Limits, size: int) -> None:
-        self._limits = limits
-        self._left = limits.file_seconds + size / _BYTES_PER_SECOND
-        self._granted = self._left
-
-    def receive(self, process: Process) -> wire.Message:
-        """The next answer that is more than a sign of life.
-
-        Raises:
-            Silent: if it does not come in time; the message is for the file's owner.
-        """
-        while True:
-            started = monotonic()
-            silence = self._limits.silence_seconds
-            try:
-                answer = process.receive(self._limits, min(silence, self._left))
-            except Silent as error:
-                if silence < self._left:
-                    raise Silent(
-                        f"decoding got no further for {silence:g} seconds and was stopped"
-                    ) from error
-                raise Silent(
-                    f"decoding took longer than {self._granted:.0f} seconds and was stopped"
-                ) from error
-            self._left -= monotonic() - started
-            if "alive" not in answer.body:
-                self._left += _SECONDS_PER_DRAFT
-                self._granted += _SECONDS_PER_DRAFT
-                return answer
 
 
 def _error(described: object) -> Exception:

@@ -1,0 +1,158 @@
+"""What visitors send or look at is decoded elsewhere: whatever happens there costs a sentence."""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pymupdf
+import pytest
+from PIL import Image
+
+from embedder.media import Kind, Limits, MediaError, read_content
+from indexer import LibraryBusy, LibraryError, QueryError, viewer
+from indexer.queries import file_part
+from indexer.sandbox.workers import Bounds, Workers
+from indexer.viewer import Viewer
+
+BOUNDS = Bounds(processes=2, waiting=1, wait_seconds=30.0, idle_seconds=60.0)
+WORDS = "".join(f"Line {number} of a long letter.\n" for number in range(300))
+
+
+@pytest.fixture(autouse=True)
+def _cutters_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="module")
+def patient() -> Iterator[Viewer]:
+    made = Viewer()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def misled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Viewer]:
+    """One whose decoder does what a file's name says."""
+    monkeypatch.setattr(viewer, "_MEMORY_BYTES", 400 << 20)
+    with Workers(bounds=BOUNDS, performer="cutters:misbehave") as workers:
+        yield Viewer(workers)
+
+
+def picture(folder: Path, name: str) -> Path:
+    path = folder / f"{name}.png"
+    Image.new("RGB", (60, 40), (220, 30, 30)).save(path)
+    return path
+
+
+def test_files_to_search_with_are_read_as_in_place(patient, tmp_path):
+    note, paper = tmp_path / "note.txt", tmp_path / "paper.pdf"
+    note.write_text(WORDS)
+    document = pymupdf.open()
+    for text in ("one", "two"):
+        document.new_page(width=200, height=100).insert_text((20, 50), text)
+    document.save(paper)
+    limits = Limits(frame_side=50)
+    for path, page in ((picture(tmp_path, "red"), None), (note, None), (paper, 2)):
+        there, here = patient.content(path, limits, page), read_content(path, limits, page)
+        assert (there.text, there.modality) == (here.text, here.modality)
+        assert [one.tobytes() for one in there.frames] == [one.tobytes() for one in here.frames]
+    assert patient.page(paper, 1, 300).size == (300, 150)
+    assert patient.picture(picture(tmp_path, "red"), 30).size == (30, 20)
+
+
+def test_no_model_reads_more_of_a_text_than_comes_through(patient, tmp_path):
+    path = tmp_path / "long.txt"
+    path.write_text("word " * 100_000)
+    assert len(patient.content(path, Limits()).text) == 200_000
+
+
+def test_a_passage_comes_with_what_stands_around_it(patient, tmp_path):
+    path = tmp_path / "letter.txt"
+    path.write_text(WORDS)
+    start = WORDS.index("Line 150 ")
+    found = patient.passage(path, (start, start + 9), 100)
+    assert (found.text, found.first, found.last) == ("Line 150 ", False, False)
+    assert found.before + found.text + found.after == WORDS[start - 100 : start + 109]
+    whole = patient.passage(path, (0, len(WORDS)), 100)
+    assert (whole.before, whole.text, whole.after) == ("", WORDS, "")
+    assert (whole.first, whole.last) == (True, True)
+    with pytest.raises(MediaError, match="has changed"):
+        patient.passage(path, (len(WORDS) + 500, len(WORDS) + 600), 100)
+
+
+def test_a_file_of_another_kind_than_was_said_is_refused(patient, tmp_path):
+    with pytest.raises(QueryError, match="kind image, not pdf"):
+        file_part(picture(tmp_path, "red"), expected=Kind.PDF, viewer=patient)
+    with pytest.raises(QueryError, match=r"lost\.png cannot be used as a query: .* not exist"):
+        file_part(tmp_path / "lost.png", viewer=patient)
+
+
+DEEDS = {
+    "hang": "got no further for 1 seconds",
+    "abort": "crash",
+    "segfault": "crash",
+    "garbage": "without sense",
+    "huge": "without sense",
+    "pages": "without sense",
+    "bomb": "more memory",
+    "error": "cannot be decoded",
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signals and the limit on memory")
+@pytest.mark.parametrize("deed", DEEDS)
+def test_whatever_a_file_does_to_its_decoder_costs_a_sentence(misled, tmp_path, monkeypatch, deed):
+    if deed == "hang":
+        monkeypatch.setattr(viewer, "_SILENCE_SECONDS", 1.0)
+    path = picture(tmp_path, deed)
+    with pytest.raises(MediaError, match=DEEDS[deed]):
+        misled.picture(path, 64)
+    assert misled.picture(picture(tmp_path, "sound"), 30).size == (30, 20)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signals")
+def test_a_crowd_is_sent_away_and_nobody_waits_for_ever(misled, tmp_path, monkeypatch):
+    monkeypatch.setattr(misled._workers, "_bounds", replace(BOUNDS, wait_seconds=0.5))
+    ended: list[tuple[str, float]] = []
+
+    def look(name: str) -> None:
+        started = time.monotonic()
+        try:
+            misled.picture(picture(tmp_path, name), 64)
+        except (LibraryError, MediaError) as error:
+            ended.append((type(error).__name__, time.monotonic() - started))
+
+    hanging = [threading.Thread(target=look, args=("hang",)) for _ in range(2)]
+    for thread in hanging:
+        thread.start()
+    while len(misled._workers._busy) < 2:
+        time.sleep(0.01)
+    waiting = [threading.Thread(target=look, args=("sound",)) for _ in range(4)]
+    for thread in waiting:
+        thread.start()
+    for thread in waiting:
+        thread.join(20)
+    assert [name for name, _ in ended] == [LibraryBusy.__name__] * 4
+    assert sum(seconds >= 0.5 for _, seconds in ended) == 1, "the others were sent away at once"
+    misled.close()
+    for thread in hanging:
+        thread.join(20)
+    assert len(ended) == 6, "closing ends whoever is still busy"
+
+
+def test_processes_start_in_advance_and_end_when_nobody_needs_them(tmp_path):
+    bounds = replace(BOUNDS, idle_seconds=0.3)
+    with Workers(bounds=bounds) as workers:
+        made = Viewer(workers)
+        made.prepare()
+        made.prepare()
+        (process,) = workers._idle
+        made.picture(picture(tmp_path, "red"), 30)
+        assert process.files == 1
+        while workers._idle:
+            time.sleep(0.02)
+        process._process.wait(10)
+        assert made.picture(picture(tmp_path, "red"), 30).size == (30, 20)
