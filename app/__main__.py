@@ -8,7 +8,8 @@ import sys
 import tempfile
 import threading
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,10 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"rzen-app: {_why_not(config, error)}", file=sys.stderr)
         return 2
-    with listening, tempfile.TemporaryDirectory(prefix="rzen-app-") as scratch:
-        _keep_gradio_to_itself(Path(scratch))
+    with listening, ExitStack() as opened:
         try:
-            return _serve(config, listening, Path(scratch))
+            scratch = _scratch(opened)
+            _keep_gradio_to_itself(scratch)
+            return _serve(config, listening, scratch)
         except KeyboardInterrupt:
             return 130  # Interrupted before there was anything to shut down.
 
@@ -76,6 +78,13 @@ def _why_not(config: AppConfig, error: OSError) -> str:
     )
 
 
+def _scratch(opened: ExitStack) -> Path:
+    """A private folder for files to search with; those of servers that were killed are deleted."""
+    from app.workspace import workspace
+
+    return opened.enter_context(workspace(Path(tempfile.gettempdir()), "rzen-app-"))
+
+
 def _keep_gradio_to_itself(scratch: Path) -> None:
     """Set before Gradio is imported: no calls home, and no folder shared with other programs."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -95,17 +104,34 @@ def _serve(config: AppConfig, listening: socket.socket, scratch: Path) -> int:
     except (IndexerError, EmbedderError) as error:
         print(f"rzen-app: {error}", file=sys.stderr)
         return 2
-    with library:
-        _run(config, library, listening, scratch)
+    with library, _incoming(library) as incoming:
+        _run(config, library, listening, scratch, incoming)
     return 0
 
 
-def _run(config: AppConfig, library: "Library", listening: socket.socket, scratch: Path) -> None:
+@contextmanager
+def _incoming(library: "Library") -> Iterator[Path]:
+    """A folder for unfinished uploads; what servers that were killed have left there is deleted."""
+    from app.services import INCOMING
+    from app.workspace import workspace
+    from indexer import LibraryError
+
+    place = library.directory / INCOMING
+    with ExitStack() as opened:
+        folder = place
+        with suppress(OSError, LibraryError):  # A library that is only read is served all the same.
+            folder = opened.enter_context(workspace(place, "upload-"))
+        yield folder
+
+
+def _run(
+    config: AppConfig, library: "Library", listening: socket.socket, scratch: Path, incoming: Path
+) -> None:
     import uvicorn
 
     from app import server, services
 
-    parts = services.build(config, library, scratch)
+    parts = services.build(config, library, scratch, incoming)
     warming = threading.Thread(target=_warm_up, args=(library,), name="warm-up", daemon=True)
 
     def on_start() -> None:

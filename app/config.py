@@ -4,8 +4,10 @@ import argparse
 import ipaddress
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+_STRANGERS_BYTES = 10 << 30  # All uploads together, where anyone may send some.
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class AppConfig:
         port: Port to listen on; 0 lets the system choose one.
         auth: User and password that everything asks for, or None.
         max_upload_bytes: Largest single file that can be sent to the page.
+        max_uploads_bytes: Most bytes of all files that were uploaded to the library and are still
+            in it; None for as many as the disk holds.
         open: Show the page in a browser of this machine, if it has a screen.
     """
 
@@ -34,6 +38,7 @@ class AppConfig:
     port: int = 7860
     auth: tuple[str, str] | None = None
     max_upload_bytes: int = 4 << 30
+    max_uploads_bytes: int | None = None
     open: bool = False
 
     @property
@@ -69,17 +74,20 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         return flag if flag is not None else environment.get(f"RZEN_{name.upper()}") or default
 
     port, size = value("port", "7860"), value("max_upload_mb", "4096")
+    together = value("max_uploads_mb", "")
     if not port.isdecimal() or int(port) > 65535:
         parser.error(f"the port must be a number from 0 to 65535, not {port!r}")
     if not size.isdecimal() or int(size) < 1:
         parser.error(f"the largest upload must be a number of megabytes, not {size!r}")
+    if together and not (together.isdecimal() and int(together) >= 1):
+        parser.error(f"all uploads together must be a number of megabytes, not {together!r}")
     login = value("auth", "")
     user, colon, password = login.partition(":")
     if login and not (user and colon and password):
         parser.error("the login must be written user:password, with neither of them empty")
     folder = value("library", "")
     offer = given.offer or environment.get("RZEN_OFFER", "").split(",")
-    return AppConfig(
+    config = AppConfig(
         library=Path(folder).expanduser() if folder else None,
         model=value("model", "") or None,
         device=value("device", "") or None,
@@ -89,8 +97,12 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
         port=int(port),
         auth=(user, password) if login else None,
         max_upload_bytes=int(size) << 20,
+        max_uploads_bytes=int(together) << 20 if together else None,
         open=given.open,
     )
+    if config.trusted or together:
+        return config
+    return replace(config, max_uploads_bytes=_STRANGERS_BYTES)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -124,5 +136,11 @@ def _parser() -> argparse.ArgumentParser:
         "--max-upload-mb",
         metavar="N",
         help="largest single file that can be uploaded, in megabytes (default: 4096)",
+    )
+    parser.add_argument(
+        "--max-uploads-mb",
+        metavar="N",
+        help="most megabytes of all uploads in the library together (default: what the disk holds "
+        "for its owner; 10240 where others reach the page without a login)",
     )
     return parser

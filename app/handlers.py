@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from threading import Lock
 
 from app.forms import SearchForm
-from app.uploads import QueryFiles
+from app.query_files import QueryFiles
 from embedder.content import Content, Modality
 from embedder.media.kind import Kind
 from indexer import Hit, Library, MediaItem, NotFound, Query, Segment

@@ -3,26 +3,41 @@
 Gradio takes `{"path": …, "meta": {"_type": "gradio.FileData"}}` anywhere in the values that it is
 sent for a file, copies it (or downloads it, if the path is a web address) and hands the copy on.
 Whether the path is one that it uploaded is checked only for pages that were started by
-`Blocks.launch`, not for mounted ones like this. So it is checked here, before Gradio sees it.
+`Blocks.launch`, not for mounted ones like this. So Gradio never sees a file: where its own clients
+name one that they have sent before, the file's id is put in its place, and others are refused.
 """
 
 import json
 import re
-from pathlib import Path
+from typing import Any
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.query_files import QueryFiles
+
 _VALUES = re.compile(r"/gradio_api/(queue/join|run|api|call|mcp|cancel|reset)(/.*)?")
 _MOST_BYTES = 48 << 20
+_MOST_HELD = 256 << 20
+_SMALL_BYTES = 1 << 20
+
+
+class Refused(Exception):
+    """The values name something that is no file to search with."""
 
 
 class PayloadCheck:
-    """ASGI middleware: refuses values that name a file outside of Gradio's upload folder."""
+    """ASGI middleware: puts ids in the place of files, and refuses what is none.
 
-    def __init__(self, app: ASGIApp, uploads: Path) -> None:
+    Args:
+        app: What answers.
+        files: The files that there are.
+    """
+
+    def __init__(self, app: ASGIApp, files: QueryFiles) -> None:
         self._app = app
-        self._uploads = uploads.resolve()
+        self._files = files
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See `starlette.types.ASGIApp`."""
@@ -33,57 +48,80 @@ class PayloadCheck:
         ):
             await self._app(scope, receive, send)
             return
-        body = await _read(receive)
-        if body is None:
+        body = bytearray()
+        try:
+            await self._read(body, receive)
+            passed = self._checked(body)
+        except _TooLarge:
             refusal = PlainTextResponse("The values are too large.", status_code=413)
             await refusal(scope, receive, send)
-        elif not self._harmless(body):
+        except Refused:
             refusal = PlainTextResponse(
                 "Files are named by the id that POST /query-files gives.", status_code=400
             )
             await refusal(scope, receive, send)
         else:
-            await self._app(scope, _replayed(body, receive), send)
+            await self._app(_announcing(scope, len(passed)), _replayed(passed, receive), send)
+        finally:
+            self._held -= len(body)
 
-    def _harmless(self, body: bytes) -> bool:
+    async def _read(self, body: bytearray, receive: Receive) -> None:
+        """The whole body; large ones take bounded memory together, until they are answered."""
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] != "http.request":
+                break
+            part = message.get("body", b"")
+            body += part
+            self._held += len(part)
+            crowded = self._held > _MOST_HELD and len(body) > _SMALL_BYTES
+            if crowded or len(body) > _MOST_BYTES:
+                raise _TooLarge
+            more = message.get("more_body", False)
+
+    def _checked(self, body: bytearray) -> bytes:
+        """The body with ids in the place of files.
+
+        Raises:
+            Refused: if it names another file, or is no JSON.
+        """
+        if not body:
+            return b""
         try:
-            return self._allowed(json.loads(body)) if body else True
-        except (ValueError, RecursionError):
-            return False
+            values = json.loads(body)
+            named = self._named(values)
+        except (ValueError, RecursionError) as error:
+            raise Refused from error
+        return bytes(body) if named is values else json.dumps(named).encode()
 
-    def _allowed(self, value: object) -> bool:
+    def _named(self, value: Any) -> Any:
+        """The value itself if there is no file in it, or a copy with ids."""
         if isinstance(value, list):
-            return all(map(self._allowed, value))
+            found = [self._named(one) for one in value]
+            return found if any(a is not b for a, b in zip(found, value, strict=True)) else value
         if not isinstance(value, dict):
-            return True
-        if "path" in value and "meta" in value and not self._uploaded(value["path"]):
-            return False
-        return all(map(self._allowed, value.values()))
+            return value
+        if "path" in value and "meta" in value:
+            return self._id_of(value["path"])
+        named = {key: self._named(one) for key, one in value.items()}
+        return named if any(named[key] is not value[key] for key in value) else value
 
-    def _uploaded(self, path: object) -> bool:
-        if not isinstance(path, str):
-            return False
-        try:
-            found = Path(path).resolve()
-            return found.is_relative_to(self._uploads) and found.is_file()
-        except (OSError, ValueError):
-            return False
+    def _id_of(self, path: object) -> str:
+        key = path.partition("/")[0] if isinstance(path, str) else ""
+        if not self._files.knows(key):
+            raise Refused
+        return key
 
 
-async def _read(receive: Receive) -> bytes | None:
-    """The whole body, or None if it is too large."""
-    parts: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] != "http.request":
-            break
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > _MOST_BYTES:
-            return None
-        more = message.get("more_body", False)
-    return b"".join(parts)
+class _TooLarge(Exception):
+    """The body is larger than any sensible one, or all bodies together are."""
+
+
+def _announcing(scope: Scope, length: int) -> Scope:
+    """The scope of a body of another length."""
+    others = [(name, value) for name, value in scope["headers"] if name != b"content-length"]
+    return {**scope, "headers": [*others, (b"content-length", str(length).encode())]}
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

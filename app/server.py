@@ -48,9 +48,7 @@ def build(services: Services, on_start: Callable[[], None] = lambda: None) -> AS
     app.include_router(login_router(logins))
     trusted = services.config.trusted
     app.include_router(media_router(services.library, services.searches, paths=trusted))
-    app.include_router(
-        upload_router(services.library, services.files, services.config.max_upload_bytes)
-    )
+    app.include_router(upload_router(services.uploads, services.files, services.library.viewer))
 
     @app.exception_handler(RequestValidationError)
     async def no_such_thing(request: Request, error: Exception) -> Response:
@@ -62,7 +60,7 @@ def build(services: Services, on_start: Callable[[], None] = lambda: None) -> AS
 
     app.mount("/site", StaticFiles(directory=ASSETS))
     _mount_page(app, services)
-    return Guard(PayloadCheck(app, services.files.folder), services.config, logins)
+    return Guard(PayloadCheck(app, services.files), services.config, logins)
 
 
 def _mount_page(app: FastAPI, services: Services) -> None:

@@ -9,9 +9,13 @@ from app.config import AppConfig
 from app.handlers import Searches
 from app.jobs import Jobs
 from app.models import Models, short_name
-from app.uploads import QueryFiles
+from app.query_files import QUERY_BYTES, QueryFiles
+from app.uploads import LibraryUploads
 from embedder import EmbedderError
 from indexer import IndexerError, IngestOptions, Library, LibraryBusy, LibraryError
+
+INCOMING = "incoming"
+"""The folder of a library for uploads that are not finished."""
 
 _log = logging.getLogger(__name__)
 
@@ -27,23 +31,33 @@ class Services:
     config: AppConfig
     library: Library
     files: QueryFiles
+    uploads: LibraryUploads
     searches: Searches
     jobs: Jobs
     models: Models
 
 
-def build(config: AppConfig, library: Library, scratch: Path) -> Services:
+def build(
+    config: AppConfig, library: Library, scratch: Path, incoming: Path | None = None
+) -> Services:
     """The services over an open library.
 
     Args:
         config: The page's configuration.
         library: Stays the caller's to close.
         scratch: A private folder for the files to search with.
+        incoming: A folder for uploads that are not finished, on the library's disk.
     """
-    files = QueryFiles(scratch)
+    files = QueryFiles(scratch, limit=min(config.max_upload_bytes, QUERY_BYTES))
+    uploads = LibraryUploads(
+        library.uploads,
+        incoming or library.directory / INCOMING,
+        config.max_upload_bytes,
+        config.max_uploads_bytes,
+    )
     models = Models(library, config.offer)
     jobs = Jobs(lambda error: told(config, error))
-    return Services(config, library, files, Searches(library, files), jobs, models)
+    return Services(config, library, files, uploads, Searches(library, files), jobs, models)
 
 
 def told(config: AppConfig, error: Exception) -> str:

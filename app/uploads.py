@@ -1,86 +1,21 @@
-"""Files that visitors send: kept under names of our choosing, found again by id, never by path."""
+"""Files that visitors send: written under names of our choosing, within a quota, whole or not."""
 
-import base64
-import re
+import itertools
+import os
 import secrets
-import shutil
-import unicodedata
-from collections import OrderedDict
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import BinaryIO
 
 from anyio import to_thread
 
-from indexer import IndexerError
+from app.names import UploadError, clean_path
+from app.quota import LEAST_BYTES, Entry, Quota, TooLarge
 
-# What Windows takes for devices, whatever comes after a dot.
-_RESERVED = re.compile(
-    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³]) *(\..*)?", re.IGNORECASE | re.DOTALL
-)
-_MAX_BYTES = 200  # Of 255, so that there is room for a number.
-_MAX_EXTENSION = 10
-_MAX_DEPTH = 20
-_DATA_LIMIT = 32 << 20
-_EXTENSIONS = {
-    "image/jpeg": ".jpg",
-    "image/png": ".png",
-    "image/webp": ".webp",
-    "image/gif": ".gif",
-    "video/mp4": ".mp4",
-    "application/pdf": ".pdf",
-    "text/plain": ".txt",
-}
-
-
-class UploadError(IndexerError):
-    """A sent file cannot be taken; the message is one sentence for the sender."""
-
-
-def clean_name(name: str) -> str:
-    """A file name that every file system takes and that cannot leave its folder.
-
-    Raises:
-        UploadError: if nothing of the name is left.
-    """
-    name = unicodedata.normalize("NFC", name).strip()
-    name = "".join("_" if ch in '<>:"|?*\\/' or not ch.isprintable() else ch for ch in name)
-    name = unicodedata.normalize("NFC", name).strip(". ")
-    if not name:
-        raise UploadError("a file without a name cannot be uploaded")
-    return _no_device(_short(_no_device(name)))
-
-
-def _no_device(name: str) -> str:
-    return f"_{name}" if _RESERVED.fullmatch(name) else name
-
-
-def _short(name: str) -> str:
-    """As much of a name as a file system takes, with its extension."""
-    if len(name.encode()) <= _MAX_BYTES:
-        return name
-    stem, dot, extension = name.rpartition(".")
-    ending = dot + extension
-    if not dot or len(extension) > _MAX_EXTENSION:
-        stem, ending = name, ""
-    kept = stem.encode()[: _MAX_BYTES - len(ending.encode())]
-    return kept.decode(errors="ignore").rstrip(". ") + ending
-
-
-def clean_path(relative: str) -> Path:
-    """A relative path whose every part is a clean name: ".." and roots cannot pass.
-
-    Raises:
-        UploadError: if it names no file or is nested too deeply.
-    """
-    parts = [part for part in re.split(r"[/\\]+", relative) if part.strip(". ")]
-    if not parts:
-        raise UploadError("a file without a name cannot be uploaded")
-    if len(parts) > _MAX_DEPTH:
-        raise UploadError(f"folders nested more than {_MAX_DEPTH} deep cannot be uploaded")
-    return Path(*map(clean_name, parts))
+_RECOUNT_SECONDS = 2.0
+_MOST_NUMBERED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,46 +26,69 @@ class Saved:
     size: int
 
 
-async def save_stream(
-    chunks: AsyncIterator[bytes], target: Path, staging: Path, limit: int
-) -> Saved:
-    """Writes a request's body, then gives it its name: no half file is ever seen.
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A file as it is being sent.
+
+    Attributes:
+        chunks: Its bytes.
+        announced: How many there are said to be, 0 if nothing is said.
+    """
+
+    chunks: AsyncIterator[bytes]
+    announced: int = 0
+
+
+async def save(sent: Sent, target: Path, staging: Path, quota: Quota, limit: int) -> Saved:
+    """Writes what is sent, then gives it its name: no half file is ever seen.
 
     Where the target exists with other bytes the name gets a number; with the same bytes the
     existing file stands for it.
 
     Args:
-        chunks: The body.
+        sent: What to write.
         target: Where the file is wanted; missing folders are made.
         staging: A folder on the same file system for the unfinished file.
+        quota: Where it counts.
         limit: Most bytes.
 
     Raises:
-        UploadError: if it is larger than `limit` bytes.
+        TooLarge: if it has more than `limit` bytes, or says so.
+        NoRoom: if the quota has no room for it.
     """
+    if sent.announced > limit:
+        raise _too_large(target, limit)
+    entry = await to_thread.run_sync(quota.admit, sent.announced)
     target.parent.mkdir(parents=True, exist_ok=True)
     staging.mkdir(parents=True, exist_ok=True)
     partial = staging / f"{secrets.token_hex(8)}.part"
-    size = 0
     try:
         with partial.open("xb") as file:
-            async for chunk in chunks:
-                size += len(chunk)
-                if size > limit:
-                    raise UploadError(
-                        f"{target.name} is larger than the {limit >> 20} MB that can be uploaded"
-                    )
-                await to_thread.run_sync(file.write, chunk)
-        return Saved(await to_thread.run_sync(_settle, partial, target), size)
+            async for chunk in sent.chunks:
+                if entry.size + len(chunk) > limit:
+                    raise _too_large(target, limit)
+                await to_thread.run_sync(_write, file, chunk, entry)
+        path = await to_thread.run_sync(_settle, partial, target)
+        entry.keep()
+        return Saved(path, entry.size)
     finally:
         partial.unlink(missing_ok=True)
+        entry.close()
+
+
+def _too_large(target: Path, limit: int) -> TooLarge:
+    return TooLarge(f"{target.name} is larger than the {limit >> 20} MB that can be uploaded")
+
+
+def _write(file: BinaryIO, chunk: bytes, entry: Entry) -> None:
+    entry.take(len(chunk))
+    file.write(chunk)
 
 
 def _settle(partial: Path, target: Path) -> Path:
     """Gives a finished file its name without replacing another one."""
-    number = 1
     wanted = target
-    while True:
+    for number in itertools.count(2):
         try:
             wanted.hardlink_to(partial)
             return wanted
@@ -141,8 +99,9 @@ def _settle(partial: Path, target: Path) -> Path:
             if not wanted.exists():
                 partial.rename(wanted)
                 return wanted
-        number += 1
-        wanted = target.with_stem(f"{target.stem} ({number})")
+        mark = str(number) if number < _MOST_NUMBERED else secrets.token_hex(4)
+        wanted = target.with_stem(f"{target.stem} ({mark})")
+    raise AssertionError("numbers do not end")
 
 
 def _same_bytes(first: Path, second: Path) -> bool:
@@ -161,78 +120,46 @@ def _equal_streams(first: BinaryIO, second: BinaryIO) -> bool:
             return True
 
 
-class QueryFiles:
-    """Files to search with: each lies alone in a private folder and is named by a random id.
+class LibraryUploads:
+    """What visitors add to the library.
 
-    Only the newest `keep` stay. Thread-safe.
-
-    Attributes:
-        folder: The private folder.
+    Args:
+        folder: Where it stays.
+        staging: Where unfinished files are, on the same disk.
+        limit: Most bytes of one file.
+        most: Most bytes of all files; None for as many as the disk holds.
     """
 
-    def __init__(self, folder: Path, keep: int = 100) -> None:
+    def __init__(self, folder: Path, staging: Path, limit: int, most: int | None) -> None:
         self.folder = folder
-        self._keep = keep
-        self._paths: OrderedDict[str, Path] = OrderedDict()
-        self._lock = Lock()
+        self._staging = staging
+        self._limit = limit
+        self._quota = Quota(
+            folder,
+            most,
+            lambda _lacking: _bytes_below(folder),
+            pause=_RECOUNT_SECONDS,
+            full="the library has no room for more uploads: remove some files from it first, or "
+            "ask its owner for more room (--max-uploads-mb)",
+        )
 
-    def reserve(self, name: str) -> tuple[str, Path]:
-        """A new id, and the path where its file is to be written."""
-        key = secrets.token_urlsafe(12)
-        return key, self.folder / key / clean_name(name)
-
-    def add(self, key: str, path: Path) -> None:
-        """Makes a written file known; the oldest beyond `keep` are deleted."""
-        with self._lock:
-            self._paths[key] = path
-            old = [self._paths.popitem(last=False)[1] for _ in range(len(self._paths) - self._keep)]
-        for stale in old:
-            shutil.rmtree(stale.parent, ignore_errors=True)
-
-    def resolve(self, reference: object) -> Path:
-        """The file that a request names.
-
-        Args:
-            reference: An id of this store; a "data:" address that holds the bytes; or what
-                Gradio's client sends after its own upload, accepted inside this folder only.
+    async def add(self, path: str, sent: Sent) -> Saved:
+        """Takes a file in under a relative path, or under the nearest harmless one.
 
         Raises:
-            UploadError: if it is anything else: no path of this machine is ever taken.
+            UploadError: if it is too large, there is no room, or the path names nothing.
         """
-        if isinstance(reference, dict) and isinstance(reference.get("path"), str):
-            if (path := self._within(reference["path"])) is not None:
-                return path
-        elif isinstance(reference, str) and reference.startswith("data:"):
-            return self._from_data(reference)
-        elif isinstance(reference, str):
-            with self._lock:
-                if known := self._paths.get(reference):
-                    return known
-        raise UploadError("the file is not known here any more: send it again and use its new id")
+        target = self.folder / clean_path(path)
+        if not target.parent.resolve().is_relative_to(self.folder.resolve()):
+            raise UploadError("that folder of the library leads out of it: choose another one")
+        return await save(sent, target, self._staging, self._quota, self._limit)
 
-    def _within(self, named: str) -> Path | None:
-        try:
-            path = Path(named).resolve()
-            inside = path.is_relative_to(self.folder.resolve()) and path.is_file()
-        except (OSError, ValueError, RuntimeError):  # No name of a file, or a link to itself.
-            return None
-        return path if inside else None
 
-    def _from_data(self, address: str) -> Path:
-        head, _, body = address.partition(",")
-        media_type = head.removeprefix("data:").split(";")[0].lower()
-        extension = _EXTENSIONS.get(media_type)
-        if extension is None or not head.endswith(";base64"):
-            known = ", ".join(_EXTENSIONS)
-            raise UploadError(f"a data address must be base64 of one of {known}")
-        if len(body) > _DATA_LIMIT * 4 // 3:
-            raise UploadError(f"a data address may hold {_DATA_LIMIT >> 20} MB at most")
-        try:
-            content = base64.b64decode(body, validate=True)
-        except ValueError:  # Not base64, or not even ASCII.
-            raise UploadError("the data address is not valid base64") from None
-        key, path = self.reserve(f"query{extension}")
-        path.parent.mkdir(parents=True)
-        path.write_bytes(content)
-        self.add(key, path)
-        return path
+def _bytes_below(folder: Path) -> int:
+    """The sizes of all files; an empty one takes room too."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += max(LEAST_BYTES, os.lstat(os.path.join(parent, name)).st_size)
+    return total

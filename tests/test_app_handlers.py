@@ -1,7 +1,5 @@
 """Forms, search sessions, uploads, ingests and wording: the page without any HTTP."""
 
-import asyncio
-import contextlib
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +12,8 @@ from app.api import Api
 from app.config import AppConfig, parse
 from app.forms import SearchForm
 from app.jobs import Busy, JobState
-from app.uploads import QueryFiles, UploadError, clean_name, clean_path, save_stream
+from app.names import UploadError, clean_name, clean_path
+from app.query_files import QueryFiles
 from embedder.media import Kind
 from indexer import IndexerError, IngestReport, Library, NotFound, QueryError, Status
 
@@ -262,79 +261,6 @@ def test_paths_that_name_no_file_are_refused(path):
         clean_path(path)
 
 
-def store(data: bytes, target: Path, limit: int = 1000):
-    async def chunks():
-        for start in range(0, len(data), 3):
-            yield data[start : start + 3]
-
-    return asyncio.run(save_stream(chunks(), target, target.parent / "incoming", limit))
-
-
-def test_a_name_that_is_taken_gets_a_number_unless_the_bytes_are_the_same(tmp_path):
-    target = tmp_path / "deep" / "cat.txt"
-    assert store(b"one", target).path == target
-    assert store(b"two", target).path.name == "cat (2).txt"
-    assert store(b"one", target).path == target
-    assert store(b"two", target).path.name == "cat (2).txt"
-    assert sorted(path.name for path in target.parent.iterdir()) == [
-        "cat (2).txt",
-        "cat.txt",
-        "incoming",
-    ]
-    assert not list((target.parent / "incoming").iterdir())
-
-
-def test_a_file_over_the_limit_leaves_nothing_behind(tmp_path):
-    with pytest.raises(UploadError, match="larger than"):
-        store(b"x" * 2000, tmp_path / "big.bin")
-    assert not list(tmp_path.rglob("*.bin"))
-    assert not list(tmp_path.rglob("*.part"))
-
-
-def test_query_files_are_found_by_id_only_and_the_oldest_go(tmp_path):
-    files = QueryFiles(tmp_path / "scratch", keep=2)
-    keys = []
-    for number in range(3):
-        key, path = files.reserve("../cat.jpg")
-        path.parent.mkdir(parents=True)
-        path.write_bytes(b"%d" % number)
-        files.add(key, path)
-        keys.append(key)
-    assert files.resolve(keys[2]).read_bytes() == b"2"
-    assert files.resolve(keys[2]).is_relative_to(tmp_path / "scratch")
-    with pytest.raises(UploadError, match="send it again"):
-        files.resolve(keys[0])
-
-
-def test_what_gradio_uploaded_is_taken_from_the_private_folder_only(tmp_path):
-    files = QueryFiles(tmp_path / "scratch")
-    inside = tmp_path / "scratch" / "hash" / "a.txt"
-    inside.parent.mkdir(parents=True)
-    inside.write_text("x")
-    outside = tmp_path / "secret.txt"
-    outside.write_text("x")
-    link = inside.with_name("link.txt")
-    link.symlink_to(outside)
-    assert files.resolve({"path": str(inside)}) == inside
-    for path in (outside, link, inside / ".." / ".." / ".." / "secret.txt"):
-        with pytest.raises(UploadError):
-            files.resolve({"path": str(path)})
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "data:image/svg+xml;base64,PHN2Zz4=",
-        "data:text/plain,hello",
-        "data:image/png;base64,%",
-        "data:image/png;base64,é",
-    ],
-)
-def test_a_data_address_of_another_kind_is_refused(tmp_path, address):
-    with pytest.raises(UploadError, match="data address"):
-        QueryFiles(tmp_path).resolve(address)
-
-
 # ---- ingests
 
 
@@ -344,7 +270,7 @@ class SlowLibrary:
     model = "toy"
 
     def __init__(self, uploads: Path) -> None:
-        self.uploads = uploads
+        self.directory, self.uploads = uploads.parent, uploads
         self.go_on = threading.Event()
 
     def ingest(self, paths, options, *, on_progress, cancel):
@@ -438,13 +364,36 @@ def test_flags_come_before_environment_before_defaults():
 
 
 @pytest.mark.parametrize(
-    "flags", [["--port", "x"], ["--port", "70000"], ["--auth", "me"], ["--max-upload-mb", "0"]]
+    ("flags", "most"),
+    [
+        ([], None),
+        (["--host", "0.0.0.0"], 10_240),
+        (["--host", "0.0.0.0", "--auth", "me:x"], None),
+        (["--host", "0.0.0.0", "--max-uploads-mb", "5"], 5),
+        (["--max-uploads-mb", "5"], 5),
+    ],
+)
+def test_uploads_of_strangers_have_a_quota_unless_the_owner_sets_one(flags, most):
+    assert parse(flags, {}).max_uploads_bytes == (None if most is None else most << 20)
+    given = parse(flags, {"RZEN_MAX_UPLOADS_MB": "7"}).max_uploads_bytes
+    assert given == (5 if most == 5 else 7) << 20
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--port", "x"],
+        ["--port", "70000"],
+        ["--auth", "me"],
+        ["--max-upload-mb", "0"],
+        ["--max-uploads-mb", "some"],
+    ],
 )
 def test_flags_that_make_no_sense_are_refused_with_status_2(flags, capsys):
     with pytest.raises(SystemExit) as stopped:
         parse(flags, {})
     assert stopped.value.code == 2
-    assert flags[0].strip("-").split("-")[0] in capsys.readouterr().err
+    assert flags[1] in capsys.readouterr().err or "--auth" in flags
 
 
 @pytest.mark.parametrize(

@@ -25,14 +25,16 @@ def library(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(library, tmp_path_factory):
-    return services.build(AppConfig(), library, tmp_path_factory.mktemp("scratch"))
+    return services.build(
+        AppConfig(max_upload_bytes=1 << 20), library, tmp_path_factory.mktemp("scratch")
+    )
 
 
 @pytest.fixture(scope="module")
 def client(page):
     app = FastAPI()
     app.include_router(media_router(page.library, page.searches))
-    app.include_router(upload_router(page.library, page.files, limit=1 << 20))
+    app.include_router(upload_router(page.uploads, page.files, page.library.viewer))
     return TestClient(app)
 
 
@@ -216,10 +218,12 @@ def test_uploads_keep_their_folders_and_stay_inside(client, library):
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "told"),
-    [("", b"x", "without a name"), ("big.bin", b"x" * (2 << 20), "larger than the 1 MB")],
+    ("path", "body", "status", "told"),
+    [("", b"x", 400, "without a name"), ("big.bin", b"x" * (2 << 20), 413, "larger than the 1 MB")],
 )
-def test_an_upload_that_cannot_be_taken_is_refused_with_a_sentence(client, path, body, told):
+def test_an_upload_that_cannot_be_taken_is_refused_with_a_sentence(
+    client, path, body, status, told
+):
     response = client.post(f"/uploads?path={path}", content=body)
-    assert response.status_code == 400
+    assert response.status_code == status
     assert told in response.json()["error"]

@@ -1,0 +1,227 @@
+"""Files that visitors send: whole or not at all, within a quota, gone when nobody needs them."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from test_app_world import served
+
+from app import quota as quota_module
+from app.names import UploadError
+from app.query_files import QueryFiles
+from app.quota import LEAST_BYTES, NoRoom, Quota, TooLarge
+from app.uploads import LibraryUploads, Sent, save
+from app.workspace import workspace
+from indexer import Library
+
+
+async def in_parts(data: bytes) -> AsyncIterator[bytes]:
+    size = max(3, len(data) // 7)
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
+def unlimited(folder: Path) -> Quota:
+    return Quota(folder, None, lambda _: 0, full="full")
+
+
+def store(data: bytes, target: Path, limit: int = 1000):
+    sent = Sent(in_parts(data))
+    return asyncio.run(
+        save(sent, target, target.parent / "incoming", unlimited(target.parent), limit)
+    )
+
+
+def test_a_name_that_is_taken_gets_a_number_unless_the_bytes_are_the_same(tmp_path):
+    target = tmp_path / "deep" / "cat.txt"
+    assert store(b"one", target).path == target
+    assert store(b"two", target).path.name == "cat (2).txt"
+    assert store(b"one", target).path == target
+    assert store(b"two", target).path.name == "cat (2).txt"
+    assert sorted(path.name for path in target.parent.iterdir()) == [
+        "cat (2).txt",
+        "cat.txt",
+        "incoming",
+    ]
+    assert not list((target.parent / "incoming").iterdir())
+
+
+def test_a_file_over_the_limit_leaves_nothing_behind(tmp_path):
+    with pytest.raises(TooLarge, match="larger than"):
+        store(b"x" * 2000, tmp_path / "big.bin")
+    assert not list(tmp_path.rglob("*.bin"))
+    assert not list(tmp_path.rglob("*.part"))
+
+
+# ---- the quota of the library
+
+
+@pytest.fixture
+def uploads(tmp_path):
+    return LibraryUploads(tmp_path / "uploads", tmp_path / "incoming", 10 << 20, 3 << 20)
+
+
+async def unread() -> AsyncIterator[bytes]:
+    raise AssertionError("the body was read")
+    yield b""
+
+
+def test_uploads_count_together_and_room_comes_back_when_files_go(uploads, tmp_path):
+    def add(name: str):
+        return asyncio.run(uploads.add(name, Sent(in_parts(b"x" * (5 << 18)))))
+
+    first, _ = add("a.bin"), add("b.bin")
+    with pytest.raises(NoRoom, match="remove some files"):
+        add("c.bin")
+    assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["a.bin", "b.bin"]
+    first.path.unlink()
+    uploads._quota._counted_at = 0.0
+    assert add("c.bin").size == 5 << 18
+
+
+def test_what_is_announced_too_large_is_refused_before_it_is_read(uploads, tmp_path):
+    for size, refusal in ((11 << 20, TooLarge), (4 << 20, NoRoom)):
+        with pytest.raises(refusal):
+            asyncio.run(uploads.add("a.bin", Sent(unread(), size)))
+    assert not list(tmp_path.rglob("*.*"))
+
+
+def test_uploads_at_the_same_time_never_exceed_the_quota_together(uploads, tmp_path):
+    async def slowly() -> AsyncIterator[bytes]:
+        for _ in range(16):
+            yield b"x" * (1 << 16)
+            await asyncio.sleep(0)
+
+    async def all_at_once() -> list[object]:
+        sending = [uploads.add(f"{number}.bin", Sent(slowly())) for number in range(8)]
+        return await asyncio.gather(*sending, return_exceptions=True)
+
+    ended = asyncio.run(all_at_once())
+    refused = [one for one in ended if isinstance(one, NoRoom)]
+    assert refused
+    assert len(refused) + len(list((tmp_path / "uploads").iterdir())) == 8
+    assert sum(path.stat().st_size for path in (tmp_path / "uploads").iterdir()) <= 3 << 20
+    assert not list((tmp_path / "incoming").iterdir())
+    assert uploads._quota._coming == 0
+
+
+def test_many_announcements_keep_no_room_from_others(uploads):
+    for _ in range(5):
+        uploads._quota.admit(3 << 20)
+    asyncio.run(uploads.add("a.bin", Sent(in_parts(b"x" * (1 << 20)))))
+
+
+def test_empty_files_count_too(tmp_path):
+    uploads = LibraryUploads(tmp_path / "u", tmp_path / "i", 1 << 20, 3 * LEAST_BYTES)
+    uploads._quota._pause = 0
+    for number in range(3):
+        asyncio.run(uploads.add(f"{number}.txt", Sent(in_parts(b""))))
+    with pytest.raises(NoRoom):
+        asyncio.run(uploads.add("4.txt", Sent(in_parts(b""))))
+
+
+def test_the_disk_is_never_filled_to_the_brim(uploads, monkeypatch):
+    monkeypatch.setattr(quota_module, "SPARE_BYTES", 1 << 60)
+    with pytest.raises(NoRoom, match="disk is full"):
+        asyncio.run(uploads.add("a.bin", Sent(unread())))
+
+
+def test_a_link_in_the_uploads_leads_no_upload_out_of_them(uploads, tmp_path):
+    (tmp_path / "uploads").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "uploads" / "link").symlink_to(tmp_path / "elsewhere")
+    for path in ("link/a.txt", "link/deeper/a.txt"):
+        with pytest.raises(UploadError, match="leads out"):
+            asyncio.run(uploads.add(path, Sent(in_parts(b"x"))))
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+# ---- files to search with
+
+
+def sent(files: QueryFiles, size: int, name: str = "../cat.jpg") -> tuple[str, Path]:
+    key, saved = asyncio.run(files.add(name, Sent(in_parts(b"x" * size), size)))
+    return key, saved.path
+
+
+def test_query_files_are_found_by_id_only_and_the_oldest_go(tmp_path):
+    files = QueryFiles(tmp_path / "scratch", keep=2)
+    sent_files = [sent(files, size) for size in (1, 2, 3)]
+    assert files.resolve(sent_files[2][0]).read_bytes() == b"xxx"
+    assert files.resolve(sent_files[2][0]).is_relative_to(tmp_path / "scratch")
+    with pytest.raises(UploadError, match="send it again"):
+        files.resolve(sent_files[0][0])
+    assert not sent_files[0][1].exists()
+
+
+def test_query_files_take_bounded_room_together(tmp_path):
+    files = QueryFiles(tmp_path / "scratch", most=3 << 20, limit=2 << 20)
+    paths = [sent(files, 1 << 20)[1] for _ in range(9)]
+    left = [path for path in paths if path.exists()]
+    assert left == paths[-len(left) :], "the oldest go first"
+    assert 1 <= len(left) <= 3
+    with pytest.raises(TooLarge):
+        sent(files, 3 << 20)
+    assert {path.parent for path in left} == set((tmp_path / "scratch").iterdir())
+
+
+def test_a_data_address_counts_like_any_file(tmp_path):
+    files = QueryFiles(tmp_path / "scratch", most=3 * LEAST_BYTES)
+    for _ in range(9):
+        files.resolve("data:text/plain;base64,aGVsbG8=")
+    assert len(list((tmp_path / "scratch").iterdir())) <= 3
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["data:image/svg+xml;base64,PHN2Zz4=", "data:text/plain,hello", "data:image/png;base64,%"],
+)
+def test_a_data_address_of_another_kind_is_refused(tmp_path, address):
+    with pytest.raises(UploadError, match="data address"):
+        QueryFiles(tmp_path).resolve(address)
+
+
+# ---- temporary folders
+
+
+def test_a_workspace_goes_with_its_program_and_clears_what_killed_ones_left(tmp_path):
+    program = (
+        "import sys, time\nfrom pathlib import Path\nfrom app.workspace import workspace\n"
+        "with workspace(Path(sys.argv[1]), 'x-') as folder:\n"
+        "    (folder / 'half.part').write_text('x')\n    print(flush=True)\n    time.sleep(600)\n"
+    )
+    (tmp_path / "x-other").mkdir()  # Of another program: it has no lock.
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        (theirs,) = tmp_path.glob("*/half.part")
+        with workspace(tmp_path, "x-") as folder:
+            assert theirs.exists(), "a program that runs keeps its files"
+        assert not folder.exists()
+        running.kill()
+    with workspace(tmp_path, "x-") as folder:
+        assert {path.name for path in tmp_path.iterdir()} == {"x-other", folder.name}
+
+
+def test_what_killed_servers_left_is_gone_when_the_next_one_has_started(tmp_path, monkeypatch):
+    scratch, incoming = tmp_path / "tmp", tmp_path / "library" / "incoming"
+    scratch.mkdir()
+    with Library.open(tmp_path / "library", model="toy"):
+        pass
+    for left in (scratch / "rzen-app-1", incoming / "upload-1"):
+        left.mkdir(parents=True)
+        (left / "in-use.lock").touch()
+        (left / "half.part").write_bytes(b"x")
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    with served(tmp_path / "library"):
+        (private,), (unfinished,) = scratch.glob("rzen-app-*"), incoming.iterdir()
+        assert not list(tmp_path.rglob("half.part"))
+        assert private.stat().st_mode & 0o077 == 0, "nobody else may look into it"
+        assert (private / "in-use.lock").is_file()
+        assert (unfinished / "in-use.lock").is_file()
+    assert not list(scratch.glob("rzen-app-*"))
+    assert not list(incoming.iterdir())
