@@ -1,14 +1,16 @@
 """One find, large: what the detail dialog shows of a segment."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
 
 from app import icons, wording
 from app.cards import marked, pattern
-from embedder.media import Kind, Limits, MediaError, read_text
+from embedder.media.kind import Kind, MediaError
 from embedder.media.pdf import Word
-from indexer import Hit, Library, MediaItem, Segment
+from indexer import Hit, Library, LibraryError, MediaItem, Segment
+from indexer.viewer import Passage
 
 _CONTEXT = 1600
 _MOST_MARKS = 400
@@ -81,7 +83,7 @@ def _stage(library: Library, detail: Detail) -> str:
         case Kind.PDF:
             return _pdf_page(library.words(detail.segment.id), detail)
         case Kind.TEXT:
-            return _passage(detail)
+            return _passage(library, detail)
         case _:
             return _picture(detail)
 
@@ -141,22 +143,22 @@ def _marks(words: Sequence[Word], terms: Sequence[str]) -> str:
     )
 
 
-def _passage(detail: Detail) -> str:
-    span = detail.segment.span
-    try:
-        text = read_text(detail.item.path, Limits())
-    except MediaError:
-        text, span = detail.segment.text or "", None
-    start, end = span if span is not None else (0, len(text))
-    before = text[max(0, start - _CONTEXT) : start]
-    after = text[end : end + _CONTEXT]
-    lead = "… " if start > _CONTEXT else ""
-    tail = " …" if end + _CONTEXT < len(text) else ""
+def _passage(library: Library, detail: Detail) -> str:
+    found = _surrounded(library, detail)
+    lead, tail = "" if found.first else "… ", "" if found.last else " …"
     return (
-        f'<div class="rz-text" tabindex="0" role="document"><span>{lead}{escape(before)}</span>'
-        f'<span class="rz-passage">{marked(text[start:end], detail.terms)}</span>'
-        f"<span>{escape(after)}{tail}</span></div>"
+        f'<div class="rz-text" tabindex="0" role="document"><span>{lead}{escape(found.before)}'
+        f'</span><span class="rz-passage">{marked(found.text, detail.terms)}</span>'
+        f"<span>{escape(found.after)}{tail}</span></div>"
     )
+
+
+def _surrounded(library: Library, detail: Detail) -> Passage:
+    """The passage in its context; without it where the file cannot be read just now."""
+    if detail.segment.span is not None:
+        with suppress(MediaError, LibraryError):
+            return library.viewer.passage(detail.item.path, detail.segment.span, _CONTEXT)
+    return Passage("", detail.segment.text or "", "", first=True, last=True)
 
 
 def _why(detail: Detail) -> str:

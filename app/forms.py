@@ -79,7 +79,7 @@ class SearchForm:
             parts.append(text_part(self.text, words_weight))
         if self.file is not None and file_weight:
             path = files.resolve(self.file)
-            parts.append(file_part(path, file_weight, limits=library.limits))
+            parts.append(file_part(path, file_weight, limits=library.limits, viewer=library.viewer))
         if self.similar is not None and file_weight:
             library.segment(self.similar)
             parts.append(QueryPart(segment_id=self.similar, weight=file_weight))

@@ -135,5 +135,6 @@ def glimpses(library: Library, count: int = PAGE_SIZE) -> list[Glimpse]:
 
 
 def warm_up(library: Library) -> None:
-    """Loads the model before the first visitor waits for it."""
+    """Loads the model, and starts a decoding process, before the first visitor waits for them."""
+    library.viewer.prepare()
     library.embedder.embed([Content(text="warm up", modality=Modality.TEXT)], role="query")

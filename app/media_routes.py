@@ -20,8 +20,16 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 from app import cards, detail
 from app.handlers import Searches
 from embedder import EmbedderError
-from embedder.media import Kind, Limits, MediaError, read_picture, render_page
-from indexer import IndexerError, Library, MediaItem, NotFound, QueryError, Segment
+from embedder.media.kind import Kind, MediaError
+from indexer import (
+    IndexerError,
+    Library,
+    LibraryError,
+    MediaItem,
+    NotFound,
+    QueryError,
+    Segment,
+)
 
 MEDIA_TYPES = {
     ".jpg": "image/jpeg",
@@ -82,6 +90,9 @@ def media_router(library: Library, searches: Searches, *, paths: bool = False) -
             picture = pages.get(segment_id, min(max(side, _SIDES[0]), _SIDES[1]))
         except (NotFound, MediaError) as error:
             return PlainTextResponse(str(error), status_code=404)
+        except LibraryError:  # It may tell where the library lies.
+            told = "Too many pages are being drawn: try again in a moment."
+            return PlainTextResponse(told, status_code=503, headers={"Retry-After": "5"})
         return Response(picture, media_type="image/png", headers=_FOREVER)
 
     @router.get("/detail/{segment_id}")
@@ -141,11 +152,12 @@ def _detail(library: Library, searches: Searches, segment_id: int, token: str) -
 
 
 class PageCache:
-    """Renders pages, keeping the latest few. Thread-safe."""
+    """Renders pages, keeping the latest ones, `keep` bytes at most. Thread-safe."""
 
-    def __init__(self, library: Library, keep: int = 24) -> None:
+    def __init__(self, library: Library, keep: int = 64 << 20) -> None:
         self._library = library
         self._keep = keep
+        self._kept = 0
         self._pictures: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._lock = Lock()
 
@@ -162,17 +174,18 @@ class PageCache:
                 return kept
         picture = self._render(segment_id, side)
         with self._lock:
+            self._kept += len(picture) - len(self._pictures.pop((segment_id, side), b""))
             self._pictures[segment_id, side] = picture
-            while len(self._pictures) > self._keep:
-                self._pictures.popitem(last=False)
+            while self._kept > self._keep:
+                self._kept -= len(self._pictures.popitem(last=False)[1])
         return picture
 
     def _render(self, segment_id: int, side: int) -> bytes:
         segment, item = self._library.segment(segment_id), self._library.item_of(segment_id)
         if segment.kind is Kind.PDF and segment.page is not None:
-            picture = render_page(item.path, segment.page, side)
+            picture = self._library.viewer.page(item.path, segment.page, side)
         elif segment.kind is Kind.IMAGE:
-            picture = read_picture(item.path, Limits(frame_side=side))
+            picture = self._library.viewer.picture(item.path, side)
         else:
             raise NotFound(f"segment {segment_id} is neither a page nor a picture")
         out = BytesIO()

@@ -1,6 +1,8 @@
 """The routes that media leave and files come by."""
 
+import base64
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -9,12 +11,14 @@ from PIL import Image
 from starlette.testclient import TestClient
 from test_app_world import filled_library, segment_of
 
-from app import media_routes, services
+from app import media_routes, services, views
 from app.config import AppConfig
 from app.forms import SearchForm
 from app.media_routes import media_router
 from app.upload_routes import upload_router
 from embedder.media import Kind
+from indexer import LibraryBusy, viewer
+from indexer.sandbox.workers import Workers
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +128,19 @@ def test_a_page_is_rendered_within_bounds(client, library, asked, given):
 
 
 def test_a_rendered_page_is_kept(library):
-    pages = media_routes.PageCache(library, keep=1)
+    pages = media_routes.PageCache(library)
     segment = segment_of(library, "harbour.pdf")
     assert pages.get(segment, 300) is pages.get(segment, 300)
+
+
+def test_rendered_pages_take_bounded_memory(library):
+    segment = segment_of(library, "harbour.pdf")
+    size = len(media_routes.PageCache(library).get(segment, 300))
+    pages = media_routes.PageCache(library, keep=2 * size)
+    kept = [pages.get(segment, side) for side in (300, 301, 302)]
+    assert pages.get(segment, 302) is kept[2]
+    assert sum(map(len, pages._pictures.values())) == pages._kept <= 2 * size
+    assert pages.get(segment, 300) is not kept[0]
 
 
 def test_a_text_has_no_page(client, library):
@@ -141,6 +155,76 @@ def test_a_file_that_has_vanished_is_told_about(page, client, library, tmp_path)
     vanishing.unlink()
     assert client.get(f"/media/{segment}").status_code == 404
     assert "no longer where it was" in client.get(f"/detail/{segment}").text
+
+
+# ---- decoding
+
+
+def test_the_page_decodes_nothing_in_its_own_process(page, client, library, monkeypatch):
+    sent = {
+        name: original(library, name)
+        for name in ("red.jpg", "walk.webm", "harbour.pdf", "diary.md")
+    }
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("decoded in the page's process")
+
+    for place in ("PIL.Image.open", "pymupdf.open", "cv2.VideoCapture"):
+        monkeypatch.setattr(place, refuse)
+    monkeypatch.setattr("embedder.media.textfile.decoded", refuse)
+    for name, content in sent.items():
+        assert client.get(f"/detail/{segment_of(library, name)}").status_code == 200
+        key = client.post(f"/query-files?name={name}", content=content).json()["id"]
+        assert "data-answer" in views.answer(page, {"file": key})
+    assert client.get(f"/page/{segment_of(library, 'harbour.pdf')}.png?side=500").status_code == 200
+    assert client.get(f"/page/{segment_of(library, 'red.jpg')}.png?side=500").status_code == 200
+    animation = io.BytesIO()
+    Image.new("L", (9, 9)).save(animation, format="GIF")
+    address = "data:image/gif;base64," + base64.b64encode(animation.getvalue()).decode()
+    assert "data-answer" in views.answer(page, {"file": address})
+
+
+@pytest.fixture
+def misled(library, monkeypatch):
+    """The library, with decoders that do what a file's name says."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setattr(viewer, "_SILENCE_SECONDS", 1.0)
+    with Workers(bounds=viewer._BOUNDS, performer="cutters:misbehave") as workers:
+        monkeypatch.setattr(library, "_viewer", viewer.Viewer(workers))
+        yield library
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_file_that_breaks_its_decoder_costs_its_sender_a_sentence(page, client, misled):
+    picture = original(misled, "red.jpg")
+    for name, told in (("segfault.jpg", "made its decoder crash"), ("hang.jpg", "got no further")):
+        key = client.post(f"/query-files?name={name}", content=picture).json()["id"]
+        shown = views.answer(page, {"file": key})
+        assert f"{name[1:]} cannot be used as a query" in shown
+        assert told in shown
+    assert "data-answer" in views.answer(page, {"text": "red"})
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_file_that_breaks_its_decoder_is_still_shown_as_far_as_it_can_be(
+    client, misled, tmp_path
+):
+    (tmp_path / "segfault.txt").write_text("A tale of rain and of wind. " * 400)
+    Image.new("RGB", (99, 99)).save(tmp_path / "segfault.tif")
+    misled.ingest([tmp_path])
+    text, picture = (segment_of(misled, f"segfault.{end}") for end in ("txt", "tif"))
+    assert "A tale of rain" in client.get(f"/detail/{text}").text
+    refused = client.get(f"/page/{picture}.png")
+    assert (refused.status_code, "crash" in refused.text) == (404, True)
+
+
+def test_a_crowd_before_the_decoders_is_asked_to_come_back(client, library, monkeypatch):
+    def busy(*_: object) -> None:
+        raise LibraryBusy("too many")
+
+    monkeypatch.setattr(library.viewer, "page", busy)
+    refused = client.get(f"/page/{segment_of(library, 'harbour.pdf')}.png?side=321")
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
 
 
 # ---- detail and further results

@@ -177,7 +177,12 @@ def test_a_data_address_counts_like_any_file(tmp_path):
 
 @pytest.mark.parametrize(
     "address",
-    ["data:image/svg+xml;base64,PHN2Zz4=", "data:text/plain,hello", "data:image/png;base64,%"],
+    [
+        "data:image/svg+xml;base64,PHN2Zz4=",
+        "data:text/plain,hello",
+        "data:image/png;base64,%",
+        "data:image/png;base64,é",
+    ],
 )
 def test_a_data_address_of_another_kind_is_refused(tmp_path, address):
     with pytest.raises(UploadError, match="data address"):
