@@ -56,8 +56,8 @@ async def _credentials(request: Request) -> tuple[str, str]:
     if not length.isdecimal() or int(length) > _MOST_BYTES:
         return "", ""
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
-        form = await request.form()
-        return str(form.get("username", "")), str(form.get("password", ""))
+        async with request.form(max_files=1, max_fields=9) as form:
+            return str(form.get("username", "")), str(form.get("password", ""))
     fields = parse_qs((await request.body()).decode(errors="replace"))
     return fields.get("username", [""])[0], fields.get("password", [""])[0]
 

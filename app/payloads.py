@@ -11,19 +11,21 @@ import json
 import re
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.query_files import QueryFiles
 
 _VALUES = re.compile(r"/gradio_api/(queue/join|run|api|call|mcp|cancel|reset)(/.*)?")
+_HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
 _MOST_BYTES = 48 << 20
 _MOST_HELD = 256 << 20
 _SMALL_BYTES = 1 << 20
 
 
 class Refused(Exception):
-    """The values name something that is no file to search with."""
+    """The values make no sense, or name something that is no file to search with."""
 
 
 class PayloadCheck:
@@ -50,6 +52,7 @@ class PayloadCheck:
             return
         body = bytearray()
         try:
+            _check_announced(scope)
             await self._read(body, receive)
             passed = self._checked(body)
         except _TooLarge:
@@ -57,7 +60,9 @@ class PayloadCheck:
             await refusal(scope, receive, send)
         except Refused:
             refusal = PlainTextResponse(
-                "Files are named by the id that POST /query-files gives.", status_code=400
+                "The values make no sense, or name a file otherwise than by the id that POST "
+                "/query-files gives.",
+                status_code=400,
             )
             await refusal(scope, receive, send)
         else:
@@ -90,6 +95,8 @@ class PayloadCheck:
             return b""
         try:
             values = json.loads(body)
+            if _HALF_CHARACTER.search(body):
+                json.dumps(values, ensure_ascii=False).encode()  # Nobody else could write them.
             named = self._named(values)
         except (ValueError, RecursionError) as error:
             raise Refused from error
@@ -116,6 +123,12 @@ class PayloadCheck:
 
 class _TooLarge(Exception):
     """The body is larger than any sensible one, or all bodies together are."""
+
+
+def _check_announced(scope: Scope) -> None:
+    length = Headers(scope=scope).get("content-length", "")
+    if length.isdecimal() and (len(length) > 12 or int(length) > _MOST_BYTES):
+        raise _TooLarge
 
 
 def _announcing(scope: Scope, length: int) -> Scope:

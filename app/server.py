@@ -12,6 +12,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from app import ui
+from app.failures import Failures
 from app.guard import Guard, Logins
 from app.login import login_router
 from app.media_routes import media_router
@@ -60,7 +61,8 @@ def build(services: Services, on_start: Callable[[], None] = lambda: None) -> AS
 
     app.mount("/site", StaticFiles(directory=ASSETS))
     _mount_page(app, services)
-    return Guard(PayloadCheck(app, services.files), services.config, logins)
+    inner = PayloadCheck(Failures(app), services.files)
+    return Guard(inner, services.config, logins)
 
 
 def _mount_page(app: FastAPI, services: Services) -> None:
