@@ -40,8 +40,10 @@ _OWN_ROUTES = re.compile(
     r"|/(static|assets|site|media|thumbnail|page|detail|results|query-files|uploads)/.*|/uploads"
     r"|/query-files"
 )
-# Up and out, or what something behind may yet take for it: nothing of ours has such a name.
-_NO_PATH = re.compile(r"(^|/)\.\.(/|$)|[\\%]")
+# Or what something behind may yet take for another: nothing of ours has such a name.
+_ODD_CHARACTERS = re.compile(r"[\x00-\x1f\x7f\\%]")
+_LONGEST_PATH = 500
+_WITH_QUERIES = re.compile(r"/(media|thumbnail|page|detail|results|query-files|uploads)(/.*)?")
 _WITHOUT_LOGIN = re.compile(r"/(login/?|favicon\.ico|robots\.txt|health|site/.*)")
 
 # Gradio compiles its templates in the browser and styles elements in place.
@@ -130,7 +132,7 @@ class Guard:
         request = Request(scope)
         refusal = self._refusal(request)
         answer = refusal if refusal is not None else self._app
-        await answer(scope, receive, _with_headers(send))
+        await answer(_without_queries(scope), receive, _with_headers(send))
 
     def _refusal(self, request: Request) -> Response | None:
         checks: tuple[Callable[[Request], Response | None], ...] = (
@@ -168,11 +170,9 @@ def _foreign_site(request: Request) -> Response | None:
 
 
 def _unknown_route(request: Request) -> Response | None:
-    # Not of `request.url`, which is put together with the Host header: of what is routed by.
-    path = request.scope["path"]
-    if _GRADIO_ROUTES.fullmatch(path):
-        return None
-    if _OWN_ROUTES.fullmatch(path) and not _NO_PATH.search(path):
+    path: str = request.scope["path"]
+    odd = ".." in path.split("/") or len(path) > _LONGEST_PATH or _ODD_CHARACTERS.search(path)
+    if not odd and (_GRADIO_ROUTES.fullmatch(path) or _OWN_ROUTES.fullmatch(path)):
         return None
     return PlainTextResponse("There is nothing here.", status_code=404)
 
@@ -182,6 +182,14 @@ def _netloc(origin: str) -> str | None:
         return urlsplit(origin).netloc
     except ValueError:
         return None
+
+
+def _without_queries(scope: Scope) -> Scope:
+    """Gradio's pages, deep links and progress bars are none of ours: it is asked by sessions."""
+    if _WITH_QUERIES.fullmatch(scope["path"]):
+        return scope
+    kept = re.search(rb"(?:^|&)(session_hash=[\w-]*)(?=&|$)", scope["query_string"])
+    return {**scope, "query_string": kept[1] if kept else b""}
 
 
 def _host_name(host: str) -> str:
