@@ -10,7 +10,7 @@ from typing import Any
 
 from app import services as actions
 from app.folders import folder_choices
-from app.forms import SearchForm
+from app.forms import MOST_NUMBER, SearchForm
 from app.jobs import JobState
 from app.models import short_name
 from app.services import Services
@@ -192,14 +192,19 @@ class Api:
 
 
 def _bounded(limit: object, offset: object) -> tuple[int, int]:
-    if isinstance(limit, int) and isinstance(offset, int) and 1 <= limit <= _MOST and offset >= 0:
+    if (
+        isinstance(limit, int)
+        and isinstance(offset, int)
+        and 1 <= limit <= _MOST
+        and 0 <= offset <= MOST_NUMBER - _MOST
+    ):
         return limit, offset
     raise QueryError(f"the limit must be from 1 to {_MOST} and the offset at least 0")
 
 
 def _numbers(values: object) -> list[int]:
     if isinstance(values, list) and all(type(value) is int for value in values):
-        return values
+        return [value for value in values if 0 <= value <= MOST_NUMBER]
     raise QueryError("files are named by a list of their numbers")
 
 

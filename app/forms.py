@@ -11,9 +11,11 @@ from embedder.media.kind import Kind
 from indexer import Filters, Library, Query, QueryError, QueryPart
 from indexer.queries import file_part, instructed, moment, text_part
 
+MOST_NUMBER = 2**63 - 1
+"""The largest number that a database keeps."""
+
 _MAX_TEXT = 20_000
 _MAX_INSTRUCTION = 2_000
-_MAX_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +132,22 @@ def _text(values: Mapping[str, object], name: str, most: int = _MAX_TEXT) -> str
         raise QueryError(f"{name} must be a text")
     if len(value) > most:
         raise QueryError(f"{name} must not be longer than {most} characters")
-    return value.strip()
+    return value.encode(errors="replace").decode().strip()  # No database takes half a character.
 
 
 def _segment_id(value: object) -> int | None:
     if value is None or value == "":
         return None
-    plain = isinstance(value, int | str) and not isinstance(value, bool)
-    if not plain or not str(value).isdecimal() or len(str(value)) > _MAX_DIGITS:
+    if isinstance(value, bool) or not isinstance(value, int | str):
         raise QueryError("a segment is named by its number")
-    return int(str(value))
+    written = str(value) if isinstance(value, str) or abs(value) < MOST_NUMBER else ""
+    if (
+        not written.isdecimal()
+        or len(written) > len(str(MOST_NUMBER))
+        or int(written) > MOST_NUMBER
+    ):
+        raise QueryError("a segment is named by its number")
+    return int(written)
 
 
 def _balance(value: object) -> float:

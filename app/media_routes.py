@@ -12,12 +12,13 @@ Who may come in is decided before, in `app.guard`.
 from collections import OrderedDict
 from io import BytesIO
 from threading import Lock
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 
 from app import cards, detail
+from app.forms import MOST_NUMBER
 from app.handlers import Searches
 from embedder import EmbedderError
 from embedder.media.kind import Kind, MediaError
@@ -54,6 +55,8 @@ _SANDBOX = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-in
 _FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 _SIDES = (256, 2400)
 
+SegmentId: TypeAlias = Annotated[int, Path(ge=0, le=MOST_NUMBER)]
+
 
 def media_router(library: Library, searches: Searches, *, paths: bool = False) -> APIRouter:
     """The routes over a library.
@@ -67,14 +70,14 @@ def media_router(library: Library, searches: Searches, *, paths: bool = False) -
     pages = PageCache(library)
 
     @router.api_route("/media/{segment_id}", methods=["GET", "HEAD"])
-    def media(segment_id: int, download: bool = False) -> Response:
+    def media(segment_id: SegmentId, download: bool = False) -> Response:
         try:
             return _original(library.segment(segment_id), library.item_of(segment_id), download)
         except NotFound as error:
             return PlainTextResponse(str(error), status_code=404)
 
     @router.api_route("/thumbnail/{segment_id}", methods=["GET", "HEAD"])
-    def thumbnail(segment_id: int) -> Response:
+    def thumbnail(segment_id: SegmentId) -> Response:
         try:
             library.segment(segment_id)
             path = library.thumbnail(segment_id)
@@ -85,7 +88,7 @@ def media_router(library: Library, searches: Searches, *, paths: bool = False) -
         return FileResponse(path, headers=_FOREVER)
 
     @router.get("/page/{segment_id}.png")
-    def page(segment_id: int, side: Annotated[int, Query(ge=1)] = 1600) -> Response:
+    def page(segment_id: SegmentId, side: Annotated[int, Query(ge=1)] = 1600) -> Response:
         try:
             picture = pages.get(segment_id, min(max(side, _SIDES[0]), _SIDES[1]))
         except (NotFound, MediaError) as error:
@@ -96,7 +99,7 @@ def media_router(library: Library, searches: Searches, *, paths: bool = False) -
         return Response(picture, media_type="image/png", headers=_FOREVER)
 
     @router.get("/detail/{segment_id}")
-    def show_detail(segment_id: int, search: str = "") -> Response:
+    def show_detail(segment_id: SegmentId, search: str = "") -> Response:
         try:
             shown = _detail(library, searches, segment_id, search)
             return HTMLResponse(detail.render(library, shown, paths=paths))
@@ -105,7 +108,7 @@ def media_router(library: Library, searches: Searches, *, paths: bool = False) -
 
     @router.get("/results/{token}")
     def results(
-        token: str, offset: Annotated[int, Query(ge=0)] = 0, weak: bool = False
+        token: str, offset: Annotated[int, Query(ge=0, le=MOST_NUMBER)] = 0, weak: bool = False
     ) -> Response:
         return _more(searches, token, offset, weak)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from app import cards, handlers, layout, model_panel, panels, progress
 from app.folders import folder_choices
-from app.forms import SearchForm
+from app.forms import MOST_NUMBER, SearchForm
 from app.services import Services, told
 from embedder import EmbedderError
 from embedder.media import MediaError
@@ -121,7 +121,7 @@ class LibraryView:
         status = Status(wanted) if wanted in list(Status) else Status.INDEXED
         name = text(values, "name")[:200].strip()
         offset = values.get("offset")
-        offset = offset if isinstance(offset, int) and offset > 0 else 0
+        offset = offset if type(offset) is int and 0 < offset < MOST_NUMBER else 0
         items = self._services.library.items(
             status=status, name=name or None, limit=_FILES + 1, offset=offset
         )
@@ -132,7 +132,8 @@ class LibraryView:
     def remove(self, values: Mapping[str, object]) -> Update:
         """Removes files and shows what is left."""
         wanted = values.get("items")
-        ids = [one for one in wanted if type(one) is int] if isinstance(wanted, list) else []
+        numbers = [one for one in wanted if type(one) is int] if isinstance(wanted, list) else []
+        ids = [one for one in numbers if 0 <= one <= MOST_NUMBER]
         try:
             removed = self._services.library.remove(ids)
         except (IndexerError, OSError) as error:

@@ -107,7 +107,6 @@ def test_html_is_never_served_as_html(client, library):
         "/detail/999999",
         "/results/unknown",
         "/media/0",
-        "/media/-1",
     ],
 )
 def test_what_is_not_in_the_library_is_not_found(client, path):

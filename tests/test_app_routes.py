@@ -1,0 +1,422 @@
+"""Every route of the application, ours and Gradio's, asked for what it must not give.
+
+The routes come from the application itself, so that a new one is covered on the day it is added.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import fastapi.routing
+import pytest
+from asgi import Answer, Ask, Site, site
+from starlette.routing import Mount
+from test_app_world import filled_library, segment_of
+
+from app import server, services
+from app.config import AppConfig
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*no_silent_downcasting"),  # Gradio's, of pandas.
+    # Gradio leaves event loops open, and Starlette what it has of a form that is broken.
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <(function BaseEv|socket|function Spo)"
+    ),
+]
+SECRET = b"the-owner's-secret"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A route: its path with parameters, its methods, and the names of its query parameters."""
+
+    path: str
+    methods: frozenset[str]
+    query: tuple[str, ...] = ()
+
+    @property
+    def parameters(self) -> list[str]:
+        return re.findall(r"\{(\w+)(?::\w+)?\}", self.path)
+
+    def filled(self, values: dict[str, str]) -> str:
+        """The path with values in place of parameters."""
+        return re.sub(r"\{(\w+)(?::\w+)?\}", lambda found: values.get(found[1], "1"), self.path)
+
+
+def endpoints(app: object, prefix: str = "") -> Iterator[Endpoint]:
+    """All routes of an application and of those that are mounted in it."""
+    for route in fastapi.routing.iter_route_contexts(app.routes):
+        path = prefix + (getattr(route, "path", "") or "")
+        mounted = getattr(route, "app", None) or getattr(route.original_route, "app", None)
+        if isinstance(route.original_route, Mount):
+            if getattr(mounted, "routes", None):
+                yield from endpoints(mounted, path)
+            yield Endpoint(path + "/{path:path}", frozenset({"GET", "POST"}))
+        else:
+            dependant = getattr(route.original_route, "dependant", None)
+            query = tuple(one.alias for one in dependant.query_params) if dependant else ()
+            yield Endpoint(path, frozenset(route.methods or {"GET"}), query)
+
+
+@dataclass(frozen=True)
+class World:
+    """What the tests ask about."""
+
+    site: Site
+    endpoints: list[Endpoint]
+    secret: Path
+    segment: int
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    secret = folder / "secret.txt"
+    secret.write_bytes(SECRET)
+    assets = folder / "assets"
+    shutil.copytree(server.ASSETS, assets)
+    (assets / "link.txt").symlink_to(secret)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server, "ASSETS", assets)
+        patch.setenv("GRADIO_TEMP_DIR", str(folder / "scratch"))
+        with filled_library(folder) as library:
+            (library.uploads).mkdir()
+            (library.uploads / "link.txt").symlink_to(secret)
+            app = server.build(services.build(AppConfig(), library, folder / "scratch"))
+            inner = app
+            while not hasattr(inner, "routes"):
+                inner = inner._app
+            with site(app) as opened:
+                yield World(opened, list(endpoints(inner)), secret, segment_of(library, "red.jpg"))
+
+
+def problem(request: Ask, answer: Answer, world: World) -> str | None:
+    """What is wrong with an answer, whatever was asked."""
+    if answer.error is not None:
+        return f"{request} raised {answer.error!r:.200}"
+    if not 200 <= answer.status < 500:
+        return f"{request} gave {answer.status}"
+    if SECRET in answer.body or b"SQLite format" in answer.body:
+        return f"{request} gave the disk away"
+    to = answer.headers.get("location", "")
+    if "//" in to and not to.startswith("http://127.0.0.1:7860/"):
+        return f"{request} leads to {to}"
+    if answer.headers.get("access-control-allow-origin"):
+        return f"{request} lets other sites read"
+    return None
+
+
+def check(world: World, requests: list[Ask]) -> None:
+    answers = world.site.ask_all(requests)
+    found = [problem(one, answer, world) for one, answer in zip(requests, answers, strict=True)]
+    if faults := list(filter(None, found)):
+        pytest.fail("\n".join(faults), pytrace=False)
+
+
+def test_the_routes_of_the_application_are_found(world):
+    paths = {one.path for one in world.endpoints}
+    assert {
+        "/media/{segment_id}",
+        "/uploads",
+        "/login",
+        "/site/{path:path}",
+        "/gradio_api/file={path_or_url:path}",
+        "/gradio_api/call/v2/{api_name}",
+        "/gradio_api/mcp/sse",
+    } <= paths
+    assert len(world.endpoints) > 80
+
+
+def paths_to(secret: Path) -> list[str]:
+    """Ways to write a path out of any folder to a file."""
+    plain = str(secret)
+    up = "../" * 12 + plain.lstrip("/")
+    windows = up.replace("/", "\\")
+    return [
+        plain,
+        f"/{plain}",
+        plain.replace("/", "%2f"),
+        plain.replace("/", "%252f"),
+        up,
+        up.replace("/", "%2f"),
+        up.replace("/", "%2F").replace(".", "%2e"),
+        up.replace("/", "%252f").replace(".", "%252e"),
+        up.replace("../", "....//"),
+        up.replace("../", "..;/"),
+        up.replace("../", "%c0%ae%c0%ae/"),
+        windows,
+        windows.replace("\\", "%5c"),
+        windows.replace("\\", "%255c"),
+        f"C:{windows}",
+        f"c%3a%5c{plain}",
+        f"%5c%5c127.0.0.1%5c{plain}",
+        f"{plain}%00",
+        f"{plain}%00.png",
+        f"%00{plain}",
+        f"file://{plain}",
+        f"file%3a%2f%2f{plain}",
+        f"http://127.0.0.1:1{plain}",
+        f"~{plain}",
+        f"./{up}",
+        f"{plain}/.",
+        f"{plain}?",
+        f"{plain}%3f",
+        f"{plain}%23",
+        f"link.txt/../{up}",
+        "link.txt",
+        "..",
+        ".",
+        "%2e%2e",
+        "library/library.sqlite3",
+        "%0d%0aX-Evil:%201",
+        "/evil.example",
+        "%2f%2fevil.example%2f..",
+    ]
+
+
+def test_no_path_to_a_file_is_taken_by_any_parameter_of_any_route(world):
+    requests = []
+    for one in world.endpoints:
+        for path in paths_to(world.secret):
+            requests += [Ask(one.filled({name: path})) for name in one.parameters]
+            if not one.parameters:
+                requests.append(Ask(f"{one.path}/{path}"))
+        for path in paths_to(world.secret)[::5]:
+            requests += [Ask(f"{one.filled({})}?{name}={path}") for name in one.query]
+    check(world, requests)
+
+
+SEGMENT_ROUTES = ("/media/{}", "/thumbnail/{}", "/page/{}.png", "/detail/{}")
+NO_IDS = [
+    "0",
+    "-1",
+    "999999",
+    str(2**31),
+    str(2**63 - 1),
+    str(2**63),
+    str(2**64),
+    "9" * 4000,
+    "9" * 9000,
+    "1.5",
+    "1e3",
+    "1_0",
+    "0x1",
+    "+1",
+    "%201",
+    "1%20",
+    "1%00",
+    "%D9%A1%D9%A2",
+    "%EF%BC%91",
+    "%C2%B2",
+    "true",
+    "null",
+    "NaN",
+    "Infinity",
+    "",
+    "%27",
+    "1%27%20OR%201=1",
+    "%ED%A0%80",
+    "%FF",
+    "{}",
+    "[1]",
+]
+
+
+def test_ids_that_are_not_ours_find_nothing(world):
+    requests = []
+    for one in world.endpoints:
+        for value in NO_IDS:
+            requests += [Ask(one.filled({name: value})) for name in one.parameters]
+        for value in NO_IDS[::5]:
+            requests += [Ask(f"{one.filled({})}?{name}={value}") for name in one.query]
+    check(world, requests)
+    for route in SEGMENT_ROUTES:
+        answers = world.site.ask_all(Ask(route.format(value)) for value in NO_IDS)
+        found = [value for value, got in zip(NO_IDS, answers, strict=True) if got.status == 200]
+        assert set(found) <= {"1_0", "+1", "%201", "1%20", "%D9%A1%D9%A2", "%EF%BC%91"}, (
+            "only odd spellings of numbers that are ours"
+        )
+
+
+def test_sides_and_offsets_that_make_no_sense_are_bounded_or_refused(world):
+    for value in [*NO_IDS, "1600", "100000"]:
+        answer = world.site.ask(f"/page/{world.segment}.png?side={value}")
+        assert answer.status in {200, 404}, value
+        assert len(answer.body) < 2400 * 2400 * 4
+    for value in NO_IDS:
+        assert world.site.ask(f"/results/x?offset={value}").status == 404
+
+
+def test_odd_methods_are_refused_everywhere(world):
+    odd = (
+        "PUT",
+        "DELETE",
+        "PATCH",
+        "OPTIONS",
+        "TRACE",
+        "CONNECT",
+        "PROPFIND",
+        "get",
+        "HEAD",
+        "X" * 99,
+    )
+    check(world, [Ask(one.filled({}), method) for one in world.endpoints for method in odd])
+
+
+RANGES = [
+    "bytes=0-",
+    "bytes=-1",
+    "bytes=5-1",
+    "bytes=-0",
+    "bytes=--5",
+    "bytes=0-0,0-0,0-0",
+    f"bytes=0-{10**30}",
+    f"bytes={10**30}-",
+    "bytes=" + "9" * 9000 + "-",
+    "bytes=",
+    "bytes",
+    "=",
+    "lines=0-1",
+    "bytes=a-b",
+    "bytes=\xb2-\xb3",
+    "bytes=\xd9\xa1-",
+    "bytes=0-1;q=1",
+    "bytes=" + ",".join(f"{n}-{n}" for n in range(0, 200, 2)),
+    "bytes=" + ",".join("0-" for _ in range(10_000)),
+    "bytes=" + ",".join(f"{n}-" for n in range(9_000)),
+    "bytes=" + "," * 30_000,
+    "bytes=" + "-," * 30_000,
+]
+
+
+@pytest.mark.parametrize("wanted", RANGES, ids=lambda wanted: f"{wanted:.24}")
+def test_ranges_never_give_much_more_than_the_file(world, wanted):
+    for route in ("/media/{}", "/thumbnail/{}"):
+        whole = len(world.site.ask(route.format(world.segment)).body)
+        for method in ("GET", "HEAD"):
+            request = Ask(route.format(world.segment), method, (("range", wanted),))
+            (answer,) = world.site.ask_all([request])
+            assert problem(request, answer, world) is None
+            assert len(answer.body) <= whole + 100 * 200, "the parts' own headers, 100 at most"
+
+
+def nested(levels: int) -> bytes:
+    return b"[" * levels + b"]" * levels
+
+
+def bodies(secret: Path) -> list[tuple[str, bytes]]:
+    """Bodies that make no sense, or name a file, with their content types."""
+    file = {"path": str(secret), "meta": {"_type": "gradio.FileData"}, "url": str(secret)}
+    values = {
+        "data": [file, {"a": file}],
+        "fn_index": 0,
+        "session_hash": "x",
+        "event_id": str(secret),
+        "text": file,
+        "file": str(secret),
+        "event_data": {"file": file},
+        "component_id": 1,
+        "fn_name": "load",
+    }
+    numbers = json.dumps({**values, "data": [], "fn_index": 10**40, "component_id": -(10**40)})
+    form = (
+        '--b\r\nContent-Disposition: form-data; name="files"; '
+        f'filename="../../..{secret}"\r\n\r\nx\r\n--b--\r\n'
+    )
+    field = '--b\r\nContent-Disposition: form-data; name="files"\r\n\r\nx\r\n--b--\r\n'
+    return [
+        ("application/json", b""),
+        ("application/json", b"{"),
+        ("application/json", b"null"),
+        ("application/json", b"[]"),
+        ("application/json", b'"text"'),
+        ("application/json", b'{"data": NaN, "session_hash": "x", "fn_index": 1e999}'),
+        ("application/json", b'{"data": ["\\ud800"], "session_hash": "\\ud800", "fn_index": 0}'),
+        ("application/json", b'{"data": ' + nested(900) + b', "session_hash": "x", "fn_index": 0}'),
+        ("application/json", nested(100_000)),
+        ("application/json", b"9" * 100_000),
+        ("application/json", b"\xff\xfe{}"),
+        ("application/json", json.dumps(values).encode()),
+        ("application/json", numbers.encode()),
+        ("application/json; charset=utf-16", json.dumps(values).encode("utf-16")),
+        ("text/plain", json.dumps(values).encode()),
+        ("application/x-www-form-urlencoded", f"data={secret}&username=x&file={secret}".encode()),
+        ("multipart/form-data; boundary=b", form.encode()),
+        ("multipart/form-data; boundary=b", field.encode()),
+        ("multipart/form-data; boundary=b", b"--b\r\nX: " + b"y" * 100_000),
+        ("multipart/form-data; boundary=b", b"no form"),
+        ("multipart/form-data; boundary=" + "b" * 9000, b"x"),
+        ("multipart/form-data", b"x"),
+        ("", b"\0" * 1000),
+    ]
+
+
+def test_no_body_names_a_file_or_breaks_a_route(world):
+    requests = []
+    names = ("search", "page_search", "nothing")
+    for one in world.endpoints:
+        for kind, body in bodies(world.secret):
+            for name in names if "api_name" in one.parameters else names[:1]:
+                filled = one.filled({"api_name": name})
+                requests.append(Ask(filled, "POST", (("content-type", kind),), body))
+            requests += [
+                Ask(f"{filled}?{query}=x", "POST", (("content-type", kind),), body)
+                for query in one.query
+            ]
+    check(world, requests)
+    for path in world.secret.parent.rglob("*"):
+        if path.is_file() and path.parent != world.secret.parent:
+            assert path.is_symlink() or SECRET not in path.read_bytes(), f"{path} is a copy"
+
+
+def test_what_is_sent_in_small_pieces_is_read_in_time(world):
+    body = json.dumps({"text": "x" * 100_000}).encode()
+    pieces = (body[at : at + 1] for at in range(len(body)))
+    answer = world.site.ask("/gradio_api/call/v2/search", "POST", body=pieces)
+    assert answer.error is None
+
+
+def test_values_beyond_all_measure_are_refused(world):
+    much = (b" " * (1 << 20) for _ in range(49))
+    assert world.site.ask("/gradio_api/call/v2/search", "POST", body=much).status == 413
+    announced = (("content-length", str(1 << 40)),)
+    unread = (one for one in ["the body is not read"])
+    answer = world.site.ask("/gradio_api/queue/join", "POST", headers=announced, body=unread)
+    assert (answer.status, next(unread, None)) == (413, None)
+
+
+def test_headers_of_any_length_and_kind_are_survived(world):
+    odd = ["", "\xff" * 50, "x" * 60_000, "a=b; " * 5_000, "Basic " + "=" * 999, "\t"]
+    names = ("cookie", "authorization", "origin", "referer", "accept", "content-type", "if-range")
+    more = ("content-length", "x-forwarded-for", "x-forwarded-host", "accept-language", "range")
+    check(
+        world,
+        [
+            Ask(target, method, ((name, value),))
+            for target in (
+                "/",
+                "/config",
+                f"/media/{world.segment}",
+                "/query-files?name=a",
+                "/login",
+            )
+            for method in ("GET", "POST")
+            for name in (*names, *more)
+            for value in odd
+        ],
+    )
+    hosts = [
+        "",
+        "evil.example",
+        "127.0.0.1:7860/health?",
+        "127.0.0.1@evil",
+        "[::1",
+        "\xff",
+        "a" * 9999,
+    ]
+    for host in hosts:
+        for target in ("/", "/health", "/login", f"/media/{world.segment}"):
+            assert world.site.ask(target, host=host).status == 421, host
