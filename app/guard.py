@@ -10,10 +10,7 @@ Everything, Gradio's own routes included, stands behind this ASGI middleware. It
 - visitors without a login, if there is one.
 """
 
-import base64
-import hmac
 import re
-import secrets
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -23,6 +20,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.config import AppConfig
+from app.logins import Logins, TooManyAttempts
 
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -36,7 +34,7 @@ _GRADIO_ROUTES = re.compile(
     r")/?"
 )
 _OWN_ROUTES = re.compile(
-    r"/|/(config|theme\.css|robots\.txt|manifest\.json|favicon\.ico|login|logout|health)/?"
+    r"/|/(config|theme\.css|robots\.txt|manifest\.json|favicon\.ico|health)/?|/login|/logout"
     r"|/(static|assets|site|media|thumbnail|page|detail|results|query-files|uploads)/.*|/uploads"
     r"|/query-files"
 )
@@ -44,7 +42,7 @@ _OWN_ROUTES = re.compile(
 _ODD_CHARACTERS = re.compile(r"[\x00-\x1f\x7f\\%]")
 _LONGEST_PATH = 500
 _WITH_QUERIES = re.compile(r"/(media|thumbnail|page|detail|results|query-files|uploads)(/.*)?")
-_WITHOUT_LOGIN = re.compile(r"/(login/?|favicon\.ico|robots\.txt|health|site/.*)")
+_WITHOUT_LOGIN = re.compile(r"/(login|favicon\.ico|robots\.txt|health|site/.*)")
 
 # Gradio compiles its templates in the browser and styles elements in place.
 _POLICY = (
@@ -56,62 +54,11 @@ _POLICY = (
 _HEADERS = {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # Without any, browsers would call the login's own form a stranger's (Origin: null).
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Frame-Options": "SAMEORIGIN",
 }
-
-
-class Logins:
-    """Who has logged in: by a session cookie, or by HTTP Basic for programs.
-
-    Without a user and password everybody has.
-    """
-
-    def __init__(self, auth: tuple[str, str] | None) -> None:
-        self._auth = auth
-        self._sessions: set[str] = set()
-
-    @property
-    def required(self) -> bool:
-        """Whether there is a login at all."""
-        return self._auth is not None
-
-    def accepts(self, user: str, password: str) -> bool:
-        """Whether the two are the right ones; takes as long if they are not."""
-        if self._auth is None:
-            return True
-        right_user = hmac.compare_digest(user.encode(), self._auth[0].encode())
-        right_password = hmac.compare_digest(password.encode(), self._auth[1].encode())
-        return right_user and right_password
-
-    def open(self) -> str:
-        """A new session's key, to be kept in a cookie."""
-        key = secrets.token_urlsafe(32)
-        self._sessions.add(key)
-        return key
-
-    def forget(self, key: str) -> None:
-        """Ends a session."""
-        self._sessions.discard(key)
-
-    def admits(self, request: Request) -> bool:
-        """Whether a request carries a session's cookie or the right Basic credentials."""
-        if self._auth is None or request.cookies.get(cookie_name(request)) in self._sessions:
-            return True
-        scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "basic":
-            return False
-        try:
-            user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
-        except ValueError:  # No base64, no ASCII, no UTF-8.
-            return False
-        return self.accepts(user, password)
-
-
-def cookie_name(request: Request) -> str:
-    """Cookies are shared by all ports of a host, so the name tells the port."""
-    return f"rzen-session-{request.url.port or 80}"
 
 
 class Guard:
@@ -127,8 +74,9 @@ class Guard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        if scope["type"] != "http":
-            return  # There are no websockets here.
+        if scope["type"] != "http":  # There are no websockets here.
+            await send({"type": "websocket.close", "code": 1000})
+            return
         request = Request(scope)
         refusal = self._refusal(request)
         answer = refusal if refusal is not None else self._app
@@ -151,8 +99,14 @@ class Guard:
 
     def _no_login(self, request: Request) -> Response | None:
         path = request.scope["path"]
-        if self._logins.admits(request) or _WITHOUT_LOGIN.fullmatch(path):
+        if _WITHOUT_LOGIN.fullmatch(path):
             return None
+        try:
+            if self._logins.admits(request):
+                return None
+        except TooManyAttempts as error:
+            wait = {"Retry-After": str(error.seconds)}
+            return PlainTextResponse(str(error), status_code=429, headers=wait)
         if request.method == "GET" and path == "/":
             return RedirectResponse("login", status_code=303)
         return PlainTextResponse("Log in first.", status_code=401)

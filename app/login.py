@@ -1,20 +1,18 @@
 """The login page, and the session that it opens."""
 
-import asyncio
 from html import escape
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from app.guard import Logins, cookie_name
+from app.logins import SESSION_SECONDS, Logins, TooManyAttempts, address_of, cookie_name
 
 _MOST_BYTES = 4096
-_DELAY = 0.5
 
 
 def login_router(logins: Logins) -> APIRouter:
-    """GET and POST /login, and /logout."""
+    """GET and POST of /login and /logout: a link from elsewhere can neither log in nor out."""
     router = APIRouter()
 
     @router.get("/login")
@@ -24,9 +22,12 @@ def login_router(logins: Logins) -> APIRouter:
     @router.post("/login")
     async def enter(request: Request) -> Response:
         user, password = await _credentials(request)
-        if not logins.accepts(user, password):
-            await asyncio.sleep(_DELAY)  # Slows guessing down.
-            return HTMLResponse(_page("That user and password do not fit."), status_code=401)
+        try:
+            if not logins.accepts(address_of(request), user, password):
+                return HTMLResponse(_page("That user and password do not fit."), status_code=401)
+        except TooManyAttempts as error:
+            wait = {"Retry-After": str(error.seconds)}
+            return HTMLResponse(_page(str(error)), status_code=429, headers=wait)
         if "text/html" in request.headers.get("accept", ""):
             response: Response = RedirectResponse(".", status_code=303)
         else:
@@ -34,6 +35,7 @@ def login_router(logins: Logins) -> APIRouter:
         response.set_cookie(
             cookie_name(request),
             logins.open(),
+            max_age=SESSION_SECONDS,
             httponly=True,
             samesite="strict",
             secure=request.url.scheme == "https",
@@ -41,6 +43,10 @@ def login_router(logins: Logins) -> APIRouter:
         return response
 
     @router.get("/logout")
+    def ask() -> Response:
+        return HTMLResponse(_LOGOUT)
+
+    @router.post("/logout")
     def leave(request: Request) -> Response:
         logins.forget(request.cookies.get(cookie_name(request), ""))
         response = RedirectResponse("login", status_code=303)
@@ -64,12 +70,26 @@ async def _credentials(request: Request) -> tuple[str, str]:
 
 def _page(problem: str) -> str:
     told = f'<p role="alert">{escape(problem)}</p>' if problem else ""
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Log in · RzenEmbed Search</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="stylesheet" href="site/app.css"></head>
-<body class="rz-login"><form method="post" action="login">
+    return _document(
+        "Log in",
+        f"""<form method="post" action="login">
 <h1>RzenEmbed Search</h1><p class="rz-fine">This library asks for a login.</p>{told}
 <label>User<input name="username" autocomplete="username" required autofocus></label>
 <label>Password<input name="password" type="password" autocomplete="current-password" required>
-</label><button class="rz-button rz-primary">Log in</button></form></body></html>"""
+</label><button class="rz-button rz-primary">Log in</button></form>""",
+    )
+
+
+def _document(title: str, body: str) -> str:
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title} · RzenEmbed Search</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="stylesheet" href="site/app.css"></head>
+<body class="rz-login">{body}</body></html>"""
+
+
+_LOGOUT = _document(
+    "Log out",
+    """<form method="post" action="logout"><h1>RzenEmbed Search</h1>
+<button class="rz-button rz-primary">Log out</button></form>""",
+)

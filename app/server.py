@@ -13,8 +13,9 @@ from starlette.types import ASGIApp
 
 from app import ui
 from app.failures import Failures
-from app.guard import Guard, Logins
+from app.guard import Guard
 from app.login import login_router
+from app.logins import Logins
 from app.media_routes import media_router
 from app.payloads import PayloadCheck
 from app.services import Services

@@ -5,7 +5,7 @@ Paths go in as they stand on the wire, and streams that never end are left after
 
 import asyncio
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,11 +69,16 @@ class Site:
 
 
 @contextmanager
-def site(app: ASGIApp) -> Iterator[Site]:
-    """Starts an application, and ends it."""
+def site(build: Callable[[], ASGIApp]) -> Iterator[Site]:
+    """Builds an application within its loop, starts it, and ends it."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
+
+    async def built() -> ASGIApp:
+        return build()  # Outside of a loop, Gradio makes some of its own and leaves them open.
+
+    app = asyncio.run_coroutine_threadsafe(built(), loop).result(60)
     started, ending = threading.Event(), asyncio.Event()
 
     async def receive() -> Message:

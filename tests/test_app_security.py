@@ -20,7 +20,8 @@ from starlette.testclient import TestClient
 from test_app_world import filled_library, segment_of, served
 
 from app.config import AppConfig
-from app.guard import Guard, Logins
+from app.guard import Guard
+from app.logins import Logins
 from app.models import offer_id
 
 SECRET = "the-owner's-secret"
@@ -309,7 +310,9 @@ def test_the_right_password_opens_a_session_and_logout_ends_it(locked_page, worl
     assert "SameSite=strict" in headers["Set-Cookie"]
     cookie = headers["Set-Cookie"].split(";")[0]
     assert ask(f"{locked_page}/media/{world[1]}", Cookie=cookie)[0] == 200
-    assert ask(f"{locked_page}/logout", Cookie=cookie)[0] == 303
+    assert b"Log out" in ask(f"{locked_page}/logout", Cookie=cookie)[2]
+    assert ask(f"{locked_page}/media/{world[1]}", Cookie=cookie)[0] == 200, "a link ends nothing"
+    assert ask(f"{locked_page}/logout", b"", Cookie=cookie)[0] == 303
     assert ask(f"{locked_page}/media/{world[1]}", Cookie=cookie)[0] == 401
 
 

@@ -1,0 +1,142 @@
+"""Passwords are tried a few at a time, nobody is locked out for ever, and sessions end."""
+
+import base64
+from collections.abc import Iterator
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from app.config import AppConfig
+from app.guard import Guard
+from app.login import login_router
+from app.logins import SESSION_SECONDS, Attempts, Logins, TooManyAttempts
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def client(clock) -> Iterator[TestClient]:
+    logins = Logins(("me", "right"), clock)
+    app = FastAPI()
+    app.include_router(login_router(logins))
+
+    @app.get("/media/1")
+    def media() -> str:
+        return "inside"
+
+    guard = Guard(app, AppConfig(auth=("me", "right")), logins)
+    base = "http://127.0.0.1:7860"
+    with TestClient(guard, base, client=("192.0.2.7", 1), follow_redirects=False) as made:
+        yield made
+
+
+def enter(client: TestClient, password: str):
+    return client.post("/login", data={"username": "me", "password": password})
+
+
+def basic(password: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"me:{password}".encode()).decode()}
+
+
+def test_guessing_is_slowed_down_with_a_sentence_and_the_owner_gets_in_again(client, clock):
+    assert [enter(client, "wrong").status_code for _ in range(12)] == [401] * 10 + [429] * 2
+    refused = enter(client, "right")
+    assert refused.status_code == 429
+    assert f"try again in {refused.headers['retry-after']} seconds" in refused.text
+    assert client.get("/media/1", headers=basic("right")).status_code == 429
+    clock.seconds += int(refused.headers["retry-after"])
+    assert client.get("/media/1", headers=basic("right")).text == '"inside"'
+    assert enter(client, "right").status_code == 200
+
+
+def test_guessing_with_each_request_is_slowed_down_alike(client):
+    tried = [client.get("/media/1", headers=basic("wrong")).status_code for _ in range(12)]
+    assert tried == [401] * 10 + [429] * 2
+    assert client.get("/media/1").status_code == 401, "without credentials nothing is tried"
+
+
+def test_who_is_in_stays_in_whatever_others_try(client):
+    assert enter(client, "right").status_code == 200
+    for _ in range(30):
+        enter(client, "wrong")
+    assert client.get("/media/1").status_code == 200
+
+
+def test_a_session_ends_after_a_week(client, clock):
+    answer = enter(client, "right")
+    assert f"Max-Age={SESSION_SECONDS}" in answer.headers["set-cookie"]
+    clock.seconds += SESSION_SECONDS - 1
+    assert client.get("/media/1").status_code == 200
+    clock.seconds += 1
+    assert client.get("/media/1").status_code == 401
+
+
+def test_sessions_and_attempts_take_memory_that_does_not_grow(clock):
+    logins, attempts = Logins(("me", "right"), clock), Attempts(clock)
+    for number in range(5_000):
+        logins.open()
+        attempts.failed(f"192.0.2.{number}")
+    assert len(logins._ends) == 1_000
+    assert len(attempts._levels) == 256
+
+
+def test_each_address_waits_for_its_own_guesses_only(clock):
+    attempts = Attempts(clock)
+    for number in range(20):
+        attempts.failed(f"2001:db8::{number:x}")
+    with pytest.raises(TooManyAttempts):
+        attempts.check("2001:db8::ffff")  # The same network of 2⁶⁴ addresses.
+    blocked = 0
+    for number in range(256):
+        try:
+            attempts.check(f"192.0.2.{number}")
+        except TooManyAttempts:
+            blocked += 1
+    assert blocked < 16, "few share a slot"
+    assert attempts._slot("::ffff:192.0.2.7") == attempts._slot("192.0.2.7")
+
+
+def test_a_wait_never_grows_beyond_what_was_tried(clock):
+    attempts = Attempts(clock)
+    for _ in range(10):
+        attempts.failed("192.0.2.7")
+    with pytest.raises(TooManyAttempts) as refused:
+        attempts.check("192.0.2.7")
+    assert refused.value.seconds == 10
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "Basic",
+        "Basic ====",
+        "Basic /////w==",
+        "Basic bWU=",
+        "Digest x",
+        "\xff",
+        "Basic " + "QQ" * 9000,
+    ],
+)
+def test_credentials_that_are_none_let_nobody_in(client, sent):
+    answer = client.get("/media/1", headers={"Authorization": sent.encode("latin-1")})
+    assert answer.status_code == 401
+
+
+def test_a_login_from_elsewhere_is_refused(client):
+    for headers in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        form = {"username": "me", "password": "right"}
+        assert client.post("/login", data=form, headers=headers).status_code == 403
