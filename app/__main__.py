@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from indexer import Library
 
 _log = logging.getLogger("app")
+# Some of them tell what visitors search for, or how they log in.
+_CHATTY = (
+    *("asyncio", "faiss", "httpcore", "httpx", "mcp", "python_multipart", "sqlalchemy"),
+    *("sse_starlette", "uvicorn.access"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     config = parse(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    for chatty in ("faiss", "httpx", "mcp", "uvicorn.access"):
+    for chatty in _CHATTY:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         listening = listen(config.host, config.port)

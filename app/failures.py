@@ -7,7 +7,10 @@ those may be a visitor's words or paths. Whoever asked gets a sentence.
 
 import logging
 import re
+import sys
 import traceback
+from types import ModuleType
+from typing import Any
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -33,10 +36,11 @@ class Failures:
             await self._app(scope, receive, send)
             return
         passed = _Passed(send)
+        theirs = _GRADIO.fullmatch(scope["path"]) is not None
         try:
             await self._app(scope, receive, passed)
+            await passed.release(400 if theirs else 500)
         except Exception as error:
-            theirs = _GRADIO.fullmatch(scope["path"]) is not None
             level = logging.DEBUG if theirs else logging.ERROR
             _log.log(level, "a request broke off: %s", described(error))
             await _answer(passed, theirs)(scope, receive, send)
@@ -65,16 +69,44 @@ async def _end(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class _Passed:
-    """Passes answers on, save those to an error that is about to be raised."""
+    """Passes answers on; one that tells of an error is held until it is known what comes of it."""
 
     def __init__(self, send: Send) -> None:
         self.started = False
         self._send = send
-        self._held = False
+        self._held: list[Message] = []
 
     async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self._held = message["status"] == 500
-            self.started = not self._held
-        if not self._held:
+        failed = message["type"] == "http.response.start" and message["status"] == 500
+        if failed or self._held:
+            self._held.append(message)
+        else:
+            self.started = True
             await self._send(message)
+
+    async def release(self, status: int) -> None:
+        """Sends what was held, under another status."""
+        for message in self._held:
+            if message["type"] == "http.response.start":
+                message["status"] = status
+            await self._send(message)
+
+
+class _Discreet:
+    """Stands for the module `traceback` where Gradio would print errors with their values."""
+
+    def print_exc(self, *_: object, **__: object) -> None:
+        """Logs the error that is being handled, without its message."""
+        error = sys.exc_info()[1]
+        if error is not None:
+            _log.debug("Gradio could make no sense of something: %s", described(error))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(traceback, name)
+
+
+def keep_discreet(*modules: ModuleType) -> None:
+    """Has modules of Gradio's tell the log of errors, and print none."""
+    for module in modules:
+        assert module.__dict__["traceback"], f"{module.__name__} prints otherwise now"
+        module.__dict__["traceback"] = _Discreet()

@@ -7,12 +7,13 @@ from pathlib import Path
 import gradio as gr
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from gradio import queueing, route_utils, routes
 from starlette.responses import PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from app import ui
-from app.failures import Failures
+from app.failures import Failures, keep_discreet
 from app.guard import Guard
 from app.login import login_router
 from app.logins import Logins
@@ -67,6 +68,7 @@ def build(services: Services, on_start: Callable[[], None] = lambda: None) -> AS
 
 
 def _mount_page(app: FastAPI, services: Services) -> None:
+    keep_discreet(queueing, route_utils, routes)
     blocks = ui.build(services)
     gr.mount_gradio_app(
         app,

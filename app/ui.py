@@ -1,5 +1,7 @@
 """The page in Gradio: what stands where, and which function answers which event."""
 
+import inspect
+import logging
 from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any
@@ -10,11 +12,14 @@ from app import layout, progress, views
 from app import services as actions
 from app.api import Api
 from app.config import AppConfig
+from app.failures import described
 from app.services import Services
 from app.views import LibraryView
 from embedder import EmbedderError
 from embedder.media import MediaError
 from indexer import IndexerError
+
+_log = logging.getLogger(__name__)
 
 TITLE = "RzenEmbed Search"
 _EVENTS = (
@@ -85,7 +90,7 @@ def _connect_search(
         model = view.model(views.text(values, "model"))  # Another program may have changed it.
         return (answer, *_parts((model.header, model.model)))
 
-    bridge.search(search, None, outputs, **_quiet("search"))
+    bridge.search(_with_sentences(search, services.config), None, outputs, **_quiet("search"))
 
 
 def _connect_library(
@@ -95,20 +100,24 @@ def _connect_library(
     outputs: tuple[gr.HTML, ...],
     files: gr.HTML,
 ) -> None:
-    bridge.add_uploads(events.add_uploads, None, outputs, **_quiet("add_uploads", streams=True))
-    bridge.add_folder(events.add_folder, None, outputs, **_quiet("add_folder", streams=True))
-    bridge.retry(events.retry, None, outputs, **_quiet("retry", streams=True))
-    bridge.reembed(events.reembed, None, outputs, **_quiet("reembed", streams=True))
-    bridge.cancel(events.cancel, None, outputs[0], **_quiet("cancel"))
-    bridge.files(events.files, None, files, **_quiet("files"))
-    bridge.remove(events.remove, None, outputs, **_quiet("remove"))
-    blocks.load(events.follow, None, outputs, **_quiet("load", streams=True))
+    def told(event: Callable[..., Any]) -> Callable[..., Any]:
+        return _with_sentences(event, events.config)
+
+    streamed = ("add_uploads", "add_folder", "retry", "reembed")
+    for name in streamed:
+        listen = getattr(bridge, name)
+        listen(told(getattr(events, name)), None, outputs, **_quiet(name, streams=True))
+    bridge.cancel(told(events.cancel), None, outputs[0], **_quiet("cancel"))
+    bridge.files(told(events.files), None, files, **_quiet("files"))
+    bridge.remove(told(events.remove), None, outputs, **_quiet("remove"))
+    blocks.load(told(events.follow), None, outputs, **_quiet("load", streams=True))
 
 
 class LibraryEvents:
     """What answers the library tab; the ones that start a job then follow it to its end."""
 
     def __init__(self, services: Services) -> None:
+        self.config = services.config
         self._services = services
         self._view = LibraryView(services)
 
@@ -188,14 +197,33 @@ def _serve_api(services: Services) -> None:
         )
 
 
-def _with_sentences(endpoint: Callable[..., Any], config: AppConfig) -> Callable[..., Any]:
-    """Errors made for people reach the caller as they are; others stay in the log."""
+def _with_sentences(function: Callable[..., Any], config: AppConfig) -> Callable[..., Any]:
+    """The function, whose errors reach people as sentences; Gradio would print all of them."""
+    if inspect.isgeneratorfunction(function):
 
-    @wraps(endpoint)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        @wraps(function)
+        def streaming(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            try:
+                yield from function(*args, **kwargs)
+            except Exception as error:
+                raise _sentence(error, config) from None
+
+        return streaming
+
+    @wraps(function)
+    def answering(*args: Any, **kwargs: Any) -> Any:
         try:
-            return endpoint(*args, **kwargs)
-        except _EXPECTED as error:
-            raise gr.Error(actions.told(config, error), print_exception=False) from error
+            return function(*args, **kwargs)
+        except Exception as error:
+            raise _sentence(error, config) from None
 
-    return wrapped
+    return answering
+
+
+def _sentence(error: Exception, config: AppConfig) -> gr.Error:
+    """What people are told of an error; if it was not made for them, the log has the place."""
+    if isinstance(error, _EXPECTED):
+        return gr.Error(actions.told(config, error), print_exception=False)
+    _log.error("something unforeseen went wrong: %s", described(error))
+    told = "something unforeseen went wrong: the server's log says more"
+    return gr.Error(told, print_exception=False)

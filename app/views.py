@@ -8,6 +8,7 @@ from time import monotonic, sleep
 from typing import NamedTuple
 
 from app import cards, handlers, layout, model_panel, panels, progress
+from app.failures import described
 from app.folders import folder_choices
 from app.forms import MOST_NUMBER, SearchForm
 from app.services import Services, told
@@ -53,8 +54,8 @@ def answer(services: Services, values: Mapping[str, object]) -> str:
         return cards.search_results(strong, weak, session.terms)
     except (IndexerError, EmbedderError, MediaError) as error:
         return cards.problem(told(services.config, error))
-    except Exception:
-        _log.exception("a search failed")
+    except Exception as error:
+        _log.error("a search failed: %s", described(error))
         return cards.problem("something unforeseen went wrong: the server's log says more")
 
 

@@ -182,7 +182,8 @@ def _engine(path: Path, how: str, **pool: Any) -> Engine:
             raise
         return connection
 
-    engine = create_engine("sqlite://", creator=connect, **pool)
+    # Parameters are what people look for and where their files lie: no error repeats them.
+    engine = create_engine("sqlite://", creator=connect, hide_parameters=True, **pool)
     event.listen(engine, "begin", _begin)
     event.listen(engine, "after_cursor_execute", _remember_cursor)
     event.listen(engine, "checkin", _close_cursors)

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from test_app_world import served
 
 from app import quota as quota_module
 from app.names import UploadError
@@ -15,7 +14,6 @@ from app.query_files import QueryFiles
 from app.quota import LEAST_BYTES, NoRoom, Quota, TooLarge
 from app.uploads import LibraryUploads, Sent, save
 from app.workspace import workspace
-from indexer import Library
 
 
 async def in_parts(data: bytes) -> AsyncIterator[bytes]:
@@ -210,23 +208,3 @@ def test_a_workspace_goes_with_its_program_and_clears_what_killed_ones_left(tmp_
         running.kill()
     with workspace(tmp_path, "x-") as folder:
         assert {path.name for path in tmp_path.iterdir()} == {"x-other", folder.name}
-
-
-def test_what_killed_servers_left_is_gone_when_the_next_one_has_started(tmp_path, monkeypatch):
-    scratch, incoming = tmp_path / "tmp", tmp_path / "library" / "incoming"
-    scratch.mkdir()
-    with Library.open(tmp_path / "library", model="toy"):
-        pass
-    for left in (scratch / "rzen-app-1", incoming / "upload-1"):
-        left.mkdir(parents=True)
-        (left / "in-use.lock").touch()
-        (left / "half.part").write_bytes(b"x")
-    monkeypatch.setenv("TMPDIR", str(scratch))
-    with served(tmp_path / "library"):
-        (private,), (unfinished,) = scratch.glob("rzen-app-*"), incoming.iterdir()
-        assert not list(tmp_path.rglob("half.part"))
-        assert private.stat().st_mode & 0o077 == 0, "nobody else may look into it"
-        assert (private / "in-use.lock").is_file()
-        assert (unfinished / "in-use.lock").is_file()
-    assert not list(scratch.glob("rzen-app-*"))
-    assert not list(incoming.iterdir())
