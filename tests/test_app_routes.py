@@ -24,7 +24,9 @@ from app.guard import Guard
 from app.logins import Logins
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*no_silent_downcasting"),  # Gradio's, of pandas.
+    pytest.mark.filterwarnings(
+        "ignore:.*(no_silent_downcasting|copy keyword)"
+    ),  # Gradio's, of pandas.
     # Starlette leaves open what it has of a form that is broken.
     pytest.mark.filterwarnings("ignore:Exception ignored in. <function Spooled"),
 ]
