@@ -50,7 +50,7 @@ def described(error: BaseException) -> str:
     """An error by its kind and its latest places, without its message."""
     places = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
     told = ", in ".join(f"{one.name} ({one.filename}:{one.lineno})" for one in reversed(places))
-    return f"{type(error).__name__} in {told}"
+    return f"{type(error).__name__} in {told}" if told else type(error).__name__
 
 
 def _answer(passed: "_Passed", theirs: bool) -> ASGIApp:

@@ -310,3 +310,15 @@ def test_an_upload_that_cannot_be_taken_is_refused_with_a_sentence(
     response = client.post(f"/uploads?path={path}", content=body)
     assert response.status_code == status
     assert told in response.json()["error"]
+
+
+def test_a_body_that_announces_no_length_is_bounded_all_the_same(client, library):
+    parts = (b"x" * (1 << 16) for _ in range(32))
+    assert client.post("/uploads?path=long.bin", content=parts).status_code == 413
+    parts = (b"x" * (1 << 16) for _ in range(32))
+    assert client.post("/query-files?name=long.bin", content=parts).status_code == 413
+    head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
+    form = (part for part in [head, *[b"x" * (1 << 20)] * 3, b"\r\n--b--\r\n"])
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    assert client.post("/gradio_api/upload", content=form, headers=kind).status_code == 413
+    assert not list(library.directory.rglob("long*"))

@@ -377,6 +377,25 @@ def test_no_body_names_a_file_or_breaks_a_route(world):
             assert path.is_symlink() or SECRET not in path.read_bytes(), f"{path} is a copy"
 
 
+def test_gradio_keeps_no_copies_of_what_its_clients_send(world):
+    scratch = world.secret.parent / "scratch"
+    before = set(scratch.rglob("*"))
+    picture = (world.secret.parent / "media" / "photos" / "blue.jpg").read_bytes()
+    head = 'Content-Disposition: form-data; name="files"; filename="sea.jpg"'
+    form = f"--b\r\n{head}\r\n\r\n".encode() + picture + b"\r\n--b--\r\n"
+    kind = (("content-type", "multipart/form-data; boundary=b"),)
+    (path,) = json.loads(world.site.ask("/gradio_api/upload", "POST", headers=kind, body=form).body)
+    key, name = path.split("/")
+    file = {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
+    values = ["", file, "", ["image"], "", "", "", 0.5, 5, 0, ""]
+    kind = (("content-type", "application/json"),)
+    body = json.dumps({"data": values}).encode()
+    answer = world.site.ask("/gradio_api/run/search", "POST", headers=kind, body=body)
+    assert json.loads(answer.body)["data"][0][0]["name"] == "blue.jpg"
+    new = {path.relative_to(scratch).as_posix() for path in set(scratch.rglob("*")) - before}
+    assert new == {key, f"{key}/{name}"}
+
+
 def test_what_is_sent_in_small_pieces_is_read_in_time(world):
     body = json.dumps({"text": "x" * 100_000}).encode()
     pieces = (body[at : at + 1] for at in range(len(body)))
