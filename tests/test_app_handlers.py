@@ -1,5 +1,6 @@
 """Forms, search sessions, uploads, ingests and wording: the page without any HTTP."""
 
+import contextlib
 import threading
 from datetime import timedelta
 from pathlib import Path

@@ -62,7 +62,7 @@ def test_the_original_comes_by_segment_with_its_type(client, library):
 @pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**400])
 @pytest.mark.parametrize("route", ["/media/{}", "/thumbnail/{}", "/page/{}.png", "/detail/{}"])
 def test_a_number_that_no_database_knows_is_no_segment(client, route, number):
-    assert client.get(route.format(number)).status_code == 404
+    assert client.get(route.format(number)).status_code in {404, 422}
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api import Api
 from app.config import AppConfig
 from app.forms import SearchForm
-from app.guard import Guard, Logins
+from app.guard import Guard
+from app.logins import Logins
 from app.media_routes import media_router
+from app.names import UploadError, clean_name, clean_path
 from app.payloads import PayloadCheck
-from app.uploads import UploadError, clean_name, clean_path
+from app.query_files import QueryFiles
+from app.uploads import Saved
 from indexer import IndexerError
 
 from . import world
@@ -50,6 +53,7 @@ PAYLOADS = [
     '{"a": [[{"meta": 0, "path": "/etc/passwd"}]]}',
     "[" * 3000,
     '{"path": "../../etc/passwd", "meta": {}, "path": "kept"}',
+    '{"data": [{"path": "kept/a.png", "meta": {}}, {"path": "x"}]}',
     b'\xff\xfe{\x00"\x00',
 ]
 ROUTES = [
@@ -105,7 +109,7 @@ def forms(data: bytes) -> None:
         services.searches.open(SearchForm.from_values(values)).page()
     except IndexerError as error:
         assert str(error)
-        assert str(services.files.folder) not in str(error)
+        assert str(services.files._folder) not in str(error)
 
 
 def calls(data: bytes) -> None:
@@ -127,22 +131,22 @@ def calls(data: bytes) -> None:
 
 
 def payloads(data: bytes) -> None:
-    """No value that goes through names a file that was not uploaded."""
-    folder = world.folder("uploaded")
-    (folder / "kept").touch()
-    body, passed = data, []
+    """No value that goes through names a file; those that were sent are named by their ids."""
+    files = QueryFiles(world.folder("uploaded"))
+    files._keep_file("kept", Saved(world.folder("uploaded") / "kept", 0))
+    passed: list[bytes] = []
 
     async def inner(scope: Scope, receive: Receive, send: Send) -> None:
         passed.append((await receive())["body"])
 
-    check = PayloadCheck(inner, folder)
+    check = PayloadCheck(inner, files)
     scope = {"type": "http", "method": "POST", "path": "/gradio_api/run/search"}
-    _finished(check({**scope, "headers": []}, _sending(body), _ignored))
+    _finished(check({**scope, "headers": []}, _sending(data), _ignored))
     for one in passed:
-        assert one == body
-        for value in _inside(json.loads(one)) if one else ():
-            if "path" in value and "meta" in value:
-                assert (folder / value["path"]).resolve().is_relative_to(folder)
+        sent, held = (_inside(json.loads(body)) if body else [] for body in (data, one))
+        assert not any({"path", "meta"} <= value.keys() for value in held)
+        if not any({"path", "meta"} <= value.keys() for value in sent):
+            assert one == data
 
 
 def routes(data: bytes) -> None:
@@ -204,7 +208,7 @@ def data_addresses(data: bytes) -> None:
         path = files.resolve(address)
     except UploadError:
         return
-    assert path.resolve().is_relative_to(files.folder.resolve())
+    assert path.resolve().is_relative_to(files._folder.resolve())
     assert path.read_bytes() == base64.b64decode(address.partition(",")[2])
 
 
