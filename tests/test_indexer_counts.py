@@ -29,7 +29,7 @@ ADDED = (
 )
 CHANGED = (
     "UPDATE items SET path = ?, folder = ?, name_words = ?, size = ?, media_id = ?, kind = ?, "
-    "status = ? WHERE id = (SELECT id FROM items ORDER BY random() LIMIT 1)"
+    "status = ? WHERE id = ?"
 )
 
 
@@ -48,15 +48,15 @@ class World:
         with closing(sqlite3.connect(self._path)) as connection:
             for _ in range(times):
                 chosen = self._chance.random()
-                if chosen < 0.3:
-                    connection.execute(
-                        "DELETE FROM items WHERE id = (SELECT id FROM items ORDER BY id DESC "
-                        "LIMIT 1 OFFSET ?)",
-                        (self._chance.randrange(9),),
-                    )
+                ids = [one for (one,) in connection.execute("SELECT id FROM items ORDER BY id")]
+                if chosen < 0.5 or not ids:
+                    connection.execute(ADDED, self._file(connection))
+                elif chosen < 0.8:
+                    connection.execute(CHANGED, (*self._file(connection), self._chance.choice(ids)))
                 else:
-                    statement = ADDED if chosen < 0.7 else CHANGED
-                    connection.execute(statement, self._file(connection))
+                    connection.execute(
+                        "DELETE FROM items WHERE id = ?", (self._chance.choice(ids),)
+                    )
             connection.commit()
 
     def _file(self, connection: sqlite3.Connection) -> tuple[object, ...]:
@@ -88,7 +88,7 @@ def _path(stored: str | bytes) -> Path:
 @pytest.fixture(params=range(2))
 def world(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
     world = World(tmp_path / "library.sqlite3", request.param)
-    world.change(150)
+    world.change(250)
     yield world
     world.database.close()
 
@@ -182,7 +182,7 @@ def test_an_older_library_gets_the_numbers_of_its_files(world, tmp_path):
     with world.database.outside() as connection:
         take_back(connection.execute, 3)
     world.database.close()
-    again = World(tmp_path / "library.sqlite3", 0)
+    again = World(tmp_path / "library.sqlite3", 9)
     found = (again.catalog.stats(), again.catalog.branches(99), again.catalog.items(name="img"))
     assert found == before
     again.change(30)

@@ -21,9 +21,9 @@ from indexer.catalog import rows
 from indexer.catalog.fulltext import plain_name
 from indexer.entities import MediaItem, Status
 
-_FEW = 4_000
+_FEW = 4_000  # It takes a few milliseconds to put them in order.
 _PART = 3
-_MOST_PARTS = 200
+_MOST_PARTS = 200  # What begins so many parts is in very many names.
 
 _BEGINNING = text(
     "SELECT term FROM name_parts_held WHERE term >= :first AND term < :last LIMIT :most"
@@ -44,11 +44,10 @@ def items(
     Files whose names have something in them are looked up if they are few, and put in order. If
     they are many, the files in order are looked through until a page is full, which is soon.
     """
-    few = _with(connection, plain_name(name)) if name else None
-    page = _in_order(status, kind, plain_name(name) if name else "")
-    given = {}
-    if few is not None:
-        page, given = _put_in_order(status, kind), rows.given_ids(few)
+    plain = plain_name(name) if name else ""
+    few = _with(connection, plain) if plain else None
+    page = _in_order(status, kind, plain) if few is None else _put_in_order(status, kind)
+    given = rows.given_ids(few or ())
     page = page.limit(limit).offset(min(offset, rows.MOST_ROWS))
     ids = connection.execute(page, given).scalars().all()
     query = rows.select_items().where(rows.one_of(schema.items.c.id))
@@ -89,7 +88,7 @@ def _with(connection: Connection, plain: str) -> list[int] | None:
     if "\0" in plain:
         return []  # No name has it, and FTS5 takes it for an end.
     parts = [plain]
-    if len(plain) < _PART:
+    if len(plain) < _PART:  # Then it is the beginning of parts.
         folded = plain.lower()
         given = {"first": folded, "last": f"{folded}\U0010ffff", "most": _MOST_PARTS}
         parts = list(connection.execute(_BEGINNING, given).scalars())
