@@ -21,9 +21,11 @@ from indexer.errors import LibraryBusy, LibraryError
 from indexer.holdings import Holdings
 from indexer.mirror import Mirror
 from indexer.models import LibraryModel
+from indexer.precedence import DocumentsAfterQueries, Precedence
 from indexer.reports import IngestPlan, IngestReport, Progress, ReembedPlan, ReembedReport
 from indexer.scan import LIBRARY_FILE
 from indexer.thumbnails import Thumbnails
+from indexer.together import QueriesTogether
 from indexer.vectors import VectorStore
 
 if TYPE_CHECKING:
@@ -48,6 +50,9 @@ class Library(Holdings):
         directory: Its folder.
         uploads: The folder for files that exist nowhere else; removing them deletes them.
         catalog: Questions to its tables.
+        turn: Held while a search compares what it found: threads that do so side by side take the
+            interpreter from each other at every row that SQLite gives, and each takes longer than
+            all of them one after the other.
     """
 
     def __init__(
@@ -70,6 +75,9 @@ class Library(Holdings):
         self._viewer: Viewer | None = None
         self._viewer_lock = threading.Lock()
         self._model = LibraryModel(directory, self.catalog, self._ledger, self._open, embedder)
+        self.turn = threading.Lock()
+        self._precedence = Precedence()
+        self._asking: QueriesTogether | None = None
         try:
             self._model.agree(model, instructions)
         except BaseException:
@@ -150,7 +158,7 @@ class Library(Holdings):
         for _ in range(_SNAPSHOTS):
             embedder, vectors = self.embedder, self.vectors
             if vectors.fingerprint == embedder.info.fingerprint or not len(vectors):
-                return embedder, vectors
+                return self._together(embedder), vectors
         raise LibraryBusy(f"the library in {self.directory} is changing its model: try again")
 
     @property
@@ -295,7 +303,8 @@ class Library(Holdings):
         """The hits of a query, best first; see `indexer.retrieval.search`."""
         from indexer import retrieval
 
-        return retrieval.search(self, query)
+        with self._precedence.searching():
+            return retrieval.search(self, query)
 
     def remove(self, item_ids: Sequence[int]) -> int:
         """Removes files from the library; on disk only copies under `uploads` are deleted.
@@ -341,7 +350,7 @@ class Library(Holdings):
         return Workshop(
             ledger=self._ledger,
             thumbnails=self._thumbnails,
-            embedder=lambda: self.embedder,
+            embedder=lambda: DocumentsAfterQueries(self.embedder, self._precedence),
             adopt=self._model.adopt,
             scan=scan,
             detect=workers.detect,
@@ -359,6 +368,13 @@ class Library(Holdings):
             mirror=self._mirror,
             thumbnails=self._thumbnails,
         )
+
+    def _together(self, embedder: Embedder) -> Embedder:
+        """The embedder, to be asked by several threads at once."""
+        asking = self._asking
+        if asking is None or asking.inner is not embedder:
+            self._asking = asking = QueriesTogether(embedder)
+        return asking
 
     def _open(self, model: str, instructions: Mapping[Modality, str] | None) -> Embedder:
         return open_embedder(model, **self._opening, instructions=instructions)

@@ -146,7 +146,7 @@ def search(library: "Library", query: Query) -> list[Hit]:
         asked = Asked.of(
             embedder, query.parts, vectors.partitions & (query.filters.kinds or frozenset(Kind))
         )
-        with library.catalog.moment():
+        with library.turn, library.catalog.moment():
             if library.catalog.holds_vectors_of(embedder.info):
                 only = library.catalog.matching_segments(query.filters)
                 place = _Place(library.catalog, vectors, embedder.info, query.filters, only)

@@ -1,0 +1,169 @@
+"""Searches beside an ingest: who is embedded with whom, and who waits for whom."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from queue import Queue
+from time import sleep
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from embedder import Content, Role
+from embedder.interface import EmbedError, Vectors
+from embedder.toy import ToyEmbedder
+from indexer import Library, Query
+from indexer import precedence as precedence_module
+from indexer.precedence import DocumentsAfterQueries, Precedence
+from indexer.queries import text_part
+from indexer.together import QueriesTogether
+
+
+class Held(ToyEmbedder):
+    """Tells of each call, and goes on when it is let."""
+
+    def __init__(self, role: Role) -> None:
+        super().__init__()
+        self._held_role = role
+        self.calls: Queue[list[str | None]] = Queue()
+        self.let = threading.Semaphore(0)
+
+    def _embed_batch(self, contents: Sequence[Content], role: Role) -> Vectors:
+        if role == self._held_role:
+            self.calls.put([one.text for one in contents])
+            assert self.let.acquire(timeout=30)
+        for position, content in enumerate(contents):
+            if content.text == "bad":
+                raise EmbedError(position, "it is bad")
+        return super()._embed_batch(contents, role)
+
+
+class Asking(threading.Thread):
+    """Somebody who asks for a vector, and what came of it."""
+
+    def __init__(self, embedder: QueriesTogether, text: str) -> None:
+        super().__init__()
+        self._embedder = embedder
+        self._content = Content(text=text)
+        self.row: Vectors | None = None
+        self.error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        """The body of the thread."""
+        try:
+            self.row = self._embedder.embed([self._content], "query")[0]
+        except EmbedError as error:
+            self.error = error
+
+
+def _gathered(together: QueriesTogether, count: int) -> None:
+    """Waits until so many ask behind the one who is being answered."""
+    while len(together._waiting) < count:
+        sleep(0.001)
+
+
+def test_queries_that_are_asked_meanwhile_are_embedded_in_one_call_and_keep_their_rows():
+    held = Held("query")
+    together = QueriesTogether(held)
+    first = Asking(together, "red")
+    assert held.calls.get(timeout=30) == ["red"]
+    texts = ["blue", "green", "a dog", "grey"]
+    others = [Asking(together, text) for text in texts]
+    _gathered(together, len(texts))
+    held.let.release(2)
+    for one in (first, *others):
+        one.join(30)
+    assert sorted(held.calls.get(timeout=30)) == sorted(texts)
+    assert held.calls.empty()
+    for text, one in zip(("red", *texts), (first, *others), strict=True):
+        alone = ToyEmbedder().embed([Content(text=text)], "query")[0]
+        np.testing.assert_array_equal(one.row, alone)
+
+
+def test_a_query_that_cannot_be_embedded_fails_alone():
+    held = Held("query")
+    together = QueriesTogether(held)
+    first = Asking(together, "red")
+    held.calls.get(timeout=30)
+    others = [Asking(together, text) for text in ("blue", "bad", "green")]
+    _gathered(together, len(others))
+    held.let.release(5)  # together, which fails, and then each alone
+    for one in (first, *others):
+        one.join(30)
+    assert [one.row is None for one in others] == [False, True, False]
+    assert isinstance(others[1].error, EmbedError)
+    assert others[1].error.position == 0
+
+
+def test_documents_do_not_begin_while_a_search_is_under_way(monkeypatch):
+    monkeypatch.setattr(precedence_module, "_LONGEST_SECONDS", 60.0)
+    precedence, embedder = Precedence(), Held("document")
+    documents = DocumentsAfterQueries(embedder, precedence)
+    precedence._part_seconds = 1e9  # as if a part had taken so long
+    work = threading.Thread(
+        target=lambda: documents.embed([Content(text="red")], "document"), daemon=True
+    )
+    embedder.let.release()
+    with precedence.searching():
+        work.start()
+        work.join(0.2)
+        assert embedder.calls.empty()
+    assert embedder.calls.get(timeout=30) == ["red"]
+    work.join(30)
+
+
+def test_documents_go_on_in_the_end_however_many_search():
+    precedence, embedder = Precedence(), Held("document")
+    documents = DocumentsAfterQueries(embedder, precedence)
+    texts = [str(number) for number in range(11)]
+    embedder.let.release(99)
+    with precedence.searching():
+        rows = documents.embed([Content(text=text) for text in texts], "document")
+    whole = ToyEmbedder().embed([Content(text=text) for text in texts], "document")
+    np.testing.assert_array_equal(rows, whole)
+    assert [len(embedder.calls.get()) for _ in range(3)] == [4, 4, 3]
+
+
+def test_while_nobody_searches_documents_are_embedded_as_they_come():
+    embedder = Held("document")
+    embedder.let.release(9)
+    documents = DocumentsAfterQueries(embedder, Precedence())
+    assert len(documents.embed([Content(text="red")] * 11, "document")) == 11
+    assert len(embedder.calls.get()) == 11
+    assert documents.embed([], "document").shape == (0, embedder.info.dim)
+
+
+def test_the_blame_for_a_document_names_its_position_among_all():
+    precedence = Precedence()
+    contents = [Content(text=text) for text in ("a", "b", "c", "d", "e", "bad")]
+    embedder = Held("document")
+    embedder.let.release(9)
+    with precedence.searching(), pytest.raises(EmbedError) as caught:
+        DocumentsAfterQueries(embedder, precedence).embed(contents, "document")
+    assert caught.value.position == 5
+
+
+def test_a_search_is_answered_while_an_ingest_holds_the_embedder(tmp_path: Path):
+    held = Held("document")
+    for name in ("red", "blue"):
+        (tmp_path / "first").mkdir(exist_ok=True)
+        Image.new("RGB", (40, 30), name).save(tmp_path / "first" / f"{name}.png")
+    with Library.open(tmp_path / "library", embedder=held) as library:
+        held.let.release(9)
+        library.ingest([tmp_path / "first"])
+        while held.let.acquire(blocking=False):
+            pass
+        while not held.calls.empty():
+            held.calls.get()
+        (tmp_path / "second").mkdir()
+        Image.new("RGB", (40, 30), "green").save(tmp_path / "second" / "green.png")
+        ingest = threading.Thread(target=library.ingest, args=([tmp_path / "second"],))
+        ingest.start()
+        held.calls.get(timeout=30)  # The ingest is in the middle of embedding, and stays there.
+        assert library.search(Query((text_part("red"),)))[0].item.name == "red.png"
+        assert ingest.is_alive()
+        held.let.release(9)
+        ingest.join(30)
+        assert library.search(Query((text_part("green"),)))[0].item.name == "green.png"
