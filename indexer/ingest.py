@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING
 from indexer import summary
 from indexer.config import IngestOptions, default_library
 from indexer.modelflags import add_model_flags, opening
-from indexer.terminal import ProgressBar, count, print_any_name, print_json, stop_on_signals
+from indexer.terminal import (
+    ProgressBar,
+    count,
+    go_last,
+    print_any_name,
+    print_json,
+    stop_on_signals,
+)
 
 if TYPE_CHECKING:
     from indexer.library import Library
@@ -74,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from embedder.interface import EmbedderError
     from indexer.errors import IndexerError
 
+    go_last()
     cancel = Event()
     stop_on_signals(cancel, "the files in progress")
     try:

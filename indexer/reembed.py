@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING
 from indexer import summary
 from indexer.config import default_library
 from indexer.modelflags import add_model_flags, opening, placement
-from indexer.terminal import ProgressBar, count, print_any_name, print_json, stop_on_signals
+from indexer.terminal import (
+    ProgressBar,
+    count,
+    go_last,
+    print_any_name,
+    print_json,
+    stop_on_signals,
+)
 
 if TYPE_CHECKING:
     from indexer.library import Library
@@ -59,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from indexer.errors import IndexerError
     from indexer.library import Library
 
+    go_last()
     cancel = Event()
     stop_on_signals(cancel, "the vectors in progress")
     directory = given.library or default_library()

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from indexer.reports import Progress
 
 
+_NICE = 5
+
+
 class ProgressBar:
     """A bar with rate and remaining time on standard error, or nothing at all.
 
@@ -47,6 +50,12 @@ class ProgressBar:
         failed = f", {progress.failures} failed" if progress.failures else ""
         self._bar.set_description_str(f"{progress.stage}{failed}", refresh=False)
         self._bar.refresh()
+
+
+def go_last() -> None:
+    """Lets other programs have the processors first, a page that searches the library above all."""
+    if sys.platform != "win32":
+        os.nice(_NICE)
 
 
 def stop_on_signals(cancel: Event, after: str) -> None:
