@@ -66,7 +66,7 @@ class PayloadCheck:
             )
             await refusal(scope, receive, send)
         else:
-            await self._app(_announcing(scope, len(passed)), _replayed(passed, receive), send)
+            await self._app(_announcing(scope, len(passed)), replayed(passed, receive), send)
         finally:
             self._held -= len(body)
 
@@ -137,7 +137,7 @@ def _announcing(scope: Scope, length: int) -> Scope:
     return {**scope, "headers": [*others, (b"content-length", str(length).encode())]}
 
 
-def _replayed(body: bytes, receive: Receive) -> Receive:
+def replayed(body: bytes, receive: Receive) -> Receive:
     """Gives the body that was read already, then what comes after it."""
     waiting = [body]
 

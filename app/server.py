@@ -1,7 +1,8 @@
 """Everything that answers HTTP, put together: guard, login, media, uploads, and Gradio's page."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
@@ -13,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from app import ui
+from app.calls import DirectCalls, Endpoint
 from app.failures import Failures, keep_discreet
 from app.guard import Guard
 from app.login import login_router
@@ -23,6 +25,8 @@ from app.services import Services
 from app.upload_routes import upload_router
 
 ASSETS = Path(__file__).parent / "assets"
+_SESSIONS = 1_000
+_QUEUE_SECONDS = 0.02
 _HEAD = """
 <link rel="stylesheet" href="site/app.css">
 <link rel="icon" href="site/icon.svg" type="image/svg+xml">
@@ -62,14 +66,27 @@ def build(services: Services, on_start: Callable[[], None] = lambda: None) -> AS
         return PlainTextResponse("ok")
 
     app.mount("/site", StaticFiles(directory=ASSETS))
-    _mount_page(app, services)
-    inner = PayloadCheck(Failures(app), services.files)
-    return Guard(inner, services.config, logins)
+    endpoints = ui.endpoints(services)
+    _mount_page(app, services, endpoints)
+    calls = DirectCalls(Failures(app), endpoints)
+    return Guard(PayloadCheck(calls, services.files), services.config, logins)
 
 
-def _mount_page(app: FastAPI, services: Services) -> None:
+def _describe_once(blocks: gr.Blocks) -> None:
+    """Has each part of the page describe itself once.
+
+    Gradio asks all of them at every call of an endpoint, which takes longer than a search; and
+    what they answer never changes, since all that does is sent to the page by events.
+    """
+    for block in blocks.blocks.values():
+        block.get_config = partial(dict, block.get_config())  # type: ignore[method-assign]
+
+
+def _mount_page(app: FastAPI, services: Services, endpoints: Mapping[str, Endpoint]) -> None:
     keep_discreet(queueing, route_utils, routes)
-    blocks = ui.build(services)
+    blocks = ui.build(services, endpoints)
+    _describe_once(blocks)
+    blocks.state_session_capacity = _SESSIONS
     gr.mount_gradio_app(
         app,
         blocks.queue(default_concurrency_limit=8),
@@ -90,4 +107,6 @@ def _mount_page(app: FastAPI, services: Services) -> None:
         theme=ui.theme(),
         head=_HEAD,
     )
+    # Or it would look a thousand times a second, beside whatever else goes on.
+    blocks._queue.sleep_when_free = _QUEUE_SECONDS
     blocks.has_launched = True  # Or Gradio takes any path for an uploaded file.

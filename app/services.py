@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from anyio import CapacityLimiter
+
 from app.config import AppConfig
 from app.handlers import Searches
 from app.jobs import Jobs
@@ -19,6 +21,9 @@ INCOMING = "incoming"
 
 _log = logging.getLogger(__name__)
 
+_SEARCHES_AT_ONCE = 8
+"""So many are embedded together; more wait without a thread."""
+
 
 class NotAllowed(IndexerError):
     """Visitors of this page may not do that."""
@@ -26,7 +31,11 @@ class NotAllowed(IndexerError):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """One of each, built once by the entry point."""
+    """One of each, built once by the entry point.
+
+    Attributes:
+        turns: Has searches wait for each other, first come, first served.
+    """
 
     config: AppConfig
     library: Library
@@ -35,6 +44,7 @@ class Services:
     searches: Searches
     jobs: Jobs
     models: Models
+    turns: CapacityLimiter
 
 
 def build(
@@ -57,7 +67,9 @@ def build(
     )
     models = Models(library, config.offer)
     jobs = Jobs(lambda error: told(config, error))
-    return Services(config, library, files, uploads, Searches(library, files), jobs, models)
+    turns = CapacityLimiter(_SEARCHES_AT_ONCE)
+    searches = Searches(library, files)
+    return Services(config, library, files, uploads, searches, jobs, models, turns)
 
 
 def told(config: AppConfig, error: Exception) -> str:

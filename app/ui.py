@@ -2,15 +2,17 @@
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator
-from functools import wraps
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial, wraps
 from typing import Any
 
 import gradio as gr
+from anyio import CapacityLimiter, to_thread
 
 from app import layout, progress, views
 from app import services as actions
 from app.api import Api
+from app.calls import Endpoint
 from app.config import AppConfig
 from app.failures import described
 from app.services import Services
@@ -49,8 +51,8 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build(services: Services) -> gr.Blocks:
-    """The page over the services; `app.server` mounts it."""
+def build(services: Services, endpoints: Mapping[str, Endpoint]) -> gr.Blocks:
+    """The page over the services, with the endpoints beside it; `app.server` mounts it."""
     blocks = gr.Blocks(
         title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)
     )
@@ -73,7 +75,9 @@ def build(services: Services) -> gr.Blocks:
         _connect_search(LibraryView(services), services, bridge, (results, header, model))
         outputs = (job, stats, home, state, header, model)  # As in `views.Update`.
         _connect_library(LibraryEvents(services), blocks, bridge, outputs, files)
-        _serve_api(services)
+        for name, endpoint in endpoints.items():
+            # Answers MCP calls in place, without a detour over HTTP.
+            gr.events.api(endpoint, api_name=name, queue=False)
     return blocks
 
 
@@ -84,8 +88,11 @@ def _panel(value: str, elem_id: str | None = None) -> gr.HTML:
 def _connect_search(
     view: LibraryView, services: Services, bridge: gr.HTML, outputs: tuple[gr.HTML, ...]
 ) -> None:
-    def search(event: gr.EventData) -> tuple[Any, ...]:
+    async def search(event: gr.EventData) -> tuple[Any, ...]:
         values = views.sent(event._data)
+        return await to_thread.run_sync(answered, values, limiter=services.turns)
+
+    def answered(values: Mapping[str, object]) -> tuple[Any, ...]:
         answer = views.answer(services, values)
         model = view.model(views.text(values, "model"))  # Another program may have changed it.
         return (answer, *_parts((model.header, model.model)))
@@ -188,13 +195,26 @@ def _quiet(name: str, *, streams: bool = False) -> dict[str, Any]:
     }
 
 
-def _serve_api(services: Services) -> None:
-    for endpoint in Api(services).endpoints():
-        gr.events.api(
-            _with_sentences(endpoint, services.config),
-            api_name=endpoint.__name__,
-            queue=False,  # Answers MCP calls in place, without a detour over HTTP.
+def endpoints(services: Services) -> dict[str, Endpoint]:
+    """What programs can ask for, by name; searches wait for their turn."""
+    api = Api(services)
+    searches = (api.search, api.similar)
+    return {
+        one.__name__: _in_turn(
+            _with_sentences(one, services.config), services.turns if one in searches else None
         )
+        for one in api.endpoints()
+    }
+
+
+def _in_turn(endpoint: Callable[..., Any], turns: CapacityLimiter | None) -> Endpoint:
+    """The endpoint in a thread, once it is its turn."""
+
+    @wraps(endpoint)
+    async def waiting(*args: Any, **kwargs: Any) -> Any:
+        return await to_thread.run_sync(partial(endpoint, *args, **kwargs), limiter=turns)
+
+    return waiting
 
 
 def _with_sentences(function: Callable[..., Any], config: AppConfig) -> Callable[..., Any]:

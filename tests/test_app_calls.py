@@ -1,0 +1,140 @@
+"""Named endpoints over HTTP, called by programs one by one and by many visitors at once."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+from test_app_world import filled_library, segment_of, served
+
+from benchmarks.clients import Connection, connected, search_values
+
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="stopping a server by a signal is for POSIX"
+)
+CLIENTS = 32
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("calls")
+
+
+@pytest.fixture(scope="module")
+def similar_to(folder: Path) -> int:
+    with filled_library(folder) as library:
+        return segment_of(library, "red.jpg")
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path, similar_to: int) -> Iterator[httpx.Client]:
+    with (
+        served(folder / "library") as address,
+        httpx.Client(base_url=f"{address}/gradio_api", timeout=60) as client,
+    ):
+        yield client
+
+
+def _events(text: str) -> list[tuple[str, object]]:
+    parts = [part.split("\n") for part in text.strip().split("\n\n")]
+    return [(e.removeprefix("event: "), json.loads(d.removeprefix("data: "))) for e, d in parts]
+
+
+@pytest.mark.parametrize("way", ["run", "api"])
+def test_an_endpoint_answers_in_one_request(page: httpx.Client, way: str):
+    answer = page.post(f"/{way}/search", json={"data": ["red"]})
+    assert answer.status_code == 200
+    assert answer.json()["data"][0][0]["name"].startswith("red")
+
+
+def test_an_endpoint_answers_in_two_requests_as_gradio_documents_it(page: httpx.Client):
+    begun = page.post("/call/search", json={"data": ["red"]}).json()
+    told = page.get(f"/call/search/{begun['event_id']}")
+    assert told.headers["content-type"].startswith("text/event-stream")
+    (event, data), *more = _events(told.text)
+    assert (event, more) == ("complete", [])
+    assert data == page.post("/run/search", json={"data": ["red"]}).json()["data"]
+
+
+def test_a_call_that_belongs_to_a_session_is_answered_by_gradio_alike(page: httpx.Client):
+    values = list(search_values(text="red"))
+    theirs = page.post("/run/search", json={"data": values, "session_hash": "abc"}).json()
+    assert "average_duration" in theirs
+    assert theirs["data"] == page.post("/run/search", json={"data": values}).json()["data"]
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [(["red", "/etc/passwd"], "not known here"), ([], "Type what"), ([1] * 40, "do not fit")],
+)
+def test_what_cannot_be_answered_is_told_both_ways(page: httpx.Client, values: list, told: str):
+    answer = page.post("/run/search", json={"data": values})
+    assert answer.status_code == 400
+    assert told.lower() in answer.json()["error"].lower()
+    begun = page.post("/call/search", json={"data": values}).json()
+    ((event, data),) = _events(page.get(f"/call/search/{begun['event_id']}").text)
+    assert (event, data) == ("error", answer.json())
+
+
+def test_an_answer_is_given_once(page: httpx.Client):
+    begun = page.post("/call/stats", json={"data": []}).json()
+    assert "complete" in page.get(f"/call/stats/{begun['event_id']}").text
+    again = page.get(f"/call/stats/{begun['event_id']}")
+    assert (again.status_code, "given already" in again.json()["error"]) == (404, True)
+
+
+def test_many_clients_get_right_answers_while_files_are_taken_in(
+    page: httpx.Client, folder: Path, similar_to: int
+):
+    """The short form of `python -m benchmarks.clients`."""
+    (folder / "more").mkdir()
+    for number in range(40):
+        shade = (30, 30, 120 + 3 * number)
+        Image.new("RGB", (640, 480), shade).save(folder / "more" / f"blue-{number:02}.jpg")
+    port = page.base_url.port
+    assert port is not None
+    before = asyncio.run(_asks(port, similar_to, twice=False))
+    assert [name.partition("-")[0].partition(".")[0] for name in before] == [
+        *("red", "red", "red", "harbour")
+    ]
+    begun = page.post("/run/ingest_folder", json={"data": [str(folder / "more")]}).json()["data"][0]
+    assert begun["running"]
+    assert asyncio.run(_all_ask(port, similar_to)) == [before] * CLIENTS
+    while (state := page.post("/run/ingest_status", json={"data": []}).json()["data"][0])[
+        "running"
+    ]:
+        pass
+    assert (state["added"], state["failures"]) == (40, [])
+
+
+async def _all_ask(port: int, similar_to: int) -> list[list[str]]:
+    return await asyncio.gather(
+        *(_asks(port, similar_to, twice=n % 2 == 1) for n in range(CLIENTS))
+    )
+
+
+async def _asks(port: int, similar_to: int, *, twice: bool) -> list[str]:
+    """The names of the first hits of four searches, one after the other."""
+    async with connected(port) as connection:
+        sent = await _picture(connection)
+        return [
+            (await connection.call(endpoint, *values, twice=twice))[0]["name"]
+            for endpoint, values in (
+                ("search", search_values(text="red")),
+                ("search", search_values(file=sent)),
+                ("similar", (similar_to, [], 20, 0)),
+                ("search", search_values(text="boats", kinds=["pdf"])),
+            )
+        ]
+
+
+async def _picture(connection: Connection) -> str:
+    body = BytesIO()
+    Image.new("RGB", (64, 64), (210, 40, 40)).save(body, "PNG")
+    answer = await connection.ask("POST", "/query-files?name=a.png", body.getvalue())
+    return str(json.loads(answer)["id"])
