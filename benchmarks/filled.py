@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection
 
-from benchmarks.latency import WEIGHTS, WORDS
+from benchmarks.madeup import WEIGHTS, WORDS
 from embedder import open_embedder
 from embedder.content import Modality
 from embedder.interface import EmbedderInfo, normalised
