@@ -55,6 +55,7 @@ _CLS, _SEP = 101, 102  # ids in the vocabulary
 _PROCESSOR = "1"  # raise when pixels, windows or the combination of parts change
 _FRAMES_AT_ONCE = 16
 _PIECES_AT_ONCE = 2048
+_PIECES_FOR_ONE = 128  # that few are not worth dividing
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ class MiniEmbedder(BaseEmbedder):
             if self._closed:
                 raise EmbedderError("the embedder mini is closed")
             if self._models is None:
-                self._models = _load(self._weights, self._threads)
+                self._models = _load(self._weights)
             return self._models
 
     def _read(self, models: _Models, texts: Sequence[str]) -> Vectors:
@@ -161,7 +162,7 @@ class MiniEmbedder(BaseEmbedder):
             for window in _windows(encoding.ids):
                 windows.append(window)
                 owners.append(owner)
-        vectors = _run_text(models.text, windows)
+        vectors = _run_text(models.text, windows, self._threads)
         sums = np.zeros((len(unique), vectors.shape[1]), dtype=np.float32)
         np.add.at(sums, owners, vectors)
         rows = models.space.texts(normalised(sums))
@@ -186,8 +187,9 @@ class MiniEmbedder(BaseEmbedder):
                         first[key] = len(first)
                         fresh.append(pixels)
                     order.append(first[key])
-                if fresh:
-                    features, scores = models.vision.run(None, {"pixels": np.stack(fresh)})
+                each = max(1, -(-len(fresh) // self._threads))
+                parts = [fresh[i : i + each] for i in range(0, len(fresh), each)]
+                for features, scores in pool.map(partial(_run_vision, models.vision), parts):
                     pooled.append(features)
                     logits.append(scores)
         return np.concatenate(pooled)[order], np.concatenate(logits)[order]
@@ -218,25 +220,53 @@ def _windows(ids: Sequence[int]) -> Iterator[list[int]]:
         yield [_CLS, *ids[start:end], _SEP]
 
 
-def _run_text(session: "InferenceSession", windows: Sequence[Sequence[int]]) -> Vectors:
+def _run_vision(
+    session: "InferenceSession", pixels: Sequence[NDArray[np.uint8]]
+) -> tuple[Vectors, Vectors]:
+    """Pictures to pooled features and logits."""
+    features, scores = session.run(None, {"pixels": np.stack(pixels)})
+    return features, scores
+
+
+def _run_text(
+    session: "InferenceSession", windows: Sequence[Sequence[int]], threads: int = 1
+) -> Vectors:
     """Windows of ids to unit vectors (n, 384); short ones are not padded to long ones."""
     vectors = np.empty((len(windows), 384), dtype=np.float32)
-    by_length = sorted(range(len(windows)), key=lambda i: len(windows[i]))
-    while by_length:
-        longest = len(windows[by_length[-1]])
-        most = max(1, _PIECES_AT_ONCE // longest)
-        batch = [i for i in by_length[-most:] if len(windows[i]) * 4 >= longest * 3 - 16]
-        del by_length[-len(batch) :]
+    batches = list(_batches(windows, threads))
+
+    def run(batch: Sequence[int]) -> None:
+        longest = len(windows[batch[-1]])
         ids = np.zeros((len(batch), longest), dtype=np.int64)
         mask = np.zeros_like(ids)
         for row, i in enumerate(batch):
             ids[row, : len(windows[i])] = windows[i]
             mask[row, : len(windows[i])] = 1
         vectors[batch] = session.run(None, {"ids": ids, "mask": mask})[0]
+
+    if len(batches) == 1:
+        run(batches[0])  # A single query need not wait for a thread.
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(run, batches))
     return vectors
 
 
-def _load(weights: Weights, threads: int) -> _Models:
+def _batches(windows: Sequence[Sequence[int]], threads: int) -> Iterator[list[int]]:
+    """Positions of windows of about equal length, the longest last."""
+    by_length = sorted(range(len(windows)), key=lambda i: len(windows[i]))
+    share = (
+        -(-len(windows) // threads) if sum(map(len, windows)) > _PIECES_FOR_ONE else len(windows)
+    )
+    while by_length:
+        longest = len(windows[by_length[-1]])
+        most = max(1, min(share, _PIECES_AT_ONCE // threads // longest))
+        batch = [i for i in by_length[-most:] if len(windows[i]) * 4 >= longest * 3 - 16]
+        del by_length[-len(batch) :]
+        yield batch
+
+
+def _load(weights: Weights) -> _Models:
     """Opens both towers; onnxruntime and tokenizers are imported only here."""
     try:
         import onnxruntime
@@ -244,11 +274,11 @@ def _load(weights: Weights, threads: int) -> _Models:
     except ImportError as error:
         raise EmbedderUnavailable(f"mini needs onnxruntime and tokenizers: {error}") from error
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    # Threads that share an operation wait for each other at its end, and lose their time there when
+    # decoding takes one of their CPUs: each works on pictures and texts of its own instead.
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Waiting threads sleep: decoding runs on the same CPUs.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = partial(
         onnxruntime.InferenceSession, sess_options=options, providers=["CPUExecutionProvider"]
     )

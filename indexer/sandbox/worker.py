@@ -81,7 +81,7 @@ class _Worker:
             else:
                 task = understood(request["task"])
                 for draft in self._perform(Path(request["path"]), task, self._limits):
-                    self.send(wire.draft_parts(draft))
+                    self._pass_on(draft)
             ending: Mapping[str, Any] = {"end": True}
         except Exception as error:
             ending = {"error": _described(error)}
