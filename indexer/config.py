@@ -19,7 +19,8 @@ class IngestOptions:
         exclude: Patterns of names or paths to leave out; see `indexer.scan.scan`.
         retry_failed: Try files again that failed before, though they have not changed; without
             any paths given, only these.
-        workers: Threads that read and decode files.
+        workers: Files that are decoded at a time, each in a process of its own; the model uses
+            all CPUs beside them.
         limits: What decoding may cost; `frame_side` is lowered to what the model makes use of.
         sweep: Drop files that have vanished below the given paths.
     """

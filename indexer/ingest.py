@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="say what would be done and change nothing"
     )
     parser.add_argument("--json", action="store_true", help="print the summary as an object")
-    parser.add_argument("--workers", type=count, metavar="N", help="files read at a time")
+    parser.add_argument("--workers", type=count, metavar="N", help="files decoded at a time")
     for name, what in (
         ("pixels", "largest picture, in pixels"),
         ("seconds", "longest video, in seconds"),

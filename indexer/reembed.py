@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--discard", action="store_true", help="drop what a run that was stopped has computed"
     )
-    parser.add_argument("--workers", type=count, metavar="N", help="files read at a time")
+    parser.add_argument("--workers", type=count, metavar="N", help="files decoded at a time")
     parser.add_argument("--json", action="store_true", help="print the summary as an object")
     return parser
 
