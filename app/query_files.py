@@ -16,6 +16,7 @@ QUERY_BYTES = 1 << 30
 """Most bytes of a file to search with."""
 
 _TOGETHER_BYTES = 2 << 30
+_SPARE_BYTES = 16 << 20
 _DATA_LIMIT = 32 << 20
 _EXTENSIONS = {
     "image/jpeg": ".jpg",
@@ -57,6 +58,7 @@ class QueryFiles:
             folder,
             most,
             self._make_room,
+            spare=_SPARE_BYTES,
             full="too many files are being sent at this time: try again in a moment",
         )
 
@@ -68,11 +70,17 @@ class QueryFiles:
         """
         key, target = self._reserve(name)
         try:
-            saved = await save(sent, target, target.parent, self._quota, self._limit)
+            saved = await save(
+                sent,
+                target,
+                target.parent,
+                self._quota,
+                self._limit,
+                lambda saved: self._keep_file(key, saved),
+            )
         except BaseException:
             shutil.rmtree(target.parent, ignore_errors=True)
             raise
-        self._keep_file(key, saved)
         return key, saved
 
     def admit(self, announced: int) -> Entry:
@@ -136,10 +144,10 @@ class QueryFiles:
             key, path = self._reserve(name)
             path.parent.mkdir(parents=True)
             path.write_bytes(content)
+            self._keep_file(key, Saved(path, len(content)))
             entry.keep()
         finally:
             entry.close()
-        self._keep_file(key, Saved(path, len(content)))
         return path
 
     def _from_data(self, address: str) -> Path:

@@ -8,9 +8,6 @@ from time import monotonic
 
 from app.names import UploadError
 
-SPARE_BYTES = 256 << 20
-"""What uploads leave free on the disk, for the library's own work."""
-
 LEAST_BYTES = 4096
 """What even an empty file takes on a disk."""
 
@@ -32,12 +29,13 @@ class Quota:
     length is announced; nobody keeps room from others by announcing much and sending nothing.
 
     Args:
-        folder: Its disk must keep `SPARE_BYTES`.
+        folder: Where they lie.
         most: Bytes that may be there; None for as many as the disk holds.
+        spare: Bytes that the disk keeps free.
         recount: Called when there is no room, with how many bytes are lacking; may make room, and
             returns how many are used then. Also called for the first file.
-        pause: Seconds in which the last count is believed.
         full: The sentence for whoever finds no room.
+        pause: Seconds in which the last count is believed.
     """
 
     def __init__(
@@ -46,12 +44,14 @@ class Quota:
         most: int | None,
         recount: Callable[[int], int],
         *,
-        pause: float = 0.0,
+        spare: int,
         full: str,
+        pause: float = 0.0,
     ) -> None:
         self._folder = folder
         self._most = most
         self._recount = recount
+        self._spare = spare
         self._pause = pause
         self._full = full
         self._used = 0
@@ -86,7 +86,7 @@ class Quota:
 
     def _check(self, count: int) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(self._folder).free < count + SPARE_BYTES:
+        if shutil.disk_usage(self._folder).free < count + self._spare:
             raise NoRoom("the disk is full: make room and send the file again")
         if self._most is None:
             return

@@ -3,7 +3,7 @@
 import itertools
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from anyio import to_thread
 from app.names import UploadError, clean_path
 from app.quota import LEAST_BYTES, Entry, Quota, TooLarge
 
+_SPARE_BYTES = 256 << 20  # For the library's own work.
 _RECOUNT_SECONDS = 2.0
 _MOST_NUMBERED = 100
 
@@ -39,7 +40,14 @@ class Sent:
     announced: int = 0
 
 
-async def save(sent: Sent, target: Path, staging: Path, quota: Quota, limit: int) -> Saved:
+async def save(
+    sent: Sent,
+    target: Path,
+    staging: Path,
+    quota: Quota,
+    limit: int,
+    on_saved: Callable[[Saved], None] = lambda _: None,
+) -> Saved:
     """Writes what is sent, then gives it its name: no half file is ever seen.
 
     Where the target exists with other bytes the name gets a number; with the same bytes the
@@ -51,6 +59,7 @@ async def save(sent: Sent, target: Path, staging: Path, quota: Quota, limit: int
         staging: A folder on the same file system for the unfinished file.
         quota: Where it counts.
         limit: Most bytes.
+        on_saved: Called with the file while it still counts as one that comes in.
 
     Raises:
         TooLarge: if it has more than `limit` bytes, or says so.
@@ -68,9 +77,10 @@ async def save(sent: Sent, target: Path, staging: Path, quota: Quota, limit: int
                 if entry.size + len(chunk) > limit:
                     raise _too_large(target, limit)
                 await to_thread.run_sync(_write, file, chunk, entry)
-        path = await to_thread.run_sync(_settle, partial, target)
+        saved = Saved(await to_thread.run_sync(_settle, partial, target), entry.size)
+        on_saved(saved)
         entry.keep()
-        return Saved(path, entry.size)
+        return saved
     finally:
         partial.unlink(missing_ok=True)
         entry.close()
@@ -138,6 +148,7 @@ class LibraryUploads:
             folder,
             most,
             lambda _lacking: _bytes_below(folder),
+            spare=_SPARE_BYTES,
             pause=_RECOUNT_SECONDS,
             full="the library has no room for more uploads: remove some files from it first, or "
             "ask its owner for more room (--max-uploads-mb)",

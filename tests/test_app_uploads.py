@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from app import quota as quota_module
 from app.names import UploadError
 from app.query_files import QueryFiles
 from app.quota import LEAST_BYTES, NoRoom, Quota, TooLarge
@@ -23,7 +22,7 @@ async def in_parts(data: bytes) -> AsyncIterator[bytes]:
 
 
 def unlimited(folder: Path) -> Quota:
-    return Quota(folder, None, lambda _: 0, full="full")
+    return Quota(folder, None, lambda _: 0, spare=0, full="full")
 
 
 def store(data: bytes, target: Path, limit: int = 1000):
@@ -122,7 +121,7 @@ def test_empty_files_count_too(tmp_path):
 
 
 def test_the_disk_is_never_filled_to_the_brim(uploads, monkeypatch):
-    monkeypatch.setattr(quota_module, "SPARE_BYTES", 1 << 60)
+    monkeypatch.setattr(uploads._quota, "_spare", 1 << 60)
     with pytest.raises(NoRoom, match="disk is full"):
         asyncio.run(uploads.add("a.bin", Sent(unread())))
 
