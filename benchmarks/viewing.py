@@ -1,0 +1,106 @@
+"""What it costs a visitor that files are decoded in other processes than the page's.
+
+    python -m benchmarks.viewing [--media samples/media] [--rounds 15]
+
+Each file is searched with by turns as it was once (decoded in place) and as the page does it, and a
+page of a PDF is drawn both ways; the medians stand side by side. Then a process has to start first.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from PIL import Image
+
+from embedder.media import Kind, detect, render_page
+from indexer import Library, Query
+from indexer.queries import file_part
+from indexer.viewer import Viewer
+
+SIDE = 1600
+
+
+def main() -> None:
+    """Prints the medians."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--media", type=Path, default=Path("samples/media"))
+    parser.add_argument("--rounds", type=int, default=15)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        files = {"photo of 12 megapixels": photo(Path(folder))} | one_of_each(given.media)
+        with Library.open(Path(folder) / "library") as library:
+            library.ingest([given.media])
+            compare(library, files, given.rounds)
+
+
+def photo(folder: Path) -> Path:
+    """A JPEG with something in it."""
+    pixels = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+    path = folder / "photo.jpg"
+    Image.fromarray(pixels).resize((4000, 3000)).save(path, quality=85)
+    return path
+
+
+def one_of_each(media: Path) -> dict[str, Path]:
+    """The first PDF, video and text."""
+    found: dict[str, Path] = {}
+    for path in sorted(media.rglob("*.*")):
+        if (kind := detect(path)) is not Kind.IMAGE:
+            found.setdefault(kind, path)
+    return found
+
+
+def compare(library: Library, files: dict[str, Path], rounds: int) -> None:
+    """Searches with each file, draws a page, and starts processes."""
+
+    def search(path: Path, viewer: Viewer | None) -> None:
+        part = file_part(path, limits=library.limits, viewer=viewer)
+        library.search(Query((part,)))
+
+    print("milliseconds, in place and in another process:")
+    for name, path in files.items():
+        told(
+            f"from a {name} to its hits",
+            rounds,
+            lambda path=path: search(path, None),
+            lambda path=path: search(path, library.viewer),
+        )
+    pdf = files[Kind.PDF]
+    told(
+        f"a page of {SIDE} pixels",
+        rounds,
+        lambda: render_page(pdf, 1, SIDE),
+        lambda: library.viewer.page(pdf, 1, SIDE),
+    )
+    print(f"a process that has to start: {1000 * median(map(starting, [library] * 5)):.0f}")
+
+
+def told(what: str, rounds: int, here: Callable[[], object], there: Callable[[], object]) -> None:
+    """Does both by turns, and prints the medians."""
+    here(), there()
+    pairs = [(timed(here), timed(there)) for _ in range(rounds)]
+    print(f"{what}: {' and '.join(f'{median(one):.0f}' for one in zip(*pairs, strict=True))}")
+
+
+def timed(act: Callable[[], object]) -> float:
+    """Milliseconds that it takes."""
+    started = time.perf_counter()
+    act()
+    return 1000 * (time.perf_counter() - started)
+
+
+def starting(library: Library) -> float:
+    """Seconds until a new process has drawn a small page."""
+    viewer, started = Viewer(), time.perf_counter()
+    viewer.picture(next(iter(library.items(kind=Kind.IMAGE))).path, 32)
+    took = time.perf_counter() - started
+    viewer.close()
+    return took
+
+
+if __name__ == "__main__":
+    main()
