@@ -57,11 +57,6 @@ def test_a_partition_is_exact_while_small_and_inverted_beyond_and_says_so():
     assert 0 < said.tuning.probes < said.lists
 
 
-def test_there_are_never_more_lists_than_centroids_that_a_query_is_soon_compared_with():
-    counts = [Growth().lists(vectors) for vectors in (1, 100, 10_000, 1_000_000, 100_000_000)]
-    assert counts == [1, 12, 400, 4_000, 4_096]
-
-
 def test_it_finds_the_nearest_with_exact_scores(inverted):
     assert recall(inverted, ROWS, IDS) >= FOUND
     assert recall(inverted, ROWS, IDS, k=60) >= FOUND

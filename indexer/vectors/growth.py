@@ -28,7 +28,6 @@ class Growth:
         compared: A filter that keeps no more vectors than this is searched exactly.
         beside: Up to so many vectors that came later are kept beside the saved lists, and written
             with each change; beyond, the lists are written anew with them.
-        most_lists: There are.
         threads: That build.
     """
 
@@ -42,16 +41,11 @@ class Growth:
     margin: float = 3.0
     compared: int = 1_000
     beside: int = 1 << 16
-    most_lists: int = 4_096
     threads: int = 1
 
     def lists(self, vectors: int) -> int:
-        """How many lists so many vectors are spread over.
-
-        A query is compared with every centroid: beyond some thousands that takes longer than
-        looking into lists that are longer instead, and to build they take longer still.
-        """
-        return max(1, min(round(4 * sqrt(vectors)), vectors // 8, self.most_lists))
+        """How many lists so many vectors are spread over."""
+        return max(1, min(round(4 * sqrt(vectors)), vectors // 8))
 
 
 @dataclass(frozen=True, slots=True)
