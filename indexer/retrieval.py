@@ -5,7 +5,7 @@ than between a text and a picture, and because words can be looked up only where
 one ranked list a hundred pages that mention cats would bury the photo of a cat.
 
 1. Candidates of a kind: the nearest vectors of each part of the query and of their weighted sum,
-   full-text matches, and file names.
+   full-text matches, and file names. Where very many texts have all words, the nearest of them.
 2. Their evidence becomes a probability of relevance (`indexer.relevance`).
 3. The segments of a file fold into their best one; pages of a PDF stay apart.
 4. The kinds are merged by p / log2(1 + rank within the kind), the discount of DCG: the best photo
