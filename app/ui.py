@@ -88,16 +88,19 @@ def _panel(value: str, elem_id: str | None = None) -> gr.HTML:
 def _connect_search(
     view: LibraryView, services: Services, bridge: gr.HTML, outputs: tuple[gr.HTML, ...]
 ) -> None:
-    async def search(event: gr.EventData) -> tuple[Any, ...]:
-        values = views.sent(event._data)
-        return await to_thread.run_sync(answered, values, limiter=services.turns)
-
-    def answered(values: Mapping[str, object]) -> tuple[Any, ...]:
+    def answered(data: object) -> tuple[Any, ...]:
+        values = views.sent(data)
         answer = views.answer(services, values)
         model = view.model(views.text(values, "model"))  # Another program may have changed it.
         return (answer, *_parts((model.header, model.model)))
 
-    bridge.search(_with_sentences(search, services.config), None, outputs, **_quiet("search"))
+    in_turn = _in_turn(_with_sentences(answered, services.config), services.turns)
+
+    async def search(event: gr.EventData) -> tuple[Any, ...]:
+        found: tuple[Any, ...] = await in_turn(event._data)
+        return found
+
+    bridge.search(search, None, outputs, **_quiet("search"))
 
 
 def _connect_library(
