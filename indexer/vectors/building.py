@@ -27,6 +27,8 @@ _MOST_CANDIDATES = 2_000
 _LEAST = (100, 200)
 _CANDIDATE_MARGIN = 1.5
 _CANDIDATES = (50, 100, 150, 200, 300, 400, 600, 800, 1_200, 1_600, _MOST_CANDIDATES)
+_MOSTLY = 0.9
+_FAR = 4
 _ROW_COST = 50
 """Comparing a row exactly takes as long as so many codes; roughly, for the choice between them."""
 
@@ -129,35 +131,38 @@ class _Builder:
     def _tuned(self, inverted: Inverted) -> Tuning:
         """The least work with which the recall is reached.
 
-        Of the 100 nearest, as many are asked for as can be found at all: where the nearest ten are
-        a cluster and the rest is equally far, codes cannot tell the rest apart, and nobody can.
+        For the 100 nearest, only so much more work is done than for the ten: where a cluster holds
+        fewer, the others are all as far, and a search through everything would not be worth them.
         """
         questions = self._questions()
         truth = self._truth(questions)
         wanted = self._growth.recall
-        measured: dict[float, Tuning] = {}
+        fit: dict[float, Tuning] = {}
+        best = reached = 0.0
         probes = 1
         while True:
             scanned = min(probes, self._lists) * len(self._ids) / self._lists
-            if any(min(one.recall) >= wanted and cost <= scanned for cost, one in measured.items()):
+            if fit and (scanned > _FAR * min(fit) or (best and scanned >= best)):
                 break
             tuning = self._measured(inverted, questions, truth, min(probes, self._lists))
-            measured[scanned + _ROW_COST * sum(tuning.candidates) / 2] = tuning
+            reached = max(reached, tuning.recall[0])
+            cost = scanned + _ROW_COST * sum(tuning.candidates) / 2
+            if tuning.recall[0] >= wanted:
+                fit[cost] = tuning
+                if tuning.recall[1] >= wanted and (not best or cost < best):
+                    best = cost
             if probes >= self._lists:
                 break
             probes = ceil(1.5 * probes)
-        fit = {cost: one for cost, one in measured.items() if one.recall[0] >= wanted}
         if not fit:
-            found = max(one.recall[0] for one in measured.values())
             raise Unfit(
-                f"inverted lists find {found:.3f} of the nearest {len(self._ids)} vectors, and "
+                f"inverted lists find {reached:.3f} of the nearest {len(self._ids)} vectors, and "
                 f"{wanted} is asked for"
             )
-        far = min(1.0, max(one.recall[1] for one in fit.values()) / wanted)
-        best = fit[min(cost for cost, one in fit.items() if one.recall[1] >= wanted * far)]
-        ten, hundred = (ceil(_CANDIDATE_MARGIN * count) for count in best.candidates)
-        probes = min(self._lists, ceil(self._growth.margin * best.probes))
-        return replace(best, probes=probes, candidates=(ten, hundred))
+        chosen = fit[best or max(fit, key=lambda cost: (fit[cost].recall[1], -cost))]
+        ten, hundred = (ceil(_CANDIDATE_MARGIN * count) for count in chosen.candidates)
+        probes = min(self._lists, ceil(self._growth.margin * chosen.probes))
+        return replace(chosen, probes=probes, candidates=(ten, hundred))
 
     def _measured(
         self,
@@ -182,8 +187,10 @@ class _Builder:
             shares = {
                 count: float((column < count).mean()) for count in _CANDIDATES if count >= least
             }
-            enough = [n for n, share in shares.items() if share >= self._growth.recall]
-            candidates.append(enough[0] if enough else _MOST_CANDIDATES)
+            # Where so few lists do not hold what is wanted, most of what they do hold.
+            held = shares[_MOST_CANDIDATES]
+            aim = self._growth.recall if held >= self._growth.recall else _MOSTLY * held
+            candidates.append(next(count for count, share in shares.items() if share >= aim))
             recalls.append(shares[candidates[-1]])
         return Tuning(probes, (candidates[0], candidates[1]), (recalls[0], recalls[1]))
 
