@@ -26,7 +26,7 @@ Ids = NDArray[np.int64]
 _NO_IDS = np.empty(0, dtype=np.int64)
 _TOKENIZER = "porter unicode61 remove_diacritics 2"
 _MOST_TERMS = 64
-_LISTED = 2_000
+_LISTED = 1_000  # As many as a filtered search for the nearest compares one by one.
 _WEIGHED = 500
 _NAMED = 500
 
@@ -115,19 +115,12 @@ def find_names(
         best = best[: len(Kind) * limit]
     said = dict(zip(ids.tolist(), zip(in_name.tolist(), share.tolist(), strict=True), strict=True))
     files = {row[0]: row for row in connection.execute(_files(filters), given_ids(best)).all()}
-    chosen: dict[Kind, dict[int, tuple[bool, float]]] = {}
-    for item_id, kind, media_id in (files[one] for one in best if one in files):
-        assert kind is not None  # Indexed files have both.
-        assert media_id is not None
+    chosen: dict[Kind, dict[int, NameMatch]] = {}
+    for item_id, kind, segment_id in (files[one] for one in best if one in files):
         of_kind = chosen.setdefault(Kind(kind), {})
         if len(of_kind) < limit:
-            of_kind.setdefault(media_id, said[item_id])
-    media = [one for of_kind in chosen.values() for one in of_kind]
-    first = dict(connection.execute(_FIRST_SEGMENTS, given_ids(media)).all())
-    return {
-        kind: [NameMatch(first[one], *found) for one, found in of_kind.items() if one in first]
-        for kind, of_kind in chosen.items()
-    }
+            of_kind.setdefault(segment_id, NameMatch(segment_id, *said[item_id]))
+    return {kind: list(found.values()) for kind, found in chosen.items()}
 
 
 def _rarest(counts: Mapping[str, int]) -> list[str]:
@@ -224,14 +217,14 @@ _SCORE = (
 _TEXTS = select(schema.segments.c.id, schema.segments.c.text).where(
     one_of(schema.segments.c.id), schema.segments.c.text.is_not(None)
 )
-_FIRST_SEGMENTS = select(schema.segments.c.media_id, schema.segments.c.id).where(
-    one_of(schema.segments.c.media_id), schema.segments.c.position == 0
-)
 
 
 @lru_cache(maxsize=64)  # Putting a statement together takes longer than SQLite takes to answer it.
-def _files(filters: Filters) -> Select[int, str | None, int | None]:
-    """Those of some files that satisfy the filters."""
-    items = schema.items.c
-    chosen = select(items.id, items.kind, items.media_id)
-    return chosen.where(one_of(items.id), conditions.of_items(filters))
+def _files(filters: Filters) -> Select[int, str, int]:
+    """Those of some files that satisfy the filters, with their kinds and first segments."""
+    items, segments = schema.items.c, schema.segments.c
+    return (
+        select(items.id, segments.kind, segments.id)
+        .join_from(schema.items, schema.segments, segments.media_id == items.media_id)
+        .where(one_of(items.id), conditions.of_items(filters), segments.position == 0)
+    )
