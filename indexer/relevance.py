@@ -18,6 +18,9 @@ from embedder.interface import EmbedderInfo, Vectors
 Probabilities = NDArray[np.float64]
 """Float64 array of shape (n,), each from 0 to 1."""
 
+EVERY_WORD = 0.7
+"""What it says at least for a segment that its text has all words."""
+
 _LOGIT_BOUND = 6.0
 _PENALTY = 2.0
 
@@ -96,7 +99,7 @@ def of_words(scores: NDArray[np.float64], every: NDArray[np.bool_]) -> Probabili
         every: Whether every term is in the text, booleans (n,).
     """
     found = np.empty(len(scores))
-    for all_of_them, least, most in ((True, 0.7, 0.2), (False, 0.0, 0.3)):
+    for all_of_them, least, most in ((True, EVERY_WORD, 0.2), (False, 0.0, 0.3)):
         rows = every == all_of_them
         best = scores[rows].max(initial=0.0)
         found[rows] = least + most * (scores[rows] / best if best > 0 else 0.0)

@@ -13,7 +13,7 @@ one ranked list a hundred pages that mention cats would bury the photo of a cat.
    all others, by p alone.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import log2
 from typing import TYPE_CHECKING
@@ -26,9 +26,10 @@ from embedder.interface import EmbedderInfo, Vectors, normalised
 from embedder.media.kind import Kind
 from indexer import relevance
 from indexer.asking import MODALITY, Asked
-from indexer.entities import NO_WORDS, Filters, Hit, NameMatch, Query, Reason, WordMatches
+from indexer.entities import Filters, Hit, Query, Reason
 from indexer.errors import LibraryBusy, QueryError
 from indexer.relevance import Probabilities, Side
+from indexer.saying import WORDED, Said
 
 if TYPE_CHECKING:
     from indexer.catalog import Catalog
@@ -38,9 +39,7 @@ if TYPE_CHECKING:
 MAX_HITS = 1000
 """Deepest hit that can be asked for, offset included."""
 
-_WORDED = frozenset({Kind.PDF, Kind.TEXT})
 _STRONG = 0.5
-_EVERY_WORD = 0.7
 _UNIT_ERROR = 0.01
 _TOLD = 0.25
 _MORE = 8
@@ -60,29 +59,6 @@ class _Place:
     info: EmbedderInfo
     filters: Filters
     only: NDArray[np.int64] | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Said:
-    """What words say of segments of any kind.
-
-    Attributes:
-        terms: The words.
-        matches: The segments that have them.
-        relevance: Of each match.
-        names: Files whose names have them, by kind.
-    """
-
-    terms: Sequence[str]
-    matches: WordMatches
-    relevance: Probabilities
-    names: Mapping[Kind, Sequence[NameMatch]]
-
-    def names_of(self, kind: Kind, ids: NDArray[np.int64]) -> Probabilities:
-        """What their files' names say for some segments of a kind (n,)."""
-        matches = self.names.get(kind, ())
-        found = {m.segment_id: 0.9 if m.in_name else 0.4 * m.share for m in matches}
-        return relevance.aligned(found, ids)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -181,14 +157,15 @@ def _judged(
         return
     depth = _DEPTH * need
     like, unlike = next(iter(sides.values()))  # All kinds are asked for the same words.
-    said, unwanted = (_said(place, side.terms, sides.keys(), depth) for side in (like, unlike))
+    said, unwanted = (
+        Said.of(place.catalog, place.vectors, side.terms, place.filters, depth)
+        for side in (like, unlike)
+    )
     found = {kind: _gathered(place, sides[kind][0], said, kind, depth) for kind in sorted(sides)}
     every = np.concatenate([ids for ids, _ in found.values()])
-    worded = np.concatenate(
-        [np.full(len(ids), kind in _WORDED) for kind, (ids, _) in found.items()]
-    )
-    words = _words_of(place, said, every, worded)
-    without = _words_of(place, unwanted, every, worded)
+    worded = np.concatenate([np.full(len(ids), kind in WORDED) for kind, (ids, _) in found.items()])
+    words = said.words_of(place.catalog, every, worded)
+    without = unwanted.words_of(place.catalog, every, worded)
     start = 0
     for kind, (ids, rows) in found.items():
         own = slice(start, start + len(ids))
@@ -216,53 +193,30 @@ def _ranked(info: EmbedderInfo, found: _Candidates, like: Side, unlike: Side) ->
     ]
 
 
-def _said(place: _Place, terms: Sequence[str], kinds: Collection[Kind], depth: int) -> _Said:
-    """What the words of one side of a query find."""
-    matches, names = NO_WORDS, {}
-    if terms:
-        names = place.catalog.find_names(terms, place.filters, depth)
-        if _WORDED & set(kinds):
-            matches = place.catalog.find_words(terms)
-    return _Said(terms, matches, relevance.of_words(matches.scores, matches.every), names)
-
-
 def _gathered(
-    place: _Place, like: Side, said: _Said, kind: Kind, depth: int
+    place: _Place, like: Side, said: Said, kind: Kind, depth: int
 ) -> tuple[NDArray[np.int64], Vectors]:
     """The candidates of one kind with their vectors; some `depth` for each sort of evidence."""
     found = [
         _nearest(place, like, kind, depth, place.only),
         np.array([match.segment_id for match in said.names.get(kind, ())], dtype=np.int64),
     ]
-    ids = place.vectors.among(said.matches.ids, kind)
+    ids = said.ids.get(kind, np.empty(0, dtype=np.int64))
     if place.only is not None:
         ids = ids[np.isin(ids, place.only)]
-    rows = np.searchsorted(said.matches.ids, ids)
-    every = ids[said.matches.every[rows]]
+    at = np.searchsorted(said.matches.ids, ids)
+    every = ids[said.matches.every[at]]
     if len(every) > depth:  # So many have all words that the vectors have to tell which are best.
         ids = _nearest(place, like, kind, depth, every)
     elif len(ids) > depth:
-        ids = ids[np.argsort(-said.relevance[rows], kind="stable")[:depth]]
-    chosen, vectors = place.vectors.rows(np.unique(np.concatenate([*found, ids])), kind)
-    # A row whose file was damaged since it was opened is like nothing, rather than like anything.
-    vectors[~(np.abs(np.linalg.norm(vectors, axis=1) - 1) < _UNIT_ERROR)] = 0
+        ids = ids[np.argsort(-said.relevance[at], kind="stable")[:depth]]
+    chosen = np.unique(np.concatenate([*found, ids]))
+    known, rows = place.vectors.rows(chosen, kind)
+    # What lost its vector is like nothing; so is a row that was damaged since its file was opened.
+    sound = np.abs(np.linalg.norm(rows, axis=1) - 1) < _UNIT_ERROR
+    vectors = np.zeros((len(chosen), place.vectors.dim), dtype=np.float32)
+    vectors[np.searchsorted(chosen, known[sound])] = rows[sound]
     return chosen, vectors
-
-
-def _words_of(
-    place: _Place, said: _Said, ids: NDArray[np.int64], worded: NDArray[np.bool_]
-) -> Probabilities:
-    """What the words that texts have say for some segments (n,); `worded` ones have texts."""
-    known = said.matches.ids
-    found = np.zeros(len(ids))
-    if known.size:
-        at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-        found = np.where(known[at] == ids, said.relevance[at], 0.0)
-    if not said.matches.complete:
-        unsure = ids[worded & (found < _EVERY_WORD)]
-        having = place.catalog.with_every_word(said.terms, unsure)
-        found[np.isin(ids, having)] = _EVERY_WORD
-    return found
 
 
 def _nearest(

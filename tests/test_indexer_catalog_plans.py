@@ -252,6 +252,7 @@ def search(library: Library, media: Path) -> None:
         for parts in ((words,), (picture, words), (like,)):
             assert isinstance(library.search(Query(parts, filters)), list)
     assert library.catalog.with_every_word(["number0"], np.arange(1, 9)).size == 1
+    assert Kind.TEXT in library.catalog.kinds_of(range(1, 9)).values()
 
 
 def take_out(library: Library, media: Path) -> None:

@@ -36,6 +36,9 @@ from indexer.errors import NotFound
 _VECTORS = select(schema.vectors.c.segment_id, schema.vectors.c.data).where(
     rows.one_of(schema.vectors.c.segment_id)
 )
+_KINDS = select(schema.segments.c.id, schema.segments.c.kind).where(
+    rows.one_of(schema.segments.c.id)
+)
 _ORIGINS = (
     select(schema.segments.c.id, schema.segments.c.media_id, schema.segments.c.page)
     .where(rows.one_of(schema.segments.c.id))
@@ -191,6 +194,12 @@ class Catalog:
             found: dict[int, bytes] = dict(answer.all())
         gone = bytes(2 * dim)
         return rows.unpacked_vectors([found.get(int(i), gone) for i in segment_ids], dim)
+
+    def kinds_of(self, segment_ids: Sequence[int]) -> dict[int, Kind]:
+        """The kind of each known segment."""
+        with self._database.reading() as connection:
+            answer = connection.execute(_KINDS, rows.given_ids(segment_ids)).all()
+        return {segment_id: Kind(kind) for segment_id, kind in answer}
 
     def origins(self, segment_ids: Sequence[int]) -> dict[int, tuple[int, int | None]]:
         """The media that each known segment is of, by a number, and its page in a PDF.
