@@ -26,6 +26,7 @@ class Growth:
             WordNet's definitions, single words need more than twice the lists that the definitions
             and their mixtures do.
         compared: A filter that keeps no more vectors than this is searched exactly.
+        sifted: One that keeps no more than this has the codes of all of them compared.
         beside: Up to so many vectors that came later are kept beside the saved lists, and written
             with each change; beyond, the lists are written anew with them.
         threads: That build.
@@ -40,6 +41,7 @@ class Growth:
     questions: int = 128
     margin: float = 3.0
     compared: int = 1_000
+    sifted: int = 50_000
     beside: int = 1 << 16
     threads: int = 1
 

@@ -5,7 +5,8 @@
 2. The candidates are compared exactly, by their rows.
 
 A filter takes part in both: lists are visited, nearest first, until as many vectors that it keeps
-have been seen as a search without it sees. Those may lie anywhere; they are found all the same.
+have been seen as a search without it sees, and some ten thousand at least. Where it leaves two or
+three of a cluster, the ten nearest lie anywhere; they are found all the same.
 
 Once saved, everything that grows with the vectors is mapped from files: opening reads centroids,
 lengths of lists, and what came after the last large change.
@@ -109,7 +110,8 @@ class Inverted:
         numbers = numbers[(numbers >= 0) & (numbers < self._lists)]  # As elsewhere: damage.
         counts = np.bincount(numbers, minlength=self._lists)[lists[0]]
         seen = np.cumsum(counts)
-        wanted = max(_MORE * self.tuning.probes_for(k) * len(self) // self._lists, 2 * k)
+        usual = _MORE * self.tuning.probes_for(k) * len(self) // self._lists
+        wanted = max(usual, self._growth.sifted, 2 * k)
         visited = (counts > 0) & (seen - counts < wanted)
         nearby = distances[:, visited], lists[:, visited]
         selector = faiss().IDSelectorBitmap(bitmap(kept))
