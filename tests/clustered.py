@@ -35,6 +35,14 @@ def filled(growth: Growth = SMALL, count: int = COUNT) -> FaissStore:
     return made
 
 
+def kept(folder: Path) -> Path:
+    """The folder, with a store saved in it that has its lists."""
+    made = filled()
+    assert made.settle()
+    made.save(folder, "me", 1)
+    return folder
+
+
 def loaded(folder: Path, growth: Growth = SMALL) -> FaissStore:
     found = FaissStore.load(folder, "me", DIM, growth=growth)
     assert found is not None

@@ -18,6 +18,7 @@ from clustered import (
     clustered,
     filled,
     index_of,
+    kept,
     loaded,
     recall,
 )
@@ -31,11 +32,7 @@ from indexer.vectors.rows import Rows
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("saved")
-    made = filled()
-    assert made.settle()
-    made.save(folder, "me", 1)
-    return folder
+    return kept(tmp_path_factory.mktemp("saved"))
 
 
 @pytest.fixture

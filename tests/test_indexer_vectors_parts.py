@@ -42,7 +42,7 @@ def test_places_are_found_in_whatever_order_ids_came_and_however_many_are_in_the
     assert (places.start, places.mapped) == (count, stored.bytes)
     places.append(ids[count:], np.ones(3 - count, dtype=np.int32))
     assert places.find(np.array([7, 5, 8, 99, 0])).tolist() == [0, 2]
-    places.drop(np.array([0]))
+    places.gone.add(np.array([0]))
     assert places.find(np.array([5, 9])).tolist() == [1]
     places.append(np.array([5]), np.zeros(1, dtype=np.int32))
     for one in (places, Places.read(tmp_path, places.write(tmp_path / "all"), 4, places.gone)):

@@ -16,6 +16,7 @@ from clustered import (
     SMALL,
     clustered,
     filled,
+    kept,
     loaded,
     recall,
 )
@@ -30,11 +31,7 @@ from indexer.vectors.places import Places
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("saved")
-    made = filled()
-    assert made.settle()
-    made.save(folder, "me", 1)
-    return folder
+    return kept(tmp_path_factory.mktemp("saved"))
 
 
 @pytest.fixture

@@ -4,19 +4,13 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy import ColumnElement, and_, or_
 
-from embedder.media.kind import Kind
 from indexer import schema
 from indexer.entities import Filters
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST_NS = 2**63 - 1
-
-
-def excludes(filters: Filters, kind: Kind) -> bool:
-    """Whether nothing of this kind can satisfy the filters."""
-    return bool(filters.kinds) and kind not in filters.kinds
 
 
 def restricts_files(filters: Filters) -> bool:
@@ -37,11 +31,6 @@ def of_items(filters: Filters) -> ColumnElement[bool]:
     if filters.before is not None:
         conditions.append(items.mtime_ns < _nanoseconds(filters.before))
     return and_(*conditions)
-
-
-def media_of(filters: Filters) -> Select[int]:
-    """The media that a file which satisfies the filters holds."""
-    return select(schema.items.c.media_id).where(of_items(filters))  # type: ignore[return-value]
 
 
 def below(folder: Path) -> ColumnElement[bool]:

@@ -82,10 +82,6 @@ class Places:
         self._blocks = saved, _Block(self._ids[:total], self._lists[:total], ascending)
         return np.arange(self.start + count, self.start + total)
 
-    def drop(self, positions: Positions) -> None:
-        """Empties positions that were not empty."""
-        self.gone.add(positions)
-
     def find(self, ids: Ids) -> Positions:
         """The positions of those ids that there are, each once, ascending."""
         saved, fresh, start = self._located(ids)
