@@ -50,7 +50,7 @@ def saved_generation(directory: Path, owner: str, fingerprint: str | None = None
     try:
         state = state_of(directory)
         same = (state["owner"], state["fingerprint"]) == (owner, fingerprint)
-        return int(state["generation"]) if same else None
+        return state["generation"] if same else None
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
 
@@ -187,6 +187,9 @@ def state_of(directory: Path) -> Any:
         raise ValueError(f"{STATE_FILE} is nested too deeply") from error
     if not isinstance(state, dict) or state.pop("crc32", None) != _checksum(state):
         raise ValueError(f"{STATE_FILE} is damaged")
+    generation = state.get("generation")
+    if type(generation) is not int or not 0 <= generation < 1 << 63:
+        raise ValueError(f"{STATE_FILE} is of no generation")
     return state
 
 

@@ -84,9 +84,9 @@ class Tuning:
     def candidates_for(self, k: int) -> int:
         """Vectors to compare exactly for the k nearest."""
         ten, hundred = self.candidates
-        if k <= 10:
-            return ten
-        return ceil(ten + (hundred - ten) * (k - 10) / 90) if k <= 100 else ceil(hundred * k / 100)
+        if k > 100:
+            return max(k, ceil(hundred * k / 100))
+        return max(k, ceil(ten + (hundred - ten) * max(0, k - 10) / 90))
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,7 +222,7 @@ class Inverted:
 
     @classmethod
     def read(cls, directory: Path, saved: Mapping[str, Any], dim: int, growth: Growth) -> Self:
-        """Maps what `write` wrote; `ValueError`, `OSError` or `KeyError` if it is not whole.
+        """Maps what `write` wrote; `ValueError`, `OSError` or `LookupError` if it is not whole.
 
         Centroids and what is beside the large files are read and checked wholly, those as
         `files.mapped` does. Whatever else is damaged can cost a vector its place among the hits

@@ -31,7 +31,7 @@ _ROUNDS = 3
 _WAIT_SECONDS = 0.1
 _ATTEMPTS = 3
 _DAMAGE = (
-    *(OSError, ValueError, KeyError, TypeError, AttributeError),
+    *(OSError, ValueError, LookupError, TypeError, AttributeError),
     *(OverflowError, RuntimeError),
 )
 
@@ -233,7 +233,7 @@ class FaissStore:
                 for name, saved in state["partitions"].items():
                     store._partitions[Kind(name)] = store._read(directory, saved)
                     store._saved[Kind(name)] = saved
-                return store, int(state["generation"])
+                return store, state["generation"]
             except FileNotFoundError as error:
                 reasons.append(error)  # Another process may just have saved, and tidied up.
             except _DAMAGE as error:

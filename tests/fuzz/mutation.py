@@ -1,7 +1,9 @@
 """Mutations of seeds: what a fuzzer without a guide does, the same every time."""
 
+import json
 import random
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 _PIECES = [
     *(
@@ -44,6 +46,34 @@ _PIECES = [
         b"[" * 3000,
     ),
 ]
+
+_GONE = object()
+_OTHERS = (_GONE, None, -1, 1, 2**70, 1e999, "", "../x", [], {})
+
+
+def altered(text: str | bytes) -> Iterator[str]:
+    """JSON in which one value at a time, at any depth, is missing or is another one."""
+    for path in _paths(json.loads(text)):
+        for other in _OTHERS:
+            value = json.loads(text)
+            *above, last = path
+            around = value
+            for step in above:
+                around = around[step]
+            if other is _GONE:
+                del around[last]
+            else:
+                around[last] = other
+            yield json.dumps(value)
+
+
+def _paths(value: Any) -> Iterator[tuple[Any, ...]]:
+    steps = (
+        value if isinstance(value, dict) else range(len(value) if isinstance(value, list) else 0)
+    )
+    for step in steps:
+        yield (step,)
+        yield from ((step, *rest) for rest in _paths(value[step]))
 
 
 def mutations(name: str, seeds: Sequence[bytes], count: int) -> Iterator[bytes]:

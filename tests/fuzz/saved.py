@@ -32,6 +32,7 @@ from trainer.data.ledger import Ledger
 from trainer.tasks import Task
 
 from . import world
+from .mutation import altered
 
 _DIM = 16
 
@@ -204,7 +205,8 @@ def states_seeds() -> list[str]:
         lambda value: value["partitions"].update(audio=value["partitions"]["text"]),
         lambda value: value["partitions"]["text"]["files"]["vectors"][0].update(name="../x"),
     ]
-    return [state, "[" * 3000, "null", *(_changed(state, change) for change in changes)]
+    changed = (_changed(state, change) for change in changes)
+    return [state, "[" * 3000, "null", *changed, *altered(state)]
 
 
 @cache
@@ -230,6 +232,16 @@ def _listing(*paths: object, **manifest: object) -> bytes:
 
 BACKUPS = [
     _listing("uploads/a.txt"),
+    *(
+        b"%s\0%s" % (one.encode(), line)
+        for head, line in [_listing("uploads/a.txt").split(b"\0")]
+        for one in altered(head)
+    ),
+    *(
+        b"%s\0%s" % (head, one.encode())
+        for head, line in [_listing("uploads/a.txt").split(b"\0")]
+        for one in altered(line)
+    ),
     _listing("../outside.txt"),
     _listing("uploads/../../outside.txt"),
     _listing("backup.json", "library.sqlite3"),
@@ -244,6 +256,7 @@ BACKUPS = [
 ]
 SETTINGS = [
     Settings().stated(),
+    *altered(Settings().stated()),
     '{"positions": "mrope", "image_tokens": [4, 8], "query_instructions": {"text image": "x"}}',
     '{"image_tokens": [true, 1e999], "frames": 1e999, "format": "x", "positions": []}',
     '{"query_instructions": {"text": 1}, "document_instructions": [], "system": "\\ud800"}',
@@ -261,6 +274,8 @@ def _checkpoint(config: object = _CONFIG, pictures: str = "", index: str = "", *
 
 CHECKPOINTS = [
     _checkpoint(),
+    *(_checkpoint(json.loads(one)) for one in altered(json.dumps(_CONFIG))),
+    *(_checkpoint(**json.loads(one)) for one in altered(json.dumps(_HEADER["a"]))),
     _checkpoint(pictures='{"image_mean": [0.5, 0.5, 0.5], "image_std": 1}'),
     _checkpoint(pictures='{"image_mean": "abc", "image_std": ["a"]}'),
     _checkpoint(index='{"weight_map": {"a": "model.safetensors"}}'),
@@ -278,15 +293,15 @@ CHECKPOINTS = [
     b"[" * 3000,
     b"{}\n\n\n\n\xff\xff\xff\xff\xff\xff\xff\xff",
 ]
+_MANIFEST = json.dumps(
+    {
+        "schema": 1,
+        "files": {"a.bin": {"sha256": hashlib.sha256(b"weights").hexdigest(), "in_revision": True}},
+    }
+)
 WEIGHTS = [
-    json.dumps(
-        {
-            "schema": 1,
-            "files": {
-                "a.bin": {"sha256": hashlib.sha256(b"weights").hexdigest(), "in_revision": True}
-            },
-        }
-    ),
+    _MANIFEST,
+    *altered(_MANIFEST),
     '{"schema": 1, "files": {"a.bin": {"sha256": 3, "in_revision": true}}}',
     '{"schema": 1, "files": {"a.bin": 3}}',
     '{"schema": 1, "files": []}',
@@ -296,6 +311,7 @@ WEIGHTS = [
 ]
 ROWS = [
     '{"query": "a", "positive": {"images": "a.png"}, "negatives": ["b", {"text": "c"}]}\n"x"\n',
+    *altered('{"query": "a", "positive": {"images": "a.png"}, "negatives": ["b", {"text": "c"}]}'),
     '{"query": {"pdf": "a.png", "page": -1}, "positive": "a"}\n{"query": {"images": ["a.png"]}}',
     '{"query": "a", "positive": "b", "task": [], "dataset": 3, "_note": 0}\n\xa0\n\x0b',
     '{"query": {"modality": {}, "text": "\\ud800"}, "positive": {"video": "' + "x" * 300 + '"}}',
