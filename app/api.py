@@ -145,6 +145,8 @@ class Api:
         """
         if status not in list(Status):
             raise QueryError(f"the status can be {', '.join(Status)}, not {status!r}")
+        if not isinstance(name, str):
+            raise QueryError(f"the name must be text, not {name!r}")
         limit, offset = _bounded(limit, offset)
         items = self._services.library.items(
             status=Status(status), name=name or None, limit=limit, offset=offset

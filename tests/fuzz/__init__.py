@@ -2,7 +2,7 @@
 
 A target takes any bytes, makes of them what its parser is given, and asserts what must hold of the
 answer: an answer or a refusal of the kind that is documented, and never anything else. The suite
-runs every target over its seeds and a few hundred mutations that are always the same;
+runs every target over its seeds and some mutations that are always the same;
 `python -m tests.fuzz` lets atheris look for more, guided by what the code covers.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 
-from .mutation import mutations
+from .mutation import altered, mutations
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,9 @@ class Target:
         ]
 
     def inputs(self, count: int) -> list[bytes]:
-        """The seeds, and mutations of them that are the same every time."""
-        return [*self.seeds, *mutations(self.name, self.seeds, count)]
+        """The seeds, the first with each of its values changed if it is JSON, and mutations."""
+        changed = [one.encode() for one in altered(self.seeds[0])]
+        return [*self.seeds, *changed, *mutations(self.name, self.seeds, count)]
 
 
 _IN = {

@@ -52,8 +52,12 @@ _OTHERS = (_GONE, None, -1, 1, 2**70, 1e999, "", "../x", [], {})
 
 
 def altered(text: str | bytes) -> Iterator[str]:
-    """JSON in which one value at a time, at any depth, is missing or is another one."""
-    for path in _paths(json.loads(text)):
+    """JSON with one value at a time, at any depth, missing or another; nothing of other text."""
+    try:
+        paths = list(_paths(json.loads(text)))
+    except (ValueError, RecursionError):
+        return
+    for path in paths:
         for other in _OTHERS:
             value = json.loads(text)
             *above, last = path

@@ -206,7 +206,7 @@ def states_seeds() -> list[str]:
         lambda value: value["partitions"]["text"]["files"]["vectors"][0].update(name="../x"),
     ]
     changed = (_changed(state, change) for change in changes)
-    return [state, "[" * 3000, "null", *changed, *altered(state)]
+    return [state, "[" * 3000, "null", *changed]
 
 
 @cache
@@ -256,7 +256,6 @@ BACKUPS = [
 ]
 SETTINGS = [
     Settings().stated(),
-    *altered(Settings().stated()),
     '{"positions": "mrope", "image_tokens": [4, 8], "query_instructions": {"text image": "x"}}',
     '{"image_tokens": [true, 1e999], "frames": 1e999, "format": "x", "positions": []}',
     '{"query_instructions": {"text": 1}, "document_instructions": [], "system": "\\ud800"}',
@@ -293,15 +292,15 @@ CHECKPOINTS = [
     b"[" * 3000,
     b"{}\n\n\n\n\xff\xff\xff\xff\xff\xff\xff\xff",
 ]
-_MANIFEST = json.dumps(
-    {
-        "schema": 1,
-        "files": {"a.bin": {"sha256": hashlib.sha256(b"weights").hexdigest(), "in_revision": True}},
-    }
-)
 WEIGHTS = [
-    _MANIFEST,
-    *altered(_MANIFEST),
+    json.dumps(
+        {
+            "schema": 1,
+            "files": {
+                "a.bin": {"sha256": hashlib.sha256(b"weights").hexdigest(), "in_revision": True}
+            },
+        }
+    ),
     '{"schema": 1, "files": {"a.bin": {"sha256": 3, "in_revision": true}}}',
     '{"schema": 1, "files": {"a.bin": 3}}',
     '{"schema": 1, "files": []}',
@@ -310,8 +309,8 @@ WEIGHTS = [
     "[" * 3000,
 ]
 ROWS = [
-    '{"query": "a", "positive": {"images": "a.png"}, "negatives": ["b", {"text": "c"}]}\n"x"\n',
-    *altered('{"query": "a", "positive": {"images": "a.png"}, "negatives": ["b", {"text": "c"}]}'),
+    '{"query": "a", "positive": {"images": "a.png"}, "negatives": ["b", {"text": "c"}]}',
+    '{"query": "a", "positive": "a.png"}\n"x"\n',
     '{"query": {"pdf": "a.png", "page": -1}, "positive": "a"}\n{"query": {"images": ["a.png"]}}',
     '{"query": "a", "positive": "b", "task": [], "dataset": 3, "_note": 0}\n\xa0\n\x0b',
     '{"query": {"modality": {}, "text": "\\ud800"}, "positive": {"video": "' + "x" * 300 + '"}}',
