@@ -85,3 +85,8 @@ def _fakes_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
         return cut(workers, path, kind, limits) if fake is sound else fake(path, kind, limits)
 
     monkeypatch.setattr(Workers, "cut", replaceable)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes by itself comes first, so that nobody waits for it at the end."""
+    items.sort(key=lambda item: "test_trainer_tiny.py" not in item.nodeid)
