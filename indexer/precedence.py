@@ -11,7 +11,7 @@ from embedder.content import Content, Role
 from embedder.interface import Embedder, EmbedError, Vectors
 from indexer.wrapped import WrappedEmbedder
 
-_SHARE = 4.0
+_SHARE = 20.0
 _LONGEST_SECONDS = 2.0
 _LATELY_SECONDS = 1.0
 _AT_ONCE = 4
@@ -21,7 +21,7 @@ class Precedence:
     """Who is searching, and how long other work has to wait for it. Thread-safe.
 
     Guarantees: work that can wait does not begin while a search is under way, unless it has
-    waited four times as long as its last part took: it goes on, slower, however many search.
+    waited twenty times as long as its last part took: it goes on, slower, however many search.
     """
 
     def __init__(self) -> None:

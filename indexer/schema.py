@@ -4,6 +4,7 @@ The full-text tables and the triggers that keep them exist only in the migration
 """
 
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,12 @@ class PathText(TypeDecorator[Path]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Path | None:
         """The path that was stored."""
-        return None if value is None else Path(os.fsdecode(value))
+        return None if value is None else _path(value)
+
+
+@lru_cache(maxsize=4096)  # Taking a path apart takes longer than reading it.
+def _path(stored: str | bytes) -> Path:
+    return Path(os.fsdecode(stored))
 
 
 def stored_path(path: str) -> str | bytes:

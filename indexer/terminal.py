@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from indexer.reports import Progress
 
 
-_NICE = 5
+_NICE = 15
 
 
 class ProgressBar:

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,9 +56,13 @@ _MODEL = select(
     schema.library.c.instructions,
 )
 _SEGMENTS = rows.select_segments().where(rows.one_of(schema.segments.c.id))
-_HOLDERS = (
-    rows.select_items().where(rows.one_of(schema.items.c.media_id)).order_by(schema.items.c.id)
-)
+
+
+@lru_cache(maxsize=64)
+def _holders(filters: Filters) -> Select[Any]:
+    """The files of some media that satisfy the filters."""
+    items = rows.select_items().where(rows.one_of(schema.items.c.media_id))
+    return items.where(conditions.of_items(filters)).order_by(schema.items.c.id)
 
 
 @lru_cache(maxsize=64)
@@ -223,8 +228,7 @@ class Catalog:
             answer = connection.execute(_SEGMENTS, rows.given_ids(segment_ids))
             found = {row.id: (rows.segment(row), row.media_id) for row in answer}
             media_ids = {media_id for _, media_id in found.values()}
-            query = _HOLDERS.where(conditions.of_items(filters))
-            for row in connection.execute(query, rows.given_ids(media_ids)):
+            for row in connection.execute(_holders(filters), rows.given_ids(media_ids)):
                 files.setdefault(row.media_id, []).append(rows.item(row))
         return {
             segment_id: (found[segment_id][0], tuple(files[found[segment_id][1]]))
