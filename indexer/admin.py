@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from indexer.errors import IndexerError
 
     try:
-        with ProgressBar("steps", shown=sys.stderr.isatty() and not given.json) as bar:
+        with ProgressBar("steps", shown=not given.json) as bar:
             status, lines, answer = _COMMANDS[given.command](given, bar.show)
     except IndexerError as error:
         print(f"rzen-admin: {error}", file=sys.stderr)

@@ -132,7 +132,7 @@ def _ingest(given: argparse.Namespace, cancel: Event) -> int:
     paths, options = [Path(path) for path in given.paths], _options(given)
     directory = given.library or default_library()
     with Library.open(directory, model=given.model, **opening(given)) as library:
-        with ProgressBar("files", shown=sys.stderr.isatty() and not given.json) as bar:
+        with ProgressBar("files", shown=not given.json) as bar:
             report = library.ingest(paths, options, on_progress=bar.show, cancel=cancel)
         _print_report(library, report, as_json=given.json)
         if not given.watch or cancel.is_set():

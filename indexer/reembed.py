@@ -113,7 +113,7 @@ def _dry_run(library: "Library", given: argparse.Namespace) -> int:
 
 def _reembed(library: "Library", given: argparse.Namespace, cancel: Event) -> int:
     before = library.model
-    with ProgressBar("segments", shown=sys.stderr.isatty() and not given.json) as bar:
+    with ProgressBar("segments", shown=not given.json) as bar:
         report = library.reembed(
             given.model,
             instructions=opening(given)["instructions"],

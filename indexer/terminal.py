@@ -6,7 +6,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from threading import Event
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -14,10 +16,11 @@ if TYPE_CHECKING:
 
 
 _NICE = 15
+_LINE_SECONDS = 30.0
 
 
 class ProgressBar:
-    """A bar with rate and remaining time on standard error, or nothing at all.
+    """A bar with rate and remaining time on standard error; a line now and then if that is a file.
 
     Args:
         unit: What is counted, in the plural.
@@ -25,8 +28,9 @@ class ProgressBar:
     """
 
     def __init__(self, unit: str, *, shown: bool) -> None:
+        self._unit, self._shown, self._told = unit, shown, monotonic()
         self._bar: Any = None
-        if shown:
+        if shown and sys.stderr.isatty():
             from tqdm import tqdm
 
             self._bar = tqdm(total=0, unit=f" {unit}", dynamic_ncols=True, leave=False)
@@ -41,7 +45,20 @@ class ProgressBar:
     @property
     def show(self) -> "Callable[[Progress], None] | None":
         """What is to be called with progress."""
-        return None if self._bar is None else self._show
+        if not self._shown:
+            return None
+        return self._tell if self._bar is None else self._show
+
+    def _tell(self, progress: "Progress") -> None:
+        if monotonic() - self._told < _LINE_SECONDS:
+            return
+        self._told = monotonic()
+        line = f"{progress.stage}: {progress.done:,} of {progress.total:,} {self._unit}"
+        if progress.failures:
+            line += f", {progress.failures:,} failed"
+        if progress.remaining is not None:
+            line += f", {progress.rate:.1f}/s, {timedelta(seconds=round(progress.remaining))} left"
+        print(line, file=sys.stderr, flush=True)
 
     def _show(self, progress: "Progress") -> None:
         self._bar.total = max(progress.total, progress.done)

@@ -242,6 +242,7 @@ def test_the_bar_shows_segments_and_the_time_that_remains(monkeypatch, capsys):
     from indexer.reports import Progress
     from indexer.terminal import ProgressBar
 
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with ProgressBar("segments", shown=True) as bar:
         bar.show(Progress("reembed", 60, 100, None, 1, 10.0, 40.0, reused=50))
         shown = capsys.readouterr().err
@@ -249,3 +250,18 @@ def test_the_bar_shows_segments_and_the_time_that_remains(monkeypatch, capsys):
     assert "60/100" in shown
     with ProgressBar("segments", shown=False) as bar:
         assert bar.show is None
+
+
+def test_a_log_is_told_now_and_then_how_far_it_is(monkeypatch, capsys):
+    from indexer.reports import Progress
+    from indexer.terminal import ProgressBar
+
+    now = [100.0]
+    monkeypatch.setattr("indexer.terminal.monotonic", lambda: now[0])
+    with ProgressBar("files", shown=True) as bar:
+        for done in range(1000, 1070):
+            now[0] += 1
+            bar.show(Progress("ingest", done, 2500, None, 2, 100.0, 90.0))
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "ingest: 1,029 of 2,500 files, 2 failed, 10.3/s, 0:01:30 left"
+    assert second.startswith("ingest: 1,059 of")
