@@ -55,14 +55,14 @@ class Jobs:
     def __init__(self, told: Callable[[Exception], str] = str) -> None:
         self._told = told
         self._state = JobState()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._cancel = threading.Event()
         self._thread: threading.Thread | None = None
 
     @property
     def state(self) -> JobState:
         """The latest state."""
-        with self._changed:
+        with self._lock:
             return self._state
 
     def start(self, title: str, work: Work) -> None:
@@ -71,7 +71,7 @@ class Jobs:
         Raises:
             Busy: if one is running.
         """
-        with self._changed:
+        with self._lock:
             if self._state.running:
                 raise Busy(
                     f"the library is at work already ({self._state.title}): wait for that to "
@@ -86,18 +86,12 @@ class Jobs:
 
     def cancel(self) -> bool:
         """Asks the running job to stop within seconds; False if there is none."""
-        with self._changed:
+        with self._lock:
             if not self._state.running:
                 return False
             self._cancel.set()
             self._set(replace(self._state, cancelling=True))
             return True
-
-    def wait(self, seen: int, timeout: float) -> JobState:
-        """The state as soon as it is newer than version `seen`, or after `timeout` seconds."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._state.version != seen, timeout)
-            return self._state
 
     def close(self, timeout: float = 20.0) -> None:
         """Cancels what runs and waits for it to stop."""
@@ -115,14 +109,13 @@ class Jobs:
         except Exception:
             _log.exception("a job broke off: %s", self.state.title)
             error = "something unforeseen stopped the work: the server's log says more"
-        with self._changed:
+        with self._lock:
             ended = replace(self._state, running=False, cancelling=False)
             self._set(replace(ended, report=report, error=error))
 
     def _on_progress(self, progress: Progress) -> None:
-        with self._changed:
+        with self._lock:
             self._set(replace(self._state, progress=progress))
 
     def _set(self, state: JobState) -> None:
         self._state = replace(state, version=state.version + 1)
-        self._changed.notify_all()

@@ -1,8 +1,7 @@
 """The page in Gradio: what stands where, and which function answers which event."""
 
-import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial, wraps
 from typing import Any
 
@@ -113,14 +112,16 @@ def _connect_library(
     def told(event: Callable[..., Any]) -> Callable[..., Any]:
         return _with_sentences(event, events.config)
 
-    streamed = ("add_uploads", "add_folder", "retry", "reembed")
-    for name in streamed:
+    def streamed(event: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+        return _streamed(event, events.config)
+
+    for name in ("add_uploads", "add_folder", "retry", "reembed"):
         listen = getattr(bridge, name)
-        listen(told(getattr(events, name)), None, outputs, **_quiet(name, streams=True))
+        listen(streamed(getattr(events, name)), None, outputs, **_quiet(name, streams=True))
     bridge.cancel(told(events.cancel), None, outputs[0], **_quiet("cancel"))
     bridge.files(told(events.files), None, files, **_quiet("files"))
     bridge.remove(told(events.remove), None, outputs, **_quiet("remove"))
-    blocks.load(told(events.follow), None, outputs, **_quiet("load", streams=True))
+    blocks.load(streamed(events.follow), None, outputs, **_quiet("load", streams=True))
 
 
 class LibraryEvents:
@@ -131,30 +132,28 @@ class LibraryEvents:
         self._services = services
         self._view = LibraryView(services)
 
-    def follow(self) -> Iterator[Any]:
+    def follow(self) -> AsyncIterator[Any]:
         """What there is, then the running job as it goes on."""
-        yield from map(_parts, self._view.follow())
+        return self._followed("")
 
-    def add_uploads(self) -> Iterator[Any]:
+    def add_uploads(self) -> AsyncIterator[Any]:
         """Adds what was uploaded."""
-        yield from self._started(lambda: actions.add_uploads(self._services))
+        return self._started(lambda: actions.add_uploads(self._services))
 
-    def add_folder(self, event: gr.EventData) -> Iterator[Any]:
+    def add_folder(self, event: gr.EventData) -> AsyncIterator[Any]:
         """Adds the folder that was named."""
         folder = views.text(views.sent(event._data), "folder")
-        yield from self._started(lambda: actions.add_folder(self._services, folder))
+        return self._started(lambda: actions.add_folder(self._services, folder))
 
-    def retry(self) -> Iterator[Any]:
+    def retry(self) -> AsyncIterator[Any]:
         """Tries the failed files again."""
-        yield from self._started(lambda: actions.retry_failed(self._services))
+        return self._started(lambda: actions.retry_failed(self._services))
 
-    def reembed(self, event: gr.EventData) -> Iterator[Any]:
+    def reembed(self, event: gr.EventData) -> AsyncIterator[Any]:
         """Computes all vectors anew with the model that was chosen."""
         values = views.sent(event._data)
         wanted, leave_out = views.text(values, "model"), values.get("leave_out") is True
-        yield from self._started(
-            lambda: actions.reembed(self._services, wanted, leave_out=leave_out)
-        )
+        return self._started(lambda: actions.reembed(self._services, wanted, leave_out=leave_out))
 
     def cancel(self) -> str:
         """Stops the running job."""
@@ -169,13 +168,18 @@ class LibraryEvents:
         """Removes the files that were ticked."""
         return _parts(self._view.remove(views.sent(event._data)))
 
-    def _started(self, start: Callable[[], None]) -> Iterator[Any]:
+    async def _started(self, start: Callable[[], None]) -> AsyncIterator[Any]:
         refused = ""
         try:
-            start()
+            await to_thread.run_sync(start)
         except _EXPECTED as error:
             refused = actions.told(self._services.config, error)
-        yield from map(_parts, self._view.follow(refused))
+        async for parts in self._followed(refused):
+            yield parts
+
+    async def _followed(self, refused: str) -> AsyncIterator[Any]:
+        async for update in self._view.follow(refused):
+            yield _parts(update)
 
 
 def _parts(update: tuple[str | None, ...]) -> tuple[Any, ...]:
@@ -222,16 +226,6 @@ def _in_turn(endpoint: Callable[..., Any], turns: CapacityLimiter | None) -> End
 
 def _with_sentences(function: Callable[..., Any], config: AppConfig) -> Callable[..., Any]:
     """The function, whose errors reach people as sentences; Gradio would print all of them."""
-    if inspect.isgeneratorfunction(function):
-
-        @wraps(function)
-        def streaming(*args: Any, **kwargs: Any) -> Iterator[Any]:
-            try:
-                yield from function(*args, **kwargs)
-            except Exception as error:
-                raise _sentence(error, config) from None
-
-        return streaming
 
     @wraps(function)
     def answering(*args: Any, **kwargs: Any) -> Any:
@@ -241,6 +235,22 @@ def _with_sentences(function: Callable[..., Any], config: AppConfig) -> Callable
             raise _sentence(error, config) from None
 
     return answering
+
+
+def _streamed(
+    function: Callable[..., AsyncIterator[Any]], config: AppConfig
+) -> Callable[..., AsyncIterator[Any]]:
+    """Like `_with_sentences`, for what answers more than once."""
+
+    @wraps(function)
+    async def streaming(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        try:
+            async for answer in function(*args, **kwargs):
+                yield answer
+        except Exception as error:
+            raise _sentence(error, config) from None
+
+    return streaming
 
 
 def _sentence(error: Exception, config: AppConfig) -> gr.Error:

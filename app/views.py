@@ -2,10 +2,12 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from html import escape
-from time import monotonic, sleep
+from time import monotonic
 from typing import NamedTuple
+
+from anyio import sleep, to_thread
 
 from app import cards, handlers, layout, model_panel, panels, progress
 from app.failures import described
@@ -19,6 +21,7 @@ from indexer import IndexerError, Status
 _log = logging.getLogger(__name__)
 _FILES = 50
 _PACE = 0.3
+_LONGEST_PACE = 2.0
 
 
 class Update(NamedTuple):
@@ -65,26 +68,30 @@ class LibraryView:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def follow(self, refused: str = "") -> Iterator[Update]:
+    async def follow(self, refused: str = "") -> AsyncIterator[Update]:
         """Everything once, then the progress as it changes, then everything again.
 
-        The model comes apart: opening it may take seconds, and the rest need not wait for it.
+        The model comes apart: opening it may take seconds, and the rest need not wait for it. No
+        thread waits meanwhile: there are fewer of them than there may be visitors.
 
         Args:
             refused: Why what was asked for was not started, to be told above what runs.
         """
         state = self._services.jobs.state
-        yield self._everything()._replace(progress=progress.job(state, refused))
-        yield self.model()
+        everything = await to_thread.run_sync(self._everything)
+        yield everything._replace(progress=progress.job(state, refused))
+        yield await to_thread.run_sync(self.model)
         ran = state.running
         while state.running:
-            before = monotonic()
-            state = self._services.jobs.wait(state.version, timeout=2.0)
+            seen, since = state.version, monotonic()
+            while state.version == seen and monotonic() - since < _LONGEST_PACE:
+                await sleep(_PACE)
+                state = self._services.jobs.state
             yield Update(progress=progress.job(state, refused if state.running else ""))
-            sleep(max(0.0, _PACE - (monotonic() - before)))
         if ran:
-            yield self.model()
-            yield self._everything()._replace(progress=progress.job(state))
+            yield await to_thread.run_sync(self.model)
+            everything = await to_thread.run_sync(self._everything)
+            yield everything._replace(progress=progress.job(state))
 
     def model(self, shown: str = "") -> Update:
         """The panels that tell of the library's model.

@@ -1,11 +1,14 @@
 """Forms, search sessions, uploads, ingests and wording: the page without any HTTP."""
 
+import asyncio
 import contextlib
 import threading
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from anyio import to_thread
+from following import follow, state_once
 from test_app_world import HOSTILE, filled_library, segment_of
 
 from app import cards, folders, handlers, progress, services, views, wording
@@ -308,13 +311,36 @@ def test_a_cancelled_ingest_stops_and_says_so(slow):
     assert not page.jobs.cancel()
 
 
+def test_however_many_follow_an_ingest_no_thread_waits_for_it(slow, monkeypatch):
+    library, page = slow
+    for name in ("_everything", "model"):  # They ask the library, in threads.
+        monkeypatch.setattr(views.LibraryView, name, lambda _: views.Update())
+    services.add_uploads(page)
+
+    async def crowd() -> None:
+        seen = [0] * 60
+
+        async def follow(number: int) -> None:
+            async for _ in views.LibraryView(page).follow():
+                seen[number] += 1
+
+        followers = [asyncio.create_task(follow(number)) for number in range(len(seen))]
+        while min(seen) < 3:
+            assert not any(one.done() for one in followers)
+            await asyncio.sleep(0.05)
+        assert to_thread.current_default_thread_limiter().borrowed_tokens == 0
+        assert page.jobs.state.running
+        library.go_on.set()
+        await asyncio.gather(*followers)
+
+    asyncio.run(crowd())
+
+
 def test_an_ingest_that_breaks_off_ends_in_its_sentence(slow):
     library, page = slow
     services.add_uploads(page)
     library.go_on.set()
-    state = page.jobs.state
-    while state.running:
-        state = page.jobs.wait(state.version, 5)
+    state = state_once(page, lambda state: not state.running)
     assert state.error == "the disk is full"
     assert "The disk is full." in progress.job(state)
 
@@ -343,7 +369,7 @@ def test_files_can_be_listed_and_removed(tmp_path):
         (library.uploads / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 no")
         page = services.build(AppConfig(), library, tmp_path / "scratch")
         services.add_uploads(page)
-        *_, last = views.LibraryView(page).follow()
+        *_, last = follow(page)
         assert "1 added" in last[0]
         assert "bad.jpg" in last[0]
         (item,) = library.items(status=Status.INDEXED)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from following import follow, state_once
 from PIL import Image
 from test_app_world import filled_library, segment_of
 
@@ -72,10 +73,6 @@ def page_over(tmp_path):
     yield page
     for one in built:
         one.jobs.close()
-
-
-def follow(page) -> list[views.Update]:
-    return list(views.LibraryView(page).follow())
 
 
 # ---- what is on offer
@@ -201,8 +198,7 @@ def test_errors_tell_where_things_lie_to_the_owner_only(page_over, caplog):
         page = page_over(Unopened(), host=host)
         shown = views.answer(page, {"text": "red"})
         services.retry_failed(page)
-        while page.jobs.state.running:
-            page.jobs.wait(page.jobs.state.version, 1)
+        state_once(page, lambda state: not state.running)
         for sentence in (shown, progress.job(page.jobs.state)):
             assert ("/home/me" in sentence) is trusted
             assert ("log" in sentence) is not trusted
@@ -279,9 +275,7 @@ def test_files_are_not_added_while_vectors_are_computed_nor_the_other_way_round(
 def test_progress_counts_segments_and_tells_the_rate_and_the_time(page_over, tmp_path):
     page = page_over(SlowLibrary(tmp_path))
     services.reembed(page, offer_id("mini"))
-    state = page.jobs.state
-    while state.progress is None:
-        state = page.jobs.wait(state.version, 5)
+    state = state_once(page, lambda state: state.progress)
     shown = progress.job(state)
     assert "1,200 of 3,000 segments · 2.0 per second · about 15 min left · 2 failed" in shown
     assert "a&lt;b&gt;.jpg" in shown

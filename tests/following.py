@@ -1,0 +1,25 @@
+"""Following what runs in the page, in tests."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from app import views
+from app.jobs import JobState
+from app.services import Services
+
+
+def follow(page: Services) -> list[views.Update]:
+    """All that a page shows while a job runs."""
+
+    async def updates() -> list[views.Update]:
+        return [update async for update in views.LibraryView(page).follow()]
+
+    return asyncio.run(updates())
+
+
+def state_once(page: Services, reached: Callable[[JobState], object]) -> JobState:
+    """The state of the page's job as soon as it is such a one."""
+    while not reached(state := page.jobs.state):
+        time.sleep(0.01)
+    return state
