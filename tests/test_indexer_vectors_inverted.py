@@ -115,6 +115,19 @@ def test_a_filter_that_keeps_only_what_is_far_empties_no_list(inverted):
     assert np.mean(shares) >= 0.9  # At worst: codes of 32 bits tell least of what is far.
 
 
+def test_the_more_a_filter_keeps_the_more_of_it_is_compared_exactly(inverted):
+    """A filter that keeps what is far, for which what is measured for the nearest is too little."""
+    partition = inverted._partitions[Kind.IMAGE]
+    partition.tuning = replace(partition.tuning, candidates=(10, 10))
+    partition._growth = replace(partition._growth, sifted=COUNT)
+    shares = []
+    for query in QUERIES:
+        far = np.argsort(ROWS @ query)[: COUNT // 2]
+        ids = inverted.search(query, 10, Kind.IMAGE, np.sort(IDS[far]))[1]
+        shares.append(np.isin(IDS[far[-10:]], ids).mean())
+    assert np.mean(shares) >= 0.5  # Codes of 32 bits tell little of what is far: 0.1 without.
+
+
 def test_removed_ones_are_gone_at_once_and_can_come_back_as_others(inverted):
     query = QUERIES[0]
     near = inverted.search(query, 30, Kind.IMAGE)[1]

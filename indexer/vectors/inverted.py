@@ -34,6 +34,7 @@ from indexer.vectors.rows import Rows, Scores
 _SHRUNK = 4
 _MORE = 2  # What a filter keeps may lie far from the query, where centroids tell less of it.
 _MOST = 8
+_PART = 32  # Of what a filter keeps, this part is compared exactly at a time.
 
 
 class Inverted:
@@ -115,10 +116,11 @@ class Inverted:
         visited = (counts > 0) & (seen - counts < wanted)
         nearby = distances[:, visited], lists[:, visited]
         selector = faiss().IDSelectorBitmap(bitmap(kept))
-        count = self.tuning.candidates_for(k)
-        found = self.candidates(vector, min(_MOST * count, len(kept)), nearby, selector)
         # The farther all that is kept lies, the less its codes tell it apart: rows are compared
-        # until as many as always have changed nothing.
+        # until as many again have changed nothing.
+        sifted = min(len(kept), self._growth.sifted)
+        count = max(self.tuning.candidates_for(k), sifted // _PART)
+        found = self.candidates(vector, min(_MOST * count, len(kept)), nearby, selector)
         scores, best = self._best(vector, k, found[:count])
         for start in range(count, len(found), count):
             before, batch = best, found[start : start + count]
