@@ -320,11 +320,11 @@ def test_however_many_follow_an_ingest_no_thread_waits_for_it(slow, monkeypatch)
     async def crowd() -> None:
         seen = [0] * 60
 
-        async def follow(number: int) -> None:
+        async def watch(number: int) -> None:
             async for _ in views.LibraryView(page).follow():
                 seen[number] += 1
 
-        followers = [asyncio.create_task(follow(number)) for number in range(len(seen))]
+        followers = [asyncio.create_task(watch(number)) for number in range(len(seen))]
         while min(seen) < 3:
             assert not any(one.done() for one in followers)
             await asyncio.sleep(0.05)

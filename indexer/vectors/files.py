@@ -51,7 +51,7 @@ def saved_generation(directory: Path, owner: str, fingerprint: str | None = None
         state = state_of(directory)
         same = (state["owner"], state["fingerprint"]) == (owner, fingerprint)
         return state["generation"] if same else None
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+    except (OSError, ValueError, KeyError):
         return None
 
 

@@ -230,18 +230,11 @@ def _listing(*paths: object, **manifest: object) -> bytes:
     return json.dumps(stated).encode() + b"\0" + lines.encode()
 
 
+_HEAD, _LINE = _listing("uploads/a.txt").split(b"\0")
 BACKUPS = [
     _listing("uploads/a.txt"),
-    *(
-        b"%s\0%s" % (one.encode(), line)
-        for head, line in [_listing("uploads/a.txt").split(b"\0")]
-        for one in altered(head)
-    ),
-    *(
-        b"%s\0%s" % (head, one.encode())
-        for head, line in [_listing("uploads/a.txt").split(b"\0")]
-        for one in altered(line)
-    ),
+    *(one.encode() + b"\0" + _LINE for one in altered(_HEAD)),
+    *(_HEAD + b"\0" + one.encode() for one in altered(_LINE)),
     _listing("../outside.txt"),
     _listing("uploads/../../outside.txt"),
     _listing("backup.json", "library.sqlite3"),
