@@ -73,38 +73,30 @@ class Asked:
             },
         )
 
-    def sides(self, catalog: "Catalog") -> dict[Kind, tuple[Side, Side]]:
-        """What hits of each kind should be like, and what they should not be like.
+    def sides(self, catalog: "Catalog") -> tuple[Side, Side]:
+        """What hits should be like, and what they should not be like.
 
         Raises:
             NotFound: if a part names a segment that is not in the library.
         """
-        segments = {
-            part.segment_id: (
-                catalog.segment(part.segment_id).modality,
-                catalog.vectors_of([part.segment_id])[0],
-            )
-            for part in self.parts
-            if part.content is None and part.segment_id is not None
-        }
-        found = {}
-        for kind, vectors in self.vectors.items():
-            own = iter(vectors)
-            columns = list(self._columns(own, segments))
-            found[kind] = self._side(columns, 1), self._side(columns, -1)
-        return found
+        columns = list(self._columns(catalog))
+        return self._side(columns, 1), self._side(columns, -1)
 
-    def _columns(
-        self, own: Iterator[Vectors], segments: Mapping[int, tuple[Modality, Vectors]]
-    ) -> Iterator[tuple[Modality, Vectors]]:
-        """Modality and vector of each part."""
+    def _columns(self, catalog: "Catalog") -> Iterator[tuple[Modality, Mapping[Kind, Vectors]]]:
+        """Modality of each part, and its vector by the kind that is looked for."""
+        number = 0
         for part in self.parts:
             if part.content is not None:
-                yield part.content.modality, next(own)
+                yield part.content.modality, {k: own[number] for k, own in self.vectors.items()}
+                number += 1
             elif part.segment_id is not None:
-                yield segments[part.segment_id]
+                modality = catalog.segment(part.segment_id).modality
+                yield (
+                    modality,
+                    dict.fromkeys(self.vectors, catalog.vectors_of([part.segment_id])[0]),
+                )
 
-    def _side(self, columns: Sequence[tuple[Modality, Vectors]], sign: int) -> Side:
+    def _side(self, columns: Sequence[tuple[Modality, Mapping[Kind, Vectors]]], sign: int) -> Side:
         chosen = [i for i, part in enumerate(self.parts) if part.weight * sign > 0]
         words: dict[str, None] = {}
         typed = np.zeros(len(chosen), dtype=np.bool_)
@@ -114,7 +106,10 @@ class Asked:
                 words.update(dict.fromkeys(found))
                 typed[row] = True
         return Side(
-            vectors=np.array([columns[i][1] for i in chosen], dtype=np.float32),
+            vectors={
+                MODALITY[kind]: np.array([columns[i][1][kind] for i in chosen], dtype=np.float32)
+                for kind in self.vectors
+            },
             modalities=tuple(columns[i][0] for i in chosen),
             weights=np.array([abs(self.parts[i].weight) for i in chosen], dtype=np.float32),
             terms=tuple(words),

@@ -6,7 +6,7 @@ evidence, likeness and words and file name, is combined as p = 1 − Π(1 − p�
 be like takes log-odds away.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,26 +30,46 @@ class Side:
     """The embedded parts of a query that hits should be like, or the ones they should not.
 
     Attributes:
-        vectors: Float32 (parts, dim), unit rows.
+        vectors: Float32 (parts, dim), unit rows, by the modality of the documents that are looked
+            for: a model may be told which.
         modalities: Of each part.
         weights: Float32 (parts,), above 0.
         terms: Words to look up, from typed parts.
         typed: Which parts are words to look up as well, booleans (parts,).
     """
 
-    vectors: Vectors
+    vectors: Mapping[Modality, Vectors]
     modalities: tuple[Modality, ...]
     weights: NDArray[np.float32]
     terms: tuple[str, ...]
     typed: NDArray[np.bool_]
 
 
+def log_odds(
+    info: EmbedderInfo, side: Side, documents: Sequence[tuple[Modality, Vectors]]
+) -> NDArray[np.float64]:
+    """How likely each document is what each part asks for, by their vectors alone.
+
+    Args:
+        info: Of the embedder that made the vectors.
+        side: The parts.
+        documents: Of one modality or several, each with float32 (n, dim) vectors.
+
+    Returns:
+        Calibrated log-odds (parts, N), the N documents in the given order.
+    """
+    found = np.empty((len(side.modalities), sum(len(rows) for _, rows in documents)))
+    end = 0
+    for document, rows in documents:
+        start, end = end, end + len(rows)
+        cosines = side.vectors[document] @ rows.T
+        for row, cosine, modality in zip(found, cosines, side.modalities, strict=True):
+            row[start:end] = info.calibrated(modality, document).logit(cosine)
+    return found
+
+
 def likeness(
-    info: EmbedderInfo,
-    side: Side,
-    document: Modality,
-    rows: Vectors,
-    said: Probabilities | None = None,
+    side: Side, logits: NDArray[np.float64], said: Probabilities | None = None
 ) -> Probabilities:
     """How likely each document is what all parts together ask for.
 
@@ -57,28 +77,28 @@ def likeness(
     for a picture that it should be like as well.
 
     Args:
-        info: Of the embedder that made the vectors.
         side: The wanted parts; at least one.
-        document: Modality of the documents.
-        rows: Float32 (n, dim), their vectors.
+        logits: Their `log_odds` (parts, n).
         said: Further evidence (n,) for the typed parts, from words and names.
     """
-    logits = _log_odds(info, side, document, rows)
     if said is not None:
-        logits[side.typed] = _backed(logits[side.typed], said)
+        logits = np.where(side.typed[:, None], _backed(logits, said), logits)
     return _probability(side.weights @ _bounded(logits) / side.weights.sum())
 
 
-def without(
-    relevance: Probabilities, info: EmbedderInfo, side: Side, document: Modality, rows: Vectors
-) -> Probabilities:
+def without(relevance: Probabilities, side: Side, logits: NDArray[np.float64]) -> Probabilities:
     """Relevance less what the documents share with the unwanted parts of `side`.
 
     The penalty is the softplus of the log-odds, so what is clearly unlike them loses nothing.
+
+    Args:
+        relevance: Of each document (n,).
+        side: The unwanted parts; there may be none.
+        logits: Their `log_odds` (parts, n).
     """
     if not side.modalities:
         return relevance
-    penalty = side.weights @ np.logaddexp(0, _bounded(_log_odds(info, side, document, rows)))
+    penalty = side.weights @ np.logaddexp(0, _bounded(logits))
     odds = np.log(relevance + 1e-9) - np.log1p(1e-9 - relevance)
     return _probability(odds - _PENALTY * penalty)
 
@@ -109,17 +129,6 @@ def of_words(scores: NDArray[np.float64], every: NDArray[np.bool_]) -> Probabili
 def aligned(found: Mapping[int, float], ids: NDArray[np.int64]) -> Probabilities:
     """The values of a mapping in the order of `ids`, 0 where there is none."""
     return np.array([found.get(i, 0.0) for i in ids.tolist()], dtype=np.float64)
-
-
-def _log_odds(
-    info: EmbedderInfo, side: Side, document: Modality, rows: Vectors
-) -> NDArray[np.float64]:
-    """Calibrated log-odds of each part and row, shape (parts, n)."""
-    logits = [
-        info.calibrated(modality, document).logit(rows @ vector)
-        for vector, modality in zip(side.vectors, side.modalities, strict=True)
-    ]
-    return np.stack(logits).astype(np.float64)
 
 
 def _backed(logits: NDArray[np.float64], said: Probabilities) -> NDArray[np.float64]:

@@ -79,10 +79,17 @@ class Said:
             found[np.isin(ids, catalog.with_every_word(self.terms, unsure))] = EVERY_WORD
         return found
 
-    def names_of(self, kind: Kind, ids: Ids) -> Probabilities:
-        """What their files' names say for some segments of a kind (n,)."""
-        matches = self.names.get(kind, ())
-        found = {m.segment_id: 0.9 if m.in_name else 0.4 * m.share for m in matches}
+    def named(self, kind: Kind) -> Ids:
+        """The segments of a kind whose files' names have the words, the best first."""
+        return np.array([one.segment_id for one in self.names.get(kind, ())], dtype=np.int64)
+
+    def names_of(self, ids: Ids) -> Probabilities:
+        """What their files' names say for some segments (n,)."""
+        found = {
+            one.segment_id: 0.9 if one.in_name else 0.4 * one.share
+            for matches in self.names.values()
+            for one in matches
+        }
         return relevance.aligned(found, ids)
 
 

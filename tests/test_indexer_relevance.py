@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from embedder import Calibration, EmbedderInfo, Modality
+from embedder.interface import Vectors
 from indexer import relevance
-from indexer.relevance import Side
+from indexer.relevance import Probabilities, Side
 
 INFO = EmbedderInfo(
     name="test",
@@ -24,7 +25,7 @@ def side(
     typed: tuple[bool, ...] = (True, True),
 ) -> Side:
     return Side(
-        vectors=np.array(vectors, dtype=np.float32).reshape(-1, 2),
+        vectors=dict.fromkeys(Modality, np.array(vectors, dtype=np.float32).reshape(-1, 2)),
         modalities=tuple(Modality.TEXT for _ in vectors),
         weights=np.array(weights[: len(vectors)], dtype=np.float32),
         terms=(),
@@ -32,33 +33,43 @@ def side(
     )
 
 
+def likeness(
+    one: Side,
+    document: Modality,
+    rows: Vectors,
+    said: Probabilities | None = None,
+    info: EmbedderInfo = INFO,
+) -> Probabilities:
+    return relevance.likeness(one, relevance.log_odds(info, one, [(document, rows)]), said)
+
+
 def test_a_cosine_at_the_midpoint_is_as_likely_relevant_as_not():
-    likely = relevance.likeness(INFO, side((1, 0)), Modality.TEXT, ROWS)
+    likely = likeness(side((1, 0)), Modality.TEXT, ROWS)
     assert likely[1] == pytest.approx(0.5, abs=1e-6)
     assert likely[0] > 0.9 > 0.1 > likely[2]
 
 
 def test_the_same_cosine_says_more_of_a_picture_than_of_a_text():
-    as_text = relevance.likeness(INFO, side((1, 0)), Modality.TEXT, ROWS[1:2])
-    as_picture = relevance.likeness(INFO, side((1, 0)), Modality.IMAGE, ROWS[1:2])
+    as_text = likeness(side((1, 0)), Modality.TEXT, ROWS[1:2])
+    as_picture = likeness(side((1, 0)), Modality.IMAGE, ROWS[1:2])
     assert as_picture > as_text + 0.3
 
 
 def test_a_part_of_no_weight_to_speak_of_changes_nothing():
-    alone = relevance.likeness(INFO, side((1, 0)), Modality.TEXT, ROWS)
-    mixed = relevance.likeness(INFO, side((1, 0), (0, 1), weights=(1, 1e-6)), Modality.TEXT, ROWS)
+    alone = likeness(side((1, 0)), Modality.TEXT, ROWS)
+    mixed = likeness(side((1, 0), (0, 1), weights=(1, 1e-6)), Modality.TEXT, ROWS)
     np.testing.assert_allclose(mixed, alone, atol=1e-4)
 
 
 def test_parts_of_equal_weight_prefer_what_is_like_both():
-    mixed = relevance.likeness(INFO, side((1, 0), (0, 1), weights=(1, 1)), Modality.TEXT, ROWS)
+    mixed = likeness(side((1, 0), (0, 1), weights=(1, 1)), Modality.TEXT, ROWS)
     assert np.argmax(mixed) == 1
 
 
 def test_words_add_to_what_vectors_say_of_a_typed_query():
-    alone = relevance.likeness(INFO, side((1, 0)), Modality.TEXT, ROWS)
+    alone = likeness(side((1, 0)), Modality.TEXT, ROWS)
     said = np.array([0.0, 0.9, 0.9])
-    backed = relevance.likeness(INFO, side((1, 0)), Modality.TEXT, ROWS, said)
+    backed = likeness(side((1, 0)), Modality.TEXT, ROWS, said)
     assert backed[0] == pytest.approx(alone[0])
     assert backed[1] == pytest.approx(1 - 0.5 * 0.1, abs=0.02)
     assert backed[2] > 0.85 > 0.1 > alone[2]
@@ -67,10 +78,10 @@ def test_words_add_to_what_vectors_say_of_a_typed_query():
 def test_words_do_not_make_up_for_a_picture_that_a_hit_should_be_like_too():
     both = side((0, 1), (1, 0), weights=(1, 1), typed=(True, False))
     said = np.array([0.0, 0.0, 0.9])
-    alike, _, worded = relevance.likeness(INFO, both, Modality.TEXT, ROWS, said)
+    alike, _, worded = likeness(both, Modality.TEXT, ROWS, said)
     assert worded < 0.6  # taken as evidence for the whole query, the words alone gave 0.9
-    assert worded > relevance.likeness(INFO, both, Modality.TEXT, ROWS)[2] - 1e-9
-    assert alike == pytest.approx(relevance.likeness(INFO, both, Modality.TEXT, ROWS)[0])
+    assert worded > likeness(both, Modality.TEXT, ROWS)[2] - 1e-9
+    assert alike == pytest.approx(likeness(both, Modality.TEXT, ROWS)[0])
 
 
 def test_near_and_exact_copies_stay_in_order_however_sure_the_match():
@@ -78,20 +89,21 @@ def test_near_and_exact_copies_stay_in_order_however_sure_the_match():
     sure = Calibration(midpoint=0.2, slope=30)
     info = EmbedderInfo("t", "1", 2, frozenset(Modality), calibration={
         (Modality.TEXT, Modality.IMAGE): sure})  # fmt: skip
-    exact, near = relevance.likeness(info, side((1, 0)), Modality.IMAGE, rows)
+    exact, near = likeness(side((1, 0)), Modality.IMAGE, rows, info=info)
     assert exact > near
 
 
 def test_unlike_parts_sink_what_resembles_them_and_leave_the_rest():
     start = np.array([0.9, 0.9, 0.9])
-    left = relevance.without(start, INFO, side((1, 0)), Modality.TEXT, ROWS)
+    logits = relevance.log_odds(INFO, side((1, 0)), [(Modality.TEXT, ROWS)])
+    left = relevance.without(start, side((1, 0)), logits)
     assert left[0] < 0.01
     assert left[2] == pytest.approx(0.9, abs=0.01)
 
 
 def test_without_unlike_parts_relevance_is_unchanged():
     start = np.array([0.9, 0.2, 0.0])
-    assert relevance.without(start, INFO, side(), Modality.TEXT, ROWS) is start
+    assert relevance.without(start, side(), np.empty((0, 3))) is start
 
 
 def test_independent_evidence_adds_up_and_none_changes_nothing():

@@ -33,7 +33,9 @@ from indexer.entities import (
 )
 from indexer.errors import NotFound
 
-# Of every search; putting a statement together takes longer than SQLite takes to answer it.
+# Of every search; putting a statement together takes longer than SQLite takes to answer it. Where
+# many rows of numbers answer, they come as one JSON text: at each row that it gives, SQLite lets
+# other threads have the interpreter, and waits until they give it back.
 _VECTORS = select(schema.vectors.c.segment_id, schema.vectors.c.data).where(
     rows.one_of(schema.vectors.c.segment_id)
 )
@@ -41,7 +43,13 @@ _KINDS = select(schema.segments.c.id, schema.segments.c.kind).where(
     rows.one_of(schema.segments.c.id)
 )
 _ORIGINS = (
-    select(schema.segments.c.id, schema.segments.c.media_id, schema.segments.c.page)
+    select(
+        func.json_group_array(
+            func.json_array(
+                schema.segments.c.id, schema.segments.c.media_id, schema.segments.c.page
+            )
+        )
+    )
     .where(rows.one_of(schema.segments.c.id))
     .where(
         select(schema.items.c.id)
@@ -67,7 +75,7 @@ def _holders(filters: Filters) -> Select[Any]:
 
 @lru_cache(maxsize=64)
 def _within(filters: Filters) -> Select[str]:
-    """The segments of files that satisfy the filters, as JSON: in rows they would take longer."""
+    """The segments of files that satisfy the filters."""
     items, segments = schema.items, schema.segments
     return (
         select(func.json_group_array(segments.c.id))
@@ -212,8 +220,8 @@ class Catalog:
         Without those that no file holds any more, as in the middle of a removal.
         """
         with self._database.reading() as connection:
-            answer = connection.execute(_ORIGINS, rows.given_ids(segment_ids)).all()
-        return {segment_id: (media_id, page) for segment_id, media_id, page in answer}
+            answer = connection.execute(_ORIGINS, rows.given_ids(segment_ids)).scalar_one()
+        return {segment_id: (media_id, page) for segment_id, media_id, page in json.loads(answer)}
 
     def resolve(
         self, segment_ids: Sequence[int], filters: Filters

@@ -12,8 +12,8 @@ from embedder.interface import Vectors
 from indexer.vectors.engine import bitmap, faiss
 from indexer.vectors.files import as_saved, by_role, checked, written
 from indexer.vectors.growth import Description, Growth
-from indexer.vectors.partition import NOTHING, Found, Ids, Snapshot
-from indexer.vectors.rows import Rows
+from indexer.vectors.partition import NOTHING, Found, Ids, Snapshot, each_once
+from indexer.vectors.rows import Halves, Rows, floats
 
 
 class Exact:
@@ -29,7 +29,7 @@ class Exact:
         half = faiss().ScalarQuantizer.QT_fp16
         flat = faiss().IndexScalarQuantizer(dim, half, faiss().METRIC_INNER_PRODUCT)
         self._index = faiss().IndexIDMap2(flat)
-        self._sorted: Ids | None = None  # All ids, once they were asked for.
+        self._sorted: tuple[Ids, NDArray[np.int64]] | None = None  # Ids, where; once asked for.
         self._highest = -1
 
     def __len__(self) -> int:
@@ -71,16 +71,12 @@ class Exact:
 
     def among(self, ids: Ids) -> Ids:
         """See `Partition.among`."""
-        own = self._sorted
-        if own is None:
-            self._sorted = own = np.sort(self._ids())
-        at = np.minimum(np.searchsorted(own, ids), len(own) - 1)
-        return np.unique(ids[own[at] == ids]) if own.size else ids[:0]
+        return self._known(ids)[0]
 
     def rows(self, ids: Ids) -> tuple[Ids, Vectors]:
         """See `Partition.rows`."""
-        known = self.among(ids)
-        return known, self._index.reconstruct_batch(known)
+        known, positions = self._known(ids)
+        return known, floats(self._halves()[positions])
 
     def due(self, growth: Growth) -> bool:
         """See `Partition.due`."""
@@ -88,9 +84,7 @@ class Exact:
 
     def snapshot(self) -> Snapshot:
         """See `Partition.snapshot`."""
-        codes = faiss().vector_to_array(faiss().downcast_index(self._index.index).codes)
-        rows = codes.view(np.float16).reshape(len(self), -1) if len(self) else None
-        return Snapshot(self._ids(), Rows(self._index.d, rows))
+        return Snapshot(self._ids(), Rows(self._index.d, self._halves().copy()))
 
     def describe(self) -> Description:
         """See `Partition.describe`."""
@@ -117,6 +111,26 @@ class Exact:
         partition._index = index
         partition._highest = int(partition._ids().max(initial=-1))
         return partition
+
+    def _known(self, ids: Ids) -> tuple[Ids, NDArray[np.int64]]:
+        """Those of some ids that are here, ascending and each once, and their positions."""
+        found = self._sorted
+        if found is None:
+            every = self._ids()
+            order = np.argsort(every, kind="stable")
+            self._sorted = found = every[order], order
+        own, order = found
+        if not own.size:
+            return ids[:0], order
+        at = np.minimum(np.searchsorted(own, ids), len(own) - 1)
+        at = each_once(at[own[at] == ids])
+        return own[at], order[at]
+
+    def _halves(self) -> Halves:
+        """The vectors by position, where FAISS has them; until the next change."""
+        codes = faiss().downcast_index(self._index.index).codes
+        flat = faiss().rev_swig_ptr(codes.data(), codes.size()) if len(self) else np.empty(0, "u1")
+        return flat.view(np.float16).reshape(len(self), int(self._index.d))
 
     def _ids(self) -> Ids:
         ids: Ids = faiss().vector_to_array(self._index.id_map)

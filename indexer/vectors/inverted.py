@@ -27,7 +27,7 @@ from indexer.vectors.engine import bitmap, faiss
 from indexer.vectors.files import Stored, as_saved, by_role, checked, written
 from indexer.vectors.gone import Gone, Positions
 from indexer.vectors.growth import Description, Growth, Tuning
-from indexer.vectors.partition import NOTHING, Found, Ids, Snapshot
+from indexer.vectors.partition import NOTHING, Found, Ids, Snapshot, each_once, is_ascending
 from indexer.vectors.places import Places
 from indexer.vectors.rows import Rows, Scores
 
@@ -165,13 +165,16 @@ class Inverted:
 
     def among(self, ids: Ids) -> Ids:
         """See `Partition.among`."""
-        return np.unique(self._places.ids_at(self._places.find(ids)))
+        return each_once(self._places.ids_at(self._places.find(ids)))
 
     def rows(self, ids: Ids) -> tuple[Ids, Vectors]:
         """See `Partition.rows`."""
         positions = self._places.find(ids)
-        known, first = np.unique(self._places.ids_at(positions), return_index=True)
-        return known, self._rows.take(positions[first])
+        known = self._places.ids_at(positions)
+        if not is_ascending(known):
+            known, first = np.unique(known, return_index=True)
+            positions = positions[first]
+        return known, self._rows.take(positions)
 
     def due(self, growth: Growth) -> bool:
         """See `Partition.due`."""

@@ -19,6 +19,16 @@ Found = tuple[NDArray[np.float32], Ids]
 NOTHING: Found = (np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int64))
 
 
+def is_ascending(numbers: NDArray[np.int64]) -> bool:
+    """Whether each is greater than the one before."""
+    return bool((numbers[1:] > numbers[:-1]).all())
+
+
+def each_once(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The numbers ascending and each once, as they mostly are."""
+    return numbers if is_ascending(numbers) else np.unique(numbers)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """The vectors of a partition at one moment: row i is that of id i."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from indexer.vectors.blocks import taken
 from indexer.vectors.files import Stored, mapped, written
 from indexer.vectors.gone import Gone, Positions
-from indexer.vectors.partition import Ids
+from indexer.vectors.partition import Ids, each_once, is_ascending
 
 Lists = NDArray[np.int32]
 
@@ -78,7 +78,7 @@ class Places:
             self._ids = np.pad(fresh.ids, (0, more))
             self._lists = np.pad(fresh.lists, (0, more))
         self._ids[count:total], self._lists[count:total] = ids, lists
-        ascending = fresh.ascending and _ascending(self._ids[max(0, count - 1) : total])
+        ascending = fresh.ascending and is_ascending(self._ids[max(0, count - 1) : total])
         self._blocks = saved, _Block(self._ids[:total], self._lists[:total], ascending)
         return np.arange(self.start + count, self.start + total)
 
@@ -86,8 +86,7 @@ class Places:
         """The positions of those ids that there are, each once, ascending."""
         saved, fresh, start = self._located(ids)
         found = np.concatenate([saved[saved >= 0], fresh[fresh >= 0] + start])
-        found = found[~self.gone.among(found)]
-        return found if len(found) < 2 or (found[1:] > found[:-1]).all() else np.unique(found)
+        return each_once(found[~self.gone.among(found)])
 
     def confirm(self, ids: Ids, positions: Positions) -> NDArray[np.bool_]:
         """Which ids are found at these positions; in a file that is not damaged, all are."""
@@ -103,7 +102,7 @@ class Places:
         """Writes all positions, and maps them."""
         saved, fresh = self._blocks
         ids, lists = self.ids, np.concatenate([saved.lists, fresh.lists])
-        stored = written(path, _Block(ids, lists, _ascending(ids)).write)
+        stored = written(path, _Block(ids, lists, is_ascending(ids)).write)
         self._map(path.parent, stored, len(ids))
         return stored
 
@@ -174,7 +173,3 @@ class _Block:
             at = np.argsort(self.ids, kind="stable")
             self._order = self.ids[at], at
         return self._order
-
-
-def _ascending(ids: Ids) -> bool:
-    return bool((ids[1:] > ids[:-1]).all())

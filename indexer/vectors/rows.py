@@ -18,6 +18,22 @@ _CHUNK = 1 << 14
 _BLOCK = 128
 _SMALL = 4096
 _TIMES = 8
+_SIGN_AND_SIZE = np.int32(-0x70002000)  # 0x8FFFE000: all bits of a half, 13 places to the left.
+_EXPONENTS_APART = np.float32(2.0 ** (127 - 15))
+
+
+def floats(halves: Halves) -> Vectors:
+    """Finite halves as float32, the same numbers, in a third of the time of `astype`.
+
+    NumPy converts them one by one. What is neither finite nor a number, as in a damaged file,
+    becomes a number above those that a half can be.
+    """
+    bits = halves.view(np.int16).astype(np.int32)
+    bits <<= 13
+    bits &= _SIGN_AND_SIZE
+    found: Vectors = bits.view(np.float32)
+    found *= _EXPONENTS_APART
+    return found
 
 
 class Rows:
@@ -59,7 +75,7 @@ class Rows:
 
     def take(self, positions: NDArray[np.int64]) -> Vectors:
         """Rows by position, float32 of shape (len(positions), dim)."""
-        return taken(self._blocks, positions).astype(np.float32)
+        return floats(taken(self._blocks, positions))
 
     def scores(self, positions: NDArray[np.int64], vector: NDArray[np.float32]) -> Scores:
         """Inner products of rows with a vector (dim,), float32 of shape (len(positions),).
