@@ -14,7 +14,7 @@ from app.forms import MOST_NUMBER, SearchForm
 from app.jobs import JobState
 from app.models import short_name
 from app.services import Services
-from app.wording import reason
+from app.wording import readable, reason
 from embedder.media import Kind
 from indexer import Hit, IngestReport, MediaItem, QueryError, Status
 
@@ -225,7 +225,7 @@ def _job(state: JobState) -> dict[str, Any]:
     if report is not None:
         answer |= {"cancelled": report.cancelled, "seconds": round(report.seconds, 1)}
         answer["failures"] = [
-            {"name": failure.path.name, "reason": failure.reason}
+            {"name": readable(failure.path.name), "reason": readable(failure.reason)}
             for failure in report.failures[:_MOST]
         ]
     if state.error is not None:
@@ -236,11 +236,11 @@ def _job(state: JobState) -> dict[str, Any]:
 def _item(item: MediaItem) -> dict[str, Any]:
     return {
         "item_id": item.id,
-        "name": item.name,
+        "name": readable(item.name),
         "kind": str(item.kind) if item.kind else None,
         "bytes": item.size,
         "modified": item.modified_at.isoformat(timespec="seconds"),
-        "reason": item.error,
+        "reason": readable(item.error) if item.error else None,
     }
 
 
@@ -250,7 +250,7 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "rank": hit.rank,
         "segment_id": segment.id,
         "item_id": hit.item.id,
-        "name": hit.item.name,
+        "name": readable(hit.item.name),
         "kind": str(segment.kind),
         "place": segment.place or None,
         "page": segment.page,

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterable
-from html import escape
 
 from app import icons, wording
 from app.handlers import Glimpse, ResultPage
+from app.wording import escape
 from embedder.media.kind import Kind
 from indexer import Hit, MediaItem, Segment
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from html import escape
 
 from app import icons, wording
 from app.cards import marked, pattern
+from app.wording import escape
 from embedder.media.kind import Kind, MediaError
 from embedder.media.pdf import Word
 from indexer import Hit, Library, LibraryError, MediaItem, Segment
@@ -197,7 +197,7 @@ def _facts(detail: Detail, whole: bool) -> str:
 
 
 def _path(path: str) -> str:
-    shown = escape(path.encode(errors="replace").decode())
+    shown = escape(path)
     return (
         f'<span class="rz-path"><code>{shown}</code><button type="button" class="rz-icon" '
         f'data-copy="{shown}" aria-label="Copy the path">{icons.COPY}</button></span>'

@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.wording import readable
 from indexer import Library, QueryError
 
 _MOST = 500
@@ -53,8 +54,8 @@ def folder_of(library: Library, wanted: str) -> Path:
 
 def _name(folder: Path, shared: Path | None) -> str:
     if shared is None or folder == shared:
-        return folder.name or str(folder)
-    return " / ".join(folder.relative_to(shared).parts)
+        return readable(folder.name or str(folder))
+    return readable(" / ".join(folder.relative_to(shared).parts))
 
 
 def _id(folder: Path) -> str:

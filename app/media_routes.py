@@ -20,6 +20,7 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 from app import cards, detail
 from app.forms import MOST_NUMBER
 from app.handlers import Searches
+from app.wording import readable
 from embedder import EmbedderError
 from embedder.media.kind import Kind, MediaError
 from indexer import (
@@ -117,14 +118,16 @@ def media_router(library: Library, searches: Searches, *, paths: bool = False) -
 
 def _original(segment: Segment, item: MediaItem, download: bool) -> Response:
     if not item.path.is_file():
-        return PlainTextResponse(f"{item.name} is no longer where it was.", status_code=404)
+        return PlainTextResponse(
+            f"{readable(item.name)} is no longer where it was.", status_code=404
+        )
     media_type = "text/plain; charset=utf-8" if segment.kind is Kind.TEXT else None
     media_type = media_type or MEDIA_TYPES.get(item.path.suffix.lower())
     inline = media_type is not None and not download
     return FileResponse(
         item.path,
         media_type=media_type or "application/octet-stream",
-        filename=item.name.encode(errors="replace").decode(),
+        filename=readable(item.name),
         content_disposition_type="inline" if inline else "attachment",
         headers={"Cache-Control": "private, no-cache"}
         | ({} if media_type == "application/pdf" else _SANDBOX),

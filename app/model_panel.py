@@ -1,10 +1,10 @@
 """The library's model as HTML: a word in the header, and a section to change it."""
 
 from collections.abc import Sequence
-from html import escape
 
 from app import wording
 from app.models import ActiveModel, Offer, short_name
+from app.wording import escape
 
 _ABOUT = {
     "mini": "small, part of this program",

@@ -1,9 +1,9 @@
 """What the library holds, as HTML for its tab: counts, and the table of files."""
 
 from collections.abc import Sequence
-from html import escape
 
 from app import icons, wording
+from app.wording import escape
 from embedder.media import Kind
 from indexer import LibraryStats, MediaItem, Status
 

@@ -1,12 +1,12 @@
 """How far a job is and what it did, as HTML for the library tab."""
 
 from collections.abc import Sequence
-from html import escape
 
 from app import wording
 from app.cards import notice, problem
 from app.jobs import JobState
 from app.models import offer_id, short_name
+from app.wording import escape
 from indexer import Failure, IngestReport, Progress, ReembedReport
 
 _MOST_FAILURES = 200

@@ -13,6 +13,7 @@ from app.jobs import Jobs
 from app.models import Models, short_name
 from app.query_files import QUERY_BYTES, QueryFiles
 from app.uploads import LibraryUploads
+from app.wording import readable
 from embedder import EmbedderError
 from indexer import IndexerError, IngestOptions, Library, LibraryBusy, LibraryError
 
@@ -79,7 +80,7 @@ def told(config: AppConfig, error: Exception) -> str:
     """
     placed = isinstance(error, LibraryError | EmbedderError | OSError)
     if config.trusted or not placed or isinstance(error, LibraryBusy):
-        return str(error)
+        return readable(str(error))
     _log.warning("kept from a visitor: %s", error)
     return "the library cannot do that now: its owner finds the reason in the server's log"
 

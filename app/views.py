@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
-from html import escape
 from time import monotonic
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from app.failures import described
 from app.folders import folder_choices
 from app.forms import MOST_NUMBER, SearchForm
 from app.services import Services, told
+from app.wording import escape
 from embedder import EmbedderError
 from embedder.media import MediaError
 from indexer import IndexerError, Status

@@ -1,5 +1,7 @@
-"""Numbers, times and kinds in words: how the page says things."""
+"""Names, numbers, times and kinds in words: how the page says things."""
 
+import html
+import re
 from datetime import datetime
 
 from embedder.media.kind import Kind
@@ -17,6 +19,22 @@ _REASONS = {
     (Kind.PDF, Reason.WORDS): "the page says it",
     (Kind.TEXT, Reason.WORDS): "the text says it",
 }
+
+_HALF_CHARACTERS = re.compile("[\ud800-\udfff]")
+
+
+def readable(name: str) -> str:
+    """A name that can be written as text.
+
+    Bytes of a file's name that are no UTF-8 are half characters in Python, which neither JSON nor
+    HTML can hold: they become �.
+    """
+    return _HALF_CHARACTERS.sub("\N{REPLACEMENT CHARACTER}", name)
+
+
+def escape(name: str) -> str:
+    """A name or any other text as HTML."""
+    return html.escape(readable(name))
 
 
 def duration(seconds: float) -> str:

@@ -111,7 +111,7 @@ class Candidates:
 
     def segments(self, rows: range) -> list[int]:
         """Those in some rows."""
-        return self.ids[rows.start : rows.stop].tolist()
+        return [int(one) for one in self.ids[rows.start : rows.stop]]
 
     def first(self, count: int) -> list[int]:
         """The likeliest segments of each kind."""

@@ -251,10 +251,10 @@ def _close_cursors(_driver: object, record: Any) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    if not connection.get_execution_options().get("immediate", False):
-        connection.exec_driver_sql("BEGIN")
-        return
     driver: Any = connection.connection.driver_connection
+    if not connection.get_execution_options().get("immediate", False):
+        driver.execute("BEGIN")
+        return
     give_up = monotonic() + BUSY_SECONDS
     while True:
         try:

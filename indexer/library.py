@@ -156,7 +156,8 @@ class Library(Holdings):
             LibraryBusy: the model changes again and again.
         """
         for _ in range(_SNAPSHOTS):
-            embedder, vectors = self.embedder, self.vectors
+            with self.catalog.moment():
+                embedder, vectors = self.embedder, self.vectors
             if vectors.fingerprint == embedder.info.fingerprint or not len(vectors):
                 return self._together(embedder), vectors
         raise LibraryBusy(f"the library in {self.directory} is changing its model: try again")

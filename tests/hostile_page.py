@@ -1,5 +1,6 @@
 """A folder whose names and words would run scripts if the page took them for mark-up."""
 
+import os
 from pathlib import Path
 
 import pymupdf
@@ -46,3 +47,13 @@ def make_hostile_media(folder: Path) -> None:
     document.xref_set_key(document.pdf_catalog(), "OpenAction", f"{script} 0 R")
     document.save(inside / f"{IMAGE}.pdf")
     document.close()
+
+
+def make_media_of_odd_bytes(folder: Path) -> None:
+    """A folder and files named in Latin-1, of which UTF-8 knows nothing; for Linux only."""
+    inside = folder / os.fsdecode(b"stra\xdfe")
+    inside.mkdir(parents=True)
+    Image.new("RGB", (90, 60), (210, 40, 40)).save(inside / os.fsdecode(b"caf\xe9.png"))
+    (inside / os.fsdecode(b"r\xe9sum\xe9.txt")).write_text("Marmalade by the harbour.")
+    (inside / os.fsdecode(b"d\xe9fect.jpg")).write_bytes(b"\xff\xd8\xff\xe0" + b"no picture" * 20)
+    (inside / os.fsdecode(b"o\xf9.bin")).write_bytes(b"\0\1\2\3")

@@ -8,12 +8,13 @@ import contextlib
 import os
 import re
 import shutil
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hostile_page import IMAGE, TEXT, make_hostile_media
+from hostile_page import IMAGE, TEXT, make_hostile_media, make_media_of_odd_bytes
 from test_app_world import filled_library, make_media, served
 
 from embedder import Modality
@@ -552,6 +553,31 @@ def look_through_library(visitor):
     page.get_by_text("failed in").wait_for(timeout=60_000)
     assert IMAGE in page.locator("[data-ingest=ended]").inner_text()
     visitor.picture("21-hostile-failures")
+
+
+@GRADIOS_PANDAS
+@pytest.mark.skipif(sys.platform != "linux", reason="others allow only names in Unicode")
+def test_names_that_are_no_unicode_are_shown_with_a_mark_for_what_cannot_be_read(
+    chromium, screenshots, tmp_path
+):
+    make_media_of_odd_bytes(tmp_path / "media")
+    with served(tmp_path / "library") as address:
+        visitor = Visitor(chromium, address, screenshots)
+        page = visitor.page
+        page.get_by_role("tab", name="Library").click()
+        page.locator("#rz-path").fill(str(tmp_path / "media"))
+        page.get_by_role("button", name="Add folder").click()
+        page.get_by_text("d\ufffdfect.jpg").first.wait_for()
+        for state, name in (("Skipped", "o\ufffd.bin"), ("Indexed", "caf\ufffd.png")):
+            page.get_by_role("button", name=re.compile(rf"^{state}( |$)")).click()
+            page.locator("#rz-files").get_by_text(name).wait_for()
+        page.get_by_role("tab", name="Search").click()
+        visitor.search("marmalade")
+        visitor.picture("22-odd-bytes")
+        visitor.open("r\ufffdsum\ufffd.txt")
+        assert "stra\ufffde" in page.locator(".rz-path").first.inner_text()
+        assert not visitor.problems
+        visitor.close()
 
 
 @GRADIOS_PANDAS

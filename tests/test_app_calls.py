@@ -6,9 +6,11 @@ import sys
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from hostile_page import make_media_of_odd_bytes
 from PIL import Image
 from test_app_world import filled_library, segment_of, served
 
@@ -110,6 +112,36 @@ def test_many_clients_get_right_answers_while_files_are_taken_in(
     ]:
         pass
     assert (state["added"], state["failures"]) == (40, [])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others allow only names in Unicode")
+def test_names_that_are_no_unicode_are_told_with_a_mark_for_what_cannot_be_read(tmp_path: Path):
+    make_media_of_odd_bytes(tmp_path / "media")
+    with (
+        served(tmp_path / "library") as address,
+        httpx.Client(base_url=f"{address}/gradio_api", timeout=60) as client,
+    ):
+
+        def asked(endpoint: str, *values: object) -> Any:
+            answer = client.post(f"/run/{endpoint}", json={"data": values})
+            assert answer.status_code == 200, answer.text
+            return answer.json()["data"][0]
+
+        asked("ingest_folder", str(tmp_path / "media"))
+        while (state := asked("ingest_status"))["running"]:
+            pass
+        assert [one["name"] for one in state["failures"]] == ["d\ufffdfect.jpg"]
+        assert {one["name"] for one in asked("search", "red")} == {
+            "caf\ufffd.png",
+            "r\ufffdsum\ufffd.txt",
+        }
+        assert [one["name"] for one in asked("files", "skipped")] == ["o\ufffd.bin"]
+        (folder,) = asked("folders")
+        assert folder["name"] == "stra\ufffde"
+        assert len(asked("search", "red", "", "", [], folder["id"])) == 2
+        begun = client.post("/call/search", json={"data": ["red"]}).json()
+        ((_, hits),) = _events(client.get(f"/call/search/{begun['event_id']}").text)
+        assert hits[0][0]["name"] == "caf\ufffd.png"
 
 
 async def _all_ask(port: int, similar_to: int) -> list[list[str]]:

@@ -233,15 +233,16 @@ class Catalog:
         """
         files: dict[int, list[MediaItem]] = {}
         with self._database.reading() as connection:
-            answer = connection.execute(_SEGMENTS, rows.given_ids(segment_ids))
-            found = {row.id: (rows.segment(row), row.media_id) for row in answer}
-            media_ids = {media_id for _, media_id in found.values()}
-            for row in connection.execute(_holders(filters), rows.given_ids(media_ids)):
+            answer = connection.execute(_SEGMENTS, rows.given_ids(segment_ids)).all()
+            media_ids = {row.id: row.media_id for row in answer}
+            given = rows.given_ids(set(media_ids.values()))
+            for row in connection.execute(_holders(filters), given).all():
                 files.setdefault(row.media_id, []).append(rows.item(row))
+        found = {row.id: rows.segment(row) for row in answer}
         return {
-            segment_id: (found[segment_id][0], tuple(files[found[segment_id][1]]))
+            segment_id: (found[segment_id], tuple(files[media_ids[segment_id]]))
             for segment_id in map(int, segment_ids)
-            if segment_id in found and found[segment_id][1] in files
+            if media_ids.get(segment_id) in files
         }
 
     def items(

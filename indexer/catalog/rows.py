@@ -41,7 +41,7 @@ def given_ids(ids: Iterable[int]) -> dict[str, str]:
     return {"ids": json.dumps([int(one) for one in ids])}
 
 
-def select_items() -> Select[Any]:
+def select_items() -> Select[*tuple[Any, ...]]:
     """A query for items, to be given conditions; for `item`."""
     items, media, segments = schema.items, schema.media, schema.segments
     count = (
@@ -66,19 +66,20 @@ def select_items() -> Select[Any]:
     ).select_from(items.outerjoin(media, media.c.id == items.c.media_id))
 
 
-def item(row: Row[Any]) -> MediaItem:
+def item(row: Row[*tuple[Any, ...]]) -> MediaItem:
     """The file that a row of `select_items` describes."""
+    item_id, path, content_hash, size, mtime_ns, kind, status, error, added_us, segments, *_ = row
     return MediaItem(
-        id=row.id,
-        path=row.path,
-        content_hash=row.content_hash,
-        size=row.size,
-        mtime_ns=row.mtime_ns,
-        kind=Kind(row.kind) if row.kind else None,
-        status=Status(row.status),
-        error=row.error,
-        added_at=_EPOCH + timedelta(microseconds=row.added_us),
-        segments=row.segments,
+        id=item_id,
+        path=path,
+        content_hash=content_hash,
+        size=size,
+        mtime_ns=mtime_ns,
+        kind=Kind(kind) if kind else None,
+        status=Status(status),
+        error=error,
+        added_at=_EPOCH + timedelta(microseconds=added_us),
+        segments=segments,
     )
 
 
@@ -87,25 +88,41 @@ def microseconds_now() -> int:
     return (datetime.now(UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
-def select_segments() -> Select[Any]:
+def select_segments() -> Select[*tuple[Any, ...]]:
     """A query for segments, to be given conditions; for `segment`."""
-    segments, media = schema.segments, schema.media
-    return select(segments, media.c.content_hash).join(media, media.c.id == segments.c.media_id)
+    segments, media = schema.segments.c, schema.media.c
+    return select(
+        segments.id,
+        media.content_hash,
+        segments.kind,
+        segments.modality,
+        segments.position,
+        segments.page,
+        segments.start,
+        segments.end,
+        segments.span_start,
+        segments.span_end,
+        segments.text,
+        segments.media_id,
+    ).join_from(schema.segments, schema.media, media.id == segments.media_id)
 
 
-def segment(row: Row[Any]) -> Segment:
+def segment(row: Row[*tuple[Any, ...]]) -> Segment:
     """The segment that a row of `select_segments` describes."""
+    segment_id, content_hash, kind, modality, position, page, start, end, first, last, text, *_ = (
+        row
+    )
     return Segment(
-        id=row.id,
-        content_hash=row.content_hash,
-        kind=Kind(row.kind),
-        modality=Modality(row.modality),
-        position=row.position,
-        page=row.page,
-        start=row.start,
-        end=row.end,
-        span=None if row.span_start is None else (row.span_start, row.span_end),
-        text=row.text,
+        id=segment_id,
+        content_hash=content_hash,
+        kind=Kind(kind),
+        modality=Modality(modality),
+        position=position,
+        page=page,
+        start=start,
+        end=end,
+        span=None if first is None else (first, last),
+        text=text,
     )
 
 
