@@ -11,6 +11,7 @@ from embedder.media.kind import Kind
 from indexer.config import default_library
 from indexer.entities import Filters, Hit, Query, QueryPart
 from indexer.modelflags import add_placement_flags, placement
+from indexer.terminal import print_any_name
 
 if TYPE_CHECKING:
     from indexer.library import Library
@@ -65,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status, 0 or 2."""
     given = parser().parse_args(arguments)
+    print_any_name()
     from embedder.interface import EmbedderError
     from indexer.errors import IndexerError
     from indexer.library import Library
@@ -184,8 +186,8 @@ def _print_table(hits: Sequence[Hit]) -> None:
             print("Weaker matches:" if hit.rank > 1 else "Only weak matches:")
             weak = True
         why = " + ".join(hit.why)
-        path, place = str(hit.item.path).encode(errors="replace").decode(), hit.segment.place
-        where = f"{path}, {place}" if place else path
+        place = hit.segment.place
+        where = f"{hit.item.path}, {place}" if place else hit.item.path
         print(f"{hit.rank:4}  {hit.relevance:4.0%}  {hit.segment.kind:5}  {where}  ({why})")
 
 

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -92,3 +93,15 @@ def test_a_missing_library_is_named_with_what_to_do(tmp_path: Path):
     done = run(tmp_path, "x")
     assert done.returncode == 2
     assert "indexer.ingest" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others allow only names in Unicode")
+def test_a_name_that_is_no_unicode_is_printed_with_its_bytes_told(tmp_path: Path):
+    path = tmp_path / "media" / os.fsdecode(b"caf\xe9.png")
+    path.parent.mkdir()
+    Image.new("RGB", (90, 60), "red").save(path)
+    with Library.open(tmp_path / "library", model="toy") as library:
+        library.ingest([path.parent])
+    done = run(tmp_path, "red", "--json")
+    assert json.loads(done.stdout)[0]["path"] == str(path)
+    assert "caf\\udce9.png" in run(tmp_path, "red").stdout
