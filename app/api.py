@@ -19,6 +19,7 @@ from embedder.media import Kind
 from indexer import Hit, IngestReport, MediaItem, QueryError, Status
 
 _MOST = 200
+_TEXT = 400
 
 
 class Api:
@@ -256,7 +257,7 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "page": segment.page,
         "start": segment.start,
         "end": segment.end,
-        "text": " ".join(segment.text.split())[:400] if segment.text else None,
+        "text": _beginning(segment.text) if segment.text else None,
         "score": round(hit.score, 4),
         "relevance": round(hit.relevance, 4),
         "weak": hit.weak,
@@ -265,3 +266,8 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "media": f"/media/{segment.id}",
         "thumbnail": f"/thumbnail/{segment.id}" if segment.kind is not Kind.TEXT else None,
     }
+
+
+def _beginning(text: str) -> str:
+    """The first words of a text on one line; of a long one, no more is looked at than may show."""
+    return " ".join(text[: 8 * _TEXT].split())[:_TEXT]

@@ -16,7 +16,7 @@ import logging
 import re
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 import gradio as gr
@@ -30,6 +30,7 @@ from app.payloads import replayed
 _log = logging.getLogger(__name__)
 
 Endpoint = Callable[..., Awaitable[Any]]
+_Answer = dict[str, Any]
 
 _CALL = re.compile(r"/gradio_api/(?P<way>run|api|call)/(?P<name>\w+)(/(?P<id>\w+))?/?")
 _KEPT = 1_000
@@ -47,14 +48,16 @@ class DirectCalls:
 
     def __init__(self, app: ASGIApp, endpoints: Mapping[str, Endpoint]) -> None:
         self._app = app
-        self._endpoints = endpoints
-        self._begun: OrderedDict[str, asyncio.Task[dict[str, Any]]] = OrderedDict()
+        self._endpoints = {
+            name: (endpoint, inspect.signature(endpoint)) for name, endpoint in endpoints.items()
+        }
+        self._begun: OrderedDict[str, asyncio.Task[_Answer]] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See `starlette.types.ASGIApp`."""
         found = _CALL.fullmatch(scope["path"]) if scope["type"] == "http" else None
-        endpoint = self._endpoints.get(found["name"]) if found else None
-        if found is None or endpoint is None:
+        known = self._endpoints.get(found["name"]) if found else None
+        if found is None or known is None:
             await self._app(scope, receive, send)
         elif scope["method"] == "POST" and found["id"] is None:
             body = await Request(scope, receive).body()
@@ -62,7 +65,7 @@ class DirectCalls:
             if values is None:
                 await self._app(scope, replayed(body, receive), send)
                 return
-            answer = await self._posted(found["way"], endpoint, values)
+            answer = await self._posted(found["way"], _answer(*known, values))
             await answer(scope, receive, send)
         elif scope["method"] == "GET" and (found["id"] or "").startswith(_OURS):
             answer = self._told(self._begun.pop(found["id"], None))
@@ -70,27 +73,27 @@ class DirectCalls:
         else:
             await self._app(scope, receive, send)
 
-    async def _posted(self, way: str, endpoint: Endpoint, values: list[Any]) -> Response:
+    async def _posted(self, way: str, answering: Coroutine[Any, Any, _Answer]) -> Response:
         if way != "call":
-            answer = await _answer(endpoint, values)
+            answer = await answering
             return JSONResponse(answer, status_code=400 if "error" in answer else 200)
         key = _OURS + secrets.token_hex(16)
-        self._begun[key] = asyncio.create_task(_answer(endpoint, values))
+        self._begun[key] = asyncio.create_task(answering)
         while len(self._begun) > _KEPT:
             self._begun.popitem(last=False)[1].cancel()
         return JSONResponse({"event_id": key})
 
     @staticmethod
-    def _told(task: asyncio.Task[dict[str, Any]] | None) -> Response:
+    def _told(task: asyncio.Task[_Answer] | None) -> Response:
         if task is None:
             sentence = "there is no such call, or its answer was given already"
             return JSONResponse({"error": sentence}, status_code=404)
         return StreamingResponse(_events(task), media_type="text/event-stream")
 
 
-async def _answer(endpoint: Endpoint, values: list[Any]) -> dict[str, Any]:
+async def _answer(endpoint: Endpoint, signature: inspect.Signature, values: list[Any]) -> _Answer:
     try:
-        inspect.signature(endpoint).bind(*values)
+        signature.bind(*values)
     except TypeError:
         return {"error": "the values do not fit: GET /gradio_api/info tells which there are"}
     try:
@@ -102,7 +105,7 @@ async def _answer(endpoint: Endpoint, values: list[Any]) -> dict[str, Any]:
         return {"error": "something unforeseen went wrong: the server's log says more"}
 
 
-async def _events(task: asyncio.Task[dict[str, Any]]) -> AsyncIterator[str]:
+async def _events(task: asyncio.Task[_Answer]) -> AsyncIterator[str]:
     while not (await asyncio.wait([task], timeout=_ALIVE_SECONDS))[0]:
         yield "event: heartbeat\ndata: null\n\n"
     answer = task.result()
