@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, func, select
 
 from embedder.media.kind import Kind
 from indexer import schema
@@ -114,7 +114,8 @@ def find_names(
     if filters == Filters():
         best = best[: len(Kind) * limit]
     said = dict(zip(ids.tolist(), zip(in_name.tolist(), share.tolist(), strict=True), strict=True))
-    files = {row[0]: row for row in connection.execute(_files(filters), given_ids(best)).all()}
+    answer = connection.execute(_files(filters), given_ids(best)).scalar_one()
+    files = {row[0]: row for row in json.loads(answer)}
     chosen: dict[Kind, dict[int, NameMatch]] = {}
     for item_id, kind, segment_id in (files[one] for one in best if one in files):
         of_kind = chosen.setdefault(Kind(kind), {})
@@ -220,11 +221,11 @@ _TEXTS = select(schema.segments.c.id, schema.segments.c.text).where(
 
 
 @lru_cache(maxsize=64)  # Putting a statement together takes longer than SQLite takes to answer it.
-def _files(filters: Filters) -> Select[int, str, int]:
+def _files(filters: Filters) -> Select[str]:
     """Those of some files that satisfy the filters, with their kinds and first segments."""
     items, segments = schema.items.c, schema.segments.c
     return (
-        select(items.id, segments.kind, segments.id)
+        select(func.json_group_array(func.json_array(items.id, segments.kind, segments.id)))
         .join_from(schema.items, schema.segments, segments.media_id == items.media_id)
         .where(one_of(items.id), conditions.of_items(filters), segments.position == 0)
     )
