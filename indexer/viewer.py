@@ -22,7 +22,11 @@ from indexer.sandbox.tasks import Draw, Excerpt, Read, Task
 from indexer.sandbox.workers import Bounds, Workers
 
 _BOUNDS = Bounds(
-    processes=max(2, min(4, os.cpu_count() or 1)), waiting=12, wait_seconds=20.0, idle_seconds=300.0
+    processes=max(2, min(4, os.cpu_count() or 1)),
+    waiting=12,
+    wait_seconds=20.0,
+    spare_seconds=0.3,
+    idle_seconds=300.0,
 )
 # An hour of video is sought through in a second or two; nobody waits for longer than a minute.
 _SILENCE_SECONDS = 20.0

@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from indexer.queries import file_part
 from indexer.sandbox.workers import Bounds, Workers
 from indexer.viewer import Viewer
 
-BOUNDS = Bounds(processes=2, waiting=1, wait_seconds=30.0, idle_seconds=60.0)
+BOUNDS = Bounds(processes=2, waiting=1, wait_seconds=30.0, spare_seconds=0.1, idle_seconds=60.0)
 WORDS = "".join(f"Line {number} of a long letter.\n" for number in range(300))
 
 
@@ -156,3 +157,30 @@ def test_processes_start_in_advance_and_end_when_nobody_needs_them(tmp_path):
             time.sleep(0.02)
         process._process.wait(10)
         assert made.picture(picture(tmp_path, "red"), 30).size == (30, 20)
+
+
+def test_a_process_that_is_free_in_a_moment_is_waited_for(tmp_path):
+    bounds = replace(BOUNDS, spare_seconds=20.0)
+    with Workers(bounds=bounds) as workers:
+        made = Viewer(workers)
+        path = picture(tmp_path, "red")
+        with ThreadPoolExecutor(4) as pool:
+            sizes = list(pool.map(lambda _: made.picture(path, 30).size, range(12)))
+        assert sizes == [(30, 20)] * 12
+        (process,) = workers._idle
+        assert process.files == 12
+
+
+def test_a_process_that_is_not_free_soon_gets_another_one_beside_it(misled, tmp_path):
+    hanging = threading.Thread(target=_looks_in_vain, args=(misled, picture(tmp_path, "hang")))
+    hanging.start()
+    while not misled._workers._busy:
+        time.sleep(0.01)
+    assert misled.picture(picture(tmp_path, "sound"), 64).size
+    misled.close()
+    hanging.join(20)
+
+
+def _looks_in_vain(viewer, path):
+    with pytest.raises((LibraryError, MediaError)):
+        viewer.picture(path, 64)

@@ -42,12 +42,15 @@ class Bounds:
         processes: Most that work.
         waiting: Most callers that wait for one of them.
         wait_seconds: How long they do.
+        spare_seconds: How long a caller waits for a process that works before another one is
+            started: that takes longer than most files.
         idle_seconds: After which a process that nobody needed ends.
     """
 
     processes: int
     waiting: int
     wait_seconds: float
+    spare_seconds: float
     idle_seconds: float
 
 
@@ -222,7 +225,13 @@ class Workers:
 
     def _wait_for_a_turn(self) -> None:
         bounds = self._bounds
-        if bounds is None or len(self._busy) < bounds.processes:
+        if bounds is None:
+            return
+        if len(self._busy) < bounds.processes:
+            self._changed.wait_for(
+                lambda: self._closed or self._idle or not self._busy, bounds.spare_seconds
+            )
+        if len(self._busy) < bounds.processes:
             return
         free = False
         if self._waiting < bounds.waiting:
@@ -241,11 +250,11 @@ class Workers:
         process.idle_since = monotonic()
         with self._changed:
             self._busy.discard(process)
-            self._changed.notify()
             usable = usable and not self._closed and process.files < _MOST_FILES
             if usable:
                 self._idle.append(process)
                 self._retire_later()
+            self._changed.notify_all()
         if not usable:
             process.end()
 
