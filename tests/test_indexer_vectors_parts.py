@@ -6,7 +6,7 @@ from clustered import DIM, ROWS
 
 from indexer.vectors.gone import Gone
 from indexer.vectors.places import Places
-from indexer.vectors.rows import Rows
+from indexer.vectors.rows import Rows, floats
 
 
 def test_rows_are_read_over_several_blocks_and_a_frozen_copy_does_not_grow(tmp_path):
@@ -66,3 +66,12 @@ def test_positions_that_are_gone_are_known_however_far_they_lie():
     assert [bool(again.others().is_member(int(one))) for one in asked] == (
         ~again.among(asked)
     ).tolist()
+
+
+def test_every_half_is_read_as_the_number_it_is():
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16).reshape(256, 256)
+    finite = np.isfinite(halves)
+    read = floats(halves)
+    np.testing.assert_array_equal(read[finite], halves[finite].astype(np.float32))
+    assert (np.abs(read[~finite]) > np.finfo(np.float16).max).all()
+    assert np.signbit(read[0x80, 0]), "minus zero"
