@@ -1,5 +1,5 @@
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from embedder import Content, Role
+from embedder.interface import Vectors
 from embedder.media.kind import Kind
+from embedder.toy import ToyEmbedder
 from indexer import Library
 from indexer.entities import Filters, Hit, Query, QueryPart, Reason
 from indexer.errors import NotFound, QueryError
@@ -70,6 +73,35 @@ def test_words_in_a_text_are_told_as_the_reason(library: Library):
     hit = find(library, text_part("tulips"))[0]
     assert hit.item.name == "garden.txt"
     assert Reason.WORDS in hit.why
+
+
+def test_each_hit_is_told_its_own_reasons(library: Library):
+    hits = find(library, text_part("sea"), kinds=frozenset({Kind.IMAGE}))
+    named = {hit.item.name for hit in hits if Reason.FILE_NAME in hit.why}
+    assert named == {"sea.png"} != set(names(hits))
+
+
+class Measured(ToyEmbedder):
+    """One whose texts are as like any query as the number in them says."""
+
+    def _embed_batch(self, contents: Sequence[Content], role: Role) -> Vectors:
+        rows = np.zeros((len(contents), self.info.dim), dtype=np.float32)
+        for row, content in zip(rows, contents, strict=True):
+            cosine = 1.0 if role == "query" else float((content.text or "").split()[-1])
+            row[:2] = cosine, (1 - cosine**2) ** 0.5
+        return rows
+
+
+def test_of_many_texts_that_have_all_words_the_one_most_like_the_query_is_weighed(tmp_path: Path):
+    texts = [f"Only pears, {number} of them, 0.6" for number in range(6)]
+    texts += [f"An apple, number {number}, 0.1" for number in range(20)]
+    texts.insert(17, "An apple, 0.5")
+    (tmp_path / "media").mkdir()
+    for number, text in enumerate(texts):
+        (tmp_path / f"media/{number:02}.txt").write_text(text)
+    with Measured() as measured, Library.open(tmp_path / "l", embedder=measured) as library:
+        library.ingest([tmp_path / "media"])
+        assert names(find(library, text_part("apple"), limit=1)) == ["17.txt"]
 
 
 def test_a_file_name_is_found_by_its_number(library: Library):
