@@ -52,7 +52,7 @@ def log_odds(
 
     Args:
         info: Of the embedder that made the vectors.
-        side: The parts.
+        side: The parts; at least one.
         documents: Of one modality or several, each with float32 (n, dim) vectors.
 
     Returns:
@@ -93,11 +93,9 @@ def without(relevance: Probabilities, side: Side, logits: NDArray[np.float64]) -
 
     Args:
         relevance: Of each document (n,).
-        side: The unwanted parts; there may be none.
+        side: The unwanted parts; at least one.
         logits: Their `log_odds` (parts, n).
     """
-    if not side.modalities:
-        return relevance
     penalty = side.weights @ np.logaddexp(0, _bounded(logits))
     odds = np.log(relevance + 1e-9) - np.log1p(1e-9 - relevance)
     return _probability(odds - _PENALTY * penalty)

@@ -101,11 +101,6 @@ def test_unlike_parts_sink_what_resembles_them_and_leave_the_rest():
     assert left[2] == pytest.approx(0.9, abs=0.01)
 
 
-def test_without_unlike_parts_relevance_is_unchanged():
-    start = np.array([0.9, 0.2, 0.0])
-    assert relevance.without(start, side(), np.empty((0, 3))) is start
-
-
 def test_independent_evidence_adds_up_and_none_changes_nothing():
     total = relevance.together(np.array([0.5, 0.5]), np.array([0.5, 0.0]))
     np.testing.assert_allclose(total, [0.75, 0.5])
