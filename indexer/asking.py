@@ -91,10 +91,8 @@ class Asked:
                 number += 1
             elif part.segment_id is not None:
                 modality = catalog.segment(part.segment_id).modality
-                yield (
-                    modality,
-                    dict.fromkeys(self.vectors, catalog.vectors_of([part.segment_id])[0]),
-                )
+                stored = catalog.vectors_of([part.segment_id])[0]
+                yield modality, dict.fromkeys(self.vectors, stored)
 
     def _side(self, columns: Sequence[tuple[Modality, Mapping[Kind, Vectors]]], sign: int) -> Side:
         chosen = [i for i, part in enumerate(self.parts) if part.weight * sign > 0]
