@@ -156,8 +156,7 @@ class Library(Holdings):
             LibraryBusy: the model changes again and again.
         """
         for _ in range(_SNAPSHOTS):
-            with self.catalog.moment():
-                embedder, vectors = self.embedder, self.vectors
+            embedder, vectors = self.embedder, self.vectors
             if vectors.fingerprint == embedder.info.fingerprint or not len(vectors):
                 return self._together(embedder), vectors
         raise LibraryBusy(f"the library in {self.directory} is changing its model: try again")

@@ -41,7 +41,11 @@ class Mirror:
         self._ready: tuple[FaissStore, int] | None = None  # Caught up with that generation.
 
     def current(self) -> VectorStore:
-        """The store, caught up."""
+        """The store, caught up; not to be asked for within `Catalog.moment`.
+
+        In a moment that is past, a store that another thread has caught up since would look like
+        one from before a backup was put back, and be made anew.
+        """
         ready = self._ready
         if ready is None or ready[1] != self._catalog.generation():
             with self._lock:
