@@ -1,5 +1,6 @@
 """`python -m app`: serves the page until it is interrupted."""
 
+import gc
 import logging
 import os
 import signal
@@ -193,6 +194,9 @@ def _warm_up(library: "Library") -> None:
         warm_up(library)
     except Exception as error:
         _log.warning("the model could not be loaded yet: %s", error)
+    # All that is there by now stays. To look for garbage among these quarter of a million objects
+    # would hold everybody up for a fifth of a second, several times a minute under load.
+    gc.freeze()
 
 
 if __name__ == "__main__":
