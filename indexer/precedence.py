@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from threading import Condition
 from time import monotonic
 
@@ -13,8 +14,8 @@ from indexer.wrapped import WrappedEmbedder
 
 _SHARE = 20.0
 _LONGEST_SECONDS = 2.0
-_LATELY_SECONDS = 1.0
-_AT_ONCE = 4
+_AT_ONCE = ((1.0, 4), (600.0, 16))
+"""Most contents in a part, by the seconds since the last search: small parts take longer."""
 
 
 class Precedence:
@@ -27,7 +28,7 @@ class Precedence:
     def __init__(self) -> None:
         self._changed = Condition()
         self._searches = 0
-        self._searched_at = -_LATELY_SECONDS
+        self._searched_at = -inf
         self._part_seconds = 0.0
 
     @contextmanager
@@ -44,9 +45,10 @@ class Precedence:
                 self._changed.notify_all()
 
     @property
-    def lately(self) -> bool:
-        """Whether there is a search, or was one a moment ago."""
-        return self._searches > 0 or monotonic() - self._searched_at < _LATELY_SECONDS
+    def at_once(self) -> int | None:
+        """How many contents to embed in a part: few if the next search may come; None for all."""
+        idle = 0.0 if self._searches else monotonic() - self._searched_at
+        return next((most for seconds, most in _AT_ONCE if idle < seconds), None)
 
     @contextmanager
     def giving_way(self) -> Iterator[None]:
@@ -60,7 +62,7 @@ class Precedence:
 
 
 class DocumentsAfterQueries(WrappedEmbedder):
-    """Embeds in small parts while somebody searches, and gives way between them."""
+    """Embeds in small parts while somebody searches or may do so, and gives way between them."""
 
     def __init__(self, inner: Embedder, precedence: Precedence) -> None:
         super().__init__(inner)
@@ -72,9 +74,7 @@ class DocumentsAfterQueries(WrappedEmbedder):
         done = 0
         while done < len(contents) or not parts:
             with self._precedence.giving_way():
-                part = (
-                    contents[done : done + _AT_ONCE] if self._precedence.lately else contents[done:]
-                )
+                part = contents[done:][: self._precedence.at_once]
                 try:
                     parts.append(self.inner.embed(part, role))
                 except EmbedError as error:

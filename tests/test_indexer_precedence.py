@@ -126,6 +126,16 @@ def test_documents_go_on_in_the_end_however_many_search():
     assert [len(embedder.calls.get()) for _ in range(3)] == [4, 4, 3]
 
 
+def test_documents_come_in_parts_where_somebody_has_searched_since_whoever_did_may_again():
+    precedence, embedder = Precedence(), Held("document")
+    embedder.let.release(9)
+    with precedence.searching():
+        pass
+    precedence._searched_at -= 60
+    DocumentsAfterQueries(embedder, precedence).embed([Content(text="red")] * 40, "document")
+    assert [len(embedder.calls.get()) for _ in range(3)] == [16, 16, 8]
+
+
 def test_while_nobody_searches_documents_are_embedded_as_they_come():
     embedder = Held("document")
     embedder.let.release(9)
