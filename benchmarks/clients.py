@@ -2,10 +2,10 @@
 
 A library of made-up segments (`benchmarks.madeup`) is served by `python -m app`. Clients ask it
 over HTTP for words, with filters, for what is like a segment, and for what is like a picture that
-they send first; one half of them by one request, the other half by Gradio's two. They ask as fast
-as they get answers, or think for a while in between. Meanwhile photos are taken in: not at all, by
-the page's own process, or by `python -m indexer.ingest` beside it. Everything runs on the same
-processors, the clients too.
+they send first; one half of them by one request, the other half by Gradio's two. They come within
+two seconds, and ask as fast as they get answers, or think for a while in between. Meanwhile photos
+are taken in: not at all, by the page's own process, or by `python -m indexer.ingest` beside it.
+Everything runs on the same processors, the clients too.
 """
 
 import argparse
@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="of each measurement")
     parser.add_argument("--photos", type=int, default=3_000, help="to be taken in meanwhile")
     parser.add_argument("--think", type=float, nargs="+", default=[0.0, 1.0], metavar="SECONDS")
+    parser.add_argument("--within", type=float, default=2.0, help="seconds in which clients come")
     parser.add_argument(
         "--ingest",
         nargs="+",
@@ -66,9 +67,9 @@ def main() -> None:
         print(f"{given.segments} segments, {given.clients} clients, {os.cpu_count()} cores")
         for way in given.ingest:
             if way != "none":
-                print(asyncio.run(_measured(folder, way, 0, 0.0, given.seconds)), flush=True)
+                print(asyncio.run(_measured(folder, way, 0, 0.0, 0.0, given.seconds)), flush=True)
             for think in given.think:
-                run = _measured(folder, way, given.clients, think, given.seconds)
+                run = _measured(folder, way, given.clients, given.within, think, given.seconds)
                 print(asyncio.run(run), flush=True)
 
 
@@ -188,9 +189,9 @@ class Client:
         self._twice = number % 2 == 1
         self._known: list[int] = []
 
-    async def run(self, until: float, think: float, tally: Tally) -> None:
-        """Asks until that time of `perf_counter`."""
-        await asyncio.sleep(self._chance.uniform(0, think))
+    async def run(self, until: float, within: float, think: float, tally: Tally) -> None:
+        """Comes within some seconds, and asks until that time of `perf_counter`."""
+        await asyncio.sleep(self._chance.uniform(0, max(within, think)))
         async with connected(self._port) as connection:
             while perf_counter() < until:
                 started = perf_counter()
@@ -230,7 +231,9 @@ def search_values(**given: object) -> tuple[object, ...]:
     return tuple((_DEFAULTS | given).values())
 
 
-async def _measured(folder: Path, way: str, clients: int, think: float, seconds: float) -> str:
+async def _measured(
+    folder: Path, way: str, clients: int, within: float, think: float, seconds: float
+) -> str:
     """A line with what was measured on a copy of the library."""
     copy = folder / "copy"
     shutil.rmtree(copy, ignore_errors=True)
@@ -249,7 +252,7 @@ async def _measured(folder: Path, way: str, clients: int, think: float, seconds:
         before = await _pictures(port) if way == "none" else await _begun(port)
         started = perf_counter()
         visitors = [Client(n, port, folders, small.getvalue()) for n in range(clients)]
-        runs = [one.run(started + seconds, think, tally) for one in visitors]
+        runs = [one.run(started + seconds, within, think, tally) for one in visitors]
         await asyncio.gather(asyncio.sleep(seconds), *runs)
         taken = (await _pictures(port) - before) / (perf_counter() - started)
     return _told(way, clients, think, tally, taken, seconds)
