@@ -226,7 +226,7 @@ def _job(state: JobState) -> dict[str, Any]:
     if report is not None:
         answer |= {"cancelled": report.cancelled, "seconds": round(report.seconds, 1)}
         answer["failures"] = [
-            {"name": readable(failure.path.name), "reason": readable(failure.reason)}
+            {"name": readable(failure.path.name), "reason": failure.reason}
             for failure in report.failures[:_MOST]
         ]
     if state.error is not None:
@@ -241,7 +241,7 @@ def _item(item: MediaItem) -> dict[str, Any]:
         "kind": str(item.kind) if item.kind else None,
         "bytes": item.size,
         "modified": item.modified_at.isoformat(timespec="seconds"),
-        "reason": readable(item.error) if item.error else None,
+        "reason": item.error,
     }
 
 

@@ -120,8 +120,9 @@ class Candidates:
     def why(self, row: int, kind: Kind) -> tuple[Reason, ...]:
         """The reasons worth telling: the strongest, and others that say something by themselves."""
         reasons = self.reasons[kind], Reason.WORDS, Reason.FILE_NAME
-        said = sorted(zip(self.evidence[:, row].tolist(), reasons, strict=True), key=_strength)
-        return tuple(reason for i, (much, reason) in enumerate(said) if i == 0 or much >= _TOLD)
+        said = zip(self.evidence[:, row].tolist(), reasons, strict=True)
+        told = sorted(said, key=lambda one: -one[0])
+        return tuple(reason for i, (much, reason) in enumerate(told) if i == 0 or much >= _TOLD)
 
 
 def _gathered(place: Place, like: Side, said: Said, kind: Kind, depth: int) -> tuple[Ids, Vectors]:
@@ -162,7 +163,3 @@ def _seen(like: Side, kind: Kind) -> Reason:
     if kind is Kind.TEXT or (kind is Kind.PDF and worded & set(like.modalities)):
         return Reason.TEXT
     return Reason.PICTURE
-
-
-def _strength(said: tuple[float, Reason]) -> float:
-    return -said[0]
