@@ -4,8 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import cpu_offload
+from PIL import Image
+from transformers import Qwen2VLModel
 
-from embedder.rzen import Checkpoint, backbone
+from embedder import Content
+from embedder.rzen import Checkpoint, backbone, open_rzen
 
 GPU = torch.device("cuda", 0)
 
@@ -32,6 +36,25 @@ def test_a_model_that_does_not_fit_one_gpu_is_spread(
     with_free_memory(monkeypatch, 2 * checkpoint.parameters)
     assert backbone.placement(checkpoint, GPU, torch.bfloat16) == "auto"
     assert "spread over all devices" in caplog.text
+
+
+def test_weights_that_accelerate_keeps_in_main_memory_give_the_same_vectors(
+    tiny_rzen: Path, monkeypatch: pytest.MonkeyPatch
+):
+    contents = [Content(text="a few words"), Content("more", [Image.new("RGB", (90, 60), "teal")])]
+    with open_rzen(str(tiny_rzen), device="cpu", dtype="float32") as embedder:
+        expected = embedder.embed(contents, role="document")
+    load = Qwen2VLModel.from_pretrained
+
+    def spread(*where: object, **how: object) -> tuple[object, object]:
+        model, notes = load(*where, **how)
+        return cpu_offload(model, torch.device("cpu")), notes
+
+    monkeypatch.setattr(Qwen2VLModel, "from_pretrained", spread)
+    with open_rzen(str(tiny_rzen), device="cpu", dtype="float32") as embedder:
+        assert {one.device.type for one in embedder.loaded()[1].parameters()} == {"meta"}
+        rows = embedder.embed(contents, role="document")
+    assert (rows * expected).sum(axis=1).min() > 0.99999
 
 
 def test_on_other_devices_memory_is_not_asked_for(checkpoint: Checkpoint):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from devices import DEVICES
 from PIL import Image
 
 from embedder import Content
@@ -17,9 +18,9 @@ CASES = json.loads((DATA / "cases.json").read_text())
 LEAST_COSINE = 0.99999
 
 
-@pytest.fixture(scope="module")
-def embedder() -> Iterator[RzenEmbedder]:
-    with open_rzen(str(DATA / "model"), device="cpu", dtype="float32") as opened:
+@pytest.fixture(scope="module", params=DEVICES)
+def embedder(request: pytest.FixtureRequest) -> Iterator[RzenEmbedder]:
+    with open_rzen(str(DATA / "model"), device=request.param, dtype="float32") as opened:
         yield opened
 
 

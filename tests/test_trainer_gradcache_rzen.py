@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from devices import DEVICES
 from PIL import Image
 from torch import Tensor, nn
 
@@ -49,9 +50,10 @@ def reader(template: Template, backbone: Backbone) -> Callable[[Sequence[Content
     return encode
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("size", [1, 3])
-def test_a_real_model_gets_the_gradients_of_the_plain_step(tiny_rzen: Path, size: int):
-    with open_rzen(str(tiny_rzen), device="cpu", dtype="float32") as embedder:
+def test_a_real_model_gets_the_gradients_of_the_plain_step(tiny_rzen: Path, size: int, device: str):
+    with open_rzen(str(tiny_rzen), device=device, dtype="float32") as embedder:
         template, backbone = embedder.loaded()
     backbone.requires_grad_(True)
     encode = reader(template, backbone)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from devices import GPU
 from PIL import Image
 from torch import Tensor
 
@@ -82,10 +83,14 @@ def losses(folder: Path) -> list[float]:
     return [float(row["loss"]) for row in curve(folder)]
 
 
+@pytest.mark.parametrize(
+    ("device", "dtype"), [("cpu", "float32"), pytest.param("cuda", "bfloat16", marks=GPU)]
+)
 def test_a_run_writes_a_model_that_opens_and_the_curve_of_its_loss(
-    tmp_path: Path, data: Path, tiny_rzen: Path
+    tmp_path: Path, data: Path, tiny_rzen: Path, device: str, dtype: str
 ):
-    assert stage2.main([str(configured(tmp_path, data, tiny_rzen))]) == 0
+    chosen = {"model.device": f'"{device}"', "model.dtype": f'"{dtype}"'}
+    assert stage2.main([str(configured(tmp_path, data, tiny_rzen, **chosen))]) == 0
     rows = curve(tmp_path)
     assert [int(row["step"]) for row in rows] == [1, 2, 3, 4, 5, 6]
     assert all(float(row["gradient"]) > 0 for row in rows)

@@ -89,7 +89,7 @@ class Backbone(nn.Module):
                 f"{len(lacking)} tensors are missing or of another shape, {lacking[0]} for one"
             )
         backbone = cls(model.eval(), checkpoint.mean, checkpoint.std, settings)
-        eyes = model.visual.patch_embed.proj.weight.device
+        eyes = _fed_on(model.visual.patch_embed.proj.weight)
         backbone._scale, backbone._shift = backbone._scale.to(eyes), backbone._shift.to(eyes)
         return backbone
 
@@ -128,8 +128,8 @@ class Backbone(nn.Module):
             ids[row, : len(sequence)] = sequence.ids
             positions[:, row, : len(sequence)] = sequence.positions(self._positions)
         embedding = self.model.get_input_embeddings()
-        device = embedding.weight.device
-        states = embedding(torch.from_numpy(ids).to(device))
+        states = embedding(torch.from_numpy(ids).to(_fed_on(embedding.weight)))
+        device = states.device
         if any(seen):
             rows, columns = _places(sequences)
             tokens = torch.cat([one.to(states) for pictures in seen for one in pictures])
@@ -238,6 +238,15 @@ def placement(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) 
         *(needed / 1e9, device, free / 1e9),
     )
     return "auto"
+
+
+def _fed_on(weight: Tensor) -> torch.device:
+    """The device for what goes into a layer, by its weight.
+
+    A layer whose weight accelerate keeps in main memory shows it on "meta", and takes what it is
+    given from anywhere.
+    """
+    return torch.device("cpu") if weight.is_meta else weight.device
 
 
 def _places(sequences: Sequence[TokenSequence]) -> tuple[Tensor, Tensor]:
