@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -42,7 +43,7 @@ _REVISION = 1
 _FRAME_SIDE = 4096
 """The first of both resizing steps keeps about as many pixels as a square of this side has."""
 
-_PREPARERS = 4
+_PREPARERS = max(4, min(8, os.cpu_count() or 1))
 _PREPARED_GROUPS = 2
 
 
