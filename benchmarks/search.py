@@ -10,7 +10,8 @@ and words of WordNet, embedded as queries; they are embedded once and kept in th
 what comparing with every float16 vector gives. One query at a time runs in one thread; `--threads`
 are those that build. Files go into the cache, and their pages stay in memory as far as it reaches:
 opening is measured five times, on files that were just written. Five million vectors of 384
-dimensions take 11 GB of memory and 8 GB of disk.
+dimensions take 11 GB of memory and 8 GB of disk. With faiss-gpu and a GPU, the store is measured
+once more after it has copied its vectors there.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from numpy.typing import NDArray
 from embedder import Content, open_embedder
 from embedder.interface import Vectors, normalised
 from embedder.media.kind import Kind
-from indexer.vectors import FaissStore, Growth
+from indexer.vectors import FaissStore, Growth, gpu_memory
 
 WORDNET = Path("/usr/share/wordnet")
 K = 10
@@ -160,16 +161,36 @@ def measured(
         said["index"] = str(described)
         said["mapped"] = described.mapped / count
         said["opening"] = median(opening(folder, dim, growth, query) for query in queries[:5])
-        said["store"] = timed(lambda query: store.search(query, K, Kind.TEXT), queries)
-        said["filtered"] = timed(lambda query: store.search(query, K, Kind.TEXT, only), queries)
-        said["store"]["recall"] = recall(
-            truth, [store.search(query, K, Kind.TEXT)[1] for query in queries]
-        )
-        said["filtered"]["recall"] = recall(
-            kept, [store.search(query, K, Kind.TEXT, only)[1] for query in queries]
-        )
+        said["store"] = asked(store, queries, truth)
+        said["filtered"] = asked(store, queries, kept, only)
+        if gpu_memory():
+            said |= on_gpu(store, queries, truth)
         said["more"] = one_more(store, folder, queries[0])
     return said
+
+
+def asked(
+    store: FaissStore,
+    queries: Vectors,
+    truth: NDArray[np.int64],
+    only: NDArray[np.int64] | None = None,
+) -> dict[str, float]:
+    """What the store takes, and the share of the truth that it finds."""
+
+    def search(query: NDArray[np.float32]) -> NDArray[np.int64]:
+        return store.search(query, K, Kind.TEXT, only)[1]
+
+    return timed(search, queries) | {"recall": recall(truth, [search(one) for one in queries])}
+
+
+def on_gpu(store: FaissStore, queries: Vectors, truth: NDArray[np.int64]) -> dict[str, Any]:
+    """What the store takes with a copy of its vectors on a GPU; nothing if none is made."""
+    start = time.perf_counter()
+    store.settle()
+    seconds = time.perf_counter() - start
+    if not (copied := store.describe()[Kind.TEXT].gpu):
+        return {}
+    return {"gpu": asked(store, queries, truth) | {"bytes": copied, "copying": seconds}}
 
 
 def beside(
@@ -219,12 +240,14 @@ def told(name: str, said: dict[str, Any]) -> None:
     """Prints what was measured."""
     print(f"\n{name}: {said['vectors']:,} × {said['dim']}; {said['index']}")
     print(f"{'':10} recall@10   median ms     99 % ms  queries/s")
-    for what in ("flat", "store", "filtered"):
-        one = said[what]
-        print(
-            f"{what:10} {one.get('recall', 1):9.4f} {one['median']:11.3f} {one['late']:11.3f} "
-            f"{one['rate']:10.0f}"
-        )
+    for what in ("flat", "store", "filtered", "gpu"):
+        if one := said.get(what):
+            print(
+                f"{what:10} {one.get('recall', 1):9.4f} {one['median']:11.3f} {one['late']:11.3f} "
+                f"{one['rate']:10.0f}"
+            )
+    if one := said.get("gpu"):
+        print(f"on the GPU: {one['bytes']:,} bytes, copied in {one['copying']:.1f} s")
     print(
         f"{said['flat']['median'] / said['store']['median']:.1f} × faster than flat; "
         f"bytes a vector: memory {said['memory']:.0f}, mapped {said['mapped']:.0f}, "

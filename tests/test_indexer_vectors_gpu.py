@@ -1,12 +1,16 @@
-"""Searching on a GPU, through a stand-in: none of this has run on a real one.
+"""Searching on a GPU: on one that is there, and through stand-ins that are everywhere.
 
-`Flat` behaves as `faiss.GpuIndexFlatIP` of faiss-gpu 1.15 does, by its source and documentation: it
-keeps float16, answers at most 2,048 nearest, passes over selectors in silence, removes nothing,
-must not be entered by two threads at once, and raises `RuntimeError` when CUDA fails.
+`Lists` behaves as `faiss.GpuIndexIVFScalarQuantizer` of faiss-gpu 1.15 does: it keeps float16 in
+lists of which it looks into `nprobe`, answers at most 2,048 nearest, passes over selectors in
+silence, removes nothing, must not be entered by two threads at once, and raises `RuntimeError` when
+CUDA fails.
 """
 
 import ctypes
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -16,55 +20,111 @@ import pytest
 from clustered import COUNT, DIM, IDS, QUERIES, ROWS, SMALL, clustered, filled, recall
 
 from embedder.media.kind import Kind
-from indexer.vectors import FaissStore, engine, gpu, gpu_memory, store
+from indexer.vectors import FaissStore, assigner, copies, gpu, gpu_memory, store
+from indexer.vectors.inverted import Inverted
+
+THERE = pytest.mark.skipif(not gpu_memory(), reason="FAISS sees no GPU here")
+
+
+class Lists:
+    """Lists on a GPU, without one."""
+
+    def __init__(self, _resources, dim, lists, kind, metric, residual, _config) -> None:
+        assert (kind, metric) == (faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+        assert not residual
+        self.cp = SimpleNamespace()
+        self.nprobe = 1
+        self._lists = lists
+        self._rows = np.empty((0, dim), dtype=np.float16)
+        self._trained = False
+
+    def train(self, rows) -> None:
+        assert len(rows) >= self._lists
+        self._trained = True
+
+    def add(self, rows) -> None:
+        assert self._trained
+        self._rows = np.concatenate([self._rows, rows.astype(np.float16)])
+
+    def reclaimMemory(self) -> None:  # noqa: N802
+        pass
+
+    def search(self, vectors, k):
+        if k > 2048:
+            raise RuntimeError("k must be at most 2048")
+        # Products of float16 are rounded before they are added up.
+        scores = (vectors.astype(np.float16)[:, None] * self._rows).sum(axis=2)
+        scores[:, np.arange(len(self._rows)) % self._lists >= self.nprobe] = -np.inf
+        order = np.argsort(-scores, axis=1)[:, :k]
+        order = np.pad(order, ((0, 0), (0, k - order.shape[1])), constant_values=-1)
+        return np.take_along_axis(scores, order, axis=1), order
 
 
 class Device:
     """The boundary to FAISS, and what a test wants to know of it."""
 
-    def __init__(self) -> None:
-        self.free = 1 << 30
-        self.searches = self.built = 0
+    def __init__(self, real: bool) -> None:
+        self.free = gpu_memory() if real else 8 << 30
+        self.searches = self.built = self.assigned = 0
+        self.pause = 0.0
         self.broken: set[str] = set()
         device = self
+        made = faiss.GpuIndexIVFScalarQuantizer if real else Lists
 
         class Resources:
             def setTempMemory(self, size: int) -> None:  # noqa: N802
                 assert size < device.free
 
-        class Flat:
-            def __init__(self, resources, dim, config) -> None:
-                assert isinstance(resources, Resources)
-                assert config.useFloat16
+        class Watched:
+            def __init__(self, *given) -> None:
                 device.check("build")
                 device.built += 1
-                self._rows = np.empty((0, dim), dtype=np.float16)
-                self._entered = threading.Lock()
+                self.__dict__["index"] = made(*given)
+                self.__dict__["entered"] = threading.Lock()
+
+            def __getattr__(self, name):
+                return getattr(self.index, name)
+
+            def __setattr__(self, name, value) -> None:
+                setattr(self.index, name, value)
 
             def add(self, rows) -> None:
                 device.check("add")
                 assert rows.dtype == np.float32
-                self._rows = np.concatenate([self._rows, rows.astype(np.float16)])
+                self.index.add(rows)
 
-            def search(self, vectors, k, params=None):
-                assert self._entered.acquire(blocking=False), "two threads at once"
+            def search(self, vectors, k):
+                assert self.entered.acquire(blocking=False), "two threads at once"
                 try:
                     device.check("search")
-                    if k > 2048:
-                        raise RuntimeError("k must be at most 2048")
                     device.searches += 1
-                    # Products of float16 are rounded before they are added up.
-                    scores = (vectors.astype(np.float16)[:, None] * self._rows).sum(axis=2)
-                    order = np.argsort(-scores, axis=1)[:, :k]
-                    order = np.pad(order, ((0, 0), (0, k - order.shape[1])), constant_values=-1)
-                    return np.take_along_axis(scores, order, axis=1), order
+                    time.sleep(device.pause)
+                    return self.index.search(vectors, k)
                 finally:
-                    self._entered.release()
+                    self.entered.release()
+
+        class Nearest:
+            def __init__(self, resources, dim) -> None:
+                of = (resources, dim) if real else (dim,)
+                self._index = (faiss.GpuIndexFlatL2 if real else faiss.IndexFlatL2)(*of)
+                self.reset, self.add = self._index.reset, self._index.add
+
+            def search(self, vectors, k):
+                device.check("assign")
+                device.assigned += len(vectors)
+                return self._index.search(vectors, k)
 
         self.faiss = SimpleNamespace(
-            StandardGpuResources=Resources,
-            GpuIndexFlatConfig=SimpleNamespace,
-            GpuIndexFlatIP=Flat,
+            GpuIndexIVFScalarQuantizer=Watched,
+            GpuIndexFlatL2=Nearest,
+            IndexFlatL2=faiss.IndexFlatL2,
+            ScalarQuantizer=faiss.ScalarQuantizer,
+            METRIC_INNER_PRODUCT=faiss.METRIC_INNER_PRODUCT,
+            get_num_gpus=faiss.get_num_gpus,
+            StandardGpuResources=faiss.StandardGpuResources if real else Resources,
+            GpuIndexIVFScalarQuantizerConfig=(
+                faiss.GpuIndexIVFScalarQuantizerConfig if real else SimpleNamespace
+            ),
         )
 
     def check(self, what: str) -> None:
@@ -72,13 +132,16 @@ class Device:
             raise RuntimeError(f"CUDA error while {what}")
 
 
-@pytest.fixture
-def device(monkeypatch) -> Device:
-    made = Device()
-    monkeypatch.setattr(gpu, "faiss", lambda: made.faiss)
+@pytest.fixture(params=["a stand-in", pytest.param("a GPU", marks=THERE)])
+def device(request, monkeypatch) -> Device:
+    """A GPU that is the quicker one."""
+    made = Device(request.param == "a GPU")
+    for module in (assigner, copies, gpu):
+        monkeypatch.setattr(module, "faiss", lambda: made.faiss)
     for module in (gpu, store):
         monkeypatch.setattr(module, "gpu_memory", lambda: made.free)
-    monkeypatch.setattr(gpu, "_PAUSE", 0)
+    monkeypatch.setattr(copies, "_PAUSE", 0)
+    monkeypatch.setattr(store, "race", lambda *_: True)
     return made
 
 
@@ -157,12 +220,73 @@ def test_an_error_of_the_gpu_is_told_once_and_costs_no_search(folder, device, ca
     assert device.built == (what != "build")
 
 
-def test_a_partition_that_does_not_fit_is_not_copied(folder, device):
-    device.free = 2 * DIM * COUNT
+def test_a_partition_that_leaves_no_room_for_cuda_itself_is_not_copied(folder, device):
+    device.free = 2 * 2 * DIM * COUNT + gpu.SCRATCH_BYTES + gpu.LEFT_BYTES
     found = FaissStore.load(folder, "me", DIM, growth=SMALL)
     assert found is not None
     assert found[0].settle()
     assert (device.built, found[0].describe()[Kind.IMAGE].gpu) == (0, 0)
+
+
+def loaded_with(monkeypatch, folder) -> FaissStore:
+    """The store, which asks who answers sooner."""
+    monkeypatch.setattr(store, "race", copies.race)
+    found = FaissStore.load(folder, "me", DIM, growth=SMALL)
+    assert found is not None
+    assert found[0].settle()
+    return found[0]
+
+
+def test_a_copy_that_answers_later_is_not_kept_until_there_are_many_more(
+    folder, device, monkeypatch
+):
+    device.pause = 0.02
+    one = loaded_with(monkeypatch, folder)
+    assert device.searches > 0
+    assert (device.built, one.describe()[Kind.IMAGE].gpu) == (1, 0)
+    device.pause = 0.0
+    monkeypatch.setattr(store, "race", lambda *_: True)
+    assert one.settle()
+    assert device.built == 1
+    one.add(Kind.IMAGE, np.arange(50_000, 50_000 + COUNT), clustered(COUNT, seed=8))
+    assert one.settle()
+    assert (device.built, one.describe()[Kind.IMAGE].gpu) == (2, 2 * DIM * 2 * COUNT)
+
+
+def test_a_copy_that_answers_sooner_is_kept(folder, device, monkeypatch):
+    search = Inverted.search
+
+    def slow(self, vector, k, only):
+        time.sleep(0.02 if only is None else 0)
+        return search(self, vector, k, only)
+
+    monkeypatch.setattr(Inverted, "search", slow)
+    assert loaded_with(monkeypatch, folder).describe()[Kind.IMAGE].gpu == 2 * DIM * COUNT
+
+
+def test_a_copy_that_fails_in_the_race_is_not_tried_again(folder, device, monkeypatch, caplog):
+    device.broken.add("search")
+    one = loaded_with(monkeypatch, folder)
+    one.add(Kind.IMAGE, np.arange(50_000, 50_000 + COUNT), clustered(COUNT, seed=8))
+    assert one.settle()
+    assert (device.built, one.describe()[Kind.IMAGE].gpu) == (1, 0)
+    assert len([record for record in caplog.records if "the GPU fails" in record.message]) == 1
+
+
+def test_lists_are_made_on_the_gpu_and_find_as_much(device):
+    made = filled()
+    assert made.settle()
+    assert device.assigned > COUNT
+    assert made.describe()[Kind.IMAGE].index == "inverted"
+    assert recall(made, ROWS, IDS) >= 0.98
+
+
+def test_lists_are_made_without_a_gpu_that_fails(device, caplog):
+    device.broken.add("assign")
+    made = filled()
+    assert made.settle()
+    assert recall(made, ROWS, IDS) >= 0.98
+    assert caplog.text.count("lists are made without it") == 1
 
 
 def test_searches_side_by_side_do_not_enter_the_gpu_together(one, device):
@@ -182,6 +306,35 @@ def test_searches_side_by_side_do_not_enter_the_gpu_together(one, device):
         thread.join()
     assert not failures
     assert one.describe()[Kind.IMAGE].gpu
+
+
+@contextmanager
+def full() -> Iterator[None]:
+    """A GPU that somebody else has filled, but for a few megabytes."""
+    cuda, held, free = ctypes.CDLL(None), ctypes.c_void_p(), gpu_memory()
+    assert cuda.cudaMalloc(ctypes.byref(held), ctypes.c_size_t(free - (16 << 20))) == 0
+    try:
+        assert gpu_memory() < 32 << 20
+        yield
+    finally:
+        assert cuda.cudaFree(held) == 0
+
+
+@THERE
+def test_a_gpu_that_somebody_else_has_filled_is_not_used(folder):
+    with full():
+        found = FaissStore.load(folder, "me", DIM, growth=SMALL)
+        assert found is not None
+        assert found[0].settle()
+        assert recall(found[0], ROWS, IDS) >= 0.98
+        assert found[0].describe()[Kind.IMAGE].gpu == 0
+
+
+@THERE
+def test_a_gpu_that_somebody_else_fills_later_goes_on_answering(one, device):
+    with full():
+        assert recall(one, ROWS, IDS) == 1
+        assert one.describe()[Kind.IMAGE].gpu
 
 
 class Cuda:
@@ -205,7 +358,7 @@ def test_memory_is_asked_of_cuda_before_faiss_looks_for_a_gpu(monkeypatch, error
         return gpus
 
     stand_in = SimpleNamespace(StandardGpuResources=object, get_num_gpus=count)
-    monkeypatch.setattr(engine, "faiss", lambda: stand_in)
+    monkeypatch.setattr(gpu, "faiss", lambda: stand_in)
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Cuda(error))
     assert gpu_memory() == free
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.interface import Vectors, normalised
+from indexer.vectors.assigner import Assigner
 from indexer.vectors.centroids import Centroids
 from indexer.vectors.codes import Codes
 from indexer.vectors.engine import faiss
@@ -31,9 +32,6 @@ _MOSTLY = 0.9
 _FAR = 4
 _ROW_COST = 50
 """Comparing a row exactly takes as long as so many codes; roughly, for the choice between them."""
-
-_Assign = Callable[[Vectors], NDArray[np.int64]]
-"""The number of the list of each vector."""
 
 
 class Stopped(Exception):
@@ -74,6 +72,7 @@ class _Builder:
         self._dim, self._growth, self._stopped = dim, growth, stopped
         self._random = np.random.default_rng(_SEED)
         self._lists = growth.lists(len(snapshot.ids))
+        self._assigner = Assigner(self._lists, dim)
 
     def build(self) -> Inverted:
         """Learns the lists, fills them, measures."""
@@ -81,8 +80,9 @@ class _Builder:
         # Rounded as they are saved, so that codes are relative to what is read.
         codes = Codes(Centroids(self._centroids(sample).astype(np.float16)))
         places = Places()
+        self._assigner.hold(codes.centroids.rows.astype(np.float32))
         for start, rows in self._rows.chunks():
-            lists = self._assigned(codes.centroids.assigned, rows)
+            lists = self._assigned(rows)
             ids = self._ids[start : start + len(rows)]
             codes.add(rows, places.append(ids, lists.astype(np.int32)), lists)
         untuned = Tuning(self._lists, (_MOST_CANDIDATES,) * 2, (0.0, 0.0))
@@ -104,12 +104,12 @@ class _Builder:
             sample[start : start + _CHUNK] = self._rows.take(chosen[start : start + _CHUNK])
         return sample
 
-    def _assigned(self, assign: _Assign, rows: Vectors) -> NDArray[np.int64]:
+    def _assigned(self, rows: Vectors) -> NDArray[np.int64]:
         """The list of each row, a few thousand at a time."""
         found = np.empty(len(rows), dtype=np.int64)
         for start in range(0, len(rows), _CHUNK):
             self._check()
-            found[start : start + _CHUNK] = assign(rows[start : start + _CHUNK])
+            found[start : start + _CHUNK] = self._assigner.assigned(rows[start : start + _CHUNK])
         return found
 
     def _centroids(self, sample: Vectors) -> Vectors:
@@ -117,7 +117,8 @@ class _Builder:
         chosen = self._random.choice(len(sample), self._lists, replace=False)
         centroids = sample[chosen]
         for _ in range(self._growth.rounds):
-            assigned = self._assigned(_nearest_of(centroids), sample)
+            self._assigner.hold(centroids)
+            assigned = self._assigned(sample)
             order = np.argsort(assigned, kind="stable")
             present, starts, counts = np.unique(
                 assigned[order], return_index=True, return_counts=True
@@ -223,14 +224,3 @@ class _Builder:
             scores = np.take_along_axis(both, order, axis=1)
             found = np.take_along_axis(ids, order, axis=1)
         return found
-
-
-def _nearest_of(centroids: Vectors) -> _Assign:
-    index = faiss().IndexFlatL2(centroids.shape[1])
-    index.add(centroids)
-
-    def nearest(rows: Vectors) -> NDArray[np.int64]:
-        lists: NDArray[np.int64] = index.search(rows, 1)[1][:, 0]
-        return lists
-
-    return nearest

@@ -1,6 +1,5 @@
 """FAISS, imported when it is first needed."""
 
-import ctypes
 from typing import Any
 
 import numpy as np
@@ -12,25 +11,6 @@ def faiss() -> Any:
     import faiss
 
     return faiss
-
-
-def gpu_memory() -> int:
-    """Free bytes on the GPU that FAISS can use; 0 where there is none.
-
-    CUDA, which faiss-gpu has loaded for all to see, is asked before FAISS: some versions end the
-    process where faiss-gpu is installed and no driver is.
-    """
-    if not hasattr(faiss(), "StandardGpuResources"):
-        return 0
-    count, free, total = ctypes.c_int(), ctypes.c_size_t(), ctypes.c_size_t()
-    try:
-        cuda = ctypes.CDLL(None)
-        if cuda.cudaGetDeviceCount(ctypes.byref(count)) or faiss().get_num_gpus() < 1:
-            return 0
-        failed = cuda.cudaMemGetInfo(ctypes.byref(free), ctypes.byref(total))
-    except (AttributeError, OSError, TypeError):
-        return 0
-    return 0 if failed else free.value
 
 
 def bitmap(numbers: NDArray[np.int64]) -> NDArray[np.uint8]:

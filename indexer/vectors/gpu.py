@@ -1,168 +1,45 @@
-"""Copies of partitions on a GPU, which compares every vector with a query.
+"""What FAISS can have of a GPU.
 
-What FAISS 1.15 has there: `GpuIndexFlat` keeps rows in float16 and names the nearest, 2,048 at
-most. It can remove nothing, passes over selectors in silence (unless it is built with cuVS), and
-must not be searched by two threads at once. So a copy only names candidates: the partition itself
-compares them exactly, and knows what has gone meanwhile. What came meanwhile is compared with them.
-Whatever the copy cannot do, the partition does alone, and that includes every search with a filter
-and every one after an error.
+Where CUDA itself fails, FAISS ends the process, also where a GPU is so full that it cannot begin:
+so much is left free that it can.
 """
 
-import logging
-from collections.abc import Callable
-from threading import Lock
-from time import monotonic
+import ctypes
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from indexer.vectors.engine import faiss
 
-from embedder.media.kind import Kind
-from indexer.vectors.engine import faiss, gpu_memory
-from indexer.vectors.partition import Found, Ids, Partition, Snapshot
-
-_log = logging.getLogger(__name__)
-
-_SCRATCH_BYTES = 64 << 20
+SCRATCH_BYTES = 64 << 20
+LEFT_BYTES = 1 << 30
 _ROOM = 2  # While rows are added, FAISS may hold them twice.
-_MORE = 32  # Products of float16 are rounded: the k nearest lie among somewhat more.
-_MOST = 2048
-_MISSED = 256
-_PAUSE = 20
-"""A copy is made anew after so many times the time that the last one took, at the earliest."""
 
 
-class GpuCopies:
-    """The copies of a store's partitions."""
+def gpu_memory() -> int:
+    """Free bytes on the GPU that FAISS can use; 0 where there is none.
 
-    def __init__(self) -> None:
-        self._copies: dict[Kind, GpuCopy] = {}
-        self._given_up: set[Kind] = set()
-        self._not_before: dict[Kind, float] = {}
-
-    def search(
-        self, kind: Kind, partition: Partition, vector: NDArray[np.float32], k: int
-    ) -> Found | None:
-        """The k nearest of a partition; None where it has to be asked by itself."""
-        copy = self._copies.get(kind)
-        return copy.search(partition, vector, k) if copy else None
-
-    def added(self, kind: Kind, ids: Ids) -> None:
-        """Notes what a partition has now, or has otherwise."""
-        if copy := self._copies.get(kind):
-            copy.added(ids)
-
-    def removed(self, kind: Kind, count: int) -> None:
-        """Notes how much a partition has no longer."""
-        if copy := self._copies.get(kind):
-            copy.removed(count)
-
-    def bytes(self, kind: Kind) -> int:
-        """What the copy of a partition takes; 0 if there is none."""
-        copy = self._copies.get(kind)
-        return copy.bytes if copy and not copy.stale else 0
-
-    def wanted(self, kind: Kind) -> bool:
-        """Whether a partition should be copied, if the GPU has room for it."""
-        if kind in self._given_up or monotonic() < self._not_before.get(kind, 0):
-            return False
-        copy = self._copies.get(kind)
-        return copy is None or copy.stale
-
-    def copied(
-        self, kind: Kind, snapshot: Snapshot, compared: int, stopped: Callable[[], bool]
-    ) -> "GpuCopy | None":
-        """Copies a partition; None if that cannot be done, and then it is not wanted any more."""
-        former = self._copies.pop(kind, None)
-        if (former and former.failed) or not _fits(snapshot):
-            self._given_up.add(kind)
-            return None
-        del former  # Which makes room.
-        start = monotonic()
-        try:
-            copy = GpuCopy(snapshot, compared, stopped)
-        except Exception as error:
-            _log.warning("the GPU cannot take the vectors of %s: %s", kind, error)
-            self._given_up.add(kind)
-            return None
-        self._not_before[kind] = monotonic() + _PAUSE * (monotonic() - start)
-        return copy
-
-    def put(self, kind: Kind, copy: "GpuCopy") -> None:
-        """Lets searches use a copy."""
-        self._copies[kind] = copy
-
-
-def _fits(snapshot: Snapshot) -> bool:
-    return _ROOM * 2 * snapshot.rows.dim * len(snapshot.ids) + _SCRATCH_BYTES < gpu_memory()
-
-
-class GpuCopy:
-    """The vectors of a partition at one moment, on the GPU, and what has changed since then.
-
-    Attributes:
-        bytes: What it takes there.
-        failed: The GPU has raised an error.
+    CUDA, which faiss-gpu has loaded for all to see, is asked before FAISS: some versions end the
+    process where faiss-gpu is installed and no driver is.
     """
+    if not hasattr(faiss(), "StandardGpuResources"):
+        return 0
+    count, free, total = ctypes.c_int(), ctypes.c_size_t(), ctypes.c_size_t()
+    try:
+        cuda = ctypes.CDLL(None)
+        if cuda.cudaGetDeviceCount(ctypes.byref(count)) or faiss().get_num_gpus() < 1:
+            return 0
+        failed = cuda.cudaMemGetInfo(ctypes.byref(free), ctypes.byref(total))
+    except (AttributeError, OSError, TypeError):
+        return 0
+    return 0 if failed else free.value
 
-    def __init__(self, snapshot: Snapshot, compared: int, stopped: Callable[[], bool]) -> None:
-        """Copies them.
 
-        Args:
-            snapshot: The vectors.
-            compared: How many of them the partition compares exactly, if it is told which.
-            stopped: Asked several times a second; what is copied then is of no use.
+def has_room(size: int) -> bool:
+    """Whether so many bytes of rows fit."""
+    return _ROOM * size + SCRATCH_BYTES + LEFT_BYTES < gpu_memory()
 
-        Raises:
-            RuntimeError: the GPU fails.
-        """
-        self._resources = faiss().StandardGpuResources()  # Has to live as long as the index.
-        self._resources.setTempMemory(_SCRATCH_BYTES)
-        config = faiss().GpuIndexFlatConfig()
-        config.useFloat16 = True
-        dim = snapshot.rows.dim
-        self._index = faiss().GpuIndexFlatIP(self._resources, dim, config)
-        for _, rows in snapshot.rows.chunks():
-            if stopped():
-                break
-            self._index.add(rows)
-        self._ids = snapshot.ids
-        self._lock = Lock()
-        self._since = np.empty(0, dtype=np.int64)
-        self._missed = 0
-        self._compared = compared
-        self.failed = False
-        self.bytes = 2 * dim * len(self._ids)
 
-    @property
-    def stale(self) -> bool:
-        """Whether so much has changed, or the GPU has failed, that it is of no more use."""
-        return self.failed or self._missed > _MISSED
-
-    def added(self, ids: Ids) -> None:
-        """Notes what the partition has now, or has otherwise."""
-        self.removed(len(ids))
-        if not self.stale:
-            self._since = np.union1d(self._since, ids)
-
-    def removed(self, count: int) -> None:
-        """Notes how much the partition has no longer."""
-        self._missed += count
-
-    def search(self, partition: Partition, vector: NDArray[np.float32], k: int) -> Found | None:
-        """The k nearest of a partition; None where it has to be asked by itself."""
-        depth = min(k + self._missed + _MORE, len(self._ids))
-        if self.stale or depth > _MOST or depth + len(self._since) > self._compared:
-            return None
-        if not self._lock.acquire(blocking=False):
-            return None  # It is busy, and the CPU is not.
-        try:
-            found = self._index.search(vector, depth)[1][0]
-        except Exception as error:
-            _log.warning("the GPU fails, and searches go on without it: %s", error)
-            self.failed = True
-            return None
-        finally:
-            self._lock.release()
-        near = np.union1d(self._ids[found[found >= 0]], self._since)
-        scores, ids = partition.search(vector, k, near)
-        return (scores, ids) if len(ids) == min(k, len(partition)) else None
+def resources() -> Any:
+    """What an index on the GPU computes with; it has to live as long as the index."""
+    made = faiss().StandardGpuResources()
+    made.setTempMemory(SCRATCH_BYTES)
+    return made

@@ -2,8 +2,10 @@
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Event, RLock
 from typing import Any
@@ -15,11 +17,11 @@ from embedder.interface import Vectors
 from embedder.media.kind import Kind
 from indexer.vectors.builder import Builder
 from indexer.vectors.building import Stopped, Unfit, built
-from indexer.vectors.engine import gpu_memory
+from indexer.vectors.copies import GpuCopies, race
 from indexer.vectors.exact import Exact
 from indexer.vectors.files import STATE_FILE, files_of, put_state, state_of
 from indexer.vectors.gate import Gate
-from indexer.vectors.gpu import GpuCopies
+from indexer.vectors.gpu import gpu_memory
 from indexer.vectors.growth import Description, Growth
 from indexer.vectors.inverted import Inverted
 from indexer.vectors.partition import NOTHING, Found, Ids, Partition
@@ -266,19 +268,24 @@ class FaissStore:
             if one.due(self._growth) and not len(one) <= self._growth.grown * tried:
                 return self._build, kind
         for kind, one in self._partitions.items():
-            if isinstance(one, Inverted) and self._copies.wanted(kind) and gpu_memory():
+            if isinstance(one, Inverted) and self._copies.wanted(kind, len(one)) and gpu_memory():
                 return self._copy, kind
         return None
 
     def _copy(self, kind: Kind) -> None:
-        """Copies a partition onto the GPU."""
+        """Copies a partition onto the GPU, if that answers sooner."""
         with self._changing:
             snapshot = self._partitions[kind].snapshot()
             self._missed[kind] = []
         try:
             copy = self._copies.copied(kind, snapshot, self._growth.compared, self._builder.stopped)
+            if copy is None:
+                return
+            if not race(copy, snapshot, partial(self._held, kind)):
+                self._copies.refuse(kind, copy)
+                return
             with self._changing:
-                if copy is None or self._builder.stopped():
+                if self._builder.stopped():
                     return
                 for ids, vectors in self._missed[kind]:
                     copy.removed(len(ids)) if vectors is None else copy.added(ids)
@@ -287,6 +294,11 @@ class FaissStore:
         finally:
             with self._changing:
                 del self._missed[kind]
+
+    @contextmanager
+    def _held(self, kind: Kind) -> Iterator[Partition]:
+        with self._gate.reading():
+            yield self._partitions[kind]
 
     def _build(self, kind: Kind) -> None:
         """Builds the partition anew from a snapshot, adds what it missed, and switches."""
