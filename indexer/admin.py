@@ -118,7 +118,7 @@ def _told_inventory(found: "Inventory") -> list[str]:
         lines.append(f"index       of generation {found.saved_generation}; it is caught up")
     lines += [f"searched    {kind}: {_how(one)}" for kind, one in sorted(found.searching.items())]
     if found.gpu:
-        lines.append(f"gpu         {_size(found.gpu)} free: open programs search there if it fits")
+        lines.append(f"gpu         {_size(found.gpu)} free: searched where that is quicker")
     if found.pending:
         lines.append(f"unfinished  {found.pending:,} vectors of another model; see rzen-reembed")
     if found.removals:
