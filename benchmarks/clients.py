@@ -208,8 +208,8 @@ class Client:
     async def _search(self, connection: Connection) -> list[dict[str, Any]]:
         sort = self._chance.random()
         if sort < 0.1 and self._known:
-            similar = (self._chance.choice(self._known), [], 20, 0)
-            return await connection.call("similar", *similar, twice=self._twice)
+            chosen = self._chance.choice(self._known)
+            return await connection.call("similar", chosen, [], 20, 0, twice=self._twice)
         asked: dict[str, Any] = {"text": words(self._chance, self._chance.randint(1, 6))}
         if sort < 0.2:
             sent = await connection.ask("POST", "/query-files?name=a.jpg", self._picture)

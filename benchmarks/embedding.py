@@ -16,7 +16,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -92,7 +92,10 @@ def compare(embedder: RzenEmbedder, contents: Sequence[Content], rounds: int) ->
         f"{torch.get_num_threads()} threads; {len(contents)} contents, {tokens:,} tokens"
     )
     plain = Plain(embedder)
-    runs = {"plain": plain.embed, "rzen": partial(embedder.embed, role="document")}
+    runs: dict[str, Callable[[Sequence[Content]], Vectors]] = {
+        "plain": plain.embed,
+        "rzen": partial(embedder.embed, role="document"),
+    }
     vectors: dict[str, Vectors] = {}
     times: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():  # Warm up, so that nobody pays for the first call.

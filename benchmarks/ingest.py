@@ -53,7 +53,8 @@ def main() -> None:
     if given.ingest_only:
         if given.in_threads:
             _decode_in_threads()
-        print(json.dumps(_ingest(*map(Path, given.ingest_only), given.model, given.workers)))
+        pictures, library = map(Path, given.ingest_only)
+        print(json.dumps(_ingest(pictures, library, given.model, given.workers)))
         return
     print(f"model {given.model}, {given.workers} threads, {os.cpu_count()} cores", flush=True)
     for name, size in _SIZES.items():

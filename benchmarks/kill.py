@@ -169,7 +169,7 @@ def answered(work: Callable[[], Any]) -> Any:
 @contextlib.contextmanager
 def opened(world: World) -> Any:
     """The library, with its two models, and committing all the time."""
-    indexer.library.open_embedder = lambda name, **_options: Slow(name)
+    indexer.library.open_embedder = lambda name, **_options: Slow(name)  # type: ignore[attr-defined]
     indexer.pipeline._COMMIT_SECONDS = 0.0
     indexer.reembedding._COMMIT_SECONDS = 0.0
     from indexer import compaction
@@ -383,7 +383,7 @@ def begin(world: World) -> None:
     world.add(texts=30, pictures=15)
 
     def first() -> None:
-        indexer.library.open_embedder = lambda name, **_options: Slow(name)
+        indexer.library.open_embedder = lambda name, **_options: Slow(name)  # type: ignore[attr-defined]
         with Library.open(world.library, model="one") as library:
             library.ingest([world.media])
 

@@ -71,6 +71,6 @@ def write_media(folder: Path, segments: int) -> None:
     for number in range(segments // 50):
         text = "\n\n".join(words(chance, 100) for _ in range(10))
         (folder / f"{words(chance, 2)} {number}.txt").write_text(text)
-    for path in sorted(folder.iterdir()):
+    for file in sorted(folder.iterdir()):
         moment = chance.randrange(_FIRST_DAY, _LAST_DAY)
-        os.utime(path, (moment, moment))
+        os.utime(file, (moment, moment))

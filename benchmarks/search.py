@@ -205,7 +205,8 @@ def beside(
     for at in range(0, count, CHUNK):
         held[at : at + CHUNK] = rows[at : at + CHUNK]
     bits = np.packbits(np.isin(np.arange(count), only), bitorder="little")
-    few = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
+    library: Any = faiss  # Its stubs do not know its Python layer.
+    few = library.SearchParameters(sel=library.IDSelectorBitmap(bits))
     truth = flat.search(queries, K)[1]
     kept = flat.search(queries, K, params=few)[1]
     return timed(flat_search(flat), queries) | {"bytes": 4 * dim}, truth, kept

@@ -9,6 +9,7 @@ a folder of its own; `--keep` names a folder in which the libraries stay for the
 """
 
 import argparse
+import asyncio
 import json
 import subprocess
 import sys
@@ -26,9 +27,9 @@ from PIL import Image
 from app.config import AppConfig
 from app.folders import folder_choices, folder_of
 from app.services import build
-from app.views import LibraryView
+from app.views import LibraryView, Update
 from benchmarks.filled import fill
-from embedder import open_embedder
+from embedder import Content, open_embedder
 from embedder.interface import Embedder
 from indexer import Library, Status
 from indexer.entities import Filters, Query
@@ -109,16 +110,21 @@ def changing(library: Library, folder: Path) -> dict[str, float]:
     return times
 
 
+async def first(view: LibraryView) -> Update:
+    """What a page shows when it opens."""
+    return await anext(view.follow())
+
+
 def measured(directory: Path) -> dict[str, float]:
     """Milliseconds by what was done; the library is as before when it returns."""
     with open_embedder("mini") as embedder, tempfile.TemporaryDirectory() as scratch:
-        embedder.embed([text_part("warm up").content], "query")
+        embedder.embed([Content(text="warm up")], "query")
         start = time.perf_counter()
         with Library.open(directory, embedder=embedder) as library:
             times = {"opening": 1000 * (time.perf_counter() - start)}
             (Path(scratch) / "files").mkdir()
             services = build(AppConfig(library=directory), library, Path(scratch) / "files")
-            times["start of the page"] = once(lambda: next(LibraryView(services).follow()))
+            times["start of the page"] = once(lambda: asyncio.run(first(LibraryView(services))))
             asked = Query((text_part("the story of a river"),))
             times["first search"] = once(lambda: library.search(asked))
             times["the same search again"] = often(lambda: library.search(asked))

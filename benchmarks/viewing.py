@@ -10,6 +10,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -66,8 +67,8 @@ def compare(library: Library, files: dict[str, Path], rounds: int) -> None:
         told(
             f"from a {name} to its hits",
             rounds,
-            lambda path=path: search(path, None),
-            lambda path=path: search(path, library.viewer),
+            partial(search, path, None),
+            partial(search, path, library.viewer),
         )
     pdf = files[Kind.PDF]
     told(
