@@ -124,14 +124,20 @@ def _in_database(place: Premises, meter: Meter) -> Iterator[Finding]:
 
 def _in_thumbnails(place: Premises, meter: Meter) -> Iterator[Finding]:
     missing: list[object] = []
+    broken: list[object] = []
     left: list[object] = []
     prefixes = place.thumbnails.prefixes()
     meter.begin("thumbnails", len(prefixes))
     for prefix in meter.counted(prefixes):
         lacking, unexpected = compared(place, prefix)
         missing += lacking
+        broken += sorted(place.thumbnails.broken(prefix).difference(unexpected))
         left += unexpected
-    for fault, names in ((Fault.THUMBNAILS_MISSING, missing), (Fault.THUMBNAILS_LEFT, left)):
+    for fault, names in (
+        (Fault.THUMBNAILS_MISSING, missing),
+        (Fault.THUMBNAILS_BROKEN, broken),
+        (Fault.THUMBNAILS_LEFT, left),
+    ):
         if one := finding(fault, names):
             yield one
 

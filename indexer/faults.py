@@ -26,6 +26,7 @@ class Fault(StrEnum):
     INDEX = "index"
     INDEX_CONTENT = "index-content"
     THUMBNAILS_MISSING = "thumbnails-missing"
+    THUMBNAILS_BROKEN = "thumbnails-broken"
     UPLOADS_GONE = "uploads-gone"
     FILES_GONE = "files-gone"
     FILES_CHANGED = "files-changed"
@@ -65,6 +66,7 @@ _TOLD = {
     Fault.INDEX: ("the saved vector index cannot be used", f"{_ITSELF}; or {_REPAIR}"),
     Fault.INDEX_CONTENT: ("vectors that the saved index has otherwise or not at all", _REPAIR),
     Fault.THUMBNAILS_MISSING: ("thumbnails that are missing", _REPAIR),
+    Fault.THUMBNAILS_BROKEN: ("thumbnails that are cut off or empty", _REPAIR),
     Fault.UPLOADS_GONE: ("uploaded files that are gone", f"{_RESTORE}, or rzen-ingest to forget"),
     Fault.FILES_GONE: ("files that are not where they were", _INGEST),
     Fault.FILES_CHANGED: ("files that have changed since", _INGEST),

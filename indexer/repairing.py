@@ -129,7 +129,7 @@ class _Mender:
             self._mark_decayed()
         drop_unheld(self._place)
         drop_retired(self._place)
-        if Fault.THUMBNAILS_MISSING in faults:
+        if faults & {Fault.THUMBNAILS_MISSING, Fault.THUMBNAILS_BROKEN}:
             self._remake_thumbnails()
         drop_thumbnails(self._place, self._meter)
         self._remake_index(faults)
@@ -164,11 +164,12 @@ class _Mender:
         prefixes = self._place.thumbnails.prefixes()
         self._meter.begin("missing thumbnails", len(prefixes))
         for prefix in self._meter.counted(prefixes):
-            missing, _ = compared(self._place, prefix)
-            for content_hash in sorted({name.partition("-")[0] for name in missing}):
-                self._remake(content_hash, set(missing))
+            missing, left = compared(self._place, prefix)
+            wanted = self._place.thumbnails.broken(prefix).difference(left).union(missing)
+            for content_hash in sorted({name.partition("-")[0] for name in wanted}):
+                self._remake(content_hash, wanted)
 
-    def _remake(self, content_hash: str, missing: set[str]) -> None:
+    def _remake(self, content_hash: str, wanted: set[str]) -> None:
         """Cuts a file again, if one with these bytes is there; otherwise it stays as it is."""
         from indexer.segments import cut
 
@@ -179,7 +180,7 @@ class _Mender:
         try:
             for position, draft in enumerate(cut(path, self._audit.kind_of(content_hash), _LIMITS)):
                 name = thumbnails.path(content_hash, position).name
-                if name in missing and draft.thumbnail is not None:
+                if name in wanted and draft.thumbnail is not None:
                     thumbnails.write(content_hash, position, draft.thumbnail)
         except MediaError as error:
             _log.warning("no thumbnails of %s: %s", path, error)

@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 _QUALITY = 82
+_BEGIN, _END = b"\xff\xd8", b"\xff\xd9"  # ITU-T T.81, B.1.1.3: the markers SOI and EOI.
 
 
 class Thumbnails:
@@ -57,6 +58,14 @@ class Thumbnails:
             there = set()
         return wanted - there, there - wanted
 
+    def broken(self, prefix: str) -> set[str]:
+        """Names of those in such a folder that are cut off, empty, or no JPEG files at all.
+
+        A loss of power leaves such files: they are not forced to the disk one by one.
+        """
+        found = (self._directory / prefix).glob("*.jpg")
+        return {path.name for path in found if not _is_whole(path)}
+
     def discard(self, prefix: str, names: Collection[str]) -> int:
         """Deletes files that `compare` told of; returns their bytes."""
         freed = 0
@@ -74,3 +83,15 @@ class Thumbnails:
         """Removes all thumbnails of media."""
         for path in (self._directory / content_hash[:2]).glob(f"{content_hash}-*.jpg"):
             path.unlink(missing_ok=True)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            begin = file.read(len(_BEGIN))
+            file.seek(-len(_END), os.SEEK_END)
+            return begin == _BEGIN and file.read() == _END
+    except FileNotFoundError:  # Its file has just been removed from the library.
+        return True
+    except OSError:
+        return False

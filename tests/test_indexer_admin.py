@@ -272,6 +272,21 @@ PLANTED: dict[str, tuple[Callable[[Path], object], Fault, bool]] = {
         Fault.THUMBNAILS_MISSING,
         False,
     ),
+    "a thumbnail is cut off": (
+        lambda where: os.truncate(thumbnails(where)[0], 200),
+        Fault.THUMBNAILS_BROKEN,
+        False,
+    ),
+    "a thumbnail is empty": (
+        lambda where: os.truncate(thumbnails(where)[0], 0),
+        Fault.THUMBNAILS_BROKEN,
+        False,
+    ),
+    "a thumbnail is all zeros": (
+        lambda where: thumbnails(where)[0].write_bytes(bytes(900)),
+        Fault.THUMBNAILS_BROKEN,
+        False,
+    ),
     "a thumbnail is of nothing": (
         lambda where: shutil.copy(thumbnails(where)[0], thumbnails(where)[0].parent / "ff-9.jpg"),
         Fault.THUMBNAILS_LEFT,
