@@ -279,14 +279,12 @@ class FaissStore:
             self._missed[kind] = []
         try:
             copy = self._copies.copied(kind, snapshot, self._growth.compared, self._builder.stopped)
-            if copy is None:
+            if copy is None or self._builder.stopped():
                 return
             if not race(copy, snapshot, partial(self._held, kind)):
                 self._copies.refuse(kind, copy)
                 return
             with self._changing:
-                if self._builder.stopped():
-                    return
                 for ids, vectors in self._missed[kind]:
                     copy.removed(len(ids)) if vectors is None else copy.added(ids)
                 self._copies.put(kind, copy)
