@@ -73,6 +73,21 @@ def test_all_that_is_wrong_with_a_file_is_said_at_once(tmp_path: Path):
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        *(("document_instructions", key) for key in (" image", "image ", "Image", "")),
+        *(("query_instructions", key) for key in ("text  image", " text image", "textimage")),
+    ],
+)
+def test_a_modality_that_is_spelt_otherwise_is_named_with_what_it_should_be(
+    tmp_path: Path, table: str, key: str
+):
+    written(tmp_path, {table: {key: "Find: "}})
+    with pytest.raises(EmbedderUnavailable, match=f"{table} has the key {key!r}, which is not"):
+        Settings.of(tmp_path)
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '"x"'])
 def test_a_file_that_is_no_object_is_refused_by_name(tmp_path: Path, content: str):
     (tmp_path / SETTINGS_FILE).write_text(content)

@@ -56,6 +56,11 @@ QUERY_INSTRUCTIONS: Mapping[Pair, str] = MappingProxyType(
 )
 """What queries are told, by (query modality, document modality)."""
 
+_PAIRS: Mapping[str, Pair] = MappingProxyType(
+    {f"{query} {document}": (query, document) for query in Modality for document in Modality}
+)
+"""By its key in the file: "text image" is what a text is told that looks for images."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -144,17 +149,12 @@ def _values(stated: Mapping[str, Any]) -> dict[str, Any]:
         if name in values:
             values[name] = tuple(values[name])
     if "query_instructions" in values:
-        said = {_pair(key): text for key, text in values["query_instructions"].items()}
+        said = {_PAIRS[key]: text for key, text in values["query_instructions"].items()}
         values["query_instructions"] = {**QUERY_INSTRUCTIONS, **said}
     if "document_instructions" in values:
         told = {Modality(key): text for key, text in values["document_instructions"].items()}
         values["document_instructions"] = {**DOCUMENT_INSTRUCTIONS, **told}
     return values
-
-
-def _pair(key: str) -> Pair:
-    query, document = key.split()
-    return Modality(query), Modality(document)
 
 
 def _problems(stated: object) -> list[str]:
@@ -186,16 +186,17 @@ def _problems(stated: object) -> list[str]:
 
 def _instruction_problems(stated: Mapping[str, Any]) -> list[str]:
     found = []
-    for name, length in (("query_instructions", 2), ("document_instructions", 1)):
+    for name, keys, what in (
+        ("query_instructions", set(_PAIRS), "two modalities with a space between"),
+        ("document_instructions", set(Modality), "a modality"),
+    ):
         table = stated.get(name, {})
         if not isinstance(table, dict) or not all(isinstance(v, str) for v in table.values()):
             found.append(f"{name} must be an object of texts")
             continue
-        for key in table:
-            words = key.split()
-            if len(words) != length or not set(words) <= set(Modality):
-                what = "two modalities" if length == 2 else "a modality"
-                found.append(f"{name} has the key {key!r}, which is not {what}")
+        found += [
+            f"{name} has the key {key!r}, which is not {what}" for key in table if key not in keys
+        ]
     return found
 
 

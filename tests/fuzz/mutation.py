@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 _PIECES = [
@@ -47,28 +48,42 @@ _PIECES = [
     ),
 ]
 
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    text: str
+
+
 _GONE = object()
 _OTHERS = (_GONE, None, -1, 1, 2**70, 1e999, "", "../x", [], {})
 
 
 def altered(text: str | bytes) -> Iterator[str]:
-    """JSON with one value at a time, at any depth, missing or another; nothing of other text."""
+    """JSON with a value or key at a time missing or another, at any depth; none of other text."""
     try:
         paths = list(_paths(json.loads(text)))
     except (ValueError, RecursionError):
         return
-    for path in paths:
-        for other in _OTHERS:
+    for *above, last in paths:
+        for change in (*_OTHERS, *_other_keys(last)):
             value = json.loads(text)
-            *above, last = path
             around = value
             for step in above:
                 around = around[step]
-            if other is _GONE:
+            if change is _GONE:
                 del around[last]
+            elif isinstance(change, _Key):
+                around[change.text] = around.pop(last)
             else:
-                around[last] = other
+                around[last] = change
             yield json.dumps(value)
+
+
+def _other_keys(key: str | int) -> list[_Key]:
+    """Like a key of an object, and yet others; none for a place in an array."""
+    if isinstance(key, int):
+        return []
+    return [_Key(one) for one in ("", f" {key}", f"{key}\n", key.upper())]
 
 
 def _paths(value: Any) -> Iterator[tuple[Any, ...]]:

@@ -251,6 +251,7 @@ SETTINGS = [
     Settings().stated(),
     '{"positions": "mrope", "image_tokens": [4, 8], "query_instructions": {"text image": "x"}}',
     '{"image_tokens": [true, 1e999], "frames": 1e999, "format": "x", "positions": []}',
+    '{"document_instructions": {" image": "x"}, "query_instructions": {"text  image": "x"}}',
     '{"query_instructions": {"text": 1}, "document_instructions": [], "system": "\\ud800"}',
     "[" * 3000,
     "9" * 5000,
