@@ -45,6 +45,13 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("target", nargs="*", help=f"{', '.join(TARGETS)}; all if none is named")
     parser.add_argument("--seconds", type=float, default=300, help="in all (300)")
     parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="much the same inputs for the same seed; others each time for 0 (0)",
+    )
+    parser.add_argument(
         "--corpus", metavar="DIR", type=Path, help="start from what is here, and keep what is new"
     )
     parser.add_argument(
@@ -66,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seconds = max(1, round(given.seconds / len(names)))
     runs, broken = 0, 0
     for name in names:
-        outcome = run(name, seconds, given.corpus, given.found)
+        outcome = run(name, seconds, given.corpus, given.found, given.seed)
         runs, broken = runs + outcome.runs, broken + outcome.broke
         ending = f"BROKE\n{outcome.said}" if outcome.broke else "held"
         print(f"{name:15} {outcome.runs:10,} inputs  {ending}", flush=True)
@@ -74,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if broken else 0
 
 
-def run(name: str, seconds: int, corpus: Path | None, found: Path) -> Outcome:
+def run(name: str, seconds: int, corpus: Path | None, found: Path, seed: int) -> Outcome:
     """A target in a process of its own, which libFuzzer ends as it likes.
 
     Args:
@@ -82,6 +89,7 @@ def run(name: str, seconds: int, corpus: Path | None, found: Path) -> Outcome:
         seconds: How long.
         corpus: Where to start from and what to add to, a folder for each target.
         found: Where an input goes that breaks a property.
+        seed: Of what libFuzzer and Python's hashes draw; others each time if it is None.
     """
     with tempfile.TemporaryDirectory(prefix="rzen-fuzz-") as temporary:
         kept = (corpus or Path(temporary)) / name
@@ -93,6 +101,7 @@ def run(name: str, seconds: int, corpus: Path | None, found: Path) -> Outcome:
             f"-rss_limit_mb={_MOST_MEGABYTES}",
             f"-max_len={_MOST_BYTES}",
             f"-artifact_prefix={found.resolve()}/{name}-",
+            f"-seed={seed}",
         ]
         done = subprocess.run(
             [sys.executable, "-m", "tests.fuzz.guided", name, *options, str(kept)],
@@ -102,7 +111,7 @@ def run(name: str, seconds: int, corpus: Path | None, found: Path) -> Outcome:
             text=True,
             errors="replace",
             timeout=seconds + _START_SECONDS,
-            env=os.environ | {"TMPDIR": temporary},
+            env=os.environ | {"TMPDIR": temporary, "PYTHONHASHSEED": str(seed or "random")},
         )
     told = re.findall(r"^#(\d+)\s", done.stdout, re.M)
     # Before that it lists what covered more.
