@@ -26,6 +26,8 @@ WORDS = [
     "çà ﬁ İstanbul ß 東京 x_y",
     '"" "-" ""',
     "a " * 40,
+    " ".join(map(str, range(MAX_TERMS))),
+    " ".join(map(str, range(MAX_TERMS + 1))),
 ]
 DATES = ["2026-03-31", "2026-03-31T12:00+02:00", "20260331T120000Z", "0001-01-01", "9999-12-31"]
 FLAGS = [
@@ -41,6 +43,7 @@ MATCHES = [
     'AND\nOR\nNOT\nNEAR(a b)\ntext:zebra\nzebra*\n^zebra\nzebra + x\n"zebra""',
     "naïve Ångström ﬁsh ß İ ǅ\n東京都\ne\u0301 \u200d x",
     "\ue000 zebra\n𞤀 zebra\n① ½ ²",
+    " ".join(map(str, range(MAX_TERMS + 1))),
 ]
 NAMES = [
     "IMG_2041-beachParty",
@@ -49,6 +52,7 @@ NAMES = [
     "e\u0301te\u0301 n\u0303",
     "ǅ𞤀①ﬁ",
     "a" * 300,
+    "-".join(map(str, range(MAX_TERMS + 1))),
 ]
 
 _OWN = 1
@@ -56,12 +60,13 @@ _DECOYS = {2: "zebra", 3: "zebrafish"}
 
 
 def words(data: bytes) -> None:
-    """The terms of a text are words of it, each once, and are their own terms when quoted."""
+    """A text's terms are words of it, each once, and their own terms when quoted; none if many."""
     text = world.text_of(data)
     found = terms(text)
     assert len(found) <= MAX_TERMS
     assert len(set(found)) == len(found)
     said = re.findall(r"\w[\w\u0300-\u036f]*", text.lower())
+    assert found or not said or len(said) > MAX_TERMS
     for term in found:
         assert term
         assert set(term.split(" ")) <= set(said), term
@@ -111,7 +116,7 @@ def matches(data: bytes) -> None:
             apart = fulltext.with_every_word(connection, asked, np.arange(_OWN + 10))
         whole = set(found.ids[found.every].tolist())
         assert whole == set(apart.tolist()), asked
-        if _is_known(text) and len(asked) <= 64:
+        if _is_known(text) and 0 < len(asked) <= 64:
             assert _OWN in whole, asked
         for number, decoy in _DECOYS.items():
             if number in found.ids:
@@ -119,7 +124,7 @@ def matches(data: bytes) -> None:
 
 
 def names(data: bytes) -> None:
-    """A file is found by each word of its name, and told to be found by its name."""
+    """A file is found by all words of its name, and told to be found by its name."""
     name = world.text_of(data)
     stored = fulltext.name_words(name)
     stored.encode()
@@ -129,7 +134,7 @@ def names(data: bytes) -> None:
         found = fulltext.find_names(connection, asked, Filters(), 10).get(Kind.TEXT, [])
         shares = [match.share for match in found]
         assert all(0 < share <= 1 for share in shares), shares
-        if _is_known(name) and len(asked) <= 64:
+        if _is_known(name) and asked:
             own = [match for match in found if match.segment_id == _OWN]
             assert own, asked
             assert own[0].in_name, asked
