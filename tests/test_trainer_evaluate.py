@@ -121,8 +121,10 @@ def test_one_file_has_queries_with_their_candidates(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ("{", "it is not JSON"),
-        ("[]", "it lacks one of"),
+        ("{", "the line is not JSON"),
+        ("[" * 3000, "the line is not JSON that can be read"),
+        ("[]", "the line is a list"),
+        ({"query": {"text": "a"}}, "it lacks one of"),
         ({"query": {"text": "a"}, "candidates": [], "label": 0}, "at least one"),
         ({"query": {"text": "a"}, "candidates": [{"text": "b"}], "label": 1}, "from 0 to 0"),
         ({"query": {"text": "a"}, "candidates": [{"text": "b"}], "label": True}, "from 0 to 0"),
@@ -216,8 +218,27 @@ def test_a_set_says_what_it_is_in_dataset_json(tmp_path: Path) -> None:
     (folder / "dataset.json").write_text('{"name": "a/b", "metric": "luck", "colour": 1}')
     with pytest.raises(BadSet) as caught:
         read_own(folder)
-    for part in ("unknown key 'colour'", "metric must be one of", "must not contain a slash"):
+    for part in ("unknown key 'colour'", "metric must be one of", "name must be that of a file"):
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0b"])
+def test_a_set_is_not_called_what_no_file_can_be_called(tmp_path: Path, name: str) -> None:
+    folder = colours(tmp_path / "colours")
+    (folder / "dataset.json").write_text(json.dumps({"name": name}))
+    with pytest.raises(BadSet, match="name must be that of a file"):
+        read_own(folder)
+
+
+@pytest.mark.parametrize("relevance", [-1, True, "1", 10**400, float("nan"), float("inf")])
+def test_a_relevance_that_is_no_number_breaks_its_row_alone(
+    tmp_path: Path, relevance: object
+) -> None:
+    folder = colours(tmp_path / "colours")
+    told = [json.loads(one) for one in (folder / "qrels.jsonl").read_text().splitlines()]
+    lines(folder / "qrels.jsonl", [*told, told[0] | {"relevance": relevance}])
+    (broken,) = read_own(folder).broken
+    assert broken.reason == "relevance is not a number from 0 on"
 
 
 def test_a_limit_takes_fewer_queries_and_all_candidates_of_a_common_list(tmp_path: Path) -> None:
@@ -279,7 +300,8 @@ def test_targets_of_mmeb_that_are_pictures_are_told_their_instruction(tmp_path: 
         "tgt_img_path": ["a.png", "b.png"],
     }
     other = row | {"tgt_img_path": ["a.png"]}
-    lines(tmp_path / "X/test.jsonl", [row, other, "{"])
+    typed = [row | {"qry_text": 3}, row | {"tgt_text": "b"}]
+    lines(tmp_path / "X/test.jsonl", [row, other, *typed, "x"])
     given = only(tmp_path / "X", tmp_path)
     first, second = given.candidates.values()
     assert (given.queries[0].entry.instruction, first.instruction, second.instruction) == (
@@ -291,7 +313,9 @@ def test_targets_of_mmeb_that_are_pictures_are_told_their_instruction(tmp_path: 
     assert list(given.queries[0].grades) == [first.id]
     assert [(one.where, one.reason) for one in given.broken] == [
         ("test.jsonl:2", "it has 2 target texts and 1 target pictures"),
-        ("test.jsonl:3", "it is not JSON"),
+        ("test.jsonl:3", "a text is of type int"),
+        ("test.jsonl:4", "a list of texts is of type str"),
+        ("test.jsonl:5", "the line is not JSON: Expecting value at character 0"),
     ]
 
 
@@ -343,7 +367,7 @@ def test_the_command_writes_results_scores_a_table_and_a_plot(
     assert main(command) == 0
     score = json.loads((out / "broken_score.json").read_text("utf-8"))
     assert (score["hit@1"], score["num_pred"], score["broken"]) == (1, 2, 1)
-    assert score["broken_rows"][0].startswith("queries.jsonl:2: it is not JSON")
+    assert score["broken_rows"][0].startswith("queries.jsonl:2: the line is not JSON")
     rows = [json.loads(one) for one in (out / "colours_pred.jsonl").read_text().splitlines()]
     assert [(one["query"], one["prediction"][0], one["label"], one["hit@1"]) for one in rows] == [
         ("q-red", "red", ["red"], 1),

@@ -1,5 +1,6 @@
 """The configuration of a training run: one TOML file, one frozen dataclass, all errors at once."""
 
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -162,7 +163,7 @@ class Run:
         """
         try:
             stated = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BadConfig(f"{path} cannot be read: {error}") from error
         return cls.of(stated, path)
 
@@ -209,8 +210,8 @@ class Run:
             replace(one, path=folder / one.path, media=one.media and folder / one.media)
             for one in self.data
         )
-        base = Path(self.model.base)
+        base = folder / self.model.base
         model = self.model
-        if (folder / base).is_dir():
-            model = replace(model, base=str(folder / base))
+        if os.path.isdir(base):  # noqa: PTH112 -- no error for what is too long for a name
+            model = replace(model, base=str(base))
         return replace(self, out=folder / self.out, data=data, model=model)

@@ -52,6 +52,7 @@ _IN = {
     "asked": ("words", "dates", "flags", "matches", "names"),
     "page": ("forms", "calls", "payloads", "routes", "file_names", "data_addresses", "ids"),
     "media": ("drafts", "kinds", "texts"),
-    "saved": ("states", "backups", "settings", "checkpoints", "weights", "rows"),
+    "saved": ("states", "backups", "settings", "checkpoints", "weights"),
+    "learned": ("rows", "runs", "sets"),
 }
 TARGETS = {name: Target(name, module) for module, names in _IN.items() for name in names}

@@ -27,9 +27,6 @@ from indexer.scan import LIBRARY_FILE
 from indexer.vectors import FaissStore
 from indexer.vectors.files import STATE_FILE, put_state, saved_generation
 from indexer.vectors.growth import Growth
-from trainer.data.jsonl import read_jsonl
-from trainer.data.ledger import Ledger
-from trainer.tasks import Task
 
 from . import world
 from .mutation import altered
@@ -141,17 +138,6 @@ def weights(data: bytes) -> None:
         assert "install" in str(error)
         return
     assert found.files["a.bin"]["sha256"] == hashlib.sha256(b"weights").hexdigest()
-
-
-def rows(data: bytes) -> None:
-    """Each line of a file of examples is used or counted as broken."""
-    path = world.folder("rows") / "rows.jsonl"
-    path.write_bytes(data)
-    (path.parent / "a.png").touch()
-    ledger = Ledger(limit=1.0)
-    found = list(read_jsonl(path, ledger, Task.IMAGE_RETRIEVAL))
-    assert len(found) == ledger.used
-    assert ledger.used + ledger.broken == sum(1 for line in data.split(b"\n") if line.strip())
 
 
 def _rows(count: int) -> np.ndarray:
@@ -300,13 +286,5 @@ WEIGHTS = [
     '{"schema": 1, "files": []}',
     '{"schema": 1}',
     "[]",
-    "[" * 3000,
-]
-ROWS = [
-    '{"query": "a", "positive": {"images": "a.png"}, "negatives": ["b", {"text": "c"}]}',
-    '{"query": "a", "positive": "a.png"}\n"x"\n',
-    '{"query": {"pdf": "a.png", "page": -1}, "positive": "a"}\n{"query": {"images": ["a.png"]}}',
-    '{"query": "a", "positive": "b", "task": [], "dataset": 3, "_note": 0}\n\xa0\n\x0b',
-    '{"query": {"modality": {}, "text": "\\ud800"}, "positive": {"video": "' + "x" * 300 + '"}}',
     "[" * 3000,
 ]

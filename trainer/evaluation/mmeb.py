@@ -30,7 +30,7 @@ from typing import Any
 from embedder.content import Modality
 from trainer.data.examples import Side
 from trainer.evaluation.entry import BadEntry, Entry
-from trainer.evaluation.sets import BadSet, Broken, Draft, EvaluationSet, Query
+from trainer.evaluation.sets import BadSet, Broken, Draft, EvaluationSet, Query, objects
 
 IMAGE_TOKEN = "<|image_1|>"
 _DOCUMENT_QUERY = "Find a document image that matches the given query: "
@@ -46,8 +46,8 @@ def is_mmeb(folder: Path) -> bool:
         return False
     if _is_corpora(folder):
         return True
-    row = next((row for _, row in _rows(first)), None)
-    return isinstance(row, dict) and {"qry_text", "tgt_text"} <= set(row)
+    row = next((row for _, row in _rows(first, [])), None)
+    return row is not None and {"qry_text", "tgt_text"} <= set(row)
 
 
 def read_mmeb(folder: Path, images: Path | None, cache: Path) -> EvaluationSet:
@@ -72,10 +72,10 @@ def read_mmeb(folder: Path, images: Path | None, cache: Path) -> EvaluationSet:
 
 def _read_rows(draft: Draft) -> None:
     for path in _files(draft.folder):
-        for where, row in _rows(path):
+        for where, row in _rows(path, draft.broken):
             try:
                 query, entries = _row(draft, where, row)
-            except (BadEntry, KeyError, TypeError) as error:
+            except (BadEntry, KeyError) as error:
                 reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
                 draft.broken.append(Broken(where, reason))
                 continue
@@ -83,19 +83,18 @@ def _read_rows(draft: Draft) -> None:
             draft.queries.append(query)
 
 
-def _row(draft: Draft, where: str, row: Any) -> tuple[Query, dict[str, Entry]]:
-    if not isinstance(row, dict):
-        raise BadEntry("it is not JSON" if row is None else "it is not an object")
-    texts, paths = row["tgt_text"], row.get("tgt_img_path")
-    paths = paths if paths is not None else [""] * len(texts)
+def _row(draft: Draft, where: str, row: Mapping[str, Any]) -> tuple[Query, dict[str, Entry]]:
+    texts = _texts(row["tgt_text"])
+    paths = _texts(row.get("tgt_img_path") or [""] * len(texts))
     if not texts or len(texts) != len(paths):
         raise BadEntry(f"it has {len(texts)} target texts and {len(paths)} target pictures")
-    query = _entry(draft, where, row["qry_text"], row.get("qry_img_path"), row.get("qry_inst"))
+    asked = (_text(row.get(key)) for key in ("qry_text", "qry_img_path", "qry_inst"))
+    query = _entry(draft, where, *asked)
     entries: dict[str, Entry] = {}
     right = ""
     for text, path in zip(texts, paths, strict=True):
         # MMEB's own evaluation tells candidates without a picture nothing.
-        told = row.get("tgt_inst") if path else None
+        told = _text(row.get("tgt_inst")) if path else ""
         # The same target in several rows, or twice in one, is one candidate.
         name = json.dumps([text, path], ensure_ascii=False)
         entries[name] = _entry(draft, name, text, path, told)
@@ -103,15 +102,27 @@ def _row(draft: Draft, where: str, row: Any) -> tuple[Query, dict[str, Entry]]:
     return Query(query, {right: 1.0}, tuple(entries)), entries
 
 
-def _entry(draft: Draft, name: str, text: str, path: str | None, told: str | None) -> Entry:
-    words = (text or "").replace(IMAGE_TOKEN, "").strip()
-    instruction = (told or "").replace(IMAGE_TOKEN, "").strip()
+def _entry(draft: Draft, name: str, text: str, path: str, told: str) -> Entry:
+    words = text.replace(IMAGE_TOKEN, "").strip()
+    instruction = told.replace(IMAGE_TOKEN, "").strip()
     if words and instruction:
         instruction += " "
     if not words and not path:
         raise BadEntry("a query or target has neither a text nor a picture")
     images = (draft.images / path,) if path else ()
     return Entry(name, Side(words or None, images), instruction)
+
+
+def _text(stated: object) -> str:
+    if stated is not None and not isinstance(stated, str):
+        raise BadEntry(f"a text is of type {type(stated).__name__}")
+    return stated or ""
+
+
+def _texts(stated: object) -> list[str]:
+    if not isinstance(stated, list):
+        raise BadEntry(f"a list of texts is of type {type(stated).__name__}")
+    return [_text(one) for one in stated]
 
 
 def _is_corpora(folder: Path) -> bool:
@@ -122,7 +133,7 @@ def _read_corpora(draft: Draft, cache: Path) -> None:
     for where, row in _part(draft, "corpus"):
         try:
             path = _picture(row["image"], str(row["corpus-id"]), draft.images, cache)
-        except (KeyError, TypeError, BadEntry) as error:
+        except (KeyError, BadEntry) as error:
             draft.broken.append(Broken(where, f"it has no picture or corpus-id ({error})"))
             continue
         name = str(row["corpus-id"])
@@ -134,7 +145,7 @@ def _read_corpora(draft: Draft, cache: Path) -> None:
             query, name, grade = str(row["query-id"]), str(row["corpus-id"]), float(row["score"])
             if not math.isfinite(grade) or name not in draft.candidates:
                 raise BadEntry(f"there is no page {name!r}, or its score is not a number")
-        except (KeyError, TypeError, ValueError, BadEntry) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, BadEntry) as error:
             draft.broken.append(Broken(where, str(error)))
             continue
         if grade > 0:
@@ -143,7 +154,7 @@ def _read_corpora(draft: Draft, cache: Path) -> None:
     for where, row in _part(draft, "queries"):
         try:
             name, words = str(row["query-id"]), row["query"].strip()
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, AttributeError) as error:
             draft.broken.append(Broken(where, f"it has no query or query-id ({error})"))
             continue
         if draft.about.get("language", row.get("language")) != row.get("language"):
@@ -155,16 +166,16 @@ def _read_corpora(draft: Draft, cache: Path) -> None:
         draft.queries.append(Query(entry, grades[name]))
 
 
-def _part(draft: Draft, part: str) -> Iterator[tuple[str, Any]]:
+def _part(draft: Draft, part: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for path in _files(draft.folder, part):
-        yield from _rows(path)
+        yield from _rows(path, draft.broken)
 
 
 def _picture(stated: Any, name: str, images: Path, cache: Path) -> Path:
     """Where a page's picture lies; one inside the data file is written to `cache` first."""
     if isinstance(stated, Mapping):
         content = stated.get("bytes")
-        if content is None:
+        if not isinstance(content, bytes):
             stated = stated.get("path")
         else:
             path = cache / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.png"
@@ -186,15 +197,11 @@ def _files(folder: Path, part: str = "") -> list[Path]:
     )
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """Place and value of each row; None for a line that is not JSON."""
+def _rows(path: Path, broken: list[Broken]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Place and object of each row that has one; the others are added to `broken`."""
     if path.suffix == ".jsonl":
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    yield f"{path.name}:{number}", json.loads(line)
-                except ValueError:
-                    yield f"{path.name}:{number}", None
+        for number, row in objects(path, broken):
+            yield f"{path.name}:{number}", row
         return
     try:
         from pyarrow import ArrowException, parquet

@@ -18,14 +18,13 @@ of its own. Paths start from the folder. `dataset.json` may state "name", "categ
 "video", "document"), "metric" and "images" (a folder that paths start from).
 """
 
-import json
-import math
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from trainer.evaluation.entry import BadEntry, Entry
-from trainer.evaluation.sets import BadSet, Broken, Draft, EvaluationSet, Query
+from trainer.evaluation.sets import BadSet, Broken, Draft, EvaluationSet, Query, objects
 
 _THREE = ("queries.jsonl", "candidates.jsonl", "qrels.jsonl")
 _ONE = "rows.jsonl"
@@ -66,8 +65,8 @@ def _read_rows(draft: Draft) -> None:
         draft.queries.append(Query(query.entry, grades, names))
 
 
-def _row(draft: Draft, number: int, row: Any) -> tuple[Query, list[int]]:
-    if not isinstance(row, dict) or not {"query", "candidates", "label"} <= set(row):
+def _row(draft: Draft, number: int, row: Mapping[str, Any]) -> tuple[Query, list[int]]:
+    if not {"query", "candidates", "label"} <= set(row):
         raise BadEntry("it lacks one of query, candidates and label")
     if not isinstance(row["candidates"], list) or not row["candidates"]:
         raise BadEntry("candidates is not a list with at least one")
@@ -108,7 +107,7 @@ def _read_three(draft: Draft) -> None:
     seen = set()
     for _, where, row in _lines(draft, _THREE[0]):
         try:
-            among = row.pop("candidates", None) if isinstance(row, dict) else None
+            among = row.pop("candidates", None)
             entry = Entry.of(row, draft.images)
             names = _among(draft, among)
             right = grades.get(entry.id, {})
@@ -139,11 +138,9 @@ def _qrels(draft: Draft) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for _, where, row in _lines(draft, _THREE[2]):
         try:
-            if not isinstance(row, dict) or not {"query", "candidate"} <= set(row):
+            if not {"query", "candidate"} <= set(row):
                 raise BadEntry("it lacks query or candidate")
-            grade = row.get("relevance", 1)
-            if type(grade) not in (int, float) or not 0 <= grade < math.inf:
-                raise BadEntry("relevance is not a number from 0 on")
+            grade = _grade(row.get("relevance", 1))
             candidate = str(row["candidate"])
             if candidate not in draft.candidates:
                 raise BadEntry(f"there is no candidate {candidate!r}")
@@ -151,20 +148,19 @@ def _qrels(draft: Draft) -> dict[str, dict[str, float]]:
             draft.broken.append(Broken(where, str(error)))
             continue
         if grade:
-            found.setdefault(str(row["query"]), {})[candidate] = float(grade)
+            found.setdefault(str(row["query"]), {})[candidate] = grade
     return found
 
 
-def _lines(draft: Draft, name: str) -> Iterator[tuple[int, str, Any]]:
-    """Number from 1, place and value of each line that is JSON; the others are noted as broken."""
+def _grade(stated: Any) -> float:
+    if type(stated) not in (int, float) or not 0 <= stated <= sys.float_info.max:
+        raise BadEntry("relevance is not a number from 0 on")
+    return float(stated)
+
+
+def _lines(draft: Draft, name: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """Number from 1, place and object of each line that has one; the others count as broken."""
     path = draft.folder / name
     draft.files.append(path)
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            where = f"{name}:{number}"
-            try:
-                yield number, where, json.loads(line)
-            except ValueError as error:
-                draft.broken.append(Broken(where, f"it is not JSON: {error}"))
+    for number, row in objects(path, draft.broken):
+        yield number, f"{name}:{number}", row

@@ -3,12 +3,14 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from embedder.content import Modality
+from trainer.data.jsonl import numbered_lines, parsed_object
+from trainer.data.ledger import BrokenRow, Unreadable
 from trainer.evaluation.entry import Entry
 from trainer.metrics import CATEGORIES, MAIN_METRIC, METRICS, Category
 
@@ -122,7 +124,7 @@ class Draft:
         if path.is_file():
             try:
                 about = json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 raise BadSet(f"{path} cannot be read: {error}") from error
         _check_about(path, about)
         stated = folder / about["images"] if "images" in about else folder
@@ -158,6 +160,24 @@ class Draft:
         )
 
 
+def objects(path: Path, broken: list[Broken]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number from 1 and object of each line of a JSON Lines file; the others go to `broken`.
+
+    Raises:
+        BadSet: the file cannot be read.
+    """
+    try:
+        for number, line in numbered_lines(path):
+            try:
+                row = parsed_object(line)
+            except BrokenRow as error:
+                broken.append(Broken(f"{path.name}:{number}", str(error)))
+            else:
+                yield number, row
+    except Unreadable as error:
+        raise BadSet(str(error)) from error
+
+
 def _category(kinds: Iterable[Modality]) -> Category:
     """What a set is about: documents if there is a page, videos if there is one, else images."""
     kinds = set(kinds)
@@ -180,8 +200,9 @@ def _check_about(path: Path, about: Any) -> None:
             problems.append(f"{key} must be a text")
         elif key in about and allowed and about[key] not in allowed:
             problems.append(f"{key} must be one of {', '.join(allowed)}")
-    if "/" in str(about.get("name", "")):
-        problems.append("name must not contain a slash, files are called after it")
+    name = about.get("name", "x")
+    if name in ("", ".", "..") or {"/", "\0"} & set(str(name)):
+        problems.append("name must be that of a file, for files are called after it")
     if problems:
         raise BadSet(f"{path} is not understood: {'; '.join(problems)}")
 
