@@ -13,6 +13,7 @@ from typing import Any
 from indexer.catalog import Catalog
 from indexer.catalog.audit import Audit
 from indexer.catalog.copying import copy
+from indexer.config import typed_path
 from indexer.database import Database
 from indexer.decoding import hash_of
 from indexer.errors import LibraryError
@@ -42,7 +43,7 @@ def back_up(
             not like the original.
     """
     started_at, meter = monotonic(), Meter(on_progress)
-    target = target.expanduser().absolute()
+    target = typed_path(target)
     if place.directory in (target, *target.parents):
         raise LibraryError(f"{target} is inside the library: choose a folder elsewhere")
     if os.path.lexists(target):

@@ -41,10 +41,15 @@ def within(limits: Limits, info: EmbedderInfo) -> Limits:
     return replace(limits, frame_side=min(limits.frame_side, info.frame_side))
 
 
+def typed_path(path: str | os.PathLike[str]) -> Path:
+    """A path as somebody typed it, absolute; `~name` stays as it is where nobody has that name."""
+    return Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 -- Path's raises for nobody.
+
+
 def default_library() -> Path:
     """The folder named by `RZEN_LIBRARY`, or one where the platform keeps programs' data."""
     if named := os.environ.get("RZEN_LIBRARY"):
-        return Path(named).expanduser().absolute()
+        return typed_path(named)
     if sys.platform == "win32":
         data = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":

@@ -15,7 +15,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from indexer import summary
-from indexer.config import IngestOptions, default_library
+from indexer.config import IngestOptions, default_library, typed_path
 from indexer.modelflags import add_model_flags, opening
 from indexer.terminal import (
     ProgressBar,
@@ -97,11 +97,11 @@ def _usage_problem(given: argparse.Namespace) -> str | None:
     if given.watch and (given.dry_run or not given.paths):
         return "--watch needs paths to watch and cannot be a --dry-run"
     for path in given.paths:
-        if os.path.lexists(Path(path).expanduser()):
+        if os.path.lexists(typed_path(path)):
             continue
         if not has_magic(path):
             return f"there is no file or folder {path}"
-        if not glob(str(Path(path).expanduser()), recursive=True):  # noqa: PTH207
+        if not glob(str(typed_path(path)), recursive=True):  # noqa: PTH207
             return f"no file matches the pattern {path}"
     return None
 
@@ -174,13 +174,12 @@ def _dry_run(given: argparse.Namespace) -> int:
     from tempfile import TemporaryDirectory
 
     from indexer.library import Library
-    from indexer.scan import LIBRARY_FILE
+    from indexer.scan import holds_library
 
-    directory = (given.library or default_library()).expanduser()
+    directory = typed_path(given.library or default_library())
     paths = [Path(path) for path in given.paths]
     with TemporaryDirectory(prefix="rzen-") as empty:
-        exists = (directory / LIBRARY_FILE).exists()
-        place = directory if exists else Path(empty)
+        place = directory if holds_library(directory) else Path(empty)
         with Library.open(place, model=given.model, **opening(given)) as library:
             plan = library.plan(paths, _options(given))
     if given.json:

@@ -14,7 +14,7 @@ from indexer.catalog import Catalog
 from indexer.catalog.ledger import Ledger
 from indexer.catalog.outcomes import vanished
 from indexer.catalog.pending import Pending
-from indexer.config import IngestOptions, default_library, within
+from indexer.config import IngestOptions, default_library, typed_path, within
 from indexer.database import Database, WriterLock
 from indexer.entities import Hit, Query
 from indexer.errors import LibraryBusy, LibraryError
@@ -23,7 +23,7 @@ from indexer.mirror import Mirror
 from indexer.models import LibraryModel
 from indexer.precedence import DocumentsAfterQueries, Precedence
 from indexer.reports import IngestPlan, IngestReport, Progress, ReembedPlan, ReembedReport
-from indexer.scan import LIBRARY_FILE
+from indexer.scan import LIBRARY_FILE, holds_library
 from indexer.thumbnails import Thumbnails
 from indexer.together import QueriesTogether
 from indexer.vectors import VectorStore
@@ -114,8 +114,8 @@ class Library(Holdings):
             EmbedderUnavailable: the model that was asked for has to be compared with the one it
                 remembers, and cannot be opened.
         """
-        directory = Path(directory or default_library()).expanduser().absolute()
-        if not (directory / LIBRARY_FILE).is_file():
+        directory = typed_path(directory or default_library())
+        if not holds_library(directory):
             if not create:
                 raise LibraryError(
                     f"there is no library in {directory}: make one with "

@@ -18,6 +18,7 @@ from time import monotonic
 from typing import Any, TypeVar, cast
 
 from indexer.catalog.copying import digests
+from indexer.config import typed_path
 from indexer.decoding import hash_of, os_reason
 from indexer.errors import LibraryError
 from indexer.meter import Meter
@@ -63,7 +64,7 @@ def verify(source: Path, *, on_progress: Callable[[Progress], None] | None = Non
         LibraryError: it is none, or not complete any more.
     """
     started_at, meter = monotonic(), Meter(on_progress)
-    source = source.expanduser().absolute()
+    source = typed_path(source)
     manifest = read_manifest(source)
     with _readable(source):
         if hash_of(source / LIST) != manifest["list"]:

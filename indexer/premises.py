@@ -9,10 +9,11 @@ from pathlib import Path
 from indexer.catalog import Catalog
 from indexer.catalog.ledger import Ledger
 from indexer.catalog.pending import Pending
+from indexer.config import typed_path
 from indexer.database import Database, WriterLock
 from indexer.errors import LibraryError
 from indexer.mirror import Mirror
-from indexer.scan import LIBRARY_FILE
+from indexer.scan import LIBRARY_FILE, holds_library
 from indexer.thumbnails import Thumbnails
 
 
@@ -80,8 +81,8 @@ def premises(directory: Path, *, read_only: bool = False) -> Iterator[Premises]:
     Raises:
         LibraryError: there is none, or it cannot be opened.
     """
-    directory = directory.expanduser().absolute()
-    if not (directory / LIBRARY_FILE).is_file():
+    directory = typed_path(directory)
+    if not holds_library(directory):
         raise LibraryError(f"there is no library in {directory}: name its folder with --library")
     database = Database(directory / LIBRARY_FILE, read_only=read_only)
     try:

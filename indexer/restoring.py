@@ -6,12 +6,13 @@ from pathlib import Path
 from time import monotonic
 
 from indexer.catalog.copying import identify
+from indexer.config import typed_path
 from indexer.errors import LibraryError
 from indexer.manifest import BackupReport, damaged, listed, read_manifest, verify
 from indexer.meter import Meter
 from indexer.placing import Room, copy_file, whole_or_not
 from indexer.reports import Progress
-from indexer.scan import LIBRARY_FILE
+from indexer.scan import LIBRARY_FILE, holds_library
 
 
 def restore(
@@ -34,13 +35,13 @@ def restore(
         LibraryError: the backup is damaged, or the folder is taken or cannot be written to.
     """
     started_at, meter = monotonic(), Meter(on_progress)
-    source, directory = source.expanduser().absolute(), directory.expanduser().absolute()
+    source, directory = typed_path(source), typed_path(directory)
     if source == directory:
         raise LibraryError(f"{source} is the backup itself: name the library with --library")
-    taken = directory.is_dir() and any(directory.iterdir())
-    if taken and not (directory / LIBRARY_FILE).is_file():
+    there = holds_library(directory)
+    if not there and directory.is_dir() and any(directory.iterdir()):
         raise LibraryError(f"{directory} holds other things than a library: choose another folder")
-    if taken and not replace:
+    if there and not replace:
         raise LibraryError(
             f"there is a library in {directory} already: with --replace it is put aside, under "
             "another name beside this one"

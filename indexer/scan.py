@@ -12,11 +12,27 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from indexer.errors import LibraryError
 from indexer.reports import Failure
 
 LIBRARY_FILE = "library.sqlite3"
 _LITTER = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"})
 _LITTER_FOLDERS = frozenset({"@eadir", "__macosx", "$recycle.bin", "system volume information"})
+
+
+def holds_library(folder: Path) -> bool:
+    """Whether there is a library in a folder.
+
+    Raises:
+        LibraryError: the folder cannot be looked into.
+    """
+    try:
+        return (folder / LIBRARY_FILE).is_file()
+    except OSError as error:
+        raise LibraryError(
+            f"{folder} cannot be looked into ({error.strerror or error}): change its permissions or "
+            "name another folder"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

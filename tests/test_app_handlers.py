@@ -347,7 +347,12 @@ def test_an_ingest_that_breaks_off_ends_in_its_sentence(slow):
 
 @pytest.mark.parametrize(
     ("folder", "told"),
-    [("", "name a folder"), ("/no/such/place", "no folder /no/such/place"), ("a\0b", "no folder")],
+    [
+        ("", "name a folder"),
+        ("/no/such/place", "no folder /no/such/place"),
+        ("a\0b", "no folder"),
+        ("~nobody/x", "no folder"),
+    ],
 )
 def test_a_folder_that_is_not_there_is_told_in_a_sentence(slow, folder, told):
     _, page = slow

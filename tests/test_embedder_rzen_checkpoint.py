@@ -224,6 +224,11 @@ def test_weights_of_another_model_are_refused_when_they_are_loaded(folder: Path)
             embedder.embed([Content(text="x")], role="query")
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "~nobody-of-that-name/x", "a\0b"])
+def test_what_can_be_no_folder_is_refused_by_its_name(name: str):
+    assert name in refused(Path(name))
+
+
 @pytest.mark.parametrize("spec", ["rzen", "rzen:somebody/some-model"])
 def test_weights_that_cannot_be_fetched_are_told_with_a_way_out(spec: str):
     with pytest.raises(EmbedderUnavailable, match=r"not on this machine.*rzen:FOLDER"):

@@ -17,6 +17,7 @@ from embedder import Content
 from embedder.media.kind import Kind
 from embedder.toy import ToyEmbedder
 from indexer import Library, LibraryError, ModelMismatch, NotFound, Status, default_library
+from indexer.config import typed_path
 from indexer.database import Database
 from indexer.migrations import MIGRATIONS
 
@@ -85,6 +86,34 @@ def test_a_folder_that_cannot_hold_a_library_is_refused_with_a_sentence(tmp_path
     (tmp_path / "other" / "library.sqlite3").write_text("not a database at all, but text" * 99)
     with pytest.raises(LibraryError, match="is not the database of a library"):
         Library.open(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("ingest .", "ingest --dry-run .", "search words", "reembed --model toy"),
+        *("admin check", "admin backup nowhere", "admin restore nowhere"),
+    ],
+)
+def test_a_folder_that_cannot_be_looked_into_is_told_by_every_command(tmp_path, command):
+    # Too long for a name, which holds for the superuser too; missing permissions end there as well.
+    folder = tmp_path / ("a" * 300) / "library"
+    done = subprocess.run(
+        [sys.executable, "-m", *f"indexer.{command}".split(), "--library", folder],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert f"{folder} cannot be looked into (File name too long)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_home_of_nobody_is_a_folder_like_any_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LibraryError, match="there is no library in "):
+        Library.open(Path("~nobody-of-that-name/library"), create=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert typed_path("~/library") == tmp_path / "library"
 
 
 def test_a_library_remembers_its_model_and_refuses_another(library):

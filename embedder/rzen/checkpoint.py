@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -78,12 +79,17 @@ class Checkpoint:
             EmbedderUnavailable: it is not there and cannot be fetched, is incomplete or damaged,
                 or is no Qwen2-VL.
         """
-        path = Path(argument).expanduser()
-        if argument and (path.exists() or not _HUB_ID.fullmatch(argument)):
-            if not path.is_dir():
-                raise EmbedderUnavailable(f"there is no folder {path} with weights of RzenEmbed")
-            directory = path.resolve()
-            return cls._read(directory, f"rzen:{directory}")
+        path = Path(os.path.expanduser(argument))  # noqa: PTH111 -- Path's raises for nobody's home.
+        try:
+            if argument and (path.exists() or not _HUB_ID.fullmatch(argument)):
+                if not path.is_dir():
+                    raise EmbedderUnavailable(
+                        f"there is no folder {path} with weights of RzenEmbed"
+                    )
+                directory = path.resolve()
+                return cls._read(directory, f"rzen:{directory}")
+        except OSError as error:
+            raise EmbedderUnavailable(f"{path} cannot be read: {error.strerror}") from error
         return cls._of_hub(argument or RELEASED, f"rzen:{argument}" if argument else "rzen")
 
     @classmethod
