@@ -89,7 +89,7 @@ class Checkpoint:
                 directory = path.resolve()
                 return cls._read(directory, f"rzen:{directory}")
         except OSError as error:
-            raise EmbedderUnavailable(f"{path} cannot be read: {error.strerror}") from error
+            raise EmbedderUnavailable(f"{path} cannot be read: {error.strerror or error}") from error
         return cls._of_hub(argument or RELEASED, f"rzen:{argument}" if argument else "rzen")
 
     @classmethod
