@@ -89,7 +89,8 @@ class Checkpoint:
                 directory = path.resolve()
                 return cls._read(directory, f"rzen:{directory}")
         except OSError as error:
-            raise EmbedderUnavailable(f"{path} cannot be read: {error.strerror or error}") from error
+            reason = error.strerror or error
+            raise EmbedderUnavailable(f"{path} cannot be read: {reason}") from error
         return cls._of_hub(argument or RELEASED, f"rzen:{argument}" if argument else "rzen")
 
     @classmethod
