@@ -125,7 +125,14 @@ def _foreign_site(request: Request) -> Response | None:
 
 def _unknown_route(request: Request) -> Response | None:
     path: str = request.scope["path"]
-    odd = ".." in path.split("/") or len(path) > _LONGEST_PATH or _ODD_CHARACTERS.search(path)
+    odd = (
+        ".." in path.split("/")
+        or len(path) > _LONGEST_PATH
+        or _ODD_CHARACTERS.search(path)
+        # An address is ASCII (RFC 3986): not every server sees to it, and what is behind relies
+        # on it.
+        or not request.scope["query_string"].isascii()
+    )
     if not odd and (_GRADIO_ROUTES.fullmatch(path) or _OWN_ROUTES.fullmatch(path)):
         return None
     return PlainTextResponse("There is nothing here.", status_code=404)

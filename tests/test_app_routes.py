@@ -308,6 +308,14 @@ def test_ranges_never_give_much_more_than_the_file(world, wanted):
             assert len(answer.body) <= whole + 100 * 200, "the parts' own headers, 100 at most"
 
 
+@pytest.mark.parametrize("query", ["a=\x98\xbc", "\xe9", "search=\xff%20"])
+def test_an_address_that_is_not_ascii_is_nobodys(world, query):
+    # Without a slash at the end, Starlette sends the visitor on to one, and reads the query.
+    for path in ("/", "/detail/2/", "/detail/2", "/results/x", f"/media/{world.segment}"):
+        answer = world.site.ask(f"{path}?{query}")
+        assert (answer.status, answer.error) == (404, None)
+
+
 def nested(levels: int) -> bytes:
     return b"[" * levels + b"]" * levels
 
