@@ -222,6 +222,21 @@ def test_a_set_says_what_it_is_in_dataset_json(tmp_path: Path) -> None:
         assert part in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("", "0 rows are broken"),
+        ("x\n", r"1 rows are broken; the first is rows\.jsonl:1: the line"),
+    ],
+)
+def test_a_set_without_a_query_is_refused_with_what_is_wrong(
+    tmp_path: Path, content: str, told: str
+) -> None:
+    (tmp_path / "rows.jsonl").write_text(content)
+    with pytest.raises(BadSet, match=rf"no query with an answer: {told}"):
+        read_own(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0b"])
 def test_a_set_is_not_called_what_no_file_can_be_called(tmp_path: Path, name: str) -> None:
     folder = colours(tmp_path / "colours")

@@ -125,6 +125,8 @@ def sets_seeds() -> list[bytes]:
         *(_set(3, [_ASKED], [_PAGE], one) for one in _each(_SCORED)),
         *(_set(1, [_ROW], about=one) for one in _each(_ABOUT)),
         *(_set(layout, *["[" * 3000] * 3) for layout in range(len(_LAYOUTS))),
+        _set(1, []),
+        _set(0, [], candidates, judged),
         _set(1, [_ROW], about="9" * 5000),
         _set(1, [_ROW], about='{"name": ".."}'),
     ]

@@ -141,10 +141,10 @@ class Draft:
         """
         name = self.about.get("name", self.folder.resolve().name)
         if not self.queries:
-            first = f"; the first is {self.broken[0].where}: {self.broken[0].reason}"
+            first = next((f"; the first is {one.where}: {one.reason}" for one in self.broken), "")
             raise BadSet(
                 f"{self.folder} has no query with an answer: {len(self.broken)} rows are broken"
-                f"{first if self.broken else ''}"
+                f"{first}"
             )
         kinds = {one.kind for one in self.candidates.values()}
         kinds |= {one.entry.kind for one in self.queries}
