@@ -1,0 +1,105 @@
+"""A small library that is looked after: made once, copied for each test, damaged and asked."""
+
+import json
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from PIL import Image
+
+from embedder import Content
+from indexer import Library, Query, QueryPart
+from indexer.admin import main
+from indexer.checking import check
+from indexer.faults import Fault
+from indexer.premises import premises
+
+COLOURS = ("red", "green", "blue")
+
+
+def make(base: Path) -> Path:
+    """A folder with media and a library of them, to be copied."""
+    media = base / "media"
+    media.mkdir()
+    for number in range(6):
+        (media / f"{number}.txt").write_text(f"text number{number} about red things")
+    for number, colour in enumerate(COLOURS):
+        Image.new("RGB", (96 + number, 64), colour).save(media / f"{colour}.png")
+    with Library.open(base / "library", model="toy") as library:
+        library.uploads.mkdir()
+        (library.uploads / "mine.txt").write_text("an uploaded text")
+        library.ingest([media, library.uploads])
+    return base
+
+
+def copy(made: Path, folder: Path) -> Path:
+    """A library of one's own, of media of one's own."""
+    shutil.copytree(made, folder, dirs_exist_ok=True)
+    moved = (str(made), str(folder))
+    with closing(sqlite3.connect(folder / "library/library.sqlite3")) as connection:
+        connection.execute(
+            "UPDATE items SET path = replace(path, ?, ?), folder = replace(folder, ?, ?)",
+            moved * 2,
+        )
+        connection.commit()
+    return folder / "library"
+
+
+def run(where: Path, command: str, *arguments: object) -> int:
+    return main([command, "--library", str(where), *map(str, arguments)])
+
+
+def sql(where: Path, *statements: str) -> None:
+    """Changes the tables behind the library's back."""
+    with closing(sqlite3.connect(where / "library.sqlite3")) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+
+
+def faults(where: Path, *, read_files: bool = False) -> set[Fault]:
+    with premises(where, read_only=True) as place:
+        return {one.fault for one in check(place, read_files=read_files).findings}
+
+
+def found(where: Path) -> list[str]:
+    """The names of all files that a search finds, each as often as it is found."""
+    with Library.open(where, create=False) as library:
+        parts = (QueryPart(Content(text="red text number")),)
+        hits = library.search(Query(parts, limit=99))
+        return sorted(hit.item.name for hit in hits)
+
+
+def everything() -> list[str]:
+    return sorted(
+        [f"{n}.txt" for n in range(6)] + [f"{colour}.png" for colour in COLOURS] + ["mine.txt"]
+    )
+
+
+def thumbnails(where: Path) -> list[Path]:
+    return sorted((where / "thumbnails").rglob("*.jpg"))
+
+
+def partition(where: Path, kind: str = "text") -> Path:
+    state = json.loads((where / "vectors" / "state.json").read_text())
+    return where / "vectors" / state["partitions"][kind]["files"]["vectors"][0]["name"]
+
+
+def rot(path: Path) -> None:
+    """Other bytes under the same size and date."""
+    before = path.stat()
+    path.write_bytes(path.read_bytes()[::-1])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def swap_vectors(where: Path) -> None:
+    """The index has what belongs to other segments, and all its checksums are right."""
+    sql(
+        where,
+        "CREATE TEMP TABLE other AS SELECT segment_id, data FROM vectors",
+        "UPDATE vectors SET data = (SELECT data FROM other WHERE other.segment_id = "
+        "(SELECT max(segment_id) FROM other) - vectors.segment_id + 1)",
+    )

@@ -1,0 +1,358 @@
+"""`rzen-admin check` and `repair`: planted faults are found and mended, nothing else is touched."""
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from looked_after import (
+    copy,
+    everything,
+    faults,
+    found,
+    make,
+    partition,
+    rot,
+    run,
+    sql,
+    swap_vectors,
+    thumbnails,
+)
+from older import take_back
+
+from indexer import Library, Status
+from indexer.faults import Fault
+from indexer.premises import premises
+from indexer.repairing import repair
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def where(made: Path, tmp_path: Path) -> Path:
+    return copy(made, tmp_path)
+
+
+def test_a_library_as_it_should_be_has_no_findings(where, capsys):
+    assert found(where) == everything()
+    capsys.readouterr()
+    assert run(where, "check", "--files") == 0
+    assert capsys.readouterr().out.startswith("no faults found in ")
+
+
+PLANTED: dict[str, tuple[Callable[[Path], object], Fault, bool]] = {
+    # What is done, what is found of it, and whether files have to be taken in again.
+    "a vector is gone": (
+        lambda where: sql(where, "DELETE FROM vectors WHERE segment_id = 3"),
+        Fault.SEGMENTS_WITHOUT_VECTOR,
+        True,
+    ),
+    "a vector is cut off": (
+        lambda where: sql(where, "UPDATE vectors SET data = x'0000' WHERE segment_id = 3"),
+        Fault.BAD_VECTORS,
+        True,
+    ),
+    "a vector is not finite": (
+        lambda where: sql(
+            where,
+            "UPDATE vectors SET data = x'007e' || substr(data, 3) WHERE segment_id = 3",
+            "UPDATE vectors SET data = CAST(data AS BLOB)",
+        ),
+        Fault.BAD_VECTORS,
+        True,
+    ),
+    "a vector is nothing": (
+        lambda where: sql(
+            where, "UPDATE vectors SET data = zeroblob(length(data)) WHERE segment_id = 3"
+        ),
+        Fault.BAD_VECTORS,
+        True,
+    ),
+    "a vector is of no segment": (
+        lambda where: sql(where, "INSERT INTO vectors SELECT 999, data FROM vectors LIMIT 1"),
+        Fault.REFERENCES,
+        False,
+    ),
+    "words are of no segment": (
+        lambda where: sql(where, "INSERT INTO words VALUES (999, x'00')"),
+        Fault.REFERENCES,
+        False,
+    ),
+    "a content is gone": (
+        lambda where: sql(where, "DELETE FROM media WHERE id = 3"),
+        Fault.FILES_WITHOUT_CONTENT,
+        True,
+    ),
+    "a file has lost its content": (
+        lambda where: sql(where, "UPDATE items SET media_id = NULL WHERE id = 3"),
+        Fault.FILES_WITHOUT_CONTENT,
+        True,
+    ),
+    "a content has no segments": (
+        lambda where: sql(
+            where,
+            "DELETE FROM vectors WHERE segment_id = 3",
+            "DELETE FROM segments WHERE id = 3",
+        ),
+        Fault.INCOMPLETE,
+        True,
+    ),
+    "a content lacks its first segment": (
+        lambda where: sql(where, "UPDATE segments SET position = 1 WHERE id = 3"),
+        Fault.INCOMPLETE,
+        True,
+    ),
+    "a text is not in the full-text index": (
+        lambda where: sql(
+            where,
+            "INSERT INTO segment_texts (segment_texts, rowid, text) "
+            "SELECT 'delete', id, text FROM segments WHERE text LIKE '%number2%'",
+        ),
+        Fault.TEXTS,
+        False,
+    ),
+    "the full-text index has a text too many": (
+        lambda where: sql(where, "INSERT INTO segment_texts (rowid, text) VALUES (999, 'ghost')"),
+        Fault.TEXTS,
+        False,
+    ),
+    "the full-text index has another text": (
+        lambda where: sql(
+            where, "UPDATE segments SET text = 'other words' WHERE text LIKE '%number2%'"
+        ),
+        Fault.TEXTS,
+        False,
+    ),
+    "the full-text index is damaged": (
+        lambda where: sql(where, "UPDATE segment_texts_data SET block = x'0102' WHERE id > 1"),
+        Fault.TEXTS,
+        False,
+    ),
+    "a name is not in its index": (
+        lambda where: sql(where, "DELETE FROM item_names_docsize WHERE id = 3"),
+        Fault.NAMES,
+        False,
+    ),
+    "a part of a name is not in its index": (
+        lambda where: sql(where, "DELETE FROM name_parts_docsize WHERE id = 3"),
+        Fault.NAMES,
+        False,
+    ),
+    "files are miscounted": (
+        lambda where: sql(where, "UPDATE item_counts SET files = files + 1 WHERE kind = 'text'"),
+        Fault.COUNTS,
+        False,
+    ),
+    "segments are miscounted": (
+        lambda where: sql(where, "DELETE FROM segment_counts"),
+        Fault.COUNTS,
+        False,
+    ),
+    "a folder is not known": (
+        lambda where: sql(where, "DELETE FROM folders WHERE files > 0"),
+        Fault.COUNTS,
+        False,
+    ),
+    "a content of no file is overlooked": (
+        lambda where: sql(where, "DELETE FROM items WHERE id = 3", "DELETE FROM unheld"),
+        Fault.COUNTS,
+        False,
+    ),
+    "the generation lies behind": (
+        lambda where: sql(where, "UPDATE segments SET generation = 999 WHERE id = 3"),
+        Fault.GENERATION,
+        False,
+    ),
+    "ids would be given again": (
+        lambda where: sql(where, "UPDATE sqlite_sequence SET seq = 1 WHERE name = 'segments'"),
+        Fault.IDS,
+        False,
+    ),
+    "a file of the index is gone": (
+        lambda where: partition(where).unlink(),
+        Fault.INDEX,
+        False,
+    ),
+    "a file of the index is cut off": (
+        lambda where: partition(where).write_bytes(partition(where).read_bytes()[:-9]),
+        Fault.INDEX,
+        False,
+    ),
+    "the index is of a later generation": (
+        lambda where: sql(where, "UPDATE segments SET generation = 0"),
+        Fault.INDEX,
+        False,
+    ),
+    "the index has other vectors": (swap_vectors, Fault.INDEX_CONTENT, False),
+    "a thumbnail is gone": (
+        lambda where: thumbnails(where)[0].unlink(),
+        Fault.THUMBNAILS_MISSING,
+        False,
+    ),
+    "a thumbnail is cut off": (
+        lambda where: os.truncate(thumbnails(where)[0], 200),
+        Fault.THUMBNAILS_BROKEN,
+        False,
+    ),
+    "a thumbnail is empty": (
+        lambda where: os.truncate(thumbnails(where)[0], 0),
+        Fault.THUMBNAILS_BROKEN,
+        False,
+    ),
+    "a thumbnail is all zeros": (
+        lambda where: thumbnails(where)[0].write_bytes(bytes(900)),
+        Fault.THUMBNAILS_BROKEN,
+        False,
+    ),
+    "a thumbnail is of nothing": (
+        lambda where: shutil.copy(thumbnails(where)[0], thumbnails(where)[0].parent / "ff-9.jpg"),
+        Fault.THUMBNAILS_LEFT,
+        False,
+    ),
+    "a thumbnail was being written": (
+        lambda where: (thumbnails(where)[0].parent / ".x.part").write_bytes(b"half"),
+        Fault.THUMBNAILS_LEFT,
+        False,
+    ),
+    "a content is of no file": (
+        lambda where: sql(where, "DELETE FROM items WHERE id = 3"),
+        Fault.UNHELD,
+        True,
+    ),
+    "vectors of a former model are left": (
+        lambda where: sql(where, "INSERT INTO pending_vectors SELECT * FROM vectors"),
+        Fault.RETIRED,
+        False,
+    ),
+    "the index is of another library": (
+        lambda where: sql(where, "UPDATE library SET uid = 'another'"),
+        Fault.INDEX_FOREIGN,
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_a_planted_fault_is_found_and_mended(where: Path, planted: str) -> None:
+    found(where)
+    damage, fault, again = PLANTED[planted]
+    if planted == "the index is of a later generation":
+        sql(where, "UPDATE library SET generation = 1")
+    damage(where)
+    assert fault in faults(where)
+    files = {path: path.read_bytes() for path in (where.parent / "media").iterdir()}
+    with premises(where) as place:
+        report = repair(place)
+    assert fault in {one.fault for one in report.found}
+    assert report.left == ()
+    with Library.open(where) as library:
+        assert bool(library.items(status=Status.FAILED)) == (again and fault != Fault.UNHELD)
+        library.ingest([where.parent / "media"])
+    assert faults(where) <= {Fault.REMOVALS}
+    assert found(where) == everything()
+    assert {path: path.read_bytes() for path in files} == files
+
+
+def test_a_damaged_database_is_a_fault_and_says_what_to_do(where, capsys):
+    path = where / "library.sqlite3"
+    data = bytearray(path.read_bytes())
+    data[8192:12288] = bytes(4096)
+    path.write_bytes(data)
+    assert run(where, "check") == 1
+    told = capsys.readouterr().out
+    assert "FAULT: " in told
+    assert "SQLite finds the database damaged" in told
+    assert "rzen-admin restore" in told
+
+
+def test_a_damaged_key_is_made_anew(where):
+    with closing(sqlite3.connect(where / "library.sqlite3")) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "UPDATE sqlite_master SET sql = 'CREATE INDEX items_size ON items (mtime_ns)' "
+            "WHERE name = 'items_size'"
+        )
+        connection.commit()
+    assert Fault.DATABASE in faults(where)
+    assert run(where, "repair") == 0
+    assert faults(where) == set()
+
+
+def test_files_that_changed_or_went_or_decayed_are_told_only_when_files_are_read(where):
+    media = where.parent / "media"
+    (media / "0.txt").write_text("something else and longer than before")
+    (media / "1.txt").unlink()
+    rot(media / "2.txt")
+    assert faults(where) == set()
+    told = {Fault.FILES_CHANGED, Fault.FILES_GONE, Fault.FILES_DECAYED}
+    assert faults(where, read_files=True) == told
+    assert run(where, "repair", "--files") == 1
+    with Library.open(where) as library:
+        failed = library.items(status=Status.FAILED)
+        assert [item.name for item in failed] == ["2.txt"]
+        assert "size and date" in (failed[0].error or "")
+        library.ingest([media])
+    assert faults(where, read_files=True) <= {Fault.REMOVALS}
+
+
+def test_uploads_that_are_gone_or_unknown_are_told_and_never_deleted(where, capsys):
+    (where / "uploads/mine.txt").rename(where / "uploads/other.txt")
+    assert faults(where) == {Fault.UPLOADS_GONE, Fault.UPLOADS_UNKNOWN}
+    assert run(where, "repair") == 1
+    assert run(where, "compact") == 0
+    assert (where / "uploads/other.txt").exists()
+
+
+def test_a_segment_whose_file_is_gone_is_still_found_by_its_words(where):
+    sql(where, "UPDATE vectors SET data = x'00' WHERE segment_id = 3")
+    with Library.open(where) as library:
+        name = library.item_of(3).name
+    (where.parent / "media" / name).unlink()
+    assert run(where, "repair") == 1
+    assert faults(where) == {Fault.SEGMENTS_WITHOUT_VECTOR}
+    assert name in found(where)
+
+
+def test_a_dry_run_says_what_is_wrong_and_writes_nothing(where, capsys):
+    partition(where).unlink()
+    before = {path: path.stat().st_mtime_ns for path in where.rglob("*") if path.is_file()}
+    assert run(where, "repair", "--dry-run") == 1
+    told = capsys.readouterr().out
+    assert "the saved vector index cannot be used" in told
+    assert "nothing was written" in told
+    after = {path: path.stat().st_mtime_ns for path in where.rglob("*") if path.is_file()}
+    assert {path: after.get(path) for path in before} == before
+
+
+def test_checking_goes_on_beside_an_ingest_and_mending_waits_for_its_end(where, capsys):
+    with premises(where) as place, place.writer.held():
+        assert run(where, "check") == 0
+        assert run(where, "stats") == 0
+        for command in ("repair", "compact"):
+            assert run(where, command) == 2
+            assert "another program is adding to the library" in capsys.readouterr().err
+
+
+def test_findings_can_be_had_as_objects(where, capsys):
+    thumbnails(where)[0].unlink()
+    assert run(where, "check", "--json") == 1
+    (one,) = json.loads(capsys.readouterr().out)["findings"]
+    assert one["fault"] == "thumbnails-missing"
+    assert one["count"] == 1
+    assert one["remedy"] == "rzen-admin repair"
+    assert not one["harmless"]
+
+
+def test_a_library_of_an_older_version_is_left_alone_by_a_check(where, capsys):
+    take_back(lambda statement: sql(where, statement), 2)
+    assert run(where, "check") == 2
+    assert "was made by an older version" in capsys.readouterr().err
+    found(where)
+    assert run(where, "check") == 0

@@ -1,0 +1,106 @@
+"""`rzen-admin compact`: room is given back, and no answer changes."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from looked_after import copy, everything, faults, found, make, run, sql
+
+from embedder import Content
+from embedder.media.kind import Kind
+from indexer import Library
+from indexer.compaction import compact
+from indexer.faults import Fault
+from indexer.premises import premises
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def where(made: Path, tmp_path: Path) -> Path:
+    return copy(made, tmp_path)
+
+
+def test_what_is_removed_is_forgotten_by_a_compaction_and_by_every_open_program(where):
+    media = where.parent / "media"
+    with Library.open(where) as open_all_the_while:
+        assert len(open_all_the_while.vectors) == 10
+        with Library.open(where) as other:
+            for number in (1, 4):
+                (media / f"{number}.txt").unlink()
+            (media / "new.txt").write_text("a new text number7")
+            other.ingest([media])
+        assert faults(where) == {Fault.REMOVALS}
+        with premises(where) as place:
+            assert compact(place).removals == 2
+        assert faults(where) == set()
+        assert len(open_all_the_while.vectors) == 9
+        vector = open_all_the_while.embedder.embed([Content(text="text")], "query")[0]
+        ids = open_all_the_while.vectors.search(vector, 99, Kind.TEXT)[1]
+        texts = [segment for _, segment in segments(open_all_the_while, Kind.TEXT)]
+        assert sorted(ids.tolist()) == sorted(texts)
+
+
+def segments(library: Library, kind: Kind) -> Iterator[tuple[str, int]]:
+    for item in library.items(kind=kind):
+        for segment in library.segments(item.id):
+            yield item.name, segment.id
+
+
+def test_a_compaction_gives_room_back_and_changes_no_answer(where, capsys):
+    sql(
+        where,
+        "CREATE TABLE ballast (data)",
+        "INSERT INTO ballast SELECT randomblob(1000000) FROM "
+        "(SELECT 1 UNION SELECT 2 UNION SELECT 3)",
+        "DROP TABLE ballast",
+    )
+    before = found(where)
+    size = (where / "library.sqlite3").stat().st_size
+    assert run(where, "compact", "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["rewritten"]
+    assert report["before"] - report["after"] > 2_900_000
+    assert size - (where / "library.sqlite3").stat().st_size > 2_900_000
+    assert found(where) == before == everything()
+    assert run(where, "compact", "--json") == 0
+    assert not json.loads(capsys.readouterr().out)["rewritten"]
+
+
+def test_a_compaction_keeps_what_a_reembedding_has_computed(where):
+    with premises(where) as place:
+        with place.database.writing() as connection:
+            connection.exec_driver_sql(
+                "INSERT INTO pending VALUES (1, 'other', 'f', (SELECT dim FROM library), NULL)"
+            )
+            connection.exec_driver_sql("INSERT INTO pending_vectors SELECT * FROM vectors")
+        assert compact(place).vectors == 0
+        assert place.pending.count() == 10
+
+
+def test_searching_goes_on_during_a_compaction(where, monkeypatch):
+    from indexer.catalog.upkeep import Upkeep
+
+    answers = []
+    rewrite = Upkeep.rewrite
+
+    def searched(self: Upkeep) -> None:
+        answers.append(found(where))
+        rewrite(self)
+        answers.append(found(where))
+
+    monkeypatch.setattr(Upkeep, "rewrite", searched)
+    monkeypatch.setattr("indexer.compaction._WORTH_BYTES", -1)
+    monkeypatch.setattr("indexer.compaction._WORTH_SHARE", -1.0)
+    with (
+        Library.open(where) as reader,
+        premises(where) as place,
+        reader.catalog.moment(),  # A search that began before it.
+    ):
+        assert compact(place).rewritten
+        assert reader.stats().items[Kind.TEXT] == 7
+    assert answers == [everything()] * 2
