@@ -1,5 +1,6 @@
 """What a trainer is told to learn from, how, and to be measured by."""
 
+import inspect
 import json
 import math
 from pathlib import Path
@@ -146,8 +147,9 @@ ROWS = [
 ]
 
 _RUN = 'out = "x"\n[model]\nbase = "b"\n[[data]]\npath = "d"\n'
+_SHIPPED = Path(inspect.getfile(Run)).with_name("configs")
 RUNS = [
-    *(one.read_bytes() for one in sorted(Path("trainer/configs").glob("*.toml"))),
+    *(one.read_bytes() for one in sorted(_SHIPPED.glob("*.toml"))),
     _RUN + '[settings]\npooling = "mean"\ndocument_instructions = {image = "x"}\n',
     _RUN + '[settings]\ndocument_instructions = {" image" = "x"}\n',
     _RUN + '[settings]\nquery_instructions = {"text  image" = "x", "text" = 1}\nframes = inf\n',
