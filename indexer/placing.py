@@ -96,6 +96,18 @@ def _is_empty(folder: Path) -> bool:
     return folder.is_dir() and not any(folder.iterdir())
 
 
+def is_free(folder: Path) -> bool:
+    """Whether there is nothing in a folder, or no folder.
+
+    Raises:
+        LibraryError: it cannot be looked into.
+    """
+    try:
+        return not folder.is_dir() or _is_empty(folder)
+    except OSError as error:
+        raise LibraryError(_refusal(error, folder)) from error
+
+
 def copy_file(source: Path, target: Path) -> tuple[int, str]:
     """Copies a file with its date, and reads the copy again; returns its size and SHA-256."""
     digest, size = hashlib.sha256(), 0

@@ -10,7 +10,7 @@ from indexer.config import typed_path
 from indexer.errors import LibraryError
 from indexer.manifest import BackupReport, damaged, listed, read_manifest, verify
 from indexer.meter import Meter
-from indexer.placing import Room, copy_file, whole_or_not
+from indexer.placing import Room, copy_file, is_free, whole_or_not
 from indexer.reports import Progress
 from indexer.scan import LIBRARY_FILE, holds_library
 
@@ -39,7 +39,7 @@ def restore(
     if source == directory:
         raise LibraryError(f"{source} is the backup itself: name the library with --library")
     there = holds_library(directory)
-    if not there and directory.is_dir() and any(directory.iterdir()):
+    if not there and not is_free(directory):
         raise LibraryError(f"{directory} holds other things than a library: choose another folder")
     if there and not replace:
         raise LibraryError(

@@ -29,9 +29,9 @@ def holds_library(folder: Path) -> bool:
     try:
         return (folder / LIBRARY_FILE).is_file()
     except OSError as error:
+        reason = error.strerror or error
         raise LibraryError(
-            f"{folder} cannot be looked into ({error.strerror or error}): change its permissions or "
-            "name another folder"
+            f"{folder} cannot be looked into ({reason}): change its permissions or name another one"
         ) from error
 
 
