@@ -25,6 +25,7 @@ from clustered import (
 
 from embedder.media.kind import Kind
 from indexer.vectors import FaissStore, Growth, building, store
+from indexer.vectors.assigner import Assigner
 from indexer.vectors.growth import Tuning
 from indexer.vectors.partition import Snapshot
 from indexer.vectors.rows import Rows
@@ -284,6 +285,17 @@ def test_a_failure_to_build_costs_nothing_but_a_line_in_the_log(monkeypatch, cap
     assert recall(one, ROWS, IDS) == 1
     one.add(Kind.IMAGE, np.array([3]), ROWS[:1])
     assert len(one) == COUNT + 1
+
+
+def test_lists_may_be_empty_also_those_nearest_to_what_is_asked(monkeypatch):
+    def first(self: Assigner, vectors: np.ndarray) -> np.ndarray:
+        return np.zeros(len(vectors), dtype=np.int64)
+
+    monkeypatch.setattr(Assigner, "assigned", first)
+    one = filled()
+    assert one.settle()
+    assert index_of(one) == "inverted"
+    assert recall(one, ROWS, IDS) >= FOUND
 
 
 def test_building_looks_often_whether_it_is_to_stop():

@@ -178,6 +178,8 @@ class _Builder:
             self._check()
             row = question[None]
             found = inverted.candidates(row, _MOST_CANDIDATES, inverted.nearby(row, probes))
+            if not len(found):  # Lists can be empty: of equal centroids, one gets all vectors.
+                continue
             order = np.argsort(found)
             at = np.minimum(np.searchsorted(found, truth[number], sorter=order), len(found) - 1)
             hit = found[order[at]] == truth[number]
