@@ -298,6 +298,21 @@ def test_lists_may_be_empty_also_those_nearest_to_what_is_asked(monkeypatch):
     assert recall(one, ROWS, IDS) >= FOUND
 
 
+@pytest.mark.parametrize("share", [0.3, 0.8])
+def test_equal_vectors_as_those_of_empty_pages_keep_no_index_away(share):
+    rows = ROWS.copy()
+    rows[np.random.default_rng(1).choice(COUNT, int(share * COUNT), replace=False)] = ROWS[0]
+    one = FaissStore(DIM, growth=SMALL)
+    one.add(Kind.IMAGE, IDS, rows)
+    assert one.settle()
+    assert index_of(one) == "inverted"
+    queries = (*QUERIES, rows[0])
+    lowest = [np.sort(rows @ query)[-10] - 1e-5 for query in queries]
+    scores = [one.search(query, 10, Kind.IMAGE)[0] for query in queries]
+    found = [(own >= least).mean() for own, least in zip(scores, lowest, strict=True)]
+    assert np.mean(found) >= FOUND  # Of equals, any will do.
+
+
 def test_building_looks_often_whether_it_is_to_stop():
     asked = []
     with pytest.raises(building.Stopped):

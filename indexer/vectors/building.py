@@ -1,9 +1,10 @@
 """Makes inverted lists for a snapshot of vectors, and measures how much to look at."""
 
 import logging
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from math import ceil
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from indexer.vectors.growth import Growth, Tuning
 from indexer.vectors.inverted import Inverted
 from indexer.vectors.partition import Partition, Snapshot
 from indexer.vectors.places import Places
+from indexer.vectors.rows import Scores
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +32,7 @@ _CANDIDATE_MARGIN = 1.5
 _CANDIDATES = (50, 100, 150, 200, 300, 400, 600, 800, 1_200, 1_600, _MOST_CANDIDATES)
 _MOSTLY = 0.9
 _FAR = 4
+_ROUNDING = 1e-6
 _ROW_COST = 50
 """Comparing a row exactly takes as long as so many codes; roughly, for the choice between them."""
 
@@ -62,6 +65,28 @@ def built(snapshot: Snapshot, dim: int, growth: Growth, stopped: Callable[[], bo
             exact.adding(snapshot.ids[start : start + len(rows)], rows)()
         return exact
     return _Builder(snapshot, dim, growth, stopped).build()
+
+
+@dataclass(frozen=True, slots=True)
+class _Nearest:
+    """So many vectors nearest to each question.
+
+    Attributes:
+        positions: Theirs, of shape (questions, many).
+        lowest: What the score of a vector must be to be as near as the last of them.
+        shared: Whether others are as near: those that are equal to each other, as empty pages are.
+    """
+
+    positions: NDArray[np.int64]
+    lowest: Scores
+    shared: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, positions: NDArray[np.int64], scores: Scores, many: int) -> Self:
+        """From more, best first."""
+        lowest = scores[:, many - 1] - _ROUNDING
+        others = scores[:, many:].max(axis=1, initial=-np.inf)
+        return cls(positions[:, :many], lowest, others >= lowest)
 
 
 class _Builder:
@@ -169,24 +194,24 @@ class _Builder:
         self,
         inverted: Inverted,
         questions: Vectors,
-        truth: NDArray[np.int64],
+        truth: Sequence[_Nearest],
         probes: int,
     ) -> Tuning:
         """The fewest candidates that reach the recall with so many lists, or the most there are."""
-        ranks = np.full(truth.shape, _MOST_CANDIDATES)
+        ranks = [np.full(near.positions.shape, _MOST_CANDIDATES) for near in truth]
         for number, question in enumerate(questions):
             self._check()
             row = question[None]
+            # None, where the lists are empty: of equal centroids, one gets all vectors.
             found = inverted.candidates(row, _MOST_CANDIDATES, inverted.nearby(row, probes))
-            if not len(found):  # Lists can be empty: of equal centroids, one gets all vectors.
-                continue
-            order = np.argsort(found)
-            at = np.minimum(np.searchsorted(found, truth[number], sorter=order), len(found) - 1)
-            hit = found[order[at]] == truth[number]
-            ranks[number, hit] = order[at[hit]]
+            for near, column in zip(truth, ranks, strict=True):
+                hits = np.isin(found, near.positions[number])
+                if near.shared[number]:
+                    hits |= self._rows.scores(found, question) >= near.lowest[number]
+                at = np.flatnonzero(hits)[: near.positions.shape[1]]
+                column[number, : len(at)] = at
         candidates, recalls = [], []
-        for depth, least in zip(_DEPTHS, _LEAST, strict=True):
-            column = ranks[:, :depth]
+        for column, least in zip(ranks, _LEAST, strict=True):
             shares = {
                 count: float((column < count).mean()) for count in _CANDIDATES if count >= least
             }
@@ -210,9 +235,9 @@ class _Builder:
             np.concatenate([own[:half], own[half : 2 * half] + own[2 * half : 3 * half]])
         )
 
-    def _truth(self, questions: Vectors) -> NDArray[np.int64]:
-        """The positions of the nearest vectors of each question."""
-        depth = min(_DEPTHS[-1], len(self._ids))
+    def _truth(self, questions: Vectors) -> list[_Nearest]:
+        """The nearest vectors of each question, for each depth."""
+        depth = min(_DEPTHS[-1] + 1, len(self._ids))
         scores = np.full((len(questions), depth), -np.inf, dtype=np.float32)
         found = np.full((len(questions), depth), -1, dtype=np.int64)
         for start, rows in self._rows.chunks():
@@ -225,4 +250,4 @@ class _Builder:
             order = np.argsort(-both, axis=1, kind="stable")[:, :depth]
             scores = np.take_along_axis(both, order, axis=1)
             found = np.take_along_axis(ids, order, axis=1)
-        return found
+        return [_Nearest.of(found, scores, min(depth, len(self._ids))) for depth in _DEPTHS]
