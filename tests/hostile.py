@@ -78,7 +78,7 @@ def film(path: Path, code: str, frames: int) -> None:
 
 
 def pdf(**saving: Any) -> bytes:
-    """Two pages with words and a picture."""
+    """Two pages with words and a picture; always the same bytes, unless they are encrypted."""
     document: Any = pymupdf.open()
     picture = io.BytesIO()
     BASE.save(picture, "JPEG")
@@ -86,7 +86,7 @@ def pdf(**saving: Any) -> bytes:
         page = document.new_page(width=200, height=200)
         page.insert_text((20, 50), f"page {number}")
         page.insert_image((50, 60, 150, 160), stream=picture.getvalue())
-    return bytes(document.tobytes(**saving))
+    return bytes(document.tobytes(no_new_id=not saving, **saving))
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
