@@ -316,7 +316,8 @@ def test_targets_of_mmeb_that_are_pictures_are_told_their_instruction(tmp_path: 
     }
     other = row | {"tgt_img_path": ["a.png"]}
     typed = [row | {"qry_text": 3}, row | {"tgt_text": "b"}]
-    lines(tmp_path / "X/test.jsonl", [row, other, *typed, "x"])
+    lacking = {key: value for key, value in row.items() if key != "qry_text"}
+    lines(tmp_path / "X/test.jsonl", [row, other, *typed, "x", lacking, row | {"tgt_img_path": []}])
     given = only(tmp_path / "X", tmp_path)
     first, second = given.candidates.values()
     assert (given.queries[0].entry.instruction, first.instruction, second.instruction) == (
@@ -331,6 +332,8 @@ def test_targets_of_mmeb_that_are_pictures_are_told_their_instruction(tmp_path: 
         ("test.jsonl:3", "a text is of type int"),
         ("test.jsonl:4", "a list of texts is of type str"),
         ("test.jsonl:5", "the line is not JSON: Expecting value at character 0"),
+        ("test.jsonl:6", "it lacks 'qry_text'"),
+        ("test.jsonl:7", "it has 2 target texts and 0 target pictures"),
     ]
 
 

@@ -85,11 +85,13 @@ def _read_rows(draft: Draft) -> None:
 
 def _row(draft: Draft, where: str, row: Mapping[str, Any]) -> tuple[Query, dict[str, Entry]]:
     texts = _texts(row["tgt_text"])
-    paths = _texts(row.get("tgt_img_path") or [""] * len(texts))
+    paths = row.get("tgt_img_path")
+    paths = [""] * len(texts) if paths is None else _texts(paths)
     if not texts or len(texts) != len(paths):
         raise BadEntry(f"it has {len(texts)} target texts and {len(paths)} target pictures")
-    asked = (_text(row.get(key)) for key in ("qry_text", "qry_img_path", "qry_inst"))
-    query = _entry(draft, where, *asked)
+    words = _text(row["qry_text"])
+    asked = (_text(row.get(key)) for key in ("qry_img_path", "qry_inst"))
+    query = _entry(draft, where, words, *asked)
     entries: dict[str, Entry] = {}
     right = ""
     for text, path in zip(texts, paths, strict=True):
