@@ -1,11 +1,14 @@
 """A small library that is looked after: made once, copied for each test, damaged and asked."""
 
+import atexit
 import json
 import os
 import shutil
 import sqlite3
 from contextlib import closing
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 
 from PIL import Image
 
@@ -19,8 +22,11 @@ from indexer.premises import premises
 COLOURS = ("red", "green", "blue")
 
 
-def make(base: Path) -> Path:
-    """A folder with media and a library of them, to be copied."""
+@cache
+def _made() -> Path:
+    """A folder with media and a library of them, to be copied; there until the process ends."""
+    base = Path(mkdtemp(prefix="rzen-looked-after-"))
+    atexit.register(shutil.rmtree, base, ignore_errors=True)
     media = base / "media"
     media.mkdir()
     for number in range(6):
@@ -34,8 +40,9 @@ def make(base: Path) -> Path:
     return base
 
 
-def copy(made: Path, folder: Path) -> Path:
-    """A library of one's own, of media of one's own."""
+def copy(folder: Path) -> Path:
+    """A library of one's own, of media of one's own, in an empty folder."""
+    made = _made()
     shutil.copytree(made, folder, dirs_exist_ok=True)
     moved = (str(made), str(folder))
     with closing(sqlite3.connect(folder / "library/library.sqlite3")) as connection:

@@ -6,19 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from looked_after import copy, make, run
+from looked_after import copy, run
 
 from indexer.admin import main
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("made"))
-
-
 @pytest.fixture
-def where(made: Path, tmp_path: Path) -> Path:
-    return copy(made, tmp_path)
+def where(tmp_path: Path) -> Path:
+    return copy(tmp_path)
 
 
 def test_the_statistics_say_what_is_there(where, capsys):

@@ -14,7 +14,6 @@ from looked_after import (
     everything,
     faults,
     found,
-    make,
     partition,
     rot,
     run,
@@ -30,14 +29,9 @@ from indexer.premises import premises
 from indexer.repairing import repair
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("made"))
-
-
 @pytest.fixture
-def where(made: Path, tmp_path: Path) -> Path:
-    return copy(made, tmp_path)
+def where(tmp_path: Path) -> Path:
+    return copy(tmp_path)
 
 
 def test_a_library_as_it_should_be_has_no_findings(where, capsys):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from looked_after import copy, everything, faults, found, make, run, sql
+from looked_after import copy, everything, faults, found, run, sql
 
 from embedder import Content
 from embedder.media.kind import Kind
@@ -15,14 +15,9 @@ from indexer.faults import Fault
 from indexer.premises import premises
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("made"))
-
-
 @pytest.fixture
-def where(made: Path, tmp_path: Path) -> Path:
-    return copy(made, tmp_path)
+def where(tmp_path: Path) -> Path:
+    return copy(tmp_path)
 
 
 def test_what_is_removed_is_forgotten_by_a_compaction_and_by_every_open_program(where):
