@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from app import icons, wording
 from app.handlers import Glimpse, ResultPage
 from app.wording import escape
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer import Hit, MediaItem, Segment
 
 _SNIPPET = 260

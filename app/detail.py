@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from app import icons, wording
 from app.cards import marked, pattern
 from app.wording import escape
-from embedder.media.kind import Kind, MediaError
+from embedder.media.kinds import Kind, MediaError
 from embedder.media.pdf import Word
 from indexer import Hit, Library, LibraryError, MediaItem, Segment
 from indexer.viewer import Passage

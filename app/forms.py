@@ -7,7 +7,7 @@ from typing import Self
 
 from app.folders import folder_of
 from app.query_files import QueryFiles
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer import Filters, Library, Query, QueryError, QueryPart
 from indexer.queries import file_part, instructed, moment, text_part
 

@@ -8,7 +8,7 @@ from threading import Lock
 from app.forms import SearchForm
 from app.query_files import QueryFiles
 from embedder.content import Content, Modality
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer import Hit, Library, MediaItem, NotFound, Query, Segment
 from indexer.queries import terms
 

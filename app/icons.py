@@ -1,6 +1,6 @@
 """Small line drawings for the page, as inline SVG."""
 
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 
 
 def _line(paths: str, size: int = 18) -> str:

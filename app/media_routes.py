@@ -22,7 +22,7 @@ from app.forms import MOST_NUMBER
 from app.handlers import Searches
 from app.wording import readable
 from embedder import EmbedderError
-from embedder.media.kind import Kind, MediaError
+from embedder.media.kinds import Kind, MediaError
 from indexer import (
     IndexerError,
     Library,

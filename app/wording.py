@@ -4,7 +4,7 @@ import html
 import re
 from datetime import datetime
 
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer import Hit, MediaItem, Reason
 
 KIND_NAMES = {Kind.IMAGE: "Photo", Kind.VIDEO: "Video", Kind.PDF: "PDF", Kind.TEXT: "Text"}

@@ -25,7 +25,7 @@ from benchmarks.madeup import WEIGHTS, WORDS
 from embedder import open_embedder
 from embedder.content import Modality
 from embedder.interface import EmbedderInfo, normalised
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer.catalog import rows
 from indexer.catalog.fulltext import folder_words, name_words
 from indexer.catalog.ledger import Ledger

@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.madeup import WEIGHTS, WORDS
 from embedder import Content, Role, open_embedder
 from embedder.interface import BaseEmbedder, Vectors, normalised
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer import Library
 from indexer.entities import Filters, Query
 from indexer.queries import text_part

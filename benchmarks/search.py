@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from embedder import Content, open_embedder
 from embedder.interface import Vectors, normalised
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer.vectors import FaissStore, Growth, gpu_memory
 
 WORDNET = Path("/usr/share/wordnet")

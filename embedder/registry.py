@@ -36,7 +36,7 @@ def open_embedder(
     if instructions and name in ("mini", "toy"):
         raise EmbedderUnavailable(f"the model {name} takes no instructions: leave them out")
     if name == "mini":
-        from embedder.mini import MiniEmbedder
+        from embedder.mini.embedder import MiniEmbedder
 
         return MiniEmbedder()
     if name == "toy":

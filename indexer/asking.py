@@ -8,7 +8,7 @@ import numpy as np
 
 from embedder.content import Content, Modality
 from embedder.interface import Embedder, EmbedderInfo, EmbedError, Vectors
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer.entities import QueryPart
 from indexer.errors import QueryError
 from indexer.queries import terms

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from embedder.content import Modality
 from embedder.interface import EmbedderInfo, Vectors, normalised
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer import relevance
 from indexer.asking import MODALITY
 from indexer.entities import Filters, Reason

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer.catalog.audit import Audit, Held
 from indexer.catalog.outcomes import storable_time, vanished
 from indexer.decoding import hash_of, stamp

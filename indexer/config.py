@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from embedder.interface import EmbedderInfo
-from embedder.media.kind import Limits
+from embedder.media.kinds import Limits
 
 DEFAULT_MODEL = "mini"
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from embedder.interface import EmbedderError
-from embedder.media.kind import Kind, Limits, MediaError, UnsupportedMedia
+from embedder.media.kinds import Kind, Limits, MediaError, UnsupportedMedia
 from indexer.catalog.outcomes import SegmentRecord
 from indexer.entities import Draft, Status
 from indexer.errors import LibraryError
@@ -240,7 +240,7 @@ def hash_of(path: Path) -> str:
 
 def os_reason(error: OSError) -> str:
     """Why the operating system refused a file, in one sentence."""
-    from embedder.media.opening import os_reason as reason
+    from embedder.media.io import os_reason as reason
 
     return reason(error)
 

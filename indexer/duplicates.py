@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer.catalog import Catalog
 from indexer.catalog.ledger import Ledger
 from indexer.entities import Duplicates

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from embedder.content import Content, Modality
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from embedder.media.pdf import Word
 from indexer.errors import QueryError
 

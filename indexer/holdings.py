@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from embedder.media.pdf import Word
 from indexer.catalog import Catalog
 from indexer.entities import Duplicates, LibraryStats, MediaItem, Segment, Status

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer.catalog.audit import Audit
 from indexer.catalog.upkeep import Upkeep
 from indexer.checking import folder_bytes

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from embedder.content import Modality
 from embedder.interface import Embedder
-from embedder.media.kind import Limits
+from embedder.media.kinds import Limits
 from embedder.registry import open_embedder
 from indexer.catalog import Catalog
 from indexer.catalog.ledger import Ledger

@@ -15,7 +15,7 @@ from threading import Thread
 from time import monotonic
 
 from embedder.interface import Embedder, EmbedderInfo
-from embedder.media.kind import Kind, Limits
+from embedder.media.kinds import Kind, Limits
 from indexer.catalog.ledger import Ledger
 from indexer.catalog.outcomes import Indexed, Refused
 from indexer.config import IngestOptions, within

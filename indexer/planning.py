@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from embedder.media.kind import MediaError, UnsupportedMedia
+from embedder.media.kinds import MediaError, UnsupportedMedia
 from indexer.catalog.outcomes import vanished
 from indexer.config import IngestOptions
 from indexer.decoding import hash_of, os_reason

@@ -11,7 +11,7 @@ from threading import Thread
 from time import monotonic
 
 from embedder.interface import Embedder
-from embedder.media.kind import Kind, Limits
+from embedder.media.kinds import Kind, Limits
 from indexer.catalog.pending import Pending
 from indexer.decoding import (
     Broken,

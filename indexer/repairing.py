@@ -12,7 +12,7 @@ from math import inf
 from pathlib import Path
 from time import monotonic
 
-from embedder.media.kind import Limits, MediaError
+from embedder.media.kinds import Limits, MediaError
 from indexer.catalog.audit import Audit
 from indexer.catalog.mending import Mending
 from indexer.catalog.upkeep import Upkeep

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 
 
 @dataclass(frozen=True, slots=True)

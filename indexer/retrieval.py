@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from math import log2
 from typing import TYPE_CHECKING
 
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer.asking import Asked
 from indexer.candidates import Candidates, Place
 from indexer.entities import Hit, Query

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer import relevance
 from indexer.entities import NO_WORDS, Filters, NameMatch, WordMatches
 from indexer.relevance import EVERY_WORD, Probabilities

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer.config import default_library
 from indexer.entities import Filters, Hit, Query, QueryPart
 from indexer.modelflags import add_placement_flags, placement

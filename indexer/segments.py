@@ -11,13 +11,13 @@ from embedder.media import (
     Limits,
     Page,
     difference_hash,
-    passages,
     read_clips,
     read_pages,
     read_picture,
     read_text,
     thumbnail,
 )
+from embedder.media.text import passages
 from indexer.entities import Draft
 
 

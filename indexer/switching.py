@@ -10,7 +10,7 @@ from time import monotonic
 
 from embedder.content import Modality
 from embedder.interface import Embedder
-from embedder.media.kind import Limits
+from embedder.media.kinds import Limits
 from indexer.catalog import Catalog
 from indexer.catalog.ledger import Ledger
 from indexer.catalog.pending import Outline, Pending

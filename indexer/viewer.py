@@ -13,8 +13,8 @@ from pathlib import Path
 from PIL import Image
 
 from embedder.content import Content
-from embedder.media.kind import Kind, Limits, MediaError
-from embedder.media.opening import os_reason
+from embedder.media.io import os_reason
+from embedder.media.kinds import Kind, Limits, MediaError
 from indexer.entities import Draft
 from indexer.errors import LibraryError
 from indexer.flow import Closed

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from embedder.interface import normalised
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer.vectors import FaissStore, Growth
 
 DIM = 32

@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image
 
 from embedder import Content
-from embedder.media import Limits, progress
+from embedder.media import Limits, io
 from indexer.entities import Draft
 from indexer.sandbox.tasks import Task, perform
 
@@ -39,7 +39,7 @@ def misbehave(path: Path, task: Task, limits: Limits) -> Iterator[Draft]:
     elif how == "drip":
         for _ in range(1_000):
             time.sleep(0.1)
-            progress.tell()
+            io.tell()
     elif how == "who":
         yield Draft(Content(text=str(os.getpid())))
     elif how == "huge":

@@ -170,7 +170,7 @@ def test_the_page_decodes_nothing_in_its_own_process(page, client, library, monk
 
     for place in ("PIL.Image.open", "pymupdf.open", "cv2.VideoCapture"):
         monkeypatch.setattr(place, refuse)
-    monkeypatch.setattr("embedder.media.textfile.decoded", refuse)
+    monkeypatch.setattr("embedder.media.text.decoded", refuse)
     for name, content in sent.items():
         assert client.get(f"/detail/{segment_of(library, name)}").status_code == 200
         key = client.post(f"/query-files?name={name}", content=content).json()["id"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from embedder.content import Content
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from embedder.toy import ToyEmbedder
 from indexer import Library, Query, QueryPart
 from indexer.checking import check

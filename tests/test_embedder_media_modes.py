@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embedder.media import modes
+from embedder.media import picture
 
 SIZE = (61, 83)  # No multiple of anything, so that strips and reduced rows do not come out even.
 
@@ -22,12 +22,12 @@ def test_a_large_picture_looks_the_same_though_it_is_reduced_strip_by_strip(
     mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image, size = gradient(mode), (15, 20)
-    whole = modes.onto_white(modes.plain_mode(image, size)).resize(size, Image.Resampling.BOX)
-    monkeypatch.setattr(modes, "_LARGE_PIXELS", 1)
-    monkeypatch.setattr(modes, "_STRIP_PIXELS", 61 * 7)
-    reduced = modes.plain_mode(image, size)
+    whole = picture.onto_white(picture.plain_mode(image, size)).resize(size, Image.Resampling.BOX)
+    monkeypatch.setattr(picture, "_LARGE_PIXELS", 1)
+    monkeypatch.setattr(picture, "_STRIP_PIXELS", 61 * 7)
+    reduced = picture.plain_mode(image, size)
     assert reduced.size == (31, 42)
-    frame = modes.onto_white(reduced).resize(size, Image.Resampling.BOX)
+    frame = picture.onto_white(reduced).resize(size, Image.Resampling.BOX)
     difference = np.abs(np.asarray(frame, dtype=int) - np.asarray(whole, dtype=int))
     assert difference.mean() < 4  # rows that do not come out even shift it by half a pixel
     assert difference.max() < 24
@@ -36,10 +36,10 @@ def test_a_large_picture_looks_the_same_though_it_is_reduced_strip_by_strip(
 def test_the_values_of_a_strip_are_scaled_by_those_of_the_whole_picture(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(modes, "_LARGE_PIXELS", 1)
-    monkeypatch.setattr(modes, "_STRIP_PIXELS", 100)
+    monkeypatch.setattr(picture, "_LARGE_PIXELS", 1)
+    monkeypatch.setattr(picture, "_STRIP_PIXELS", 100)
     depth = np.repeat(np.linspace(100_000, 300_000, 100, dtype=np.int32)[:, None], 100, axis=1)
-    rows = np.asarray(modes.plain_mode(Image.fromarray(depth), (10, 10)))[:, 0]
+    rows = np.asarray(picture.plain_mode(Image.fromarray(depth), (10, 10)))[:, 0]
     assert rows[0] < 8
     assert rows[-1] > 247
     assert (np.diff(rows.astype(int)) >= 0).all()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from embedder.media import Limits, MediaError, passages, read_text
+from embedder.media import Limits, MediaError, read_text
+from embedder.media.text import passages
 
 UNIT = re.compile(r"\S+")
 

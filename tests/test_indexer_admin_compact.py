@@ -8,7 +8,7 @@ import pytest
 from looked_after import copy, everything, faults, found, run, sql
 
 from embedder import Content
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer import Library
 from indexer.compaction import compact
 from indexer.faults import Fault

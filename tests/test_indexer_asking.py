@@ -9,7 +9,7 @@ from PIL import Image
 
 from embedder import Content, Modality
 from embedder.interface import Vectors
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from embedder.toy import ToyEmbedder
 from indexer import Library, Query, QueryError, QueryPart
 from indexer.asking import Asked

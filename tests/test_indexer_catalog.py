@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer import Filters, Library, NotFound
 from indexer.catalog import fulltext
 from indexer.catalog.fulltext import folder_words, name_words

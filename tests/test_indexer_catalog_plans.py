@@ -26,7 +26,7 @@ import indexer.catalog
 from app.folders import folder_choices, folder_of
 from app.handlers import glimpses
 from embedder import Content, Modality
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from embedder.toy import ToyEmbedder
 from indexer import Filters, IngestOptions, Library, Query, QueryPart, Status, migrations
 from indexer.backups import back_up

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from older import take_back
 
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer.catalog import Catalog, listing
 from indexer.catalog.audit import Audit
 from indexer.catalog.fulltext import name_words

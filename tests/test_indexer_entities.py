@@ -1,7 +1,7 @@
 import pytest
 
 from embedder.content import Content, Modality
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer.entities import QueryPart, Segment
 from indexer.errors import QueryError
 

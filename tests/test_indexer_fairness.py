@@ -9,7 +9,7 @@ from pathlib import Path
 import pymupdf
 import pytest
 
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer import Library
 from indexer.entities import Query, Reason
 from indexer.queries import file_part, text_part

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from embedder import Content, EmbedError, open_embedder
-from embedder.media.kind import Kind, Limits, MediaError
+from embedder.media.kinds import Kind, Limits, MediaError
 from embedder.toy import ToyEmbedder
 from indexer import Filters, IngestOptions, IngestReport, Library, LibraryBusy, Status
 from indexer.entities import Draft

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer import Library
 from indexer.ingest import parser
 

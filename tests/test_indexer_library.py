@@ -14,7 +14,7 @@ from PIL import Image
 
 import indexer
 from embedder import Content
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from embedder.toy import ToyEmbedder
 from indexer import Library, LibraryError, ModelMismatch, NotFound, Status, default_library
 from indexer.config import typed_path

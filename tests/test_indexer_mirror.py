@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from embedder import Content
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer import Library, admin
 from indexer.checking import check
 from indexer.database import WriterLock

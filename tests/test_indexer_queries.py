@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from embedder import Modality
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer.errors import QueryError
 from indexer.queries import MAX_TERMS, file_part, moment, terms, text_part
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from embedder import Content, EmbedderError, Modality
 from embedder.interface import EmbedError, normalised
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from embedder.registry import open_embedder
 from embedder.toy import ToyEmbedder
 from indexer import Draft, Library, LibraryBusy, ModelMismatch, Query, QueryPart, Status

@@ -10,7 +10,7 @@ from PIL import Image
 
 from embedder import Content, Role
 from embedder.interface import Vectors
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from embedder.toy import ToyEmbedder
 from indexer import Library
 from indexer.entities import Filters, Hit, Query, QueryPart, Reason

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from embedder.interface import normalised
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer.vectors import STATE_FILE, FaissStore, damaged, saved_generation
 from indexer.vectors.exact import Exact
 from indexer.vectors.files import put_state, state_of

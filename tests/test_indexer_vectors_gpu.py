@@ -14,7 +14,7 @@ import pytest
 from clustered import COUNT, DIM, IDS, QUERIES, ROWS, SMALL, clustered, filled, recall
 from faiss_device import Device
 
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer.vectors import FaissStore, assigner, copies, gpu, gpu_memory, store
 from indexer.vectors.inverted import Inverted
 

@@ -23,7 +23,7 @@ from clustered import (
     recall,
 )
 
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer.vectors import FaissStore, Growth, building, store
 from indexer.vectors.assigner import Assigner
 from indexer.vectors.growth import Tuning

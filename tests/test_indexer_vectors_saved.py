@@ -21,7 +21,7 @@ from clustered import (
     recall,
 )
 
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer.errors import LibraryError
 from indexer.vectors import FaissStore, codes, damaged, files, listfile
 from indexer.vectors import inverted as partitions

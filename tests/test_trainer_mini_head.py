@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from embedder.head import Head
 from embedder.interface import normalised
-from embedder.space import Space
+from embedder.mini.space import Head, Space
 from trainer.losses import LossConfig
 from trainer.mini import __main__ as program
 from trainer.mini import head

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
-from embedder.weights import Weights
+from embedder.mini.weights import Weights
 from trainer.data.ledger import Unreadable
 from trainer.mini.emoji import drawn_emoji, named_emoji
 from trainer.mini.features import Features

@@ -9,12 +9,11 @@ from pathlib import Path
 
 from embedder.content import Content, Modality
 from embedder.media.detect import detect, suffix_kind
-from embedder.media.kind import Kind, Limits, MediaError, UnsupportedMedia
-from embedder.media.passages import passages
+from embedder.media.kinds import Kind, Limits, MediaError, UnsupportedMedia
 from embedder.media.pdf import Page, Word, read_page, read_pages, render_page
 from embedder.media.picture import difference_hash, read_picture, thumbnail
 from embedder.media.shots import Clip
-from embedder.media.textfile import read_text
+from embedder.media.text import passages, read_text
 from embedder.media.video import read_clips, sample_video
 
 __all__ = [

@@ -5,8 +5,8 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from embedder.media.kind import Kind, MediaError, UnsupportedMedia
-from embedder.media.opening import translated_os_errors
+from embedder.media.io import translated_os_errors
+from embedder.media.kinds import Kind, MediaError, UnsupportedMedia
 
 HEAD_BYTES = 4096
 
@@ -114,7 +114,7 @@ def detect(path: str | os.PathLike[str]) -> Kind:
     if promised is None and found is Kind.TEXT:
         raise UnsupportedMedia("the file is not a picture, video, PDF or text file")
     if found is Kind.IMAGE:
-        from embedder.media.animation import is_animated
+        from embedder.media.video import is_animated
 
         found = Kind.VIDEO if is_animated(path, head) else Kind.IMAGE
     may_move = found is Kind.VIDEO and path.suffix.lower() in _MOVING_PICTURES

@@ -11,8 +11,8 @@ from typing import Any
 
 from PIL import Image
 
-from embedder.media.kind import Limits, MediaError
-from embedder.media.opening import plain_path, translated_os_errors
+from embedder.media.io import plain_path, translated_os_errors
+from embedder.media.kinds import Limits, MediaError
 
 # MuPDF is not safe to use from two threads at a time. Held for a page, never for a document.
 _MUPDF_LOCK = threading.Lock()

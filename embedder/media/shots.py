@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from embedder.media.kind import Limits
+from embedder.media.kinds import Limits
 
 SAMPLES_PER_SECOND = 5.0
 SHORTEST_CLIP = 1.0

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from sqlalchemy import Connection
 
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer import counters
 from indexer.database import Database
 from indexer.errors import LibraryBusy, LibraryError

@@ -14,7 +14,7 @@ from sqlalchemy import Select, func, select
 
 from embedder.content import Modality
 from embedder.interface import EmbedderInfo, Vectors
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from embedder.media.pdf import Word
 from indexer import schema
 from indexer.catalog import copies, counts, fulltext, listing, rows

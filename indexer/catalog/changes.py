@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Result, select
 
 from embedder.interface import Vectors
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer import schema
 from indexer.catalog import rows
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, or_, select, text
 
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer import schema
 from indexer.catalog import rows
 from indexer.entities import LibraryStats, MediaItem, Segment, Status

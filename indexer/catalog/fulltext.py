@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Select, func, select
 
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer import schema
 from indexer.catalog import filters as conditions
 from indexer.catalog.rows import given_ids, one_of

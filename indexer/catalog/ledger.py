@@ -8,7 +8,7 @@ from sqlalchemy import delete, func, or_, select, union_all, update
 
 from embedder.content import Modality
 from embedder.interface import EmbedderInfo
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer import schema
 from indexer.catalog import filters as conditions
 from indexer.catalog import rows

@@ -15,7 +15,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer import schema
 from indexer.catalog import rows
 from indexer.catalog.fulltext import plain_name

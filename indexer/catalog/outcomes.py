@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer import schema
 from indexer.catalog import rows
 from indexer.catalog.fulltext import folder_words, name_words

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Select, delete, func, insert, select, update
 
 from embedder.content import Modality
 from embedder.interface import EmbedderInfo
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer import schema
 from indexer.catalog import rows
 from indexer.catalog.catalog import Model

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Row, Select, func, select, text
 
 from embedder.content import Modality
 from embedder.interface import Vectors
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from embedder.media.pdf import Word
 from indexer import schema
 from indexer.entities import MediaItem, Segment, Status

@@ -2,7 +2,7 @@
 
 from time import monotonic
 
-from embedder.media.kind import Limits
+from embedder.media.kinds import Limits
 from indexer.sandbox import wire
 from indexer.sandbox.process import Process, Silent
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic
 from typing import IO, Any
 
-from embedder.media.kind import Limits
+from embedder.media.kinds import Limits
 from indexer.errors import LibraryError
 from indexer.sandbox import wire
 

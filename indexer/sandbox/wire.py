@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from embedder.content import Content
-from embedder.media.kind import Limits, MediaError
+from embedder.media.kinds import Limits, MediaError
 from embedder.media.pdf import Word
 from indexer.entities import Draft
 

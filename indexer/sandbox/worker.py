@@ -17,8 +17,8 @@ from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, TypeAlias
 
-from embedder.media import detect, picture, progress
-from embedder.media.kind import Limits, MediaError, UnsupportedMedia
+from embedder.media import detect, io, picture
+from embedder.media.kinds import Limits, MediaError, UnsupportedMedia
 from indexer.entities import Draft
 from indexer.sandbox import wire
 from indexer.sandbox.tasks import Task, understood
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     worker = _Worker(answers, getattr(import_module(module), name))
     if int(turns) >= 0:
         picture.large_pictures = _Turn(int(turns), worker.tell)
-    progress.listen(worker.tell)
+    io.listen(worker.tell)
     _forbid_core_dumps()
     _give_way()
     worker.send(wire.packed({"ready": True}))

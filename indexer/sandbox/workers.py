@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from embedder.media.detect import detect, must_be_opened
-from embedder.media.kind import Kind, Limits, MediaError, UnsupportedMedia
+from embedder.media.kinds import Kind, Limits, MediaError, UnsupportedMedia
 from indexer.entities import Draft
 from indexer.errors import LibraryBusy
 from indexer.flow import Closed

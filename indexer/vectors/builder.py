@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from threading import Event, Thread
 
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 
 _log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer.vectors.engine import faiss
 from indexer.vectors.gpu import has_room, resources
 from indexer.vectors.partition import Found, Ids, Partition, Snapshot

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer.errors import LibraryError
 from indexer.vectors.growth import Description
 

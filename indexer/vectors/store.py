@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.interface import Vectors
-from embedder.media.kind import Kind
+from embedder.media.kinds import Kind
 from indexer.vectors.builder import Builder
 from indexer.vectors.building import Stopped, Unfit, built
 from indexer.vectors.copies import GpuCopies, race

@@ -4,10 +4,9 @@ import codecs
 import json
 import math
 
-from embedder.media import Limits, MediaError, detect, passages, read_text
+from embedder.media import Limits, MediaError, detect, read_text
 from embedder.media.detect import must_be_opened
-from embedder.media.passages import _UNIT
-from embedder.media.textfile import decoded
+from embedder.media.text import _UNIT, decoded, passages
 from indexer.sandbox import wire
 
 from . import world

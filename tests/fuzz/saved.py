@@ -13,9 +13,9 @@ import numpy as np
 from embedder import EmbedderUnavailable
 from embedder.interface import normalised
 from embedder.media import Kind
+from embedder.mini.weights import MANIFEST, Weights
 from embedder.rzen.checkpoint import Checkpoint
 from embedder.rzen.settings import SETTINGS_FILE, Settings
-from embedder.weights import MANIFEST, Weights
 from indexer.backups import back_up
 from indexer.decoding import hash_of
 from indexer.errors import LibraryError

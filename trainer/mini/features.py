@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from embedder.interface import Vectors
-from embedder.mini import pixels_of
-from embedder.weights import Weights
+from embedder.mini.embedder import pixels_of
+from embedder.mini.weights import Weights
 
 logger = logging.getLogger(__name__)
 

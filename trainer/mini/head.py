@@ -27,9 +27,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from embedder.head import Head
 from embedder.interface import Vectors
-from embedder.space import Space
+from embedder.mini.space import Head, Space
 from trainer.losses import LossConfig, TaskTemperatures, contrastive_loss
 from trainer.mini.classes import read_classes
 from trainer.mini.features import Seen

@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from embedder.weights import FOLDER, MANIFEST, SCHEMA
+from embedder.mini.weights import FOLDER, MANIFEST, SCHEMA
 
 __all__ = ["FOLDER", "write_manifest"]
 

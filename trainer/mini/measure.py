@@ -19,8 +19,8 @@ from PIL import Image, ImageEnhance
 
 from embedder import Content
 from embedder.interface import Vectors
-from embedder.mini import MiniEmbedder
-from embedder.weights import FOLDER, Weights
+from embedder.mini.embedder import MiniEmbedder
+from embedder.mini.weights import FOLDER, Weights
 from trainer.data.clipart import drawings, limited
 from trainer.metrics import means, measured, ranked
 from trainer.mini.features import Features, Seen

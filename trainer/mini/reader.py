@@ -7,8 +7,8 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 from embedder.interface import Vectors
-from embedder.mini import WINDOW, _run_text
-from embedder.weights import Weights
+from embedder.mini.embedder import WINDOW, _run_text
+from embedder.mini.weights import Weights
 
 _AT_ONCE = 2000
 

@@ -31,7 +31,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from embedder.content import Content, Modality, Role
-from embedder.head import Head
 from embedder.interface import (
     BaseEmbedder,
     Calibration,
@@ -41,12 +40,13 @@ from embedder.interface import (
     Vectors,
     normalised,
 )
-from embedder.space import Space
-from embedder.weights import Weights
+from embedder.mini.space import Head, Space
+from embedder.mini.weights import Weights
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
     from tokenizers import Tokenizer
+
 
 SIDE = 260  # pixels; what EfficientNet-Lite2 was trained on
 CROP = 0.875  # of the shorter side, at the centre

@@ -2,11 +2,12 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
-from embedder.media.kind import MediaError
+from embedder.media.kinds import MediaError
 
 
 @contextmanager
@@ -46,3 +47,18 @@ def plain_path(path: Path) -> Iterator[str]:
             yield str(link)
     else:
         yield absolute
+
+
+_listener: ContextVar[Callable[[], None] | None] = ContextVar("listener", default=None)
+
+
+def listen(listener: Callable[[], None]) -> None:
+    """Have `listener` called, often, while something long is decoded in this context."""
+    _listener.set(listener)
+
+
+def tell() -> None:
+    """Called by decoders for each step of something that may take long."""
+    listener = _listener.get()
+    if listener is not None:
+        listener()

@@ -1,0 +1,1 @@
+"""`mini`: the embedder that needs no download."""
