@@ -86,7 +86,7 @@ def _why_not(config: AppConfig, error: OSError) -> str:
 
 def _scratch(opened: ExitStack) -> Path:
     """A private folder for files to search with; those of servers that were killed are deleted."""
-    from app.workspace import workspace
+    from app.uploads import workspace
 
     return opened.enter_context(workspace(Path(tempfile.gettempdir()), "rzen-app-"))
 
@@ -119,7 +119,7 @@ def _serve(config: AppConfig, listening: socket.socket, scratch: Path) -> int:
 def _incoming(library: "Library") -> Iterator[Path]:
     """A folder for unfinished uploads; what servers that were killed have left there is deleted."""
     from app.services import INCOMING
-    from app.workspace import workspace
+    from app.uploads import workspace
     from indexer import LibraryError
 
     place = library.directory / INCOMING
@@ -188,7 +188,7 @@ def _has_screen() -> bool:
 
 
 def _warm_up(library: "Library") -> None:
-    from app.handlers import warm_up
+    from app.search import warm_up
 
     try:
         warm_up(library)

@@ -9,12 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from app import services as actions
-from app.folders import folder_choices
-from app.forms import MOST_NUMBER, SearchForm
 from app.jobs import JobState
 from app.models import short_name
+from app.page.labels import folder_choices, readable, reason
+from app.search import MOST_NUMBER, SearchForm
 from app.services import Services
-from app.wording import readable, reason
 from embedder.media import Kind
 from indexer import Hit, IngestReport, MediaItem, QueryError, Status
 

@@ -8,9 +8,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
 
-from app.names import UploadError, clean_name
-from app.quota import LEAST_BYTES, Entry, Quota, TooLarge
-from app.uploads import Saved, Sent, save
+from app.uploads import (
+    LEAST_BYTES,
+    Entry,
+    Quota,
+    Saved,
+    Sent,
+    TooLarge,
+    UploadError,
+    clean_name,
+    save,
+)
 
 QUERY_BYTES = 1 << 30
 """Most bytes of a file to search with."""

@@ -13,16 +13,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from app import ui
-from app.calls import DirectCalls, Endpoint
-from app.failures import Failures, keep_discreet
+from app.auth import Logins, login_router
+from app.gradio_compat import DirectCalls, Endpoint, Failures, PayloadCheck, keep_discreet
 from app.guard import Guard
-from app.login import login_router
-from app.logins import Logins
-from app.media_routes import media_router
-from app.payloads import PayloadCheck
+from app.page import ui
+from app.routes import media_router, upload_router
 from app.services import Services
-from app.upload_routes import upload_router
 
 ASSETS = Path(__file__).parent / "assets"
 _SESSIONS = 1_000

@@ -9,12 +9,12 @@ from pathlib import Path
 from anyio import CapacityLimiter
 
 from app.config import AppConfig
-from app.handlers import Searches
 from app.jobs import Jobs
 from app.models import Models, short_name
+from app.page.labels import readable
 from app.query_files import QUERY_BYTES, QueryFiles
+from app.search import Searches
 from app.uploads import LibraryUploads
-from app.wording import readable
 from embedder import EmbedderError
 from indexer import IndexerError, IngestOptions, Library, LibraryBusy, LibraryError
 

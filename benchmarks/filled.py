@@ -27,12 +27,11 @@ from embedder.content import Modality
 from embedder.interface import EmbedderInfo, normalised
 from embedder.media.kinds import Kind
 from indexer.catalog import rows
+from indexer.catalog.database import Database
 from indexer.catalog.fulltext import folder_words, name_words
-from indexer.catalog.ledger import Ledger
-from indexer.catalog.outcomes import raise_generation
-from indexer.database import Database
-from indexer.entities import Status
-from indexer.scan import LIBRARY_FILE
+from indexer.catalog.writer import Ledger, raise_generation
+from indexer.config import LIBRARY_FILE
+from indexer.types import Status
 
 ROOT = Path("/home/ada/made-up")
 """Where the files of a filled library are said to be."""

@@ -32,9 +32,9 @@ from PIL import Image
 from embedder import Content, Embedder, open_embedder
 from embedder.media import Kind, Limits, detect, read_picture
 from indexer.config import IngestOptions
-from indexer.entities import Draft
-from indexer.sandbox.workers import Workers
-from indexer.segments import cut
+from indexer.decoding.pool import Workers
+from indexer.decoding.segment import cut
+from indexer.types import Draft
 
 _SIZES = {"2 MP": (1632, 1224), "12 MP": (4032, 3024)}
 _BATCH = 32

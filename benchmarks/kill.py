@@ -33,22 +33,20 @@ from typing import Any
 import faiss  # noqa: F401  Loaded once here, and not in each process.
 from PIL import Image
 
+import indexer.decoding.segment
+import indexer.ingest.pipeline
+import indexer.ingest.reembedding
 import indexer.library
-import indexer.pipeline
-import indexer.reembedding
-import indexer.retrieval
-import indexer.segments
+import indexer.search.ranking
 from embedder import Content
 from embedder.interface import Vectors
 from embedder.toy import ToyEmbedder
 from indexer import Library, Query, QueryPart, Status
 from indexer.admin import main as admin
-from indexer.backups import back_up
-from indexer.checking import check
-from indexer.compaction import compact
-from indexer.manifest import verify
-from indexer.premises import premises
-from indexer.restoring import restore
+from indexer.maintenance.backup import back_up, restore, verify
+from indexer.maintenance.check import check
+from indexer.maintenance.compact import compact
+from indexer.maintenance.storage import premises
 
 ACTIONS = ("ingest", "remove", "reembed", "compact", "backup")
 _SEARCHED = 12
@@ -170,9 +168,9 @@ def answered(work: Callable[[], Any]) -> Any:
 def opened(world: World) -> Any:
     """The library, with its two models, and committing all the time."""
     indexer.library.open_embedder = lambda name, **_options: Slow(name)  # type: ignore[attr-defined]
-    indexer.pipeline._COMMIT_SECONDS = 0.0
-    indexer.reembedding._COMMIT_SECONDS = 0.0
-    from indexer import compaction
+    indexer.ingest.pipeline._COMMIT_SECONDS = 0.0
+    indexer.ingest.reembedding._COMMIT_SECONDS = 0.0
+    from indexer.maintenance import compact as compaction
 
     compaction._WORTH_BYTES = compaction._WORTH_SHARE = -1
     with Library.open(world.library) as library:

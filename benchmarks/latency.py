@@ -15,8 +15,8 @@ from statistics import median, quantiles
 from benchmarks.madeup import MadeUpDocuments, words, write_media
 from embedder import Content
 from indexer import Library
-from indexer.entities import Query
-from indexer.queries import text_part
+from indexer.search.query import text_part
+from indexer.types import Query
 
 
 def main() -> None:

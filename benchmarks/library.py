@@ -26,8 +26,8 @@ from embedder import Content, Role, open_embedder
 from embedder.interface import BaseEmbedder, Vectors, normalised
 from embedder.media.kinds import Kind
 from indexer import Library
-from indexer.entities import Filters, Query
-from indexer.queries import text_part
+from indexer.search.query import text_part
+from indexer.types import Filters, Query
 from indexer.vectors import FaissStore
 
 ANY = Filters()

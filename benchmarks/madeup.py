@@ -18,7 +18,7 @@ import embedder
 from embedder import Content, Role, open_embedder
 from embedder.interface import BaseEmbedder, Vectors, normalised
 
-TOKENS = json.loads((Path(embedder.__file__).parent / "weights/tokenizer.json").read_text())
+TOKENS = json.loads((Path(embedder.__file__).parent / "mini/weights/tokenizer.json").read_text())
 WORDS = [word for word in TOKENS["model"]["vocab"] if word.isalpha() and len(word) > 2][:5000]
 WEIGHTS = [1 / (rank + 10) for rank in range(len(WORDS))]
 _FIRST_DAY, _LAST_DAY = 1_451_606_400, 1_735_689_600  # of 2016 and of 2025, seconds

@@ -25,16 +25,16 @@ import numpy as np
 from PIL import Image
 
 from app.config import AppConfig
-from app.folders import folder_choices, folder_of
+from app.page.events import LibraryView, Update
+from app.page.labels import folder_choices, folder_of
 from app.services import build
-from app.views import LibraryView, Update
 from benchmarks.filled import fill
 from embedder import Content, open_embedder
 from embedder.interface import Embedder
 from indexer import Library, Status
-from indexer.entities import Filters, Query
-from indexer.premises import premises
-from indexer.queries import text_part
+from indexer.maintenance.storage import premises
+from indexer.search.query import text_part
+from indexer.types import Filters, Query
 
 TIMES = 7
 

@@ -19,8 +19,8 @@ from PIL import Image
 
 from embedder.media import Kind, detect, render_page
 from indexer import Library, Query
-from indexer.queries import file_part
-from indexer.viewer import Viewer
+from indexer.decoding.on_demand import Viewer
+from indexer.search.query import file_part
 
 SIDE = 1600
 

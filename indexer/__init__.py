@@ -9,19 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from indexer.config import IngestOptions, default_library
-    from indexer.entities import (
-        Draft,
-        Duplicates,
-        Filters,
-        Hit,
-        LibraryStats,
-        MediaItem,
-        Query,
-        QueryPart,
-        Reason,
-        Segment,
-        Status,
-    )
     from indexer.errors import (
         IndexerError,
         LibraryBusy,
@@ -31,13 +18,24 @@ if TYPE_CHECKING:
         QueryError,
     )
     from indexer.library import Library
-    from indexer.reports import (
+    from indexer.types import (
+        Draft,
+        Duplicates,
         Failure,
+        Filters,
+        Hit,
         IngestPlan,
         IngestReport,
+        LibraryStats,
+        MediaItem,
         Progress,
+        Query,
+        QueryPart,
+        Reason,
         ReembedPlan,
         ReembedReport,
+        Segment,
+        Status,
     )
 
 __all__ = [
@@ -80,14 +78,6 @@ _HOMES = {
         "QueryError",
     ),
     "library": ("Library",),
-    "reports": (
-        "Failure",
-        "IngestPlan",
-        "IngestReport",
-        "Progress",
-        "ReembedPlan",
-        "ReembedReport",
-    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -95,7 +85,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"indexer.{_HOME_OF.get(name, 'entities')}"), name)
+    return getattr(import_module(f"indexer.{_HOME_OF.get(name, 'types')}"), name)
 
 
 def __dir__() -> list[str]:

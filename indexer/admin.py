@@ -11,14 +11,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from indexer.cli import ProgressBar, print_any_name, print_json
 from indexer.config import default_library
-from indexer.terminal import ProgressBar, print_any_name, print_json
 
 if TYPE_CHECKING:
-    from indexer.faults import Finding
-    from indexer.inventory import Inventory
-    from indexer.manifest import BackupReport
-    from indexer.reports import Progress
+    from indexer.maintenance.backup import BackupReport
+    from indexer.maintenance.check import Finding
+    from indexer.maintenance.stats import Inventory
+    from indexer.types import Progress
     from indexer.vectors import Description
 
     Tell = Callable[[Progress], None] | None
@@ -89,8 +89,8 @@ _Answer = tuple[int, list[str], dict[str, Any]]
 
 
 def _stats(given: argparse.Namespace, _tell: "Tell") -> _Answer:
-    from indexer.inventory import inventory
-    from indexer.premises import premises
+    from indexer.maintenance.stats import inventory
+    from indexer.maintenance.storage import premises
 
     with premises(_directory(given), read_only=True) as place:
         found = inventory(place)
@@ -144,8 +144,8 @@ def _by_kind(counts: Any) -> str:
 
 
 def _check(given: argparse.Namespace, tell: "Tell") -> _Answer:
-    from indexer.checking import check
-    from indexer.premises import premises
+    from indexer.maintenance.check import check
+    from indexer.maintenance.storage import premises
 
     with premises(_directory(given), read_only=True) as place:
         report = check(place, read_files=given.files, on_progress=tell)
@@ -186,8 +186,8 @@ def _objects(**findings: "Sequence[Finding]") -> dict[str, Any]:
 
 
 def _repair(given: argparse.Namespace, tell: "Tell") -> _Answer:
-    from indexer.premises import premises
-    from indexer.repairing import repair
+    from indexer.maintenance.repair import repair
+    from indexer.maintenance.storage import premises
 
     with premises(_directory(given), read_only=given.dry_run) as place:
         report = repair(place, read_files=given.files, dry=given.dry_run, on_progress=tell)
@@ -212,8 +212,8 @@ def _without(found: "Sequence[Finding]", left: "Sequence[Finding]") -> "list[Fin
 
 
 def _compact(given: argparse.Namespace, tell: "Tell") -> _Answer:
-    from indexer.compaction import compact
-    from indexer.premises import premises
+    from indexer.maintenance.compact import compact
+    from indexer.maintenance.storage import premises
 
     with premises(_directory(given)) as place:
         report = compact(place, on_progress=tell)
@@ -233,8 +233,8 @@ def _compact(given: argparse.Namespace, tell: "Tell") -> _Answer:
 
 
 def _backup(given: argparse.Namespace, tell: "Tell") -> _Answer:
-    from indexer.backups import back_up
-    from indexer.premises import premises
+    from indexer.maintenance.backup import back_up
+    from indexer.maintenance.storage import premises
 
     with premises(_directory(given), read_only=True) as place:
         report = back_up(place, given.target, on_progress=tell)
@@ -244,8 +244,7 @@ def _backup(given: argparse.Namespace, tell: "Tell") -> _Answer:
 
 
 def _restore(given: argparse.Namespace, tell: "Tell") -> _Answer:
-    from indexer.manifest import verify
-    from indexer.restoring import restore
+    from indexer.maintenance.backup import restore, verify
 
     if given.dry_run:
         report = verify(given.source, on_progress=tell)

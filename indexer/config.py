@@ -7,6 +7,7 @@ from pathlib import Path
 
 from embedder.interface import EmbedderInfo
 from embedder.media.kinds import Limits
+from indexer.errors import LibraryError
 
 DEFAULT_MODEL = "mini"
 
@@ -16,7 +17,7 @@ class IngestOptions:
     """How to ingest.
 
     Attributes:
-        exclude: Patterns of names or paths to leave out; see `indexer.scan.scan`.
+        exclude: Patterns of names or paths to leave out; see `indexer.ingest.discovery.scan`.
         retry_failed: Try files again that failed before, though they have not changed; without
             any paths given, only these.
         workers: Files that are decoded at a time, each in a process of its own; the model uses
@@ -57,3 +58,21 @@ def default_library() -> Path:
     else:
         data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     return data / "rzen-search" / "library"
+
+
+LIBRARY_FILE = "library.sqlite3"
+
+
+def holds_library(folder: Path) -> bool:
+    """Whether there is a library in a folder.
+
+    Raises:
+        LibraryError: the folder cannot be looked into.
+    """
+    try:
+        return (folder / LIBRARY_FILE).is_file()
+    except OSError as error:
+        reason = error.strerror or error
+        raise LibraryError(
+            f"{folder} cannot be looked into ({reason}): change its permissions or name another one"
+        ) from error

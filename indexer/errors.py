@@ -31,3 +31,7 @@ class QueryError(IndexerError):
 
 class NotFound(IndexerError):
     """No item or segment has that id."""
+
+
+class Closed(Exception):
+    """The queue was closed: there is nothing more to put or to take."""

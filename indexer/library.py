@@ -1,4 +1,4 @@
-"""A library: one folder with a database, vectors and thumbnails, and the model that fills it."""
+"""What a library holds, as its callers ask for it."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -8,31 +8,131 @@ from typing import TYPE_CHECKING, Self
 
 from embedder.content import Modality
 from embedder.interface import Embedder
-from embedder.media.kinds import Limits
+from embedder.media.kinds import Kind, Limits
+from embedder.media.pdf import Word
 from embedder.registry import open_embedder
 from indexer.catalog import Catalog
-from indexer.catalog.ledger import Ledger
-from indexer.catalog.outcomes import vanished
-from indexer.catalog.pending import Pending
-from indexer.config import IngestOptions, default_library, typed_path, within
-from indexer.database import Database, WriterLock
-from indexer.entities import Hit, Query
+from indexer.catalog.database import Database, WriterLock
+from indexer.catalog.staged import Pending
+from indexer.catalog.writer import Ledger, vanished
+from indexer.config import (
+    LIBRARY_FILE,
+    IngestOptions,
+    default_library,
+    holds_library,
+    typed_path,
+    within,
+)
 from indexer.errors import LibraryBusy, LibraryError
-from indexer.holdings import Holdings
-from indexer.mirror import Mirror
-from indexer.models import LibraryModel
-from indexer.precedence import DocumentsAfterQueries, Precedence
-from indexer.reports import IngestPlan, IngestReport, Progress, ReembedPlan, ReembedReport
-from indexer.scan import LIBRARY_FILE, holds_library
-from indexer.thumbnails import Thumbnails
-from indexer.together import QueriesTogether
+from indexer.ingest.thumbnails import Thumbnails
+from indexer.model import LibraryModel
+from indexer.search.scheduling import DocumentsAfterQueries, Precedence, QueriesTogether
+from indexer.types import (
+    Duplicates,
+    Hit,
+    IngestPlan,
+    IngestReport,
+    LibraryStats,
+    MediaItem,
+    Progress,
+    Query,
+    ReembedPlan,
+    ReembedReport,
+    Segment,
+    Status,
+)
 from indexer.vectors import VectorStore
+from indexer.vectors.sync import Mirror
 
 if TYPE_CHECKING:
-    from indexer.pipeline import Workshop
-    from indexer.sandbox.workers import Workers
-    from indexer.switching import Switch
-    from indexer.viewer import Viewer
+    from indexer.decoding.on_demand import Viewer
+    from indexer.decoding.pool import Workers
+    from indexer.ingest.model_switch import Switch
+    from indexer.ingest.pipeline import Workshop
+
+
+class Holdings:
+    """The files and segments of a library, for reading. Thread-safe.
+
+    Attributes:
+        catalog: Questions to its tables.
+    """
+
+    def __init__(self, catalog: Catalog, thumbnails: Thumbnails) -> None:
+        self.catalog = catalog
+        self._thumbnails = thumbnails
+
+    def stats(self) -> LibraryStats:
+        """What the library holds."""
+        return self.catalog.stats()
+
+    def items(
+        self,
+        *,
+        status: Status | None = None,
+        kind: Kind | None = None,
+        name: str | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> list[MediaItem]:
+        """Files in order of their paths.
+
+        Args:
+            status: Only in this state.
+            kind: Only of this kind.
+            name: Only with this in their names, whatever the case.
+            limit: Most files to return.
+            offset: Files to pass over first.
+        """
+        return self.catalog.items(status=status, kind=kind, name=name, limit=limit, offset=offset)
+
+    def item(self, item_id: int) -> MediaItem:
+        """A file, or `NotFound`."""
+        return self.catalog.item(item_id)
+
+    def segment(self, segment_id: int) -> Segment:
+        """A segment, or `NotFound`."""
+        return self.catalog.segment(segment_id)
+
+    def item_of(self, segment_id: int) -> MediaItem:
+        """The file that holds a segment, the oldest of several; or `NotFound`."""
+        return self.catalog.item_of(segment_id)
+
+    def segments(self, item_id: int) -> list[Segment]:
+        """What can be found in a file, in order of position; or `NotFound`."""
+        return self.catalog.segments(item_id)
+
+    def words(self, segment_id: int) -> tuple[Word, ...]:
+        """The words of a PDF page with their places; none for other segments."""
+        return self.catalog.words(segment_id)
+
+    def thumbnail(self, segment_id: int) -> Path | None:
+        """The file with a segment's small picture; None if it has none, or `NotFound`."""
+        segment = self.segment(segment_id)
+        path = self._thumbnails.path(segment.content_hash, segment.position)
+        return path if path.is_file() else None
+
+    def folders(self) -> list[tuple[Path, int]]:
+        """Folders that hold indexed files, with their number."""
+        return self.catalog.folders()
+
+    def branches(self, most: int) -> list[tuple[Path, int]]:
+        """Folders that hold indexed files or more than one branch, with the files in and below.
+
+        The first of them, in order, and no more than `most`.
+        """
+        return self.catalog.branches(most)
+
+    def sample(self, count: int) -> list[tuple[MediaItem, Segment]]:
+        """Files with different contents from all over the library, and where each begins."""
+        return self.catalog.sample(count)
+
+    def duplicates(self) -> Duplicates:
+        """Files that hold the same bytes, and apart from them pictures that look the same."""
+        from indexer.catalog.duplicates import duplicates
+
+        return duplicates(self.catalog)
+
 
 _REMOVAL_WAIT_SECONDS = 10.0
 _SNAPSHOTS = 5
@@ -174,7 +274,7 @@ class Library(Holdings):
     @property
     def viewer(self) -> "Viewer":
         """What decodes files for whoever searches with them or looks at them."""
-        from indexer.viewer import Viewer
+        from indexer.decoding.on_demand import Viewer
 
         with self._viewer_lock:
             if self._viewer is None:
@@ -183,8 +283,8 @@ class Library(Holdings):
 
     def plan(self, paths: Sequence[Path], options: IngestOptions | None = None) -> IngestPlan:
         """What an ingest would do; embeds nothing and writes nothing."""
-        from indexer.planning import plan
-        from indexer.sandbox.workers import Workers
+        from indexer.decoding.pool import Workers
+        from indexer.ingest.plan import plan
 
         options = options or IngestOptions()
         with Workers(options.limits) as workers:
@@ -198,7 +298,7 @@ class Library(Holdings):
         on_progress: Callable[[Progress], None] | None = None,
         cancel: threading.Event | None = None,
     ) -> IngestReport:
-        """Takes in what is at some paths; see `indexer.pipeline.Pipeline`.
+        """Takes in what is at some paths; see `indexer.ingest.pipeline.Pipeline`.
 
         Args:
             paths: Files, folders and patterns; none to retry failed files only.
@@ -213,10 +313,10 @@ class Library(Holdings):
             EmbedderUnavailable: if the model cannot be opened.
             ValueError: without paths, unless failed files are to be retried.
         """
-        from indexer.duplicates import count_again
-        from indexer.pipeline import Pipeline
-        from indexer.sandbox.workers import Workers
-        from indexer.sighting import roots
+        from indexer.catalog.duplicates import count_again
+        from indexer.decoding.pool import Workers
+        from indexer.ingest.discovery import roots
+        from indexer.ingest.pipeline import Pipeline
 
         options, cancel = options or IngestOptions(), cancel or threading.Event()
         if not paths and not options.retry_failed:
@@ -300,11 +400,11 @@ class Library(Holdings):
             return self._pending.clear()
 
     def search(self, query: Query) -> list[Hit]:
-        """The hits of a query, best first; see `indexer.retrieval.search`."""
-        from indexer import retrieval
+        """The hits of a query, best first; see `indexer.search.ranking.search`."""
+        from indexer.search import ranking
 
         with self._precedence.searching():
-            return retrieval.search(self, query)
+            return ranking.search(self, query)
 
     def remove(self, item_ids: Sequence[int]) -> int:
         """Removes files from the library; on disk only copies under `uploads` are deleted.
@@ -344,8 +444,8 @@ class Library(Holdings):
         self.close()
 
     def _workshop(self, workers: "Workers") -> "Workshop":
-        from indexer.pipeline import Workshop
-        from indexer.scan import scan
+        from indexer.ingest.discovery import scan
+        from indexer.ingest.pipeline import Workshop
 
         return Workshop(
             ledger=self._ledger,
@@ -358,7 +458,7 @@ class Library(Holdings):
         )
 
     def _switch(self) -> "Switch":
-        from indexer.switching import Switch
+        from indexer.ingest.model_switch import Switch
 
         return Switch(
             catalog=self.catalog,

@@ -13,17 +13,19 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
-from indexer import summary
-from indexer.config import default_library
-from indexer.modelflags import add_model_flags, opening, placement
-from indexer.terminal import (
+from indexer import cli
+from indexer.cli import (
     ProgressBar,
+    add_model_flags,
     count,
     go_last,
+    opening,
+    placement,
     print_any_name,
     print_json,
     stop_on_signals,
 )
+from indexer.config import default_library
 
 if TYPE_CHECKING:
     from indexer.library import Library
@@ -98,7 +100,7 @@ def _discard(library: "Library", *, as_json: bool) -> int:
     if as_json:
         print_json({"discarded": discarded})
     else:
-        print(summary.of_discard(discarded, library.model))
+        print(cli.of_discard(discarded, library.model))
     return 0
 
 
@@ -107,7 +109,7 @@ def _dry_run(library: "Library", given: argparse.Namespace) -> int:
     if given.json:
         print_json(asdict(plan))
     else:
-        print("\n".join(summary.of_reembed_plan(plan)))
+        print("\n".join(cli.of_reembed_plan(plan)))
     return 1 if plan.failures else 0
 
 
@@ -125,7 +127,7 @@ def _reembed(library: "Library", given: argparse.Namespace, cancel: Event) -> in
     if given.json:
         print_json(asdict(report))
     else:
-        print("\n".join(summary.of_reembedding(report, before)), flush=True)
+        print("\n".join(cli.of_reembedding(report, before)), flush=True)
     if report.cancelled:
         return 130
     return 1 if report.failures and not report.switched else 0

@@ -74,14 +74,14 @@ def tiny_rzen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _fakes_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files are decoded in other processes, unless a test replaces `indexer.segments.cut`."""
-    from indexer import segments
-    from indexer.sandbox.workers import Workers
+    """Files are decoded in other processes, unless a test replaces `decoding.segment.cut`."""
+    from indexer.decoding import segment
+    from indexer.decoding.pool import Workers
 
-    sound, cut = segments.cut, Workers.cut
+    sound, cut = segment.cut, Workers.cut
 
     def replaceable(workers: Workers, path: Path, kind: Any, limits: Any) -> Iterator[Any]:
-        fake = segments.cut
+        fake = segment.cut
         return cut(workers, path, kind, limits) if fake is sound else fake(path, kind, limits)
 
     monkeypatch.setattr(Workers, "cut", replaceable)

@@ -18,8 +18,8 @@ from PIL import Image
 
 from embedder import Content
 from embedder.media import Limits, io
-from indexer.entities import Draft
-from indexer.sandbox.tasks import Task, perform
+from indexer.decoding.protocol import Task, perform
+from indexer.types import Draft
 
 
 def misbehave(path: Path, task: Task, limits: Limits) -> Iterator[Draft]:

@@ -4,16 +4,16 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from app import views
 from app.jobs import JobState
+from app.page import events
 from app.services import Services
 
 
-def follow(page: Services) -> list[views.Update]:
+def follow(page: Services) -> list[events.Update]:
     """All that a page shows while a job runs."""
 
-    async def updates() -> list[views.Update]:
-        return [update async for update in views.LibraryView(page).follow()]
+    async def updates() -> list[events.Update]:
+        return [update async for update in events.LibraryView(page).follow()]
 
     return asyncio.run(updates())
 

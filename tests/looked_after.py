@@ -15,9 +15,8 @@ from PIL import Image
 from embedder import Content
 from indexer import Library, Query, QueryPart
 from indexer.admin import main
-from indexer.checking import check
-from indexer.faults import Fault
-from indexer.premises import premises
+from indexer.maintenance.check import Fault, check
+from indexer.maintenance.storage import premises
 
 COLOURS = ("red", "green", "blue")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from indexer.migrations import MIGRATIONS
+from indexer.catalog.migrations import MIGRATIONS
 
 _TABLES = ("item_counts", "segment_counts", "folders", "unheld", "name_parts_held", "name_parts")
 _TRIGGERS = [

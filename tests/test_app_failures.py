@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from app.failures import Failures, described, keep_discreet
+from app.gradio_compat import Failures, described, keep_discreet
 
 WORDS = "what-a-visitor-looks-for"
 

@@ -11,13 +11,14 @@ from anyio import to_thread
 from following import follow, state_once
 from test_app_world import HOSTILE, filled_library, segment_of
 
-from app import cards, folders, handlers, progress, services, views, wording
+from app import search, services
 from app.api import Api
 from app.config import AppConfig, parse
-from app.forms import SearchForm
 from app.jobs import Busy, JobState
-from app.names import UploadError, clean_name, clean_path
+from app.page import events, labels, library_tab, results
 from app.query_files import QueryFiles
+from app.search import SearchForm
+from app.uploads import UploadError, clean_name, clean_path
 from embedder.media import Kind
 from indexer import IndexerError, IngestReport, Library, NotFound, QueryError, Status
 
@@ -34,7 +35,7 @@ def page(library, tmp_path):
 
 
 def answer(page, **values):
-    return views.answer(page, values)
+    return events.answer(page, values)
 
 
 # ---- forms
@@ -149,7 +150,7 @@ def test_without_a_clear_match_the_nearest_things_are_shown_at_once(page):
 
 
 def test_only_the_newest_searches_are_kept(library, tmp_path):
-    searches = handlers.Searches(library, QueryFiles(tmp_path), keep=2)
+    searches = search.Searches(library, QueryFiles(tmp_path), keep=2)
     tokens = [searches.open(SearchForm(text=word)).token for word in ("red", "blue", "green")]
     assert searches.get(tokens[2]).token == tokens[2]
     with pytest.raises(NotFound, match="search again"):
@@ -157,20 +158,20 @@ def test_only_the_newest_searches_are_kept(library, tmp_path):
 
 
 def test_the_start_shows_files_from_all_over_the_library(library):
-    kinds = {glimpse.segment.kind for glimpse in handlers.glimpses(library)}
-    assert len(handlers.glimpses(library)) <= handlers.PAGE_SIZE
+    kinds = {glimpse.segment.kind for glimpse in search.glimpses(library)}
+    assert len(search.glimpses(library)) <= search.PAGE_SIZE
     assert {Kind.IMAGE, Kind.TEXT} <= kinds
 
 
 def test_folders_are_named_below_what_they_share(library):
-    choices = folders.folder_choices(library)
+    choices = labels.folder_choices(library)
     assert [(one.name, one.files) for one in choices] == [
         ("media", 50),
         ("films", 1),
         ("papers", 4),
         ("photos", 45),
     ]
-    assert folders.folder_of(library, choices[1].id).name == "films"
+    assert labels.folder_of(library, choices[1].id).name == "films"
     assert not any("/" in one.id for one in choices)
 
 
@@ -180,26 +181,26 @@ def test_folders_are_named_below_what_they_share(library):
 def test_hostile_names_and_texts_are_escaped_everywhere(page, library):
     segment = segment_of(library, "onerror")
     found = answer(page, text="marmalade")
-    listed = views.LibraryView(page).files({"name": "onerror"})
+    listed = events.LibraryView(page).files({"name": "onerror"})
     assert "&lt;script&gt;" in found
     assert "&lt;img src=x" in listed
-    for html in (found, listed, cards.glimpse_section(handlers.glimpses(library))):
+    for html in (found, listed, results.glimpse_section(search.glimpses(library))):
         assert "<script" not in html
         assert "<img src=x" not in html
-    assert HOSTILE not in cards.hit_card(
+    assert HOSTILE not in results.hit_card(
         page.searches.open(SearchForm(similar=segment)).page().hits[0], ()
     )
 
 
 def test_terms_are_marked_where_words_begin(library):
-    assert cards.marked("A harbour, Harbours & harm", ("harbour",)) == (
+    assert results.marked("A harbour, Harbours & harm", ("harbour",)) == (
         "A <mark>harbour</mark>, <mark>Harbours</mark> &amp; harm"
     )
 
 
 def test_a_snippet_shows_the_first_match(library):
     text = "filler " * 100 + "the windmill stood " + "filler " * 100
-    shown = cards.snippet(text, ("windmill",))
+    shown = results.snippet(text, ("windmill",))
     assert shown.startswith("… ")
     assert "<mark>windmill</mark>" in shown
     assert len(shown) < 320
@@ -209,13 +210,13 @@ def test_a_snippet_shows_the_first_match(library):
     ("seconds", "told"), [(0.2, "1 s"), (40, "40 s"), (180, "3 min"), (7500, "2 h 5 min")]
 )
 def test_durations_read_like_speech(seconds, told):
-    assert wording.duration(seconds) == told
+    assert labels.duration(seconds) == told
 
 
 def test_a_report_counts_in_a_sentence():
-    assert "idle" in progress.job(JobState())
+    assert "idle" in library_tab.job(JobState())
     report = IngestReport(added=1, unchanged=2000, seconds=3)
-    shown = progress.job(JobState(title="Adding x", report=report))
+    shown = library_tab.job(JobState(title="Adding x", report=report))
     assert "1 added, 2,000 unchanged in 3 s." in shown
 
 
@@ -304,24 +305,24 @@ def test_a_cancelled_ingest_stops_and_says_so(slow):
     _, page = slow
     services.add_uploads(page)
     assert page.jobs.cancel()
-    assert "Stopping" in progress.job(page.jobs.state) or not page.jobs.state.running
+    assert "Stopping" in library_tab.job(page.jobs.state) or not page.jobs.state.running
     page.jobs.close()
     assert page.jobs.state.report.cancelled
-    assert "Stopped" in progress.job(page.jobs.state)
+    assert "Stopped" in library_tab.job(page.jobs.state)
     assert not page.jobs.cancel()
 
 
 def test_however_many_follow_an_ingest_no_thread_waits_for_it(slow, monkeypatch):
     library, page = slow
     for name in ("_everything", "model"):  # They ask the library, in threads.
-        monkeypatch.setattr(views.LibraryView, name, lambda _: views.Update())
+        monkeypatch.setattr(events.LibraryView, name, lambda _: events.Update())
     services.add_uploads(page)
 
     async def crowd() -> None:
         seen = [0] * 60
 
         async def watch(number: int) -> None:
-            async for _ in views.LibraryView(page).follow():
+            async for _ in events.LibraryView(page).follow():
                 seen[number] += 1
 
         followers = [asyncio.create_task(watch(number)) for number in range(len(seen))]
@@ -342,7 +343,7 @@ def test_an_ingest_that_breaks_off_ends_in_its_sentence(slow):
     library.go_on.set()
     state = state_once(page, lambda state: not state.running)
     assert state.error == "the disk is full"
-    assert "The disk is full." in progress.job(state)
+    assert "The disk is full." in library_tab.job(state)
 
 
 @pytest.mark.parametrize(
@@ -378,7 +379,7 @@ def test_files_can_be_listed_and_removed(tmp_path):
         assert "1 added" in last[0]
         assert "bad.jpg" in last[0]
         (item,) = library.items(status=Status.INDEXED)
-        update = views.LibraryView(page).remove({"items": [item.id, "x"], "status": "indexed"})
+        update = events.LibraryView(page).remove({"items": [item.id, "x"], "status": "indexed"})
         assert "1 file removed" in update[0]
         assert not (library.uploads / "note.txt").exists()
         assert "Search by what things look like" in update[2]

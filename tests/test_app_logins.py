@@ -7,10 +7,9 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from app.auth import SESSION_SECONDS, Attempts, Logins, TooManyAttempts, login_router
 from app.config import AppConfig
 from app.guard import Guard
-from app.login import login_router
-from app.logins import SESSION_SECONDS, Attempts, Logins, TooManyAttempts
 
 
 class Clock:

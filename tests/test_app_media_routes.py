@@ -11,14 +11,15 @@ from PIL import Image
 from starlette.testclient import TestClient
 from test_app_world import filled_library, segment_of
 
-from app import media_routes, services, views
+from app import routes, services
 from app.config import AppConfig
-from app.forms import SearchForm
-from app.media_routes import media_router
-from app.upload_routes import upload_router
+from app.page import events
+from app.routes import media_router, upload_router
+from app.search import SearchForm
 from embedder.media import Kind
-from indexer import LibraryBusy, viewer
-from indexer.sandbox.workers import Workers
+from indexer import LibraryBusy
+from indexer.decoding import on_demand
+from indexer.decoding.pool import Workers
 
 
 @pytest.fixture(scope="module")
@@ -127,15 +128,15 @@ def test_a_page_is_rendered_within_bounds(client, library, asked, given):
 
 
 def test_a_rendered_page_is_kept(library):
-    pages = media_routes.PageCache(library)
+    pages = routes.PageCache(library)
     segment = segment_of(library, "harbour.pdf")
     assert pages.get(segment, 300) is pages.get(segment, 300)
 
 
 def test_rendered_pages_take_bounded_memory(library):
     segment = segment_of(library, "harbour.pdf")
-    size = len(media_routes.PageCache(library).get(segment, 300))
-    pages = media_routes.PageCache(library, keep=2 * size)
+    size = len(routes.PageCache(library).get(segment, 300))
+    pages = routes.PageCache(library, keep=2 * size)
     kept = [pages.get(segment, side) for side in (300, 301, 302)]
     assert pages.get(segment, 302) is kept[2]
     assert sum(map(len, pages._pictures.values())) == pages._kept <= 2 * size
@@ -174,22 +175,22 @@ def test_the_page_decodes_nothing_in_its_own_process(page, client, library, monk
     for name, content in sent.items():
         assert client.get(f"/detail/{segment_of(library, name)}").status_code == 200
         key = client.post(f"/query-files?name={name}", content=content).json()["id"]
-        assert "data-answer" in views.answer(page, {"file": key})
+        assert "data-answer" in events.answer(page, {"file": key})
     assert client.get(f"/page/{segment_of(library, 'harbour.pdf')}.png?side=500").status_code == 200
     assert client.get(f"/page/{segment_of(library, 'red.jpg')}.png?side=500").status_code == 200
     animation = io.BytesIO()
     Image.new("L", (9, 9)).save(animation, format="GIF")
     address = "data:image/gif;base64," + base64.b64encode(animation.getvalue()).decode()
-    assert "data-answer" in views.answer(page, {"file": address})
+    assert "data-answer" in events.answer(page, {"file": address})
 
 
 @pytest.fixture
 def misled(library, monkeypatch):
     """The library, with decoders that do what a file's name says."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    monkeypatch.setattr(viewer, "_SILENCE_SECONDS", 1.0)
-    with Workers(bounds=viewer._BOUNDS, performer="cutters:misbehave") as workers:
-        monkeypatch.setattr(library, "_viewer", viewer.Viewer(workers))
+    monkeypatch.setattr(on_demand, "_SILENCE_SECONDS", 1.0)
+    with Workers(bounds=on_demand._BOUNDS, performer="cutters:misbehave") as workers:
+        monkeypatch.setattr(library, "_viewer", on_demand.Viewer(workers))
         yield library
 
 
@@ -198,10 +199,10 @@ def test_a_file_that_breaks_its_decoder_costs_its_sender_a_sentence(page, client
     picture = original(misled, "red.jpg")
     for name, told in (("segfault.jpg", "made its decoder crash"), ("hang.jpg", "got no further")):
         key = client.post(f"/query-files?name={name}", content=picture).json()["id"]
-        shown = views.answer(page, {"file": key})
+        shown = events.answer(page, {"file": key})
         assert f"{name[1:]} cannot be used as a query" in shown
         assert told in shown
-    assert "data-answer" in views.answer(page, {"text": "red"})
+    assert "data-answer" in events.answer(page, {"text": "red"})
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")

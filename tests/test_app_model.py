@@ -10,12 +10,13 @@ from following import follow, state_once
 from PIL import Image
 from test_app_world import filled_library, segment_of
 
-from app import model_panel, models, progress, services, views
+from app import models, services
 from app.api import Api
 from app.config import AppConfig, parse
-from app.forms import SearchForm
 from app.jobs import Busy, JobState
 from app.models import ActiveModel, Models, offer_id, short_name
+from app.page import events, library_tab
+from app.search import SearchForm
 from embedder import EmbedderUnavailable, Modality
 from embedder.toy import ToyEmbedder
 from indexer import (
@@ -112,7 +113,7 @@ def test_a_model_without_its_extra_is_shown_with_the_command_that_installs_it(
 ):
     monkeypatch.setattr(models, "find_spec", lambda module: module != "torch" or None)
     page = page_over(library, offer=(SOMEWHERE,))
-    section = views.LibraryView(page).model().model
+    section = events.LibraryView(page).model().model
     assert len(re.findall(r"<option[^>]* disabled>rzen\S* \(not installed\)", section)) == 2
     assert section.count("pip install &#x27;rzen-search[rzen]&#x27;") == 1
     for spec in ("rzen", SOMEWHERE):
@@ -155,18 +156,18 @@ def test_a_model_that_cannot_be_opened_is_not_tried_by_every_visitor():
 
 
 def test_the_header_names_the_model_with_its_dimensions(library, page_over):
-    header = views.LibraryView(page_over(library)).model().header
+    header = events.LibraryView(page_over(library)).model().header
     assert "<b>toy</b><span> · 120 dimensions</span>" in header
     assert "data-instruction" not in header
 
 
 def test_where_a_model_lies_is_told_to_the_owner_only(obedient, page_over):
     library, _ = obedient
-    trusted = views.LibraryView(page_over(library)).model()
+    trusted = events.LibraryView(page_over(library)).model()
     assert f'title="The library&#x27;s model: {SOMEWHERE}.' in trusted.header
     assert f"<b>{SOMEWHERE}</b>" in trusted.model
     page = page_over(library, host="0.0.0.0", offer=(SOMEWHERE,))
-    stranger = views.LibraryView(page).model()
+    stranger = events.LibraryView(page).model()
     assert stranger.model is None
     assert "rzen:v1" in stranger.header
     assert "/srv" not in stranger.header
@@ -196,10 +197,10 @@ class Unopened:
 def test_errors_tell_where_things_lie_to_the_owner_only(page_over, caplog):
     for host, trusted in (("127.0.0.1", True), ("0.0.0.0", False)):
         page = page_over(Unopened(), host=host)
-        shown = views.answer(page, {"text": "red"})
+        shown = events.answer(page, {"text": "red"})
         services.retry_failed(page)
         state_once(page, lambda state: not state.running)
-        for sentence in (shown, progress.job(page.jobs.state)):
+        for sentence in (shown, library_tab.job(page.jobs.state)):
             assert ("/home/me" in sentence) is trusted
             assert ("log" in sentence) is not trusted
     assert "/home/me" in caplog.text
@@ -210,10 +211,10 @@ def test_names_of_models_are_escaped(page_over):
     page = page_over(Unopened(), offer=(hostile, "rzen:/y/<b onload="))
     active = ActiveModel(hostile, problem="<b onload=")
     for html in (
-        model_panel.chip(active, trusted=True),
-        model_panel.section(active, page.models.offers(active), 1, running=False),
-        progress.job(JobState(title=hostile, running=True)),
-        progress.job(JobState(report=ReembedReport(hostile, switched=True))),
+        library_tab.chip(active, trusted=True),
+        library_tab.section(active, page.models.offers(active), 1, running=False),
+        library_tab.job(JobState(title=hostile, running=True)),
+        library_tab.job(JobState(report=ReembedReport(hostile, switched=True))),
     ):
         assert "&lt;b onload=" in html
         assert "<b onload" not in html
@@ -276,33 +277,33 @@ def test_progress_counts_segments_and_tells_the_rate_and_the_time(page_over, tmp
     page = page_over(SlowLibrary(tmp_path))
     services.reembed(page, offer_id("mini"))
     state = state_once(page, lambda state: state.progress)
-    shown = progress.job(state)
+    shown = library_tab.job(state)
     assert "1,200 of 3,000 segments · 2.0 per second · about 15 min left · 2 failed" in shown
     assert "a&lt;b&gt;.jpg" in shown
     assert 'data-cancel="ingest"' in shown
-    refused = progress.job(state, "the library is at work already")
+    refused = library_tab.job(state, "the library is at work already")
     assert refused.index("The library is at work already.") < refused.index("1,200 of 3,000")
     status = Api(page).ingest_status()
     assert (status["running"], status["done"], status["total"]) == (True, 1200, 3000)
     page.jobs.close()
-    assert "1,200 vectors computed, 200 of them before so far." in progress.job(page.jobs.state)
+    assert "1,200 vectors computed, 200 of them before so far." in library_tab.job(page.jobs.state)
     ended = Api(page).ingest_status()
     assert (ended["model"], ended["switched"], ended["cancelled"]) == ("mini", False, True)
 
 
 def test_files_that_are_missing_are_listed_with_a_way_to_go_on_without_them():
     missing = (Failure(Path("/home/me/<b>.jpg"), "the file is no longer there"),)
-    shown = progress.job(JobState(report=ReembedReport("mini", 9, 0, missing, False, False, 3)))
+    shown = library_tab.job(JobState(report=ReembedReport("mini", 9, 0, missing, False, False, 3)))
     assert "1 file could not be read" in shown
     assert "&lt;b&gt;.jpg" in shown
     assert f'data-reembed="{offer_id("mini")}" data-leave-out="yes"' in shown
     assert "/home" not in shown
-    done = progress.job(JobState(report=ReembedReport("mini", 9, 0, missing, True, False, 3)))
+    done = library_tab.job(JobState(report=ReembedReport("mini", 9, 0, missing, True, False, 3)))
     assert "The library has the model mini now" in done
     assert "found among the failed files" in done
     assert "data-retry" in done
     assert "data-reembed" not in done
-    already = progress.job(JobState(report=ReembedReport("mini")))
+    already = library_tab.job(JobState(report=ReembedReport("mini")))
     assert "The library has the model mini already." in already
 
 
@@ -317,7 +318,7 @@ def test_the_library_changes_its_model_and_goes_on_being_searched(library, page_
     assert 'data-ingest="running"' in running.progress
     assert "The library has the model mini now" in last.progress
     assert library.model == "mini"
-    update = views.LibraryView(page).model()
+    update = events.LibraryView(page).model()
     assert f"<b>mini</b><span> · {library.embedder.info.dim} dimensions" in update.header
     assert "made with <b>mini</b>" in update.model
     assert page.searches.open(SearchForm(text="something red")).page(weak=True).hits
@@ -326,11 +327,11 @@ def test_the_library_changes_its_model_and_goes_on_being_searched(library, page_
 
 
 def test_a_change_by_another_program_is_followed(library, page_over):
-    view = views.LibraryView(page_over(library))
+    view = events.LibraryView(page_over(library))
     assert "<b>toy</b>" in view.model().header
     shown = ToyEmbedder().info.fingerprint
     assert f'data-model="{shown}"' in view.model().header
-    assert view.model(shown) == views.Update()
+    assert view.model(shown) == events.Update()
     with Library.open(library.directory) as other:
         other.reembed("mini")
     assert "<b>mini</b>" in view.model(shown).header
@@ -355,7 +356,7 @@ def test_missing_files_keep_the_old_model_until_they_are_left_out(library, page_
 
 
 def test_the_field_for_an_instruction_gets_the_models_own_as_an_example(obedient, page_over):
-    header = views.LibraryView(page_over(obedient[0])).model().header
+    header = events.LibraryView(page_over(obedient[0])).model().header
     assert 'data-instruction="Find me a picture of &lt;this&gt;."' in header
 
 
@@ -367,7 +368,7 @@ def test_an_instruction_goes_with_the_words_and_the_file_but_not_with_what_to_av
     picture = base64.b64encode((tmp_path / "red.png").read_bytes()).decode()
     file = f"data:image/png;base64,{picture}"
     values = {"text": "red", "file": file, "not_like": "blue", "instruction": " Be exact. "}
-    assert "red.png" in views.answer(page, values)
+    assert "red.png" in events.answer(page, values)
     asked = {one for one in embedder.given if one[0] != "blue"}
     assert asked == {("red", "Be exact."), (None, "Be exact.")}
     assert {told for text, told in embedder.given if text == "blue"} <= {None, TOLD}
@@ -387,7 +388,7 @@ def test_without_an_instruction_the_model_uses_its_own(obedient, page_over):
 
 def test_a_model_that_takes_no_instruction_refuses_one_in_a_sentence(library, page_over):
     page = page_over(library)
-    shown = views.answer(page, {"text": "red", "instruction": "Be exact."})
+    shown = events.answer(page, {"text": "red", "instruction": "Be exact."})
     assert "The library&#x27;s model, toy, takes no instructions: leave" in shown
     with pytest.raises(QueryError, match="takes no instructions"):
         Api(page).search(text="red", instruction="Be exact.")

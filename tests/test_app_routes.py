@@ -19,9 +19,9 @@ from starlette.routing import Mount
 from test_app_world import filled_library, segment_of
 
 from app import server, services
+from app.auth import Logins
 from app.config import AppConfig
 from app.guard import Guard
-from app.logins import Logins
 
 pytestmark = [
     pytest.mark.filterwarnings(

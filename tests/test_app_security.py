@@ -19,9 +19,9 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 from test_app_world import filled_library, segment_of, served
 
+from app.auth import Logins
 from app.config import AppConfig
 from app.guard import Guard
-from app.logins import Logins
 from app.models import offer_id
 
 SECRET = "the-owner's-secret"
@@ -415,7 +415,7 @@ def test_help_loads_neither_gradio_nor_torch():
 
 
 def test_handlers_and_routes_do_not_import_gradio():
-    script = "import sys, app.handlers, app.media_routes, app.views; print('gradio' in sys.modules)"
+    script = "import sys, app.search, app.routes, app.page.events; print('gradio' in sys.modules)"
     ended = subprocess.run(
         [sys.executable, "-c", script], check=False, capture_output=True, text=True
     )

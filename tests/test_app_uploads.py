@@ -8,11 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from app.names import UploadError
 from app.query_files import QueryFiles
-from app.quota import LEAST_BYTES, NoRoom, Quota, TooLarge
-from app.uploads import LibraryUploads, Sent, save
-from app.workspace import workspace
+from app.uploads import (
+    LEAST_BYTES,
+    LibraryUploads,
+    NoRoom,
+    Quota,
+    Sent,
+    TooLarge,
+    UploadError,
+    save,
+    workspace,
+)
 
 
 async def in_parts(data: bytes) -> AsyncIterator[bytes]:
@@ -191,7 +198,7 @@ def test_a_data_address_of_another_kind_is_refused(tmp_path, address):
 
 def test_a_workspace_goes_with_its_program_and_clears_what_killed_ones_left(tmp_path):
     program = (
-        "import sys, time\nfrom pathlib import Path\nfrom app.workspace import workspace\n"
+        "import sys, time\nfrom pathlib import Path\nfrom app.uploads import workspace\n"
         "with workspace(Path(sys.argv[1]), 'x-') as folder:\n"
         "    (folder / 'half.part').write_text('x')\n    print(flush=True)\n    time.sleep(600)\n"
     )

@@ -9,9 +9,8 @@ from embedder.content import Content
 from embedder.media.kinds import Kind
 from embedder.toy import ToyEmbedder
 from indexer import Library, Query, QueryPart
-from indexer.checking import check
-from indexer.faults import Fault
-from indexer.premises import premises
+from indexer.maintenance.check import Fault, check
+from indexer.maintenance.storage import premises
 
 ROOT = Path(__file__).parent.parent
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from embedder import open_embedder
-from indexer.premises import premises
+from indexer.maintenance.storage import premises
 
 ROOT = Path(__file__).parent.parent
 

@@ -9,7 +9,7 @@ import pytest
 from hostile import FORMATS, mutated, whole
 
 from embedder.media import Kind, Limits, MediaError, detect, suffix_kind
-from indexer.segments import cut
+from indexer.decoding.segment import cut
 
 MUTATIONS = 100
 

@@ -16,13 +16,10 @@ from PIL import Image
 from embedder import Content
 from indexer import Library, LibraryError, Query, QueryPart
 from indexer.admin import main
-from indexer.backups import back_up
-from indexer.checking import check
 from indexer.errors import LibraryBusy
-from indexer.manifest import verify
-from indexer.placing import _clear_away
-from indexer.premises import premises
-from indexer.restoring import restore
+from indexer.maintenance.backup import back_up, restore, verify
+from indexer.maintenance.check import check
+from indexer.maintenance.storage import _clear_away, premises
 
 COLOURS = ("red", "green", "blue")
 
@@ -148,8 +145,8 @@ def test_vectors_of_the_library_that_was_replaced_are_never_taken_for_its_own(wh
 
 def test_a_backup_during_an_ingest_is_of_one_moment(where, tmp_path, monkeypatch):
     """Files come and go all the while; whatever is in the backup is whole."""
-    monkeypatch.setattr("indexer.pipeline._COMMIT_SECONDS", 0.0)
-    monkeypatch.setattr("indexer.catalog.copying._PAGES_AT_ONCE", 2)
+    monkeypatch.setattr("indexer.ingest.pipeline._COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr("indexer.catalog.maintenance._PAGES_AT_ONCE", 2)
     media, stop, problems = where.parent / "media", threading.Event(), []
 
     def work() -> None:
@@ -344,7 +341,7 @@ def test_clearing_away_what_is_unfinished_can_be_killed_and_done_again(tmp_path,
 def test_a_backup_that_was_killed_is_in_nobodys_way(where, tmp_path, moment, monkeypatch):
     partial = tmp_path / "backup.partial"
     if moment == "before the last step":
-        monkeypatch.setattr("indexer.placing._clear_away", lambda _partial: None)
+        monkeypatch.setattr("indexer.maintenance.storage._clear_away", lambda _partial: None)
         monkeypatch.setattr(Path, "rename", lambda *_given: (_ for _ in ()).throw(OSError(5, "x")))
         assert run("backup", tmp_path / "backup", "--library", where) == 2
         monkeypatch.undo()

@@ -24,9 +24,9 @@ from looked_after import (
 from older import take_back
 
 from indexer import Library, Status
-from indexer.faults import Fault
-from indexer.premises import premises
-from indexer.repairing import repair
+from indexer.maintenance.check import Fault
+from indexer.maintenance.repair import repair
+from indexer.maintenance.storage import premises
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from looked_after import copy, everything, faults, found, run, sql
 from embedder import Content
 from embedder.media.kinds import Kind
 from indexer import Library
-from indexer.compaction import compact
-from indexer.faults import Fault
-from indexer.premises import premises
+from indexer.maintenance.check import Fault
+from indexer.maintenance.compact import compact
+from indexer.maintenance.storage import premises
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_compaction_keeps_what_a_reembedding_has_computed(where):
 
 
 def test_searching_goes_on_during_a_compaction(where, monkeypatch):
-    from indexer.catalog.upkeep import Upkeep
+    from indexer.catalog.maintenance import Upkeep
 
     answers = []
     rewrite = Upkeep.rewrite
@@ -89,8 +89,8 @@ def test_searching_goes_on_during_a_compaction(where, monkeypatch):
         answers.append(found(where))
 
     monkeypatch.setattr(Upkeep, "rewrite", searched)
-    monkeypatch.setattr("indexer.compaction._WORTH_BYTES", -1)
-    monkeypatch.setattr("indexer.compaction._WORTH_SHARE", -1.0)
+    monkeypatch.setattr("indexer.maintenance.compact._WORTH_BYTES", -1)
+    monkeypatch.setattr("indexer.maintenance.compact._WORTH_SHARE", -1.0)
     with (
         Library.open(where) as reader,
         premises(where) as place,

@@ -12,8 +12,7 @@ from embedder.interface import Vectors
 from embedder.media.kinds import Kind
 from embedder.toy import ToyEmbedder
 from indexer import Library, Query, QueryError, QueryPart
-from indexer.asking import Asked
-from indexer.queries import instructed, text_part
+from indexer.search.query import Asked, instructed, text_part
 
 FIND = {
     (Modality.TEXT, Modality.IMAGE): "find a picture",

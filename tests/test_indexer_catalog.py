@@ -13,8 +13,8 @@ from embedder.media.kinds import Kind
 from indexer import Filters, Library, NotFound
 from indexer.catalog import fulltext
 from indexer.catalog.fulltext import folder_words, name_words
-from indexer.entities import Query, Reason
-from indexer.queries import terms, text_part
+from indexer.search.query import terms, text_part
+from indexer.types import Query, Reason
 
 DAY = datetime(2024, 5, 17, 12, tzinfo=UTC)
 ANY = Filters()

@@ -23,21 +23,22 @@ from PIL import Image
 from sqlalchemy import Engine, event
 
 import indexer.catalog
-from app.folders import folder_choices, folder_of
-from app.handlers import glimpses
+from app.page.labels import folder_choices, folder_of
+from app.search import glimpses
 from embedder import Content, Modality
 from embedder.media.kinds import Kind
 from embedder.toy import ToyEmbedder
-from indexer import Filters, IngestOptions, Library, Query, QueryPart, Status, migrations
-from indexer.backups import back_up
-from indexer.catalog.audit import Audit
-from indexer.catalog.mending import Mending
-from indexer.checking import check
-from indexer.compaction import compact
-from indexer.database import Database
-from indexer.inventory import inventory
-from indexer.premises import Premises, premises
-from indexer.repairing import repair
+from indexer import Filters, IngestOptions, Library, Query, QueryPart, Status
+from indexer.catalog import migrations
+from indexer.catalog.database import Database
+from indexer.catalog.maintenance import Mending
+from indexer.catalog.verify import Audit
+from indexer.maintenance.backup import back_up
+from indexer.maintenance.check import check
+from indexer.maintenance.compact import compact
+from indexer.maintenance.repair import repair
+from indexer.maintenance.stats import inventory
+from indexer.maintenance.storage import Premises, premises
 
 CATALOG = str(Path(indexer.catalog.__file__).parent)
 SMALL = {"library", "pending", "migrations", "item_counts", "segment_counts", "sqlite_master"}

@@ -13,12 +13,12 @@ from older import take_back
 
 from embedder.media.kinds import Kind
 from indexer.catalog import Catalog, listing
-from indexer.catalog.audit import Audit
+from indexer.catalog.database import Database
 from indexer.catalog.fulltext import name_words
-from indexer.catalog.ledger import Ledger
-from indexer.database import Database
-from indexer.entities import Status
-from indexer.schema import stored_path
+from indexer.catalog.schema import stored_path
+from indexer.catalog.verify import Audit
+from indexer.catalog.writer import Ledger
+from indexer.types import Status
 
 FOLDERS = ("/", "/a", "/a!", "/a/b", "/a/b/c", "/a/b/été", "/a/b/\udce9t", "/z/y/x", "/z/y/xx")
 NAMES = ("IMG_2041.jpg", "Été 12.pdf", "beach holiday.txt", "a", "zq", 'qu"ote.txt', "x%.png", "é")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from indexer import Library
-from indexer.duplicates import MAX_BITS, MAX_TINT, near_groups
+from indexer.catalog.duplicates import MAX_BITS, MAX_TINT, near_groups
 
 
 def by_every_pair(hashes: np.ndarray, tints: np.ndarray) -> list[list[int]]:
@@ -57,7 +57,7 @@ def test_ten_thousand_equal_pictures_are_one_group_at_once():
 
 
 def test_groups_are_counted_again_once_enough_pictures_have_come_or_gone(tmp_path, monkeypatch):
-    monkeypatch.setattr("indexer.duplicates._WORTH", 4)
+    monkeypatch.setattr("indexer.catalog.duplicates._WORTH", 4)
     rng = np.random.default_rng(1)
     folder = tmp_path / "media"
     folder.mkdir()

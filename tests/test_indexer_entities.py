@@ -2,8 +2,8 @@ import pytest
 
 from embedder.content import Content, Modality
 from embedder.media.kinds import Kind
-from indexer.entities import QueryPart, Segment
 from indexer.errors import QueryError
+from indexer.types import QueryPart, Segment
 
 
 def segment(**place: object) -> Segment:

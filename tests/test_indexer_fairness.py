@@ -11,8 +11,8 @@ import pytest
 
 from embedder.media.kinds import Kind
 from indexer import Library
-from indexer.entities import Query, Reason
-from indexer.queries import file_part, text_part
+from indexer.search.query import file_part, text_part
+from indexer.types import Query, Reason
 
 PICTURES = Path(__file__).parent / "media"
 CATS = (
@@ -75,7 +75,7 @@ def test_a_photo_as_the_query_finds_itself_before_all_pages(library: Library):
 def test_searching_by_the_default_model_loads_no_torch(library: Library):
     code = (
         "import sys\nfrom pathlib import Path\nfrom indexer import Library, Query\n"
-        "from indexer.queries import text_part\n"
+        "from indexer.search.query import text_part\n"
         f"with Library.open(Path({str(library.directory)!r})) as library:\n"
         "    assert library.search(Query((text_part('cat'),)))\n"
         "assert 'torch' not in sys.modules, 'loaded'\n"

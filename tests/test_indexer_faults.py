@@ -21,11 +21,11 @@ from PIL import Image
 
 from embedder import Content
 from indexer import Library, LibraryBusy, LibraryError, Query, QueryPart, Status
-from indexer.catalog.ledger import Ledger
-from indexer.checking import check
-from indexer.compaction import compact
-from indexer.mirror import Mirror
-from indexer.premises import premises
+from indexer.catalog.writer import Ledger
+from indexer.maintenance.check import check
+from indexer.maintenance.compact import compact
+from indexer.maintenance.storage import premises
+from indexer.vectors.sync import Mirror
 
 
 @pytest.fixture
@@ -244,7 +244,7 @@ def test_writing_to_a_library_on_a_read_only_disk_is_refused(read_only, media):
 
 
 def test_a_locked_database_is_waited_for_and_then_told(media, tmp_path, monkeypatch):
-    monkeypatch.setattr("indexer.database.BUSY_SECONDS", 0.3)
+    monkeypatch.setattr("indexer.catalog.database.BUSY_SECONDS", 0.3)
     where = tmp_path / "library"
     with Library.open(where, model="toy") as library:
         library.ingest([media])

@@ -4,7 +4,8 @@ import threading
 
 import pytest
 
-from indexer.flow import Channel, Closed
+from indexer.errors import Closed
+from indexer.ingest.decode import Channel
 
 
 def test_entries_come_out_in_order_and_urgent_ones_first():

@@ -14,8 +14,7 @@ from embedder import Content, EmbedError, open_embedder
 from embedder.media.kinds import Kind, Limits, MediaError
 from embedder.toy import ToyEmbedder
 from indexer import Filters, IngestOptions, IngestReport, Library, LibraryBusy, Status
-from indexer.entities import Draft
-from indexer.reports import Progress
+from indexer.types import Draft, Progress
 
 RED, GREEN, BLUE = (220, 30, 30), (30, 160, 60), (30, 60, 220)
 
@@ -78,7 +77,7 @@ def test_files_of_a_folder_are_found_by_vector_word_and_name(library, folder):
 def test_an_unchanged_folder_is_neither_read_nor_embedded(library, folder, monkeypatch):
     library.ingest([folder])
     monkeypatch.setattr(ToyEmbedder, "embed", None)
-    monkeypatch.setattr("indexer.decoding.hash_of", None)
+    monkeypatch.setattr("indexer.ingest.decode.hash_of", None)
     monkeypatch.setattr("embedder.media.detect", None)
     generation = library.catalog.generation()
     assert counts(library.ingest([folder])) == {"unchanged": 4}
@@ -333,7 +332,7 @@ def test_a_file_that_breaks_off_in_the_middle_leaves_nothing(library, tmp_path, 
         yield from drafts(50)
         raise MediaError("it breaks off")
 
-    monkeypatch.setattr("indexer.segments.cut", cut)
+    monkeypatch.setattr("indexer.decoding.segment.cut", cut)
     (tmp_path / "a.txt").write_text("words")
     report = library.ingest([tmp_path / "a.txt"])
     assert counts(report) == {"failed": 1}
@@ -354,7 +353,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_once_more(
         if len(reads) <= times:
             path.write_text("later " * (len(reads) + 1))
 
-    monkeypatch.setattr("indexer.segments.cut", cut)
+    monkeypatch.setattr("indexer.decoding.segment.cut", cut)
     report = library.ingest([path])
     assert len(reads) == 2
     if times == 1:
@@ -382,7 +381,7 @@ def test_cancelling_keeps_what_is_done_and_the_next_run_continues(library, tmp_p
             cancel.set()
         yield Draft(Content(text=path.read_text()))
 
-    monkeypatch.setattr("indexer.segments.cut", cut)
+    monkeypatch.setattr("indexer.decoding.segment.cut", cut)
     report = library.ingest([tmp_path], cancel=cancel)
     assert report.cancelled
     assert report.seconds < 5
@@ -411,7 +410,7 @@ def test_cancelling_does_not_wait_for_a_long_file(library, tmp_path, monkeypatch
                 cancel.set()
             yield draft
 
-    monkeypatch.setattr("indexer.segments.cut", cut)
+    monkeypatch.setattr("indexer.decoding.segment.cut", cut)
     (tmp_path / "a.txt").write_text("words")
     report = library.ingest([tmp_path / "a.txt"], cancel=cancel)
     assert report.cancelled
@@ -435,7 +434,7 @@ def test_a_long_file_does_not_pile_up_in_memory(library, tmp_path, monkeypatch):
             most = max(most, alive)
             yield Draft(Content(frames=[frame]))
 
-    monkeypatch.setattr("indexer.segments.cut", cut)
+    monkeypatch.setattr("indexer.decoding.segment.cut", cut)
     (tmp_path / "a.txt").write_text("words")
     assert library.ingest([tmp_path / "a.txt"]).segments == 300
     assert most < 120
@@ -458,7 +457,7 @@ def test_a_search_during_an_ingest_sees_what_is_committed(library, tmp_path, mon
         done.wait(0.01)
         yield Draft(Content(text=path.read_text()))
 
-    monkeypatch.setattr("indexer.segments.cut", cut)
+    monkeypatch.setattr("indexer.decoding.segment.cut", cut)
     thread = threading.Thread(target=search)
     thread.start()
     try:

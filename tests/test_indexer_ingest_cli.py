@@ -14,7 +14,7 @@ from PIL import Image
 
 from embedder.media.kinds import Kind
 from indexer import Library
-from indexer.ingest import parser
+from indexer.ingest.__main__ import parser
 
 
 def command(*arguments: object) -> list[str]:
@@ -144,9 +144,9 @@ def test_names_in_any_encoding_are_printed(media, toy):
 SLOW = """
 import sys, time
 from embedder import Content
-from indexer.entities import Draft
-from indexer.ingest import main
-from indexer.sandbox.workers import Workers
+from indexer.types import Draft
+from indexer.ingest.__main__ import main
+from indexer.decoding.pool import Workers
 def cut(workers, path, kind, limits):
     time.sleep(0.02)
     yield Draft(Content(text=path.read_text()))

@@ -17,9 +17,9 @@ from embedder import Content
 from embedder.media.kinds import Kind
 from embedder.toy import ToyEmbedder
 from indexer import Library, LibraryError, ModelMismatch, NotFound, Status, default_library
+from indexer.catalog.database import Database
+from indexer.catalog.migrations import MIGRATIONS
 from indexer.config import typed_path
-from indexer.database import Database
-from indexer.migrations import MIGRATIONS
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_migrations_are_numbered_in_order_and_recorded(tmp_path):
 def test_the_tables_are_those_that_the_schema_describes(tmp_path):
     from sqlalchemy import inspect
 
-    from indexer.schema import metadata
+    from indexer.catalog.schema import metadata
 
     database = Database(tmp_path / "x.sqlite3")
     with database.reading() as connection:
@@ -287,14 +287,14 @@ def test_files_are_listed_by_state_kind_and_name_in_pages(library, media):
 
 def test_words_of_a_page_come_back_with_their_places(tmp_path, monkeypatch):
     from embedder.media.pdf import Word
-    from indexer.entities import Draft
+    from indexer.types import Draft
 
     words = (Word("héllo", 0.1, 0.2, 0.3, 0.4), Word('"', 0, 0, 1, 1))
 
     def cut(path, kind, limits):
         yield Draft(Content(text='héllo "'), page=1, words=words)
 
-    monkeypatch.setattr("indexer.segments.cut", cut)
+    monkeypatch.setattr("indexer.decoding.segment.cut", cut)
     (tmp_path / "a.txt").write_text("x")
     with Library.open(tmp_path / "library", model="toy") as library:
         library.ingest([tmp_path / "a.txt"])

@@ -16,10 +16,9 @@ from PIL import Image
 from embedder import Content
 from embedder.media.kinds import Kind
 from indexer import Library, admin
-from indexer.checking import check
-from indexer.database import WriterLock
-from indexer.faults import Fault
-from indexer.premises import premises
+from indexer.catalog.database import WriterLock
+from indexer.maintenance.check import Fault, check
+from indexer.maintenance.storage import premises
 from indexer.vectors import Description, FaissStore, Growth, files, store
 from indexer.vectors.files import state_of
 

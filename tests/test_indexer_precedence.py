@@ -14,10 +14,9 @@ from embedder import Content, Role
 from embedder.interface import EmbedError, Vectors
 from embedder.toy import ToyEmbedder
 from indexer import Library, Query
-from indexer import precedence as precedence_module
-from indexer.precedence import DocumentsAfterQueries, Precedence
-from indexer.queries import text_part
-from indexer.together import QueriesTogether
+from indexer.search import scheduling as precedence_module
+from indexer.search.query import text_part
+from indexer.search.scheduling import DocumentsAfterQueries, Precedence, QueriesTogether
 
 
 class Held(ToyEmbedder):

@@ -7,7 +7,7 @@ from PIL import Image
 from embedder import Modality
 from embedder.media.kinds import Kind
 from indexer.errors import QueryError
-from indexer.queries import MAX_TERMS, file_part, moment, terms, text_part
+from indexer.search.query import MAX_TERMS, file_part, moment, terms, text_part
 
 
 def test_stop_words_are_not_looked_up():

@@ -13,7 +13,7 @@ from PIL import Image
 
 from embedder import Modality
 from indexer import Library
-from indexer.modelflags import opening
+from indexer.cli import opening
 from indexer.reembed import parser
 
 # A program in which the model "other" is the toy with another revision, and as slow as is asked
@@ -239,8 +239,8 @@ def test_instructions_are_said_by_modality_and_can_be_taken_back():
 
 
 def test_the_bar_shows_segments_and_the_time_that_remains(monkeypatch, capsys):
-    from indexer.reports import Progress
-    from indexer.terminal import ProgressBar
+    from indexer.cli import ProgressBar
+    from indexer.types import Progress
 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with ProgressBar("segments", shown=True) as bar:
@@ -253,11 +253,11 @@ def test_the_bar_shows_segments_and_the_time_that_remains(monkeypatch, capsys):
 
 
 def test_a_log_is_told_now_and_then_how_far_it_is(monkeypatch, capsys):
-    from indexer.reports import Progress
-    from indexer.terminal import ProgressBar
+    from indexer.cli import ProgressBar
+    from indexer.types import Progress
 
     now = [100.0]
-    monkeypatch.setattr("indexer.terminal.monotonic", lambda: now[0])
+    monkeypatch.setattr("indexer.cli.monotonic", lambda: now[0])
     with ProgressBar("files", shown=True) as bar:
         for done in range(1000, 1070):
             now[0] += 1

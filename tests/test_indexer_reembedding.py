@@ -224,7 +224,7 @@ def test_pending_vectors_can_be_dropped(library, shop):
 def test_vectors_that_were_retired_are_never_taken_for_new_ones(library, monkeypatch):
     """The program may be killed after the switch and before the old vectors are thrown away."""
     with monkeypatch.context() as patch:
-        patch.setattr("indexer.catalog.pending.Pending.clear", lambda self: 0)
+        patch.setattr("indexer.catalog.staged.Pending.clear", lambda self: 0)
         assert library.reembed("same").switched
     assert library._pending.count() == len(segments(library))
     assert library.plan_reembed("small").reused == 0
@@ -339,7 +339,7 @@ def test_files_that_are_left_out_are_failed_files_that_can_be_retried(library, m
 
 
 def test_a_file_that_is_cut_otherwise_fails_and_leaves_nothing_behind(library, media, monkeypatch):
-    from indexer import segments as policy
+    from indexer.decoding import segment as policy
 
     cut = policy.cut
 
@@ -349,7 +349,7 @@ def test_a_file_that_is_cut_otherwise_fails_and_leaves_nothing_behind(library, m
             yield from cut(path, kind, limits)
 
     with monkeypatch.context() as patch:
-        patch.setattr("indexer.segments.cut", cut_more)
+        patch.setattr("indexer.decoding.segment.cut", cut_more)
         report = library.reembed("same")
     assert [failure.path.name for failure in report.failures] == ["red.png"]
     assert "cut in another way" in report.failures[0].reason
@@ -374,7 +374,7 @@ def long(tmp_path: Path, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterato
                 yield Draft(Content(frames=[picture], modality="page"), page=page)
 
     shop.shift, shop.pages, shop.at = 0, LONG, lambda number: None
-    monkeypatch.setattr("indexer.segments.cut", cut)
+    monkeypatch.setattr("indexer.decoding.segment.cut", cut)
     Image.new("RGB", (8, 8)).save(tmp_path / "long.png")
     with Library.open(tmp_path / "long", model="toy") as library:
         assert library.ingest([tmp_path / "long.png"]).segments == LONG
@@ -415,7 +415,7 @@ def test_what_was_read_after_a_file_changed_is_never_stored(long, shop, tmp_path
 
 
 def test_a_file_that_changes_while_it_is_read_gives_no_vector(library, media, monkeypatch):
-    from indexer import segments as policy
+    from indexer.decoding import segment as policy
 
     cut = policy.cut
 
@@ -424,7 +424,7 @@ def test_a_file_that_changes_while_it_is_read_gives_no_vector(library, media, mo
         if Path(path).name == "red.png":
             Path(path).write_bytes(b"something else")
 
-    monkeypatch.setattr("indexer.segments.cut", cut_and_change)
+    monkeypatch.setattr("indexer.decoding.segment.cut", cut_and_change)
     report = library.reembed("same")
     assert [failure.path.name for failure in report.failures] == ["red.png"]
     assert library._pending.missing() == {Kind.IMAGE: 1}

@@ -3,8 +3,8 @@ import pytest
 
 from embedder import Calibration, EmbedderInfo, Modality
 from embedder.interface import Vectors
-from indexer import relevance
-from indexer.relevance import Probabilities, Side
+from indexer.search import scoring
+from indexer.search.scoring import Probabilities, Side
 
 INFO = EmbedderInfo(
     name="test",
@@ -40,7 +40,7 @@ def likeness(
     said: Probabilities | None = None,
     info: EmbedderInfo = INFO,
 ) -> Probabilities:
-    return relevance.likeness(one, relevance.log_odds(info, one, [(document, rows)]), said)
+    return scoring.likeness(one, scoring.log_odds(info, one, [(document, rows)]), said)
 
 
 def test_a_cosine_at_the_midpoint_is_as_likely_relevant_as_not():
@@ -95,31 +95,31 @@ def test_near_and_exact_copies_stay_in_order_however_sure_the_match():
 
 def test_unlike_parts_sink_what_resembles_them_and_leave_the_rest():
     start = np.array([0.9, 0.9, 0.9])
-    logits = relevance.log_odds(INFO, side((1, 0)), [(Modality.TEXT, ROWS)])
-    left = relevance.without(start, side((1, 0)), logits)
+    logits = scoring.log_odds(INFO, side((1, 0)), [(Modality.TEXT, ROWS)])
+    left = scoring.without(start, side((1, 0)), logits)
     assert left[0] < 0.01
     assert left[2] == pytest.approx(0.9, abs=0.01)
 
 
 def test_independent_evidence_adds_up_and_none_changes_nothing():
-    total = relevance.together(np.array([0.5, 0.5]), np.array([0.5, 0.0]))
+    total = scoring.together(np.array([0.5, 0.5]), np.array([0.5, 0.0]))
     np.testing.assert_allclose(total, [0.75, 0.5])
 
 
 def test_every_word_says_more_than_the_best_match_of_some_words():
-    first, second, partial = relevance.of_words(
+    first, second, partial = scoring.of_words(
         np.array([2.0, 1.0, 9.0]), np.array([True, True, False])
     )
     assert first > second > 0.5 > partial > 0
 
 
 def test_every_word_says_much_though_nothing_weighs_it():
-    found = relevance.of_words(np.zeros(2), np.array([True, False]))
+    found = scoring.of_words(np.zeros(2), np.array([True, False]))
     assert found[0] > 0.5
     assert found[1] == 0
 
 
 def test_scores_are_put_in_the_order_of_the_ids():
     np.testing.assert_array_equal(
-        relevance.aligned({7: 0.7, 3: 0.3}, np.array([3, 5, 7])), [0.3, 0.0, 0.7]
+        scoring.aligned({7: 0.7, 3: 0.3}, np.array([3, 5, 7])), [0.3, 0.0, 0.7]
     )

@@ -13,9 +13,9 @@ from embedder.interface import Vectors
 from embedder.media.kinds import Kind
 from embedder.toy import ToyEmbedder
 from indexer import Library
-from indexer.entities import Filters, Hit, Query, QueryPart, Reason
 from indexer.errors import NotFound, QueryError
-from indexer.queries import file_part, text_part
+from indexer.search.query import file_part, text_part
+from indexer.types import Filters, Hit, Query, QueryPart, Reason
 from indexer.vectors import FaissStore
 
 LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)

@@ -11,8 +11,8 @@ from PIL import Image
 
 from embedder.media import read_picture
 from indexer import Filters, Library, Query
-from indexer.entities import Reason
-from indexer.queries import file_part, instructed, text_part
+from indexer.search.query import file_part, instructed, text_part
+from indexer.types import Reason
 
 
 def noise(seed: int) -> Image.Image:

@@ -18,11 +18,10 @@ from embedder import Content
 from embedder.media import Kind, Limits, MediaError, UnsupportedMedia
 from embedder.media.pdf import Word
 from indexer import IngestOptions, Library, Status
-from indexer.entities import Draft
-from indexer.errors import LibraryError
-from indexer.flow import Closed
-from indexer.sandbox import process, wire
-from indexer.sandbox.workers import Workers
+from indexer.decoding import process, protocol
+from indexer.decoding.pool import Workers
+from indexer.errors import Closed, LibraryError
+from indexer.types import Draft
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 LIMITS = Limits(frame_side=64, memory_bytes=1 << 30)
@@ -214,7 +213,7 @@ def test_a_cancellation_ends_a_file_that_hangs(tmp_path):
 def test_the_death_of_the_parent_ends_the_process(tmp_path, how):
     program = (
         "import sys, time\nfrom pathlib import Path\nfrom embedder.media import Kind, Limits\n"
-        "from indexer.sandbox.workers import Workers\n"
+        "from indexer.decoding.pool import Workers\n"
         "workers = Workers(performer='cutters:misbehave')\n"
         "drafts = workers.cut(Path(sys.argv[1]), Kind.IMAGE, Limits(silence_seconds=1))\n"
         "if 'who' not in sys.argv[1]: next(drafts)\n"
@@ -268,7 +267,7 @@ def test_pipes_that_cannot_be_polled_are_read_all_the_same(tmp_path, monkeypatch
 
 def test_the_process_loads_neither_models_nor_databases():
     program = (
-        "import sys, indexer.sandbox.worker, indexer.segments\n"
+        "import sys, indexer.decoding.worker, indexer.decoding.segment\n"
         "print(*{'onnxruntime', 'torch', 'faiss', 'sqlalchemy', 'gradio'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -280,7 +279,7 @@ def test_an_unchanged_folder_starts_no_process(tmp_path, monkeypatch):
     file(tmp_path / "media", "a")
     with Library.open(tmp_path / "library", model="toy") as library:
         assert library.ingest([tmp_path / "media"]).added == 1
-        monkeypatch.setattr("indexer.sandbox.workers.Process", None)
+        monkeypatch.setattr("indexer.decoding.pool.Process", None)
         assert library.ingest([tmp_path / "media"]).unchanged == 1
 
 
@@ -292,7 +291,7 @@ def test_an_ingest_takes_in_all_that_lies_beside_bad_files(tmp_path, monkeypatch
     bad = ("hang", "abort", "kill-later", "segfault", "bomb", "garbage", "exit-later")
     for number, name in enumerate([*bad, *(f"good{number}" for number in range(9))]):
         Image.new("RGB", (40, 40), (number, 0, 0)).save(folder / f"{name}.png")
-    monkeypatch.setattr("indexer.sandbox.workers.PERFORMER", PERFORMER)
+    monkeypatch.setattr("indexer.decoding.pool.PERFORMER", PERFORMER)
     with Library.open(tmp_path / "library", model="toy") as library:
         limits = replace(LIMITS, silence_seconds=6.0, memory_bytes=300 << 20)
         report = library.ingest([folder], IngestOptions(workers=2, limits=limits))
@@ -318,16 +317,16 @@ PAGE = Draft(
 )
 
 
-def received(parts: list[bytes]) -> wire.Message:
+def received(parts: list[bytes]) -> protocol.Message:
     data = b"".join(parts)
-    head, content = data[: wire.HEAD.size], data[wire.HEAD.size :]
-    body, pixels = wire.sizes(head, LIMITS)
+    head, content = data[: protocol.HEAD.size], data[protocol.HEAD.size :]
+    body, pixels = protocol.sizes(head, LIMITS)
     assert body + pixels == len(content)
-    return wire.message(memoryview(content), body)
+    return protocol.message(memoryview(content), body)
 
 
 def test_a_draft_comes_through_whole():
-    draft = wire.draft_of(received(wire.draft_parts(PAGE)), LIMITS)
+    draft = protocol.draft_of(received(protocol.draft_parts(PAGE)), LIMITS)
     assert draft.content.text == "a ? b", "no database takes half a character"
     assert (draft.page, draft.words, draft.span) == (3, PAGE.words, None)
     assert draft.content.frames[0].tobytes() == PAGE.content.frames[0].tobytes()
@@ -363,18 +362,18 @@ def test_a_draft_comes_through_whole():
     ids=str,
 )
 def test_a_draft_that_no_decoder_makes_is_refused(change):
-    message = received(wire.draft_parts(PAGE))
+    message = received(protocol.draft_parts(PAGE))
     body = {"draft": {**message.body["draft"], **change}}
-    with pytest.raises(wire.Garbled):
-        wire.draft_of(wire.Message(body, message.pixels), LIMITS)
+    with pytest.raises(protocol.Garbled):
+        protocol.draft_of(protocol.Message(body, message.pixels), LIMITS)
 
 
 def test_more_than_the_limits_allow_is_refused_before_memory_is_taken():
     most = 3 * (64 * 64 * LIMITS.clip_frames + LIMITS.thumbnail_side**2)
-    wire.sizes(wire.HEAD.pack(b"RZD1", 2, most), LIMITS)
+    protocol.sizes(protocol.HEAD.pack(b"RZD1", 2, most), LIMITS)
     for head in [(b"RZD1", 2, most + 1), (b"RZD1", 1 << 31, 0), (b"RZD2", 2, 0)]:
-        with pytest.raises(wire.Garbled):
-            wire.sizes(wire.HEAD.pack(*head), LIMITS)
+        with pytest.raises(protocol.Garbled):
+            protocol.sizes(protocol.HEAD.pack(*head), LIMITS)
 
 
 @pytest.mark.parametrize("unit", ["[[[[[[[[0]]]]]]]],", "{},", '["a",0,0,0,0],', '"a",'])
@@ -386,9 +385,9 @@ def test_an_answer_made_to_take_memory_takes_less_than_a_large_picture_does(unit
     body = (json.dumps({"draft": draft})[:-2] + f', "words": [{words[:-1]}]}}}}').encode()
     tracemalloc.start()
     try:
-        with pytest.raises(wire.Garbled):
-            wire.draft_of(wire.message(memoryview(body), len(body)), LIMITS)
+        with pytest.raises(protocol.Garbled):
+            protocol.draft_of(protocol.message(memoryview(body), len(body)), LIMITS)
         taken = tracemalloc.get_traced_memory()[1] / len(body)
     finally:
         tracemalloc.stop()
-    assert taken * wire._BODY_BYTES < 1 << 30
+    assert taken * protocol._BODY_BYTES < 1 << 30

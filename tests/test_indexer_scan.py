@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from indexer.reports import Failure
-from indexer.scan import Candidate, MissingRoot, scan
+from indexer.ingest.discovery import MissingRoot, scan
+from indexer.types import Candidate, Failure
 
 
 def tree(root: Path, *names: str) -> Path:

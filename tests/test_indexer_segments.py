@@ -18,8 +18,8 @@ from embedder.media import (
     read_content,
     read_text,
 )
-from indexer.entities import Draft
-from indexer.segments import cut
+from indexer.decoding.segment import cut
+from indexer.types import Draft
 
 LIMITS = Limits(frame_side=200, thumbnail_side=50)
 

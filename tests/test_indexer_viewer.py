@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 
 from embedder.media import Kind, Limits, MediaError, read_content
-from indexer import LibraryBusy, LibraryError, QueryError, viewer
-from indexer.queries import file_part
-from indexer.sandbox.workers import Bounds, Workers
-from indexer.viewer import Viewer
+from indexer import LibraryBusy, LibraryError, QueryError
+from indexer.decoding import on_demand
+from indexer.decoding.on_demand import Viewer
+from indexer.decoding.pool import Bounds, Workers
+from indexer.search.query import file_part
 
 BOUNDS = Bounds(processes=2, waiting=1, wait_seconds=30.0, spare_seconds=0.1, idle_seconds=60.0)
 WORDS = "".join(f"Line {number} of a long letter.\n" for number in range(300))
@@ -37,7 +38,7 @@ def patient() -> Iterator[Viewer]:
 @pytest.fixture
 def misled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Viewer]:
     """One whose decoder does what a file's name says."""
-    monkeypatch.setattr(viewer, "_MEMORY_BYTES", 400 << 20)
+    monkeypatch.setattr(on_demand, "_MEMORY_BYTES", 400 << 20)
     with Workers(bounds=BOUNDS, performer="cutters:misbehave") as workers:
         yield Viewer(workers)
 
@@ -107,7 +108,7 @@ DEEDS = {
 @pytest.mark.parametrize("deed", DEEDS)
 def test_whatever_a_file_does_to_its_decoder_costs_a_sentence(misled, tmp_path, monkeypatch, deed):
     if deed == "hang":
-        monkeypatch.setattr(viewer, "_SILENCE_SECONDS", 1.0)
+        monkeypatch.setattr(on_demand, "_SILENCE_SECONDS", 1.0)
     path = picture(tmp_path, deed)
     with pytest.raises(MediaError, match=DEEDS[deed]):
         misled.picture(path, 64)
@@ -183,4 +184,4 @@ def test_a_process_that_is_not_free_soon_gets_another_one_beside_it(misled, tmp_
 
 def _looks_in_vain(viewer, path):
     with pytest.raises((LibraryError, MediaError)):
-        viewer.picture(path, 64)
+        on_demand.picture(path, 64)

@@ -10,8 +10,7 @@ from sqlalchemy import Connection, Result, select
 
 from embedder.interface import Vectors
 from embedder.media.kinds import Kind
-from indexer import schema
-from indexer.catalog import rows
+from indexer.catalog import rows, schema
 
 _CHUNK = 4_096
 

@@ -5,9 +5,8 @@ from pathlib import Path
 from sqlalchemy import Connection, or_, select, text
 
 from embedder.media.kinds import Kind
-from indexer import schema
-from indexer.catalog import rows
-from indexer.entities import LibraryStats, MediaItem, Segment, Status
+from indexer.catalog import rows, schema
+from indexer.types import LibraryStats, MediaItem, Segment, Status
 
 _PROBES = 10  # For each file wanted, since some hit the same one where many were removed.
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Select, func, select
 
 from embedder.media.kinds import Kind
-from indexer import schema
-from indexer.catalog import filters as conditions
+from indexer.catalog import rows as conditions
+from indexer.catalog import schema
 from indexer.catalog.rows import given_ids, one_of
-from indexer.entities import NO_WORDS, Filters, NameMatch, WordMatches
+from indexer.types import NO_WORDS, Filters, NameMatch, WordMatches
 
 Ids = NDArray[np.int64]
 

@@ -16,10 +16,9 @@ from sqlalchemy import (
 )
 
 from embedder.media.kinds import Kind
-from indexer import schema
-from indexer.catalog import rows
+from indexer.catalog import rows, schema
 from indexer.catalog.fulltext import plain_name
-from indexer.entities import MediaItem, Status
+from indexer.types import MediaItem, Status
 
 _FEW = 4_000  # It takes a few milliseconds to put them in order.
 _PART = 3

@@ -1,21 +1,23 @@
 """Between rows of the tables and the values that cross the indexer's boundary."""
 
 import json
+import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Row, Select, func, select, text
+from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select, text
 
 from embedder.content import Modality
 from embedder.interface import Vectors
 from embedder.media.kinds import Kind
 from embedder.media.pdf import Word
-from indexer import schema
-from indexer.entities import MediaItem, Segment, Status
+from indexer.catalog import schema
+from indexer.types import Filters, MediaItem, Segment, Status
 
 MOST_ROWS = 2**63 - 1
 """The largest number that SQLite knows."""
@@ -160,3 +162,45 @@ def packed_vector(vector: NDArray[np.float32]) -> bytes:
 def unpacked_vectors(data: Sequence[bytes], dim: int) -> Vectors:
     """Float32 array of shape (len(data), dim) from vectors as they are stored."""
     return np.frombuffer(b"".join(data), dtype="<f2").reshape(-1, dim).astype(np.float32)
+
+
+_LATEST_NS = 2**63 - 1
+
+
+def restricts_files(filters: Filters) -> bool:
+    """Whether the filters look at files, and not only at kinds."""
+    return any(part is not None for part in (filters.folder, filters.after, filters.before))
+
+
+def of_items(filters: Filters) -> ColumnElement[bool]:
+    """The condition on indexed files."""
+    items = schema.items.c
+    conditions: list[ColumnElement[bool]] = [items.media_id.is_not(None)]
+    if filters.kinds:
+        conditions.append(items.kind.in_([kind.value for kind in filters.kinds]))
+    if filters.folder is not None:
+        conditions.append(below(filters.folder))
+    if filters.after is not None:
+        conditions.append(items.mtime_ns >= _nanoseconds(filters.after))
+    if filters.before is not None:
+        conditions.append(items.mtime_ns < _nanoseconds(filters.before))
+    return and_(*conditions)
+
+
+def below(folder: Path) -> ColumnElement[bool]:
+    """The condition that a file is in a folder or below it, by the index on folders."""
+    items = schema.items.c
+    start = os.path.join(os.path.abspath(folder), "")
+    after = start[:-1] + chr(ord(start[-1]) + 1)
+    return or_(
+        items.folder == os.path.abspath(folder), and_(items.folder >= start, items.folder < after)
+    )
+
+
+def _nanoseconds(moment: datetime) -> int:
+    """Nanoseconds since 1970 of a moment, local where no zone is given; far ones are clamped."""
+    try:
+        since = moment.astimezone(UTC) - _EPOCH
+    except (OverflowError, ValueError, OSError):
+        return _LATEST_NS if moment.year > _EPOCH.year else -_LATEST_NS
+    return max(-_LATEST_NS, min(_LATEST_NS, since // timedelta(microseconds=1) * 1000))

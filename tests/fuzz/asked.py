@@ -11,12 +11,12 @@ import numpy as np
 from sqlalchemy import Connection, insert
 
 from embedder.media import Kind
-from indexer import schema, search
-from indexer.catalog import fulltext
-from indexer.database import Database
-from indexer.entities import Filters
+from indexer.catalog import fulltext, schema
+from indexer.catalog.database import Database
 from indexer.errors import IndexerError, QueryError
-from indexer.queries import MAX_TERMS, moment, terms
+from indexer.search import __main__
+from indexer.search.query import MAX_TERMS, moment, terms
+from indexer.types import Filters
 
 from . import world
 
@@ -92,14 +92,14 @@ def flags(data: bytes) -> None:
     given = world.text_of(data).replace("/", "|").replace("\0", "").split("\n")
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         try:
-            parsed = search.parser().parse_args([one for one in given if one != "-"])
+            parsed = __main__.parser().parse_args([one for one in given if one != "-"])
         except SystemExit:
             return
         if parsed.text == "-":
             return
     try:
         with contextlib.chdir(world.folder("media")):
-            query = search._query(parsed, world.library())
+            query = __main__._query(parsed, world.library())
             world.library().search(query)
     except IndexerError as error:
         assert str(error)

@@ -7,7 +7,7 @@ import math
 from embedder.media import Limits, MediaError, detect, read_text
 from embedder.media.detect import must_be_opened
 from embedder.media.text import _UNIT, decoded, passages
-from indexer.sandbox import wire
+from indexer.decoding import protocol
 
 from . import world
 
@@ -87,14 +87,16 @@ def drafts(data: bytes) -> None:
     framed = data.startswith(b"RZD1")
     try:
         if framed:
-            body, pixels = wire.sizes(data[: wire.HEAD.size].ljust(wire.HEAD.size, b"\0"), _LIMITS)
+            body, pixels = protocol.sizes(
+                data[: protocol.HEAD.size].ljust(protocol.HEAD.size, b"\0"), _LIMITS
+            )
             assert pixels <= 3 * (8 * 8 * 2 + 4 * 4)
-            received = wire.message(memoryview(data[wire.HEAD.size :]), body)
+            received = protocol.message(memoryview(data[protocol.HEAD.size :]), body)
         else:
             text, _, pixels = data.partition(b"\n")
-            received = wire.message(memoryview(text + pixels), len(text))
-        draft = wire.draft_of(received, _LIMITS)
-    except wire.Garbled as error:
+            received = protocol.message(memoryview(text + pixels), len(text))
+        draft = protocol.draft_of(received, _LIMITS)
+    except protocol.Garbled as error:
         assert len(str(error)) < 300
         return
     content = draft.content

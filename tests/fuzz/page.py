@@ -15,15 +15,14 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import Api
+from app.auth import Logins
 from app.config import AppConfig
-from app.forms import SearchForm
+from app.gradio_compat import PayloadCheck
 from app.guard import Guard
-from app.logins import Logins
-from app.media_routes import media_router
-from app.names import UploadError, clean_name, clean_path
-from app.payloads import PayloadCheck
 from app.query_files import QueryFiles
-from app.uploads import Saved
+from app.routes import media_router
+from app.search import SearchForm
+from app.uploads import Saved, UploadError, clean_name, clean_path
 from indexer import IndexerError
 
 from . import world

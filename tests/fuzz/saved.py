@@ -16,14 +16,12 @@ from embedder.media import Kind
 from embedder.mini.weights import MANIFEST, Weights
 from embedder.rzen.checkpoint import Checkpoint
 from embedder.rzen.settings import SETTINGS_FILE, Settings
-from indexer.backups import back_up
-from indexer.decoding import hash_of
+from indexer.config import LIBRARY_FILE
 from indexer.errors import LibraryError
-from indexer.manifest import LIST
-from indexer.manifest import MANIFEST as BACKUP
-from indexer.premises import premises
-from indexer.restoring import restore
-from indexer.scan import LIBRARY_FILE
+from indexer.ingest.decode import hash_of
+from indexer.maintenance.backup import LIST, back_up, restore
+from indexer.maintenance.backup import MANIFEST as BACKUP
+from indexer.maintenance.storage import premises
 from indexer.vectors import FaissStore
 from indexer.vectors.files import STATE_FILE, put_state, saved_generation
 from indexer.vectors.growth import Growth

@@ -1,0 +1,267 @@
+"""The database file of a library: connections, transactions, and who may write."""
+
+import logging
+import os
+import shutil
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, event
+from sqlalchemy.exc import DBAPIError
+
+from indexer.catalog import migrations
+from indexer.errors import LibraryBusy, LibraryError
+
+_log = logging.getLogger(__name__)
+
+BUSY_SECONDS = 30.0
+"""How long a transaction waits for another one; no transaction takes nearly as long."""
+
+_RETRY_SECONDS = 0.02
+_LITTLE_BYTES = 1 << 16
+
+_PRAGMAS = (
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA synchronous = NORMAL",  # A crash of the program loses nothing, one of the power a bit.
+    "PRAGMA cache_size = -8000",
+)
+_WRITE_AHEAD = "PRAGMA journal_mode = WAL"
+
+
+class Database:
+    """The SQLite file of a library. Thread-safe.
+
+    Guarantees: foreign keys hold on every connection; readers never wait for the writer and see
+    one moment of the library for as long as they hold a connection; `writing` commits all or
+    nothing; errors of SQLite come out as `LibraryError`. The file is brought to this version's
+    tables on opening, each migration in a transaction of its own. Where its folder cannot be
+    written to, as on a read-only disk, it can be read all the same.
+
+    Args:
+        path: The file.
+        read_only: Write nothing whatever is asked for; the tables must be of this version.
+
+    Raises:
+        LibraryError: the file cannot be opened, is no database, or is of a newer version; or of
+            an older one, if it is not to be written to.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self._held = threading.local()
+        how = _how_to_open(path, read_only=read_only)
+        self._reading = _engine(path, how, poolclass=QueuePool, pool_size=8, max_overflow=64)
+        # A connection of its own for each transaction that writes: on one whose moment is over,
+        # SQLite would refuse to write at once instead of waiting.
+        self._writing = _engine(path, how, poolclass=NullPool)
+        try:
+            self._migrate(read_only=read_only)
+        except BaseException:
+            self.close()
+            raise
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection that sees one moment of the library; within `moment`, that one's."""
+        held: Connection | None = getattr(self._held, "connection", None)
+        if held is not None:
+            yield held
+            return
+        with translated(self.path), self._reading.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def moment(self) -> Iterator[None]:
+        """Within it, all that this thread reads is of one moment, over one connection."""
+        with self.reading() as connection:
+            before = getattr(self._held, "connection", None)
+            self._held.connection = connection
+            try:
+                yield
+            finally:
+                self._held.connection = before
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that commits at the end, or rolls back if anything is raised."""
+        with (
+            translated(self.path),
+            self._writing.connect() as connection,
+            connection.execution_options(immediate=True).begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def outside(self) -> Iterator[sqlite3.Connection]:
+        """A connection of its own without a transaction, for what SQLite does only there."""
+        with translated(self.path), closing(self._writing.raw_connection()) as borrowed:
+            driver: Any = borrowed.driver_connection
+            yield driver
+
+    def close(self) -> None:
+        """Closes every connection."""
+        self._reading.dispose()
+        self._writing.dispose()
+
+    def _migrate(self, *, read_only: bool) -> None:
+        with self.reading() as connection:
+            number = migrations.current(connection)
+        migrations.refuse_newer(number)
+        if read_only and number < migrations.MIGRATIONS[-1].number:
+            raise LibraryError(
+                f"the library in {self.path.parent} was made by an older version (its tables are "
+                f"at step {number}): any search with rzen-search brings it up to date"
+            )
+        while number < migrations.MIGRATIONS[-1].number:
+            with self.writing() as connection:
+                migrations.take_next(connection)
+                number = migrations.current(connection)
+
+
+class WriterLock:
+    """Who may write to a library for longer than a transaction: one at a time, in any process.
+
+    It is a lock of the operating system on a file of its own, so it ends with its process,
+    however that ends.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @contextmanager
+    def held(self, wait_seconds: float = 0.0) -> Iterator[None]:
+        """Holds the lock.
+
+        Raises:
+            LibraryBusy: if somebody else holds it, after waiting for them.
+            LibraryError: if the file cannot be written.
+        """
+        if not os.access(self._path.parent, os.W_OK):
+            raise LibraryError(_SENTENCES["readonly"].format(folder=self._path.parent))
+        try:
+            connection = sqlite3.connect(
+                self._path, timeout=wait_seconds, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.Error as error:
+            raise _as_library_error(error, self._path) from error
+        try:
+            try:
+                connection.execute("BEGIN EXCLUSIVE")
+            except sqlite3.Error as error:
+                raise _as_library_error(error, self._path) from error
+            yield
+        finally:
+            connection.close()
+
+
+def _how_to_open(path: Path, *, read_only: bool) -> str:
+    """The options of SQLite's that suit where the file is."""
+    if os.access(path.parent, os.W_OK) or not path.is_file():
+        return "mode=ro" if read_only else "mode=rwc"
+    # Beside a file that nobody can write to, SQLite cannot make those that it reads along; without
+    # a write-ahead log it needs none.
+    log = path.with_name(path.name + "-wal")
+    return "mode=ro" if log.is_file() and log.stat().st_size else "mode=ro&immutable=1"
+
+
+def _engine(path: Path, how: str, **pool: Any) -> Engine:
+    def connect() -> sqlite3.Connection:
+        address = f"{path.absolute().as_uri()}?{how}"
+        connection = sqlite3.connect(
+            address, uri=True, timeout=BUSY_SECONDS, check_same_thread=False
+        )
+        try:
+            _prepare(connection, writable=how == "mode=rwc")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    # Parameters are what people look for and where their files lie: no error repeats them.
+    engine = create_engine("sqlite://", creator=connect, hide_parameters=True, **pool)
+    event.listen(engine, "begin", _begin)
+    event.listen(engine, "after_cursor_execute", _remember_cursor)
+    event.listen(engine, "checkin", _close_cursors)
+    return engine
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Raises errors of SQLite about a file as `LibraryError`."""
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error) as error:
+        raise _as_library_error(getattr(error, "orig", error), path) from error
+
+
+def _as_library_error(error: BaseException, path: Path) -> LibraryError:
+    """SQLite's errors as sentences; the one place that knows them."""
+    said = str(error)
+    if "locked" in said or "busy" in said:
+        return LibraryBusy(
+            f"another program is adding to the library in {path.parent}: "
+            f"try again when it has finished"
+        )
+    if "disk I/O error" in said and _is_full(path.parent):
+        said = "disk is full"  # SQLite cannot always tell.
+    for sign, sentence in _SENTENCES.items():
+        if sign in said:
+            return LibraryError(sentence.format(path=path, folder=path.parent))
+    return LibraryError(f"the library's database {path} cannot be used: {said}")
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < _LITTLE_BYTES
+    except OSError:
+        return False
+
+
+_SENTENCES = {
+    "not a database": "{path} is not the database of a library: choose another folder",
+    "malformed": "the library's database {path} is damaged: restore it from a copy, or delete "
+    "the folder {folder} and ingest again",
+    "readonly": "the library in {folder} cannot be written to: check its permissions",
+    "unable to open": "the library's database {path} cannot be opened: check that the folder "
+    "exists and its permissions",
+    "disk is full": "the disk is full: free some space in {folder} and run the same command again",
+    "disk I/O error": "the disk that holds {folder} reports an error",
+}
+
+
+def _prepare(connection: sqlite3.Connection, *, writable: bool) -> None:
+    connection.isolation_level = None  # SQLAlchemy says when a transaction begins, see `_begin`.
+    for pragma in (*_PRAGMAS, *([_WRITE_AHEAD] if writable else [])):
+        connection.execute(pragma)
+
+
+def _remember_cursor(connection: Connection, cursor: Any, *_statement: object) -> None:
+    connection.info.setdefault("cursors", []).append(cursor)
+
+
+def _close_cursors(_driver: object, record: Any) -> None:
+    """An answer that was not read to its end would keep the next reader in the past."""
+    for cursor in record.info.pop("cursors", ()):
+        cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    driver: Any = connection.connection.driver_connection
+    if not connection.get_execution_options().get("immediate", False):
+        driver.execute("BEGIN")
+        return
+    give_up = monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            # In some states SQLite answers so at once instead of waiting as it was told to.
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > give_up:
+                raise
+            sleep(_RETRY_SECONDS)

@@ -1,0 +1,359 @@
+"""Questions to the library's tables; takes and returns entities."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Select, func, select
+
+from embedder.content import Modality
+from embedder.interface import EmbedderInfo, Vectors
+from embedder.media.kinds import Kind
+from embedder.media.pdf import Word
+from indexer.catalog import counts, duplicates, fulltext, listing, rows, schema
+from indexer.catalog import rows as conditions
+from indexer.catalog.changes import Changes, changes
+from indexer.catalog.database import Database
+from indexer.catalog.duplicates import Looks
+from indexer.errors import NotFound
+from indexer.types import (
+    Filters,
+    LibraryStats,
+    MediaItem,
+    NameMatch,
+    Segment,
+    Status,
+    WordMatches,
+)
+
+# Of every search; putting a statement together takes longer than SQLite takes to answer it. Where
+# many rows of numbers answer, they come as one JSON text: at each row that it gives, SQLite lets
+# other threads have the interpreter, and waits until they give it back.
+_VECTORS = select(schema.vectors.c.segment_id, schema.vectors.c.data).where(
+    rows.one_of(schema.vectors.c.segment_id)
+)
+_KINDS = select(schema.segments.c.id, schema.segments.c.kind).where(
+    rows.one_of(schema.segments.c.id)
+)
+_ORIGINS = (
+    select(
+        func.json_group_array(
+            func.json_array(
+                schema.segments.c.id, schema.segments.c.media_id, schema.segments.c.page
+            )
+        )
+    )
+    .where(rows.one_of(schema.segments.c.id))
+    .where(
+        select(schema.items.c.id)
+        .where(schema.items.c.media_id == schema.segments.c.media_id)
+        .exists()
+    )
+)
+_MODEL = select(
+    schema.library.c.model,
+    schema.library.c.fingerprint,
+    schema.library.c.dim,
+    schema.library.c.instructions,
+)
+_SEGMENTS = rows.select_segments().where(rows.one_of(schema.segments.c.id))
+
+
+@lru_cache(maxsize=64)
+def _holders(filters: Filters) -> Select[Any]:
+    """The files of some media that satisfy the filters."""
+    items = rows.select_items().where(rows.one_of(schema.items.c.media_id))
+    return items.where(conditions.of_items(filters)).order_by(schema.items.c.id)
+
+
+@lru_cache(maxsize=64)
+def _within(filters: Filters) -> Select[str]:
+    """The segments of files that satisfy the filters."""
+    items, segments = schema.items, schema.segments
+    return (
+        select(func.json_group_array(segments.c.id))
+        .select_from(items.join(segments, segments.c.media_id == items.c.media_id))
+        .where(conditions.of_items(filters))
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Whose vectors a library holds; all None until the first ingest.
+
+    Attributes:
+        name: What opens it.
+        fingerprint: Of everything that changes vectors.
+        dim: Length of its vectors.
+        instructions: What documents of a modality were told; None for the model's own.
+    """
+
+    name: str | None
+    fingerprint: str | None
+    dim: int | None
+    instructions: Mapping[Modality, str] | None = None
+
+
+class Catalog:
+    """Reads a library's tables. Thread-safe; never waits for a writer.
+
+    Each answer is of one moment; two answers may have a commit between them, so an id from one
+    may be unknown to the next, unless they are asked for within `moment`.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def moment(self) -> AbstractContextManager[None]:
+        """Within it, all answers to this thread are of one moment, and come faster."""
+        return self._database.moment()
+
+    def model(self) -> Model:
+        """Whose vectors the library holds."""
+        with self._database.reading() as connection:
+            row = connection.execute(_MODEL).one()
+        return Model(
+            row.model, row.fingerprint, row.dim, rows.unpacked_instructions(row.instructions)
+        )
+
+    def has_vectors(self) -> bool:
+        """Whether anything can be found, so that the model cannot be another one any more."""
+        with self._database.reading() as connection:
+            return (
+                connection.execute(select(schema.vectors.c.segment_id).limit(1)).first() is not None
+            )
+
+    def holds_vectors_of(self, info: EmbedderInfo) -> bool:
+        """Whether an embedder's vectors can be compared with all that the library holds."""
+        with self._database.reading() as connection:
+            fingerprint = connection.execute(_MODEL).one().fingerprint
+            return fingerprint == info.fingerprint or not self.has_vectors()
+
+    def uid(self) -> str:
+        """A name for this library that no other one has."""
+        with self._database.reading() as connection:
+            return connection.execute(select(schema.library.c.uid)).scalar_one()
+
+    def generation(self) -> int:
+        """The number that every change of segments raises."""
+        with self._database.reading() as connection:
+            return connection.execute(select(schema.library.c.generation)).scalar_one()
+
+    @contextmanager
+    def changes(self, since: int) -> Iterator[Changes]:
+        """What has changed since a generation, in chunks; everything if `since` is 0."""
+        with self._database.reading() as connection:
+            yield changes(connection, since)
+
+    def matching_segments(self, filters: Filters) -> NDArray[np.int64] | None:
+        """Ids of the segments of files that satisfy the filters, ascending.
+
+        Returns:
+            None where neither a folder nor a date restricts them.
+        """
+        if not conditions.restricts_files(filters):
+            return None
+        with self._database.reading() as connection:
+            listed = connection.execute(_within(filters)).scalar_one()
+        # Copies hold the same ones. `np.unique` takes five times as long for a hundred thousand.
+        ids = np.sort(np.array(json.loads(listed), dtype=np.int64))
+        return ids[np.diff(ids, prepend=-1) > 0]
+
+    def find_words(self, terms: Sequence[str]) -> WordMatches:
+        """Segments whose texts have the terms.
+
+        A term that very many texts have tells little: it only counts where all terms are there.
+
+        Args:
+            terms: Words or phrases; nothing in them has a meaning but letters and digits.
+        """
+        with self._database.reading() as connection:
+            return fulltext.find_words(connection, terms)
+
+    def with_every_word(
+        self, terms: Sequence[str], segment_ids: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Those of some segments whose texts have all terms, however common they are."""
+        with self._database.reading() as connection:
+            return fulltext.with_every_word(connection, terms, segment_ids)
+
+    def find_names(
+        self, terms: Sequence[str], filters: Filters, limit: int
+    ) -> dict[Kind, list[NameMatch]]:
+        """Files whose names or folders have the terms, by kind, the best first.
+
+        Args:
+            terms: As above.
+            filters: What the files must be.
+            limit: Most matches of a kind.
+        """
+        with self._database.reading() as connection:
+            return fulltext.find_names(connection, terms, filters, limit)
+
+    def vectors_of(self, segment_ids: Sequence[int]) -> Vectors:
+        """Stored vectors, float32 of shape (len(segment_ids), dim), in the given order.
+
+        A segment that has gone since its id was learned gets a row of zeros, which is like
+        nothing; `resolve` does not know it either.
+        """
+        with self._database.reading() as connection:
+            dim = connection.execute(_MODEL).one().dim or 0
+            answer = connection.execute(_VECTORS, rows.given_ids(segment_ids))
+            found: dict[int, bytes] = dict(answer.all())
+        gone = bytes(2 * dim)
+        return rows.unpacked_vectors([found.get(int(i), gone) for i in segment_ids], dim)
+
+    def kinds_of(self, segment_ids: Sequence[int]) -> dict[int, Kind]:
+        """The kind of each known segment."""
+        with self._database.reading() as connection:
+            answer = connection.execute(_KINDS, rows.given_ids(segment_ids)).all()
+        return {segment_id: Kind(kind) for segment_id, kind in answer}
+
+    def origins(self, segment_ids: Sequence[int]) -> dict[int, tuple[int, int | None]]:
+        """The media that each known segment is of, by a number, and its page in a PDF.
+
+        Without those that no file holds any more, as in the middle of a removal.
+        """
+        with self._database.reading() as connection:
+            answer = connection.execute(_ORIGINS, rows.given_ids(segment_ids)).scalar_one()
+        return {segment_id: (media_id, page) for segment_id, media_id, page in json.loads(answer)}
+
+    def resolve(
+        self, segment_ids: Sequence[int], filters: Filters
+    ) -> dict[int, tuple[Segment, tuple[MediaItem, ...]]]:
+        """Segments with all the files that hold them and satisfy the filters, oldest first.
+
+        Returns:
+            By segment id, in the given order; without those that are in no such file.
+        """
+        files: dict[int, list[MediaItem]] = {}
+        with self._database.reading() as connection:
+            answer = connection.execute(_SEGMENTS, rows.given_ids(segment_ids)).all()
+            media_ids = {row.id: row.media_id for row in answer}
+            given = rows.given_ids(set(media_ids.values()))
+            for row in connection.execute(_holders(filters), given).all():
+                files.setdefault(row.media_id, []).append(rows.item(row))
+        found = {row.id: rows.segment(row) for row in answer}
+        return {
+            segment_id: (found[segment_id], tuple(files[media_ids[segment_id]]))
+            for segment_id in map(int, segment_ids)
+            if media_ids.get(segment_id) in files
+        }
+
+    def items(
+        self,
+        *,
+        status: Status | None = None,
+        kind: Kind | None = None,
+        name: str | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> list[MediaItem]:
+        """Files in order of their paths; see `Library.items`."""
+        with self._database.reading() as connection:
+            return listing.items(connection, status, kind, name, limit, offset)
+
+    def item(self, item_id: int) -> MediaItem:
+        """A file by id, or `NotFound`."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                rows.select_items().where(schema.items.c.id == rows.row_id(item_id))
+            ).one_or_none()
+        if row is None:
+            raise NotFound(f"the library has no file with the id {item_id}")
+        return rows.item(row)
+
+    def segment(self, segment_id: int) -> Segment:
+        """A segment by id, or `NotFound`."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                rows.select_segments().where(schema.segments.c.id == rows.row_id(segment_id))
+            ).one_or_none()
+        if row is None:
+            raise NotFound(f"the library has no segment with the id {segment_id}")
+        return rows.segment(row)
+
+    def item_of(self, segment_id: int) -> MediaItem:
+        """The oldest file that holds a segment, or `NotFound`."""
+        items, segments = schema.items.c, schema.segments.c
+        query = (
+            rows.select_items()
+            .join(schema.segments, segments.media_id == items.media_id)
+            .where(segments.id == rows.row_id(segment_id))
+            .order_by(items.id)
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise NotFound(f"the library has no segment with the id {segment_id}")
+        return rows.item(row)
+
+    def segments(self, item_id: int) -> list[Segment]:
+        """What can be found in a file, in order of position; `NotFound` without such a file."""
+        self.item(item_id)
+        items, segments = schema.items.c, schema.segments.c
+        query = (
+            rows.select_segments()
+            .join(schema.items, items.media_id == segments.media_id)
+            .where(items.id == item_id)
+            .order_by(segments.position)
+        )
+        with self._database.reading() as connection:
+            return [rows.segment(row) for row in connection.execute(query)]
+
+    def words(self, segment_id: int) -> tuple[Word, ...]:
+        """The words of a page with their places; none for other segments."""
+        table = schema.words.c
+        with self._database.reading() as connection:
+            data = connection.execute(
+                select(table.data).where(table.segment_id == rows.row_id(segment_id))
+            ).scalar_one_or_none()
+        return () if data is None else rows.unpacked_words(data)
+
+    def folders(self) -> list[tuple[Path, int]]:
+        """Folders that hold indexed files, with their number, in order."""
+        with self._database.reading() as connection:
+            return counts.folders(connection)
+
+    def branches(self, most: int) -> list[tuple[Path, int]]:
+        """Folders that hold indexed files or more than one branch, with the files in and below.
+
+        The first of them, in order, and no more than `most`.
+        """
+        with self._database.reading() as connection:
+            return counts.branches(connection, most)
+
+    def sample(self, count: int) -> list[tuple[MediaItem, Segment]]:
+        """Files with different contents from all over the library, and where each begins.
+
+        The same ones each time, oldest first; in a library of many, `count` of them.
+        """
+        with self._database.reading() as connection:
+            return counts.sample(connection, count)
+
+    def looks(self) -> Looks:
+        """How all still pictures look, oldest first."""
+        with self._database.reading() as connection:
+            return duplicates.looks(connection)
+
+    def exact_duplicates(self) -> list[tuple[MediaItem, ...]]:
+        """Groups of files with the same bytes, each oldest first."""
+        with self._database.reading() as connection:
+            return duplicates.exact(connection)
+
+    def oldest_items(self, media_ids: Sequence[int]) -> dict[int, MediaItem]:
+        """The file that was added first, by media."""
+        with self._database.reading() as connection:
+            return duplicates.oldest(connection, media_ids)
+
+    def stats(self) -> LibraryStats:
+        """What the library holds."""
+        with self._database.reading() as connection:
+            return counts.stats(connection)

@@ -1,0 +1,209 @@
+"""The vectors of another model, which are computed beside those in use and then take over."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Select, delete, func, insert, select, update
+
+from embedder.content import Modality
+from embedder.interface import EmbedderInfo
+from embedder.media.kinds import Kind
+from indexer.catalog import rows, schema
+from indexer.catalog.database import Database
+from indexer.catalog.reader import Model
+from indexer.catalog.writer import raise_generation
+from indexer.errors import LibraryError
+from indexer.types import Segment, Status
+
+_MEDIA_AT_ONCE = 20
+_DELETED_AT_ONCE = 20_000
+
+# Renaming takes the same moment however many vectors there are. The retired ones get the name of
+# those that are pending, and without a row in `pending` they count for nothing.
+_SWAP = (
+    "ALTER TABLE vectors RENAME TO retired_vectors",
+    "ALTER TABLE pending_vectors RENAME TO vectors",
+    "ALTER TABLE retired_vectors RENAME TO pending_vectors",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """Media of which some segments have no vector of the new model yet.
+
+    Attributes:
+        content_hash: Names its bytes.
+        holders: The files that hold them, oldest first.
+        segments: All its segments, in order of position.
+        missing: Positions of those without a vector.
+    """
+
+    content_hash: str
+    holders: tuple[Path, ...]
+    segments: tuple[Segment, ...]
+    missing: frozenset[int]
+
+
+class Pending:
+    """Writes and reads the vectors of another model. Thread-safe.
+
+    Guarantees: each call is one transaction (`clear`: several), so the vectors in use are those
+    of one model at any moment; vectors of two models never come together in one table. Only the
+    holder of the writer lock may call what writes.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def model(self) -> Model | None:
+        """Whose vectors are pending, if any are."""
+        with self._database.reading() as connection:
+            row = connection.execute(select(schema.pending)).one_or_none()
+        if row is None:
+            return None
+        told = rows.unpacked_instructions(row.instructions)
+        return Model(row.model, row.fingerprint, row.dim, told)
+
+    def begin(self, info: EmbedderInfo, instructions: Mapping[Modality, str] | None) -> int:
+        """Makes ready for the vectors of a model.
+
+        Returns:
+            How many of them are there already; those of other models are discarded.
+        """
+        before = self.model()
+        if before is None or before.fingerprint != info.fingerprint:
+            self.clear()
+        values = {
+            "model": info.name,
+            "fingerprint": info.fingerprint,
+            "dim": info.dim,
+            "instructions": rows.packed_instructions(instructions),
+        }
+        with self._database.writing() as connection:
+            connection.execute(delete(schema.pending))
+            connection.execute(insert(schema.pending).values(id=1, **values))
+        return self.count()
+
+    def clear(self) -> int:
+        """Discards all that is pending, and vectors that were retired; returns how many."""
+        table, discarded = schema.pending_vectors, 0
+        some = select(table.c.segment_id).limit(_DELETED_AT_ONCE)
+        while True:
+            with self._database.writing() as connection:  # In steps: others may have to write.
+                gone = connection.execute(delete(table).where(table.c.segment_id.in_(some)))
+                discarded += gone.rowcount
+                if not gone.rowcount:
+                    connection.execute(delete(schema.pending))
+                    return discarded
+
+    def count(self) -> int:
+        """How many vectors are there."""
+        query = select(func.count()).select_from(schema.pending_vectors)
+        with self._database.reading() as connection:
+            return connection.execute(query).scalar_one()
+
+    def missing(self) -> dict[Kind, int]:
+        """How many segments of each kind have no pending vector."""
+        kind = schema.segments.c.kind
+        query = _without_vector(select(kind, func.count())).group_by(kind)
+        with self._database.reading() as connection:
+            return {Kind(name): count for name, count in connection.execute(query)}
+
+    def outlines(self, *, of_all: bool = False) -> Iterator[Outline]:
+        """Media that lack vectors, oldest first, while more may be added.
+
+        Args:
+            of_all: Take what is pending for nothing, since it is of another model.
+        """
+        media, segments = schema.media.c, schema.segments.c
+        lacking = _without_vector(select(segments.id)).where(segments.media_id == media.id).exists()
+        query = select(media.id, media.content_hash).order_by(media.id).limit(_MEDIA_AT_ONCE)
+        query = query if of_all else query.where(lacking)
+        last = 0
+        while True:
+            with self._database.reading() as connection:
+                found = connection.execute(query.where(media.id > last)).all()
+                chunk = [_outline(connection, *one, of_all=of_all) for one in found]
+            if not found:
+                return
+            last = found[-1][0]
+            yield from chunk
+
+    def add(self, vectors: Mapping[int, bytes]) -> None:
+        """Stores vectors by segment."""
+        if not vectors:
+            return
+        values = [{"segment_id": one, "data": data} for one, data in vectors.items()]
+        statement = insert(schema.pending_vectors).prefix_with("OR REPLACE")
+        with self._database.writing() as connection:
+            connection.execute(statement, values)
+
+    def forget(self, segment_ids: Sequence[int]) -> int:
+        """Discards the vectors of some segments; returns how many there were."""
+        segment_id = schema.pending_vectors.c.segment_id
+        query = delete(schema.pending_vectors).where(rows.one_of(segment_id))
+        with self._database.writing() as connection:
+            return connection.execute(query, rows.given_ids(segment_ids)).rowcount
+
+    def take_over(self, left_out: Mapping[str, Mapping[Path, str]]) -> None:
+        """Puts the pending vectors in the place of those in use; `clear` frees the room of these.
+
+        Args:
+            left_out: Media that leave the library, by content hash, with what is wrong with each
+                of the files that hold them; these are then failed files.
+
+        Raises:
+            LibraryError: if other segments have no vector; nothing has changed.
+        """
+        with self._database.writing() as connection:
+            raise_generation(connection)
+            for content_hash, reasons in left_out.items():
+                _leave_out(connection, content_hash, reasons)
+            if connection.execute(_without_vector(select(schema.segments.c.id)).limit(1)).first():
+                raise LibraryError(
+                    "some segments have no vector of the new model yet: run the command again"
+                )
+            model = connection.execute(select(schema.pending)).one()
+            for statement in _SWAP:
+                connection.exec_driver_sql(statement)
+            connection.execute(
+                update(schema.library).values(
+                    model=model.model,
+                    fingerprint=model.fingerprint,
+                    dim=model.dim,
+                    instructions=model.instructions,
+                )
+            )
+            connection.execute(delete(schema.pending))
+
+
+def _without_vector(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+    """The query, of segments that have no pending vector."""
+    table, segments = schema.pending_vectors, schema.segments
+    joined = segments.outerjoin(table, table.c.segment_id == segments.c.id)
+    return query.select_from(joined).where(table.c.segment_id.is_(None))
+
+
+def _outline(connection: Connection, media_id: int, content_hash: str, *, of_all: bool) -> Outline:
+    segments, items, table = schema.segments.c, schema.items.c, schema.pending_vectors
+    of_media = rows.select_segments().where(segments.media_id == media_id)
+    there = select(table.c.segment_id).join(schema.segments, segments.id == table.c.segment_id)
+    have = set(connection.execute(there.where(segments.media_id == media_id)).scalars())
+    found = [rows.segment(row) for row in connection.execute(of_media.order_by(segments.position))]
+    holders = select(items.path).where(items.media_id == media_id).order_by(items.id)
+    return Outline(
+        content_hash=content_hash,
+        holders=tuple(connection.execute(holders).scalars()),
+        segments=tuple(found),
+        missing=frozenset(one.position for one in found if of_all or one.id not in have),
+    )
+
+
+def _leave_out(connection: Connection, content_hash: str, reasons: Mapping[Path, str]) -> None:
+    items, media = schema.items.c, schema.media.c
+    for path, reason in reasons.items():
+        failed = {"status": Status.FAILED.value, "error": reason, "media_id": None}
+        connection.execute(update(schema.items).where(items.path == path).values(failed))
+    connection.execute(delete(schema.media).where(media.content_hash == content_hash))

@@ -1,0 +1,332 @@
+"""Looking for what is wrong in the tables; reads only."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from sqlalchemy import Connection
+
+from embedder.media.kinds import Kind
+from indexer.catalog import counters
+from indexer.catalog.database import Database
+from indexer.errors import LibraryBusy, LibraryError
+
+_CHUNK = 4_096
+_MOST_SAID = 100
+_UNIT_TOLERANCE = 0.01  # Rounding to float16 changes the length of a vector by less than 0.001.
+
+_OLDEST_FILE = "(SELECT path FROM items WHERE media_id = {media} ORDER BY id LIMIT 1)"
+
+_COLUMNS = {
+    "segment_texts": "text",
+    "item_names": "name_words, folder_words",
+    "name_parts": "name_words",
+}
+
+VectorTable = Literal["vectors", "pending_vectors"]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An indexed file, and its bytes as they were taken in."""
+
+    id: int
+    path: Path
+    size: int
+    mtime_ns: int
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pictured:
+    """A segment that has a thumbnail."""
+
+    content_hash: str
+    position: int
+
+
+class Audit:
+    """Questions whose right answer is "nothing". Thread-safe.
+
+    All but `damage` take for granted that SQLite can read the tables, and raise `LibraryError`
+    where it cannot.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def damage(self) -> list[str]:
+        """What SQLite itself finds wrong with the file."""
+        try:
+            found = self._list(f"PRAGMA integrity_check({_MOST_SAID})")
+        except LibraryBusy:
+            raise
+        except LibraryError as error:
+            return [str(error)]
+        return [line for line in found if line != "ok"]
+
+    def dangling(self) -> list[tuple[str, int]]:
+        """Rows that refer to what is not there: table and row."""
+        with self._database.reading() as connection:
+            rows = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+        return [(row[0], row[1]) for row in rows]
+
+    def segments_without_vector(self) -> list[tuple[int, int, Path | None]]:
+        """Segment, media and a file that holds it."""
+        return self._located(
+            "FROM segments s LEFT JOIN vectors v ON v.segment_id = s.id "
+            "WHERE v.segment_id IS NULL ORDER BY s.id"
+        )
+
+    def bad_vectors(self, table: VectorTable = "vectors") -> list[tuple[int, str]]:
+        """Segments whose vector is too short or long, not finite, or not of length 1; and why."""
+        owner = "library" if table == "vectors" else "pending"
+        with self._database.reading() as connection:
+            dim = connection.exec_driver_sql(f"SELECT dim FROM {owner}").scalar_one_or_none()
+            if table == "pending_vectors" and dim is None:
+                return []  # They have been retired.
+            rows = connection.exec_driver_sql(f"SELECT segment_id, data FROM {table}")
+            return [bad for some in rows.partitions(_CHUNK) for bad in _bad(some, dim or 0)]
+
+    def locate(self, segment_ids: Iterable[int]) -> dict[int, tuple[int, Path | None]]:
+        """The media of segments, and a file that holds each."""
+        found: dict[int, tuple[int, Path | None]] = {}
+        for one in segment_ids:
+            located = self._located(f"FROM segments s WHERE s.id = {int(one)}")
+            found |= {segment: (media, path) for segment, media, path in located}
+        return found
+
+    def files_without_content(self) -> list[tuple[int, Path]]:
+        """Indexed files without media, and others with: id and path."""
+        rows = self._rows(
+            "SELECT i.id, i.path FROM items i LEFT JOIN media m ON m.id = i.media_id "
+            "WHERE (i.status = 'indexed') <> (m.id IS NOT NULL) ORDER BY i.id"
+        )
+        return [(row[0], as_path(row[1])) for row in rows]
+
+    def incomplete(self) -> list[tuple[int, Path | None]]:
+        """Media that lack segments, or have none at all: id and a file that holds it."""
+        oldest = _OLDEST_FILE.format(media="m.id")
+        rows = self._rows(
+            f"SELECT m.id, {oldest} FROM media m LEFT JOIN segments s ON s.media_id = m.id "
+            "GROUP BY m.id HAVING count(s.id) <> coalesce(max(s.position) + 1, -1) ORDER BY m.id"
+        )
+        return [(row[0], as_path(row[1]) if row[1] is not None else None) for row in rows]
+
+    def unheld(self) -> int:
+        """How many media no file holds any more."""
+        return self._count(
+            "SELECT count(*) FROM media m WHERE NOT EXISTS "
+            "(SELECT 1 FROM items WHERE media_id = m.id)"
+        )
+
+    def retired_vectors(self) -> int:
+        """How many vectors of a former model are still there."""
+        return self._count(
+            "SELECT count(*) FROM pending_vectors WHERE NOT EXISTS (SELECT 1 FROM pending)"
+        )
+
+    def pending_vectors(self) -> int:
+        """How many vectors an unfinished re-embedding has computed."""
+        return self._count("SELECT count(*) FROM pending_vectors") - self.retired_vectors()
+
+    def removals(self, until: int | None = None) -> int:
+        """How many removals are noted, of generations up to a number."""
+        limit = "" if until is None else f" WHERE generation <= {int(until)}"
+        return self._count(f"SELECT count(*) FROM removals{limit}")
+
+    def late_generation(self) -> int:
+        """The generation of the latest change, if the library's own lies behind it; else 0."""
+        return self._count(
+            "SELECT coalesce(max(generation), 0) FROM (SELECT max(generation) AS generation "
+            "FROM segments UNION ALL SELECT max(generation) FROM removals) "
+            "WHERE generation > (SELECT generation FROM library)"
+        )
+
+    def reusable_ids(self) -> int:
+        """The highest number that was given to a segment, if it could be given again; else 0."""
+        return self._count(
+            "SELECT coalesce(max(id), 0) FROM (SELECT max(id) AS id FROM segments "
+            "UNION ALL SELECT max(segment_id) FROM removals) WHERE id > "
+            "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'segments'), 0)"
+        )
+
+    def wrong_texts(self) -> list[str]:
+        """Segments whose text the full-text index does not have; or words that differ."""
+        return self._wrong_words(
+            "segment_texts", "SELECT id, text FROM segments WHERE text IS NOT NULL"
+        )
+
+    def wrong_names(self) -> list[str]:
+        """Files whose names their index does not have; or words that differ."""
+        return self._wrong_words(
+            "item_names", "SELECT id, name_words, folder_words FROM items"
+        ) + self._wrong_words("name_parts", "SELECT id, name_words || char(1, 1) FROM items")
+
+    def wrong_counts(self) -> list[str]:
+        """Tables with numbers that are not what they count, and contents missed by a removal."""
+        wrong = [
+            table
+            for table, (kept, counted) in counters.RIGHT.items()
+            if self._count(
+                f"SELECT count(*) FROM (SELECT * FROM (SELECT * FROM ({kept}) EXCEPT "
+                f"SELECT * FROM ({counted})) UNION ALL SELECT * FROM "
+                f"(SELECT * FROM ({counted}) EXCEPT SELECT * FROM ({kept})))"
+            )
+        ]
+        missed = self._rows(
+            "SELECT id FROM media m WHERE NOT EXISTS (SELECT 1 FROM items WHERE media_id = m.id) "
+            "AND NOT EXISTS (SELECT 1 FROM unheld WHERE media_id = m.id)"
+        )
+        return wrong + [f"content {row[0]}" for row in missed]
+
+    def pictured(self, prefix: str) -> list[Pictured]:
+        """Segments with thumbnails whose content hash begins so."""
+        rows = self._rows(
+            "SELECT m.content_hash, s.position FROM media m JOIN segments s ON s.media_id = m.id "
+            f"WHERE m.content_hash >= ? AND m.content_hash < ? AND s.kind <> '{Kind.TEXT}'",
+            (prefix, prefix + "g"),
+        )
+        return [Pictured(content_hash, position) for content_hash, position in rows]
+
+    def holders(self, content_hash: str) -> list[Path]:
+        """The files that hold some bytes, oldest first."""
+        rows = self._rows(
+            "SELECT i.path FROM items i JOIN media m ON m.id = i.media_id "
+            "WHERE m.content_hash = ? ORDER BY i.id",
+            (content_hash,),
+        )
+        return [as_path(row[0]) for row in rows]
+
+    def kind_of(self, content_hash: str) -> Kind:
+        """What some bytes are."""
+        rows = self._rows("SELECT kind FROM media WHERE content_hash = ?", (content_hash,))
+        return Kind(rows[0][0])
+
+    def held(self) -> Iterator[Held]:
+        """All indexed files in order of their ids, while more may be added."""
+        last = 0
+        while True:
+            rows = self._rows(
+                "SELECT i.id, i.path, i.size, i.mtime_ns, m.content_hash FROM items i "
+                "JOIN media m ON m.id = i.media_id WHERE i.id > ? ORDER BY i.id LIMIT ?",
+                (last, _CHUNK),
+            )
+            if not rows:
+                return
+            for number, path, size, mtime_ns, content_hash in rows:
+                yield Held(number, as_path(path), size, mtime_ns, content_hash)
+            last = rows[-1][0]
+
+    def known_below(self, folder: Path) -> set[Path]:
+        """The paths of all files that the library knows below a folder, in whatever state."""
+        start = os.path.join(folder, "")
+        rows = self._rows(
+            "SELECT path FROM items WHERE substr(CAST(path AS BLOB), 1, ?) = CAST(? AS BLOB)",
+            (len(os.fsencode(start)), os.fsencode(start)),
+        )
+        return {as_path(row[0]) for row in rows}
+
+    def sample(self, count: int) -> list[tuple[int, Kind]]:
+        """Some segments with vectors, the same ones each time, spread over all: id and kind."""
+        total = self._count("SELECT count(*) FROM vectors")
+        step = max(1, total // count)
+        rows = self._rows(
+            "SELECT id, kind FROM (SELECT s.id, s.kind, row_number() OVER (ORDER BY s.id) AS n "
+            "FROM segments s JOIN vectors v ON v.segment_id = s.id) WHERE n % ? = 0",
+            (step,),
+        )
+        return [(one, Kind(kind)) for one, kind in rows]
+
+    def vectors(self) -> int:
+        """How many vectors there are."""
+        return self._count("SELECT count(*) FROM vectors")
+
+    def _located(self, rest: str) -> list[tuple[int, int, Path | None]]:
+        oldest = _OLDEST_FILE.format(media="s.media_id")
+        rows = self._rows(f"SELECT s.id, s.media_id, {oldest} {rest}")
+        return [(row[0], row[1], as_path(row[2]) if row[2] is not None else None) for row in rows]
+
+    def _wrong_words(self, index: str, texts: str) -> list[str]:
+        """Rows that an index lacks or has too many; if none, words it has otherwise.
+
+        What is right is found out by indexing everything once more, beside the library.
+        """
+        try:
+            with self._database.reading() as connection:
+                wrong = connection.exec_driver_sql(
+                    f"SELECT id FROM (SELECT id FROM ({texts}) EXCEPT "
+                    f"SELECT id FROM {index}_docsize) UNION ALL SELECT id FROM "
+                    f"(SELECT id FROM {index}_docsize EXCEPT SELECT id FROM ({texts}))"
+                ).scalars()
+                rows = [f"row {one}" for one in wrong]
+                return rows or _other_words(connection, index, texts)
+        except LibraryBusy:
+            raise
+        except LibraryError as error:
+            return [str(error)]
+
+    def _rows(self, statement: str, given: tuple[Any, ...] = ()) -> list[Any]:
+        with self._database.reading() as connection:
+            return list(connection.exec_driver_sql(statement, given).all())
+
+    def _list(self, statement: str) -> list[str]:
+        return [str(row[0]) for row in self._rows(statement)]
+
+    def _count(self, statement: str) -> int:
+        return int(self._rows(statement)[0][0] or 0)
+
+
+def as_path(value: str | bytes) -> Path:
+    """A path from how the tables hold it."""
+    return Path(os.fsdecode(value))
+
+
+def _bad(rows: Iterable[Any], dim: int) -> Iterator[tuple[int, str]]:
+    right = []
+    for segment_id, data in rows:
+        if len(data) == 2 * dim:
+            right.append((segment_id, data))
+        else:
+            yield segment_id, f"{len(data)} bytes, not {2 * dim}"
+    if not right:
+        return
+    vectors = np.frombuffer(b"".join(data for _, data in right), dtype="<f2").reshape(-1, dim)
+    lengths = np.linalg.norm(vectors.astype(np.float32), axis=1)
+    for (segment_id, _), length in zip(right, lengths, strict=True):
+        if not np.isfinite(length):
+            yield segment_id, "not finite"
+        elif abs(length - 1) > _UNIT_TOLERANCE:
+            yield segment_id, f"of length {length:.3f}, not 1"
+
+
+def _other_words(connection: Connection, index: str, texts: str) -> list[str]:
+    declared = connection.exec_driver_sql(
+        "SELECT sql FROM sqlite_master WHERE name = ?", (index,)
+    ).scalar_one()
+    alone = re.sub(r"content\s*=\s*'\w+',\s*content_rowid\s*=\s*'\w+',", "", declared)
+    alone = re.sub(r"(?i)(CREATE VIRTUAL TABLE) \w+", r"\1 temp.audited", alone, count=1)
+    statements = (
+        alone,
+        f"INSERT INTO temp.audited (rowid, {_COLUMNS[index]}) {texts}",
+        f"CREATE VIRTUAL TABLE temp.stored_words USING fts5vocab(main, {index}, col)",
+        "CREATE VIRTUAL TABLE temp.right_words USING fts5vocab(temp, audited, col)",
+    )
+    dropped = ("stored_words", "right_words", "audited")
+    try:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+        wrong = connection.exec_driver_sql(
+            "SELECT DISTINCT term FROM (SELECT * FROM (SELECT term, col, doc, cnt FROM "
+            "temp.stored_words EXCEPT SELECT term, col, doc, cnt FROM temp.right_words) UNION ALL "
+            "SELECT * FROM (SELECT term, col, doc, cnt FROM temp.right_words EXCEPT "
+            "SELECT term, col, doc, cnt FROM temp.stored_words))"
+        ).scalars()
+        return [f"the word {word!r}" for word in wrong]
+    finally:
+        for name in dropped:
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS temp.{name}")

@@ -1,0 +1,1 @@
+"""Decoding of untrusted files in processes of their own."""

@@ -1,0 +1,1 @@
+"""Maintenance of a library: check, repair, compact, back up, restore, statistics."""

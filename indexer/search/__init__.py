@@ -1,0 +1,1 @@
+"""Search: embed a query, gather candidates, score and rank them."""

@@ -1,0 +1,195 @@
+"""`python -m indexer.search`: finds things in a library by words, pictures, videos and pages."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedder.media.kinds import Kind
+from indexer.cli import add_placement_flags, placement, print_any_name
+from indexer.config import default_library
+from indexer.types import Filters, Hit, Query, QueryPart
+
+if TYPE_CHECKING:
+    from indexer.library import Library
+
+
+_PAGE_DIGITS = 9
+_PARTS = ("text", "image", "video", "pdf", "not")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    parser = argparse.ArgumentParser(
+        prog="rzen-search",
+        description="Find pictures, video clips, PDF pages and texts in a library. The words and "
+        "the files of a query are used together.",
+    )
+    parser.add_argument("text", nargs="?", help='what to look for, in words; "-" reads them')
+    for name, what in (("image", "a picture"), ("video", "a video, as a whole")):
+        parser.add_argument(
+            f"--{name}", metavar="FILE", type=Path, action="append", default=[], help=f"like {what}"
+        )
+    parser.add_argument(
+        "--pdf", metavar="FILE[:PAGE]", action="append", default=[], help="like a page of a PDF"
+    )
+    parser.add_argument(
+        "--not", metavar="TEXT", dest="unlike", action="append", default=[], help="not like this"
+    )
+    parser.add_argument(
+        "--weight",
+        metavar="PART=NUMBER",
+        action="append",
+        default=[],
+        help=f"how much a part counts (1 if not said): {', '.join(_PARTS)}; below 0 is unlike",
+    )
+    parser.add_argument("--kind", metavar="KIND,…", help=f"only these kinds: {', '.join(Kind)}")
+    parser.add_argument("--folder", type=Path, help="only files in this folder or below")
+    parser.add_argument("--after", metavar="DATE", help="only files changed on this date or later")
+    parser.add_argument("--before", metavar="DATE", help="only files changed before this date")
+    parser.add_argument("--limit", type=int, default=20, help="hits to list (20)")
+    parser.add_argument("--offset", type=int, default=0, help="hits to pass over first (0)")
+    parser.add_argument("--library", metavar="DIR", type=Path, help="the library's folder")
+    add_placement_flags(parser)
+    parser.add_argument(
+        "--instruction",
+        metavar="TEXT",
+        help="what the model is told to do with the words and files, in place of its own words; "
+        'for models that take one; "" tells it nothing',
+    )
+    parser.add_argument("--json", action="store_true", help="print a list of objects")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status, 0 or 2."""
+    given = parser().parse_args(arguments)
+    print_any_name()
+    from embedder.interface import EmbedderError
+    from indexer.errors import IndexerError
+    from indexer.library import Library
+
+    try:
+        directory, opened = given.library or default_library(), placement(given)
+        with Library.open(directory, create=False, **opened) as library:
+            hits = library.search(_query(given, library))
+    except (IndexerError, EmbedderError) as error:
+        print(f"rzen-search: {error}", file=sys.stderr)
+        return 2
+    if given.json:
+        print(json.dumps([_object(hit) for hit in hits], ensure_ascii=False, indent=1))
+    else:
+        _print_table(hits)
+    return 0
+
+
+def _query(given: argparse.Namespace, library: "Library") -> Query:
+    from indexer.errors import QueryError
+    from indexer.search.query import file_part, instructed, moment, text_part
+
+    weights = _weights(given.weight)
+    parts: list[QueryPart] = []
+    if given.text is not None:
+        text = sys.stdin.read() if given.text == "-" else given.text
+        parts.append(text_part(text, weights["text"]))
+    for name in ("image", "video"):
+        files: list[Path] = getattr(given, name)
+        parts += [
+            file_part(path, weights[name], limits=library.limits, expected=Kind(name))
+            for path in files
+        ]
+    for argument in given.pdf:
+        path, page = _pdf_page(argument)
+        parts.append(file_part(path, weights["pdf"], page, library.limits, Kind.PDF))
+    if given.instruction is not None:
+        parts = [instructed(part, given.instruction) for part in parts]
+    parts += [text_part(text, -abs(weights["not"])) for text in given.unlike]
+    if not parts:
+        raise QueryError("the query is empty: type some words, or give --image, --video or --pdf")
+    filters = Filters(
+        kinds=_kinds(given.kind),
+        folder=given.folder.absolute() if given.folder else None,
+        after=moment(given.after) if given.after else None,
+        before=moment(given.before) if given.before else None,
+    )
+    return Query(tuple(parts), filters, given.limit, given.offset)
+
+
+def _weights(given: Sequence[str]) -> dict[str, float]:
+    from indexer.errors import QueryError
+
+    weights = dict.fromkeys(_PARTS, 1.0)
+    for one in ",".join(given).split(",") if given else ():
+        name, _, number = one.partition("=")
+        try:
+            weights[name.strip()], known = float(number), name.strip() in _PARTS
+        except ValueError:
+            known = False
+        if not known:
+            raise QueryError(
+                f"--weight {one} is not understood: write PART=NUMBER with one of "
+                f"{', '.join(_PARTS)}, for instance image=0.5"
+            )
+    return weights
+
+
+def _pdf_page(argument: str) -> tuple[Path, int]:
+    """FILE or FILE:PAGE; a file whose name ends in a colon and digits is taken as it is."""
+    stem, _, page = argument.rpartition(":")
+    if stem and page.isdecimal() and len(page) <= _PAGE_DIGITS and not _exists(Path(argument)):
+        return Path(stem), int(page)
+    return Path(argument), 1
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # A name that is too long, for one.
+        return False
+
+
+def _kinds(given: str | None) -> frozenset[Kind]:
+    from indexer.errors import QueryError
+
+    names = [name.strip() for name in given.split(",")] if given else []
+    for name in names:
+        if name not in set(Kind):
+            raise QueryError(f"{name!r} is not a kind: choose from {', '.join(Kind)}")
+    return frozenset(Kind(name) for name in names)
+
+
+def _object(hit: Hit) -> dict[str, Any]:
+    return {
+        "rank": hit.rank,
+        "score": round(hit.score, 4),
+        "relevance": round(hit.relevance, 4),
+        "weak": hit.weak,
+        "path": str(hit.item.path),
+        "kind": hit.segment.kind.value,
+        "page": hit.segment.page,
+        "start": hit.segment.start,
+        "end": hit.segment.end,
+        "segment_id": hit.segment.id,
+        "why": [reason.value for reason in hit.why],
+        "text": hit.segment.text,
+    }
+
+
+def _print_table(hits: Sequence[Hit]) -> None:
+    if not hits:
+        print("Nothing was found.", file=sys.stderr)
+    weak = False
+    for hit in hits:
+        if hit.weak and not weak:
+            print("Weaker matches:" if hit.rank > 1 else "Only weak matches:")
+            weak = True
+        why = " + ".join(hit.why)
+        place = hit.segment.place
+        where = f"{hit.item.path}, {place}" if place else hit.item.path
+        print(f"{hit.rank:4}  {hit.relevance:4.0%}  {hit.segment.kind:5}  {where}  ({why})")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,436 @@
+"""The values that cross the indexer's boundary: items, segments, queries, hits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from embedder.content import Content, Modality
+from embedder.media.kinds import Kind
+from embedder.media.pdf import Word
+from indexer.errors import QueryError
+
+
+class Status(StrEnum):
+    """The visible state in which every file ends."""
+
+    INDEXED = "indexed"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+class Reason(StrEnum):
+    """Why a hit matched: what was compared with the query."""
+
+    PICTURE = "picture"
+    TEXT = "text"
+    WORDS = "words"
+    FILE_NAME = "file name"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Draft:
+    """A segment that was cut from a file and has neither id nor vector yet.
+
+    Attributes:
+        content: What is embedded; its text is also what full-text search sees.
+        thumbnail: Small RGB picture for result grids, or None for text.
+        page: Page number from 1, PDF only.
+        start: Seconds from the start of the file, clips only.
+        end: Likewise.
+        span: First and one-past-last character in the extracted text, passages only.
+        words: Words of a page with their places.
+        picture_hash: 64-bit difference hash of a still picture, as a signed integer.
+    """
+
+    content: Content
+    thumbnail: Image.Image | None = None
+    page: int | None = None
+    start: float | None = None
+    end: float | None = None
+    span: tuple[int, int] | None = None
+    words: tuple[Word, ...] = ()
+    picture_hash: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MediaItem:
+    """A file that the library knows.
+
+    Attributes:
+        id: Never reused.
+        path: Absolute.
+        content_hash: SHA-256 of the bytes in hexadecimal; None if the file was never read.
+        size: Bytes.
+        mtime_ns: Modification time in nanoseconds since 1970.
+        kind: None where it could not be told.
+        status: The state in which the last ingest left it.
+        error: Why it was skipped or failed, one sentence.
+        added_at: When it was first seen, UTC.
+        segments: How many segments can be found in it.
+    """
+
+    id: int
+    path: Path
+    content_hash: str | None
+    size: int
+    mtime_ns: int
+    kind: Kind | None
+    status: Status
+    error: str | None
+    added_at: datetime
+    segments: int = 0
+
+    @property
+    def name(self) -> str:
+        """The file's name without its folders."""
+        return self.path.name
+
+    @property
+    def modified_at(self) -> datetime:
+        """Modification time, local."""
+        return datetime.fromtimestamp(self.mtime_ns / 1e9).astimezone()
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """What is found: a picture, a clip from `start` to `end`, a page, or a passage of text.
+
+    `id` is the vector's id and is never reused; the places are as in `Draft`.
+    """
+
+    id: int
+    content_hash: str
+    kind: Kind
+    modality: Modality
+    position: int
+    page: int | None
+    start: float | None
+    end: float | None
+    span: tuple[int, int] | None
+    text: str | None
+
+    @property
+    def place(self) -> str:
+        """Where it is in its file, for people: "page 3", "0:10–0:20", or nothing."""
+        if self.page is not None:
+            return f"page {self.page}"
+        if self.start is not None and self.end is not None:
+            return f"{_clock(self.start)}–{_clock(self.end)}"
+        return ""
+
+
+def _clock(seconds: float) -> str:
+    """A time in a video: 0:06, 1:02:03."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class QueryPart:
+    """One thing that hits should be like (weight above 0) or unlike (below 0).
+
+    Exactly one of the two sources is set: `content`, or `segment_id` of a segment in the library.
+
+    Raises:
+        ValueError: if both or none of the sources are set.
+        QueryError: if the weight is 0, not a number, or beyond ±100.
+    """
+
+    content: Content | None = None
+    weight: float = 1.0
+    segment_id: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.content is None) == (self.segment_id is None):
+            raise ValueError("a query part is either a content or a segment of the library")
+        if not -100 <= self.weight <= 100 or self.weight == 0:
+            raise QueryError(f"a weight is a number from -100 to 100 and not 0, not {self.weight}")
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What a hit must be; None or empty means any.
+
+    Attributes:
+        kinds: Kinds of media.
+        folder: Files in this folder or below it.
+        after: Files modified at this time or later.
+        before: Files modified before this time.
+    """
+
+    kinds: frozenset[Kind] = frozenset()
+    folder: Path | None = None
+    after: datetime | None = None
+    before: datetime | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Query:
+    """What to look for: at least one part of positive weight, filters, and which hits to return."""
+
+    parts: tuple[QueryPart, ...]
+    filters: Filters = field(default_factory=Filters)
+    limit: int = 20
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One result.
+
+    Attributes:
+        segment: What matched best within the item, or within the page of a PDF.
+        item: The file it is in; of several copies, the one added first.
+        score: What hits are ordered by, 0 to 1.
+        rank: From 1, counted over all pages of results.
+        relevance: How sure the match is, 0 to 1; comparable across kinds.
+        weak: Less relevant than not: shown apart, after the others.
+        why: What matched, strongest first.
+        more: Further matching segments of the same item, best first.
+        copies: Paths of further files with the same bytes.
+    """
+
+    segment: Segment
+    item: MediaItem
+    score: float
+    rank: int
+    relevance: float
+    weak: bool
+    why: tuple[Reason, ...]
+    more: tuple[Segment, ...] = ()
+    copies: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryStats:
+    """What a library holds.
+
+    Attributes:
+        items: Indexed files by kind.
+        segments: Segments by kind.
+        skipped: Files skipped.
+        failed: Files failed.
+        bytes: Size of all indexed files.
+    """
+
+    items: Mapping[Kind, int]
+    segments: Mapping[Kind, int]
+    skipped: int
+    failed: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WordMatches:
+    """Segments of any kind whose texts have words of the query.
+
+    Attributes:
+        ids: Of the segments, int64 of shape (n,), ascending.
+        scores: BM25 by the rarest of the terms, float64 (n,), higher is better; comparable within
+            one query only; 0 where none of those is in the text.
+        every: Whether all terms are in the text, booleans (n,).
+        complete: False where so many texts have all terms that only some are listed. Where it is
+            true, those that have only some terms may not be listed if the terms are common ones.
+    """
+
+    ids: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    every: NDArray[np.bool_]
+    complete: bool
+
+
+NO_WORDS = WordMatches(
+    np.empty(0, dtype=np.int64), np.empty(0), np.empty(0, dtype=np.bool_), complete=True
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NameMatch:
+    """A file whose name or folders have words of the query.
+
+    Attributes:
+        segment_id: The file's first segment.
+        in_name: All terms are in the file's own name.
+        share: Part of the terms found in the name or the folders, above 0 and up to 1.
+    """
+
+    segment_id: int
+    in_name: bool
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """Files that hold the same thing.
+
+    Attributes:
+        exact: Groups of files with the same bytes, each oldest first.
+        near: Groups of pictures that look the same but differ in bytes (another size, format or
+            compression), one file for each picture, each group oldest first.
+    """
+
+    exact: tuple[tuple[MediaItem, ...], ...] = ()
+    near: tuple[tuple[MediaItem, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A file that did not get in, and why, in one sentence."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What an ingest did; every file seen is counted in exactly one of the first seven fields.
+
+    Attributes:
+        added: Files new to the library.
+        updated: Files whose bytes changed.
+        unchanged: Files left as they were, unread.
+        moved: Files known by their bytes under another path that has vanished.
+        copies: New files whose bytes are in the library already; they share its vectors.
+        skipped: Files of no supported kind.
+        failures: Files that could not be used.
+        removed: Known files that have vanished.
+        near_duplicates: Groups of pictures that look the same but differ in bytes, in the whole
+            library; of a thousand pictures and more, not counted again for each that changes.
+        cancelled: It was stopped early; the next run continues.
+        seconds: How long it took.
+        segments: Segments written.
+    """
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    moved: int = 0
+    copies: int = 0
+    skipped: tuple[Failure, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    removed: int = 0
+    near_duplicates: int = 0
+    cancelled: bool = False
+    seconds: float = 0.0
+    segments: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an ingest or a re-embedding is; reported several times a second at most.
+
+    Attributes:
+        stage: "scan" while files are counted, then "ingest", at last "finish"; of a re-embedding
+            "reembed", and "switch" while the new vectors take over.
+        done: Files finished; of a re-embedding, segments with a new vector.
+        total: Files to do, growing during the scan; of a re-embedding, all segments.
+        path: A file that is being worked on, or None.
+        failures: Files failed so far.
+        seconds: Since the start.
+        remaining: Estimated seconds still to go, or None while unknown.
+        reused: How much of `done` an earlier run has done.
+    """
+
+    stage: str
+    done: int
+    total: int
+    path: Path | None
+    failures: int
+    seconds: float
+    remaining: float | None
+    reused: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Files or segments per second so far."""
+        return (self.done - self.reused) / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class IngestPlan:
+    """What an ingest would do, as far as it can be told without decoding anything.
+
+    Attributes:
+        added: New files.
+        updated: Known files that have changed.
+        moved: Known files under another path, old and new.
+        copies: New files whose bytes are in the library already.
+        removed: Known files that have vanished.
+        skipped: Files of no supported kind, and why.
+        failures: Files that cannot be used, and why.
+        unchanged: How many files would be left as they are, unread.
+    """
+
+    added: tuple[Path, ...] = ()
+    updated: tuple[Path, ...] = ()
+    moved: tuple[tuple[Path, Path], ...] = ()
+    copies: tuple[Path, ...] = ()
+    removed: tuple[Path, ...] = ()
+    skipped: tuple[Failure, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    unchanged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReembedReport:
+    """What a re-embedding did.
+
+    Attributes:
+        model: The model that was asked for.
+        segments: Segments that have a vector of it now, those of earlier runs included.
+        reused: How many of them an earlier run had computed.
+        failures: Files that could not be read or embedded again. If the library switched, they
+            have left it and are failed files now; otherwise they are why it did not.
+        switched: The library has the model now. If not, its vectors are those it had.
+        cancelled: It was stopped early; the next run continues.
+        seconds: How long it took.
+    """
+
+    model: str
+    segments: int = 0
+    reused: int = 0
+    failures: tuple[Failure, ...] = ()
+    switched: bool = False
+    cancelled: bool = False
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReembedPlan:
+    """What a re-embedding would do, told without reading any file.
+
+    Attributes:
+        model: The model that was asked for.
+        same: The library's vectors are of that model already; nothing would be done.
+        segments: Segments that lack a vector of it, by kind.
+        reused: Segments that have one from an earlier run.
+        failures: Files that are not there and that no copy stands in for.
+    """
+
+    model: str
+    same: bool = False
+    segments: Mapping[Kind, int] = field(default_factory=dict)
+    reused: int = 0
+    failures: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A file that may be indexed.
+
+    Attributes:
+        path: Absolute, as reached: links are not resolved.
+        size: Bytes.
+        mtime_ns: Modification time in nanoseconds since 1970.
+    """
+
+    path: Path
+    size: int
+    mtime_ns: int
