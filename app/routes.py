@@ -43,7 +43,7 @@ from indexer import (
     QueryError,
     Segment,
 )
-from indexer.decoding.on_demand import Viewer
+from indexer.decoding.on_demand import OnDemandDecoder
 
 MEDIA_TYPES = {
     ".jpg": "image/jpeg",
@@ -215,7 +215,7 @@ _FORM_FILES = 8
 _BLOCK = 1 << 20
 
 
-def upload_router(uploads: LibraryUploads, files: QueryFiles, viewer: Viewer) -> APIRouter:
+def upload_router(uploads: LibraryUploads, files: QueryFiles, viewer: OnDemandDecoder) -> APIRouter:
     """The routes.
 
     Args:

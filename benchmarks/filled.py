@@ -29,7 +29,7 @@ from embedder.media.kinds import Kind
 from indexer.catalog import rows
 from indexer.catalog.database import Database
 from indexer.catalog.fulltext import folder_words, name_words
-from indexer.catalog.writer import Ledger, raise_generation
+from indexer.catalog.writer import CatalogWriter, raise_generation
 from indexer.config import LIBRARY_FILE
 from indexer.types import Status
 
@@ -219,7 +219,7 @@ def fill(directory: Path, segments: int, info: EmbedderInfo, seed: int = 1) -> I
     directory.mkdir(parents=True, exist_ok=True)
     database = Database(directory / LIBRARY_FILE)
     try:
-        Ledger(database).adopt(info)
+        CatalogWriter(database).adopt(info)
         for batch, count in Maker(segments, info.dim, seed).batches():
             with database.writing() as connection:
                 raise_generation(connection)

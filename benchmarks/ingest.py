@@ -32,7 +32,7 @@ from PIL import Image
 from embedder import Content, Embedder, open_embedder
 from embedder.media import Kind, Limits, detect, read_picture
 from indexer.config import IngestOptions
-from indexer.decoding.pool import Workers
+from indexer.decoding.pool import DecoderPool
 from indexer.decoding.segment import cut
 from indexer.types import Draft
 
@@ -100,7 +100,7 @@ def _compare_decoding(name: str, paths: Sequence[Path], given: argparse.Namespac
     for _ in range(given.rounds):
         here, here_seconds = _cut_all(paths, partial(cut, limits=limits), given.workers)
         before = _processor_seconds()
-        with Workers(limits) as workers:
+        with DecoderPool(limits) as workers:
             list(workers.cut(paths[0], Kind.IMAGE, limits))
             there, _ = _cut_all(paths, partial(workers.cut, limits=limits), given.workers)
         rates.append(there / here)
@@ -131,14 +131,14 @@ def _processor_seconds() -> float:
 
 
 def _decode_in_threads() -> None:
-    def detect_here(workers: Workers, path: Path) -> Kind:
+    def detect_here(workers: DecoderPool, path: Path) -> Kind:
         return detect(path)
 
-    def cut_here(workers: Workers, path: Path, kind: Kind, limits: Limits) -> Iterator[Draft]:
+    def cut_here(workers: DecoderPool, path: Path, kind: Kind, limits: Limits) -> Iterator[Draft]:
         return cut(path, kind, limits)
 
     for name, function in {"detect": detect_here, "cut": cut_here}.items():
-        setattr(Workers, name, function)
+        setattr(DecoderPool, name, function)
 
 
 def make_pictures(folder: Path, count: int, size: tuple[int, int]) -> None:

@@ -46,7 +46,7 @@ from indexer.admin import main as admin
 from indexer.maintenance.backup import back_up, restore, verify
 from indexer.maintenance.check import check
 from indexer.maintenance.compact import compact
-from indexer.maintenance.storage import premises
+from indexer.maintenance.storage import open_storage
 
 ACTIONS = ("ingest", "remove", "reembed", "compact", "backup")
 _SEARCHED = 12
@@ -198,13 +198,13 @@ def task(world: World, action: str, asked: Sequence[str]) -> Callable[[], Any]:
             assert report.switched or library.catalog.model().name == model, report
 
     def compaction() -> None:
-        with opened(world), premises(world.library) as place:
+        with opened(world), open_storage(world.library) as place:
             compact(place)
 
     def backup() -> None:
         target = Path(asked[0])
         if not target.exists():
-            with premises(world.library, read_only=True) as place:
+            with open_storage(world.library, read_only=True) as place:
                 assert back_up(place, target).missing == ()
 
     return dict(zip(ACTIONS, (ingest, remove, reembed, compaction, backup), strict=True))[action]
@@ -247,7 +247,7 @@ def examine(world: World) -> list[str]:
 
 def left_over(world: World) -> list[str]:
     """What a compaction has not taken away."""
-    with premises(world.library, read_only=True) as place:
+    with open_storage(world.library, read_only=True) as place:
         return [f"{one.count} {one.what}: {one.examples}" for one in check(place).findings]
 
 
@@ -326,7 +326,7 @@ def _restored(world: World, target: Path, before: dict[str, Any]) -> list[str]:
     def look() -> list[str]:
         verify(target)
         restore(target, world.folder / "restored")
-        with premises(world.folder / "restored") as place:
+        with open_storage(world.folder / "restored") as place:
             items = place.catalog.items(status=Status.INDEXED, limit=9_999)
             same = {str(one.path): one.content_hash for one in items} == before["files"]
         return [] if same else ["the backup holds other files"]

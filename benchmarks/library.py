@@ -28,7 +28,7 @@ from embedder.media.kinds import Kind
 from indexer import Library
 from indexer.search.query import text_part
 from indexer.types import Filters, Query
-from indexer.vectors import FaissStore
+from indexer.vectors import FaissIndex
 
 ANY = Filters()
 NOISE = 0.7
@@ -90,7 +90,7 @@ def main() -> None:
     with Library.open(given.directory, embedder=embedder, create=False) as library:
         embedder.vectors = asked = questions(library, given.queries)
         store = library.vectors
-        assert isinstance(store, FaissStore)
+        assert isinstance(store, FaissIndex)
         store.settle()
         texts = list(asked)
 

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from embedder import Content, open_embedder
 from embedder.interface import Vectors, normalised
 from embedder.media.kinds import Kind
-from indexer.vectors import FaissStore, Growth, gpu_memory
+from indexer.vectors import FaissIndex, Growth, gpu_memory
 
 WORDNET = Path("/usr/share/wordnet")
 K = 10
@@ -141,7 +141,7 @@ def measured(
     said: dict[str, Any] = {"vectors": count, "dim": dim, "threads": threads}
     said["flat"], truth, kept = beside(rows, queries, only)
     growth = Growth(threads=threads)
-    store = FaissStore(dim, growth=growth)
+    store = FaissIndex(dim, growth=growth)
     ids = np.arange(count)
     said["adding"] = filled(
         rows, lambda at, piece: store.add(Kind.TEXT, ids[at : at + len(piece)], piece)
@@ -170,7 +170,7 @@ def measured(
 
 
 def asked(
-    store: FaissStore,
+    store: FaissIndex,
     queries: Vectors,
     truth: NDArray[np.int64],
     only: NDArray[np.int64] | None = None,
@@ -183,7 +183,7 @@ def asked(
     return timed(search, queries) | {"recall": recall(truth, [search(one) for one in queries])}
 
 
-def on_gpu(store: FaissStore, queries: Vectors, truth: NDArray[np.int64]) -> dict[str, Any]:
+def on_gpu(store: FaissIndex, queries: Vectors, truth: NDArray[np.int64]) -> dict[str, Any]:
     """What the store takes with a copy of its vectors on a GPU; nothing if none is made."""
     start = time.perf_counter()
     store.settle()
@@ -212,9 +212,9 @@ def beside(
     return timed(flat_search(flat), queries) | {"bytes": 4 * dim}, truth, kept
 
 
-def opened(folder: Path, dim: int, growth: Growth) -> FaissStore:
+def opened(folder: Path, dim: int, growth: Growth) -> FaissIndex:
     """What was saved."""
-    loaded = FaissStore.load(folder, "benchmark", dim, growth=growth)
+    loaded = FaissIndex.load(folder, "benchmark", dim, growth=growth)
     assert loaded is not None
     return loaded[0]
 
@@ -226,7 +226,7 @@ def opening(folder: Path, dim: int, growth: Growth, query: NDArray[np.float32]) 
     return time.perf_counter() - start
 
 
-def one_more(store: FaissStore, folder: Path, vector: NDArray[np.float32]) -> dict[str, float]:
+def one_more(store: FaissIndex, folder: Path, vector: NDArray[np.float32]) -> dict[str, float]:
     """What it takes to add a vector and save."""
     before = {path.name for path in folder.iterdir()}
     start = time.perf_counter()

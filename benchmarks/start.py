@@ -32,7 +32,7 @@ from benchmarks.filled import fill
 from embedder import Content, open_embedder
 from embedder.interface import Embedder
 from indexer import Library, Status
-from indexer.maintenance.storage import premises
+from indexer.maintenance.storage import open_storage
 from indexer.search.query import text_part
 from indexer.types import Filters, Query
 
@@ -45,7 +45,7 @@ def made(directory: Path, segments: int, embedder: Embedder) -> None:
         return
     for _ in fill(directory, segments, embedder.info):
         pass
-    with premises(directory) as place, place.mirror() as mirror:
+    with open_storage(directory) as place, place.mirror() as mirror:
         mirror.settle()
         mirror.save()
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from embedder.media import Kind, detect, render_page
 from indexer import Library, Query
-from indexer.decoding.on_demand import Viewer
+from indexer.decoding.on_demand import OnDemandDecoder
 from indexer.search.query import file_part
 
 SIDE = 1600
@@ -58,7 +58,7 @@ def one_of_each(media: Path) -> dict[str, Path]:
 def compare(library: Library, files: dict[str, Path], rounds: int) -> None:
     """Searches with each file, draws a page, and starts processes."""
 
-    def search(path: Path, viewer: Viewer | None) -> None:
+    def search(path: Path, viewer: OnDemandDecoder | None) -> None:
         part = file_part(path, limits=library.limits, viewer=viewer)
         library.search(Query((part,)))
 
@@ -96,7 +96,7 @@ def timed(act: Callable[[], object]) -> float:
 
 def starting(library: Library) -> float:
     """Seconds until a new process has drawn a small page."""
-    viewer, started = Viewer(), time.perf_counter()
+    viewer, started = OnDemandDecoder(), time.perf_counter()
     viewer.picture(next(iter(library.items(kind=Kind.IMAGE))).path, 32)
     took = time.perf_counter() - started
     viewer.close()

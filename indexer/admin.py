@@ -90,9 +90,9 @@ _Answer = tuple[int, list[str], dict[str, Any]]
 
 def _stats(given: argparse.Namespace, _tell: "Tell") -> _Answer:
     from indexer.maintenance.stats import inventory
-    from indexer.maintenance.storage import premises
+    from indexer.maintenance.storage import open_storage
 
-    with premises(_directory(given), read_only=True) as place:
+    with open_storage(_directory(given), read_only=True) as place:
         found = inventory(place)
     return 0, _told_inventory(found), asdict(found)
 
@@ -145,9 +145,9 @@ def _by_kind(counts: Any) -> str:
 
 def _check(given: argparse.Namespace, tell: "Tell") -> _Answer:
     from indexer.maintenance.check import check
-    from indexer.maintenance.storage import premises
+    from indexer.maintenance.storage import open_storage
 
-    with premises(_directory(given), read_only=True) as place:
+    with open_storage(_directory(given), read_only=True) as place:
         report = check(place, read_files=given.files, on_progress=tell)
     if report.faults:
         end = f"{_kinds(report.faults)} found in {report.seconds:.1f} s"
@@ -187,9 +187,9 @@ def _objects(**findings: "Sequence[Finding]") -> dict[str, Any]:
 
 def _repair(given: argparse.Namespace, tell: "Tell") -> _Answer:
     from indexer.maintenance.repair import repair
-    from indexer.maintenance.storage import premises
+    from indexer.maintenance.storage import open_storage
 
-    with premises(_directory(given), read_only=given.dry_run) as place:
+    with open_storage(_directory(given), read_only=given.dry_run) as place:
         report = repair(place, read_files=given.files, dry=given.dry_run, on_progress=tell)
     remaining = report.found if report.dry else report.left
     faults = [one for one in remaining if not one.harmless]
@@ -213,9 +213,9 @@ def _without(found: "Sequence[Finding]", left: "Sequence[Finding]") -> "list[Fin
 
 def _compact(given: argparse.Namespace, tell: "Tell") -> _Answer:
     from indexer.maintenance.compact import compact
-    from indexer.maintenance.storage import premises
+    from indexer.maintenance.storage import open_storage
 
-    with premises(_directory(given)) as place:
+    with open_storage(_directory(given)) as place:
         report = compact(place, on_progress=tell)
     counts = {
         "notes of removals": report.removals,
@@ -234,9 +234,9 @@ def _compact(given: argparse.Namespace, tell: "Tell") -> _Answer:
 
 def _backup(given: argparse.Namespace, tell: "Tell") -> _Answer:
     from indexer.maintenance.backup import back_up
-    from indexer.maintenance.storage import premises
+    from indexer.maintenance.storage import open_storage
 
-    with premises(_directory(given), read_only=True) as place:
+    with open_storage(_directory(given), read_only=True) as place:
         report = back_up(place, given.target, on_progress=tell)
     lines = [f"{_told_backup(report)} copied to {report.target} and compared"]
     lines += [f"    was not there: {name}" for name in report.missing]

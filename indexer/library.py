@@ -13,8 +13,8 @@ from embedder.media.pdf import Word
 from embedder.registry import open_embedder
 from indexer.catalog import Catalog
 from indexer.catalog.database import Database, WriterLock
-from indexer.catalog.staged import Pending
-from indexer.catalog.writer import Ledger, vanished
+from indexer.catalog.staged import StagedVectors
+from indexer.catalog.writer import CatalogWriter, vanished
 from indexer.config import (
     LIBRARY_FILE,
     IngestOptions,
@@ -26,7 +26,7 @@ from indexer.config import (
 from indexer.errors import LibraryBusy, LibraryError
 from indexer.ingest.thumbnails import Thumbnails
 from indexer.model import LibraryModel
-from indexer.search.scheduling import DocumentsAfterQueries, Precedence, QueriesTogether
+from indexer.search.scheduling import DocumentsAfterQueries, QueryBatcher, QueryPriority
 from indexer.types import (
     Duplicates,
     Hit,
@@ -41,14 +41,14 @@ from indexer.types import (
     Segment,
     Status,
 )
-from indexer.vectors import VectorStore
-from indexer.vectors.sync import Mirror
+from indexer.vectors import VectorIndex
+from indexer.vectors.sync import IndexSync
 
 if TYPE_CHECKING:
-    from indexer.decoding.on_demand import Viewer
-    from indexer.decoding.pool import Workers
-    from indexer.ingest.model_switch import Switch
-    from indexer.ingest.pipeline import Workshop
+    from indexer.decoding.on_demand import OnDemandDecoder
+    from indexer.decoding.pool import DecoderPool
+    from indexer.ingest.model_switch import ModelSwitch
+    from indexer.ingest.pipeline import PipelineContext
 
 
 class Holdings:
@@ -168,16 +168,16 @@ class Library(Holdings):
         self._opening = opening
         self._database = Database(directory / LIBRARY_FILE)
         super().__init__(Catalog(self._database), Thumbnails(directory / "thumbnails"))
-        self._ledger = Ledger(self._database)
-        self._pending = Pending(self._database)
+        self._ledger = CatalogWriter(self._database)
+        self._pending = StagedVectors(self._database)
         self._writer = WriterLock(directory / "writer.lock")
-        self._mirror = Mirror(self.catalog, directory / "vectors", self._writer)
-        self._viewer: Viewer | None = None
+        self._mirror = IndexSync(self.catalog, directory / "vectors", self._writer)
+        self._viewer: OnDemandDecoder | None = None
         self._viewer_lock = threading.Lock()
         self._model = LibraryModel(directory, self.catalog, self._ledger, self._open, embedder)
         self.turn = threading.Lock()
-        self._precedence = Precedence()
-        self._asking: QueriesTogether | None = None
+        self._precedence = QueryPriority()
+        self._asking: QueryBatcher | None = None
         try:
             self._model.agree(model, instructions)
         except BaseException:
@@ -244,7 +244,7 @@ class Library(Holdings):
         """
         return self._model.embedder
 
-    def snapshot(self) -> tuple[Embedder, VectorStore]:
+    def snapshot(self) -> tuple[Embedder, VectorIndex]:
         """The model and the vectors, of the same model though it may just be changing.
 
         The catalog may be ahead of both: whoever reads vectors from it as well asks
@@ -267,27 +267,27 @@ class Library(Holdings):
         return within(Limits(), self.embedder.info)
 
     @property
-    def vectors(self) -> VectorStore:
+    def vectors(self) -> VectorIndex:
         """The vectors, loaded when first asked for and caught up with the catalog each time."""
         return self._mirror.current()
 
     @property
-    def viewer(self) -> "Viewer":
+    def viewer(self) -> "OnDemandDecoder":
         """What decodes files for whoever searches with them or looks at them."""
-        from indexer.decoding.on_demand import Viewer
+        from indexer.decoding.on_demand import OnDemandDecoder
 
         with self._viewer_lock:
             if self._viewer is None:
-                self._viewer = Viewer()
+                self._viewer = OnDemandDecoder()
             return self._viewer
 
     def plan(self, paths: Sequence[Path], options: IngestOptions | None = None) -> IngestPlan:
         """What an ingest would do; embeds nothing and writes nothing."""
-        from indexer.decoding.pool import Workers
+        from indexer.decoding.pool import DecoderPool
         from indexer.ingest.plan import plan
 
         options = options or IngestOptions()
-        with Workers(options.limits) as workers:
+        with DecoderPool(options.limits) as workers:
             return plan(self._workshop(workers), self._targets(paths, options), options)
 
     def ingest(
@@ -314,7 +314,7 @@ class Library(Holdings):
             ValueError: without paths, unless failed files are to be retried.
         """
         from indexer.catalog.duplicates import count_again
-        from indexer.decoding.pool import Workers
+        from indexer.decoding.pool import DecoderPool
         from indexer.ingest.discovery import roots
         from indexer.ingest.pipeline import Pipeline
 
@@ -323,7 +323,7 @@ class Library(Holdings):
             raise ValueError("nothing to ingest: give a path")
         with self._writer.held():
             targets = self._targets(paths, options)
-            with Workers(options.limits, cancel=cancel) as workers:
+            with DecoderPool(options.limits, cancel=cancel) as workers:
                 pipeline = Pipeline(self._workshop(workers), options, on_progress, cancel)
                 tally = pipeline.run([path for path in targets if paths or not vanished(path)])
             removed = 0
@@ -443,11 +443,11 @@ class Library(Holdings):
     ) -> None:
         self.close()
 
-    def _workshop(self, workers: "Workers") -> "Workshop":
+    def _workshop(self, workers: "DecoderPool") -> "PipelineContext":
         from indexer.ingest.discovery import scan
-        from indexer.ingest.pipeline import Workshop
+        from indexer.ingest.pipeline import PipelineContext
 
-        return Workshop(
+        return PipelineContext(
             ledger=self._ledger,
             thumbnails=self._thumbnails,
             embedder=lambda: DocumentsAfterQueries(self.embedder, self._precedence),
@@ -457,10 +457,10 @@ class Library(Holdings):
             cut=workers.cut,
         )
 
-    def _switch(self) -> "Switch":
-        from indexer.ingest.model_switch import Switch
+    def _switch(self) -> "ModelSwitch":
+        from indexer.ingest.model_switch import ModelSwitch
 
-        return Switch(
+        return ModelSwitch(
             catalog=self.catalog,
             ledger=self._ledger,
             pending=self._pending,
@@ -473,7 +473,7 @@ class Library(Holdings):
         """The embedder, to be asked by several threads at once."""
         asking = self._asking
         if asking is None or asking.inner is not embedder:
-            self._asking = asking = QueriesTogether(embedder)
+            self._asking = asking = QueryBatcher(embedder)
         return asking
 
     def _open(self, model: str, instructions: Mapping[Modality, str] | None) -> Embedder:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from embedder.content import Modality
 from embedder.interface import Embedder, EmbedderInfo
 from indexer.catalog import Catalog, Model
-from indexer.catalog.writer import Ledger
+from indexer.catalog.writer import CatalogWriter
 from indexer.config import DEFAULT_MODEL
 from indexer.errors import ModelMismatch
 
@@ -39,7 +39,7 @@ class LibraryModel:
         self,
         directory: Path,
         catalog: Catalog,
-        ledger: Ledger,
+        ledger: CatalogWriter,
         opener: Opener,
         given: Embedder | None,
     ) -> None:

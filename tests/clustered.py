@@ -6,7 +6,7 @@ import numpy as np
 
 from embedder.interface import normalised
 from embedder.media.kinds import Kind
-from indexer.vectors import FaissStore, Growth
+from indexer.vectors import FaissIndex, Growth
 
 DIM = 32
 COUNT = 6_000
@@ -29,8 +29,8 @@ IDS = np.arange(10, 10 + 2 * COUNT, 2)
 QUERIES = clustered(60, seed=5)
 
 
-def filled(growth: Growth = SMALL, count: int = COUNT) -> FaissStore:
-    made = FaissStore(DIM, growth=growth)
+def filled(growth: Growth = SMALL, count: int = COUNT) -> FaissIndex:
+    made = FaissIndex(DIM, growth=growth)
     made.add(Kind.IMAGE, IDS[:count], ROWS[:count])
     return made
 
@@ -43,18 +43,18 @@ def kept(folder: Path) -> Path:
     return folder
 
 
-def loaded(folder: Path, growth: Growth = SMALL) -> FaissStore:
-    found = FaissStore.load(folder, "me", DIM, growth=growth)
+def loaded(folder: Path, growth: Growth = SMALL) -> FaissIndex:
+    found = FaissIndex.load(folder, "me", DIM, growth=growth)
     assert found is not None
     return found[0]
 
 
-def index_of(one: FaissStore) -> str:
+def index_of(one: FaissIndex) -> str:
     return one.describe()[Kind.IMAGE].index
 
 
 def recall(
-    one: FaissStore, rows: np.ndarray, ids: np.ndarray, only: np.ndarray | None = None, k: int = 10
+    one: FaissIndex, rows: np.ndarray, ids: np.ndarray, only: np.ndarray | None = None, k: int = 10
 ) -> float:
     """The share of the k nearest that are found, by a comparison with every row."""
     kept = np.ones(len(ids), dtype=bool) if only is None else np.isin(ids, only)

@@ -76,15 +76,15 @@ def tiny_rzen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _fakes_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are decoded in other processes, unless a test replaces `decoding.segment.cut`."""
     from indexer.decoding import segment
-    from indexer.decoding.pool import Workers
+    from indexer.decoding.pool import DecoderPool
 
-    sound, cut = segment.cut, Workers.cut
+    sound, cut = segment.cut, DecoderPool.cut
 
-    def replaceable(workers: Workers, path: Path, kind: Any, limits: Any) -> Iterator[Any]:
+    def replaceable(workers: DecoderPool, path: Path, kind: Any, limits: Any) -> Iterator[Any]:
         fake = segment.cut
         return cut(workers, path, kind, limits) if fake is sound else fake(path, kind, limits)
 
-    monkeypatch.setattr(Workers, "cut", replaceable)
+    monkeypatch.setattr(DecoderPool, "cut", replaceable)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,7 +16,7 @@ from embedder import Content
 from indexer import Library, Query, QueryPart
 from indexer.admin import main
 from indexer.maintenance.check import Fault, check
-from indexer.maintenance.storage import premises
+from indexer.maintenance.storage import open_storage
 
 COLOURS = ("red", "green", "blue")
 
@@ -67,7 +67,7 @@ def sql(where: Path, *statements: str) -> None:
 
 
 def faults(where: Path, *, read_files: bool = False) -> set[Fault]:
-    with premises(where, read_only=True) as place:
+    with open_storage(where, read_only=True) as place:
         return {one.fault for one in check(place, read_files=read_files).findings}
 
 

@@ -19,7 +19,7 @@ from app.search import SearchForm
 from embedder.media import Kind
 from indexer import LibraryBusy
 from indexer.decoding import on_demand
-from indexer.decoding.pool import Workers
+from indexer.decoding.pool import DecoderPool
 
 
 @pytest.fixture(scope="module")
@@ -189,8 +189,8 @@ def misled(library, monkeypatch):
     """The library, with decoders that do what a file's name says."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     monkeypatch.setattr(on_demand, "_SILENCE_SECONDS", 1.0)
-    with Workers(bounds=on_demand._BOUNDS, performer="cutters:misbehave") as workers:
-        monkeypatch.setattr(library, "_viewer", on_demand.Viewer(workers))
+    with DecoderPool(bounds=on_demand._BOUNDS, performer="cutters:misbehave") as workers:
+        monkeypatch.setattr(library, "_viewer", on_demand.OnDemandDecoder(workers))
         yield library
 
 

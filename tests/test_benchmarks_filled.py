@@ -10,7 +10,7 @@ from embedder.media.kinds import Kind
 from embedder.toy import ToyEmbedder
 from indexer import Library, Query, QueryPart
 from indexer.maintenance.check import Fault, check
-from indexer.maintenance.storage import premises
+from indexer.maintenance.storage import open_storage
 
 ROOT = Path(__file__).parent.parent
 
@@ -23,7 +23,7 @@ def test_a_filled_library_is_sound_and_the_same_each_time(tmp_path):
     info = ToyEmbedder().info
     for name in ("one", "two"):
         assert list(fill(tmp_path / name, 1_000, info))[-1] == 1_000
-    with premises(tmp_path / "one") as place, premises(tmp_path / "two") as other:
+    with open_storage(tmp_path / "one") as place, open_storage(tmp_path / "two") as other:
         # Its files are made up, so there was nothing to make small pictures of.
         assert {one.fault for one in check(place).findings} == {Fault.THUMBNAILS_MISSING}
         assert place.catalog.stats() == other.catalog.stats()

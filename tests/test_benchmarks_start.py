@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from embedder import open_embedder
-from indexer.maintenance.storage import premises
+from indexer.maintenance.storage import open_storage
 
 ROOT = Path(__file__).parent.parent
 
@@ -18,10 +18,10 @@ def test_every_time_is_taken_and_the_library_is_as_before(tmp_path: Path):
     directory = tmp_path / "library"
     with open_embedder("mini") as embedder:
         made(directory, 1_000, embedder)
-    with premises(directory) as place:
+    with open_storage(directory) as place:
         before = place.catalog.stats()
     times = measured(directory)
     assert {"opening", "start of the page", "first search", "adding a photo"} <= times.keys()
     assert all(milliseconds > 0 for milliseconds in times.values())
-    with premises(directory) as place:
+    with open_storage(directory) as place:
         assert place.catalog.stats() == before

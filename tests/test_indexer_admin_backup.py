@@ -19,7 +19,7 @@ from indexer.admin import main
 from indexer.errors import LibraryBusy
 from indexer.maintenance.backup import back_up, restore, verify
 from indexer.maintenance.check import check
-from indexer.maintenance.storage import _clear_away, premises
+from indexer.maintenance.storage import _clear_away, open_storage
 
 COLOURS = ("red", "green", "blue")
 
@@ -170,7 +170,7 @@ def test_a_backup_during_an_ingest_is_of_one_moment(where, tmp_path, monkeypatch
     worker = threading.Thread(target=work)
     worker.start()
     try:
-        with premises(where, read_only=True) as place:
+        with open_storage(where, read_only=True) as place:
             for number in range(3):
                 target = tmp_path / f"backup{number}"
                 assert back_up(place, target).missing == ()
@@ -181,7 +181,7 @@ def test_a_backup_during_an_ingest_is_of_one_moment(where, tmp_path, monkeypatch
     assert problems == []
     for number in range(3):
         restore(tmp_path / f"backup{number}", tmp_path / f"restored{number}")
-        with premises(tmp_path / f"restored{number}") as place:
+        with open_storage(tmp_path / f"restored{number}") as place:
             assert check(place).faults == ()
 
 
@@ -360,6 +360,6 @@ def test_a_backup_that_was_killed_is_in_nobodys_way(where, tmp_path, moment, mon
 
 def test_a_library_of_the_same_name_that_is_being_written_to_is_not_replaced(where, tmp_path):
     assert run("backup", tmp_path / "backup", "--library", where) == 0
-    with premises(where) as place, place.writer.held(), pytest.raises(LibraryBusy):
+    with open_storage(where) as place, place.writer.held(), pytest.raises(LibraryBusy):
         restore(tmp_path / "backup", where, replace=True)
     assert len(found(where)) == 9

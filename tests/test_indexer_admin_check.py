@@ -26,7 +26,7 @@ from older import take_back
 from indexer import Library, Status
 from indexer.maintenance.check import Fault
 from indexer.maintenance.repair import repair
-from indexer.maintenance.storage import premises
+from indexer.maintenance.storage import open_storage
 
 
 @pytest.fixture
@@ -242,7 +242,7 @@ def test_a_planted_fault_is_found_and_mended(where: Path, planted: str) -> None:
     damage(where)
     assert fault in faults(where)
     files = {path: path.read_bytes() for path in (where.parent / "media").iterdir()}
-    with premises(where) as place:
+    with open_storage(where) as place:
         report = repair(place)
     assert fault in {one.fault for one in report.found}
     assert report.left == ()
@@ -326,7 +326,7 @@ def test_a_dry_run_says_what_is_wrong_and_writes_nothing(where, capsys):
 
 
 def test_checking_goes_on_beside_an_ingest_and_mending_waits_for_its_end(where, capsys):
-    with premises(where) as place, place.writer.held():
+    with open_storage(where) as place, place.writer.held():
         assert run(where, "check") == 0
         assert run(where, "stats") == 0
         for command in ("repair", "compact"):

@@ -12,7 +12,7 @@ from embedder.media.kinds import Kind
 from indexer import Library
 from indexer.maintenance.check import Fault
 from indexer.maintenance.compact import compact
-from indexer.maintenance.storage import premises
+from indexer.maintenance.storage import open_storage
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_what_is_removed_is_forgotten_by_a_compaction_and_by_every_open_program(
             (media / "new.txt").write_text("a new text number7")
             other.ingest([media])
         assert faults(where) == {Fault.REMOVALS}
-        with premises(where) as place:
+        with open_storage(where) as place:
             assert compact(place).removals == 2
         assert faults(where) == set()
         assert len(open_all_the_while.vectors) == 9
@@ -67,7 +67,7 @@ def test_a_compaction_gives_room_back_and_changes_no_answer(where, capsys):
 
 
 def test_a_compaction_keeps_what_a_reembedding_has_computed(where):
-    with premises(where) as place:
+    with open_storage(where) as place:
         with place.database.writing() as connection:
             connection.exec_driver_sql(
                 "INSERT INTO pending VALUES (1, 'other', 'f', (SELECT dim FROM library), NULL)"
@@ -93,7 +93,7 @@ def test_searching_goes_on_during_a_compaction(where, monkeypatch):
     monkeypatch.setattr("indexer.maintenance.compact._WORTH_SHARE", -1.0)
     with (
         Library.open(where) as reader,
-        premises(where) as place,
+        open_storage(where) as place,
         reader.catalog.moment(),  # A search that began before it.
     ):
         assert compact(place).rewritten

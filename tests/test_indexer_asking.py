@@ -12,7 +12,7 @@ from embedder.interface import Vectors
 from embedder.media.kinds import Kind
 from embedder.toy import ToyEmbedder
 from indexer import Library, Query, QueryError, QueryPart
-from indexer.search.query import Asked, instructed, text_part
+from indexer.search.query import EmbeddedQuery, instructed, text_part
 
 FIND = {
     (Modality.TEXT, Modality.IMAGE): "find a picture",
@@ -46,7 +46,7 @@ def told() -> Iterator[Told]:
 
 
 def test_a_part_is_embedded_once_for_each_thing_it_is_told(told: Told):
-    asked = Asked.of(told, [text_part("a red kite")], set(Kind))
+    asked = EmbeddedQuery.of(told, [text_part("a red kite")], set(Kind))
     assert sorted(map(str, told.given)) == ["", "find a page", "find a picture"]
     vectors = asked.vectors
     assert (vectors[Kind.IMAGE][0] == vectors[Kind.VIDEO][0]).all()
@@ -54,24 +54,24 @@ def test_a_part_is_embedded_once_for_each_thing_it_is_told(told: Told):
 
 
 def test_only_what_is_looked_for_is_embedded(told: Told):
-    Asked.of(told, [text_part("a red kite")], {Kind.PDF})
+    EmbeddedQuery.of(told, [text_part("a red kite")], {Kind.PDF})
     assert told.given == ["find a page"]
 
 
 def test_an_instruction_of_the_person_is_told_for_every_kind(told: Told):
-    Asked.of(told, [instructed(text_part("a red kite"), "look")], set(Kind))
+    EmbeddedQuery.of(told, [instructed(text_part("a red kite"), "look")], set(Kind))
     assert told.given == ["look"]
 
 
 def test_a_modality_that_the_model_is_told_nothing_of_is_embedded_once(told: Told):
     picture = Content(frames=[Image.new("RGB", (9, 9), "red")])
-    Asked.of(told, [QueryPart(content=picture)], set(Kind))
+    EmbeddedQuery.of(told, [QueryPart(content=picture)], set(Kind))
     assert told.given == [None]
 
 
 def test_a_model_that_takes_no_instructions_refuses_one_of_the_person():
     with ToyEmbedder() as toy, pytest.raises(QueryError, match="takes no instructions"):
-        Asked.of(toy, [instructed(text_part("a red kite"), "look")], set(Kind))
+        EmbeddedQuery.of(toy, [instructed(text_part("a red kite"), "look")], set(Kind))
 
 
 def test_a_search_asks_only_for_the_kinds_that_the_library_holds(tmp_path: Path, told: Told):

@@ -38,7 +38,7 @@ from indexer.maintenance.check import check
 from indexer.maintenance.compact import compact
 from indexer.maintenance.repair import repair
 from indexer.maintenance.stats import inventory
-from indexer.maintenance.storage import Premises, premises
+from indexer.maintenance.storage import LibraryFiles, open_storage
 
 CATALOG = str(Path(indexer.catalog.__file__).parent)
 SMALL = {"library", "pending", "migrations", "item_counts", "segment_counts", "sqlite_master"}
@@ -52,7 +52,7 @@ SOME = "it only puts in order what was found by an index"
 ALLOWED = {
     "Audit.": CHECK,
     "Mending.": REPAIR,
-    "Pending.": REEMBED,
+    "StagedVectors.": REEMBED,
     "migrations": "an older library is brought up to date once",
     "Catalog.branches": SOON,
     "_every_vector": "for an index of vectors that has to be made anew",
@@ -63,7 +63,7 @@ ALLOWED = {
     "Catalog.items": SOON,
     "Catalog.looks": "all pictures, once one in a thousand of them has changed",
     "Catalog.sample": SOON,
-    "Ledger.remove_orphans": "what it goes through is what it removes",
+    "CatalogWriter.remove_orphans": "what it goes through is what it removes",
 }
 """Functions of the catalog that may go through a whole table, themselves or through others."""
 
@@ -79,7 +79,7 @@ SORTS = {
     "Catalog.oldest_items": SOME,
     "Catalog.resolve": SOME,
     "Catalog.sample": SOME,
-    "Ledger.below": SOME,
+    "CatalogWriter.below": SOME,
 }
 """Functions that may put rows in order."""
 
@@ -199,7 +199,7 @@ def live(folder: Path) -> None:
             search(library, media)
             take_out(library, media)
             embed_anew(library, media)
-        with premises(folder / "library") as place:
+        with open_storage(folder / "library") as place:
             look_after(place, folder)
 
 
@@ -277,7 +277,7 @@ def embed_anew(library: Library, media: Path) -> None:
     assert library.search(Query((QueryPart(Content(text="red")),)))
 
 
-def look_after(place: Premises, folder: Path) -> None:
+def look_after(place: LibraryFiles, folder: Path) -> None:
     """What `rzen-admin` does, with faults to be found."""
     inventory(place)
     back_up(place, folder / "backup")
@@ -293,7 +293,7 @@ def look_after(place: Premises, folder: Path) -> None:
     ask_the_rest(place)
 
 
-def ask_the_rest(place: Premises) -> None:
+def ask_the_rest(place: LibraryFiles) -> None:
     """What takes a rarer fault, or another one, to be asked."""
     audit, mending = Audit(place.database), Mending(place.database)
     held = next(audit.held())

@@ -17,7 +17,7 @@ from indexer.catalog.database import Database
 from indexer.catalog.fulltext import name_words
 from indexer.catalog.schema import stored_path
 from indexer.catalog.verify import Audit
-from indexer.catalog.writer import Ledger
+from indexer.catalog.writer import CatalogWriter
 from indexer.types import Status
 
 FOLDERS = ("/", "/a", "/a!", "/a/b", "/a/b/c", "/a/b/été", "/a/b/\udce9t", "/z/y/x", "/z/y/xx")
@@ -120,7 +120,7 @@ def branches(within: Counter[Path]) -> dict[Path, int]:
 
 
 def test_contents_that_no_file_holds_are_known_without_looking_for_them(world):
-    ledger = Ledger(world.database)
+    ledger = CatalogWriter(world.database)
     assert world.audit.unheld()
     gone = ledger.remove_orphans()
     assert len(gone) == len(set(gone))
@@ -141,7 +141,7 @@ def test_a_content_that_a_file_holds_again_stays(world):
             "WHERE id = (SELECT max(id) FROM items)",
             (one,),
         )
-    assert str(one) not in Ledger(world.database).remove_orphans()
+    assert str(one) not in CatalogWriter(world.database).remove_orphans()
     assert world.audit.unheld() == 0
 
 

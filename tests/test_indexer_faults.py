@@ -21,11 +21,11 @@ from PIL import Image
 
 from embedder import Content
 from indexer import Library, LibraryBusy, LibraryError, Query, QueryPart, Status
-from indexer.catalog.writer import Ledger
+from indexer.catalog.writer import CatalogWriter
 from indexer.maintenance.check import check
 from indexer.maintenance.compact import compact
-from indexer.maintenance.storage import premises
-from indexer.vectors.sync import Mirror
+from indexer.maintenance.storage import open_storage
+from indexer.vectors.sync import IndexSync
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def found(where: Path, word: str = "word1") -> list[str]:
 
 
 def is_sound(where: Path) -> bool:
-    with premises(where, read_only=True) as place:
+    with open_storage(where, read_only=True) as place:
         return not check(place).faults
 
 
@@ -116,14 +116,14 @@ def test_an_ingest_that_fills_the_disk_says_so_and_the_next_one_completes(small_
 
 def test_vectors_that_cannot_be_saved_lose_nothing(small_disk, media, monkeypatch):
     disk = small_disk(40_000)
-    save = Mirror.save
+    save = IndexSync.save
 
-    def without_room(self: Mirror) -> None:
+    def without_room(self: IndexSync) -> None:
         fill(disk)
         save(self)
 
     with Library.open(disk / "library", model="toy") as library:
-        monkeypatch.setattr(Mirror, "save", without_room)
+        monkeypatch.setattr(IndexSync, "save", without_room)
         with pytest.raises(LibraryError, match=r"cannot be saved: No space left.*nothing is lost"):
             library.ingest([media])
     monkeypatch.undo()
@@ -255,7 +255,7 @@ def test_a_locked_database_is_waited_for_and_then_told(media, tmp_path, monkeypa
             with pytest.raises(LibraryBusy, match="try again when it has finished"):
                 library.ingest([media])
             assert len(found(where)) == 120
-        with premises(where) as place:
+        with open_storage(where) as place:
             with pytest.raises(LibraryBusy):
                 compact(place)
             assert check(place).faults == ()
@@ -267,12 +267,12 @@ def test_a_locked_database_is_waited_for_and_then_told(media, tmp_path, monkeypa
 def test_a_removal_that_was_cut_short_is_over_for_every_search(media, tmp_path, monkeypatch):
     """Killed between forgetting the files and dropping what only they held."""
 
-    def killed(self: Ledger) -> list[str]:
+    def killed(self: CatalogWriter) -> list[str]:
         raise KeyboardInterrupt
 
     with Library.open(tmp_path / "library", model="toy") as library:
         library.ingest([media])
-        monkeypatch.setattr(Ledger, "remove_orphans", killed)
+        monkeypatch.setattr(CatalogWriter, "remove_orphans", killed)
         with pytest.raises(KeyboardInterrupt):
             library.remove([item.id for item in library.items(name="07")])
         monkeypatch.undo()
@@ -289,16 +289,16 @@ def test_a_file_that_changes_after_it_was_read_is_taken_in_again_by_the_next_run
 ):
     """It is in with what was read of it, and with the date of that."""
     path = media / "07.txt"
-    record = Ledger.record
+    record = CatalogWriter.record
 
-    def changed_before(self: Ledger, outcomes: list[object]) -> object:
+    def changed_before(self: CatalogWriter, outcomes: list[object]) -> object:
         if any(one.candidate.path == path for one in outcomes) and "later" not in path.read_text():
             path.write_text("later words")
             os.utime(path, ns=(1, 1))
         return record(self, outcomes)
 
     with Library.open(tmp_path / "library", model="toy") as library:
-        monkeypatch.setattr(Ledger, "record", changed_before)
+        monkeypatch.setattr(CatalogWriter, "record", changed_before)
         assert library.ingest([media]).added == 120
         monkeypatch.undo()
         (item,) = library.items(name="07.txt")

@@ -5,11 +5,11 @@ import threading
 import pytest
 
 from indexer.errors import Closed
-from indexer.ingest.decode import Channel
+from indexer.ingest.decode import ByteBoundedQueue
 
 
 def test_entries_come_out_in_order_and_urgent_ones_first():
-    channel: Channel[int] = Channel(10)
+    channel: ByteBoundedQueue[int] = ByteBoundedQueue(10)
     for number in (1, 2):
         channel.put(number)
     channel.put_first([0])
@@ -18,7 +18,7 @@ def test_entries_come_out_in_order_and_urgent_ones_first():
 
 
 def test_putting_waits_for_room_but_one_large_entry_gets_through():
-    channel: Channel[str] = Channel(10)
+    channel: ByteBoundedQueue[str] = ByteBoundedQueue(10)
     channel.put("large", cost=99)
     put = threading.Event()
 
@@ -35,7 +35,7 @@ def test_putting_waits_for_room_but_one_large_entry_gets_through():
 
 
 def test_closing_frees_waiting_threads_and_keeps_what_is_in():
-    channel: Channel[int] = Channel(1)
+    channel: ByteBoundedQueue[int] = ByteBoundedQueue(1)
     channel.put(1)
     ended: list[type] = []
 

@@ -18,8 +18,8 @@ from embedder.media.kinds import Kind
 from indexer import Library, admin
 from indexer.catalog.database import WriterLock
 from indexer.maintenance.check import Fault, check
-from indexer.maintenance.storage import premises
-from indexer.vectors import Description, FaissStore, Growth, files, store
+from indexer.maintenance.storage import open_storage
+from indexer.vectors import Description, FaissIndex, Growth, files, store
 from indexer.vectors.files import state_of
 
 COUNT = 400
@@ -101,7 +101,7 @@ def test_an_ingest_that_is_told_to_stop_does_not_wait_for_an_index(tmp_path, med
 
 def test_a_search_does_not_wait_while_the_vectors_are_saved(library, monkeypatch):
     saving, go = threading.Event(), threading.Event()
-    save = FaissStore.save
+    save = FaissIndex.save
 
     def slow(*arguments):
         saving.set()
@@ -110,7 +110,7 @@ def test_a_search_does_not_wait_while_the_vectors_are_saved(library, monkeypatch
 
     before = found(library)
     library._mirror._on_disk = -1
-    monkeypatch.setattr(FaissStore, "save", slow)
+    monkeypatch.setattr(FaissIndex, "save", slow)
     saver = threading.Thread(target=library._mirror.save)
     saver.start()
     assert saving.wait(60)
@@ -165,7 +165,7 @@ def test_closing_waits_for_a_save_in_the_background_and_does_not_stand_in_its_wa
     library, monkeypatch
 ):
     saving, go = threading.Event(), threading.Event()
-    save = FaissStore.save
+    save = FaissIndex.save
 
     def slow(*arguments):
         saving.set()
@@ -174,7 +174,7 @@ def test_closing_waits_for_a_save_in_the_background_and_does_not_stand_in_its_wa
 
     library.close()
     shutil.rmtree(library.directory / "vectors")
-    monkeypatch.setattr(FaissStore, "save", slow)
+    monkeypatch.setattr(FaissIndex, "save", slow)
     with Library.open(library.directory) as again:
         assert len(found(again)) == COUNT
         assert saving.wait(60)
@@ -212,7 +212,7 @@ def test_a_check_reads_what_opening_does_not(library, monkeypatch):
     monkeypatch.setattr(files, "_PROBES", 2)  # The files of this test are small.
     library.close()
     shutil.rmtree(library.directory / "vectors")
-    with premises(library.directory) as place, place.mirror() as mirror:
+    with open_storage(library.directory) as place, place.mirror() as mirror:
         mirror.settle()
         mirror.save()
     path = next(library.directory.glob("vectors/*.codes"))
@@ -221,6 +221,6 @@ def test_a_check_reads_what_opening_does_not(library, monkeypatch):
     path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
     with Library.open(library.directory) as again:
         assert len(found(again)) >= COUNT - 1
-    with premises(library.directory, read_only=True) as place:
+    with open_storage(library.directory, read_only=True) as place:
         (fault,) = check(place).faults
     assert (fault.fault, fault.examples) == (Fault.INDEX, (path.name,))

@@ -16,7 +16,7 @@ from embedder.toy import ToyEmbedder
 from indexer import Library, Query
 from indexer.search import scheduling as precedence_module
 from indexer.search.query import text_part
-from indexer.search.scheduling import DocumentsAfterQueries, Precedence, QueriesTogether
+from indexer.search.scheduling import DocumentsAfterQueries, QueryBatcher, QueryPriority
 
 
 class Held(ToyEmbedder):
@@ -41,7 +41,7 @@ class Held(ToyEmbedder):
 class Asking(threading.Thread):
     """Somebody who asks for a vector, and what came of it."""
 
-    def __init__(self, embedder: QueriesTogether, text: str) -> None:
+    def __init__(self, embedder: QueryBatcher, text: str) -> None:
         super().__init__()
         self._embedder = embedder
         self._content = Content(text=text)
@@ -57,7 +57,7 @@ class Asking(threading.Thread):
             self.error = error
 
 
-def _gathered(together: QueriesTogether, count: int) -> None:
+def _gathered(together: QueryBatcher, count: int) -> None:
     """Waits until so many ask behind the one who is being answered."""
     while len(together._waiting) < count:
         sleep(0.001)
@@ -65,7 +65,7 @@ def _gathered(together: QueriesTogether, count: int) -> None:
 
 def test_queries_that_are_asked_meanwhile_are_embedded_in_one_call_and_keep_their_rows():
     held = Held("query")
-    together = QueriesTogether(held)
+    together = QueryBatcher(held)
     first = Asking(together, "red")
     assert held.calls.get(timeout=30) == ["red"]
     texts = ["blue", "green", "a dog", "grey"]
@@ -83,7 +83,7 @@ def test_queries_that_are_asked_meanwhile_are_embedded_in_one_call_and_keep_thei
 
 def test_a_query_that_cannot_be_embedded_fails_alone():
     held = Held("query")
-    together = QueriesTogether(held)
+    together = QueryBatcher(held)
     first = Asking(together, "red")
     held.calls.get(timeout=30)
     others = [Asking(together, text) for text in ("blue", "bad", "green")]
@@ -98,7 +98,7 @@ def test_a_query_that_cannot_be_embedded_fails_alone():
 
 def test_documents_do_not_begin_while_a_search_is_under_way(monkeypatch):
     monkeypatch.setattr(precedence_module, "_LONGEST_SECONDS", 60.0)
-    precedence, embedder = Precedence(), Held("document")
+    precedence, embedder = QueryPriority(), Held("document")
     documents = DocumentsAfterQueries(embedder, precedence)
     precedence._part_seconds = 1e9  # as if a part had taken so long
     work = threading.Thread(
@@ -114,7 +114,7 @@ def test_documents_do_not_begin_while_a_search_is_under_way(monkeypatch):
 
 
 def test_documents_go_on_in_the_end_however_many_search():
-    precedence, embedder = Precedence(), Held("document")
+    precedence, embedder = QueryPriority(), Held("document")
     documents = DocumentsAfterQueries(embedder, precedence)
     texts = [str(number) for number in range(11)]
     embedder.let.release(99)
@@ -126,7 +126,7 @@ def test_documents_go_on_in_the_end_however_many_search():
 
 
 def test_documents_come_in_parts_where_somebody_has_searched_since_whoever_did_may_again():
-    precedence, embedder = Precedence(), Held("document")
+    precedence, embedder = QueryPriority(), Held("document")
     embedder.let.release(9)
     with precedence.searching():
         pass
@@ -138,14 +138,14 @@ def test_documents_come_in_parts_where_somebody_has_searched_since_whoever_did_m
 def test_while_nobody_searches_documents_are_embedded_as_they_come():
     embedder = Held("document")
     embedder.let.release(9)
-    documents = DocumentsAfterQueries(embedder, Precedence())
+    documents = DocumentsAfterQueries(embedder, QueryPriority())
     assert len(documents.embed([Content(text="red")] * 11, "document")) == 11
     assert len(embedder.calls.get()) == 11
     assert documents.embed([], "document").shape == (0, embedder.info.dim)
 
 
 def test_the_blame_for_a_document_names_its_position_among_all():
-    precedence = Precedence()
+    precedence = QueryPriority()
     contents = [Content(text=text) for text in ("a", "b", "c", "d", "e", "bad")]
     embedder = Held("document")
     embedder.let.release(9)

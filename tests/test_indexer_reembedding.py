@@ -224,7 +224,7 @@ def test_pending_vectors_can_be_dropped(library, shop):
 def test_vectors_that_were_retired_are_never_taken_for_new_ones(library, monkeypatch):
     """The program may be killed after the switch and before the old vectors are thrown away."""
     with monkeypatch.context() as patch:
-        patch.setattr("indexer.catalog.staged.Pending.clear", lambda self: 0)
+        patch.setattr("indexer.catalog.staged.StagedVectors.clear", lambda self: 0)
         assert library.reembed("same").switched
     assert library._pending.count() == len(segments(library))
     assert library.plan_reembed("small").reused == 0

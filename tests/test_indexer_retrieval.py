@@ -16,7 +16,7 @@ from indexer import Library
 from indexer.errors import NotFound, QueryError
 from indexer.search.query import file_part, text_part
 from indexer.types import Filters, Hit, Query, QueryPart, Reason
-from indexer.vectors import FaissStore
+from indexer.vectors import FaissIndex
 
 LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
 
@@ -159,14 +159,14 @@ def test_a_vector_that_was_damaged_on_disk_is_like_nothing(
     library: Library, monkeypatch: pytest.MonkeyPatch, damage: float
 ):
     photo = find(library, text_part("2041"))[0].segment.id
-    sound = FaissStore.rows
+    sound = FaissIndex.rows
 
-    def damaged(store: FaissStore, ids: Any, kind: Kind) -> Any:
+    def damaged(store: FaissIndex, ids: Any, kind: Kind) -> Any:
         known, rows = sound(store, ids, kind)
         rows[known == photo] = damage
         return known, rows
 
-    monkeypatch.setattr(FaissStore, "rows", damaged)
+    monkeypatch.setattr(FaissIndex, "rows", damaged)
     hits = find(library, text_part("red"), kinds=frozenset({Kind.IMAGE}))
     assert len(hits) == 4
     assert hits[-1].segment.id == photo

@@ -19,7 +19,7 @@ from embedder.media import Kind, Limits, MediaError, UnsupportedMedia
 from embedder.media.pdf import Word
 from indexer import IngestOptions, Library, Status
 from indexer.decoding import process, protocol
-from indexer.decoding.pool import Workers
+from indexer.decoding.pool import DecoderPool
 from indexer.errors import Closed, LibraryError
 from indexer.types import Draft
 
@@ -35,8 +35,8 @@ def _cutters_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def workers() -> Iterator[Workers]:
-    with Workers(performer=PERFORMER) as workers:
+def workers() -> Iterator[DecoderPool]:
+    with DecoderPool(performer=PERFORMER) as workers:
         yield workers
 
 
@@ -47,11 +47,11 @@ def file(folder: Path, name: str) -> Path:
     return path
 
 
-def cut(workers: Workers, folder: Path, name: str, limits: Limits = LIMITS) -> list[Draft]:
+def cut(workers: DecoderPool, folder: Path, name: str, limits: Limits = LIMITS) -> list[Draft]:
     return list(workers.cut(file(folder, name), Kind.IMAGE, limits))
 
 
-def worker_of(workers: Workers, folder: Path) -> int:
+def worker_of(workers: DecoderPool, folder: Path) -> int:
     """The process that decodes now."""
     (draft,) = cut(workers, folder, "who")
     return int(draft.content.text or "")
@@ -179,7 +179,7 @@ def test_a_file_left_in_the_middle_leaves_no_process_behind(workers, tmp_path):
 
 
 def test_closing_ends_whoever_waits(tmp_path):
-    workers = Workers(performer=PERFORMER)
+    workers = DecoderPool(performer=PERFORMER)
     ended: list[BaseException] = []
 
     def read() -> None:
@@ -200,7 +200,7 @@ def test_closing_ends_whoever_waits(tmp_path):
 
 def test_a_cancellation_ends_a_file_that_hangs(tmp_path):
     cancel = threading.Event()
-    with Workers(performer=PERFORMER, cancel=cancel) as workers:
+    with DecoderPool(performer=PERFORMER, cancel=cancel) as workers:
         drafts = workers.cut(file(tmp_path, "hang-later"), Kind.IMAGE, Limits())
         next(drafts)
         cancel.set()
@@ -241,7 +241,7 @@ def is_alive_by_proc(number: int) -> bool:
 
 def test_a_process_that_cannot_work_is_no_files_fault(tmp_path):
     with (
-        Workers(performer="nowhere:cut") as workers,
+        DecoderPool(performer="nowhere:cut") as workers,
         pytest.raises(LibraryError, match="does not start"),
     ):
         cut(workers, tmp_path, "a")
@@ -251,13 +251,13 @@ def test_modules_in_the_current_folder_are_not_imported(tmp_path, monkeypatch):
     (tmp_path / "numpy.py").write_text("raise SystemExit('shadowed')")
     (tmp_path / "json.py").write_text("raise SystemExit('shadowed')")
     monkeypatch.chdir(tmp_path)
-    with Workers() as workers:
+    with DecoderPool() as workers:
         assert len(cut(workers, tmp_path, "a")) == 1
 
 
 def test_pipes_that_cannot_be_polled_are_read_all_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(process, "_read_some", process._read_guarded)
-    with Workers(performer=PERFORMER) as workers:
+    with DecoderPool(performer=PERFORMER) as workers:
         assert len(cut(workers, tmp_path, "a")) == 1
         for how in ("hang", "hang-later"):
             with pytest.raises(MediaError, match="got no further"):

@@ -8,7 +8,7 @@ import pytest
 
 from embedder.interface import normalised
 from embedder.media.kinds import Kind
-from indexer.vectors import STATE_FILE, FaissStore, damaged, saved_generation
+from indexer.vectors import STATE_FILE, FaissIndex, damaged, saved_generation
 from indexer.vectors.exact import Exact
 from indexer.vectors.files import put_state, state_of
 
@@ -20,8 +20,8 @@ def rows(count: int, seed: int = 0) -> np.ndarray:
 
 
 @pytest.fixture
-def store() -> FaissStore:
-    store = FaissStore(DIM)
+def store() -> FaissIndex:
+    store = FaissIndex(DIM)
     store.add(Kind.IMAGE, np.arange(10, 110), rows(100))
     store.add(Kind.TEXT, np.arange(200, 220), rows(20, seed=1))
     return store
@@ -46,7 +46,7 @@ def test_a_filter_is_exact_whatever_else_is_nearer(store):
 
 def test_an_empty_partition_and_an_empty_store_find_nothing(store):
     assert store.search(rows(1)[0], 5, Kind.PDF)[1].size == 0
-    assert FaissStore(0).search(rows(1)[0], 5, Kind.IMAGE)[1].size == 0
+    assert FaissIndex(0).search(rows(1)[0], 5, Kind.IMAGE)[1].size == 0
 
 
 def test_removed_vectors_are_not_found_and_others_keep_their_ids(store):
@@ -96,7 +96,7 @@ def test_what_is_saved_is_loaded_and_unchanged_partitions_are_not_written_again(
         "text-4",
     ]
     assert len(list(tmp_path.iterdir())) == 3
-    loaded = FaissStore.load(tmp_path, "me", DIM)
+    loaded = FaissIndex.load(tmp_path, "me", DIM)
     assert loaded is not None
     assert loaded[1] == saved_generation(tmp_path, "me") == 4
     assert len(loaded[0]) == 119
@@ -166,7 +166,7 @@ def _name_a_number(folder: Path) -> None:
 def test_what_is_missing_damaged_or_foreign_is_not_loaded(store, tmp_path, damage):
     store.save(tmp_path / "vectors", "me", 3)
     damage(tmp_path / "vectors")
-    assert FaissStore.load(tmp_path / "vectors", "me", DIM) is None
+    assert FaissIndex.load(tmp_path / "vectors", "me", DIM) is None
     assert saved_generation(tmp_path / "vectors", "me") in (None, 3)
 
 
@@ -200,6 +200,6 @@ def test_what_another_process_replaces_while_it_is_loaded_is_loaded_as_it_is_now
         return read(*arguments)
 
     monkeypatch.setattr(Exact, "read", overtaken)
-    loaded = FaissStore.load(tmp_path, "me", DIM)
+    loaded = FaissIndex.load(tmp_path, "me", DIM)
     assert loaded is not None
     assert (loaded[1], len(loaded[0])) == (4, 118)

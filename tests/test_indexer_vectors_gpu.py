@@ -15,7 +15,7 @@ from clustered import COUNT, DIM, IDS, QUERIES, ROWS, SMALL, clustered, filled, 
 from faiss_device import Device
 
 from embedder.media.kinds import Kind
-from indexer.vectors import FaissStore, assigner, copies, gpu, gpu_memory, store
+from indexer.vectors import FaissIndex, assigner, copies, gpu, gpu_memory, store
 from indexer.vectors.inverted import Inverted
 
 THERE = pytest.mark.skipif(not gpu_memory(), reason="FAISS sees no GPU here")
@@ -44,9 +44,9 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def one(folder, device) -> FaissStore:
+def one(folder, device) -> FaissIndex:
     """A store whose lists would find little by themselves."""
-    found = FaissStore.load(folder, "me", DIM, growth=replace(SMALL, compared=1_000))
+    found = FaissIndex.load(folder, "me", DIM, growth=replace(SMALL, compared=1_000))
     assert found is not None
     partition = found[0]._partitions[Kind.IMAGE]
     partition.tuning = replace(partition.tuning, probes=1, candidates=(10, 200))
@@ -98,7 +98,7 @@ def test_what_comes_and_goes_is_followed_before_it_is_copied(one, device):
 @pytest.mark.parametrize("what", ["build", "add", "search"])
 def test_an_error_of_the_gpu_is_told_once_and_costs_no_search(folder, device, caplog, what):
     device.broken.add(what)
-    found = FaissStore.load(folder, "me", DIM, growth=SMALL)
+    found = FaissIndex.load(folder, "me", DIM, growth=SMALL)
     assert found is not None
     assert found[0].settle()
     assert recall(found[0], ROWS, IDS) >= 0.98
@@ -111,16 +111,16 @@ def test_an_error_of_the_gpu_is_told_once_and_costs_no_search(folder, device, ca
 
 def test_a_partition_that_leaves_no_room_for_cuda_itself_is_not_copied(folder, device):
     device.free = 2 * 2 * DIM * COUNT + gpu.SCRATCH_BYTES + gpu.LEFT_BYTES
-    found = FaissStore.load(folder, "me", DIM, growth=SMALL)
+    found = FaissIndex.load(folder, "me", DIM, growth=SMALL)
     assert found is not None
     assert found[0].settle()
     assert (device.built, found[0].describe()[Kind.IMAGE].gpu) == (0, 0)
 
 
-def loaded_with(monkeypatch, folder) -> FaissStore:
+def loaded_with(monkeypatch, folder) -> FaissIndex:
     """The store, which asks who answers sooner."""
     monkeypatch.setattr(store, "race", copies.race)
-    found = FaissStore.load(folder, "me", DIM, growth=SMALL)
+    found = FaissIndex.load(folder, "me", DIM, growth=SMALL)
     assert found is not None
     assert found[0].settle()
     return found[0]
@@ -212,7 +212,7 @@ def full() -> Iterator[None]:
 @THERE
 def test_a_gpu_that_somebody_else_has_filled_is_not_used(folder):
     with full():
-        found = FaissStore.load(folder, "me", DIM, growth=SMALL)
+        found = FaissIndex.load(folder, "me", DIM, growth=SMALL)
         assert found is not None
         assert found[0].settle()
         assert recall(found[0], ROWS, IDS) >= 0.98

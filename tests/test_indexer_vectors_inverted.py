@@ -24,7 +24,7 @@ from clustered import (
 )
 
 from embedder.media.kinds import Kind
-from indexer.vectors import FaissStore, Growth, building, store
+from indexer.vectors import FaissIndex, Growth, building, store
 from indexer.vectors.assigner import Assigner
 from indexer.vectors.growth import Tuning
 from indexer.vectors.partition import Snapshot
@@ -37,7 +37,7 @@ def saved(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def inverted(saved) -> FaissStore:
+def inverted(saved) -> FaissIndex:
     return loaded(saved)
 
 
@@ -302,7 +302,7 @@ def test_lists_may_be_empty_also_those_nearest_to_what_is_asked(monkeypatch):
 def test_equal_vectors_as_those_of_empty_pages_keep_no_index_away(share):
     rows = ROWS.copy()
     rows[np.random.default_rng(1).choice(COUNT, int(share * COUNT), replace=False)] = ROWS[0]
-    one = FaissStore(DIM, growth=SMALL)
+    one = FaissIndex(DIM, growth=SMALL)
     one.add(Kind.IMAGE, IDS, rows)
     assert one.settle()
     assert index_of(one) == "inverted"

@@ -23,7 +23,7 @@ from clustered import (
 
 from embedder.media.kinds import Kind
 from indexer.errors import LibraryError
-from indexer.vectors import FaissStore, codes, damaged, files, listfile
+from indexer.vectors import FaissIndex, codes, damaged, files, listfile
 from indexer.vectors import inverted as partitions
 from indexer.vectors.listfile import POSITION_BYTES
 from indexer.vectors.places import Places
@@ -35,7 +35,7 @@ def saved(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def inverted(saved) -> FaissStore:
+def inverted(saved) -> FaissIndex:
     return loaded(saved)
 
 
@@ -231,7 +231,7 @@ def test_what_is_missing_or_damaged_is_not_loaded(inverted, tmp_path, pattern, d
     path = next(tmp_path.glob(pattern))
     damage(path)
     assert path.name in damaged(tmp_path)
-    assert FaissStore.load(tmp_path, "me", DIM, growth=SMALL) is None
+    assert FaissIndex.load(tmp_path, "me", DIM, growth=SMALL) is None
 
 
 @pytest.mark.parametrize("pattern", ["*.rows", "*.places", "*.codes"])

@@ -15,8 +15,8 @@ from PIL import Image
 from embedder.media import Kind, Limits, MediaError, read_content
 from indexer import LibraryBusy, LibraryError, QueryError
 from indexer.decoding import on_demand
-from indexer.decoding.on_demand import Viewer
-from indexer.decoding.pool import Bounds, Workers
+from indexer.decoding.on_demand import OnDemandDecoder
+from indexer.decoding.pool import Bounds, DecoderPool
 from indexer.search.query import file_part
 
 BOUNDS = Bounds(processes=2, waiting=1, wait_seconds=30.0, spare_seconds=0.1, idle_seconds=60.0)
@@ -29,18 +29,18 @@ def _cutters_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def patient() -> Iterator[Viewer]:
-    made = Viewer()
+def patient() -> Iterator[OnDemandDecoder]:
+    made = OnDemandDecoder()
     yield made
     made.close()
 
 
 @pytest.fixture
-def misled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Viewer]:
+def misled(monkeypatch: pytest.MonkeyPatch) -> Iterator[OnDemandDecoder]:
     """One whose decoder does what a file's name says."""
     monkeypatch.setattr(on_demand, "_MEMORY_BYTES", 400 << 20)
-    with Workers(bounds=BOUNDS, performer="cutters:misbehave") as workers:
-        yield Viewer(workers)
+    with DecoderPool(bounds=BOUNDS, performer="cutters:misbehave") as workers:
+        yield OnDemandDecoder(workers)
 
 
 def picture(folder: Path, name: str) -> Path:
@@ -147,8 +147,8 @@ def test_a_crowd_is_sent_away_and_nobody_waits_for_ever(misled, tmp_path, monkey
 
 def test_processes_start_in_advance_and_end_when_nobody_needs_them(tmp_path):
     bounds = replace(BOUNDS, idle_seconds=0.3)
-    with Workers(bounds=bounds) as workers:
-        made = Viewer(workers)
+    with DecoderPool(bounds=bounds) as workers:
+        made = OnDemandDecoder(workers)
         made.prepare()
         made.prepare()
         (process,) = workers._idle
@@ -162,8 +162,8 @@ def test_processes_start_in_advance_and_end_when_nobody_needs_them(tmp_path):
 
 def test_a_process_that_is_free_in_a_moment_is_waited_for(tmp_path):
     bounds = replace(BOUNDS, spare_seconds=20.0)
-    with Workers(bounds=bounds) as workers:
-        made = Viewer(workers)
+    with DecoderPool(bounds=bounds) as workers:
+        made = OnDemandDecoder(workers)
         path = picture(tmp_path, "red")
         with ThreadPoolExecutor(4) as pool:
             sizes = list(pool.map(lambda _: made.picture(path, 30).size, range(12)))

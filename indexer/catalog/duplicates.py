@@ -14,13 +14,13 @@ from indexer.types import Duplicates, MediaItem
 
 if TYPE_CHECKING:
     from indexer.catalog.reader import Catalog
-    from indexer.catalog.writer import Ledger
+    from indexer.catalog.writer import CatalogWriter
 
 _CHUNK = 5_000
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Looks:
+class PictureHashes:
     """How the still pictures of a library look.
 
     Attributes:
@@ -34,7 +34,7 @@ class Looks:
     tints: NDArray[np.uint8]
 
 
-def looks(connection: Connection) -> Looks:
+def looks(connection: Connection) -> PictureHashes:
     """How all still pictures look, oldest first."""
     segments = schema.segments.c
     query = (
@@ -44,7 +44,7 @@ def looks(connection: Connection) -> Looks:
     )
     found = connection.execute(query).all()
     tints = np.frombuffer(b"".join(row[2] or b"" for row in found), dtype=np.uint8)
-    return Looks(
+    return PictureHashes(
         np.array([row[0] for row in found], dtype=np.int64),
         np.array([row[1] for row in found], dtype=np.int64),
         tints.reshape(len(found), -1) if found else tints.reshape(0, 48),
@@ -107,7 +107,7 @@ def near_media(catalog: "Catalog") -> list[list[int]]:
     return [looks.media_ids[group].tolist() for group in groups]
 
 
-def count_again(catalog: "Catalog", ledger: "Ledger") -> None:
+def count_again(catalog: "Catalog", ledger: "CatalogWriter") -> None:
     """Counts groups of pictures that look the same, once one in a thousand has come or gone.
 
     To look at all of them takes less time than it took to take in that many.

@@ -20,7 +20,7 @@ from indexer.catalog import counts, duplicates, fulltext, listing, rows, schema
 from indexer.catalog import rows as conditions
 from indexer.catalog.changes import Changes, changes
 from indexer.catalog.database import Database
-from indexer.catalog.duplicates import Looks
+from indexer.catalog.duplicates import PictureHashes
 from indexer.errors import NotFound
 from indexer.types import (
     Filters,
@@ -338,7 +338,7 @@ class Catalog:
         with self._database.reading() as connection:
             return counts.sample(connection, count)
 
-    def looks(self) -> Looks:
+    def looks(self) -> PictureHashes:
         """How all still pictures look, oldest first."""
         with self._database.reading() as connection:
             return duplicates.looks(connection)

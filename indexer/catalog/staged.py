@@ -46,7 +46,7 @@ class Outline:
     missing: frozenset[int]
 
 
-class Pending:
+class StagedVectors:
     """Writes and reads the vectors of another model. Thread-safe.
 
     Guarantees: each call is one transaction (`clear`: several), so the vectors in use are those

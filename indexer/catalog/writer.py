@@ -246,7 +246,7 @@ class Known:
         return (self.size, self.mtime_ns) == (candidate.size, storable_time(candidate.mtime_ns))
 
 
-class Ledger:
+class CatalogWriter:
     """Writes to a library's tables.
 
     Guarantees: each call is one transaction (`remove_orphans`: several), so a file is either in

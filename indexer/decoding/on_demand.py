@@ -15,7 +15,7 @@ from PIL import Image
 from embedder.content import Content
 from embedder.media.io import os_reason
 from embedder.media.kinds import Kind, Limits, MediaError
-from indexer.decoding.pool import Bounds, Workers
+from indexer.decoding.pool import Bounds, DecoderPool
 from indexer.decoding.protocol import Draw, Excerpt, Read, Task
 from indexer.errors import Closed, LibraryError
 from indexer.types import Draft
@@ -52,7 +52,7 @@ class Passage:
     last: bool
 
 
-class Viewer:
+class OnDemandDecoder:
     """Decodes single things of files, in a few processes that are kept. Thread-safe.
 
     Guarantees: a file takes a minute at most; who finds all processes busy waits for 20 seconds
@@ -62,8 +62,8 @@ class Viewer:
     others wait.
     """
 
-    def __init__(self, workers: Workers | None = None) -> None:
-        self._workers = workers or Workers(bounds=_BOUNDS)
+    def __init__(self, workers: DecoderPool | None = None) -> None:
+        self._workers = workers or DecoderPool(bounds=_BOUNDS)
 
     def prepare(self) -> None:
         """Starts a process in advance, if none is there; returns at once."""

@@ -97,7 +97,7 @@ class Bounds:
     idle_seconds: float
 
 
-class Workers:
+class DecoderPool:
     """Decodes files in processes; from several threads, with a process for each that is busy.
 
     Guarantees: processes start when the first file needs one, and are used again; one that

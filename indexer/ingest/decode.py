@@ -32,7 +32,7 @@ Cutter: TypeAlias = Callable[[Path, Kind, Limits], Iterator[Draft]]
 T = TypeVar("T")
 
 
-class Channel(Generic[T]):
+class ByteBoundedQueue(Generic[T]):
     """A first-in-first-out queue whose waiting entries cost at most `budget` together.
 
     Guarantees: `put` waits while the budget is used up, but an entry that alone exceeds it gets
@@ -194,12 +194,12 @@ class Decoder:
         limits: Called when the first file is cut, since it opens the embedder.
         detect: As `embedder.media.detect`.
         cut: As `indexer.decoding.segment.cut`; in an ingest both are those of
-            `indexer.decoding.pool.Workers`.
+            `indexer.decoding.pool.DecoderPool`.
         cancel: Once set, no further file is begun and long ones are left in the middle.
     """
 
-    jobs: Channel[Job]
-    events: Channel[Any]
+    jobs: ByteBoundedQueue[Job]
+    events: ByteBoundedQueue[Any]
     claim: Callable[[str, Job], bool]
     wanted: Callable[[Job], bool]
     thumbnails: Thumbnails | None

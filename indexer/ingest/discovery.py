@@ -16,10 +16,10 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import TypeAlias, TypeVar
 
-from indexer.catalog.writer import Known, Ledger
+from indexer.catalog.writer import CatalogWriter, Known
 from indexer.config import LIBRARY_FILE, IngestOptions
 from indexer.errors import Closed
-from indexer.ingest.decode import Broken, Channel, Event, Job
+from indexer.ingest.decode import Broken, ByteBoundedQueue, Event, Job
 from indexer.types import Candidate, Failure, Status
 
 _LITTER = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"})
@@ -231,7 +231,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Sighting:
+class Discovered:
     """A batch of files that were listed.
 
     Attributes:
@@ -261,13 +261,13 @@ class Sorted:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Sighter:
+class Discovery:
     """Lists files and sends those that need work to the decoders; runs in one thread."""
 
-    ledger: Ledger
+    ledger: CatalogWriter
     scan: Scan
-    jobs: Channel[Job]
-    events: Channel[Event | Sighting]
+    jobs: ByteBoundedQueue[Job]
+    events: ByteBoundedQueue[Event | Discovered]
     cancel: Flag
     options: IngestOptions
     paths: Sequence[Path]
@@ -278,7 +278,7 @@ class Sighter:
             for found in sorted_candidates(self.ledger, self.scan, self.paths, self.options):
                 work = found.new + found.changed
                 self.events.put(
-                    Sighting(
+                    Discovered(
                         known=[known.id for known in found.known],
                         unchanged=found.unchanged,
                         jobs=len(work),
@@ -290,7 +290,7 @@ class Sighter:
                     self.jobs.put(Job(candidate))
                 if self.cancel.is_set():
                     return
-            self.events.put(Sighting(last=True), 0)
+            self.events.put(Discovered(last=True), 0)
         except Closed:
             pass
         except BaseException as error:
@@ -300,7 +300,7 @@ class Sighter:
 
 
 def sorted_candidates(
-    ledger: Ledger, scan: Scan, paths: Sequence[Path], options: IngestOptions
+    ledger: CatalogWriter, scan: Scan, paths: Sequence[Path], options: IngestOptions
 ) -> Iterator[Sorted]:
     """What is at some paths, in batches, compared with what the library knows."""
     for batch in _batches(scan(paths, options.exclude), _AT_ONCE):

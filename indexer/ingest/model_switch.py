@@ -13,16 +13,16 @@ from embedder.interface import Embedder
 from embedder.media.kinds import Limits
 from indexer.catalog import Catalog
 from indexer.catalog.duplicates import near_media
-from indexer.catalog.staged import Outline, Pending
-from indexer.catalog.writer import Ledger
+from indexer.catalog.staged import Outline, StagedVectors
+from indexer.catalog.writer import CatalogWriter
 from indexer.config import IngestOptions, within
-from indexer.decoding.pool import Workers
+from indexer.decoding.pool import DecoderPool
 from indexer.ingest.decode import os_reason
 from indexer.ingest.reembedding import Reembedding, as_failures
 from indexer.ingest.thumbnails import Thumbnails
 from indexer.model import Instructions, LibraryModel
 from indexer.types import Failure, Progress, ReembedPlan, ReembedReport
-from indexer.vectors.sync import Mirror
+from indexer.vectors.sync import IndexSync
 
 # What is in the library was decoded before, whatever the limits then were.
 _LIMITS = replace(
@@ -31,7 +31,7 @@ _LIMITS = replace(
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Switch:
+class ModelSwitch:
     """What a change of the model works with; only the holder of the writer lock may `run` it.
 
     Attributes:
@@ -44,10 +44,10 @@ class Switch:
     """
 
     catalog: Catalog
-    ledger: Ledger
-    pending: Pending
+    ledger: CatalogWriter
+    pending: StagedVectors
     model: LibraryModel
-    mirror: Mirror
+    mirror: IndexSync
     thumbnails: Thumbnails
 
     def run(
@@ -72,7 +72,7 @@ class Switch:
             self._forget_orphans()
             reused = self.pending.begin(embedder.info, instructions)
             limits = within(_LIMITS, embedder.info)
-            with Workers(limits, cancel=cancel) as decoders:
+            with DecoderPool(limits, cancel=cancel) as decoders:
                 work = Reembedding(
                     self.pending,
                     embedder,

@@ -12,12 +12,12 @@ from time import monotonic
 
 from embedder.interface import Embedder, EmbedderInfo
 from embedder.media.kinds import Kind, Limits
-from indexer.catalog.writer import Effect, Indexed, Ledger, Refused
+from indexer.catalog.writer import CatalogWriter, Effect, Indexed, Refused
 from indexer.config import IngestOptions, within
 from indexer.errors import Closed
 from indexer.ingest.batches import Batch
 from indexer.ingest.decode import (
-    Channel,
+    ByteBoundedQueue,
     Claims,
     Cutter,
     Decoder,
@@ -29,14 +29,14 @@ from indexer.ingest.decode import (
     Job,
     Piece,
 )
-from indexer.ingest.discovery import Scan, Sighter, Sighting
+from indexer.ingest.discovery import Discovered, Discovery, Scan
 from indexer.ingest.thumbnails import Thumbnails
 from indexer.types import Failure, IngestReport, Progress, Status
 
 _REPORT_SECONDS = 0.2
 
 
-class Tally:
+class IngestTally:
     """The counts of one ingest; for the thread that runs it."""
 
     def __init__(self, on_progress: Callable[[Progress], None] | None) -> None:
@@ -64,7 +64,7 @@ class Tally:
             count for effect, count in self._effects.items() if effect is not Effect.UNCHANGED
         )
 
-    def see(self, sighting: Sighting) -> None:
+    def see(self, sighting: Discovered) -> None:
         """Counts files that were listed."""
         self.known.update(sighting.known)
         self._effects[Effect.UNCHANGED] += sighting.unchanged
@@ -136,7 +136,7 @@ _ATTEMPTS = 2
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Workshop:
+class PipelineContext:
     """What an ingest works with.
 
     Attributes:
@@ -149,7 +149,7 @@ class Workshop:
         cut: As `indexer.decoding.segment.cut`.
     """
 
-    ledger: Ledger
+    ledger: CatalogWriter
     thumbnails: Thumbnails
     embedder: Callable[[], Embedder]
     adopt: Callable[[EmbedderInfo], None]
@@ -168,7 +168,7 @@ class Pipeline:
 
     def __init__(
         self,
-        workshop: Workshop,
+        workshop: PipelineContext,
         options: IngestOptions,
         on_progress: Callable[[Progress], None] | None,
         cancel: Flag,
@@ -176,10 +176,10 @@ class Pipeline:
         self._workshop = workshop
         self._options = options
         self._cancel = cancel
-        self._jobs: Channel[Job] = Channel(_WAITING_JOBS)
-        self._events: Channel[Event | Sighting] = Channel(_WAITING_BYTES)
+        self._jobs: ByteBoundedQueue[Job] = ByteBoundedQueue(_WAITING_JOBS)
+        self._events: ByteBoundedQueue[Event | Discovered] = ByteBoundedQueue(_WAITING_BYTES)
         self._claims = Claims()
-        self._tally = Tally(on_progress)
+        self._tally = IngestTally(on_progress)
         self._batch = Batch(workshop.embedder)
         self._outcomes: list[Indexed | Refused] = []
         self._outcome_bytes = 0
@@ -187,7 +187,7 @@ class Pipeline:
         self._adopted = False
         self._scanning = True
 
-    def run(self, paths: Sequence[Path]) -> Tally:
+    def run(self, paths: Sequence[Path]) -> IngestTally:
         """Ingests the paths; what became of their files is stored when it returns or raises.
 
         Raises:
@@ -215,8 +215,8 @@ class Pipeline:
         self._tally.report_progress("finish", force=True)
         return self._tally
 
-    def _sighter(self, paths: Sequence[Path]) -> Sighter:
-        return Sighter(
+    def _sighter(self, paths: Sequence[Path]) -> Discovery:
+        return Discovery(
             ledger=self._workshop.ledger,
             scan=self._workshop.scan,
             jobs=self._jobs,
@@ -266,8 +266,8 @@ class Pipeline:
                 self._commit()
             self._tally.report_progress("scan" if self._scanning else "ingest")
 
-    def _handle(self, event: Event | Sighting) -> None:
-        if isinstance(event, Sighting):
+    def _handle(self, event: Event | Discovered) -> None:
+        if isinstance(event, Discovered):
             self._tally.see(event)
             self._scanning = not event.last
         elif isinstance(event, Piece):

@@ -9,7 +9,7 @@ from indexer.catalog.writer import vanished
 from indexer.config import IngestOptions
 from indexer.ingest.decode import hash_of, os_reason
 from indexer.ingest.discovery import roots, sorted_candidates
-from indexer.ingest.pipeline import Workshop
+from indexer.ingest.pipeline import PipelineContext
 from indexer.types import Candidate, Failure, IngestPlan
 
 
@@ -22,7 +22,7 @@ class _Draft:
     failures: list[Failure] = field(default_factory=list)
 
 
-def plan(workshop: Workshop, paths: Sequence[Path], options: IngestOptions) -> IngestPlan:
+def plan(workshop: PipelineContext, paths: Sequence[Path], options: IngestOptions) -> IngestPlan:
     """What an ingest of some paths would do.
 
     New files are read only as far as it takes to tell their kind, and whole where a known file
@@ -59,7 +59,7 @@ def plan(workshop: Workshop, paths: Sequence[Path], options: IngestOptions) -> I
     )
 
 
-def _place(workshop: Workshop, draft: _Draft, candidate: Candidate) -> None:
+def _place(workshop: PipelineContext, draft: _Draft, candidate: Candidate) -> None:
     """Adds a new file to the list it belongs in."""
     path = candidate.path
     try:

@@ -13,12 +13,12 @@ from typing import TypeAlias
 from embedder.content import Content, Modality
 from embedder.interface import Embedder
 from embedder.media.kinds import Kind, Limits
-from indexer.catalog.staged import Outline, Pending
+from indexer.catalog.staged import Outline, StagedVectors
 from indexer.errors import Closed
 from indexer.ingest.batches import Batch
 from indexer.ingest.decode import (
     Broken,
-    Channel,
+    ByteBoundedQueue,
     Cutter,
     Decoder,
     Event,
@@ -69,12 +69,12 @@ Message: TypeAlias = Event | Begun | AllBegun
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Feeder:
+class ReembedSource:
     """Sends the texts that lack vectors and the files that have to be read; runs in one thread."""
 
-    pending: Pending
-    jobs: Channel[Job]
-    events: Channel[Message]
+    pending: StagedVectors
+    jobs: ByteBoundedQueue[Job]
+    events: ByteBoundedQueue[Message]
     cancel: Flag
 
     def run(self) -> None:
@@ -171,7 +171,7 @@ class Reembedding:
 
     def __init__(
         self,
-        pending: Pending,
+        pending: StagedVectors,
         embedder: Embedder,
         limits: Limits,
         detect: Callable[[Path], Kind],
@@ -186,8 +186,8 @@ class Reembedding:
         self._pending = pending
         self._tell = tell
         self._cancel = cancel
-        self._jobs: Channel[Job] = Channel(_WAITING_JOBS)
-        self._events: Channel[Message] = Channel(_WAITING_BYTES)
+        self._jobs: ByteBoundedQueue[Job] = ByteBoundedQueue(_WAITING_JOBS)
+        self._events: ByteBoundedQueue[Message] = ByteBoundedQueue(_WAITING_BYTES)
         self._batch = Batch(lambda: embedder)
         self._vectors: dict[MediaJob, dict[int, bytes]] = {}
         self._vector_bytes = 0
@@ -198,7 +198,7 @@ class Reembedding:
         self._told_at = 0.0
         self._reused = pending.count()
         self._total = self._reused + sum(pending.missing().values())
-        feeder = Feeder(pending, self._jobs, self._events, cancel)
+        feeder = ReembedSource(pending, self._jobs, self._events, cancel)
         decoder = Decoder(
             jobs=self._jobs,
             events=self._events,

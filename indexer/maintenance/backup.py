@@ -28,8 +28,14 @@ from indexer.config import LIBRARY_FILE, holds_library, typed_path
 from indexer.errors import LibraryError
 from indexer.ingest.decode import hash_of, os_reason
 from indexer.ingest.thumbnails import Thumbnails
-from indexer.maintenance.progress import Meter
-from indexer.maintenance.storage import Premises, Room, copy_file, is_free, whole_or_not
+from indexer.maintenance.progress import ProgressReporter
+from indexer.maintenance.storage import (
+    LibraryFiles,
+    Room,
+    copy_file,
+    is_free,
+    replace_directory_atomically,
+)
 from indexer.types import Progress
 
 FORMAT = 1
@@ -70,7 +76,7 @@ def verify(source: Path, *, on_progress: Callable[[Progress], None] | None = Non
     Raises:
         LibraryError: it is none, or not complete any more.
     """
-    started_at, meter = monotonic(), Meter(on_progress)
+    started_at, meter = monotonic(), ProgressReporter(on_progress)
     source = typed_path(source)
     manifest = read_manifest(source)
     with _readable(source):
@@ -159,7 +165,7 @@ _ROUNDS = 3
 
 
 def back_up(
-    place: Premises, target: Path, *, on_progress: Callable[[Progress], None] | None = None
+    place: LibraryFiles, target: Path, *, on_progress: Callable[[Progress], None] | None = None
 ) -> BackupReport:
     """Makes a backup, whole or not at all; the library may be written to and searched meanwhile.
 
@@ -172,13 +178,13 @@ def back_up(
         LibraryError: the target exists or cannot be written to, the disk is full, or the copy is
             not like the original.
     """
-    started_at, meter = monotonic(), Meter(on_progress)
+    started_at, meter = monotonic(), ProgressReporter(on_progress)
     target = typed_path(target)
     if place.directory in (target, *target.parents):
         raise LibraryError(f"{target} is inside the library: choose a folder elsewhere")
     if os.path.lexists(target):
         raise LibraryError(f"{target} exists already: name a folder that does not")
-    with whole_or_not(target, ".partial") as partial:
+    with replace_directory_atomically(target, ".partial") as partial:
         copied, missing, tables = _Copied(partial), list[str](), dict[str, Any]()
         for _ in range(_ROUNDS):  # What is removed meanwhile is gone from the next copy as well.
             tables = _copy_tables(place, partial / LIBRARY_FILE, meter)
@@ -233,14 +239,14 @@ class _Copied:
                 file.write(line + "\n")
 
 
-def _copy_tables(place: Premises, target: Path, meter: Meter) -> dict[str, Any]:
+def _copy_tables(place: LibraryFiles, target: Path, meter: ProgressReporter) -> dict[str, Any]:
     target.unlink(missing_ok=True)
     meter.begin("database")
     found = copy(place.database, target, meter.reach)
     return {name: asdict(one) for name, one in found.items()}
 
 
-def _copy_files(place: Premises, copied: _Copied, meter: Meter) -> list[str]:
+def _copy_files(place: LibraryFiles, copied: _Copied, meter: ProgressReporter) -> list[str]:
     """Copies what the copy of the tables speaks of, and all uploads; returns what is missing."""
     missing, thumbnails = list[str](), Thumbnails(Path("thumbnails"))
     with _closing(Database(copied.folder / LIBRARY_FILE, read_only=True)) as database:
@@ -269,7 +275,7 @@ def _copy_files(place: Premises, copied: _Copied, meter: Meter) -> list[str]:
 
 
 def _manifest(
-    place: Premises, partial: Path, tables: dict[str, Any], copied: _Copied
+    place: LibraryFiles, partial: Path, tables: dict[str, Any], copied: _Copied
 ) -> tuple[int, dict[str, Any]]:
     with _closing(Database(partial / LIBRARY_FILE, read_only=True)) as database:
         catalog = Catalog(database)
@@ -316,7 +322,7 @@ def restore(
         LibraryBusy: a program has the library open that is to be replaced.
         LibraryError: the backup is damaged, or the folder is taken or cannot be written to.
     """
-    started_at, meter = monotonic(), Meter(on_progress)
+    started_at, meter = monotonic(), ProgressReporter(on_progress)
     source, directory = typed_path(source), typed_path(directory)
     if source == directory:
         raise LibraryError(f"{source} is the backup itself: name the library with --library")
@@ -330,7 +336,7 @@ def restore(
         )
     verified, manifest = verify(source, on_progress=on_progress), read_manifest(source)
     room = Room(directory)
-    with whole_or_not(directory, ".restoring", room) as partial:
+    with replace_directory_atomically(directory, ".restoring", room) as partial:
         meter.begin("files", manifest["files"])
         for name, _, sha256 in meter.counted(listed(source)):
             if copy_file(source / name, partial / name)[1] != sha256:

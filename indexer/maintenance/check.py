@@ -14,13 +14,13 @@ from indexer.catalog.verify import Audit, Held
 from indexer.catalog.writer import storable_time, vanished
 from indexer.errors import LibraryBusy, LibraryError
 from indexer.ingest.decode import hash_of, stamp
-from indexer.maintenance.progress import Meter
-from indexer.maintenance.storage import Premises
+from indexer.maintenance.progress import ProgressReporter
+from indexer.maintenance.storage import LibraryFiles
 from indexer.types import Progress
-from indexer.vectors import FaissStore, damaged, saved_generation
+from indexer.vectors import FaissIndex, damaged, saved_generation
 
 if TYPE_CHECKING:
-    from indexer.vectors import VectorStore
+    from indexer.vectors import VectorIndex
 
 
 SHOWN = 5
@@ -176,7 +176,7 @@ class CheckReport:
 
 
 def check(
-    place: Premises,
+    place: LibraryFiles,
     *,
     read_files: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
@@ -191,7 +191,7 @@ def check(
     Raises:
         LibraryBusy: if the database is locked.
     """
-    started_at, meter = monotonic(), Meter(on_progress)
+    started_at, meter = monotonic(), ProgressReporter(on_progress)
     meter.begin("database")
     found = list(_in_database(place, meter))
     if not any(one.fault is Fault.DATABASE for one in found):
@@ -206,7 +206,7 @@ def check(
     return CheckReport(tuple(found), monotonic() - started_at, read_files)
 
 
-def _in_database(place: Premises, meter: Meter) -> Iterator[Finding]:
+def _in_database(place: LibraryFiles, meter: ProgressReporter) -> Iterator[Finding]:
     audit = Audit(place.database)
     if damage := audit.damage():
         yield Finding(Fault.DATABASE, len(damage), tuple(damage[:SHOWN]))
@@ -251,7 +251,7 @@ def _in_database(place: Premises, meter: Meter) -> Iterator[Finding]:
         yield Finding(Fault.DATABASE, 1, (str(error),))
 
 
-def _in_thumbnails(place: Premises, meter: Meter) -> Iterator[Finding]:
+def _in_thumbnails(place: LibraryFiles, meter: ProgressReporter) -> Iterator[Finding]:
     missing: list[object] = []
     broken: list[object] = []
     left: list[object] = []
@@ -271,7 +271,7 @@ def _in_thumbnails(place: Premises, meter: Meter) -> Iterator[Finding]:
             yield one
 
 
-def compared(place: Premises, prefix: str) -> tuple[list[str], list[str]]:
+def compared(place: LibraryFiles, prefix: str) -> tuple[list[str], list[str]]:
     """Names of thumbnails that are missing, and of those that belong to nothing."""
     audit = Audit(place.database)
 
@@ -284,7 +284,7 @@ def compared(place: Premises, prefix: str) -> tuple[list[str], list[str]]:
     return sorted(missing), sorted(left)
 
 
-def _in_uploads(place: Premises, meter: Meter) -> Iterator[Finding]:
+def _in_uploads(place: LibraryFiles, meter: ProgressReporter) -> Iterator[Finding]:
     meter.begin("uploads")
     known = Audit(place.database).known_below(place.uploads)
     there = {path for path in place.uploads.rglob("*") if path.is_file()}
@@ -296,7 +296,7 @@ def _in_uploads(place: Premises, meter: Meter) -> Iterator[Finding]:
             yield one
 
 
-def _in_index(place: Premises, meter: Meter) -> Iterator[Finding]:
+def _in_index(place: LibraryFiles, meter: ProgressReporter) -> Iterator[Finding]:
     """What is wrong with the saved index, and with what becomes of it when it is caught up."""
     meter.begin("vector index")
     if not place.vectors.is_dir() or not any(place.vectors.iterdir()):
@@ -309,7 +309,7 @@ def _in_index(place: Premises, meter: Meter) -> Iterator[Finding]:
         ahead = f"it is of generation {saved}, the database of {place.catalog.generation()}"
         yield Finding(Fault.INDEX, 1, (ahead,))
         return
-    loaded = FaissStore.load(place.vectors, place.catalog.uid(), model.dim or 0, model.fingerprint)
+    loaded = FaissIndex.load(place.vectors, place.catalog.uid(), model.dim or 0, model.fingerprint)
     if loaded is None:
         yield Finding(Fault.INDEX, 1, (f"a file in {place.vectors} is missing or damaged",))
         return
@@ -323,7 +323,9 @@ def _in_index(place: Premises, meter: Meter) -> Iterator[Finding]:
             yield one
 
 
-def _differences(place: Premises, store: "VectorStore", meter: Meter) -> Iterator[str]:
+def _differences(
+    place: LibraryFiles, store: "VectorIndex", meter: ProgressReporter
+) -> Iterator[str]:
     audit = Audit(place.database)
     if len(store) != audit.vectors():
         yield f"{len(store)} vectors in the index, {audit.vectors()} in the database"
@@ -334,7 +336,7 @@ def _differences(place: Premises, store: "VectorStore", meter: Meter) -> Iterato
             yield f"segment {segment_id}"
 
 
-def _holds(place: Premises, store: "VectorStore", segment_id: int, kind: Kind) -> bool:
+def _holds(place: LibraryFiles, store: "VectorIndex", segment_id: int, kind: Kind) -> bool:
     """Whether a store has a segment's vector as the database has it."""
     vector = place.catalog.vectors_of([segment_id])[0]
     scores, ids = store.search(vector, 1, kind, only=np.array([segment_id], dtype=np.int64))
@@ -343,7 +345,7 @@ def _holds(place: Premises, store: "VectorStore", segment_id: int, kind: Kind) -
     return bool(abs(float(scores[0]) - float(vector @ vector)) < _SCORE_TOLERANCE)
 
 
-def _in_files(place: Premises, meter: Meter) -> Iterator[Finding]:
+def _in_files(place: LibraryFiles, meter: ProgressReporter) -> Iterator[Finding]:
     found: dict[Fault, list[object]] = {}
     meter.begin("files", sum(place.catalog.stats().items.values()))
     for held in meter.counted(Audit(place.database).held()):
@@ -365,7 +367,7 @@ def state_of(held: Held) -> Fault | None:
         return Fault.FILES_GONE
 
 
-def _saved_generation(place: Premises) -> int | None:
+def _saved_generation(place: LibraryFiles) -> int | None:
     catalog = place.catalog
     return saved_generation(place.vectors, catalog.uid(), catalog.model().fingerprint)
 

@@ -7,8 +7,8 @@ from time import monotonic
 from indexer.catalog.maintenance import Upkeep
 from indexer.catalog.verify import Audit
 from indexer.maintenance.check import compared, folder_bytes
-from indexer.maintenance.progress import Meter
-from indexer.maintenance.storage import Premises
+from indexer.maintenance.progress import ProgressReporter
+from indexer.maintenance.storage import LibraryFiles
 from indexer.types import Progress
 
 _WORTH_BYTES = 1 << 20
@@ -41,7 +41,7 @@ class CompactReport:
 
 
 def compact(
-    place: Premises, *, on_progress: Callable[[Progress], None] | None = None
+    place: LibraryFiles, *, on_progress: Callable[[Progress], None] | None = None
 ) -> CompactReport:
     """Makes a library as small as it can be.
 
@@ -52,7 +52,7 @@ def compact(
         LibraryBusy: if somebody is writing to the library.
         LibraryError: if it cannot be written to, or the disk is full.
     """
-    started_at, meter = monotonic(), Meter(on_progress)
+    started_at, meter = monotonic(), ProgressReporter(on_progress)
     with place.writer.held():
         before = folder_bytes(place.directory)
         upkeep = Upkeep(place.database)
@@ -85,7 +85,7 @@ def compact(
         )
 
 
-def drop_unheld(place: Premises) -> int:
+def drop_unheld(place: LibraryFiles) -> int:
     """Removes contents that no file holds; returns how many."""
     gone = place.ledger.remove_orphans()
     for content_hash in gone:
@@ -93,12 +93,12 @@ def drop_unheld(place: Premises) -> int:
     return len(gone)
 
 
-def drop_retired(place: Premises) -> int:
+def drop_retired(place: LibraryFiles) -> int:
     """Removes vectors of a former model, but none of a re-embedding that can be continued."""
     return place.pending.clear() if Audit(place.database).retired_vectors() else 0
 
 
-def drop_thumbnails(place: Premises, meter: Meter) -> int:
+def drop_thumbnails(place: LibraryFiles, meter: ProgressReporter) -> int:
     """Deletes thumbnails that belong to nothing; returns how many."""
     dropped = 0
     prefixes = place.thumbnails.prefixes()

@@ -11,7 +11,7 @@ T = TypeVar("T")
 _REPORT_SECONDS = 0.2
 
 
-class Meter:
+class ProgressReporter:
     """Counts within the current step; for one thread.
 
     Args:

@@ -18,8 +18,8 @@ from indexer.catalog.verify import Audit
 from indexer.ingest.decode import hash_of
 from indexer.maintenance.check import Fault, Finding, check, compared, state_of
 from indexer.maintenance.compact import drop_retired, drop_thumbnails, drop_unheld
-from indexer.maintenance.progress import Meter
-from indexer.maintenance.storage import Premises
+from indexer.maintenance.progress import ProgressReporter
+from indexer.maintenance.storage import LibraryFiles
 from indexer.types import Progress
 
 _log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class RepairReport:
 
 
 def repair(
-    place: Premises,
+    place: LibraryFiles,
     *,
     read_files: bool = False,
     dry: bool = False,
@@ -82,7 +82,7 @@ def repair(
         found = check(place, read_files=read_files, on_progress=on_progress).findings
         left, marked = found, 0
         if found:
-            mender = _Mender(place, Meter(on_progress))
+            mender = _Mender(place, ProgressReporter(on_progress))
             mender.mend({one.fault for one in found})
             marked = mender.marked
             left = check(place, read_files=read_files, on_progress=on_progress).findings
@@ -92,7 +92,7 @@ def repair(
 class _Mender:
     """The steps of a repair, in the order in which one builds upon the other."""
 
-    def __init__(self, place: Premises, meter: Meter) -> None:
+    def __init__(self, place: LibraryFiles, meter: ProgressReporter) -> None:
         self.marked = 0
         self._place = place
         self._meter = meter

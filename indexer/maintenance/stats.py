@@ -9,7 +9,7 @@ from indexer.catalog.maintenance import Upkeep
 from indexer.catalog.verify import Audit
 from indexer.config import LIBRARY_FILE
 from indexer.maintenance.check import folder_bytes
-from indexer.maintenance.storage import Premises
+from indexer.maintenance.storage import LibraryFiles
 from indexer.types import LibraryStats
 from indexer.vectors import Description, gpu_memory, saved_descriptions, saved_generation
 
@@ -53,7 +53,7 @@ class Inventory:
     reclaimable: int
 
 
-def inventory(place: Premises) -> Inventory:
+def inventory(place: LibraryFiles) -> Inventory:
     """What a library holds; reads only."""
     catalog, audit, upkeep = place.catalog, Audit(place.database), Upkeep(place.database)
     with catalog.moment():
@@ -77,7 +77,7 @@ def inventory(place: Premises) -> Inventory:
         )
 
 
-def _sizes(place: Premises) -> dict[str, int]:
+def _sizes(place: LibraryFiles) -> dict[str, int]:
     database = sum(path.stat().st_size for path in place.directory.glob(f"{LIBRARY_FILE}*"))
     folders = ("vectors", "thumbnails", "uploads")
     return {"database": database} | {name: folder_bytes(place.directory / name) for name in folders}

@@ -14,18 +14,18 @@ from pathlib import Path
 from indexer.catalog import Catalog
 from indexer.catalog.database import Database, WriterLock
 from indexer.catalog.maintenance import alone
-from indexer.catalog.staged import Pending
-from indexer.catalog.writer import Ledger
+from indexer.catalog.staged import StagedVectors
+from indexer.catalog.writer import CatalogWriter
 from indexer.config import LIBRARY_FILE, holds_library, typed_path
 from indexer.errors import LibraryError
 from indexer.ingest.decode import hash_of
 from indexer.ingest.thumbnails import Thumbnails
-from indexer.vectors.sync import Mirror
+from indexer.vectors.sync import IndexSync
 
 
 @dataclass(frozen=True)
-class Premises:
-    """The parts of a library; made by `premises`.
+class LibraryFiles:
+    """The parts of a library; made by `open_storage`.
 
     Attributes:
         directory: Its folder.
@@ -56,14 +56,14 @@ class Premises:
         return Catalog(self.database)
 
     @cached_property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> CatalogWriter:
         """Writing to its tables."""
-        return Ledger(self.database)
+        return CatalogWriter(self.database)
 
     @cached_property
-    def pending(self) -> Pending:
+    def pending(self) -> StagedVectors:
         """Vectors of another model."""
-        return Pending(self.database)
+        return StagedVectors(self.database)
 
     @cached_property
     def thumbnails(self) -> Thumbnails:
@@ -71,9 +71,9 @@ class Premises:
         return Thumbnails(self.directory / "thumbnails")
 
     @contextmanager
-    def mirror(self) -> Iterator[Mirror]:
+    def mirror(self) -> Iterator[IndexSync]:
         """Its vectors as they are searched, loaded anew."""
-        mirror = Mirror(self.catalog, self.vectors)
+        mirror = IndexSync(self.catalog, self.vectors)
         try:
             yield mirror
         finally:
@@ -81,7 +81,7 @@ class Premises:
 
 
 @contextmanager
-def premises(directory: Path, *, read_only: bool = False) -> Iterator[Premises]:
+def open_storage(directory: Path, *, read_only: bool = False) -> Iterator[LibraryFiles]:
     """Opens what is on disk of a library.
 
     Raises:
@@ -92,7 +92,7 @@ def premises(directory: Path, *, read_only: bool = False) -> Iterator[Premises]:
         raise LibraryError(f"there is no library in {directory}: name its folder with --library")
     database = Database(directory / LIBRARY_FILE, read_only=read_only)
     try:
-        yield Premises(directory, database)
+        yield LibraryFiles(directory, database)
     finally:
         database.close()
 
@@ -133,7 +133,9 @@ class Room:
 
 
 @contextmanager
-def whole_or_not(target: Path, suffix: str, room: Room | None = None) -> Iterator[Path]:
+def replace_directory_atomically(
+    target: Path, suffix: str, room: Room | None = None
+) -> Iterator[Path]:
     """A folder that gets the name of the target once all is in it; otherwise nothing stays."""
     partial = target.with_name(target.name + suffix)
     try:

@@ -17,7 +17,7 @@ from indexer.types import NO_WORDS, Filters, NameMatch, Reason, WordMatches
 
 if TYPE_CHECKING:
     from indexer.catalog import Catalog
-    from indexer.vectors import VectorStore
+    from indexer.vectors import VectorIndex
 
 
 WORDED = frozenset({Kind.PDF, Kind.TEXT})
@@ -27,7 +27,7 @@ Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Said:
+class KeywordMatches:
     """What the words of one side of a query find.
 
     Attributes:
@@ -48,7 +48,7 @@ class Said:
     def of(
         cls,
         catalog: "Catalog",
-        vectors: "VectorStore",
+        vectors: "VectorIndex",
         terms: Sequence[str],
         filters: Filters,
         depth: int,
@@ -97,7 +97,7 @@ class Said:
         return scoring.aligned(found, ids)
 
 
-def _by_kind(catalog: "Catalog", vectors: "VectorStore", ids: Ids) -> dict[Kind, Ids]:
+def _by_kind(catalog: "Catalog", vectors: "VectorIndex", ids: Ids) -> dict[Kind, Ids]:
     """Segments with texts by their kinds, which the vectors know.
 
     A segment that has lost its vector is found by its words all the same: the catalog knows it.
@@ -117,7 +117,7 @@ _TOLD = 0.25
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Place:
+class SearchContext:
     """Where a query looks.
 
     Attributes:
@@ -130,7 +130,7 @@ class Place:
     """
 
     catalog: "Catalog"
-    vectors: "VectorStore"
+    vectors: "VectorIndex"
     info: EmbedderInfo
     kinds: frozenset[Kind]
     filters: Filters
@@ -156,7 +156,7 @@ class Candidates:
     reasons: Mapping[Kind, Reason]
 
     @classmethod
-    def of(cls, place: Place, like: Side, unlike: Side, depth: int) -> Self:
+    def of(cls, place: SearchContext, like: Side, unlike: Side, depth: int) -> Self:
         """Finds them.
 
         Args:
@@ -167,7 +167,7 @@ class Candidates:
         """
         kinds = sorted(place.kinds)
         said, unwanted = (
-            Said.of(place.catalog, place.vectors, side.terms, place.filters, depth)
+            KeywordMatches.of(place.catalog, place.vectors, side.terms, place.filters, depth)
             for side in (like, unlike)
         )
         found = [_gathered(place, like, said, kind, depth) for kind in kinds]
@@ -209,7 +209,9 @@ class Candidates:
         return tuple(reason for i, (much, reason) in enumerate(told) if i == 0 or much >= _TOLD)
 
 
-def _gathered(place: Place, like: Side, said: Said, kind: Kind, depth: int) -> tuple[Ids, Vectors]:
+def _gathered(
+    place: SearchContext, like: Side, said: KeywordMatches, kind: Kind, depth: int
+) -> tuple[Ids, Vectors]:
     """The candidates of one kind, ascending, with their vectors."""
     found = [*_nearest(place, like, kind, depth, place.only), said.named(kind)]
     ids = said.ids.get(kind, np.empty(0, dtype=np.int64))
@@ -234,7 +236,9 @@ def _gathered(place: Place, like: Side, said: Said, kind: Kind, depth: int) -> t
     return chosen, vectors
 
 
-def _nearest(place: Place, like: Side, kind: Kind, depth: int, only: Ids | None) -> list[Ids]:
+def _nearest(
+    place: SearchContext, like: Side, kind: Kind, depth: int, only: Ids | None
+) -> list[Ids]:
     vectors = list(like.vectors[MODALITY[kind]])
     if len(vectors) > 1:
         vectors.append(normalised(like.weights @ np.stack(vectors)))

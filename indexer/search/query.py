@@ -18,7 +18,7 @@ from indexer.types import QueryPart
 
 if TYPE_CHECKING:
     from indexer.catalog import Catalog
-    from indexer.decoding.on_demand import Viewer
+    from indexer.decoding.on_demand import OnDemandDecoder
 
 
 MAX_TERMS = 32
@@ -67,7 +67,7 @@ def file_part(
     page: int | None = None,
     limits: Limits | None = None,
     expected: Kind | None = None,
-    viewer: "Viewer | None" = None,
+    viewer: "OnDemandDecoder | None" = None,
 ) -> QueryPart:
     """A part for a picture, a video (as a whole), a page of a PDF, or a text file.
 
@@ -128,7 +128,7 @@ MODALITY: Mapping[Kind, Modality] = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
+class EmbeddedQuery:
     """The parts of a query, embedded.
 
     A model may be told what a query looks for ("Find a document image that …"), so a part can have

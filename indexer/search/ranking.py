@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from embedder.media.kinds import Kind
 from indexer.errors import LibraryBusy, QueryError
-from indexer.search.candidates import Candidates, Place
-from indexer.search.query import Asked
+from indexer.search.candidates import Candidates, SearchContext
+from indexer.search.query import EmbeddedQuery
 from indexer.types import Hit, Query
 
 if TYPE_CHECKING:
@@ -79,16 +79,18 @@ def search(library: "Library", query: Query) -> list[Hit]:
     for _ in range(_ATTEMPTS):
         embedder, vectors = library.snapshot()
         kinds = vectors.partitions & (query.filters.kinds or frozenset(Kind))
-        asked = Asked.of(embedder, query.parts, kinds)
+        asked = EmbeddedQuery.of(embedder, query.parts, kinds)
         with library.turn, library.catalog.moment():
             if library.catalog.holds_vectors_of(embedder.info):
                 only = library.catalog.matching_segments(query.filters)
-                place = Place(library.catalog, vectors, embedder.info, kinds, query.filters, only)
+                place = SearchContext(
+                    library.catalog, vectors, embedder.info, kinds, query.filters, only
+                )
                 return _found(place, asked, query)
     raise LibraryBusy(f"the library in {library.directory} is changing its model: try again")
 
 
-def _found(place: Place, asked: Asked, query: Query) -> list[Hit]:
+def _found(place: SearchContext, asked: EmbeddedQuery, query: Query) -> list[Hit]:
     like, unlike = asked.sides(place.catalog)
     if not place.kinds:
         return []
@@ -112,7 +114,7 @@ def _check(query: Query) -> None:
 
 
 def _folded(
-    place: Place, candidates: Candidates, kind: Kind, need: int, origins: dict[int, Origin]
+    place: SearchContext, candidates: Candidates, kind: Kind, need: int, origins: dict[int, Origin]
 ) -> list[_Found]:
     """The best `need` files or pages of a kind in order, scored; files of the same bytes are one.
 
@@ -152,7 +154,7 @@ def _score(relevance: float, rank: int) -> float:
 
 
 def _hits(
-    place: Place, candidates: Candidates, found: Sequence[_Found], first_rank: int
+    place: SearchContext, candidates: Candidates, found: Sequence[_Found], first_rank: int
 ) -> list[Hit]:
     ids = [i for one in found for i in (one.segment_id, *one.more)]
     resolved = place.catalog.resolve(ids, place.filters)

@@ -14,7 +14,7 @@ from embedder.content import Content, Role
 from embedder.interface import Embedder, EmbedderInfo, EmbedError, Vectors
 
 
-class WrappedEmbedder:
+class EmbedderProxy:
     """Passes everything on.
 
     Attributes:
@@ -55,7 +55,7 @@ _AT_ONCE = ((1.0, 4), (600.0, 16))
 """Most contents in a part, by the seconds since the last search: small parts take longer."""
 
 
-class Precedence:
+class QueryPriority:
     """Who is searching, and how long other work has to wait for it. Thread-safe.
 
     Guarantees: work that can wait does not begin while a search is under way, unless it has
@@ -98,10 +98,10 @@ class Precedence:
         self._part_seconds = monotonic() - started
 
 
-class DocumentsAfterQueries(WrappedEmbedder):
+class DocumentsAfterQueries(EmbedderProxy):
     """Embeds in small parts while somebody searches or may do so, and gives way between them."""
 
-    def __init__(self, inner: Embedder, precedence: Precedence) -> None:
+    def __init__(self, inner: Embedder, precedence: QueryPriority) -> None:
         super().__init__(inner)
         self._precedence = precedence
 
@@ -123,7 +123,7 @@ class DocumentsAfterQueries(WrappedEmbedder):
 _MOST = 16
 
 
-class QueriesTogether(WrappedEmbedder):
+class QueryBatcher(EmbedderProxy):
     """Embeds the queries of several threads in one call. Thread-safe.
 
     Guarantees: a query waits for the call in progress and is in the next one, or in the one after

@@ -3,18 +3,18 @@
 from indexer.vectors.files import STATE_FILE, damaged, saved_descriptions, saved_generation
 from indexer.vectors.gpu import gpu_memory
 from indexer.vectors.growth import Description, Growth, Tuning
-from indexer.vectors.interface import VectorStore
+from indexer.vectors.interface import VectorIndex
 from indexer.vectors.partition import Ids
-from indexer.vectors.store import FaissStore
+from indexer.vectors.store import FaissIndex
 
 __all__ = [
     "STATE_FILE",
     "Description",
-    "FaissStore",
+    "FaissIndex",
     "Growth",
     "Ids",
     "Tuning",
-    "VectorStore",
+    "VectorIndex",
     "damaged",
     "gpu_memory",
     "saved_descriptions",

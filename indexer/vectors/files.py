@@ -46,7 +46,7 @@ class Stored:
 
 
 def saved_generation(directory: Path, owner: str, fingerprint: str | None = None) -> int | None:
-    """The generation that `FaissStore.load` would find, told without loading FAISS."""
+    """The generation that `FaissIndex.load` would find, told without loading FAISS."""
     try:
         state = state_of(directory)
         same = (state["owner"], state["fingerprint"]) == (owner, fingerprint)
@@ -58,7 +58,7 @@ def saved_generation(directory: Path, owner: str, fingerprint: str | None = None
 def saved_descriptions(
     directory: Path, owner: str, fingerprint: str | None = None
 ) -> dict[Kind, Description]:
-    """How the partitions that `FaissStore.load` would find are searched, told without FAISS."""
+    """How the partitions that `FaissIndex.load` would find are searched, told without FAISS."""
     if saved_generation(directory, owner, fingerprint) is None:
         return {}
     try:

@@ -13,7 +13,7 @@ from indexer.vectors.growth import Description
 from indexer.vectors.partition import Found, Ids
 
 
-class VectorStore(Protocol):
+class VectorIndex(Protocol):
     """Vectors by id in partitions that are searched apart, one for each kind of media.
 
     Guarantees: scores are exact for what was added and not removed, and nothing else is found;

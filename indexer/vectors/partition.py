@@ -65,11 +65,11 @@ class Partition(Protocol):
         ...
 
     def among(self, ids: Ids) -> Ids:
-        """See `VectorStore.among`."""
+        """See `VectorIndex.among`."""
         ...
 
     def rows(self, ids: Ids) -> tuple[Ids, Vectors]:
-        """See `VectorStore.rows`."""
+        """See `VectorIndex.rows`."""
         ...
 
     def due(self, growth: Growth) -> bool:

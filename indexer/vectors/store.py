@@ -41,8 +41,8 @@ _Change = tuple[Ids, NDArray[np.float16] | None]
 """Ids with their new vectors, or with None if they are removed."""
 
 
-class FaissStore:
-    """`VectorStore` with a FAISS index for each partition, chosen by its size; see `Growth`."""
+class FaissIndex:
+    """`VectorIndex` with a FAISS index for each partition, chosen by its size; see `Growth`."""
 
     def __init__(
         self, dim: int, fingerprint: str | None = None, growth: Growth | None = None
@@ -62,12 +62,12 @@ class FaissStore:
 
     @property
     def dim(self) -> int:
-        """See `VectorStore.dim`."""
+        """See `VectorIndex.dim`."""
         return self._dim
 
     @property
     def fingerprint(self) -> str | None:
-        """See `VectorStore.fingerprint`."""
+        """See `VectorIndex.fingerprint`."""
         return self._fingerprint
 
     def __len__(self) -> int:
@@ -76,12 +76,12 @@ class FaissStore:
 
     @property
     def partitions(self) -> frozenset[Kind]:
-        """See `VectorStore.partitions`."""
+        """See `VectorIndex.partitions`."""
         with self._gate.reading():
             return frozenset(kind for kind, one in self._partitions.items() if len(one))
 
     def describe(self) -> dict[Kind, Description]:
-        """See `VectorStore.describe`."""
+        """See `VectorIndex.describe`."""
         with self._gate.reading():
             return {
                 kind: replace(one.describe(), gpu=self._copies.bytes(kind))
@@ -90,7 +90,7 @@ class FaissStore:
             }
 
     def add(self, partition: Kind, ids: Ids, vectors: Vectors) -> None:
-        """See `VectorStore.add`."""
+        """See `VectorIndex.add`."""
         if not len(ids):
             return
         if vectors.shape != (len(ids), self._dim):
@@ -105,7 +105,7 @@ class FaissStore:
             self._changed(partition, (ids, vectors.astype(np.float16)))
 
     def remove(self, ids: Ids, partition: Kind | None = None) -> int:
-        """See `VectorStore.remove`."""
+        """See `VectorIndex.remove`."""
         removed = 0
         with self._changing:
             for kind in [partition] if partition else list(self._partitions):
@@ -123,7 +123,7 @@ class FaissStore:
     def search(
         self, vector: NDArray[np.float32], k: int, partition: Kind, only: Ids | None = None
     ) -> Found:
-        """See `VectorStore.search`."""
+        """See `VectorIndex.search`."""
         with self._gate.reading():
             one = self._partitions.get(partition)
             if one is None or not len(one) or k < 1 or (only is not None and not only.size):
@@ -133,13 +133,13 @@ class FaissStore:
             return one.search(row, k, only) if found is None else found
 
     def among(self, ids: Ids, partition: Kind) -> Ids:
-        """See `VectorStore.among`."""
+        """See `VectorIndex.among`."""
         with self._gate.reading():
             one = self._partitions.get(partition)
             return ids[:0] if one is None or not ids.size else one.among(ids)
 
     def rows(self, ids: Ids, partition: Kind) -> tuple[Ids, Vectors]:
-        """See `VectorStore.rows`."""
+        """See `VectorIndex.rows`."""
         with self._gate.reading():
             one = self._partitions.get(partition)
             if one is None or not ids.size:
@@ -147,7 +147,7 @@ class FaissStore:
             return one.rows(ids)
 
     def tend(self) -> None:
-        """See `VectorStore.tend`."""
+        """See `VectorIndex.tend`."""
         # Whoever searches asks for this and must not wait: the next search asks again.
         if self._changing.acquire(blocking=False):
             try:
@@ -184,7 +184,7 @@ class FaissStore:
             return self._partitions.keys() != self._saved.keys()
 
     def save(self, directory: Path, owner: str, generation: int) -> None:
-        """See `VectorStore.save`. Partitions that have not changed are not written again."""
+        """See `VectorIndex.save`. Partitions that have not changed are not written again."""
         with self._changing:
             directory.mkdir(parents=True, exist_ok=True)
             # Another process may write of the same generation, in another order.
@@ -217,7 +217,7 @@ class FaissStore:
         dim: int,
         fingerprint: str | None = None,
         growth: Growth | None = None,
-    ) -> tuple["FaissStore", int] | None:
+    ) -> tuple["FaissIndex", int] | None:
         """What `save` wrote, and its generation.
 
         Returns:
@@ -245,7 +245,7 @@ class FaissStore:
         return None
 
     def close(self) -> None:
-        """See `VectorStore.close`."""
+        """See `VectorIndex.close`."""
         self._builder.stop()
 
     def abandon(self) -> None:

@@ -7,12 +7,12 @@ from threading import Event, Lock
 from indexer.catalog import Catalog
 from indexer.catalog.database import WriterLock
 from indexer.errors import LibraryError
-from indexer.vectors import FaissStore, VectorStore, saved_generation
+from indexer.vectors import FaissIndex, VectorIndex, saved_generation
 
 _log = logging.getLogger(__name__)
 
 
-class Mirror:
+class IndexSync:
     """The vector store of a library, loaded when it is first asked for. Thread-safe.
 
     Guarantees: `current` holds every vector that was committed before the call, by this process
@@ -35,12 +35,12 @@ class Mirror:
         self._directory = directory
         self._writer = writer
         self._lock = Lock()
-        self._store: FaissStore | None = None
+        self._store: FaissIndex | None = None
         self._generation = 0
         self._on_disk = -1
-        self._ready: tuple[FaissStore, int] | None = None  # Caught up with that generation.
+        self._ready: tuple[FaissIndex, int] | None = None  # Caught up with that generation.
 
-    def current(self) -> VectorStore:
+    def current(self) -> VectorIndex:
         """The store, caught up; not to be asked for within `Catalog.moment`.
 
         In a moment that is past, a store that another thread has caught up since would look like
@@ -96,7 +96,7 @@ class Mirror:
         fingerprint = self._catalog.model().fingerprint
         return saved_generation(self._directory, self._catalog.uid(), fingerprint)
 
-    def _caught_up(self) -> FaissStore:
+    def _caught_up(self) -> FaissIndex:
         if self._store is None:
             model = self._catalog.model()
             self._store = self._loaded(model.dim or 0, model.fingerprint)
@@ -113,7 +113,7 @@ class Mirror:
                 if changes.generation < self._generation:  # A backup was put back.
                     self._generation = 0
                     store.abandon()
-                    self._store = store = FaissStore(changes.dim, changes.fingerprint)
+                    self._store = store = FaissIndex(changes.dim, changes.fingerprint)
                     store.after_building(self._keep)
                     continue
                 for kind, ids in changes.removed.items():
@@ -125,10 +125,10 @@ class Mirror:
         self._ready = store, generation
         return store
 
-    def _loaded(self, dim: int, fingerprint: str | None) -> FaissStore:
+    def _loaded(self, dim: int, fingerprint: str | None) -> FaissIndex:
         """What is on disk of that model, or an empty store."""
-        loaded = FaissStore.load(self._directory, self._catalog.uid(), dim, fingerprint)
-        store, self._generation = loaded or (FaissStore(dim, fingerprint), 0)
+        loaded = FaissIndex.load(self._directory, self._catalog.uid(), dim, fingerprint)
+        store, self._generation = loaded or (FaissIndex(dim, fingerprint), 0)
         self._on_disk = self._generation if loaded else -1
         store.after_building(self._keep)
         return store

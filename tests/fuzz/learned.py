@@ -8,7 +8,7 @@ from pathlib import Path
 from embedder.rzen.settings import Settings
 from trainer.config import BadConfig, Run
 from trainer.data.jsonl import read_jsonl
-from trainer.data.ledger import Ledger
+from trainer.data.ledger import CatalogWriter
 from trainer.evaluation.mmeb import is_mmeb, read_mmeb
 from trainer.evaluation.own import is_own, read_own
 from trainer.evaluation.sets import ABOUT_FILE, BadSet
@@ -23,7 +23,7 @@ def rows(data: bytes) -> None:
     path = world.folder("rows") / "rows.jsonl"
     path.write_bytes(data)
     (path.parent / "a.png").touch()
-    ledger = Ledger(limit=1.0)
+    ledger = CatalogWriter(limit=1.0)
     found = list(read_jsonl(path, ledger, Task.IMAGE_RETRIEVAL))
     assert len(found) == ledger.used
     assert ledger.used + ledger.broken == sum(1 for line in data.split(b"\n") if line.strip())

@@ -21,8 +21,8 @@ from indexer.errors import LibraryError
 from indexer.ingest.decode import hash_of
 from indexer.maintenance.backup import LIST, back_up, restore
 from indexer.maintenance.backup import MANIFEST as BACKUP
-from indexer.maintenance.storage import premises
-from indexer.vectors import FaissStore
+from indexer.maintenance.storage import open_storage
+from indexer.vectors import FaissIndex
 from indexer.vectors.files import STATE_FILE, put_state, saved_generation
 from indexer.vectors.growth import Growth
 
@@ -43,7 +43,7 @@ def states(data: bytes) -> None:
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
         (directory / STATE_FILE).write_bytes(data)
     told = saved_generation(directory, "me")
-    loaded = FaissStore.load(directory, "me", _DIM)
+    loaded = FaissIndex.load(directory, "me", _DIM)
     assert told is None or -(2**63) <= told < 2**63
     if loaded is None:
         return
@@ -146,7 +146,7 @@ def _rows(count: int) -> np.ndarray:
 def _stored() -> tuple[Path, str]:
     """The folder of a store that is searched in both ways, and its state."""
     directory = world.folder("vectors")
-    store = FaissStore(_DIM, growth=Growth(exact_components=100 * _DIM))
+    store = FaissIndex(_DIM, growth=Growth(exact_components=100 * _DIM))
     store.add(Kind.TEXT, np.arange(20), _rows(20))
     store.add(Kind.IMAGE, np.arange(30, 430), _rows(400))
     store.settle()
@@ -197,7 +197,7 @@ def states_seeds() -> list[str]:
 def _backup() -> tuple[Path, dict[str, Any]]:
     """The folder of a backup, and what its tables hold."""
     source = world.folder("backups") / "backup"
-    with premises(world.library().directory) as place:
+    with open_storage(world.library().directory) as place:
         back_up(place, source)
     (source / "uploads").mkdir(exist_ok=True)
     (source / "uploads" / "a.txt").write_text("a")
