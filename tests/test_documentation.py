@@ -1,4 +1,4 @@
-"""What the README says is so: commands, flags, variables, links; and the samples' licences."""
+"""The documents agree with the program: commands, flags, variables, files, links, samples."""
 
 import re
 import shlex
@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md"))]
 README = (ROOT / "README.md").read_text("utf-8")
+CLI = (ROOT / "docs/cli.md").read_text("utf-8")
 SAMPLES = ROOT / "samples"
 PROGRAMS = {
     "rzen-app": "app.__main__",
@@ -21,78 +23,122 @@ PROGRAMS = {
     "rzen-reembed": "indexer.reembed",
     "rzen-admin": "indexer.admin",
 }
+TRAINING = {
+    "rzen-train-stage1": "trainer.stage1",
+    "rzen-train-stage2": "trainer.stage2",
+    "rzen-train-soup": "trainer.soup",
+    "rzen-train-evaluate": "trainer.evaluate",
+}
 HEAVY = ("torch", "transformers", "gradio", "faiss", "onnxruntime", "cv2")
+FLAG = r"--[a-z][a-z-]*"
 
 
 @cache
 def help_of(module: str, *command: str) -> str:
-    return subprocess.run(
-        [sys.executable, "-m", module, *command, "--help"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
+    """Print the help of a program; fail if that imports a heavy library."""
+    code = (
+        "import importlib, sys\n"
+        f"module = importlib.import_module({module!r})\n"
+        "try:\n"
+        f"    module.main([*{command!r}, '--help'])\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code, end.code\n"
+        f"sys.exit(' '.join(name for name in {HEAVY} if name in sys.modules))\n"
+    )
+    if module.endswith(("ingest", "search")):
+        code = code.replace(f"{module!r}", f"'{module}.__main__'", 1)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr.strip() == "", f"{module} --help loads {done.stderr}"
+    return done.stdout
 
 
 def commands_of(module: str) -> list[str]:
-    """What a program with several commands can be told to do."""
+    """List the commands of a program that has several."""
     listed = re.search(r"^  COMMAND\n(.*)", help_of(module), re.M | re.S)
     return re.findall(r"^    (\w+) ", listed[1], re.M) if listed else []
 
 
 def flags_of(module: str, *command: str) -> set[str]:
-    """The flags of a program, or of one of its commands; of all if none is named."""
-    told = help_of(module, *command)
+    """List the flags of one command of a program, or of the whole program."""
+    text = help_of(module, *command)
     if not command:
-        told += "".join(help_of(module, one) for one in commands_of(module))
-    return set(re.findall(r"^\s+(?:-\w, )?(--[a-z][a-z-]*)", told, re.M))
-
-
-def commands_in_readme() -> list[list[str]]:
-    blocks = re.findall(r"^```(?:sh|console)\n(.*?)^```", README, re.M | re.S)
-    lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
-    known = (*PROGRAMS, "make", "python")
-    return [shlex.split(line, comments=True) for line in lines if line.startswith(known)]
+        text += "".join(help_of(module, one) for one in commands_of(module))
+    return set(re.findall(rf"^\s+(?:-\w, )?({FLAG})", text, re.M)) - {"--help"}
 
 
 def section(title: str) -> str:
-    return re.split(r"^#+ ", README.partition(f"# {title}\n")[2], maxsplit=1, flags=re.M)[0]
+    """Return a section of docs/cli.md, without its subsections' siblings."""
+    return re.split(r"^## ", CLI.partition(f"\n## {title}\n")[2], maxsplit=1, flags=re.M)[0]
+
+
+def first_cells(text: str) -> str:
+    return "\n".join(row.split("|")[1] for row in text.splitlines() if row.startswith("|"))
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_every_flag_of_a_program_is_in_the_readme_and_none_beyond(program: str) -> None:
-    module = PROGRAMS[program]
-    told = README.partition(f"\n`{program}` ")[2]
-    table = re.search(r"^\| flag .*?\n\n", told, re.M | re.S)
-    assert table, f"the README has no table of flags for {program}"
-    cells = [row.split("|")[1] for row in table[0].strip().splitlines()]
-    listed = {flag for cell in cells for flag in re.findall(r"`(--[a-z][a-z-]*)", cell)}
-    assert listed == flags_of(module) - {"--help"}
+def test_cli_document_lists_every_flag(program: str) -> None:
+    listed = set(re.findall(rf"`({FLAG})", first_cells(section(program))))
+    assert listed == flags_of(PROGRAMS[program])
 
 
-@pytest.mark.parametrize("command", commands_in_readme(), ids=" ".join)
-def test_commands_in_the_readme_exist(command: list[str]) -> None:
+def test_cli_document_lists_every_admin_command() -> None:
+    listed = re.findall(r"^`(\w+)", first_cells(section("rzen-admin")).replace(" `", "`"), re.M)
+    assert listed == commands_of("indexer.admin")
+
+
+@pytest.mark.parametrize("program", TRAINING)
+def test_cli_document_lists_every_training_flag(program: str) -> None:
+    row = next(line for line in CLI.splitlines() if line.startswith(f"| `{program}`"))
+    assert set(re.findall(rf"`({FLAG})", row)) == flags_of(TRAINING[program])
+
+
+def test_cli_document_names_every_installed_program() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert set(scripts) == {*PROGRAMS, *TRAINING}
+
+
+def documented_commands() -> list[tuple[str, tuple[str, ...]]]:
+    """All command lines of our programs, make and python in the documents, once each."""
+    known = (*PROGRAMS, *TRAINING, "make", "python")
+    found = {}
+    for document in DOCUMENTS:
+        blocks = re.findall(
+            r"^```(?:sh|console)\n(.*?)^```", document.read_text("utf-8"), re.M | re.S
+        )
+        for line in "".join(blocks).replace("\\\n", " ").splitlines():
+            line = line.removeprefix("$ ")
+            if line.startswith(known):
+                found.setdefault(tuple(shlex.split(line, comments=True)), document.name)
+    return [(document, command) for command, document in found.items()]
+
+
+@pytest.mark.parametrize(("document", "command"), documented_commands())
+def test_documented_command_exists(document: str, command: tuple[str, ...]) -> None:
     program, *arguments = command
     if program == "make":
-        targets = [argument for argument in arguments if "=" not in argument]
-        for target in targets:
-            assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M), target
-        for name in [argument.partition("=")[0] for argument in arguments if "=" in argument]:
-            assert f"$({name})" in (ROOT / "Makefile").read_text(), name
+        makefile = (ROOT / "Makefile").read_text()
+        for argument in arguments:
+            name, assigned, _ = argument.partition("=")
+            assert f"$({name})" in makefile if assigned else re.search(rf"^{name}:", makefile, re.M)
         return
-    flags = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
-    module = arguments[1] if program == "python" else PROGRAMS[program]
-    commands = [one for one in arguments[:1] if commands_of(module)]
-    assert set(commands) <= set(commands_of(module))
-    assert flags <= flags_of(module, *commands)
+    if program == "python" and arguments[0] != "-m":
+        assert (ROOT / arguments[0]).is_file()
+        return
+    module = arguments[1] if program == "python" else {**PROGRAMS, **TRAINING}[program]
+    path = ROOT / module.replace(".", "/")
+    assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()
+    if module in {*PROGRAMS.values(), *TRAINING.values()}:
+        flags = {word.partition("=")[0] for word in arguments if word.startswith("--")}
+        subcommands = [word for word in arguments[:1] if commands_of(module)]
+        assert set(subcommands) <= set(commands_of(module))
+        assert flags <= flags_of(module, *subcommands)
 
 
-def test_the_environment_variables_in_the_readme_are_those_that_are_read() -> None:
+def test_cli_document_lists_every_environment_variable() -> None:
     listed = set(re.findall(r"`(RZEN_[A-Z_]+)`", section("Environment variables")))
     of_flags = {
         "RZEN_" + flag[2:].replace("-", "_").upper()
-        for flag in flags_of("app.__main__") - {"--help", "--open"}  # these take no value
+        for flag in flags_of("app.__main__") - {"--open"}  # it takes no value
     }
     in_code = {
         name
@@ -103,45 +149,65 @@ def test_the_environment_variables_in_the_readme_are_those_that_are_read() -> No
     assert listed == of_flags | in_code
 
 
-TRAINING = ("stage1", "stage2", "soup", "merge", "evaluate", "untrained")
-TRAINING += ("miniature.ablation", "miniature.shapes")
-
-
 @pytest.mark.parametrize(
-    "module", [*PROGRAMS.values(), "trainer", *(f"trainer.{name}" for name in TRAINING)]
+    "module", ["merge", "untrained", "miniature.ablation", "miniature.shapes", "mini.__main__"]
 )
-def test_asking_for_help_loads_nothing_heavy(module: str) -> None:
-    code = (
-        "import importlib, sys\n"
-        f"module = importlib.import_module({module!r})\n"
-        "try:\n"
-        "    getattr(module, 'main', lambda _: None)(['--help'])\n"
-        "except SystemExit as end:\n"
-        "    assert not end.code, end.code\n"
-        f"print('loaded:', *[name for name in {HEAVY} if name in sys.modules])\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
-    )
-    assert done.stdout.splitlines()[-1].strip() == "loaded:"
+def test_help_of_a_training_program_loads_nothing_heavy(module: str) -> None:
+    assert "--help" in help_of(f"trainer.{module}")
 
 
-def test_links_and_pictures_in_the_documents_lead_somewhere() -> None:
-    for document in (ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md")):
+def test_links_in_documents_lead_somewhere() -> None:
+    for document in DOCUMENTS:
         text = re.sub(r"^```.*?^```", "", document.read_text("utf-8"), flags=re.M | re.S)
-        for link in re.findall(r"\]\(([^)#\s]+)", text):
-            if "://" not in link:
-                assert (document.parent / link).exists(), f"{document.name}: {link}"
+        for link, anchor in re.findall(r"\]\(([^)#\s]*)(#[^)\s]+)?\)", text):
+            if "://" in link:
+                continue
+            target = document.parent / link if link else document
+            assert target.exists(), f"{document.name}: {link}"
+            if anchor:
+                assert anchor[1:] in anchors(target), f"{document.name}: {link}{anchor}"
 
 
-def test_the_layout_table_names_every_folder() -> None:
+def anchors(document: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a document."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text("utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+def test_files_named_in_documents_exist() -> None:
+    named = r"`((?:app|benchmarks|embedder|indexer|samples|tests|trainer)/[\w/.-]+)`"
+    for document in DOCUMENTS:
+        for path in re.findall(named, document.read_text("utf-8")):
+            assert (ROOT / path).exists(), f"{document.name}: {path}"
+
+
+def test_documents_are_linked_from_the_readme() -> None:
+    for document in ROOT.glob("docs/*.md"):
+        assert f"(docs/{document.name})" in README, document.name
+
+
+def test_readme_stays_short() -> None:
+    assert len(README.splitlines()) <= 180
+
+
+def test_readme_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    (tmp_path / "samples/media").mkdir(parents=True)
+    (tmp_path / "samples/media/photos").symlink_to(SAMPLES / "media/photos/places")
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
+    exec(compile(example, "README.md", "exec"), {})
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first.endswith("IMG_0206.jpg")
+
+
+def test_readme_names_every_folder() -> None:
     listed = set(re.findall(r"^\| `(\w+)/` ", README, re.M))
     tracked = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0] != "."}
     ignored = {"var", "build", "dist", "docs", "htmlcov", "screenshots", "shared"}
     assert listed == tracked - ignored - {"__pycache__"}
 
 
-def test_the_changelog_tells_of_this_version() -> None:
+def test_changelog_has_this_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
     assert f"## [{version}]" in changelog or "## [Unreleased]" in changelog
@@ -161,7 +227,7 @@ def test_every_sample_has_its_licence_and_nothing_else_is_listed() -> None:
         assert licence in {"CC0-1.0", "Public Domain"}, row
 
 
-def test_the_samples_stay_small() -> None:
+def test_samples_stay_small() -> None:
     sizes = {path: path.stat().st_size for path in SAMPLES.rglob("*") if path.is_file()}
     assert sum(sizes.values()) <= 10_000_000
     photos = {path: size for path, size in sizes.items() if "photos" in path.parts}
@@ -169,7 +235,7 @@ def test_the_samples_stay_small() -> None:
     assert max(photos.values()) <= 250_000
 
 
-def test_the_samples_cover_every_kind_and_some_traps() -> None:
+def test_samples_cover_every_kind_and_some_traps() -> None:
     suffixes = {path.suffix for path in (SAMPLES / "media").rglob("*")}
     assert suffixes >= {".jpg", ".png", ".webp", ".heic", ".webm", ".pdf"}
     assert suffixes >= {".txt", ".md", ".html", ".csv"}
