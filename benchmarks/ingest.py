@@ -33,8 +33,7 @@ from embedder import Content, Embedder, open_embedder
 from embedder.media import Kind, Limits, detect, read_picture
 from indexer.config import IngestOptions
 from indexer.decoding.pool import DecoderPool
-from indexer.decoding.segment import cut
-from indexer.types import Draft
+from indexer.decoding.segment import Draft, cut
 
 _SIZES = {"2 MP": (1632, 1224), "12 MP": (4032, 3024)}
 _BATCH = 32

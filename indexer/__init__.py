@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from indexer.config import IngestOptions, default_library
+    from indexer.decoding.segment import Draft
     from indexer.errors import (
         IndexerError,
         LibraryBusy,
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     )
     from indexer.library import Library
     from indexer.types import (
-        Draft,
         Duplicates,
         Failure,
         Filters,
@@ -69,6 +69,7 @@ __all__ = [
 
 _HOMES = {
     "config": ("IngestOptions", "default_library"),
+    "decoding.segment": ("Draft",),
     "errors": (
         "IndexerError",
         "LibraryBusy",

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from embedder.content import Content, Modality
 from embedder.media.kinds import Kind
-from embedder.media.pdf import Word
 from indexer.errors import QueryError
 
 
@@ -31,31 +29,6 @@ class Reason(StrEnum):
     TEXT = "text"
     WORDS = "words"
     FILE_NAME = "file name"
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Draft:
-    """A segment that was cut from a file and has neither id nor vector yet.
-
-    Attributes:
-        content: What is embedded; its text is also what full-text search sees.
-        thumbnail: Small RGB picture for result grids, or None for text.
-        page: Page number from 1, PDF only.
-        start: Seconds from the start of the file, clips only.
-        end: Likewise.
-        span: First and one-past-last character in the extracted text, passages only.
-        words: Words of a page with their places.
-        picture_hash: 64-bit difference hash of a still picture, as a signed integer.
-    """
-
-    content: Content
-    thumbnail: Image.Image | None = None
-    page: int | None = None
-    start: float | None = None
-    end: float | None = None
-    span: tuple[int, int] | None = None
-    words: tuple[Word, ...] = ()
-    picture_hash: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from PIL import Image
 from embedder import Content
 from embedder.media import Limits, io
 from indexer.decoding.protocol import Task, perform
-from indexer.types import Draft
+from indexer.decoding.segment import Draft
 
 
 def misbehave(path: Path, task: Task, limits: Limits) -> Iterator[Draft]:

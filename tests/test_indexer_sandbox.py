@@ -20,8 +20,8 @@ from embedder.media.pdf import Word
 from indexer import IngestOptions, Library, Status
 from indexer.decoding import process, protocol
 from indexer.decoding.pool import DecoderPool
+from indexer.decoding.segment import Draft
 from indexer.errors import Closed, LibraryError
-from indexer.types import Draft
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 LIMITS = Limits(frame_side=64, memory_bytes=1 << 30)

@@ -18,8 +18,7 @@ from embedder.media import (
     read_content,
     read_text,
 )
-from indexer.decoding.segment import cut
-from indexer.types import Draft
+from indexer.decoding.segment import Draft, cut
 
 LIMITS = Limits(frame_side=200, thumbnail_side=50)
 

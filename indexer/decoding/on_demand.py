@@ -17,8 +17,8 @@ from embedder.media.io import os_reason
 from embedder.media.kinds import Kind, Limits, MediaError
 from indexer.decoding.pool import Bounds, DecoderPool
 from indexer.decoding.protocol import Draw, Excerpt, Read, Task
+from indexer.decoding.segment import Draft
 from indexer.errors import Closed, LibraryError
-from indexer.types import Draft
 
 _BOUNDS = Bounds(
     processes=max(2, min(4, os.cpu_count() or 1)),

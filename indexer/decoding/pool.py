@@ -20,8 +20,8 @@ from embedder.media.kinds import Kind, Limits, MediaError, UnsupportedMedia
 from indexer.decoding import protocol
 from indexer.decoding.process import Ended, Process, Silent
 from indexer.decoding.protocol import Cut, Task, written
+from indexer.decoding.segment import Draft
 from indexer.errors import Closed, LibraryBusy
-from indexer.types import Draft
 
 # A gigabyte may take almost three hours, and each draft adds two seconds for what a small file
 # can draw at length: 5,000 pages may take as long again.

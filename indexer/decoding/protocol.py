@@ -27,8 +27,7 @@ from embedder.media import (
     render_page,
 )
 from embedder.media.pdf import Word
-from indexer.decoding.segment import cut
-from indexer.types import Draft
+from indexer.decoding.segment import Draft, cut
 
 HEAD = struct.Struct("<4sIQ")
 """A mark, the bytes of the body, and the bytes of the pixels that follow it."""

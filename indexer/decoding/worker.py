@@ -21,7 +21,7 @@ from embedder.media import detect, io, picture
 from embedder.media.kinds import Limits, MediaError, UnsupportedMedia
 from indexer.decoding import protocol
 from indexer.decoding.protocol import Task, understood
-from indexer.types import Draft
+from indexer.decoding.segment import Draft
 
 _ALIVE_SECONDS = 1.0
 _TURN_SECONDS = 0.05

@@ -17,9 +17,10 @@ from PIL import Image
 from embedder.interface import EmbedderError
 from embedder.media.kinds import Kind, Limits, MediaError, UnsupportedMedia
 from indexer.catalog.writer import SegmentRecord
+from indexer.decoding.segment import Draft
 from indexer.errors import Closed, LibraryError
 from indexer.ingest.thumbnails import Thumbnails
-from indexer.types import Candidate, Draft, Status
+from indexer.types import Candidate, Status
 
 _log = logging.getLogger(__name__)
 

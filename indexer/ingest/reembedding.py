@@ -14,6 +14,7 @@ from embedder.content import Content, Modality
 from embedder.interface import Embedder
 from embedder.media.kinds import Kind, Limits
 from indexer.catalog.staged import Outline, StagedVectors
+from indexer.decoding.segment import Draft
 from indexer.errors import Closed
 from indexer.ingest.batches import Batch
 from indexer.ingest.decode import (
@@ -31,7 +32,7 @@ from indexer.ingest.decode import (
     cost_of,
     stamp,
 )
-from indexer.types import Candidate, Draft, Failure, Progress, Segment
+from indexer.types import Candidate, Failure, Progress, Segment
 
 _log = logging.getLogger(__name__)
 
