@@ -181,6 +181,13 @@ def test_files_named_in_documents_exist() -> None:
             assert (ROOT / path).exists(), f"{document.name}: {path}"
 
 
+def test_architecture_names_every_contract() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    named = re.findall(r'contract "([^"]+)"', text)
+    assert sorted(named) == sorted(one["name"] for one in contracts["contracts"])
+
+
 def test_documents_are_linked_from_the_readme() -> None:
     for document in ROOT.glob("docs/*.md"):
         assert f"(docs/{document.name})" in README, document.name
