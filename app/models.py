@@ -6,19 +6,17 @@ machine, or any address of the hub.
 
 import hashlib
 import logging
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from threading import Lock
 from time import monotonic
 
 from embedder import EmbedderError, EmbedderInfo, Modality
+from embedder.registry import BACKENDS
+from embedder.spec import ModelSpec
 from indexer import IndexerError, Library, QueryError
 
 _log = logging.getLogger(__name__)
-_ALWAYS = ("mini", "rzen")
-_NEEDED = {"rzen": ("torch", "transformers")}
 _RETRY_SECONDS = 10.0
 
 
@@ -38,6 +36,13 @@ class Offer:
     def id(self) -> str:
         """Names it in requests."""
         return offer_id(self.spec)
+
+    @property
+    def summary(self) -> str:
+        """What the model is good for, in a few words; empty for one from a folder or the hub."""
+        spec = ModelSpec.parse(self.spec)
+        backend = BACKENDS.get(spec.family)
+        return backend.summary if backend and not spec.argument else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +78,8 @@ def offer_id(spec: str) -> str:
 
 
 def short_name(spec: str) -> str:
-    """A specification without the folders before the last part: rzen:/a/b/v1 is rzen:v1."""
-    family, colon, place = spec.partition(":")
-    parts = [part for part in re.split(r"[/\\]+", place) if part]
-    return f"{family}{colon}{parts[-1]}" if parts else spec
+    """A specification without parent folders: rzen:/a/b/v1 is rzen:v1."""
+    return ModelSpec.parse(spec).short
 
 
 class Models:
@@ -84,8 +87,9 @@ class Models:
 
     def __init__(self, library: Library, offered: Iterable[str]) -> None:
         self._library = library
+        always = [backend.family for backend in BACKENDS.values() if backend.listed]
         # The model that the library has now, so that there is a way back to it.
-        self._specs = tuple(dict.fromkeys((*_ALWAYS, library.model, *offered)))
+        self._specs = tuple(dict.fromkeys((*always, library.model, *offered)))
         self._failed: tuple[ActiveModel, float] | None = None
         self._lock = Lock()
 
@@ -136,11 +140,6 @@ class Models:
 
 
 def _missing(spec: str) -> str | None:
-    family = spec.partition(":")[0]
-    if all(find_spec(module) for module in _NEEDED.get(family, ())):
-        return None
-    return (
-        f"{family} needs more than is installed: run pip install 'rzen-search[{family}]', or "
-        f"pip install '.[{family}]' in a checkout, and "
-        "start the page again"
-    )
+    backend = BACKENDS.get(ModelSpec.parse(spec).family)
+    missing = backend.missing() if backend else None
+    return f"{missing}, and start the page again" if missing else None

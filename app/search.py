@@ -12,6 +12,7 @@ from app.page.labels import folder_of
 from app.query_files import QueryFiles
 from embedder.content import Content, Modality
 from embedder.media.kinds import Kind
+from embedder.spec import ModelSpec
 from indexer import (
     Filters,
     Hit,
@@ -111,7 +112,7 @@ class SearchForm:
     def _check_instruction(self, library: Library) -> None:
         info = library.embedder.info
         if not info.takes_instructions:
-            family = info.name.partition(":")[0]  # The rest may be a path of this machine.
+            family = ModelSpec.parse(info.name).family  # The rest may be a path of this machine.
             raise QueryError(
                 f"the library's model, {family}, takes no instructions: leave the instruction empty"
             )

@@ -26,7 +26,7 @@ from PIL import Image
 
 from embedder import Content, Modality
 from embedder.interface import Vectors
-from embedder.rzen import RzenEmbedder, open_rzen
+from embedder.rzen.embedder import RzenEmbedder, open_rzen
 from embedder.rzen.pictures import planned
 from trainer.untrained import HUNDRED_MILLION, build
 

@@ -7,6 +7,7 @@ Errors:
 """
 
 import hashlib
+import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.content import ROLES, Content, Modality, Role
+from embedder.spec import ModelSpec
 
 Vectors = NDArray[np.float32]
 """Float32 array of shape (n, dim); rows have unit length unless it is said otherwise."""
@@ -100,10 +102,10 @@ class EmbedderInfo:
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits over everything that changes vectors.
 
-        Of the name only what stands before a colon counts: the same weights in another folder
-        give the same vectors.
+        Only the family of the name counts: the same weights in another folder give the same
+        vectors.
         """
-        family = self.name.partition(":")[0]
+        family = ModelSpec.parse(self.name).family
         stated = "\n".join([family, self.revision, str(self.dim)])
         return hashlib.sha256(stated.encode()).hexdigest()[:16]
 
@@ -153,6 +155,63 @@ class Embedder(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None: ...
+
+
+class OpenBackend(Protocol):
+    """Opens a model of a family; see `embedder.open_embedder`."""
+
+    def __call__(
+        self,
+        argument: str,
+        *,
+        device: str | None,
+        dtype: str | None,
+        instructions: Mapping[Modality, str],
+    ) -> Embedder:
+        """Open the model that the argument names; its weights load on first use."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What a family of models states about itself; loads nothing.
+
+    Attributes:
+        family: What its specifications begin with.
+        summary: What it is good for, in a few words, shown beside its name.
+        open: Opens one of its models.
+        argument: What may follow the family and a colon, as help shows it; None for nothing.
+        requires: Modules that must be installed; the extra named as the family brings them.
+        takes_instructions: Whether documents can be embedded with an instruction.
+        listed: Whether it is offered to people; the others are for tests.
+    """
+
+    family: str
+    summary: str
+    open: OpenBackend
+    argument: str | None = None
+    requires: tuple[str, ...] = ()
+    takes_instructions: bool = False
+    listed: bool = True
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """The specifications that it opens: "rzen" and "rzen:FOLDER-OR-HUB-ID"."""
+        return (self.family, *([f"{self.family}:{self.argument}"] if self.argument else []))
+
+    def missing(self) -> str | None:
+        """Return how to install the required modules that are missing, or None if none is."""
+        missing = [name for name in self.requires if importlib.util.find_spec(name) is None]
+        return self.install_hint(*missing) if missing else None
+
+    def install_hint(self, *modules: str) -> str:
+        """Return the sentence that says how to install modules of the family's extra."""
+        verb = "is" if len(modules) == 1 else "are"
+        return (
+            f"the model {self.family} needs {' and '.join(modules)}, which {verb} not installed: "
+            f"run `pip install 'rzen-search[{self.family}]'`, or `pip install '.[{self.family}]'` "
+            "in a checkout"
+        )
 
 
 class BaseEmbedder(ABC):

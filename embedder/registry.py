@@ -1,9 +1,16 @@
-"""The one place that knows the names of embedders."""
+"""All families of models in one table, and what opens a model by its specification."""
 
 from collections.abc import Mapping
 
+from embedder import mini, rzen, toy
 from embedder.content import Modality
-from embedder.interface import Embedder, EmbedderUnavailable
+from embedder.interface import Backend, Embedder, EmbedderUnavailable
+from embedder.spec import ModelSpec
+
+BACKENDS: Mapping[str, Backend] = {
+    backend.family: backend for backend in (mini.BACKEND, rzen.BACKEND, toy.BACKEND)
+}
+"""Every backend by its family, in the order in which they are offered."""
 
 
 def open_embedder(
@@ -13,36 +20,34 @@ def open_embedder(
     dtype: str | None = None,
     instructions: Mapping[Modality, str] | None = None,
 ) -> Embedder:
-    """Opens an embedder by name; its weights load on first use.
+    """Open an embedder by its specification; its weights load on first use.
 
     Args:
         spec: "mini", the model inside this package; "rzen", the released RzenEmbed from the
-            Hugging Face hub; "rzen:PATH-OR-HUB-ID", another one; or "toy", a tiny deterministic
+            Hugging Face hub; "rzen:FOLDER-OR-HUB-ID", another one; or "toy", a tiny deterministic
             one for tests.
         device: Where to run, for backends that can choose ("cpu", "cuda", "cuda:1", "mps").
         dtype: Precision, for backends that can choose ("float32", "bfloat16").
-        instructions: What documents of a modality are told, in place of the model's own; they
-            change the vectors and so the fingerprint.
+        instructions: Replace the model's own for documents of some modalities; they change the
+            vectors and so the fingerprint.
 
     Raises:
-        EmbedderUnavailable: nobody knows the name, its extra or weights are missing or of another
-            sort, or it takes no instructions.
+        EmbedderUnavailable: the family is unknown, its extra or weights are missing or of another
+            kind, or it takes no instructions.
     """
-    name, _, argument = spec.partition(":")
-    if name == "rzen":
-        from embedder.rzen import open_rzen
-
-        return open_rzen(argument, device=device, dtype=dtype, instructions=instructions or {})
-    if instructions and name in ("mini", "toy"):
-        raise EmbedderUnavailable(f"the model {name} takes no instructions: leave them out")
-    if name == "mini":
-        from embedder.mini.embedder import MiniEmbedder
-
-        return MiniEmbedder()
-    if name == "toy":
-        from embedder.toy import ToyEmbedder
-
-        return ToyEmbedder()
-    raise EmbedderUnavailable(
-        f"unknown model {spec!r}: there are mini (the default), rzen, and rzen:PATH-OR-HUB-ID"
+    parsed = ModelSpec.parse(spec)
+    backend = BACKENDS.get(parsed.family)
+    if backend is None:
+        forms = [form for one in BACKENDS.values() if one.listed for form in one.forms]
+        raise EmbedderUnavailable(f"unknown model {spec!r}: choose one of {', '.join(forms)}")
+    if parsed.argument and backend.argument is None:
+        raise EmbedderUnavailable(
+            f"unknown model {spec!r}: nothing may follow the name {backend.family}"
+        )
+    if instructions and not backend.takes_instructions:
+        raise EmbedderUnavailable(
+            f"the model {backend.family} takes no instructions: leave them out"
+        )
+    return backend.open(
+        parsed.argument, device=device, dtype=dtype, instructions=instructions or {}
     )

@@ -6,13 +6,22 @@ colours are, and a picture is near the words for its colour.
 
 import re
 from collections.abc import Sequence
+from typing import Any
 from zlib import crc32
 
 import numpy as np
 from PIL import Image
 
 from embedder.content import Content, Modality, Role
-from embedder.interface import BaseEmbedder, Calibration, EmbedderInfo, Vectors, normalised
+from embedder.interface import (
+    Backend,
+    BaseEmbedder,
+    Calibration,
+    Embedder,
+    EmbedderInfo,
+    Vectors,
+    normalised,
+)
 
 COLOURS = {
     "black": (0, 0, 0),
@@ -76,3 +85,10 @@ def _embed_picture(frame: Image.Image) -> Vectors:
     detail = (grid - 127.5).ravel() / 127.5
     row = np.concatenate([np.zeros(_WORD_BUCKETS), normalised(colours), 0.5 * normalised(detail)])
     return normalised(row)
+
+
+def _open(argument: str, **_options: Any) -> Embedder:
+    return ToyEmbedder()
+
+
+BACKEND = Backend(family="toy", summary="tiny, for tests", open=_open, listed=False)

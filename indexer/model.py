@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from embedder.content import Modality
 from embedder.interface import Embedder, EmbedderInfo
+from embedder.spec import ModelSpec
 from indexer.catalog import Catalog, Model
 from indexer.catalog.writer import CatalogWriter
 from indexer.config import DEFAULT_MODEL
@@ -72,7 +73,7 @@ class LibraryModel:
         self._instructions = self.kept(self._name, instructions)
         if not self._catalog.has_vectors():
             return
-        if _family(self._name) != _family(stored.name or ""):
+        if _family(self._name) != _family(stored.name):
             raise mismatch(self._directory, stored, self._name, self._instructions)
         if (self._name, self._instructions) != (stored.name, stored.instructions):
             self._current = self._opened()
@@ -82,7 +83,7 @@ class LibraryModel:
         if instructions is not None:
             return dict(instructions) or None
         stored = self._catalog.model()
-        return stored.instructions if _family(name) == _family(stored.name or "") else None
+        return stored.instructions if _family(name) == _family(stored.name) else None
 
     @property
     def name(self) -> str:
@@ -207,6 +208,6 @@ def mismatch(directory: Path, stored: Model, asked: str, told: Instructions) -> 
     )
 
 
-def _family(name: str) -> str:
-    """The name of a model without the address of its weights."""
-    return name.partition(":")[0]
+def _family(name: str | None) -> str:
+    """Return the family of a model; empty for a library that has none yet."""
+    return ModelSpec.parse(name or "").family

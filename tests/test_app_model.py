@@ -1,6 +1,7 @@
 """The library's model on the page: what it is, changing it, and what it is told."""
 
 import base64
+import importlib.util
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from following import follow, state_once
 from PIL import Image
 from test_app_world import filled_library, segment_of
 
-from app import models, services
+from app import services
 from app.api import Api
 from app.config import AppConfig, parse
 from app.jobs import Busy, JobState
@@ -111,7 +112,10 @@ def test_every_model_but_the_librarys_own_is_on_offer_once(library):
 def test_a_model_without_its_extra_is_shown_with_the_command_that_installs_it(
     library, page_over, monkeypatch
 ):
-    monkeypatch.setattr(models, "find_spec", lambda module: module != "torch" or None)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "torch" else found(name)
+    )
     page = page_over(library, offer=(SOMEWHERE,))
     section = events.LibraryView(page).model().model
     assert len(re.findall(r"<option[^>]* disabled>rzen\S* \(not installed\)", section)) == 2

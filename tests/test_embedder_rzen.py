@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from embedder import Content, EmbedderUnavailable, EmbedError, Modality, open_embedder
-from embedder.rzen import RzenEmbedder, Settings, open_rzen
+from embedder.rzen.embedder import RzenEmbedder, open_rzen
+from embedder.rzen.settings import Settings
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from devices import DEVICES
 from PIL import Image
 
 from embedder import Content
-from embedder.rzen import RzenEmbedder, open_rzen
+from embedder.rzen.embedder import RzenEmbedder, open_rzen
 
 DATA = Path(__file__).parent / "parity"
 CASES = json.loads((DATA / "cases.json").read_text())

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from embedder.rzen import Settings
+from embedder.rzen.settings import Settings
 from trainer.config import BadConfig, Run
 from trainer.losses import LossConfig
 from trainer.tasks import Task

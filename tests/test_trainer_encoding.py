@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from embedder import Content
-from embedder.rzen import RzenEmbedder, open_rzen
+from embedder.rzen.embedder import RzenEmbedder, open_rzen
 from trainer.encoding import Encoder, prepared
 
 

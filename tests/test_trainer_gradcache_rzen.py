@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from embedder import Content
-from embedder.rzen import open_rzen
 from embedder.rzen.backbone import Backbone
+from embedder.rzen.embedder import open_rzen
 from embedder.rzen.pictures import patched
 from embedder.rzen.template import Template
 from trainer.gradcache import GradCache, chunked

@@ -12,7 +12,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from embedder import Content, open_embedder
-from embedder.rzen import Checkpoint, RzenEmbedder, Settings
+from embedder.rzen.checkpoint import Checkpoint
+from embedder.rzen.embedder import RzenEmbedder
+from embedder.rzen.settings import Settings
 from trainer.lora import (
     Adapter,
     BadAdapter,

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from embedder.content import Modality
-from embedder.rzen import Settings
+from embedder.rzen.settings import Settings
 from trainer.collecting import collected
 from trainer.config import Run
 from trainer.data.ledger import Ledger

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from embedder.rzen import Checkpoint, Settings
+from embedder.rzen.checkpoint import Checkpoint
 from embedder.rzen.embedder import RzenEmbedder
+from embedder.rzen.settings import Settings
 from trainer.lora import Adapter, BadAdapter, Lora, save_adapter, trainable
 from trainer.merging import Mixture, load_base
 from trainer.mixing import NothingGained, averaged, found_greedily, greedy, mixable

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from embedder.rzen import Settings
+from embedder.rzen.settings import Settings
 from trainer.lora import Lora
 from trainer.losses import LossConfig
 from trainer.tasks import Task

@@ -6,8 +6,9 @@ from typing import Any, Self
 
 import torch
 
-from embedder.rzen import Checkpoint, Settings
 from embedder.rzen.backbone import Backbone, chosen_device
+from embedder.rzen.checkpoint import Checkpoint
+from embedder.rzen.settings import Settings
 from trainer.config import Run
 from trainer.encoding import Encoder
 from trainer.lora import save_adapter, trainable

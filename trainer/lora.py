@@ -18,7 +18,9 @@ from typing import Any
 
 from torch import nn
 
-from embedder.rzen import Checkpoint, Settings
+from embedder.rzen.checkpoint import Checkpoint
+from embedder.rzen.settings import Settings
+from embedder.spec import ModelSpec
 from trainer.output import whole_folder
 
 ADAPTER_FILE = "adapter.json"
@@ -189,7 +191,7 @@ class Adapter:
             BadAdapter: there lies another one.
             EmbedderUnavailable: there lies none.
         """
-        argument = self.base.removeprefix("rzen").removeprefix(":") if base is None else base
+        argument = ModelSpec.parse(self.base).argument if base is None else base
         checkpoint = Checkpoint.find(argument)
         if checkpoint.digest != self.base_digest:
             raise BadAdapter(

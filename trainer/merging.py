@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from embedder.rzen import Checkpoint, Settings
 from embedder.rzen.backbone import Backbone
+from embedder.rzen.checkpoint import Checkpoint
+from embedder.rzen.settings import Settings
 from trainer.lora import Adapter, BadAdapter, quiet
 from trainer.output import write_checkpoint
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedder.rzen import Checkpoint, RzenEmbedder
+from embedder.rzen.checkpoint import Checkpoint
+from embedder.rzen.embedder import RzenEmbedder
 from trainer.lora import Adapter, BadAdapter
 from trainer.merging import Mixture
 

@@ -9,7 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from embedder.rzen import Checkpoint, Settings
+from embedder.rzen.checkpoint import Checkpoint
+from embedder.rzen.settings import Settings
 
 MARKER = "complete.json"
 _FORMAT = 1

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from embedder.rzen import Checkpoint
+    from embedder.rzen.checkpoint import Checkpoint
     from trainer.lora import Adapter
 
 

@@ -238,12 +238,6 @@ def _failures(found: Sequence[Failure], caption: str, action: str = "") -> str:
     )
 
 
-_ABOUT = {
-    "mini": "small, part of this program",
-    "rzen": "RzenEmbed, downloaded when first used",
-}
-
-
 def chip(active: ActiveModel, *, trusted: bool) -> str:
     """Which model searches; its mark and its instruction are there for the script.
 
@@ -305,7 +299,7 @@ def _option(offer: Offer, offers: Sequence[Offer]) -> str:
     name = short_name(offer.spec)
     if sum(short_name(other.spec) == name for other in offers) > 1:
         name = offer.spec
-    about = "not installed" if offer.missing else _ABOUT.get(offer.spec, "")
+    about = "not installed" if offer.missing else offer.summary
     told = f"{name} ({about})" if about else name
     return (
         f'<option value="{offer.id}" title="{escape(offer.spec)}"'

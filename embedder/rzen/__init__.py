@@ -9,34 +9,22 @@ backbone    the model: pictures and sequences → embeddings    (the only one th
 embedder    all of it behind the project's interface
 """
 
-from collections.abc import Mapping
+from typing import Any
 
-from embedder.content import Modality
-from embedder.rzen.checkpoint import Checkpoint
-from embedder.rzen.embedder import RzenEmbedder
-from embedder.rzen.settings import Settings
-
-__all__ = ["Checkpoint", "RzenEmbedder", "Settings", "open_rzen"]
+from embedder.interface import Backend, Embedder
 
 
-def open_rzen(
-    argument: str = "",
-    *,
-    device: str | None = None,
-    dtype: str | None = None,
-    instructions: Mapping[Modality, str] | None = None,
-) -> RzenEmbedder:
-    """Opens a checkpoint; see `embedder.open_embedder`.
+def _open(argument: str, **options: Any) -> Embedder:
+    from embedder.rzen.embedder import open_rzen
 
-    Args:
-        argument: A folder, a name on the hub, or nothing for the released weights.
-        device: Where to run.
-        dtype: In which precision.
-        instructions: What documents of a modality are told, in place of the checkpoint's own.
+    return open_rzen(argument, **options)
 
-    Raises:
-        EmbedderUnavailable: it cannot be opened; the message says what to do.
-    """
-    checkpoint = Checkpoint.find(argument)
-    settings = Settings.of(checkpoint.directory).instructed(instructions or {})
-    return RzenEmbedder(checkpoint, settings, device, dtype)
+
+BACKEND = Backend(
+    family="rzen",
+    summary="RzenEmbed, downloaded when first used",
+    open=_open,
+    argument="FOLDER-OR-HUB-ID",
+    requires=("torch", "transformers"),
+    takes_instructions=True,
+)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from embedder.interface import EmbedderUnavailable
+from embedder.rzen import BACKEND
+from embedder.spec import ModelSpec
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -87,11 +89,11 @@ class Checkpoint:
                         f"there is no folder {path} with weights of RzenEmbed"
                     )
                 directory = path.resolve()
-                return cls._read(directory, f"rzen:{directory}")
+                return cls._read(directory, str(ModelSpec(BACKEND.family, str(directory))))
         except OSError as error:
             reason = error.strerror or error
             raise EmbedderUnavailable(f"{path} cannot be read: {reason}") from error
-        return cls._of_hub(argument or RELEASED, f"rzen:{argument}" if argument else "rzen")
+        return cls._of_hub(argument or RELEASED, str(ModelSpec(BACKEND.family, argument)))
 
     @classmethod
     def _of_hub(cls, name: str, spec: str) -> Self:
@@ -99,7 +101,7 @@ class Checkpoint:
         try:
             from huggingface_hub import snapshot_download
         except ImportError as error:
-            raise EmbedderUnavailable(missing_extra("huggingface_hub")) from error
+            raise EmbedderUnavailable(BACKEND.install_hint("huggingface_hub")) from error
         fetch = {"repo_id": name, "allow_patterns": list(_NEEDED_FILES)}
         found: EmbedderUnavailable | None = None
         try:
@@ -201,14 +203,6 @@ def _pickled(directory: Path) -> bool:
     return any(path.suffix in _PICKLES for path in directory.iterdir())
 
 
-def missing_extra(module: str) -> str:
-    """What to do when PyTorch, transformers or what comes with them is not installed."""
-    return (
-        f"the model rzen needs {module}, which is not installed: "
-        f"`pip install 'rzen-search[rzen]'`, or `pip install '.[rzen]'` in a checkout"
-    )
-
-
 def _check_architecture(directory: Path, config: Mapping[str, Any]) -> None:
     kind = config.get("model_type")
     if kind != "qwen2_vl":
@@ -304,8 +298,8 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _again(spec: str) -> str:
-    """How to get files anew."""
-    name = spec.removeprefix("rzen").removeprefix(":") or RELEASED
+    """Return how to get undamaged files."""
+    name = ModelSpec.parse(spec).argument or RELEASED
     if _HUB_ID.fullmatch(name):
         return f"fetch it again with `hf download {name}`"
     return "copy the folder again from where it came"

@@ -2,12 +2,11 @@
 
 import hashlib
 import importlib.metadata
-import importlib.util
 import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +20,8 @@ from embedder.interface import (
     EmbedError,
     Vectors,
 )
-from embedder.rzen.checkpoint import Checkpoint, missing_extra
+from embedder.rzen import BACKEND
+from embedder.rzen.checkpoint import Checkpoint
 from embedder.rzen.pictures import Patched, Unfit, patched
 from embedder.rzen.schedule import Group, Member, Name, schedule
 from embedder.rzen.settings import Settings
@@ -45,6 +45,29 @@ _FRAME_SIDE = 4096
 
 _PREPARERS = max(4, min(8, os.cpu_count() or 1))
 _PREPARED_GROUPS = 2
+
+
+def open_rzen(
+    argument: str = "",
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    instructions: Mapping[Modality, str] | None = None,
+) -> "RzenEmbedder":
+    """Open a checkpoint; see `embedder.open_embedder`.
+
+    Args:
+        argument: A folder, a name on the hub, or nothing for the released weights.
+        device: Where to run.
+        dtype: In which precision.
+        instructions: Replace the checkpoint's own for documents of some modalities.
+
+    Raises:
+        EmbedderUnavailable: it cannot be opened; the message says what to do.
+    """
+    checkpoint = Checkpoint.find(argument)
+    settings = Settings.of(checkpoint.directory).instructed(instructions or {})
+    return RzenEmbedder(checkpoint, settings, device, dtype)
 
 
 class RzenEmbedder(BaseEmbedder):
@@ -76,9 +99,8 @@ class RzenEmbedder(BaseEmbedder):
         dtype: str | None = None,
     ) -> None:
         super().__init__()
-        for module in ("torch", "transformers"):
-            if importlib.util.find_spec(module) is None:
-                raise EmbedderUnavailable(missing_extra(module))
+        if missing := BACKEND.missing():
+            raise EmbedderUnavailable(missing)
         self.checkpoint = checkpoint
         self.settings = settings
         self._asked = device, dtype

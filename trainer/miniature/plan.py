@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from embedder.rzen import Settings
+from embedder.rzen.settings import Settings
 from trainer.untrained import Shape
 
 SHAPE = Shape(

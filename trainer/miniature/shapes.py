@@ -20,7 +20,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
-from embedder.rzen import Settings
+from embedder.rzen.settings import Settings
 from trainer.miniature.scenes import (
     COLOURS,
     COUNTS,

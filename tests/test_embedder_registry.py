@@ -1,0 +1,73 @@
+"""Specifications of models, and what backends state about themselves."""
+
+import subprocess
+import sys
+
+import pytest
+
+from embedder import EmbedderUnavailable, open_embedder
+from embedder.registry import BACKENDS
+from embedder.spec import ModelSpec
+
+
+@pytest.mark.parametrize(
+    ("text", "family", "argument", "short"),
+    [
+        ("mini", "mini", "", "mini"),
+        ("rzen:", "rzen", "", "rzen"),
+        ("rzen:/srv/models/v1/", "rzen", "/srv/models/v1/", "rzen:v1"),
+        ("rzen:C:\\models\\v1", "rzen", "C:\\models\\v1", "rzen:v1"),
+        ("rzen:team/RzenEmbed", "rzen", "team/RzenEmbed", "rzen:RzenEmbed"),
+        ("rzen:/", "rzen", "/", "rzen:/"),
+        ("", "", "", ""),
+    ],
+)
+def test_spec_parses_and_prints(text, family, argument, short):
+    spec = ModelSpec.parse(text)
+    assert (spec.family, spec.argument, spec.short) == (family, argument, short)
+    assert str(spec) == text.removesuffix(":")
+    assert ModelSpec.parse(str(spec)) == spec
+
+
+def test_every_backend_describes_itself():
+    assert list(BACKENDS) == [backend.family for backend in BACKENDS.values()]
+    for backend in BACKENDS.values():
+        assert backend.summary
+        assert ":" not in backend.family
+        assert backend.forms[0] == backend.family
+
+
+def test_backend_names_the_extra_that_is_missing(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    missing = BACKENDS["rzen"].missing()
+    assert missing is not None
+    assert "torch and transformers, which are not installed" in missing
+    assert "pip install 'rzen-search[rzen]'" in missing
+    assert BACKENDS["mini"].missing() is None
+
+
+@pytest.mark.parametrize("spec", ["nonsense", "", "mini:v2", "toy:x"])
+def test_unknown_model_is_refused(spec):
+    with pytest.raises(EmbedderUnavailable, match=f"unknown model '{spec}'"):
+        open_embedder(spec)
+
+
+def test_unknown_model_error_lists_what_there_is():
+    with pytest.raises(EmbedderUnavailable, match=r"mini, rzen, rzen:FOLDER-OR-HUB-ID$"):
+        open_embedder("nonsense")
+
+
+@pytest.mark.parametrize("spec", ["mini", "toy"])
+def test_instructions_are_refused_by_models_that_take_none(spec):
+    with pytest.raises(EmbedderUnavailable, match="takes no instructions"):
+        open_embedder(spec, instructions={"text": "x"})  # type: ignore[dict-item]
+
+
+def test_importing_the_registry_loads_no_heavy_library():
+    heavy = "torch transformers onnxruntime tokenizers cv2 pymupdf pillow_heif gradio"
+    code = (
+        "import sys, embedder.registry, embedder.media\n"
+        f"loaded = set('{heavy}'.split()) & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
