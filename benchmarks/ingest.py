@@ -21,6 +21,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -50,10 +51,8 @@ def main() -> None:
     parser.add_argument("--in-threads", action="store_true", help="decode in no other process")
     given = parser.parse_args()
     if given.ingest_only:
-        if given.in_threads:
-            _decode_in_threads()
         pictures, library = map(Path, given.ingest_only)
-        print(json.dumps(_ingest(pictures, library, given.model, given.workers)))
+        print(json.dumps(_ingest(pictures, library, given)))
         return
     print(f"model {given.model}, {given.workers} threads, {os.cpu_count()} cores", flush=True)
     for name, size in _SIZES.items():
@@ -129,15 +128,16 @@ def _processor_seconds() -> float:
     return used.user + used.system + used.children_user + used.children_system
 
 
-def _decode_in_threads() -> None:
-    def detect_here(workers: DecoderPool, path: Path) -> Kind:
+class InThreads:
+    """Decodes in the threads that ask for it."""
+
+    def detect(self, path: Path) -> Kind:
+        """Return the kind of a file."""
         return detect(path)
 
-    def cut_here(workers: DecoderPool, path: Path, kind: Kind, limits: Limits) -> Iterator[Draft]:
+    def cut(self, path: Path, kind: Kind, limits: Limits) -> Iterator[Draft]:
+        """Cut a file into segments."""
         return cut(path, kind, limits)
-
-    for name, function in {"detect": detect_here, "cut": cut_here}.items():
-        setattr(DecoderPool, name, function)
 
 
 def make_pictures(folder: Path, count: int, size: tuple[int, int]) -> None:
@@ -191,14 +191,16 @@ def _ingest_in_process(
     return report
 
 
-def _ingest(pictures: Path, directory: Path, model: str, workers: int) -> dict[str, float]:
+def _ingest(pictures: Path, directory: Path, given: argparse.Namespace) -> dict[str, float]:
     from indexer import Library
 
-    with Library.open(directory, model=model) as library:
+    in_threads = nullcontext(InThreads())
+    decoders = (lambda _limits, _cancel: in_threads) if given.in_threads else None
+    with Library.open(directory, model=given.model, decoders=decoders) as library:
         picture = Image.new("RGB", (64, 64))
         library.embedder.embed([Content(frames=[picture])], "document")  # loads the weights
         started, before = perf_counter(), _processor_seconds()
-        report = library.ingest([pictures], IngestOptions(workers=workers))
+        report = library.ingest([pictures], IngestOptions(workers=given.workers))
         rate = report.added / (perf_counter() - started)
         seconds = _processor_seconds() - before
     return {"rate": rate, "processor_seconds": seconds, "memory": _peak_memory()}

@@ -47,6 +47,7 @@ from indexer.vectors.sync import IndexSync
 if TYPE_CHECKING:
     from indexer.decoding.on_demand import OnDemandDecoder
     from indexer.decoding.pool import DecoderPool
+    from indexer.ingest.decode import Decoders, OpenDecoders
     from indexer.ingest.model_switch import ModelSwitch
     from indexer.ingest.pipeline import PipelineContext
 
@@ -134,6 +135,12 @@ class Holdings:
         return duplicates(self.catalog)
 
 
+def _decoder_pool(limits: Limits, cancel: threading.Event) -> "DecoderPool":
+    from indexer.decoding.pool import DecoderPool
+
+    return DecoderPool(limits, cancel=cancel)
+
+
 _REMOVAL_WAIT_SECONDS = 10.0
 _SNAPSHOTS = 5
 
@@ -150,6 +157,7 @@ class Library(Holdings):
         directory: Its folder.
         uploads: The folder for files that exist nowhere else; removing them deletes them.
         catalog: Questions to its tables.
+        decoders: Opens what decodes files while an ingest or a re-embedding runs.
         turn: Held while a search compares what it found: threads that do so side by side take the
             interpreter from each other at every row that SQLite gives, and each takes longer than
             all of them one after the other.
@@ -162,8 +170,10 @@ class Library(Holdings):
         embedder: Embedder | None,
         opening: Mapping[str, str | None],
         instructions: Mapping[Modality, str] | None,
+        decoders: "OpenDecoders | None",
     ) -> None:
         self.directory = directory
+        self.decoders = decoders or _decoder_pool
         self.uploads = directory / "uploads"
         self._opening = opening
         self._database = Database(directory / LIBRARY_FILE)
@@ -195,6 +205,7 @@ class Library(Holdings):
         device: str | None = None,
         dtype: str | None = None,
         instructions: Mapping[Modality, str] | None = None,
+        decoders: "OpenDecoders | None" = None,
     ) -> Self:
         """Opens a library.
 
@@ -207,6 +218,8 @@ class Library(Holdings):
             dtype: Its precision.
             instructions: What documents of a modality are told; those that it remembers if None,
                 the model's own if empty.
+            decoders: Opens what decodes files while an ingest runs; processes of
+                `indexer.decoding.pool.DecoderPool` if None.
 
         Raises:
             LibraryError: it does not exist, cannot be used, or is of a newer version.
@@ -227,7 +240,8 @@ class Library(Holdings):
                 raise LibraryError(
                     f"the library's folder {directory} cannot be made: {error.strerror}"
                 ) from error
-        return cls(directory, model, embedder, {"device": device, "dtype": dtype}, instructions)
+        opening = {"device": device, "dtype": dtype}
+        return cls(directory, model, embedder, opening, instructions, decoders)
 
     @property
     def model(self) -> str:
@@ -283,12 +297,11 @@ class Library(Holdings):
 
     def plan(self, paths: Sequence[Path], options: IngestOptions | None = None) -> IngestPlan:
         """What an ingest would do; embeds nothing and writes nothing."""
-        from indexer.decoding.pool import DecoderPool
         from indexer.ingest.plan import plan
 
         options = options or IngestOptions()
-        with DecoderPool(options.limits) as workers:
-            return plan(self._workshop(workers), self._targets(paths, options), options)
+        with self.decoders(options.limits, threading.Event()) as decoders:
+            return plan(self._workshop(decoders), self._targets(paths, options), options)
 
     def ingest(
         self,
@@ -314,7 +327,6 @@ class Library(Holdings):
             ValueError: without paths, unless failed files are to be retried.
         """
         from indexer.catalog.duplicates import count_again
-        from indexer.decoding.pool import DecoderPool
         from indexer.ingest.discovery import roots
         from indexer.ingest.pipeline import Pipeline
 
@@ -323,8 +335,8 @@ class Library(Holdings):
             raise ValueError("nothing to ingest: give a path")
         with self._writer.held():
             targets = self._targets(paths, options)
-            with DecoderPool(options.limits, cancel=cancel) as workers:
-                pipeline = Pipeline(self._workshop(workers), options, on_progress, cancel)
+            with self.decoders(options.limits, cancel) as decoders:
+                pipeline = Pipeline(self._workshop(decoders), options, on_progress, cancel)
                 tally = pipeline.run([path for path in targets if paths or not vanished(path)])
             removed = 0
             if options.sweep and not cancel.is_set():
@@ -443,7 +455,7 @@ class Library(Holdings):
     ) -> None:
         self.close()
 
-    def _workshop(self, workers: "DecoderPool") -> "PipelineContext":
+    def _workshop(self, decoders: "Decoders") -> "PipelineContext":
         from indexer.ingest.discovery import scan
         from indexer.ingest.pipeline import PipelineContext
 
@@ -453,8 +465,8 @@ class Library(Holdings):
             embedder=lambda: DocumentsAfterQueries(self.embedder, self._precedence),
             adopt=self._model.adopt,
             scan=scan,
-            detect=workers.detect,
-            cut=workers.cut,
+            detect=decoders.detect,
+            cut=decoders.cut,
         )
 
     def _switch(self) -> "ModelSwitch":
@@ -467,6 +479,7 @@ class Library(Holdings):
             model=self._model,
             mirror=self._mirror,
             thumbnails=self._thumbnails,
+            decoders=self.decoders,
         )
 
     def _together(self, embedder: Embedder) -> Embedder:

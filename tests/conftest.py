@@ -72,21 +72,6 @@ def tiny_rzen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("rzen") / "tiny", texts=["a few words to learn from"])
 
 
-@pytest.fixture(autouse=True)
-def _fakes_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files are decoded in other processes, unless a test replaces `decoding.segment.cut`."""
-    from indexer.decoding import segment
-    from indexer.decoding.pool import DecoderPool
-
-    sound, cut = segment.cut, DecoderPool.cut
-
-    def replaceable(workers: DecoderPool, path: Path, kind: Any, limits: Any) -> Iterator[Any]:
-        fake = segment.cut
-        return cut(workers, path, kind, limits) if fake is sound else fake(path, kind, limits)
-
-    monkeypatch.setattr(DecoderPool, "cut", replaceable)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes minutes by itself comes first, so that nobody waits for it at the end."""
     items.sort(key=lambda item: "test_trainer_tiny.py" not in item.nodeid)

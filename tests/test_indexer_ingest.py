@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from decoders import InProcess
 from PIL import Image
 
 from embedder import Content, EmbedError, open_embedder
@@ -141,7 +142,7 @@ def test_copies_share_one_segment_until_the_last_is_gone(library, folder):
     assert not thumbnail.exists()
 
 
-def test_new_files_with_the_same_bytes_are_embedded_once(library, folder, monkeypatch):
+def test_new_files_with_the_same_bytes_are_embedded_once(library, folder):
     for number in range(5):
         (folder / f"copy{number}.txt").write_bytes((folder / "notes.txt").read_bytes())
     report = library.ingest([folder], IngestOptions(workers=4))
@@ -258,7 +259,7 @@ def test_an_ingest_tells_how_far_it_is(library, folder):
     assert (told[-1].done, told[-1].total) == (4, 4)
 
 
-def test_a_second_ingest_at_the_same_time_is_refused(library, folder, monkeypatch):
+def test_a_second_ingest_at_the_same_time_is_refused(library, folder):
     refused: list[Exception] = []
 
     def intrude(_progress: Progress) -> None:
@@ -328,12 +329,12 @@ def drafts(count: int) -> Iterator[Draft]:
         yield Draft(Content(text=f"passage {number}"), span=(number, number + 1))
 
 
-def test_a_file_that_breaks_off_in_the_middle_leaves_nothing(library, tmp_path, monkeypatch):
+def test_a_file_that_breaks_off_in_the_middle_leaves_nothing(library, tmp_path):
     def cut(path: Path, kind: Kind, limits: Limits) -> Iterator[Draft]:
         yield from drafts(50)
         raise MediaError("it breaks off")
 
-    monkeypatch.setattr("indexer.decoding.segment.cut", cut)
+    library.decoders = InProcess(cut)
     (tmp_path / "a.txt").write_text("words")
     report = library.ingest([tmp_path / "a.txt"])
     assert counts(report) == {"failed": 1}
@@ -341,9 +342,7 @@ def test_a_file_that_breaks_off_in_the_middle_leaves_nothing(library, tmp_path, 
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_file_that_changes_while_it_is_read_is_read_once_more(
-    library, tmp_path, monkeypatch, times
-):
+def test_a_file_that_changes_while_it_is_read_is_read_once_more(library, tmp_path, times):
     path = tmp_path / "a.txt"
     path.write_text("first")
     reads: list[str] = []
@@ -354,7 +353,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_once_more(
         if len(reads) <= times:
             path.write_text("later " * (len(reads) + 1))
 
-    monkeypatch.setattr("indexer.decoding.segment.cut", cut)
+    library.decoders = InProcess(cut)
     report = library.ingest([path])
     assert len(reads) == 2
     if times == 1:
@@ -372,7 +371,7 @@ def test_copies_of_a_file_that_fails_are_each_told(library, tmp_path):
     assert counts(report) == {"failed": 6}
 
 
-def test_cancelling_keeps_what_is_done_and_the_next_run_continues(library, tmp_path, monkeypatch):
+def test_cancelling_keeps_what_is_done_and_the_next_run_continues(library, tmp_path):
     for number in range(120):
         (tmp_path / f"{number:03}.txt").write_text(f"text number {number}")
     cancel = threading.Event()
@@ -382,7 +381,7 @@ def test_cancelling_keeps_what_is_done_and_the_next_run_continues(library, tmp_p
             cancel.set()
         yield Draft(Content(text=path.read_text()))
 
-    monkeypatch.setattr("indexer.decoding.segment.cut", cut)
+    library.decoders = InProcess(cut)
     report = library.ingest([tmp_path], cancel=cancel)
     assert report.cancelled
     assert report.seconds < 5
@@ -402,7 +401,7 @@ def test_a_cancelled_run_drops_nothing_since_it_may_have_moved(library, folder):
     assert counts(library.ingest([folder])) == {"moved": 1, "unchanged": 3}
 
 
-def test_cancelling_does_not_wait_for_a_long_file(library, tmp_path, monkeypatch):
+def test_cancelling_does_not_wait_for_a_long_file(library, tmp_path):
     cancel = threading.Event()
 
     def cut(path: Path, kind: Kind, limits: Limits) -> Iterator[Draft]:
@@ -411,7 +410,7 @@ def test_cancelling_does_not_wait_for_a_long_file(library, tmp_path, monkeypatch
                 cancel.set()
             yield draft
 
-    monkeypatch.setattr("indexer.decoding.segment.cut", cut)
+    library.decoders = InProcess(cut)
     (tmp_path / "a.txt").write_text("words")
     report = library.ingest([tmp_path / "a.txt"], cancel=cancel)
     assert report.cancelled
@@ -419,7 +418,7 @@ def test_cancelling_does_not_wait_for_a_long_file(library, tmp_path, monkeypatch
     assert library.items() == []
 
 
-def test_a_long_file_does_not_pile_up_in_memory(library, tmp_path, monkeypatch):
+def test_a_long_file_does_not_pile_up_in_memory(library, tmp_path):
     alive = most = 0
 
     def freed() -> None:
@@ -435,13 +434,13 @@ def test_a_long_file_does_not_pile_up_in_memory(library, tmp_path, monkeypatch):
             most = max(most, alive)
             yield Draft(Content(frames=[frame]))
 
-    monkeypatch.setattr("indexer.decoding.segment.cut", cut)
+    library.decoders = InProcess(cut)
     (tmp_path / "a.txt").write_text("words")
     assert library.ingest([tmp_path / "a.txt"]).segments == 300
     assert most < 120
 
 
-def test_a_search_during_an_ingest_sees_what_is_committed(library, tmp_path, monkeypatch):
+def test_a_search_during_an_ingest_sees_what_is_committed(library, tmp_path):
     for number in range(200):
         (tmp_path / f"{number:03}.txt").write_text(f"red text number {number}")
     seen: list[int] = []
@@ -458,7 +457,7 @@ def test_a_search_during_an_ingest_sees_what_is_committed(library, tmp_path, mon
         done.wait(0.01)
         yield Draft(Content(text=path.read_text()))
 
-    monkeypatch.setattr("indexer.decoding.segment.cut", cut)
+    library.decoders = InProcess(cut)
     thread = threading.Thread(target=search)
     thread.start()
     try:

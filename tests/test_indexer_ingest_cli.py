@@ -146,12 +146,12 @@ import sys, time
 from embedder import Content
 from indexer.types import Draft
 from indexer.ingest.__main__ import main
-from indexer.decoding.pool import Workers
+from indexer.decoding.pool import DecoderPool
 def cut(workers, path, kind, limits):
     time.sleep(0.02)
     yield Draft(Content(text=path.read_text()))
     yield Draft(Content(text="more of " + path.read_text()))
-Workers.cut = cut
+DecoderPool.cut = cut
 sys.exit(main())
 """
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from decoders import InProcess
 from PIL import Image
 
 import indexer
@@ -54,7 +55,7 @@ def test_every_public_name_can_be_had_and_importing_loads_nothing_heavy():
     for name in indexer.__all__:
         assert getattr(indexer, name).__name__ == name
     code = (
-        "import sys, indexer, indexer.ingest; indexer.ingest.parser()\n"
+        "import sys, indexer; from indexer.ingest.__main__ import parser; parser()\n"
         "print([m for m in ('faiss', 'sqlalchemy', 'torch', 'gradio', 'onnxruntime', 'cv2')"
         " if m in sys.modules])"
     )
@@ -285,7 +286,7 @@ def test_files_are_listed_by_state_kind_and_name_in_pages(library, media):
     assert [item.name for item in library.items(limit=2, offset=1)] == ["01.txt", "02.txt"]
 
 
-def test_words_of_a_page_come_back_with_their_places(tmp_path, monkeypatch):
+def test_words_of_a_page_come_back_with_their_places(tmp_path):
     from embedder.media.pdf import Word
     from indexer.decoding.segment import Draft
 
@@ -294,9 +295,8 @@ def test_words_of_a_page_come_back_with_their_places(tmp_path, monkeypatch):
     def cut(path, kind, limits):
         yield Draft(Content(text='héllo "'), page=1, words=words)
 
-    monkeypatch.setattr("indexer.decoding.segment.cut", cut)
     (tmp_path / "a.txt").write_text("x")
-    with Library.open(tmp_path / "library", model="toy") as library:
+    with Library.open(tmp_path / "library", model="toy", decoders=InProcess(cut)) as library:
         library.ingest([tmp_path / "a.txt"])
         assert library.words(1) == words
         assert library.segment(1).page == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from decoders import InProcess
 from older import take_back
 from PIL import Image
 
@@ -17,6 +18,7 @@ from embedder.media.kinds import Kind
 from embedder.registry import open_embedder
 from embedder.toy import ToyEmbedder
 from indexer import Draft, Library, LibraryBusy, ModelMismatch, Query, QueryPart, Status
+from indexer.decoding.segment import cut
 
 
 class Other(ToyEmbedder):
@@ -338,22 +340,18 @@ def test_files_that_are_left_out_are_failed_files_that_can_be_retried(library, m
     assert is_whole(library)
 
 
-def test_a_file_that_is_cut_otherwise_fails_and_leaves_nothing_behind(library, media, monkeypatch):
-    from indexer.decoding import segment as policy
-
-    cut = policy.cut
-
+def test_a_file_that_is_cut_otherwise_fails_and_leaves_nothing_behind(library, media):
     def cut_more(path, kind, limits):
         yield from cut(path, kind, limits)
         if Path(path).name == "red.png":
             yield from cut(path, kind, limits)
 
-    with monkeypatch.context() as patch:
-        patch.setattr("indexer.decoding.segment.cut", cut_more)
-        report = library.reembed("same")
+    pool, library.decoders = library.decoders, InProcess(cut_more)
+    report = library.reembed("same")
     assert [failure.path.name for failure in report.failures] == ["red.png"]
     assert "cut in another way" in report.failures[0].reason
     assert library.plan_reembed("same").segments == {Kind.IMAGE: 1}
+    library.decoders = pool
     assert library.reembed("same").switched
 
 
@@ -361,7 +359,7 @@ LONG = 24
 
 
 @pytest.fixture
-def long(tmp_path: Path, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
+def long(tmp_path: Path, shop: Shop) -> Iterator[Library]:
     """A library of one file with many pages, which are cut slowly."""
 
     def cut(path, kind, limits):
@@ -374,9 +372,8 @@ def long(tmp_path: Path, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterato
                 yield Draft(Content(frames=[picture], modality="page"), page=page)
 
     shop.shift, shop.pages, shop.at = 0, LONG, lambda number: None
-    monkeypatch.setattr("indexer.decoding.segment.cut", cut)
     Image.new("RGB", (8, 8)).save(tmp_path / "long.png")
-    with Library.open(tmp_path / "long", model="toy") as library:
+    with Library.open(tmp_path / "long", model="toy", decoders=InProcess(cut)) as library:
         assert library.ingest([tmp_path / "long.png"]).segments == LONG
         yield library
 
@@ -414,17 +411,13 @@ def test_what_was_read_after_a_file_changed_is_never_stored(long, shop, tmp_path
     assert long._pending.count() == 0
 
 
-def test_a_file_that_changes_while_it_is_read_gives_no_vector(library, media, monkeypatch):
-    from indexer.decoding import segment as policy
-
-    cut = policy.cut
-
+def test_a_file_that_changes_while_it_is_read_gives_no_vector(library, media):
     def cut_and_change(path, kind, limits):
         yield from cut(path, kind, limits)
         if Path(path).name == "red.png":
             Path(path).write_bytes(b"something else")
 
-    monkeypatch.setattr("indexer.decoding.segment.cut", cut_and_change)
+    library.decoders = InProcess(cut_and_change)
     report = library.reembed("same")
     assert [failure.path.name for failure in report.failures] == ["red.png"]
     assert library._pending.missing() == {Kind.IMAGE: 1}

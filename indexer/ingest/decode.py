@@ -4,12 +4,12 @@ import hashlib
 import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Condition, Lock
 from threading import Event as Flag
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -29,6 +29,21 @@ _TINT_SIDE = 4
 
 Cutter: TypeAlias = Callable[[Path, Kind, Limits], Iterator[Draft]]
 
+
+class Decoders(Protocol):
+    """Decodes files: `indexer.decoding.pool.DecoderPool`, or anything with its two methods."""
+
+    def detect(self, path: Path) -> Kind:
+        """Return the kind of a file; see `embedder.media.detect`."""
+        ...
+
+    def cut(self, path: Path, kind: Kind, limits: Limits) -> Iterator[Draft]:
+        """Cut a file into segments; see `indexer.decoding.segment.cut`."""
+        ...
+
+
+OpenDecoders: TypeAlias = Callable[[Limits, Flag], AbstractContextManager[Decoders]]
+"""Opens decoders, given limits for `detect` and an event that cancels them."""
 
 T = TypeVar("T")
 

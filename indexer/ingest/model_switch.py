@@ -16,8 +16,7 @@ from indexer.catalog.duplicates import near_media
 from indexer.catalog.staged import Outline, StagedVectors
 from indexer.catalog.writer import CatalogWriter
 from indexer.config import IngestOptions, within
-from indexer.decoding.pool import DecoderPool
-from indexer.ingest.decode import os_reason
+from indexer.ingest.decode import OpenDecoders, os_reason
 from indexer.ingest.reembedding import Reembedding, as_failures
 from indexer.ingest.thumbnails import Thumbnails
 from indexer.model import Instructions, LibraryModel
@@ -41,6 +40,7 @@ class ModelSwitch:
         model: The library's model and embedder.
         mirror: Its vectors as they are searched.
         thumbnails: Small pictures, which stay.
+        decoders: Opens what decodes files.
     """
 
     catalog: Catalog
@@ -49,6 +49,7 @@ class ModelSwitch:
     model: LibraryModel
     mirror: IndexSync
     thumbnails: Thumbnails
+    decoders: OpenDecoders
 
     def run(
         self,
@@ -72,7 +73,7 @@ class ModelSwitch:
             self._forget_orphans()
             reused = self.pending.begin(embedder.info, instructions)
             limits = within(_LIMITS, embedder.info)
-            with DecoderPool(limits, cancel=cancel) as decoders:
+            with self.decoders(limits, cancel) as decoders:
                 work = Reembedding(
                     self.pending,
                     embedder,
