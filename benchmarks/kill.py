@@ -35,7 +35,6 @@ from PIL import Image
 
 import indexer.decoding.segment
 import indexer.ingest.pipeline
-import indexer.ingest.reembedding
 import indexer.library
 import indexer.search.ranking
 from embedder import Content
@@ -169,7 +168,6 @@ def opened(world: World) -> Any:
     """The library, with its two models, and committing all the time."""
     indexer.library.open_embedder = lambda name, **_options: Slow(name)  # type: ignore[attr-defined]
     indexer.ingest.pipeline._COMMIT_SECONDS = 0.0
-    indexer.ingest.reembedding._COMMIT_SECONDS = 0.0
     from indexer.maintenance import compact as compaction
 
     compaction._WORTH_BYTES = compaction._WORTH_SHARE = -1

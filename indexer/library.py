@@ -47,9 +47,8 @@ from indexer.vectors.sync import IndexSync
 if TYPE_CHECKING:
     from indexer.decoding.on_demand import OnDemandDecoder
     from indexer.decoding.pool import DecoderPool
-    from indexer.ingest.decode import Decoders, OpenDecoders
-    from indexer.ingest.model_switch import ModelSwitch
-    from indexer.ingest.pipeline import PipelineContext
+    from indexer.ingest.decode import OpenDecoders
+    from indexer.ingest.reembedding import ModelSwitch
 
 
 class Holdings:
@@ -297,11 +296,11 @@ class Library(Holdings):
 
     def plan(self, paths: Sequence[Path], options: IngestOptions | None = None) -> IngestPlan:
         """What an ingest would do; embeds nothing and writes nothing."""
-        from indexer.ingest.plan import plan
+        from indexer.ingest.discovery import plan
 
         options = options or IngestOptions()
         with self.decoders(options.limits, threading.Event()) as decoders:
-            return plan(self._workshop(decoders), self._targets(paths, options), options)
+            return plan(self._ledger, decoders, self._targets(paths, options), options)
 
     def ingest(
         self,
@@ -311,7 +310,7 @@ class Library(Holdings):
         on_progress: Callable[[Progress], None] | None = None,
         cancel: threading.Event | None = None,
     ) -> IngestReport:
-        """Takes in what is at some paths; see `indexer.ingest.pipeline.Pipeline`.
+        """Takes in what is at some paths; see `indexer.ingest.pipeline.FileIngest`.
 
         Args:
             paths: Files, folders and patterns; none to retry failed files only.
@@ -328,7 +327,7 @@ class Library(Holdings):
         """
         from indexer.catalog.duplicates import count_again
         from indexer.ingest.discovery import roots
-        from indexer.ingest.pipeline import Pipeline
+        from indexer.ingest.pipeline import FileIngest, IngestContext
 
         options, cancel = options or IngestOptions(), cancel or threading.Event()
         if not paths and not options.retry_failed:
@@ -336,19 +335,27 @@ class Library(Holdings):
         with self._writer.held():
             targets = self._targets(paths, options)
             with self.decoders(options.limits, cancel) as decoders:
-                pipeline = Pipeline(self._workshop(decoders), options, on_progress, cancel)
-                tally = pipeline.run([path for path in targets if paths or not vanished(path)])
+                context = IngestContext(
+                    writer=self._ledger,
+                    thumbnails=self._thumbnails,
+                    embedder=lambda: DocumentsAfterQueries(self.embedder, self._precedence),
+                    adopt=self._model.adopt,
+                    decoders=decoders,
+                )
+                there = [path for path in targets if paths or not vanished(path)]
+                ingest = FileIngest(context, there, options, on_progress, cancel)
+                ingest.run()
             removed = 0
             if options.sweep and not cancel.is_set():
                 swept = self._ledger.below(roots(targets) if paths else targets)
-                gone = [one for one, path, _ in swept if one not in tally.known and vanished(path)]
+                gone = [one for one, path, _ in swept if one not in ingest.known and vanished(path)]
                 removed = len(self._ledger.remove(gone))
             self._tidy()
-            if tally.changed or removed:
+            if ingest.changed or removed:
                 count_again(self.catalog, self._ledger)
                 self._mirror.settle(cancel)
                 self._mirror.save()
-            return tally.report(
+            return ingest.report(
                 removed=removed,
                 near_duplicates=self._ledger.near_duplicates(),
                 cancelled=cancel.is_set(),
@@ -455,29 +462,15 @@ class Library(Holdings):
     ) -> None:
         self.close()
 
-    def _workshop(self, decoders: "Decoders") -> "PipelineContext":
-        from indexer.ingest.discovery import scan
-        from indexer.ingest.pipeline import PipelineContext
-
-        return PipelineContext(
-            ledger=self._ledger,
-            thumbnails=self._thumbnails,
-            embedder=lambda: DocumentsAfterQueries(self.embedder, self._precedence),
-            adopt=self._model.adopt,
-            scan=scan,
-            detect=decoders.detect,
-            cut=decoders.cut,
-        )
-
     def _switch(self) -> "ModelSwitch":
-        from indexer.ingest.model_switch import ModelSwitch
+        from indexer.ingest.reembedding import ModelSwitch
 
         return ModelSwitch(
             catalog=self.catalog,
-            ledger=self._ledger,
-            pending=self._pending,
+            writer=self._ledger,
+            staged=self._pending,
             model=self._model,
-            mirror=self._mirror,
+            sync=self._mirror,
             thumbnails=self._thumbnails,
             decoders=self.decoders,
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 from threading import Event
 
 from embedder.media import Kind, Limits, detect
-from indexer.types import Draft
+from indexer.decoding.segment import Draft
 
 
 class InProcess:

@@ -5,6 +5,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -77,10 +78,13 @@ def test_files_of_a_folder_are_found_by_vector_word_and_name(library, folder):
 
 
 def test_an_unchanged_folder_is_neither_read_nor_embedded(library, folder, monkeypatch):
+    def read(*_: object) -> NoReturn:
+        raise AssertionError("a file is read")
+
     library.ingest([folder])
     monkeypatch.setattr(ToyEmbedder, "embed", None)
-    monkeypatch.setattr("indexer.ingest.decode.hash_of", None)
-    monkeypatch.setattr("embedder.media.detect", None)
+    decoders = library.decoders = InProcess(read)
+    monkeypatch.setattr(decoders, "detect", read)
     generation = library.catalog.generation()
     assert counts(library.ingest([folder])) == {"unchanged": 4}
     assert library.catalog.generation() == generation
@@ -360,7 +364,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_once_more(library, tmp_pat
         assert counts(report) == {"added": 1}
         assert library.segment(1).text == "later later "
     else:
-        assert "changed while it was read" in report.failures[0].reason
+        assert "changed twice while it was read" in report.failures[0].reason
         assert counts(library.ingest([path])) == {"added": 1}
 
 

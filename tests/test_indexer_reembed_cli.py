@@ -122,7 +122,7 @@ def test_a_library_gets_another_model_and_the_summary_says_so(where, media):
 def test_a_missing_file_blocks_the_switch_is_named_and_can_be_left_out(where, media):
     (media / "red.png").unlink()
     done = run(where, "--model", "other", status=1)
-    assert f"  missing {media / 'red.png'}: it is not there any more" in done.stdout
+    assert f"  missing {media / 'red.png'}: the file is missing" in done.stdout
     assert "1 file could not be read, so the library has the model toy" in done.stdout
     assert "or with --leave-out" in done.stdout
     assert model(where) == "toy"

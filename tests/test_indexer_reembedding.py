@@ -292,8 +292,8 @@ def a_folder(path: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "reason"),
     [
-        (gone, "not there any more"),
-        (changed, "has changed since it was taken in"),
+        (gone, "the file is missing"),
+        (changed, "has changed since it was indexed"),
         (damaged, "\\w"),
         (a_folder, "\\w"),
     ],
@@ -349,7 +349,7 @@ def test_a_file_that_is_cut_otherwise_fails_and_leaves_nothing_behind(library, m
     pool, library.decoders = library.decoders, InProcess(cut_more)
     report = library.reembed("same")
     assert [failure.path.name for failure in report.failures] == ["red.png"]
-    assert "cut in another way" in report.failures[0].reason
+    assert "cut into other segments" in report.failures[0].reason
     assert library.plan_reembed("same").segments == {Kind.IMAGE: 1}
     library.decoders = pool
     assert library.reembed("same").switched
@@ -391,7 +391,7 @@ def test_a_long_file_is_continued_in_the_middle(long, shop):
 def test_pages_that_are_not_those_taken_in_fail_and_leave_nothing_behind(long, shop, shift, pages):
     shop.shift, shop.pages = shift, pages
     report = long.reembed("same")
-    assert "cut in another way" in report.failures[0].reason
+    assert "cut into other segments" in report.failures[0].reason
     assert (report.switched, report.segments) == (False, 0)
     assert long._pending.missing() == {Kind.IMAGE: LONG}
 

@@ -1,5 +1,6 @@
 """Opening files: errors of the operating system become reasons, odd names become plain ones."""
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -28,6 +29,12 @@ def os_reason(error: OSError) -> str:
     if isinstance(error, IsADirectoryError):
         return "this is a folder, not a file"
     return f"the file cannot be read: {error.strerror or error}"
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes in hexadecimal."""
+    with path.open("rb", buffering=0) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -1,38 +1,29 @@
-"""The embedding part of an ingest: pieces of several files in one batch, blame for one."""
+"""Embed segments of several files in one batch, and find the file that makes a batch fail."""
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from time import monotonic
 
 from embedder.interface import Embedder, EmbedderError, EmbedError, Vectors
 from indexer.catalog.rows import packed_vector, packed_words
 from indexer.catalog.writer import SegmentRecord
-from indexer.ingest.decode import Job, Piece
+from indexer.ingest.decode import Cause, FileFailed, Job, Piece
 
 _log = logging.getLogger(__name__)
 
-_LARGEST_BATCH = 32
-_FIRST_BATCH = 4
-_BATCH_BYTES = 48 << 20
-_BATCH_SECONDS = 1.0
-_MOST_STRANGE_FAILURES = 3
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Blame:
-    """A file that cannot be embedded, and why."""
-
-    job: Job
-    reason: str
+_FIRST_BATCH_SIZE = 4
+_MAX_BATCH_SIZE = 32
+_MAX_BATCH_BYTES = 48 << 20
+_MAX_BATCH_SECONDS = 1.0
+_MAX_UNEXPECTED_FAILURES = 3
 
 
 class Batch:
     """Pieces that wait to be embedded together.
 
-    Guarantees: a piece gets its own vector or its file is blamed; a file that is blamed costs no
-    other one anything. The batch grows and shrinks with the speed of the model, so that a slow
-    one still lets an ingest be stopped within seconds.
+    Guarantees: a piece gets its own vector or its file fails; a file that fails costs no other
+    one anything. The batch grows and shrinks with the speed of the model, so that an ingest with
+    a slow model still stops within seconds.
 
     Args:
         embedder: Opens the model; called when the first piece is embedded.
@@ -42,9 +33,9 @@ class Batch:
         self._embedder = embedder
         self._pieces: list[Piece] = []
         self._bytes = 0
-        self._size = _FIRST_BATCH
+        self._size = _FIRST_BATCH_SIZE
         self._model_works = False
-        self._strange_failures = 0
+        self._unexpected_failures = 0
 
     def __len__(self) -> int:
         return len(self._pieces)
@@ -52,21 +43,15 @@ class Batch:
     @property
     def full(self) -> bool:
         """Whether it is time to embed."""
-        return len(self._pieces) >= self._size or self._bytes > _BATCH_BYTES
+        return len(self._pieces) >= self._size or self._bytes > _MAX_BATCH_BYTES
 
     def add(self, piece: Piece) -> None:
-        """Adds a piece."""
+        """Add a piece."""
         self._pieces.append(piece)
         self._bytes += piece.cost
 
-    def take(self) -> list[Piece]:
-        """Empties the batch without embedding; returns the pieces of files not settled."""
-        pieces = [piece for piece in self._pieces if not piece.job.settled]
-        self._pieces, self._bytes = [], 0
-        return pieces
-
-    def embed(self) -> tuple[list[Job], list[Blame]]:
-        """Embeds the pieces and appends the results to their jobs' records.
+    def embed(self) -> tuple[list[Job], list[FileFailed]]:
+        """Embed the pieces of all files not settled, and append the results to their records.
 
         Returns:
             The files that have got further, and those that cannot be embedded.
@@ -74,28 +59,32 @@ class Batch:
         Raises:
             EmbedderError: if the model does not work at all.
         """
-        pieces, blames = self.take(), list[Blame]()
+        pieces, failed = [one for one in self._pieces if not one.job.settled], list[FileFailed]()
+        self._pieces, self._bytes = [], 0
         started = monotonic()
         while pieces:
             try:
                 vectors = self._vectors(pieces)
             except EmbedError as error:
                 job = pieces[error.position].job
-                blames.append(Blame(job, f"it cannot be embedded: {error.reason}"))
+                reason = f"it cannot be embedded: {error.reason}"
+                failed.append(FileFailed(job, Cause.NOT_EMBEDDED, reason))
                 pieces = [piece for piece in pieces if piece.job is not job]
                 continue
             for piece, vector in zip(pieces, vectors, strict=True):
                 piece.job.records.append(_record(piece, packed_vector(vector)))
             break
-        taken = monotonic() - started
-        if taken > _BATCH_SECONDS:
+        self._resize(monotonic() - started)
+        return list(dict.fromkeys(piece.job for piece in pieces)), failed
+
+    def _resize(self, seconds: float) -> None:
+        if seconds > _MAX_BATCH_SECONDS:
             self._size = max(1, self._size // 2)
-        elif taken < _BATCH_SECONDS / 2:
-            self._size = min(_LARGEST_BATCH, self._size * 2)
-        return list(dict.fromkeys(piece.job for piece in pieces)), blames
+        elif seconds < _MAX_BATCH_SECONDS / 2:
+            self._size = min(_MAX_BATCH_SIZE, self._size * 2)
 
     def _vectors(self, pieces: Sequence[Piece]) -> Vectors:
-        """Vectors, row i for piece i, or `EmbedError` that names the guilty piece."""
+        """Return row i for piece i, or raise `EmbedError` with the position of the culprit."""
         embedder = self._embedder()
         contents = [piece.draft.content for piece in pieces]
         try:
@@ -104,33 +93,33 @@ class Batch:
             raise
         except Exception as error:
             _log.exception("unexpected error while embedding")
-            raise self._blamed(embedder, pieces, error) from error
+            raise self._located(embedder, pieces, error) from error
         if vectors.shape != (len(pieces), embedder.info.dim):
             raise EmbedderError(
-                f"the model {embedder.info.name} gave vectors of shape {vectors.shape} "
+                f"the model {embedder.info.name} returned vectors of shape {vectors.shape} "
                 f"for {len(pieces)} contents of {embedder.info.dim} dimensions"
             )
         self._model_works = True
         return vectors
 
-    def _blamed(
+    def _located(
         self, embedder: Embedder, pieces: Sequence[Piece], error: Exception
     ) -> EmbedderError:
-        """Whose fault an error is that names nobody: one piece's, or the model's."""
-        guilty: list[int] = []
+        """Embed each piece alone to find out whether one of them or the model is at fault."""
+        culprits: list[int] = []
         for position, piece in enumerate(pieces):
             try:
                 embedder.embed([piece.draft.content], "document")
             except Exception:
-                guilty.append(position)
+                culprits.append(position)
         files = {piece.job for piece in pieces}
-        works = files != {pieces[one].job for one in guilty}
+        works = files != {pieces[one].job for one in culprits}
         if not works and not self._model_works:
-            self._strange_failures += len(files)
+            self._unexpected_failures += len(files)
         self._model_works |= works
-        if not guilty or self._strange_failures >= _MOST_STRANGE_FAILURES:
+        if not culprits or self._unexpected_failures >= _MAX_UNEXPECTED_FAILURES:
             return EmbedderError(f"the model {embedder.info.name} does not work: {error!r}")
-        return EmbedError(guilty[0], f"the model fails on it with {error!r}")
+        return EmbedError(culprits[0], f"the model fails on it with {error!r}")
 
 
 def _record(piece: Piece, vector: bytes) -> SegmentRecord:

@@ -1,26 +1,98 @@
-"""Folders → candidate files, in a fixed order; nothing is opened, nothing is followed twice."""
+"""Find files: walk folders, compare with the catalog, and plan what an ingest would do."""
 
 # ruff: noqa: PTH110, PTH111, PTH114, PTH116, PTH120, PTH207
+# Functions of os.path, since a walk makes a Path only for what it yields: building one for each
+# name costs more than the rest of the walk.
 import fnmatch
 import glob
-import logging
 import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from glob import has_magic
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from threading import Event as Flag
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
-from indexer.catalog.writer import CatalogWriter, Known
+from embedder.media.io import os_reason, sha256_of
+from embedder.media.kinds import MediaError, UnsupportedMedia
+from indexer.catalog.writer import CatalogWriter, Known, vanished
 from indexer.config import LIBRARY_FILE, IngestOptions
-from indexer.errors import Closed
-from indexer.ingest.decode import Broken, ByteBoundedQueue, Event, Job
-from indexer.types import Candidate, Failure, Status
+from indexer.ingest.decode import Decoders
+from indexer.types import Candidate, Failure, IngestPlan, Status
+
+_FILES_PER_QUERY = 1_000
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Compared:
+    """Files on disk, compared with what the catalog knows of them.
+
+    Attributes:
+        new: Files that it does not know.
+        changed: Files that it knows with another size or time, or that are tried again.
+        known: What it knows of the others and of these.
+        unchanged: How many need no work.
+        failures: What cannot be listed.
+    """
+
+    new: list[Candidate]
+    changed: list[Candidate]
+    known: list[Known]
+    unchanged: int
+    failures: list[Failure]
+
+
+def compare(
+    writer: CatalogWriter, paths: Sequence[Path], options: IngestOptions
+) -> Iterator[Compared]:
+    """Compare what is at some paths with the catalog, in batches."""
+    for batch in _batches(scan(paths, options.exclude), _FILES_PER_QUERY):
+        candidates = [found for found in batch if isinstance(found, Candidate)]
+        known = writer.known([candidate.path for candidate in candidates])
+        new = [candidate for candidate in candidates if candidate.path not in known]
+        changed = [
+            candidate
+            for candidate in candidates
+            if (before := known.get(candidate.path)) is not None
+            and _needs_work(before, candidate, options)
+        ]
+        yield Compared(
+            new=new,
+            changed=changed,
+            known=list(known.values()),
+            unchanged=len(candidates) - len(new) - len(changed),
+            failures=[found for found in batch if isinstance(found, Failure)],
+        )
+
+
+def _needs_work(before: Known, candidate: Candidate, options: IngestOptions) -> bool:
+    retried = options.retry_failed and before.status is Status.FAILED
+    return retried or not before.same(candidate)
+
+
+def _batches(source: Iterator[T], size: int) -> Iterator[list[T]]:
+    while batch := list(islice(source, size)):
+        yield batch
+
+
+def roots(paths: Iterable[Path]) -> list[Path]:
+    """Return the folders and files below which an ingest of these paths may notice deleted files.
+
+    A path that does not exist is none of them: an unplugged disk has not lost its files.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        path = Path(os.path.abspath(os.path.expanduser(path)))
+        if not os.path.lexists(path):
+            while glob.has_magic(str(path)):
+                path = path.parent
+        if path.exists():
+            found[path] = None
+    return list(found)
+
 
 _LITTER = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"})
 _LITTER_FOLDERS = frozenset({"@eadir", "__macosx", "$recycle.bin", "system volume information"})
@@ -220,129 +292,70 @@ def _special(mode: int) -> str:
     return "a socket" if stat.S_ISSOCK(mode) else "a device"
 
 
-_log = logging.getLogger(__name__)
+@dataclass(slots=True)
+class _Plan:
+    added: list[Path] = field(default_factory=list)
+    moved: list[tuple[Path, Path]] = field(default_factory=list)
+    copies: list[Path] = field(default_factory=list)
+    skipped: list[Failure] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
 
-_AT_ONCE = 1_000
 
-Scan: TypeAlias = Callable[[Sequence[Path], Sequence[str]], Iterator[Candidate | Failure]]
-"""As `indexer.ingest.discovery.scan`."""
+def plan(
+    writer: CatalogWriter, decoders: Decoders, paths: Sequence[Path], options: IngestOptions
+) -> IngestPlan:
+    """Return what an ingest of some paths would do.
 
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Discovered:
-    """A batch of files that were listed.
-
-    Attributes:
-        known: Ids of files that the library knows, changed or not.
-        unchanged: How many of them need no work.
-        jobs: How many files need work.
-        failures: What could not be listed.
-        last: The listing is complete.
+    New files are read only as far as their kind requires, and whole where a known file has the
+    same size and may be the same. Two new files with the same bytes both count as added.
     """
-
-    known: Sequence[int] = ()
-    unchanged: int = 0
-    jobs: int = 0
-    failures: Sequence[Failure] = ()
-    last: bool = False
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Sorted:
-    """Candidates by what is to be done with them."""
-
-    new: list[Candidate]
-    changed: list[Candidate]
-    known: list[Known]
-    unchanged: int
-    failures: list[Failure]
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Discovery:
-    """Lists files and sends those that need work to the decoders; runs in one thread."""
-
-    ledger: CatalogWriter
-    scan: Scan
-    jobs: ByteBoundedQueue[Job]
-    events: ByteBoundedQueue[Event | Discovered]
-    cancel: Flag
-    options: IngestOptions
-    paths: Sequence[Path]
-
-    def run(self) -> None:
-        """The body of a thread."""
-        try:
-            for found in sorted_candidates(self.ledger, self.scan, self.paths, self.options):
-                work = found.new + found.changed
-                self.events.put(
-                    Discovered(
-                        known=[known.id for known in found.known],
-                        unchanged=found.unchanged,
-                        jobs=len(work),
-                        failures=found.failures,
-                    ),
-                    0,
-                )
-                for candidate in work:
-                    self.jobs.put(Job(candidate))
-                if self.cancel.is_set():
-                    return
-            self.events.put(Discovered(last=True), 0)
-        except Closed:
-            pass
-        except BaseException as error:
-            _log.debug("the listing ends", exc_info=True)
-            with suppress(Closed):
-                self.events.put(Broken(error), 0)
+    plan = _Plan()
+    new: list[Candidate] = []
+    updated: list[Path] = []
+    known: set[int] = set()
+    unchanged = 0
+    for found in compare(writer, paths, options):
+        new += found.new
+        updated += [candidate.path for candidate in found.changed]
+        known.update(one.id for one in found.known)
+        unchanged += found.unchanged
+        plan.failures += found.failures
+    gone = [
+        path
+        for one, path, _ in writer.below(roots(paths))
+        if options.sweep and one not in known and vanished(path)
+    ]
+    for candidate in new:
+        _classify(writer, decoders, plan, candidate)
+    moved_away = {old for old, _ in plan.moved}
+    return IngestPlan(
+        added=tuple(plan.added),
+        updated=tuple(updated),
+        moved=tuple(plan.moved),
+        copies=tuple(plan.copies),
+        removed=tuple(path for path in gone if path not in moved_away),
+        skipped=tuple(plan.skipped),
+        failures=tuple(plan.failures),
+        unchanged=unchanged,
+    )
 
 
-def sorted_candidates(
-    ledger: CatalogWriter, scan: Scan, paths: Sequence[Path], options: IngestOptions
-) -> Iterator[Sorted]:
-    """What is at some paths, in batches, compared with what the library knows."""
-    for batch in _batches(scan(paths, options.exclude), _AT_ONCE):
-        candidates = [found for found in batch if isinstance(found, Candidate)]
-        known = ledger.known([candidate.path for candidate in candidates])
-        new = [candidate for candidate in candidates if candidate.path not in known]
-        changed = [
-            candidate
-            for candidate in candidates
-            if (before := known.get(candidate.path)) is not None
-            and _needs_work(before, candidate, options)
-        ]
-        yield Sorted(
-            new=new,
-            changed=changed,
-            known=list(known.values()),
-            unchanged=len(candidates) - len(new) - len(changed),
-            failures=[found for found in batch if isinstance(found, Failure)],
-        )
-
-
-def roots(paths: Iterable[Path]) -> list[Path]:
-    """The folders and files below which an ingest of these paths may notice vanished files.
-
-    A path that does not exist is none: an unplugged disk has not lost its files.
-    """
-    found: dict[Path, None] = {}
-    for path in paths:
-        path = Path(os.path.abspath(os.path.expanduser(path)))
-        if not os.path.lexists(path):
-            while has_magic(str(path)):
-                path = path.parent
-        if path.exists():
-            found[path] = None
-    return list(found)
-
-
-def _needs_work(before: Known, candidate: Candidate, options: IngestOptions) -> bool:
-    retried = options.retry_failed and before.status is Status.FAILED
-    return retried or not before.same(candidate)
-
-
-def _batches(source: Iterator[T], size: int) -> Iterator[list[T]]:
-    while batch := list(islice(source, size)):
-        yield batch
+def _classify(writer: CatalogWriter, decoders: Decoders, plan: _Plan, new: Candidate) -> None:
+    """Add a new file to the list it belongs in."""
+    path = new.path
+    try:
+        decoders.detect(path)
+        holders = writer.holders(sha256_of(path)) if writer.holds_size(new.size) else []
+    except UnsupportedMedia as error:
+        plan.skipped.append(Failure(path, str(error)))
+    except MediaError as error:
+        plan.failures.append(Failure(path, str(error)))
+    except OSError as error:
+        plan.failures.append(Failure(path, os_reason(error)))
+    else:
+        taken = {old for old, _ in plan.moved}
+        old = next((one for one in holders if one not in taken and vanished(one)), None)
+        if old is not None:
+            plan.moved.append((old, path))
+        else:
+            (plan.copies if holders else plan.added).append(path)

@@ -1,61 +1,351 @@
-"""Counting what an ingest does, and telling how far it is."""
+"""The pipeline: list, read, embed and store; and the ingest of files, which is one use of it."""
 
 import logging
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Flag
 from threading import Thread
 from time import monotonic
+from typing import TypeAlias
 
 from embedder.interface import Embedder, EmbedderInfo
-from embedder.media.kinds import Kind, Limits
+from embedder.media.kinds import Limits
 from indexer.catalog.writer import CatalogWriter, Effect, Indexed, Refused
 from indexer.config import IngestOptions, within
 from indexer.errors import Closed
 from indexer.ingest.batches import Batch
 from indexer.ingest.decode import (
+    Broken,
     ByteBoundedQueue,
+    Cause,
     Claims,
-    Cutter,
     Decoder,
+    Decoders,
     Event,
-    FileChanged,
-    FileGone,
+    FileFailed,
     FileRead,
-    FileRefused,
     Job,
     Piece,
 )
-from indexer.ingest.discovery import Discovered, Discovery, Scan
+from indexer.ingest.discovery import compare
+from indexer.ingest.progress import ProgressReporter
 from indexer.ingest.thumbnails import Thumbnails
 from indexer.types import Failure, IngestReport, Progress, Status
 
-_REPORT_SECONDS = 0.2
+_log = logging.getLogger(__name__)
+
+_MAX_WAITING_BYTES = 64 << 20
+_COMMIT_SECONDS = 0.5
+_COMMIT_BYTES = 32 << 20
+_STOP_SECONDS = 2.0
+_TICK_SECONDS = 0.2
+_MAX_ATTEMPTS = 2
 
 
-class IngestTally:
-    """The counts of one ingest; for the thread that runs it."""
+@dataclass(frozen=True, eq=False, slots=True)
+class Listed:
+    """Work that a source has found.
 
-    def __init__(self, on_progress: Callable[[Progress], None] | None) -> None:
+    Attributes:
+        count: How many jobs will be settled.
+        to_read: Those of them whose files have to be read.
+    """
+
+    count: int
+    to_read: Sequence[Job] = ()
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Exhausted:
+    """The source has listed everything."""
+
+
+SourceEvent: TypeAlias = Listed | Piece | FileRead | FileFailed
+
+
+class Pipeline(ABC):
+    """Reads, embeds and stores what a source lists; `run` once.
+
+    One thread lists, several read and decode, and the calling thread embeds and stores. The queue
+    between them is bounded by bytes, so memory does not grow with the number or size of files.
+
+    Guarantees: a file that fails costs no other file anything; what is embedded is committed at
+    least every half second; after `cancel` is set, `run` returns within seconds.
+
+    A subclass is the source and the sink: it says what there is to do (`source`), and what to do
+    when a job has got further (`advance`), has failed (`fail`), or is due to be stored (`commit`).
+    `claim` and `is_wanted` are called in the reading threads, `source` in the listing thread, and
+    everything else in the calling thread.
+
+    Attributes:
+        total: Jobs listed.
+        done: Jobs settled.
+        listing: Whether more jobs may be listed.
+        path: A file that is being embedded.
+        unsaved_bytes: What `commit` would store.
+
+    Args:
+        embedder: Opens the model; called when the first file needs it.
+        decoders: Detects kinds and cuts files.
+        workers: Threads that read and decode.
+        cancel: Stops the pipeline.
+        thumbnails: Where thumbnails are written, or None.
+    """
+
+    name = "pipeline"
+    max_waiting_jobs = 1_000
+
+    def __init__(
+        self,
+        embedder: Callable[[], Embedder],
+        decoders: Decoders,
+        *,
+        workers: int,
+        cancel: Flag,
+        thumbnails: Thumbnails | None = None,
+    ) -> None:
+        self.total = self.done = self.unsaved_bytes = 0
+        self.listing = True
         self.path: Path | None = None
+        self.jobs: ByteBoundedQueue[Job] = ByteBoundedQueue(self.max_waiting_jobs)
+        self._events: ByteBoundedQueue[Event | Listed | _Exhausted] = ByteBoundedQueue(
+            _MAX_WAITING_BYTES
+        )
+        self._batch = Batch(embedder)
+        self._cancel = cancel
+        self._committed_at = monotonic()
+        decoder = Decoder(
+            jobs=self.jobs,
+            events=self._events,
+            claim=self.claim,
+            is_wanted=self.is_wanted,
+            thumbnails=thumbnails,
+            limits=self.limits,
+            decoders=decoders,
+            cancel=cancel,
+        )
+        self._threads = [Thread(target=self._list, daemon=True, name=f"{self.name}-list")] + [
+            Thread(target=decoder.run, daemon=True, name=f"{self.name}-read-{number}")
+            for number in range(workers)
+        ]
+
+    @abstractmethod
+    def source(self) -> Iterator[SourceEvent]:
+        """List the jobs; pieces whose files need not be read follow their job."""
+
+    @abstractmethod
+    def limits(self) -> Limits:
+        """Return what decoding may cost, and how files are cut."""
+
+    @abstractmethod
+    def is_wanted(self, job: Job) -> bool:
+        """Whether a file has to be cut, now that its content hash is known."""
+
+    def claim(self, _job: Job) -> bool:
+        """Whether a file may be read now, rather than after another one with the same bytes."""
+        return True
+
+    def accepts(self, _piece: Piece) -> bool:
+        """Whether a piece has to be embedded."""
+        return True
+
+    def on_listed(self, listed: Listed) -> None:
+        """Count what was listed."""
+        self.total += listed.count
+
+    @abstractmethod
+    def advance(self, job: Job) -> None:
+        """Note that a job has more `records`, or has become complete (`expected`)."""
+
+    @abstractmethod
+    def fail(self, failed: FileFailed) -> None:
+        """Settle a job that has failed, or replace it."""
+
+    @abstractmethod
+    def commit(self) -> None:
+        """Store what is embedded."""
+
+    @abstractmethod
+    def report_progress(self) -> None:
+        """Report how far the work is; called several times a second."""
+
+    def run(self) -> None:
+        """Do the work; what was embedded is stored when this returns or raises.
+
+        Raises:
+            EmbedderError: if the model cannot be opened or does not work.
+            LibraryError: if the library cannot be written to, or holds vectors of another model.
+        """
+        for thread in self._threads:
+            thread.start()
+        try:
+            while (self.listing or self.done < self.total) and not self._cancel.is_set():
+                self._step()
+            if self._cancel.is_set():
+                self.wind_down()
+        finally:
+            self.stop()
+            for thread in self._threads:
+                thread.join(timeout=_STOP_SECONDS)
+            self.commit()
+
+    def wind_down(self) -> None:
+        """Stop after a cancellation; a subclass may finish what takes a moment."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Let the other threads end."""
+        self.jobs.close()
+        self._events.close()
+
+    def settle(self, job: Job) -> None:
+        """Count a job as done."""
+        job.settled = True
+        self.done += 1
+
+    def replace(self, job: Job, other: Job) -> None:
+        """Have another job read in the place of one."""
+        job.settled = True
+        self.jobs.put_first([other])
+
+    def embed(self) -> None:
+        """Embed the batch."""
+        advanced, failed = self._batch.embed()
+        for one in failed:
+            self.fail(one)
+        for job in advanced:
+            self.advance(job)
+
+    def drain(self, deadline: float) -> None:
+        """Embed what has been decoded, until a time of `monotonic`."""
+        with suppress(Closed):
+            while monotonic() < deadline:
+                event = self._events.take()
+                if event is not None and not isinstance(event, Broken):
+                    self._handle(event)
+                if self._batch.full:
+                    self.embed()
+        self.embed()
+
+    def _step(self) -> None:
+        event = self._events.take(0 if self._batch else _TICK_SECONDS)
+        if event is not None:
+            self._handle(event)
+        if self._batch.full or (event is None and self._batch):
+            self.embed()
+        due = monotonic() - self._committed_at > _COMMIT_SECONDS
+        if event is None or due or self.unsaved_bytes > _COMMIT_BYTES:
+            self._committed_at = monotonic()
+            self.commit()
+        self.report_progress()
+
+    def _handle(self, event: Event | Listed | _Exhausted) -> None:
+        if isinstance(event, Broken):
+            raise event.error
+        if isinstance(event, _Exhausted):
+            self.listing = False
+        elif isinstance(event, Listed):
+            self.on_listed(event)
+        elif event.job.settled:
+            pass  # It has failed or was replaced, and its reader did not know yet.
+        elif isinstance(event, FileFailed):
+            self.fail(event)
+        elif isinstance(event, FileRead):
+            event.job.expected = event.pieces
+            self.advance(event.job)
+        elif self.accepts(event):
+            self.path = event.job.candidate.path
+            self._batch.add(event)
+
+    def _list(self) -> None:
+        """Send what the source lists to the other threads; the body of a thread."""
+        try:
+            for event in self.source():
+                if self._cancel.is_set():
+                    return
+                self._events.put(event, event.cost if isinstance(event, Piece) else 0)
+                for job in event.to_read if isinstance(event, Listed) else ():
+                    self.jobs.put(job)
+            self._events.put(_Exhausted(), 0)
+        except Closed:
+            pass
+        except BaseException as error:
+            _log.debug("the listing thread ends", exc_info=True)
+            with suppress(Closed):
+                self._events.put(Broken(error), 0)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class IngestContext:
+    """What an ingest works with.
+
+    Attributes:
+        writer: Stores results.
+        thumbnails: Stores thumbnails.
+        embedder: Opens the model; called when the first file needs it.
+        adopt: Called before the first file is stored: from then on the vectors are that model's.
+        decoders: Detects kinds and cuts files.
+    """
+
+    writer: CatalogWriter
+    thumbnails: Thumbnails
+    embedder: Callable[[], Embedder]
+    adopt: Callable[[EmbedderInfo], None]
+    decoders: Decoders
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _ListedFiles(Listed):
+    """Files that were listed: ids of known ones, how many are unchanged, and what failed."""
+
+    known: Sequence[int] = ()
+    unchanged: int = 0
+    failures: Sequence[Failure] = ()
+
+
+class FileIngest(Pipeline):
+    """The ingest of what is at some paths.
+
+    Guarantees, beside those of `Pipeline`: a file is stored with all its segments or not at all;
+    files with the same bytes are embedded once; a file that changes while it is read is read
+    again, once.
+
+    Attributes:
+        known: Ids of the files found that the library knew.
+    """
+
+    name = "ingest"
+    max_waiting_jobs = 200_000  # Listing runs ahead, so that the total is known early.
+
+    def __init__(
+        self,
+        context: IngestContext,
+        paths: Sequence[Path],
+        options: IngestOptions,
+        on_progress: Callable[[Progress], None] | None,
+        cancel: Flag,
+    ) -> None:
+        super().__init__(
+            context.embedder,
+            context.decoders,
+            workers=options.workers,
+            cancel=cancel,
+            thumbnails=context.thumbnails,
+        )
         self.known: set[int] = set()
-        self._on_progress = on_progress
+        self._context, self._paths, self._options = context, paths, options
+        self._claims = Claims()
+        self._progress = ProgressReporter(on_progress)
+        self._results: list[Indexed | Refused] = []
+        self._adopted = False
         self._effects: Counter[Effect] = Counter()
         self._skipped: list[Failure] = []
         self._failures: list[Failure] = []
         self._segments = 0
-        self._jobs = 0
-        self._done = 0
-        self._started_at = monotonic()
-        self._reported_at = 0.0
-
-    @property
-    def open(self) -> int:
-        """Files that still need work."""
-        return self._jobs - self._done
 
     @property
     def changed(self) -> bool:
@@ -64,323 +354,130 @@ class IngestTally:
             count for effect, count in self._effects.items() if effect is not Effect.UNCHANGED
         )
 
-    def see(self, sighting: Discovered) -> None:
-        """Counts files that were listed."""
-        self.known.update(sighting.known)
-        self._effects[Effect.UNCHANGED] += sighting.unchanged
-        self._jobs += sighting.jobs
-        self._failures.extend(sighting.failures)
+    def run(self) -> None:
+        """Ingest the files; see `Pipeline.run`."""
+        super().run()
+        self._report("finish", force=True)
 
-    def refuse(self, failure: Failure, status: Status) -> None:
-        """Counts a file that was skipped or failed."""
-        (self._skipped if status is Status.SKIPPED else self._failures).append(failure)
+    def source(self) -> Iterator[SourceEvent]:
+        """List the new and changed files."""
+        for found in compare(self._context.writer, self._paths, self._options):
+            work = [Job(candidate) for candidate in found.new + found.changed]
+            known = [one.id for one in found.known]
+            yield _ListedFiles(len(work), work, known, found.unchanged, found.failures)
 
-    def finish(self) -> None:
-        """Counts a file as done."""
-        self._done += 1
+    def on_listed(self, listed: Listed) -> None:
+        """Count the files, also those that need no work."""
+        super().on_listed(listed)
+        assert isinstance(listed, _ListedFiles)
+        self.known.update(listed.known)
+        self._effects[Effect.UNCHANGED] += listed.unchanged
+        self._failures.extend(listed.failures)
 
-    def count(self, outcomes: Sequence[Indexed | Refused], effects: Sequence[Effect]) -> None:
-        """Counts what storing some files did; effect i is that of outcome i."""
-        self._effects.update(effects)
-        self._segments += sum(
-            len(outcome.segments) for outcome in outcomes if isinstance(outcome, Indexed)
-        )
+    def limits(self) -> Limits:
+        """Return the limits of the options, with frames no larger than the model makes use of."""
+        return within(self._options.limits, self._context.embedder().info)
 
-    def report_progress(self, stage: str, *, force: bool = False) -> None:
-        """Tells how far the ingest is, several times a second at most."""
-        now = monotonic()
-        if self._on_progress is None or (now - self._reported_at < _REPORT_SECONDS and not force):
+    def claim(self, job: Job) -> bool:
+        """Whether no other file with the same bytes is being read."""
+        return job.content_hash is None or self._claims.claim(job.content_hash, job)
+
+    def is_wanted(self, job: Job) -> bool:
+        """Whether the library does not hold the bytes yet."""
+        return job.content_hash is not None and not self._context.writer.has_media(job.content_hash)
+
+    def advance(self, job: Job) -> None:
+        """Keep a file for the next commit once all its segments are embedded."""
+        if job.settled or job.expected is None or len(job.records) < job.expected:
             return
-        self._reported_at = now
-        seconds = now - self._started_at
-        remaining = self.open * seconds / self._done if self._done else None
-        self._on_progress(
-            Progress(
-                stage=stage,
-                done=self._done,
-                total=self._jobs,
-                path=self.path,
-                failures=len(self._failures),
-                seconds=seconds,
-                remaining=remaining if stage == "ingest" else None,
-            )
+        self.settle(job)
+        assert job.kind is not None
+        assert job.content_hash is not None
+        records = tuple(job.records)
+        job.records.clear()
+        self._results.append(Indexed(job.candidate, job.kind, job.content_hash, records))
+        self.unsaved_bytes += sum(
+            len(one.vector) + len(one.text or "") + len(one.words or b"") for one in records
         )
+
+    def fail(self, failed: FileFailed) -> None:
+        """Keep a failure for the next commit; read a file that has changed once more."""
+        job, reason = failed.job, failed.reason
+        if failed.cause is Cause.CHANGED and job.attempt < _MAX_ATTEMPTS:
+            self._release(job)
+            self.replace(job, Job(job.candidate, attempt=job.attempt + 1))
+            return
+        self.settle(job)
+        status = Status.SKIPPED if failed.cause is Cause.UNSUPPORTED else Status.FAILED
+        if failed.cause is Cause.VANISHED:
+            reason = "the file vanished before it was read"
+        elif failed.cause is Cause.CHANGED:
+            reason = "the file changed twice while it was read: ingest it again when it is complete"
+        if failed.cause is not Cause.VANISHED:
+            self._results.append(Refused(job.candidate, status, reason, job.kind))
+        failure = Failure(job.candidate.path, reason)
+        (self._skipped if status is Status.SKIPPED else self._failures).append(failure)
+        self._release(job)
+
+    def commit(self) -> None:
+        """Store the results, and then the files that waited since they have the same bytes."""
+        results, self._results, self.unsaved_bytes = self._results, [], 0
+        while results:
+            if not self._adopted and any(isinstance(one, Indexed) for one in results):
+                self._context.adopt(self._context.embedder().info)
+                self._adopted = True
+            self._effects.update(self._context.writer.record(results))
+            copies: list[Indexed | Refused] = []
+            for one in results:
+                if not isinstance(one, Indexed):
+                    continue
+                self._segments += len(one.segments)
+                for job in self._claims.release(one.content_hash):
+                    self.settle(job)
+                    copies.append(Indexed(job.candidate, job.kind or one.kind, one.content_hash))
+            results = copies
+
+    def wind_down(self) -> None:
+        """Store the files that have been decoded completely."""
+        self.stop()
+        self.drain(monotonic() + _STOP_SECONDS)
+
+    def report_progress(self) -> None:
+        """Report how many files are done."""
+        self._report("scan" if self.listing else "ingest")
 
     def report(self, *, removed: int, near_duplicates: int, cancelled: bool) -> IngestReport:
-        """What the ingest did."""
+        """Return what the ingest did."""
+        effects = self._effects
         return IngestReport(
-            added=self._effects[Effect.ADDED],
-            updated=self._effects[Effect.UPDATED],
-            unchanged=self._effects[Effect.UNCHANGED],
-            moved=self._effects[Effect.MOVED],
-            copies=self._effects[Effect.COPY],
+            added=effects[Effect.ADDED],
+            updated=effects[Effect.UPDATED],
+            unchanged=effects[Effect.UNCHANGED],
+            moved=effects[Effect.MOVED],
+            copies=effects[Effect.COPY],
             skipped=tuple(sorted(self._skipped, key=lambda failure: failure.path)),
             failures=tuple(sorted(self._failures, key=lambda failure: failure.path)),
             removed=removed,
             near_duplicates=near_duplicates,
             cancelled=cancelled,
-            seconds=monotonic() - self._started_at,
+            seconds=self._progress.seconds,
             segments=self._segments,
         )
 
-
-_log = logging.getLogger(__name__)
-
-_WAITING_BYTES = 64 << 20
-_WAITING_JOBS = 200_000
-_COMMIT_SECONDS = 0.5
-_COMMIT_BYTES = 32 << 20
-_STOP_SECONDS = 2.0
-_TICK_SECONDS = 0.2
-_ATTEMPTS = 2
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class PipelineContext:
-    """What an ingest works with.
-
-    Attributes:
-        ledger: Where results are stored.
-        thumbnails: Where small pictures are stored.
-        embedder: Opens the model; called when the first file needs it.
-        adopt: Called before the first file is stored: from then on the vectors are that model's.
-        scan: `indexer.ingest.discovery.scan`.
-        detect: As `embedder.media.detect`.
-        cut: As `indexer.decoding.segment.cut`.
-    """
-
-    ledger: CatalogWriter
-    thumbnails: Thumbnails
-    embedder: Callable[[], Embedder]
-    adopt: Callable[[EmbedderInfo], None]
-    scan: Scan
-    detect: Callable[[Path], Kind]
-    cut: Cutter
-
-
-class Pipeline:
-    """One ingest of some paths; `run` once.
-
-    Guarantees: a file is stored with all its segments or not at all; a file that fails costs no
-    other file anything; what is stored is committed at least every half second; after `cancel`
-    is set, `run` returns within seconds.
-    """
-
-    def __init__(
-        self,
-        workshop: PipelineContext,
-        options: IngestOptions,
-        on_progress: Callable[[Progress], None] | None,
-        cancel: Flag,
-    ) -> None:
-        self._workshop = workshop
-        self._options = options
-        self._cancel = cancel
-        self._jobs: ByteBoundedQueue[Job] = ByteBoundedQueue(_WAITING_JOBS)
-        self._events: ByteBoundedQueue[Event | Discovered] = ByteBoundedQueue(_WAITING_BYTES)
-        self._claims = Claims()
-        self._tally = IngestTally(on_progress)
-        self._batch = Batch(workshop.embedder)
-        self._outcomes: list[Indexed | Refused] = []
-        self._outcome_bytes = 0
-        self._committed_at = monotonic()
-        self._adopted = False
-        self._scanning = True
-
-    def run(self, paths: Sequence[Path]) -> IngestTally:
-        """Ingests the paths; what became of their files is stored when it returns or raises.
-
-        Raises:
-            LibraryError: if the library cannot be written to, or holds vectors of another model.
-            EmbedderUnavailable: if the model cannot be opened.
-        """
-        threads = [Thread(target=self._sighter(paths).run, daemon=True, name="ingest-scan")]
-        decoder = self._decoder()
-        threads += [
-            Thread(target=decoder.run, daemon=True, name=f"ingest-read-{number}")
-            for number in range(self._options.workers)
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            self._work()
-            if self._cancel.is_set():
-                self._wind_down()
-        finally:
-            self._jobs.close()
-            self._events.close()
-            for thread in threads:
-                thread.join(timeout=_STOP_SECONDS)
-        self._commit()
-        self._tally.report_progress("finish", force=True)
-        return self._tally
-
-    def _sighter(self, paths: Sequence[Path]) -> Discovery:
-        return Discovery(
-            ledger=self._workshop.ledger,
-            scan=self._workshop.scan,
-            jobs=self._jobs,
-            events=self._events,
-            cancel=self._cancel,
-            options=self._options,
-            paths=paths,
+    def _report(self, stage: str, *, force: bool = False) -> None:
+        self._progress.report(
+            stage,
+            self.done,
+            self.total,
+            path=self.path,
+            failures=len(self._failures),
+            complete=stage == "ingest",
+            force=force,
         )
-
-    def _decoder(self) -> Decoder:
-        shop = self._workshop
-        return Decoder(
-            jobs=self._jobs,
-            events=self._events,
-            claim=self._claims.claim,
-            wanted=self._is_new,
-            thumbnails=shop.thumbnails,
-            limits=self._limits,
-            detect=shop.detect,
-            cut=shop.cut,
-            cancel=self._cancel,
-        )
-
-    def _is_new(self, job: Job) -> bool:
-        return job.content_hash is not None and not self._workshop.ledger.has_media(
-            job.content_hash
-        )
-
-    def _limits(self) -> Limits:
-        """The limits given, with frames no larger than the model makes use of."""
-        return within(self._options.limits, self._workshop.embedder().info)
-
-    def _work(self) -> None:
-        while self._scanning or self._tally.open:
-            if self._cancel.is_set():
-                return
-            event = self._events.take(0 if self._batch else _TICK_SECONDS)
-            if event is not None:
-                self._handle(event)
-            if self._batch.full or (event is None and self._batch):
-                self._embed()
-            if (
-                event is None
-                or monotonic() - self._committed_at > _COMMIT_SECONDS
-                or self._outcome_bytes > _COMMIT_BYTES
-            ):
-                self._commit()
-            self._tally.report_progress("scan" if self._scanning else "ingest")
-
-    def _handle(self, event: Event | Discovered) -> None:
-        if isinstance(event, Discovered):
-            self._tally.see(event)
-            self._scanning = not event.last
-        elif isinstance(event, Piece):
-            if not event.job.settled:
-                self._tally.path = event.job.candidate.path
-                self._batch.add(event)
-        elif isinstance(event, FileRead):
-            event.job.expected = event.pieces
-            self._settle_if_complete(event.job)
-        elif isinstance(event, FileRefused):
-            self._refuse(event.job, event.status, event.reason)
-        elif isinstance(event, FileChanged):
-            self._read_again(event.job)
-        elif isinstance(event, FileGone):
-            self._settle(event.job)
-            self._release(event.job)
-            gone = Failure(event.job.candidate.path, "it vanished before it was read")
-            self._tally.refuse(gone, Status.FAILED)
-        else:
-            raise event.error
-
-    def _embed(self) -> None:
-        """Embeds the batch; a content that cannot be embedded costs its file and no other."""
-        further, blames = self._batch.embed()
-        for blame in blames:
-            self._refuse(blame.job, Status.FAILED, blame.reason)
-        for job in further:
-            self._settle_if_complete(job)
-
-    def _settle_if_complete(self, job: Job) -> None:
-        if job.settled or job.expected is None or len(job.records) < job.expected:
-            return
-        self._settle(job)
-        assert job.kind is not None
-        assert job.content_hash is not None
-        records = tuple(job.records)
-        job.records.clear()
-        self._outcomes.append(Indexed(job.candidate, job.kind, job.content_hash, records))
-        self._outcome_bytes += sum(
-            len(one.vector) + len(one.text or "") + len(one.words or b"") for one in records
-        )
-
-    def _refuse(self, job: Job, status: Status, reason: str) -> None:
-        if job.settled:
-            return
-        self._settle(job)
-        self._outcomes.append(Refused(job.candidate, status, reason, job.kind))
-        self._tally.refuse(Failure(job.candidate.path, reason), status)
-        self._release(job)
-
-    def _read_again(self, job: Job) -> None:
-        """Starts a file over that changed while it was read, once."""
-        if job.attempt >= _ATTEMPTS:
-            self._refuse(
-                job,
-                Status.FAILED,
-                "it changed while it was read, twice: ingest again when it is complete",
-            )
-            return
-        job.settled = True
-        self._release(job)
-        self._jobs.put_first([Job(job.candidate, attempt=job.attempt + 1)])
-
-    def _settle(self, job: Job) -> None:
-        job.settled = True
-        self._tally.finish()
 
     def _release(self, job: Job) -> None:
-        """Lets files with the same bytes go their own way, after this one did not get in."""
+        """Let another file with the same bytes be read, after this one was not stored."""
         if job.content_hash is not None:
-            if not self._workshop.ledger.has_media(job.content_hash):
-                self._workshop.thumbnails.remove(job.content_hash)
-            self._jobs.put_first(self._claims.release(job.content_hash))
-
-    def _commit(self) -> None:
-        """Stores what has been settled, then files that have the same bytes."""
-        self._committed_at = monotonic()
-        outcomes, self._outcomes, self._outcome_bytes = self._outcomes, [], 0
-        while outcomes:
-            if any(isinstance(outcome, Indexed) for outcome in outcomes):
-                self._adopt()
-            self._tally.count(outcomes, self._workshop.ledger.record(outcomes))
-            copies: list[Indexed | Refused] = []
-            for outcome in outcomes:
-                if isinstance(outcome, Indexed):
-                    for job in self._claims.release(outcome.content_hash):
-                        self._settle(job)
-                        copies.append(
-                            Indexed(job.candidate, job.kind or outcome.kind, outcome.content_hash)
-                        )
-            outcomes = copies
-
-    def _adopt(self) -> None:
-        if not self._adopted:
-            self._workshop.adopt(self._workshop.embedder().info)
-            self._adopted = True
-
-    def _wind_down(self) -> None:
-        """After a cancellation: what has been read completely is still embedded, for a moment."""
-        deadline = monotonic() + _STOP_SECONDS
-        self._jobs.close()
-        self._events.close()
-        waiting = self._batch.take()
-        with suppress(Closed):
-            while monotonic() < deadline:
-                event = self._events.take()
-                if isinstance(event, Piece):
-                    waiting.append(event)
-                elif isinstance(event, FileRead | FileRefused):
-                    self._handle(event)
-        for job in dict.fromkeys(piece.job for piece in waiting):
-            if job.expected is not None and monotonic() < deadline:
-                for piece in waiting:
-                    if piece.job is job:
-                        self._batch.add(piece)
-                self._embed()
+            if not self._context.writer.has_media(job.content_hash):
+                self._context.thumbnails.remove(job.content_hash)
+            self.jobs.put_first(self._claims.release(job.content_hash))

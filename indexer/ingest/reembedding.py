@@ -1,51 +1,181 @@
-"""The listing part of a re-embedding: which media lack vectors, and the texts among them."""
+"""Re-embed a library: compute the vectors of another model beside those in use, then switch."""
 
-import logging
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from threading import Event as Flag
-from threading import Thread
-from time import monotonic
-from typing import TypeAlias
 
 from embedder.content import Content, Modality
 from embedder.interface import Embedder
-from embedder.media.kinds import Kind, Limits
+from embedder.media.io import os_reason
+from embedder.media.kinds import Limits
+from indexer.catalog import Catalog
+from indexer.catalog.duplicates import near_media
 from indexer.catalog.staged import Outline, StagedVectors
+from indexer.catalog.writer import CatalogWriter
+from indexer.config import IngestOptions, within
 from indexer.decoding.segment import Draft
-from indexer.errors import Closed
-from indexer.ingest.batches import Batch
 from indexer.ingest.decode import (
-    Broken,
-    ByteBoundedQueue,
-    Cutter,
-    Decoder,
-    Event,
-    FileChanged,
-    FileGone,
+    Cause,
+    Decoders,
+    FileFailed,
     FileRead,
-    FileRefused,
     Job,
+    OpenDecoders,
     Piece,
     cost_of,
-    stamp,
 )
-from indexer.types import Candidate, Failure, Progress, Segment
+from indexer.ingest.pipeline import Listed, Pipeline, SourceEvent
+from indexer.ingest.progress import ProgressReporter
+from indexer.ingest.thumbnails import Thumbnails
+from indexer.model import Instructions, LibraryModel
+from indexer.types import Candidate, Failure, Progress, ReembedPlan, ReembedReport, Segment
+from indexer.vectors.sync import IndexSync
 
-_log = logging.getLogger(__name__)
+# What is in the library was decoded before, whatever the limits were then.
+_NO_LIMITS = replace(
+    Limits(), pixels=sys.maxsize, seconds=inf, pages=sys.maxsize, file_bytes=sys.maxsize
+)
+
+_UNHELD = "no file has these bytes any more"
+_MISSING = "the file is missing: restore it, or ingest its folder again to remove it"
+_CHANGED = "the file has changed since it was indexed: ingest it again, then re-embed again"
+_CHANGING = "the file changed while it was read: ingest it when it is complete, then re-embed again"
+_CUT_DIFFERENTLY = (
+    "the file is cut into other segments than when it was indexed: leave it out, then ingest it "
+    "again"
+)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ModelSwitch:
+    """Gives a library another model; only the holder of the writer lock may `run` it.
+
+    Attributes:
+        catalog: What the library holds.
+        writer: Removes files, and stores how many near duplicates there are.
+        staged: Where the new vectors wait.
+        model: The library's model and embedder.
+        sync: Its vectors as they are searched.
+        thumbnails: Thumbnails, which stay.
+        decoders: Opens what decodes files.
+    """
+
+    catalog: Catalog
+    writer: CatalogWriter
+    staged: StagedVectors
+    model: LibraryModel
+    sync: IndexSync
+    thumbnails: Thumbnails
+    decoders: OpenDecoders
+
+    def run(
+        self,
+        name: str,
+        instructions: Instructions,
+        *,
+        leave_out: bool,
+        workers: int | None,
+        on_progress: Callable[[Progress], None] | None,
+        cancel: Flag,
+    ) -> ReembedReport:
+        """Compute what is missing, and switch if nothing failed; see `indexer.Library.reembed`."""
+        progress = ProgressReporter(on_progress)
+        options = IngestOptions() if workers is None else IngestOptions(workers=workers)
+        instructions = self.model.kept(name, instructions)
+        embedder = self.model.open_another(name, instructions)
+        try:
+            if self._is_current(embedder, instructions):
+                embedder.close()
+                return ReembedReport(name, seconds=progress.seconds)
+            self._remove_orphans()
+            reused = self.staged.begin(embedder.info, instructions)
+            limits = within(_NO_LIMITS, embedder.info)
+            with self.decoders(limits, cancel) as decoders:
+                work = Reembedding(
+                    self.staged,
+                    embedder,
+                    limits,
+                    decoders,
+                    workers=options.workers,
+                    progress=progress,
+                    cancel=cancel,
+                )
+                work.run()
+            cancelled = cancel.is_set()
+            switched = not cancelled and (leave_out or not work.failures)
+            if switched:
+                work.report_progress("switch", force=True)
+                self.staged.take_over(work.failures)
+        except BaseException:
+            embedder.close()
+            raise
+        if switched:
+            self.model.replace(embedder)
+            self._clear_up(work.failures)
+        else:
+            embedder.close()
+        return ReembedReport(
+            model=name,
+            segments=reused + work.computed,
+            reused=reused,
+            failures=_failures(work.failures.values()),
+            switched=switched,
+            cancelled=cancelled,
+            seconds=progress.seconds,
+        )
+
+    def plan(self, name: str, instructions: Instructions) -> ReembedPlan:
+        """Return what `run` would do; see `indexer.Library.plan_reembed`."""
+        with self.model.open_another(name, self.model.kept(name, instructions)) as embedder:
+            fingerprint = embedder.info.fingerprint
+        if fingerprint == self.catalog.model().fingerprint:
+            return ReembedPlan(name, same=True)
+        before = self.staged.model()
+        if before is None or before.fingerprint != fingerprint:
+            missing = _missing(self.staged.outlines(of_all=True))
+            return ReembedPlan(name, segments=self.catalog.stats().segments, failures=missing)
+        return ReembedPlan(
+            name,
+            segments=self.staged.missing(),
+            reused=self.staged.count(),
+            failures=_missing(self.staged.outlines()),
+        )
+
+    def _is_current(self, embedder: Embedder, instructions: Instructions) -> bool:
+        """Whether the library has that model already; if so, its name is stored."""
+        if embedder.info.fingerprint != self.catalog.model().fingerprint:
+            return False
+        self.model.rename(embedder.info, instructions)
+        if self.staged.model() is None:
+            self.staged.clear()  # Retired vectors: an earlier run was killed before this.
+        return True
+
+    def _clear_up(self, left_out: Collection[str]) -> None:
+        """Do what is left after the switch; a kill in between loses nothing."""
+        for content_hash in left_out:
+            self.thumbnails.remove(content_hash)
+        if left_out:
+            self.writer.remember_near_duplicates(len(near_media(self.catalog)))
+        self.sync.save()
+        self.staged.clear()
+
+    def _remove_orphans(self) -> None:
+        for content_hash in self.writer.remove_orphans():
+            self.thumbnails.remove(content_hash)
 
 
 @dataclass(eq=False, slots=True)
-class MediaJob(Job):
-    """Media to be embedded again, by one of the files that hold them.
+class _MediaJob(Job):
+    """Media to be embedded with the new model, through one of the files that hold them.
 
     Attributes:
         media: What lacks vectors.
-        from_text: No file is read, since the library has the words.
-        reasons: Why holders could not be used, so far.
-        waiting: Segments that were read and have no vector yet, by position.
+        from_text: The catalog has the text, so no file is read.
+        reasons: Why files that hold the media could not be used, so far.
+        waiting: Positions of segments that were read and are not embedded yet.
     """
 
     media: Outline = field(kw_only=True)
@@ -54,71 +184,169 @@ class MediaJob(Job):
     waiting: set[int] = field(default_factory=set)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Begun:
-    """Media of which something will be heard."""
+class Reembedding(Pipeline):
+    """Embeds the segments that lack a vector of the new model.
 
-    job: MediaJob
+    Guarantees, beside those of `Pipeline`: a vector is stored only with the segment that it is
+    of, so a file must still have the bytes that were indexed and be cut into the same segments;
+    media that cannot be embedded are in `failures` with all files that hold them.
 
+    Attributes:
+        computed: Vectors stored.
+        failures: By content hash, what is wrong with each of the files.
 
-@dataclass(frozen=True, eq=False, slots=True)
-class AllBegun:
-    """No more media follow."""
+    Args:
+        staged: Where vectors are stored; made ready for the model.
+        embedder: The new model.
+        limits: How files are cut.
+        decoders: Detects kinds and cuts files.
+        workers: Threads that read and decode files.
+        progress: Reports segments: those of the library, and those that have a vector.
+        cancel: Stops it.
+    """
 
+    name = "reembed"
 
-Message: TypeAlias = Event | Begun | AllBegun
+    def __init__(
+        self,
+        staged: StagedVectors,
+        embedder: Embedder,
+        limits: Limits,
+        decoders: Decoders,
+        *,
+        workers: int,
+        progress: ProgressReporter,
+        cancel: Flag,
+    ) -> None:
+        super().__init__(lambda: embedder, decoders, workers=workers, cancel=cancel)
+        self.computed = 0
+        self.failures: dict[str, dict[Path, str]] = {}
+        self._staged, self._limits, self._progress = staged, limits, progress
+        self._vectors: dict[_MediaJob, dict[int, bytes]] = {}
+        self._reused = staged.count()
+        self._segments = self._reused + sum(staged.missing().values())
 
+    def source(self) -> Iterator[SourceEvent]:
+        """List the media that lack vectors, and the texts among their segments."""
+        for media in self._staged.outlines():
+            lacking = _lacking(media)
+            job = _job(media, from_text=all(one.modality is Modality.TEXT for one in lacking))
+            if not media.holders:  # A removal was interrupted; the next one removes the media.
+                yield Listed(1)
+                yield FileFailed(job, Cause.UNREADABLE, _UNHELD)
+            elif not job.from_text:
+                yield Listed(1, [job])
+            else:
+                yield Listed(1)
+                for one in lacking:
+                    draft = _draft(one)
+                    yield Piece(job, one.position, draft, None, cost_of(draft))
+                yield FileRead(job, len(media.segments))
 
-@dataclass(frozen=True, eq=False, slots=True)
-class ReembedSource:
-    """Sends the texts that lack vectors and the files that have to be read; runs in one thread."""
+    def limits(self) -> Limits:
+        """Return the limits given."""
+        return self._limits
 
-    pending: StagedVectors
-    jobs: ByteBoundedQueue[Job]
-    events: ByteBoundedQueue[Message]
-    cancel: Flag
+    def is_wanted(self, job: Job) -> bool:
+        """Whether the file still has the bytes that were indexed."""
+        return isinstance(job, _MediaJob) and job.content_hash == job.media.content_hash
 
-    def run(self) -> None:
-        """The body of the thread."""
-        try:
-            for media in self.pending.outlines():
-                if self.cancel.is_set():
-                    return
-                self._send(media)
-            self.events.put(AllBegun(), 0)
-        except Closed:
-            pass
-        except BaseException as error:
-            _log.debug("the feeding ends", exc_info=True)
-            with suppress(Closed):
-                self.events.put(Broken(error), 0)
+    def accepts(self, piece: Piece) -> bool:
+        """Whether the segment lacks a vector; if it is another one than was indexed, all fails."""
+        job, position = piece.job, piece.position
+        assert isinstance(job, _MediaJob)
+        segments = job.media.segments
+        if position >= len(segments) or not _same_place(piece.draft, segments[position]):
+            self._give_up(job, _CUT_DIFFERENTLY)
+            return False
+        if position in job.media.missing:
+            job.waiting.add(position)
+        return position in job.media.missing
 
-    def _send(self, media: Outline) -> None:
-        lacking = [one for one in media.segments if one.position in media.missing]
-        job = job_for(media, from_text=all(one.modality is Modality.TEXT for one in lacking))
-        self.events.put(Begun(job), 0)
-        if not job.from_text:
-            self.jobs.put(job)
+    def advance(self, job: Job) -> None:
+        """Keep the new vectors for the next commit; check a file that has been read to the end."""
+        assert isinstance(job, _MediaJob)
+        for record in job.records:
+            vectors = self._vectors.setdefault(job, {})
+            vectors[job.media.segments[record.position].id] = record.vector
+            self.unsaved_bytes += len(record.vector)
+            job.waiting.discard(record.position)
+        job.records.clear()
+        if job.expected is None:
             return
-        for one in lacking:
-            draft = _draft(one)
-            self.events.put(Piece(job, one.position, draft, None, cost_of(draft)), cost_of(draft))
-        self.events.put(FileRead(job, len(media.segments)), 0)
+        if not job.from_text and not self.is_wanted(job):
+            self._try_next(job, _CHANGED)
+        elif job.expected != len(job.media.segments):
+            self._give_up(job, _CUT_DIFFERENTLY)
+        elif not job.waiting:
+            self.settle(job)
+
+    def fail(self, failed: FileFailed) -> None:
+        """Try another file with the same bytes, unless it is these that cannot be embedded."""
+        assert isinstance(failed.job, _MediaJob)
+        if failed.cause is Cause.NOT_EMBEDDED:
+            self._give_up(failed.job, failed.reason)
+        else:
+            reasons = {Cause.CHANGED: _CHANGING, Cause.VANISHED: _MISSING}
+            self._try_next(failed.job, reasons.get(failed.cause, failed.reason))
+
+    def commit(self) -> None:
+        """Store the new vectors; those of a file still being read only while it is unchanged."""
+        for job in list(self._vectors):
+            if job.expected is None and not job.from_text and not _is_unchanged(job):
+                self._try_next(job, _CHANGING)
+        vectors = {one: data for some in self._vectors.values() for one, data in some.items()}
+        self._vectors, self.unsaved_bytes = {}, 0
+        self._staged.add(vectors)
+        self.computed += len(vectors)
+
+    def report_progress(self, stage: str = "reembed", *, force: bool = False) -> None:
+        """Report how many segments have a vector of the new model."""
+        self._progress.report(
+            stage,
+            self._reused + self.computed,
+            self._segments,
+            path=self.path,
+            failures=sum(map(len, self.failures.values())),
+            reused=self._reused,
+            force=force,
+        )
+
+    def _try_next(self, job: _MediaJob, reason: str) -> None:
+        """Continue with another file of the same bytes, if there is one."""
+        job.reasons[job.candidate.path] = reason
+        self._discard(job)
+        if all(path in job.reasons for path in job.media.holders):
+            self._give_up(job, reason)
+        else:
+            self.replace(job, _job(job.media, reasons=job.reasons))
+
+    def _give_up(self, job: _MediaJob, reason: str) -> None:
+        """Count media as failed, with every file that holds them."""
+        self.settle(job)
+        self._discard(job)
+        self.failures[job.media.content_hash] = {
+            path: job.reasons.get(path, reason) for path in job.media.holders
+        }
+
+    def _discard(self, job: _MediaJob) -> None:
+        """Drop the vectors of media that fail, which the next run would take for complete."""
+        self._vectors.pop(job, None)
+        segments = [job.media.segments[position].id for position in job.media.missing]
+        self.computed -= self._staged.forget(segments)
 
 
-def is_wanted(job: Job) -> bool:
-    """Whether the file still has the bytes that were taken in."""
-    return isinstance(job, MediaJob) and job.content_hash == job.media.content_hash
-
-
-def job_for(
+def _job(
     media: Outline, *, from_text: bool = False, reasons: dict[Path, str] | None = None
-) -> MediaJob:
-    """A job for the first holder that nothing is wrong with yet."""
+) -> _MediaJob:
+    """Return a job for the first file that holds the media and has not failed."""
     reasons = reasons or {}
     path = next((path for path in media.holders if path not in reasons), Path())
-    candidate = Candidate(path, 0, 0)
-    return MediaJob(candidate, media=media, from_text=from_text, reasons=reasons)
+    return _MediaJob(Candidate(path, 0, 0), media=media, from_text=from_text, reasons=reasons)
+
+
+def _lacking(media: Outline) -> list[Segment]:
+    return [one for one in media.segments if one.position in media.missing]
 
 
 def _draft(segment: Segment) -> Draft:
@@ -126,254 +354,6 @@ def _draft(segment: Segment) -> Draft:
     return Draft(
         content, page=segment.page, start=segment.start, end=segment.end, span=segment.span
     )
-
-
-_WAITING_BYTES = 64 << 20
-_WAITING_JOBS = 1_000
-_COMMIT_SECONDS = 0.5
-_COMMIT_BYTES = 32 << 20
-_REPORT_SECONDS = 0.2
-_STOP_SECONDS = 2.0
-_TICK_SECONDS = 0.2
-
-_CHANGED = "it has changed since it was taken in: ingest it again, then run this again"
-_CHANGING = "it changed while it was read: ingest it when it is complete, then run this again"
-_GONE = "it is not there any more: bring it back, or ingest its folder again to forget it"
-_CUT_OTHERWISE = (
-    "its segments are not those that were taken in, since it is cut in another way now: leave it "
-    "out and ingest it again"
-)
-
-
-class Reembedding:
-    """One run over what lacks a vector of the new model; `run` once.
-
-    Guarantees: a vector is stored only with the segment that it is of: a file must still have the
-    bytes that were taken in, and be cut into the same segments; whoever cannot be embedded is in
-    `failures` with all files that hold the same bytes; what is computed is committed at least
-    every half second; after `cancel` is set, `run` returns within seconds.
-
-    Attributes:
-        computed: Vectors stored.
-        failures: By content hash, what is wrong with each of the files.
-
-    Args:
-        pending: Where vectors are stored; made ready for the model.
-        embedder: The new model.
-        limits: How files are cut; what may be decoded should not be limited, since it has been
-            decoded before.
-        detect: As `embedder.media.detect`.
-        cut: As `indexer.decoding.segment.cut`.
-        workers: Threads that read and decode files.
-        tell: Called with progress several times a second at most: `done` and `total` count the
-            segments of the library, `done` those that had a vector from an earlier run too.
-        cancel: Stops it.
-    """
-
-    def __init__(
-        self,
-        pending: StagedVectors,
-        embedder: Embedder,
-        limits: Limits,
-        detect: Callable[[Path], Kind],
-        cut: Cutter,
-        *,
-        workers: int,
-        tell: Callable[[Progress], None] | None,
-        cancel: Flag,
-    ) -> None:
-        self.computed = 0
-        self.failures: dict[str, dict[Path, str]] = {}
-        self._pending = pending
-        self._tell = tell
-        self._cancel = cancel
-        self._jobs: ByteBoundedQueue[Job] = ByteBoundedQueue(_WAITING_JOBS)
-        self._events: ByteBoundedQueue[Message] = ByteBoundedQueue(_WAITING_BYTES)
-        self._batch = Batch(lambda: embedder)
-        self._vectors: dict[MediaJob, dict[int, bytes]] = {}
-        self._vector_bytes = 0
-        self._open = 0
-        self._all_begun = False
-        self._path: Path | None = None
-        self._started_at = self._committed_at = monotonic()
-        self._told_at = 0.0
-        self._reused = pending.count()
-        self._total = self._reused + sum(pending.missing().values())
-        feeder = ReembedSource(pending, self._jobs, self._events, cancel)
-        decoder = Decoder(
-            jobs=self._jobs,
-            events=self._events,
-            claim=lambda _hash, _job: True,
-            wanted=is_wanted,
-            thumbnails=None,
-            limits=lambda: limits,
-            detect=detect,
-            cut=cut,
-            cancel=cancel,
-        )
-        self._threads = [Thread(target=feeder.run, daemon=True, name="reembed-feed")]
-        self._threads += [
-            Thread(target=decoder.run, daemon=True, name=f"reembed-read-{number}")
-            for number in range(workers)
-        ]
-
-    def run(self) -> None:
-        """Embeds what lacks a vector.
-
-        Raises:
-            EmbedderError: if the model does not work.
-            LibraryError: if the library cannot be written to.
-        """
-        for thread in self._threads:
-            thread.start()
-        try:
-            while (self._open or not self._all_begun) and not self._cancel.is_set():
-                self._step()
-        finally:
-            self._jobs.close()
-            self._events.close()
-            for thread in self._threads:
-                thread.join(timeout=_STOP_SECONDS)
-            self._commit()
-
-    def report_progress(self, stage: str, *, force: bool = False) -> None:
-        """Tells how far it is, several times a second at most."""
-        now = monotonic()
-        if self._tell is None or (now - self._told_at < _REPORT_SECONDS and not force):
-            return
-        self._told_at = now
-        seconds = now - self._started_at
-        left = self._total - self._reused - self.computed
-        self._tell(
-            Progress(
-                stage=stage,
-                done=self._reused + self.computed,
-                total=self._total,
-                path=self._path,
-                failures=sum(map(len, self.failures.values())),
-                seconds=seconds,
-                remaining=left * seconds / self.computed if self.computed else None,
-                reused=self._reused,
-            )
-        )
-
-    def _step(self) -> None:
-        event = self._events.take(0 if self._batch else _TICK_SECONDS)
-        if event is not None:
-            self._handle(event)
-        if self._batch.full or (event is None and self._batch):
-            self._embed()
-        due = monotonic() - self._committed_at > _COMMIT_SECONDS
-        if event is None or due or self._vector_bytes > _COMMIT_BYTES:
-            self._commit()
-        self.report_progress("reembed")
-
-    def _handle(self, event: Message) -> None:
-        if isinstance(event, Broken):
-            raise event.error
-        if isinstance(event, AllBegun):
-            self._all_begun = True
-            return
-        job = event.job
-        assert isinstance(job, MediaJob)
-        if isinstance(event, Begun):
-            self._open += 1
-            if not job.media.holders:  # A removal that was cut short; it leaves with the next one.
-                self._give_up(job, "no file holds it any more")
-        elif job.settled:
-            pass
-        elif isinstance(event, Piece):
-            self._take(event, job)
-        elif isinstance(event, FileRead):
-            self._check_read(job, event.pieces)
-        elif isinstance(event, FileRefused):
-            self._try_next(job, event.reason)
-        elif isinstance(event, FileChanged):
-            self._try_next(job, _CHANGING)
-        elif isinstance(event, FileGone):
-            self._try_next(job, _GONE)
-
-    def _take(self, piece: Piece, job: MediaJob) -> None:
-        self._path = job.candidate.path
-        segments, position = job.media.segments, piece.position
-        if position >= len(segments) or not _same_place(piece.draft, segments[position]):
-            self._give_up(job, _CUT_OTHERWISE)
-        elif position in job.media.missing:
-            job.waiting.add(position)
-            self._batch.add(piece)
-
-    def _check_read(self, job: MediaJob, pieces: int) -> None:
-        if not job.from_text and not is_wanted(job):
-            self._try_next(job, _CHANGED)
-        elif pieces != len(job.media.segments):
-            self._give_up(job, _CUT_OTHERWISE)
-        else:
-            job.expected = pieces
-            self._finish_if_complete(job)
-
-    def _embed(self) -> None:
-        further, blames = self._batch.embed()
-        for blame in blames:
-            assert isinstance(blame.job, MediaJob)
-            self._give_up(blame.job, blame.reason)
-        for job in further:
-            assert isinstance(job, MediaJob)
-            kept = self._vectors.setdefault(job, {})
-            for record in job.records:
-                kept[job.media.segments[record.position].id] = record.vector
-                self._vector_bytes += len(record.vector)
-                job.waiting.discard(record.position)
-            job.records.clear()
-            self._finish_if_complete(job)
-
-    def _finish_if_complete(self, job: MediaJob) -> None:
-        if not job.settled and job.expected is not None and not job.waiting:
-            job.settled = True
-            self._open -= 1
-
-    def _try_next(self, job: MediaJob, reason: str) -> None:
-        """Goes on with another file of the same bytes, if there is one."""
-        job.reasons[job.candidate.path] = reason
-        self._discard(job)
-        if all(path in job.reasons for path in job.media.holders):
-            self._give_up(job, reason)
-            return
-        job.settled = True
-        self._jobs.put_first([job_for(job.media, reasons=job.reasons)])
-
-    def _give_up(self, job: MediaJob, reason: str) -> None:
-        """Counts media as failed, with every file that holds them."""
-        if job.settled:
-            return
-        job.settled = True
-        self._open -= 1
-        self._discard(job)
-        self.failures[job.media.content_hash] = {
-            path: job.reasons.get(path, reason) for path in job.media.holders
-        }
-
-    def _discard(self, job: MediaJob) -> None:
-        """Of media that fail, nothing stays that could pass for complete in the next run."""
-        self._vectors.pop(job, None)
-        segments = [job.media.segments[position].id for position in job.media.missing]
-        self.computed -= self._pending.forget(segments)
-
-    def _commit(self) -> None:
-        """Stores what was embedded; of a file still being read only while it is unchanged."""
-        self._committed_at = monotonic()
-        for job in list(self._vectors):
-            if job.expected is None and not job.from_text and not _is_unchanged(job):
-                self._try_next(job, _CHANGING)
-        vectors = {one: data for kept in self._vectors.values() for one, data in kept.items()}
-        self._vectors, self._vector_bytes = {}, 0
-        self._pending.add(vectors)
-        self.computed += len(vectors)
-
-
-def as_failures(failures: dict[str, dict[Path, str]]) -> tuple[Failure, ...]:
-    """The files that failed, in order of their paths."""
-    found = [Failure(path, why) for files in failures.values() for path, why in files.items()]
-    return tuple(sorted(found, key=lambda failure: failure.path))
 
 
 def _same_place(draft: Draft, segment: Segment) -> bool:
@@ -388,6 +368,33 @@ def _same_place(draft: Draft, segment: Segment) -> bool:
 
 def _is_unchanged(job: Job) -> bool:
     try:
-        return stamp(job.candidate.path) == job.candidate
+        return Candidate.of(job.candidate.path) == job.candidate
     except OSError:
         return False
+
+
+def _missing(outlines: Iterable[Outline]) -> tuple[Failure, ...]:
+    """Return files that would have to be read and are missing, without opening any."""
+    missing = []
+    for outline in outlines:
+        if any(one.modality is not Modality.TEXT for one in _lacking(outline)):
+            reasons = {path: _reason_missing(path) for path in outline.holders}
+            if all(reasons.values()):
+                missing += [Failure(path, reason) for path, reason in reasons.items() if reason]
+    return tuple(missing)
+
+
+def _reason_missing(path: Path) -> str | None:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return "the file is missing"
+    except OSError as error:
+        return os_reason(error)
+    return None
+
+
+def _failures(reasons: Iterable[dict[Path, str]]) -> tuple[Failure, ...]:
+    """Return the files that failed, in order of their paths."""
+    found = [Failure(path, why) for files in reasons for path, why in files.items()]
+    return tuple(sorted(found, key=lambda failure: failure.path))

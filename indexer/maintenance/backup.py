@@ -20,15 +20,15 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar, cast
 
+from embedder.media.io import os_reason, sha256_of
 from indexer.catalog import Catalog
 from indexer.catalog.database import Database
 from indexer.catalog.maintenance import copy, digests, identify
 from indexer.catalog.verify import Audit
 from indexer.config import LIBRARY_FILE, holds_library, typed_path
 from indexer.errors import LibraryError
-from indexer.ingest.decode import hash_of, os_reason
+from indexer.ingest.progress import ProgressReporter
 from indexer.ingest.thumbnails import Thumbnails
-from indexer.maintenance.progress import ProgressReporter
 from indexer.maintenance.storage import (
     LibraryFiles,
     Room,
@@ -80,7 +80,7 @@ def verify(source: Path, *, on_progress: Callable[[Progress], None] | None = Non
     source = typed_path(source)
     manifest = read_manifest(source)
     with _readable(source):
-        if hash_of(source / LIST) != manifest["list"]:
+        if sha256_of(source / LIST) != manifest["list"]:
             raise LibraryError(damaged(source, LIST))
         meter.begin("database")
         tables = {name: asdict(one) for name, one in digests(source / LIBRARY_FILE).items()}
@@ -91,7 +91,7 @@ def verify(source: Path, *, on_progress: Callable[[Progress], None] | None = Non
         meter.begin("files", manifest["files"])
         for name, size, sha256 in meter.counted(listed(source)):
             path = source / name
-            if not path.is_file() or path.stat().st_size != size or hash_of(path) != sha256:
+            if not path.is_file() or path.stat().st_size != size or sha256_of(path) != sha256:
                 raise LibraryError(damaged(source, name))
             count, total = count + 1, total + size
         total += (source / LIBRARY_FILE).stat().st_size
@@ -242,7 +242,7 @@ class _Copied:
 def _copy_tables(place: LibraryFiles, target: Path, meter: ProgressReporter) -> dict[str, Any]:
     target.unlink(missing_ok=True)
     meter.begin("database")
-    found = copy(place.database, target, meter.reach)
+    found = copy(place.database, target, meter.update)
     return {name: asdict(one) for name, one in found.items()}
 
 
@@ -290,7 +290,7 @@ def _manifest(
             "model": model.name,
             "items": items,
             "files": len(copied.files),
-            "list": hash_of(partial / LIST),
+            "list": sha256_of(partial / LIST),
             "tables": tables,
         }
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from embedder.media.io import sha256_of
 from embedder.media.kinds import Kind
 from indexer.catalog.verify import Audit, Held
 from indexer.catalog.writer import storable_time, vanished
 from indexer.errors import LibraryBusy, LibraryError
-from indexer.ingest.decode import hash_of, stamp
-from indexer.maintenance.progress import ProgressReporter
+from indexer.ingest.progress import ProgressReporter
 from indexer.maintenance.storage import LibraryFiles
-from indexer.types import Progress
+from indexer.types import Candidate, Progress
 from indexer.vectors import FaissIndex, damaged, saved_generation
 
 if TYPE_CHECKING:
@@ -359,10 +359,10 @@ def _in_files(place: LibraryFiles, meter: ProgressReporter) -> Iterator[Finding]
 def state_of(held: Held) -> Fault | None:
     """What has become of a file since it was taken in; nothing if it is as it was."""
     try:
-        now = stamp(held.path)
+        now = Candidate.of(held.path)
         if (now.size, storable_time(now.mtime_ns)) != (held.size, held.mtime_ns):
             return Fault.FILES_CHANGED
-        return None if hash_of(held.path) == held.content_hash else Fault.FILES_DECAYED
+        return None if sha256_of(held.path) == held.content_hash else Fault.FILES_DECAYED
     except OSError:
         return Fault.FILES_GONE
 

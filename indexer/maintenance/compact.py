@@ -6,8 +6,8 @@ from time import monotonic
 
 from indexer.catalog.maintenance import Upkeep
 from indexer.catalog.verify import Audit
+from indexer.ingest.progress import ProgressReporter
 from indexer.maintenance.check import compared, folder_bytes
-from indexer.maintenance.progress import ProgressReporter
 from indexer.maintenance.storage import LibraryFiles
 from indexer.types import Progress
 

@@ -12,13 +12,13 @@ from math import inf
 from pathlib import Path
 from time import monotonic
 
+from embedder.media.io import sha256_of
 from embedder.media.kinds import Limits, MediaError
 from indexer.catalog.maintenance import Mending, Upkeep
 from indexer.catalog.verify import Audit
-from indexer.ingest.decode import hash_of
+from indexer.ingest.progress import ProgressReporter
 from indexer.maintenance.check import Fault, Finding, check, compared, state_of
 from indexer.maintenance.compact import drop_retired, drop_thumbnails, drop_unheld
-from indexer.maintenance.progress import ProgressReporter
 from indexer.maintenance.storage import LibraryFiles
 from indexer.types import Progress
 
@@ -195,7 +195,7 @@ class _Mender:
 def _first_with(content_hash: str, paths: Iterable[Path]) -> Path | None:
     for path in paths:
         try:
-            if hash_of(path) == content_hash:
+            if sha256_of(path) == content_hash:
                 return path
         except OSError:
             continue

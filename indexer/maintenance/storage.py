@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
+from embedder.media.io import sha256_of
 from indexer.catalog import Catalog
 from indexer.catalog.database import Database, WriterLock
 from indexer.catalog.maintenance import alone
@@ -18,7 +19,6 @@ from indexer.catalog.staged import StagedVectors
 from indexer.catalog.writer import CatalogWriter
 from indexer.config import LIBRARY_FILE, holds_library, typed_path
 from indexer.errors import LibraryError
-from indexer.ingest.decode import hash_of
 from indexer.ingest.thumbnails import Thumbnails
 from indexer.vectors.sync import IndexSync
 
@@ -202,7 +202,7 @@ def copy_file(source: Path, target: Path) -> tuple[int, str]:
                 digest.update(block)
                 size += written.write(block)
     shutil.copystat(source, target)
-    if hash_of(target) != digest.hexdigest():
+    if sha256_of(target) != digest.hexdigest():
         raise LibraryError(f"{target} cannot be read as it was written: try another disk")
     return size, digest.hexdigest()
 

@@ -13,12 +13,12 @@ import numpy as np
 from embedder import EmbedderUnavailable
 from embedder.interface import normalised
 from embedder.media import Kind
+from embedder.media.io import sha256_of
 from embedder.mini.weights import MANIFEST, Weights
 from embedder.rzen.checkpoint import Checkpoint
 from embedder.rzen.settings import SETTINGS_FILE, Settings
 from indexer.config import LIBRARY_FILE
 from indexer.errors import LibraryError
-from indexer.ingest.decode import hash_of
 from indexer.maintenance.backup import LIST, back_up, restore
 from indexer.maintenance.backup import MANIFEST as BACKUP
 from indexer.maintenance.storage import open_storage
@@ -67,7 +67,7 @@ def backups(data: bytes) -> None:
         # What a stranger would see to: sums that agree.
         value = json.loads(manifest)
         if isinstance(value, dict) and value.get("list") == "":
-            value |= {"list": hash_of(source / LIST), "tables": tables}
+            value |= {"list": sha256_of(source / LIST), "tables": tables}
         manifest = json.dumps(value).encode()
     except (ValueError, RecursionError):
         pass
