@@ -33,7 +33,7 @@ KEYWORDS = {
 }
 ALLOWED = {
     # Between the processes of one training run, which the same person has started.
-    ("trainer/restarts.py", "all_gather_object"),
+    ("trainer/checkpoints.py", "all_gather_object"),
 }
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from embedder.rzen.settings import Settings
 from trainer.config import BadConfig, Run
+from trainer.data.examples import Task
 from trainer.losses import LossConfig
-from trainer.tasks import Task
 
 GOOD = """
 out = "run"

@@ -5,10 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from trainer.data.captioned import read_captioned
-from trainer.data.examples import Side
-from trainer.data.ledger import Ledger, TooManyBroken, Unreadable
-from trainer.tasks import Task
+from trainer.data.examples import Ledger, Side, Task, TooManyBroken, Unreadable
+from trainer.data.readers import read_captioned
 
 
 @pytest.fixture

@@ -13,8 +13,7 @@ from embedder.content import Modality
 from embedder.media import Limits, MediaError
 from trainer.data import clips
 from trainer.data.clips import Caption, CutClip, cut, hard_negatives, paired, read_captioned_clips
-from trainer.data.examples import Example
-from trainer.data.ledger import Ledger
+from trainer.data.examples import Example, Ledger
 
 COLORS = [(200, 30, 30), (30, 160, 40), (40, 60, 210), (220, 210, 60)]
 SMALL = Limits(video_side=64, clip_frames=3)

@@ -8,13 +8,18 @@ from PIL import Image
 
 from embedder.content import Modality
 from embedder.media import Limits, MediaError
-from trainer.batches import Batch
-from trainer.data.corpus import Corpus, Share
-from trainer.data.examples import Example, Origin, Side
-from trainer.data.files import existing
-from trainer.data.ledger import BrokenRow, Ledger, TooManyBroken
-from trainer.sampling import Sampler
-from trainer.tasks import Task
+from trainer.data.examples import (
+    BrokenRow,
+    Example,
+    Ledger,
+    Origin,
+    Side,
+    Task,
+    TooManyBroken,
+    existing,
+)
+from trainer.data.loader import Corpus, Share
+from trainer.sampling import Batch, Sampler
 
 HERE = Path("some.jsonl")
 

@@ -8,11 +8,9 @@ import pytest
 from PIL import Image
 
 from embedder.content import Modality
-from trainer.data import jsonl
-from trainer.data.examples import Example, Origin, Side
-from trainer.data.jsonl import read_jsonl
-from trainer.data.ledger import Ledger, TooManyBroken, Unreadable
-from trainer.tasks import Task
+from trainer.data import readers
+from trainer.data.examples import Example, Ledger, Origin, Side, Task, TooManyBroken, Unreadable
+from trainer.data.readers import read_jsonl
 
 
 def write(folder: Path, *rows: object) -> Path:
@@ -37,7 +35,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_the_example_of_the_documentation_is_read(photos: Path) -> None:
-    text = re.search(r"    (\{.*?\})\n\n", jsonl.__doc__, re.DOTALL)[1]
+    text = re.search(r"    (\{.*?\})\n\n", readers.__doc__, re.DOTALL)[1]
     found, skipped = read(write(photos, json.loads(text)), task=None)
     assert skipped == []
     assert found == [

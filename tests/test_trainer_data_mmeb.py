@@ -7,10 +7,8 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from trainer.data.examples import Example, Origin, Side
-from trainer.data.ledger import Ledger, Unreadable
-from trainer.data.mmeb import read_mmeb
-from trainer.tasks import Task
+from trainer.data.examples import Example, Ledger, Origin, Side, Task, Unreadable
+from trainer.data.readers import read_mmeb
 
 
 @pytest.fixture

@@ -15,9 +15,8 @@ from embedder.content import Modality
 from embedder.interface import BaseEmbedder, EmbedderInfo
 from embedder.toy import COLOURS
 from trainer.evaluate import find_sets, main, validation_score
-from trainer.evaluation.own import read_own
-from trainer.evaluation.ranking import evaluate
-from trainer.evaluation.report import table
+from trainer.evaluation.formats import read_own
+from trainer.evaluation.scoring import evaluate, table
 from trainer.evaluation.sets import BadSet, EvaluationSet
 
 

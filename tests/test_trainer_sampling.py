@@ -7,10 +7,8 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from trainer.assembly import assembled
-from trainer.batches import Batch, Source
-from trainer.sampling import Sampler
-from trainer.tasks import Task
+from trainer.data.examples import Task
+from trainer.sampling import Batch, Sampler, Source, assembled
 
 RETRIEVAL, CLASSES = Task.IMAGE_RETRIEVAL, Task.IMAGE_CLASSIFICATION
 

@@ -1,7 +1,7 @@
 """Evaluate a model on retrieval sets from disk.
 
 `python -m trainer.evaluate --spec SPEC --data DIR…`: each DIR is a set, or a folder of sets, in our
-own layout (`trainer.evaluation.own`) or one of MMEB's (`trainer.evaluation.mmeb`).
+own layout (`trainer.evaluation.formats`) or one of MMEB's (`trainer.evaluation.formats`).
 """
 
 import argparse
@@ -13,12 +13,17 @@ from typing import Any
 
 from embedder import EmbedderError, open_embedder
 from embedder.interface import Embedder
-from trainer.evaluation.mmeb import is_mmeb, read_mmeb
-from trainer.evaluation.own import is_own, read_own
-from trainer.evaluation.ranking import Progress, evaluate
-from trainer.evaluation.report import OtherModel, scored, write_report, write_result
+from trainer.evaluation.formats import is_mmeb, is_own, read_mmeb, read_own
+from trainer.evaluation.metrics import summary
+from trainer.evaluation.scoring import (
+    OtherModel,
+    Progress,
+    evaluate,
+    scored,
+    write_report,
+    write_result,
+)
 from trainer.evaluation.sets import BadSet, EvaluationSet
-from trainer.metrics import summary
 
 _log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.tasks import Task
+from trainer.data.examples import Task
 
 TASKS = tuple(task.value for task in Task)
 """The tasks that have a temperature of their own in the paper."""

@@ -16,9 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--base", metavar="FOLDER-OR-HUB-ID", help="where the base model lies now")
     given = parser.parse_args(arguments)
     from embedder import EmbedderError
-    from trainer.lora import BadAdapter
-    from trainer.merging import merge
-    from trainer.output import BadOutput
+    from trainer.adapters import BadAdapter, merge
+    from trainer.checkpoints import BadOutput
 
     try:
         merge(given.adapter, given.out, given.base)

@@ -1,7 +1,8 @@
-"""Which rows make a batch: one dataset each, no positive twice, the same again under a seed."""
+"""Batches: which rows of which datasets are compared with each other."""
 
 import hashlib
 import logging
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +10,80 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.assembly import assembled
-from trainer.batches import Batch, Row, Source
-from trainer.tasks import Task
+from trainer.data.examples import Task
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Source:
+    """The rows of one dataset, as far as a sampler needs to know them.
+
+    Attributes:
+        name: Of the dataset; no two sources have the same.
+        task: Of all its rows.
+        keys: What the positive of each row is told by: rows with equal keys do not meet.
+        weight: Its share of an epoch beside the weights of the others; all sources have one, or
+            none has and its number of rows is its share.
+        resampling: How many times as much of it an epoch has: with 2 each row comes twice, with
+            0.5 half of them, other ones in each epoch. The paper resamples image data upwards,
+            because the losses of video data converge sooner.
+        cap: Most rows that are used at all, instead of the sampler's.
+
+    Raises:
+        ValueError: there are no rows, or a number is not above 0.
+    """
+
+    name: str
+    task: Task
+    keys: Sequence[bytes]
+    weight: float | None = None
+    resampling: float = 1.0
+    cap: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.keys:
+            raise ValueError(f"{self.name} has no rows")
+        for what in ("weight", "resampling", "cap"):
+            value = getattr(self, what)
+            if value is not None and not 0 < value < float("inf"):
+                raise ValueError(f"the {what} of {self.name} is above 0, not {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row: the number of its source among the sampler's, and its number in it, both from 0."""
+
+    source: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows that are compared with each other.
+
+    Attributes:
+        dataset: Where they are from; of merged sets, the name of their task.
+        task: Of all of them.
+        epoch: From 0.
+        number: Of the batch in its epoch, from 0.
+        rows: In order.
+    """
+
+    dataset: str
+    task: Task
+    epoch: int
+    number: int
+    rows: tuple[Row, ...]
+
+    def shard(self, rank: int, world: int) -> "Batch":
+        """The part of one of several processes.
+
+        In the order of ranks, the parts are the batch; their sizes differ by one at most.
+        """
+        if not 0 <= rank < world:
+            raise ValueError(f"of {world} processes none has rank {rank}")
+        start, end = (len(self.rows) * at // world for at in (rank, rank + 1))
+        return Batch(self.dataset, self.task, self.epoch, self.number, self.rows[start:end])
+
 
 __all__ = ["Batch", "Row", "Sampler", "Source"]
 
@@ -247,3 +319,60 @@ def _fingerprint(sources: Sequence[Source], keys: Numbers, options: Sequence[obj
     shapes = [(s.name, str(s.task), len(s.keys), s.weight, s.resampling, s.cap) for s in sources]
     about = repr([shapes, [str(option) for option in options]]).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(about + keys.astype("<i8").tobytes(), digest_size=16).hexdigest()
+
+
+def assembled(keys: Numbers, size: int, least: int) -> tuple[list[Numbers], int]:
+    """Put rows into batches in which no key comes twice.
+
+    A row whose key is in the batch already waits for the next one, where waiting rows come first,
+    one of each key: a key that n rows have needs n batches. If in the end only the last batch is
+    too small, one before gives it rows. It takes a time proportional to the number of rows.
+
+    Args:
+        keys: Int64 (rows,), in the order in which they are to be taken.
+        size: Rows of a full batch.
+        least: Rows of the smallest.
+
+    Returns:
+        The batches as places in `keys`, each row in at most one of them, and how many are in none
+        because fewer than `least` different keys were left.
+    """
+    # Keys only come to wait while the batch has them, and those that wait are in the next batch:
+    # there are never more than `size`.
+    waiting: dict[int, deque[int]] = {}
+    batches: list[list[int]] = []
+    listed: Sequence[int] = keys.tolist()
+    place = 0
+    while True:
+        taken = set(waiting)
+        batch = [places.popleft() for places in waiting.values()]
+        waiting = {key: places for key, places in waiting.items() if places}
+        while place < len(listed) and len(batch) < size:
+            key = listed[place]
+            if key in taken:
+                waiting.setdefault(key, deque()).append(place)
+            else:
+                taken.add(key)
+                batch.append(place)
+            place += 1
+        if len(batch) < least:
+            rest = len(batch) + sum(map(len, waiting.values()))
+            fill = (_filled(batch, before, listed, least) for before in reversed(batches))
+            if rest == len(batch) and any(fill):
+                batches.append(batch)
+                rest = 0
+            return [np.array(places, dtype=np.int64) for places in batches], rest
+        batches.append(batch)
+
+
+def _filled(batch: list[int], before: list[int], keys: Sequence[int], least: int) -> bool:
+    """Fill up a batch with rows of one before, if both then have at least `least`."""
+    taken = {keys[place] for place in batch}
+    spare = [place for place in before if keys[place] not in taken]
+    wanted = least - len(batch)
+    if not batch or wanted > min(len(spare), len(before) - least):
+        return False
+    for place in spare[-wanted:]:
+        before.remove(place)
+        batch.append(place)
+    return True

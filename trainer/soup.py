@@ -2,7 +2,7 @@
 
 `python -m trainer.soup ADAPTER… --weights … --out DIR` adds the weighted average of what the
 adapters add to their base model. With `--greedy --data DIR…` the weights come from validation: the
-adapters are tried from the best on, and one is kept only if the score rises; see `trainer.mixing`.
+adapters are tried from the best on, and one is kept only if the score rises.
 """
 
 import argparse
@@ -12,8 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+<<<<<<< HEAD
     from embedder.rzen.checkpoint import Checkpoint
     from trainer.lora import Adapter
+=======
+    from embedder.rzen import Checkpoint
+    from trainer.adapters import Adapter
+>>>>>>> 9978210 (Merge the trainer's modules by job: loop, model, adapters, checkpoints, loader)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,11 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.out.exists():
         parser.error(f"{given.out} is there already: name a new folder")
     from embedder import EmbedderError
+    from trainer.adapters import BadAdapter, NothingGained, averaged, mixable, write_mixture
+    from trainer.checkpoints import BadOutput
     from trainer.evaluation.sets import BadSet
-    from trainer.lora import BadAdapter
-    from trainer.merging import write_mixture
-    from trainer.mixing import NothingGained, averaged, mixable
-    from trainer.output import BadOutput
 
     try:
         weights = averaged(given.weights or [1.0] * len(given.adapters))
@@ -57,8 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _searched(
     given: argparse.Namespace, adapters: "Sequence[Adapter]", checkpoint: "Checkpoint"
 ) -> tuple[float, ...]:
+    from trainer.adapters import found_greedily
     from trainer.evaluate import find_sets, validation_score
-    from trainer.mixing import found_greedily
 
     pictures = given.out.with_name(f"{given.out.name}-pictures")
     sets = list(find_sets(given.data, given.images, pictures, given.limit))

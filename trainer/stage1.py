@@ -8,7 +8,7 @@ configuration's [loss]; the paper's abstract has both only in stage 2.
 import sys
 from collections.abc import Sequence
 
-from trainer.command import run_stage
+from trainer.cli import run_stage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

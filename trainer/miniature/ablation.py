@@ -1,24 +1,287 @@
-"""The paper's ablation in miniature: what each ingredient of the recipe does, measured.
-
-`python -m trainer.miniature.ablation DIR` trains a Qwen2-VL of two million parameters from nothing,
-once for each ingredient and seed, on real pictures with words from Debian packages, mixes a soup,
-measures all on held-out pictures, and writes the table and plots of it. What is done is not done
-again: the same command goes on after a stop.
-
-    apt-get install openclipart-svg openclipart-png tuxpaint-stamps-default
-"""
+"""Commands that depend on each other, several at a time; what is done is not done again."""
 
 import argparse
+import csv
+import json
 import os
 import shutil
+import statistics
+import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
-from trainer.data.ledger import Unreadable
-from trainer.miniature import plan
-from trainer.miniature.jobs import Job, JobFailed, run
-from trainer.output import whole_folder
+import numpy as np
+
+from trainer.checkpoints import whole_folder
+from trainer.data.examples import Unreadable
+from trainer.miniature import sets
+
+_SHOWN = 12  # last lines of a command that failed
+
+
+class JobFailed(Exception):
+    """A command failed; the message has its last lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A command.
+
+    Attributes:
+        name: For messages, and of its log file.
+        arguments: Of `python`, made when it starts: `--resume` depends on what there is then.
+        done: A file or folder that is there when it is done.
+        needs: Names of jobs that must be done before.
+    """
+
+    name: str
+    arguments: Callable[[], Sequence[str]]
+    done: Path
+    needs: tuple[str, ...] = ()
+
+
+def run(jobs: Sequence[Job], logs: Path, workers: int) -> None:
+    """Runs what is not done, in order as far as dependencies and workers allow.
+
+    Args:
+        jobs: In an order in which each comes after those it needs.
+        logs: A folder for what the commands print.
+        workers: How many run at a time; they share the CPUs evenly.
+
+    Raises:
+        JobFailed: one failed; those that were running are stopped.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    done = {job.name for job in jobs if job.done.exists()}
+    waiting = [job for job in jobs if job.name not in done]
+    started, count = monotonic(), len(waiting)
+    _say(f"{len(done)} of {len(jobs)} steps are done")
+    running: dict[Future[float], Job] = {}
+    stopping = threading.Event()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            while waiting or running:
+                for job in [one for one in waiting if done.issuperset(one.needs)]:
+                    if len(running) == workers:
+                        break
+                    waiting.remove(job)
+                    running[pool.submit(_ran, job, logs, workers, stopping)] = job
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    job, seconds = running.pop(future), future.result()
+                    done.add(job.name)
+                    finished = count - len(waiting) - len(running)
+                    left = (monotonic() - started) / finished * (count - finished)
+                    _say(
+                        f"{len(done)} of {len(jobs)}: {job.name} took {seconds / 60:.1f} minutes; "
+                        f"about {left / 60:.0f} minutes left"
+                    )
+        finally:
+            stopping.set()
+
+
+def _ran(job: Job, logs: Path, workers: int, stopping: threading.Event) -> float:
+    """Runs one; how many seconds it took."""
+    started = monotonic()
+    path = logs / f"{job.name}.txt"
+    threads = str(max(1, (os.cpu_count() or 1) // workers))
+    with path.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, *job.arguments()],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": threads},
+        )
+        while process.poll() is None:
+            if stopping.wait(0.2):
+                process.terminate()
+                process.wait()
+    if process.returncode and not stopping.is_set():
+        last = path.read_text(encoding="utf-8", errors="replace").splitlines()[-_SHOWN:]
+        raise JobFailed("\n".join([f"{job.name} failed, see {path}:", *last]))
+    return monotonic() - started
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+_SMOOTHED = 15  # steps, since neighbouring batches are of different sets
+_TASKS = ("image_retrieval", "image_qa", "image_classification")
+
+
+def plot(out: Path, seeds: int, path: Path) -> None:
+    """Plots the loss of stage 1, the temperatures that were learned, and what the mask took.
+
+    Args:
+        out: Where the ablation was made.
+        seeds: How many.
+        path: Of the PNG.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    loss, temperatures, masked = figure.subplots(1, 3)
+    for seed in range(seeds):
+        folder = out / f"seed-{seed}"
+        steps, values = _column(folder / "stage1", "loss")
+        loss.plot(steps, _smooth(values), label=f"seed {seed}")
+        for place, task in enumerate(_TASKS):
+            steps, values = _column(folder / "temperatures", f"tau/{task}")
+            label = task.replace("_", " ") if not seed else None
+            temperatures.plot(steps, values, color=f"C{place}", label=label)
+        steps, values = _column(folder / "mask", "masked")
+        masked.plot(steps, 100 * _smooth(values), label=f"seed {seed}")
+    loss.axhline(np.log(sets.BATCH), color="0.6", linestyle="--", label="by chance")
+    loss.set(title="stage 1: loss", xlabel="step")
+    temperatures.set(title="+ temperature per task: τ", xlabel="step of stage 2")
+    masked.set(title="+ mask: negatives left out, %", xlabel="step of stage 2", ylim=(0, 100))
+    for axes in (loss, temperatures, masked):
+        axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def _column(run: Path, name: str) -> tuple[list[int], list[float]]:
+    """Steps and values of a run's metric."""
+    with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [int(row["step"]) for row in rows], [float(row[name]) for row in rows]
+
+
+def _smooth(values: Sequence[float]) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+    """The mean of each value and of those up to some steps before it."""
+    sums = np.cumsum([0.0, *values])
+    ends = np.arange(1, len(sums))
+    starts = np.maximum(ends - _SMOOTHED, 0)
+    return np.asarray((sums[ends] - sums[starts]) / (ends - starts))
+
+
+GROUPS: Mapping[str, str] = {"find": "find", "name": "name", "sort": "sort"}
+"""Beginnings of the names of sets, and the columns that the means of these are in."""
+
+_FIELDS = ("seed", "variant", "set", "metric", "queries", "candidates", "score")
+_LINES = {
+    "base": "untrained",
+    "stage1": "stage 1, where all runs start",
+    **{one.name: one.label for one in sets.VARIANTS},
+    sets.SOUP: "soup of the last three",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the table: for each column its value by seed, from 0 to 1."""
+
+    variant: str
+    values: Mapping[str, tuple[float, ...]]
+
+
+def write(out: Path, seeds: int) -> str:
+    """Writes `ablation.csv`, `ablation.md`, `ablation.png` and `curves.png`; returns the table.
+
+    Args:
+        out: Where the ablation was made; its scores are there.
+        seeds: How many.
+    """
+    rows = read(out / "scores", seeds)
+    with (out / "ablation.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, _FIELDS)
+        writer.writeheader()
+        writer.writerows(rows)
+    lines = summed(rows, seeds)
+    text = table(lines)
+    (out / "ablation.md").write_text(text, encoding="utf-8")
+    _plot(out / "ablation.png", lines)
+    plot(out, seeds, out / "curves.png")
+    return text
+
+
+def read(scores: Path, seeds: int) -> list[dict[str, object]]:
+    """The score of each set, by seed and variant."""
+    rows: list[dict[str, object]] = []
+    for seed in range(seeds):
+        for variant in _LINES:
+            for path in sorted((scores / f"seed-{seed}-{variant}").glob("*_score.json")):
+                said = json.loads(path.read_text(encoding="utf-8"))
+                about = (said["dataset"], said["metric"], said["num_pred"], said["candidates"])
+                values = (seed, variant, *about, said["score"])
+                rows.append(dict(zip(_FIELDS, values, strict=True)))
+    return rows
+
+
+def summed(rows: Sequence[Mapping[str, object]], seeds: int) -> list[Line]:
+    """Means over the sets of each column, and of the columns, by variant and seed."""
+    found: dict[tuple[object, object, str], list[float]] = {}
+    for row in rows:
+        column = GROUPS[str(row["set"]).partition("-")[0]]
+        key = (row["variant"], row["seed"], column)
+        found.setdefault(key, []).append(float(str(row["score"])))
+    lines = []
+    for variant in _LINES:
+        values = {
+            column: tuple(statistics.fmean(found[variant, seed, column]) for seed in range(seeds))
+            for column in GROUPS.values()
+        }
+        every = tuple(statistics.fmean(of_seed) for of_seed in zip(*values.values(), strict=True))
+        lines.append(Line(variant, {**values, "mean": every}))
+    return lines
+
+
+def table(lines: Sequence[Line]) -> str:
+    """Markdown: mean ± standard deviation over seeds, in points of 100.
+
+    The last column is the difference of the mean to the baseline of the same seed: seeds differ
+    more among themselves than ingredients do.
+    """
+    columns = [*GROUPS.values(), "mean"]
+    baseline = next(one for one in lines if one.variant == sets.BASELINE.name)
+    head = ["run", *columns, "mean − baseline, by seed"]
+    shown = [head, ["---", *["---:"] * (len(head) - 1)]]
+    for line in lines:
+        differences = [
+            100 * (own - base)
+            for own, base in zip(line.values["mean"], baseline.values["mean"], strict=True)
+        ]
+        against = "" if line is baseline else _spread(differences, signed=True)
+        values = [_spread([100 * one for one in line.values[column]]) for column in columns]
+        shown.append([_LINES[line.variant], *values, against])
+    return "\n".join(f"| {' | '.join(line)} |" for line in shown) + "\n"
+
+
+def _spread(values: Sequence[float], *, signed: bool = False) -> str:
+    mean = f"{statistics.fmean(values):+.1f}" if signed else f"{statistics.fmean(values):.1f}"
+    return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean
+
+
+def _plot(path: Path, lines: Sequence[Line]) -> None:
+    """For each run of stage 2 and each seed, the difference to that seed's baseline."""
+    from matplotlib.figure import Figure
+
+    baseline = next(one for one in lines if one.variant == sets.BASELINE.name)
+    kept = [one for one in lines if one.variant not in ("base", "stage1", sets.BASELINE.name)]
+    columns = [*GROUPS.values(), "mean"]
+    figure = Figure(figsize=(10, 1.2 + 0.35 * len(kept)), layout="constrained")
+    for place, (column, axes) in enumerate(
+        zip(columns, figure.subplots(1, len(columns), sharey=True), strict=True)
+    ):
+        for row, line in enumerate(kept):
+            pairs = zip(line.values[column], baseline.values[column], strict=True)
+            differences = [100 * (own - base) for own, base in pairs]
+            axes.plot(differences, [row] * len(differences), "o", color="C0", alpha=0.5)
+            axes.plot(statistics.fmean(differences), row, "|", color="C3", ms=16, mew=2.5)
+        axes.axvline(0, color="0.4", linewidth=1)
+        axes.set_title(column)
+        axes.set_xlabel("points above the baseline")
+        if not place:
+            axes.set_yticks(range(len(kept)), [_LINES[one.variant] for one in kept])
+            axes.invert_yaxis()
+    figure.savefig(path, dpi=120)
+
 
 _OFTEN = 2000  # prompts are in every sequence: so often that each of their words is one token
 
@@ -35,7 +298,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         prepare(out, given.seeds)
         run(jobs, out / "logs", given.workers)
-        from trainer.miniature.table import write
 
         print(write(out, given.seeds), end="")
     except (Unreadable, JobFailed) as error:
@@ -55,15 +317,13 @@ def prepare(out: Path, seeds: int) -> None:
     """
     words = out / "words.txt"
     if not (out / "data").exists():
-        from trainer.miniature import pictures
-
         print("preparing pictures, half a minute", file=sys.stderr)
         with whole_folder(out / "data") as folder:
-            texts = pictures.write(folder)
+            texts = sets.write(folder)
             told = [
-                *plan.PROMPTS,
-                plan.SETTINGS.system,
-                *pictures.INSTRUCTIONS,
+                *sets.PROMPTS,
+                sets.SETTINGS.system,
+                *sets.INSTRUCTIONS,
                 "user",
                 "assistant",
             ]
@@ -76,10 +336,10 @@ def prepare(out: Path, seeds: int) -> None:
 
             with whole_folder(folder / "base") as base:
                 texts = words.read_text(encoding="utf-8").splitlines()
-                build(base, plan.SHAPE, texts=texts, seed=seed)
-                plan.SETTINGS.save(base)
-        configs = {"stage1": plan.stage1(seed, out / "data")}
-        configs |= {one.name: plan.stage2(seed, out / "data", one) for one in plan.VARIANTS}
+                build(base, sets.SHAPE, texts=texts, seed=seed)
+                sets.SETTINGS.save(base)
+        configs = {"stage1": sets.stage1(seed, out / "data")}
+        configs |= {one.name: sets.stage2(seed, out / "data", one) for one in sets.VARIANTS}
         for name, config in configs.items():
             (folder / f"{name}.toml").write_text(config, encoding="utf-8")
 
@@ -92,14 +352,14 @@ def planned(out: Path, seeds: int) -> list[Job]:
     folders = [out / f"seed-{seed}" for seed in range(seeds)]
     jobs = [_stage(1, folder / "stage1") for folder in folders]
     for folder in folders:
-        for variant in plan.VARIANTS:
+        for variant in sets.VARIANTS:
             jobs += [
                 _stage(2, folder / variant.name, _name(folder / "stage1")),
                 _measured(out, folder / variant.name, folder / variant.name / "model"),
             ]
         jobs += [
             _soup(folder),
-            _measured(out, folder / plan.SOUP, folder / plan.SOUP),
+            _measured(out, folder / sets.SOUP, folder / sets.SOUP),
             _measured(out, folder / "stage1", folder / "stage1" / "model"),
             _measured(out, folder / "base", folder / "base"),
         ]
@@ -119,8 +379,8 @@ def _stage(number: int, run: Path, *needs: str) -> Job:
 
 
 def _soup(folder: Path) -> Job:
-    mixes = [folder / one.name for one in plan.MIXES]
-    out = folder / plan.SOUP
+    mixes = [folder / one.name for one in sets.MIXES]
+    out = folder / sets.SOUP
     adapters = [str(one / "adapter") for one in mixes]
     command = ["-m", "trainer.soup", *adapters, "--out", str(out)]
     return Job(_name(out), lambda: command, out, tuple(_name(one) for one in mixes))

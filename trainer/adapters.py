@@ -1,0 +1,446 @@
+"""What of a Qwen2-VL is trained: LoRA on all its linear layers, or everything.
+
+An adapter is a folder with peft's two files, the settings that it was trained with (`rzen.json`)
+and, written last, `adapter.json`, which says what it belongs on. `trainer.merge` makes a
+checkpoint of it.
+
+Source:
+    LoRA: arXiv 2106.09685. Where it is put, and the rank: RzenEmbed, arXiv 2510.27350.
+"""
+
+import json
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from embedder.rzen import Checkpoint, RzenEmbedder, Settings
+from embedder.rzen.backbone import Backbone
+from trainer.checkpoints import whole_folder, write_checkpoint
+
+ADAPTER_FILE = "adapter.json"
+_WEIGHTS_FILE = "adapter_model.safetensors"
+_FORMAT = 1
+
+
+class BadAdapter(Exception):
+    """A folder is no adapter, is incomplete, or belongs on another model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """How large the adapters are; what they add is B·A · alpha / rank.
+
+    Attributes:
+        rank: Of A and B; the paper's.
+        alpha: Not in the paper. 64 is what VLM2Vec trains with, whose data and benchmark these
+            are; with rank 64 the factor is 1, so a rank can be tried without a new learning rate.
+        dropout: Not in the paper. None: in one epoch no pair is seen twice, and gradient caching
+            runs each chunk twice, where dropout has to fall on the same values.
+    """
+
+    rank: int = 64
+    alpha: float = 64.0
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        problems = [f"rank must be 1 or more, not {self.rank}"] if self.rank < 1 else []
+        problems += [f"alpha must be above 0, not {self.alpha}"] if not self.alpha > 0 else []
+        if not 0 <= self.dropout < 1:
+            problems.append(f"dropout must be from 0 to below 1, not {self.dropout}")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Numbers in a model: those that are trained, and all (adapters included)."""
+
+    trainable: int
+    total: int
+
+    def __str__(self) -> str:
+        share = 100 * self.trainable / self.total
+        return f"{self.trainable:,} of {self.total:,} parameters are trained ({share:.2f} %)"
+
+
+def linear_layers(model: nn.Module) -> list[str]:
+    """Names of all linear layers, in order.
+
+    In a Qwen2-VL: attention and MLPs of the vision encoder, the merger behind it, attention and
+    MLPs of the language model. Embeddings, norms and the convolution that cuts patches are none.
+    """
+    return [name for name, module in model.named_modules() if type(module) is nn.Linear]
+
+
+def trainable(model: Any, lora: Lora | None) -> Any:
+    """Makes a model ready for training, in place.
+
+    Args:
+        model: A `Qwen2VLModel`. It keeps its own names: `Backbone` goes on using it.
+        lora: Of the adapters, which start by adding nothing; None trains everything.
+
+    Returns:
+        With LoRA the `PeftModel` around the model, for saving and merging; else the model.
+    """
+    if lora is None:
+        return model.requires_grad_(True)
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=linear_layers(model),
+        bias="none",
+    )
+    with quiet():
+        return get_peft_model(model, config)
+
+
+def counts(model: nn.Module) -> Counts:
+    """How many parameters are trained, and how many there are."""
+    sizes = [(one.numel(), one.requires_grad) for one in model.parameters()]
+    return Counts(sum(size for size, trained in sizes if trained), sum(size for size, _ in sizes))
+
+
+def save_adapter(
+    adapted: Any, checkpoint: Checkpoint, settings: Settings, directory: Path, lora: Lora
+) -> None:
+    """Writes what was trained, whole or not at all.
+
+    Args:
+        adapted: What `trainable` gave with LoRA.
+        checkpoint: What it was trained on.
+        settings: What it was trained with: prompts, positions, limits.
+        directory: Must not be there yet.
+        lora: Of the adapters, for the record.
+
+    Raises:
+        BadOutput: the directory is there, or cannot be written.
+    """
+    with whole_folder(directory) as folder:
+        # Embeddings are not trained; to see whether they were, peft would ask the hub.
+        adapted.save_pretrained(folder, save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)  # peft's, with nothing filled in
+        settings.save(folder)
+        stated = {
+            "format": _FORMAT,
+            "base": checkpoint.spec,
+            "base_digest": checkpoint.digest,
+            "lora": {"rank": lora.rank, "alpha": lora.alpha, "dropout": lora.dropout},
+        }
+        (folder / ADAPTER_FILE).write_text(json.dumps(stated, indent=1) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """An adapter in a folder.
+
+    Attributes:
+        directory: Where it lies.
+        base: What `open_embedder` opens its base model by.
+        base_digest: Of that checkpoint.
+        settings: What it was trained with.
+    """
+
+    directory: Path
+    base: str
+    base_digest: str
+    settings: Settings
+
+    @classmethod
+    def of(cls, directory: Path) -> "Adapter":
+        """What a folder says of itself.
+
+        Raises:
+            BadAdapter: it is no adapter, or an incomplete one.
+            EmbedderUnavailable: its settings cannot be read.
+        """
+        path = directory / ADAPTER_FILE
+        try:
+            stated = json.loads(path.read_text(encoding="utf-8"))
+            if stated["format"] != _FORMAT:
+                raise BadAdapter(f"{path} has format {stated['format']}, this one knows {_FORMAT}")
+            base, digest = str(stated["base"]), str(stated["base_digest"])
+        except FileNotFoundError as error:
+            raise BadAdapter(
+                f"{directory} is no finished adapter: it has no {path.name}"
+            ) from error
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise BadAdapter(f"{path} cannot be read: {error}") from error
+        if not (directory / _WEIGHTS_FILE).is_file():  # peft would take adapter_model.bin.
+            raise BadAdapter(
+                f"{directory} has no {_WEIGHTS_FILE}; other files of weights are not read, since "
+                "they can run code"
+            )
+        return cls(directory, base, digest, Settings.of(directory))
+
+    def find_base(self, base: str | None = None) -> Checkpoint:
+        """The checkpoint that it belongs on.
+
+        Args:
+            base: Where it lies now: a folder or a name on the hub; None for where it lay.
+
+        Raises:
+            BadAdapter: there lies another one.
+            EmbedderUnavailable: there lies none.
+        """
+        argument = self.base.removeprefix("rzen").removeprefix(":") if base is None else base
+        checkpoint = Checkpoint.find(argument)
+        if checkpoint.digest != self.base_digest:
+            raise BadAdapter(
+                f"{self.directory} was trained on other weights than those in "
+                f"{checkpoint.directory}: name the right ones with --base"
+            )
+        return checkpoint
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what peft 0.19–0.21 draws from transformers 5: a warning on a name that it reads."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        yield
+
+
+class Mixture:
+    """A base model to whose linear layers a weighted sum of what adapters add is added.
+
+    The sum is taken in weight space, Σᵢ wᵢ · Bᵢ·Aᵢ · alphaᵢ/rankᵢ. An average of A and B apart
+    would be something else: (A₁+A₂)(B₁+B₂) has products that no adapter has learned.
+
+    Args:
+        model: A `Qwen2VLModel`; changed in place.
+        adapters: At least one, all of this base.
+        restorable: Whether the base weights are kept in main memory, to mix more than once.
+
+    Raises:
+        BadAdapter: an adapter's weights cannot be read, or the model is spread to the disk.
+    """
+
+    def __init__(
+        self, model: Any, adapters: Sequence[Adapter], *, restorable: bool = False
+    ) -> None:
+        from peft import PeftModel
+        from peft.tuners.lora import LoraLayer
+        from safetensors import SafetensorError
+
+        names = [str(place) for place in range(len(adapters))]
+        try:
+            with quiet():
+                # Without some of its weights an adapter would be loaded, and be another one.
+                warnings.filterwarnings("error", "Found missing adapter keys")
+                first, *others = zip(names, adapters, strict=True)
+                adapted = PeftModel.from_pretrained(model, first[1].directory, first[0])
+                for name, one in others:
+                    adapted.load_adapter(one.directory, name)
+        except (OSError, ValueError, RuntimeError, SafetensorError, UserWarning) as error:
+            raise BadAdapter(
+                f"{' or '.join(str(one.directory) for one in adapters)} cannot be loaded: {error}"
+            ) from error
+        # From now on only the base weights are used, which `mix` changes.
+        adapted.base_model.disable_adapter_layers()
+        self._adapted, self._names, self._mixed = adapted, names, False
+        self._layers = [one for one in model.modules() if isinstance(one, LoraLayer)]
+        if any(one.base_layer.weight.is_meta for one in self._layers):
+            raise BadAdapter("the model does not fit into memory whole, which a mixture needs")
+        kept = self._layers if restorable else []
+        self._base = [one.base_layer.weight.cpu().clone() for one in kept]
+
+    def mix(self, weights: Sequence[float]) -> None:
+        """Gives the model the base weights and the weighted sum, rounded once.
+
+        Args:
+            weights: One for each adapter; all zero give the base model.
+
+        Raises:
+            RuntimeError: it was mixed before and the base weights were not kept.
+        """
+        if self._mixed and not self._base:
+            raise RuntimeError("the base weights were not kept: this model is mixed already")
+        self._mixed = True
+        with torch.no_grad():
+            for place, layer in enumerate(self._layers):
+                weight = layer.base_layer.weight
+                total = (self._base[place] if self._base else weight).to(weight.device).float()
+                for name, share in zip(self._names, weights, strict=True):
+                    if share and name in layer.lora_A:
+                        added = (
+                            layer.lora_B[name].weight.float() @ layer.lora_A[name].weight.float()
+                        )
+                        total = total + share * layer.scaling[name] * added.to(total.device)
+                weight.copy_(total)
+
+    def unload(self) -> Any:
+        """The `Qwen2VLModel` without the adapters, as it is mixed."""
+        return self._adapted.unload()
+
+
+def load_base(checkpoint: Checkpoint, settings: Settings, device: str = "cpu") -> Backbone:
+    """A checkpoint in the precision that it is stored in, so that a merge rounds only once."""
+    config = checkpoint.config
+    stated = config.get("dtype") or config.get("torch_dtype") or "float32"
+    dtype = getattr(torch, str(stated).removeprefix("torch."))
+    return Backbone.load(checkpoint, settings, torch.device(device), dtype)
+
+
+def merge(directory: Path, out: Path, base: str | None = None) -> None:
+    """Makes a checkpoint of an adapter and its base, which opens as "rzen:OUT".
+
+    Args:
+        directory: Of the adapter.
+        out: Must not be there yet; written whole or not at all.
+        base: Where the base model lies now; None for where it lay.
+
+    Raises:
+        BadAdapter: the adapter is incomplete or not of this base.
+        BadOutput: `out` is there, or cannot be written.
+        EmbedderUnavailable: there is no base model.
+    """
+    adapter = Adapter.of(directory)
+    checkpoint = adapter.find_base(base)
+    write_mixture([adapter], [1.0], checkpoint, out)
+
+
+def write_mixture(
+    adapters: Sequence[Adapter], weights: Sequence[float], checkpoint: Checkpoint, out: Path
+) -> None:
+    """Writes a checkpoint of a base and the weighted sum of adapters; see `Mixture` and `merge`."""
+    settings = adapters[0].settings
+    mixture = Mixture(load_base(checkpoint, settings).model, adapters)
+    mixture.mix(weights)
+    parts = [
+        {"adapter": one.directory.resolve().name, "weight": weight}
+        for one, weight in zip(adapters, weights, strict=True)
+    ]
+    write_checkpoint(mixture.unload(), checkpoint, settings, out, {"merged": parts})
+
+
+class NothingGained(Exception):
+    """No adapter scores higher than the base model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One step of the greedy search.
+
+    Attributes:
+        weights: One for each adapter.
+        score: Of the mixture, on the validation sets.
+        kept: Whether the search went on from it.
+    """
+
+    weights: tuple[float, ...]
+    score: float
+    kept: bool
+
+
+def averaged(weights: Sequence[float]) -> tuple[float, ...]:
+    """Weights scaled to a sum of 1, as those of an average.
+
+    Raises:
+        ValueError: one is negative or not finite, or all are 0.
+    """
+    if any(not math.isfinite(one) or one < 0 for one in weights) or not sum(weights) > 0:
+        raise ValueError("weights must be 0 or more, and one of them above 0")
+    total = math.fsum(weights)
+    return tuple(one / total for one in weights)
+
+
+def greedy(
+    count: int, score: Callable[[tuple[float, ...]], float], weights: Sequence[float] | None = None
+) -> tuple[tuple[float, ...], list[Trial]]:
+    """Finds which adapters to keep.
+
+    Args:
+        count: How many there are.
+        score: Of a mixture, by its weights; all zero for the base model. Higher is better.
+        weights: In which proportion kept ones are averaged; None for equal parts.
+
+    Returns:
+        The weights of the best mixture, and every mixture tried, the base model first.
+
+    Raises:
+        NothingGained: no adapter scores higher than the base model.
+    """
+    parts = tuple(weights or (1.0,) * count)
+    best = score((0.0,) * count)
+    trials = [Trial((0.0,) * count, best, kept=True)]
+    alone = [score(_mixture([place], parts)) for place in range(count)]
+    kept: list[int] = []
+    # Of two with the same score the one named first is tried first.
+    for place in sorted(range(count), key=lambda one: -alone[one]):
+        mixed = _mixture([*kept, place], parts)
+        value = score(mixed) if kept else alone[place]
+        rises = value > best
+        trials.append(Trial(mixed, value, rises))
+        if rises:
+            best = value
+            kept.append(place)
+    if not kept:
+        raise NothingGained(
+            f"the base model has {best:.4f} and no adapter is above it, the best has "
+            f"{max(alone):.4f}: nothing is written"
+        )
+    return _mixture(kept, parts), trials
+
+
+def _mixture(kept: Sequence[int], parts: Sequence[float]) -> tuple[float, ...]:
+    return averaged([part if place in kept else 0.0 for place, part in enumerate(parts)])
+
+
+def mixable(directories: Sequence[Path], base: str | None) -> tuple[list[Adapter], Checkpoint]:
+    """The adapters and the one base model that they all belong on.
+
+    Raises:
+        BadAdapter: one is incomplete, or they have different bases or settings.
+        EmbedderUnavailable: the base model is not there.
+    """
+    adapters = [Adapter.of(one) for one in directories]
+    first = adapters[0]
+    checkpoint = first.find_base(base)
+    for other in adapters[1:]:
+        if other.base_digest != first.base_digest:
+            raise BadAdapter(f"{other.directory} and {first.directory} have different base models")
+        if other.settings != first.settings:
+            raise BadAdapter(
+                f"{other.directory} and {first.directory} were trained with different prompts, "
+                f"positions or limits (rzen.json): their mixture would fit neither"
+            )
+    return adapters, checkpoint
+
+
+def found_greedily(
+    adapters: Sequence[Adapter],
+    checkpoint: Checkpoint,
+    score: Callable[[RzenEmbedder], float],
+    weights: Sequence[float] | None = None,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+) -> tuple[tuple[float, ...], list[Trial]]:
+    """`greedy` with a model that is loaded once and mixed anew for each trial.
+
+    Args:
+        adapters: From `mixable`.
+        checkpoint: From `mixable`.
+        score: Of an embedder.
+        weights: See `greedy`.
+        device: Where to run.
+        dtype: In which precision; the result is merged in that of the base all the same.
+    """
+    with RzenEmbedder(checkpoint, adapters[0].settings, device, dtype) as embedder:
+        mixture = Mixture(embedder.loaded()[1].model, adapters, restorable=True)
+
+        def of(mixed: tuple[float, ...]) -> float:
+            mixture.mix(mixed)
+            return score(embedder)
+
+        return greedy(len(adapters), of, weights)

@@ -1,0 +1,43 @@
+"""The command line of the stages."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def run_stage(
+    name: str, about: str | None, *, instructions: bool, arguments: Sequence[str] | None
+) -> int:
+    """Runs a stage; returns the exit status: 0, or 2 where it cannot be carried out.
+
+    Args:
+        name: Of the module.
+        about: Its docstring.
+        instructions: Whether contents are told what to do with themselves.
+        arguments: Of the command line.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {name}", description=(about or "").splitlines()[0].partition(":")[0] + "."
+    )
+    parser.add_argument("config", metavar="CONFIG.toml", type=Path)
+    parser.add_argument("--resume", action="store_true", help="go on from the latest checkpoint")
+    given = parser.parse_args(arguments)
+    from embedder import EmbedderError
+    from trainer.checkpoints import BadOutput, BadRestart
+    from trainer.config import BadConfig, Run
+    from trainer.data.examples import TooManyBroken, Unreadable
+    from trainer.loop import train
+
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    try:
+        out = train(Run.read(given.config), instructions=instructions, resume=given.resume)
+    except (
+        *(BadConfig, BadOutput, BadRestart, EmbedderError),
+        *(TooManyBroken, Unreadable, ValueError),
+    ) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    print(f"The trained model is in {out}: use it with --model rzen:{out}")
+    return 0

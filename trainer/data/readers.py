@@ -1,0 +1,412 @@
+"""Our own format: JSON Lines, one example a line.
+
+A line is an object such as this one, without the line breaks:
+
+    {"query": "a red bicycle against a wall",
+     "positive": {"images": "photos/bicycle.jpg"},
+     "negatives": [{"images": "photos/red-car.jpg"}, {"images": "photos/wall.jpg"}],
+     "task": "image_retrieval",
+     "instruction": "Find me an everyday image that matches the given caption: ",
+     "target_instruction": "Represent the given image."}
+
+- `query` and `positive` are needed, `negatives` is a list and may be missing.
+- A side is a string, its words, or an object with `text` and one of `images` (a name, or a list
+  of them), `video`, or `pdf` with `page` (from 1; the first if missing). Images that are scanned
+  pages say `"modality": "page"`, and single frames `"modality": "video"`.
+- Names of files are relative to the folder of the JSON Lines file, unless another is given.
+- `task` is a value of `Task`; `dataset` names the set. Where a line has none, what
+  the reader was given counts, and the name of the file for the set.
+- `instruction` is the query's, `target_instruction` that of the others. Missing or null takes the
+  checkpoint's default, the empty string gives none.
+- Fields that start with an underscore are for notes. Any other field is an error, since a
+  misspelt one would be lost without a word. Blank lines are passed over.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from embedder.content import Modality
+from embedder.media import Kind, Limits, MediaError, read_text, suffix_kind
+from trainer.data.examples import (
+    BrokenRow,
+    Example,
+    Ledger,
+    Origin,
+    Side,
+    Task,
+    Unreadable,
+    existing,
+)
+
+_EXAMPLE = (
+    *("query", "positive", "negatives", "task", "dataset"),
+    *("instruction", "target_instruction"),
+)
+_SIDE = ("text", "images", "video", "pdf", "page", "modality")
+
+
+def read_jsonl(
+    path: Path,
+    ledger: Ledger,
+    task: Task | None = None,
+    dataset: str | None = None,
+    folder: Path | None = None,
+) -> Iterator[Example]:
+    """Read a JSON Lines file; the module's docstring describes it.
+
+    Args:
+        path: The file, in UTF-8.
+        ledger: Counts lines that can be used and those that are skipped.
+        task: Of lines that name none.
+        dataset: Of lines that name none; the name of the file without its suffix if None.
+        folder: What names of files start from; that of `path` if None.
+
+    Yields:
+        Examples in order; nothing is decoded.
+
+    Raises:
+        Unreadable: the file cannot be opened.
+        TooManyBroken: more lines are broken than the ledger allows.
+    """
+    folder = path.parent if folder is None else folder
+    name = path.stem if dataset is None else dataset
+
+    def parse(line: bytes, origin: Origin) -> list[Example]:
+        return [_example(parsed_object(line), origin, folder, task, name)]
+
+    yield from ledger.usable(path, numbered_lines(path), parse)
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file that are not blank, as bytes: one that is not UTF-8 spoils no other.
+
+    Raises:
+        Unreadable: the file cannot be opened.
+    """
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise Unreadable(f"{path} cannot be read: {error.strerror}") from error
+    with file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield number, line
+
+
+def parsed_object(line: bytes) -> dict[str, Any]:
+    """The object of a line.
+
+    Raises:
+        BrokenRow: it is not UTF-8, not JSON, or not an object.
+    """
+    try:
+        row = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise BrokenRow(f"the line is not UTF-8 at byte {error.start}") from error
+    except json.JSONDecodeError as error:
+        raise BrokenRow(f"the line is not JSON: {error.msg} at character {error.pos}") from error
+    except (ValueError, RecursionError) as error:  # thousands of digits, thousands of brackets
+        raise BrokenRow(f"the line is not JSON that can be read: {error}") from error
+    if not isinstance(row, dict):
+        raise BrokenRow(f"the line is a {type(row).__name__}, not an object")
+    return row
+
+
+def _example(
+    row: dict[str, Any], origin: Origin, folder: Path, task: Task | None, dataset: str
+) -> Example:
+    check_fields(row, _EXAMPLE, "an example")
+    for needed in ("query", "positive"):
+        if row.get(needed) is None:
+            raise BrokenRow(f"the {needed} is missing")
+    negatives = row.get("negatives") or []
+    if not isinstance(negatives, list):
+        raise BrokenRow("the negatives are not a list")
+    return Example(
+        _side(row["query"], folder, "query"),
+        _side(row["positive"], folder, "positive"),
+        tuple(_side(side, folder, f"negative {n}") for n, side in enumerate(negatives, 1)),
+        _task(row.get("task"), task),
+        words(row, "dataset") or dataset,
+        words(row, "instruction"),
+        words(row, "target_instruction"),
+        origin,
+    )
+
+
+def _side(row: Any, folder: Path, which: str) -> Side:
+    if isinstance(row, str):
+        row = {"text": row}
+    if not isinstance(row, dict):
+        raise BrokenRow(f"the {which} is neither a string nor an object")
+    try:
+        check_fields(row, _SIDE, "a side")
+        page = 1 if row.get("page") is None else row["page"]
+        if not isinstance(page, int) or isinstance(page, bool):
+            raise BrokenRow("the page is not a whole number")
+        modality = words(row, "modality")
+        return Side(
+            words(row, "text"),
+            tuple(existing(folder, name) for name in _names(row.get("images"))),
+            _file(row, "video", folder),
+            _file(row, "pdf", folder),
+            page,
+            None if modality is None else Modality(modality),
+        )
+    except ValueError as error:  # of a BrokenRow, of a Side, of a Modality
+        raise BrokenRow(f"{which}: {error}") from error
+
+
+def _names(images: Any) -> list[str]:
+    if images is None:
+        return []
+    names = [images] if isinstance(images, str) else images
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise BrokenRow("images are neither a name nor a list of names")
+    return names
+
+
+def _file(row: dict[str, Any], name: str, folder: Path) -> Path | None:
+    given = words(row, name)
+    return None if given is None else existing(folder, given)
+
+
+def _task(given: Any, default: Task | None) -> Task:
+    if given is None:
+        if default is None:
+            raise BrokenRow("the task is missing")
+        return default
+    try:
+        return Task(given)
+    except ValueError:
+        raise BrokenRow(f"{given!r} is no task; it is one of {', '.join(Task)}") from None
+
+
+def words(row: dict[str, Any], name: str) -> str | None:
+    """A field that is a string or missing.
+
+    Raises:
+        BrokenRow: it is something else.
+    """
+    value = row.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    raise BrokenRow(f"{name} is a {type(value).__name__}, not a string")
+
+
+def check_fields(row: dict[str, Any], known: Collection[str], what: str) -> None:
+    """Refuse a field that is not known.
+
+    Raises:
+        BrokenRow: there is one.
+    """
+    unknown = [name for name in row if name not in known and not name.startswith("_")]
+    if unknown:
+        raise BrokenRow(f"{what} has no field {unknown[0]!r}, only {', '.join(known)}")
+
+
+_NEEDED = ("qry", "qry_image_path", "pos_text", "pos_image_path")
+_NEGATIVE = ("neg_text", "neg_image_path")
+_TOKEN = re.compile(r"\s*<\|image_(\d+)\|>\s*")
+_ROWS_AT_A_TIME = 1024
+
+
+def read_mmeb(
+    path: Path, images: Path, ledger: Ledger, task: Task, dataset: str | None = None
+) -> Iterator[Example]:
+    """Read a parquet file of MMEB rows, a thousand at a time.
+
+    Args:
+        path: The parquet file.
+        images: The folder that names of pictures start from.
+        ledger: Counts rows that can be used and those that are skipped.
+        task: Of all rows.
+        dataset: Name of the set; that of the folder the file is in if None, as MMEB has it.
+
+    Yields:
+        Examples in order; nothing is decoded.
+
+    Raises:
+        Unreadable: the file is not parquet, or lacks a column.
+        TooManyBroken: more rows are broken than the ledger allows.
+    """
+    name = path.absolute().parent.name if dataset is None else dataset
+
+    def parse(fields: dict[str, Any], origin: Origin) -> list[Example]:
+        example = Example(
+            _mmeb_side(fields["qry"], fields["qry_image_path"], images, "query"),
+            _mmeb_side(fields["pos_text"], fields["pos_image_path"], images, "positive"),
+            tuple(_negatives(fields, images)),
+            task,
+            name,
+            "",
+            "",
+            origin,
+        )
+        return [example]
+
+    yield from ledger.usable(path, _rows(path), parse)
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows with their numbers, from 1."""
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(path) as file:
+            known = set(file.schema_arrow.names)
+            missing = [name for name in _NEEDED if name not in known]
+            if missing:
+                raise Unreadable(f"{path} has no column {missing[0]}: these are no rows of MMEB")
+            columns = [name for name in (*_NEEDED, *_NEGATIVE) if name in known]
+            number = 0
+            for batch in file.iter_batches(_ROWS_AT_A_TIME, columns=columns):
+                for fields in batch.to_pylist():
+                    number += 1
+                    yield number, fields
+    except (OSError, ArrowException) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise Unreadable(f"{path} cannot be read as parquet: {first}") from error
+
+
+def _negatives(fields: dict[str, Any], images: Path) -> Iterator[Side]:
+    texts, names = (_listed(fields.get(column)) for column in _NEGATIVE)
+    if texts and names and len(texts) != len(names):
+        raise BrokenRow(f"{len(texts)} neg_text stand beside {len(names)} neg_image_path")
+    for number in range(max(len(texts), len(names))):
+        text = texts[number] if texts else None
+        name = names[number] if names else None
+        if text or name:  # MMEB fills the column with empty strings where a row has no negative
+            yield _mmeb_side(text, name, images, f"negative {number + 1}")
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _mmeb_side(text: Any, name: Any, images: Path, which: str) -> Side:
+    for value in (text, name):
+        if value is not None and not isinstance(value, str):
+            raise BrokenRow(f"{which}: a {type(value).__name__} stands in place of a string")
+    pictures = (existing(images, name),) if name else ()
+    try:
+        return Side(_without_token(text or "", len(pictures)) or None, pictures)
+    except ValueError as error:
+        raise BrokenRow(f"{which}: {error}") from error
+
+
+def _without_token(text: str, pictures: int) -> str:
+    """The text without the marks of pictures: our template has the pictures before the words."""
+    for number in _TOKEN.findall(text):
+        if not 1 <= int(number) <= pictures:
+            raise BrokenRow(f"the text points to picture {number}, but there are {pictures}")
+    return _TOKEN.sub(" ", text).strip()
+
+
+Queries = Literal["captions", "pictures"]
+
+_TABLES = {"captions.csv": ",", "captions.tsv": "\t"}
+_COLUMNS = ("file", "caption")
+_CAPTION_LIMITS = Limits(file_bytes=100_000)
+
+
+def read_captioned(
+    folder: Path,
+    ledger: Ledger,
+    task: Task = Task.IMAGE_RETRIEVAL,
+    dataset: str | None = None,
+    queries: Queries = "captions",
+    first_line: bool = False,
+) -> Iterator[Example]:
+    """Read the pictures of a folder with their captions.
+
+    Args:
+        folder: Laid out as the module's docstring says.
+        ledger: Counts pictures that can be used and those that are skipped.
+        task: Of all of them.
+        dataset: Name of the set; that of the folder if None.
+        queries: Whether captions look for pictures or pictures for captions.
+        first_line: Whether only the first line of a text file counts, as where translations
+            follow.
+
+    Yields:
+        Examples in order of the names, or of the table; nothing is decoded.
+
+    Raises:
+        Unreadable: there is no such folder, or its table cannot be read.
+        TooManyBroken: more pictures are broken than the ledger allows.
+    """
+    if not folder.is_dir():
+        raise Unreadable(f"{folder} is not a folder")
+    name = folder.absolute().name if dataset is None else dataset
+
+    def pair(picture: Path, caption: str, origin: Origin) -> Example:
+        caption = " ".join(caption.split())
+        if not caption:
+            raise BrokenRow("the caption is blank")
+        sides = Side(text=caption), Side(images=(picture,))
+        query, positive = sides if queries == "captions" else sides[::-1]
+        return Example(query, positive, (), task, name, origin=origin)
+
+    for table, delimiter in _TABLES.items():
+        if (folder / table).is_file():
+            path = folder / table
+
+            def of_table(row: list[str], origin: Origin) -> list[Example]:
+                if len(row) != len(_COLUMNS):
+                    raise BrokenRow(f"the line has {len(row)} fields, not a file and a caption")
+                return [pair(existing(folder, row[0]), row[1], origin)]
+
+            yield from ledger.usable(path, _table_rows(path, delimiter), of_table)
+            return
+
+    def beside(picture: Path, origin: Origin) -> list[Example]:
+        return [pair(picture, _caption_beside(picture, first_line), origin)]
+
+    for picture in _pictures(folder):
+        yield from ledger.usable(picture, [(1, picture)], beside)
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    """The pictures below a folder in the order of their names, hidden ones left out."""
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir() and not path.is_symlink():  # a link may lead back to where it is
+            yield from _pictures(path)
+        elif suffix_kind(path) is Kind.IMAGE:
+            yield path
+
+
+def _caption_beside(picture: Path, first_line: bool) -> str:
+    path = picture.with_suffix(".txt")
+    if not path.is_file():
+        raise BrokenRow(f"there is no {path.name} beside it")
+    try:
+        text = read_text(path, _CAPTION_LIMITS)
+    except MediaError as error:
+        raise BrokenRow(f"{path.name}: {error}") from error
+    return text.strip().splitlines()[0] if first_line else text
+
+
+def _table_rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows below the first, each with the number of the line where it ends."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="", errors="replace") as file:
+            rows = csv.reader(file, delimiter=delimiter)
+            head = next(rows, [])
+            if tuple(cell.strip().lower() for cell in head) != _COLUMNS:
+                wanted = delimiter.join(_COLUMNS)
+                raise Unreadable(f"the first line of {path} is not {wanted!r}")
+            for row in rows:
+                if row:
+                    yield rows.line_num, row
+    except (OSError, csv.Error) as error:
+        raise Unreadable(f"{path} cannot be read: {error}") from error

@@ -1,0 +1,367 @@
+"""Our own layout of an evaluation set: JSON Lines in a folder.
+
+Three files, every query ranked among all candidates:
+
+    queries.jsonl      {"id": "q1", "text": "a red bus"}
+    candidates.jsonl   {"id": "c1", "image": "bus.jpg"}
+    qrels.jsonl        {"query": "q1", "candidate": "c1", "relevance": 1}
+
+`relevance` may be left out and is 1 then. A query may name the "candidates" that it alone is ranked
+among, a list of ids. Or one file, every query ranked among the candidates of its row:
+
+    rows.jsonl         {"query": {"text": "…"}, "candidates": [{"image": "…"}, …], "label": 0}
+
+`label` is the place of the right candidate from 0, or a list of places. A query or candidate has
+"text" and/or one of "image", "images" (frames in order), "video", "pdf" with "page" (from 1);
+"modality": "page" for the picture of a document; "instruction" for what the model is told in place
+of its own. Paths start from the folder. `dataset.json` may state "name", "category" ("image",
+"video", "document"), "metric" and "images" (a folder that paths start from).
+"""
+
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from embedder.content import Modality
+from trainer.data.examples import Side
+from trainer.evaluation.sets import (
+    BadEntry,
+    BadSet,
+    Broken,
+    Draft,
+    Entry,
+    EvaluationSet,
+    Query,
+    objects,
+)
+
+_THREE = ("queries.jsonl", "candidates.jsonl", "qrels.jsonl")
+_ONE = "rows.jsonl"
+
+
+def is_own(folder: Path) -> bool:
+    """Whether a folder is laid out like this."""
+    return (folder / _ONE).is_file() or (folder / _THREE[0]).is_file()
+
+
+def read_own(folder: Path, images: Path | None = None) -> EvaluationSet:
+    """Reads a set; broken rows are named in it.
+
+    Args:
+        folder: Of the set.
+        images: Folder that paths start from, in place of the set's own.
+
+    Raises:
+        BadSet: a file is missing, or nothing can be used.
+    """
+    draft = Draft.of(folder, images)
+    if (folder / _ONE).is_file():
+        _read_rows(draft)
+    else:
+        _read_three(draft)
+    return draft.finished()
+
+
+def _read_rows(draft: Draft) -> None:
+    for number, where, row in _lines(draft, _ONE):
+        try:
+            query, labels = _row(draft, number, row)
+        except BadEntry as error:
+            draft.broken.append(Broken(where, str(error)))
+            continue
+        names = tuple(query.candidates or ())
+        grades = {names[place]: 1.0 for place in labels}
+        draft.queries.append(Query(query.entry, grades, names))
+
+
+def _row(draft: Draft, number: int, row: Mapping[str, Any]) -> tuple[Query, list[int]]:
+    if not {"query", "candidates", "label"} <= set(row):
+        raise BadEntry("it lacks one of query, candidates and label")
+    if not isinstance(row["candidates"], list) or not row["candidates"]:
+        raise BadEntry("candidates is not a list with at least one")
+    labels = row["label"] if isinstance(row["label"], list) else [row["label"]]
+    places = range(len(row["candidates"]))
+    if not labels or not all(type(one) is int and one in places for one in labels):
+        raise BadEntry(f"label is not a place from 0 to {places[-1]}")
+    try:
+        entry = Entry.of(row["query"], draft.images, str(number))
+    except BadEntry as error:
+        raise BadEntry(f"query: {error}") from error
+    found = {}
+    for place, stated in enumerate(row["candidates"]):
+        try:
+            one = Entry.of(stated, draft.images, f"{number}/{place}")
+        except BadEntry as error:
+            raise BadEntry(f"candidate {place}: {error}") from error
+        if one.id in found or draft.candidates.get(one.id, one) != one:
+            raise BadEntry(f"candidate {place}: the id {one.id!r} is taken")
+        found[one.id] = one
+    draft.candidates.update(found)
+    return Query(entry, {}, tuple(found)), labels
+
+
+def _read_three(draft: Draft) -> None:
+    if missing := [name for name in _THREE if not (draft.folder / name).is_file()]:
+        raise BadSet(f"{draft.folder} has no {' and no '.join(missing)}")
+    for _, where, row in _lines(draft, _THREE[1]):
+        try:
+            entry = Entry.of(row, draft.images)
+            if entry.id in draft.candidates:
+                raise BadEntry(f"the id {entry.id!r} is taken")
+        except BadEntry as error:
+            draft.broken.append(Broken(where, str(error)))
+            continue
+        draft.candidates[entry.id] = entry
+    grades = _qrels(draft)
+    seen = set()
+    for _, where, row in _lines(draft, _THREE[0]):
+        try:
+            among = row.pop("candidates", None)
+            entry = Entry.of(row, draft.images)
+            names = _among(draft, among)
+            right = grades.get(entry.id, {})
+            right = {name: grade for name, grade in right.items() if not names or name in names}
+            if entry.id in seen:
+                raise BadEntry(f"the id {entry.id!r} is taken")
+            if not right:
+                raise BadEntry(f"none of its candidates is right for {entry.id!r}")
+        except BadEntry as error:
+            draft.broken.append(Broken(where, str(error)))
+            continue
+        seen.add(entry.id)
+        draft.queries.append(Query(entry, right, names))
+
+
+def _among(draft: Draft, stated: Any) -> tuple[str, ...] | None:
+    if stated is None:
+        return None
+    if not isinstance(stated, list) or not stated:
+        raise BadEntry("candidates is not a list with at least one")
+    names = tuple(dict.fromkeys(str(one) for one in stated))
+    if unknown := [name for name in names if name not in draft.candidates]:
+        raise BadEntry(f"there is no candidate {unknown[0]!r}")
+    return names
+
+
+def _qrels(draft: Draft) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for _, where, row in _lines(draft, _THREE[2]):
+        try:
+            if not {"query", "candidate"} <= set(row):
+                raise BadEntry("it lacks query or candidate")
+            grade = _grade(row.get("relevance", 1))
+            candidate = str(row["candidate"])
+            if candidate not in draft.candidates:
+                raise BadEntry(f"there is no candidate {candidate!r}")
+        except BadEntry as error:
+            draft.broken.append(Broken(where, str(error)))
+            continue
+        if grade:
+            found.setdefault(str(row["query"]), {})[candidate] = grade
+    return found
+
+
+def _grade(stated: Any) -> float:
+    if type(stated) not in (int, float) or not 0 <= stated <= sys.float_info.max:
+        raise BadEntry("relevance is not a number from 0 on")
+    return float(stated)
+
+
+def _lines(draft: Draft, name: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """Number from 1, place and object of each line that has one; the others count as broken."""
+    path = draft.folder / name
+    draft.files.append(path)
+    for number, row in objects(path, draft.broken):
+        yield number, f"{name}:{number}", row
+
+
+IMAGE_TOKEN = "<|image_1|>"
+_DOCUMENT_QUERY = "Find a document image that matches the given query: "
+_DOCUMENT_TARGET = "Understand the content of the provided document image."
+_SUFFIXES = (".parquet", ".jsonl")
+_PARTS = ("queries", "corpus", "qrels")
+
+
+def is_mmeb(folder: Path) -> bool:
+    """Whether a folder has data files of one of these layouts."""
+    first = next(iter(_files(folder)), None)
+    if first is None:
+        return False
+    if _is_corpora(folder):
+        return True
+    row = next((row for _, row in _rows(first, [])), None)
+    return row is not None and {"qry_text", "tgt_text"} <= set(row)
+
+
+def read_mmeb(folder: Path, images: Path | None, cache: Path) -> EvaluationSet:
+    """Reads a set; broken rows are named in it.
+
+    Args:
+        folder: Of the set.
+        images: Folder that pictures' paths start from (`image-tasks/MMEB`, for instance).
+        cache: Where pictures that lie inside data files are written to, under the set's name.
+
+    Raises:
+        BadSet: nothing in it can be used.
+    """
+    draft = Draft.of(folder, images)
+    draft.files.extend(_files(folder))
+    if _is_corpora(folder):
+        _read_corpora(draft, cache / str(draft.about.get("name", folder.resolve().name)))
+    else:
+        _mmeb_read_rows(draft)
+    return draft.finished()
+
+
+def _mmeb_read_rows(draft: Draft) -> None:
+    for path in _files(draft.folder):
+        for where, row in _rows(path, draft.broken):
+            try:
+                query, entries = _mmeb_row(draft, where, row)
+            except (BadEntry, KeyError) as error:
+                reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+                draft.broken.append(Broken(where, reason))
+                continue
+            draft.candidates.update(entries)
+            draft.queries.append(query)
+
+
+def _mmeb_row(draft: Draft, where: str, row: Mapping[str, Any]) -> tuple[Query, dict[str, Entry]]:
+    texts = _texts(row["tgt_text"])
+    paths = row.get("tgt_img_path")
+    paths = [""] * len(texts) if paths is None else _texts(paths)
+    if not texts or len(texts) != len(paths):
+        raise BadEntry(f"it has {len(texts)} target texts and {len(paths)} target pictures")
+    words = _text(row["qry_text"])
+    asked = (_text(row.get(key)) for key in ("qry_img_path", "qry_inst"))
+    query = _entry(draft, where, words, *asked)
+    entries: dict[str, Entry] = {}
+    right = ""
+    for text, path in zip(texts, paths, strict=True):
+        # MMEB's own evaluation tells candidates without a picture nothing.
+        told = _text(row.get("tgt_inst")) if path else ""
+        # The same target in several rows, or twice in one, is one candidate.
+        name = json.dumps([text, path], ensure_ascii=False)
+        entries[name] = _entry(draft, name, text, path, told)
+        right = right or name
+    return Query(query, {right: 1.0}, tuple(entries)), entries
+
+
+def _entry(draft: Draft, name: str, text: str, path: str, told: str) -> Entry:
+    words = text.replace(IMAGE_TOKEN, "").strip()
+    instruction = told.replace(IMAGE_TOKEN, "").strip()
+    if words and instruction:
+        instruction += " "
+    if not words and not path:
+        raise BadEntry("a query or target has neither a text nor a picture")
+    images = (draft.images / path,) if path else ()
+    return Entry(name, Side(words or None, images), instruction)
+
+
+def _text(stated: object) -> str:
+    if stated is not None and not isinstance(stated, str):
+        raise BadEntry(f"a text is of type {type(stated).__name__}")
+    return stated or ""
+
+
+def _texts(stated: object) -> list[str]:
+    if not isinstance(stated, list):
+        raise BadEntry(f"a list of texts is of type {type(stated).__name__}")
+    return [_text(one) for one in stated]
+
+
+def _is_corpora(folder: Path) -> bool:
+    return all(any(True for _ in _files(folder, part)) for part in _PARTS)
+
+
+def _read_corpora(draft: Draft, cache: Path) -> None:
+    for where, row in _part(draft, "corpus"):
+        try:
+            path = _picture(row["image"], str(row["corpus-id"]), draft.images, cache)
+        except (KeyError, BadEntry) as error:
+            draft.broken.append(Broken(where, f"it has no picture or corpus-id ({error})"))
+            continue
+        name = str(row["corpus-id"])
+        page = Side(images=(path,), modality=Modality.PAGE)
+        draft.candidates[name] = Entry(name, page, _DOCUMENT_TARGET)
+    grades: dict[str, dict[str, float]] = {}
+    for where, row in _part(draft, "qrels"):
+        try:
+            query, name, grade = str(row["query-id"]), str(row["corpus-id"]), float(row["score"])
+            if not math.isfinite(grade) or name not in draft.candidates:
+                raise BadEntry(f"there is no page {name!r}, or its score is not a number")
+        except (KeyError, TypeError, ValueError, OverflowError, BadEntry) as error:
+            draft.broken.append(Broken(where, str(error)))
+            continue
+        if grade > 0:
+            known = grades.setdefault(query, {})
+            known[name] = max(known.get(name, 0.0), grade)
+    for where, row in _part(draft, "queries"):
+        try:
+            name, words = str(row["query-id"]), row["query"].strip()
+        except (KeyError, AttributeError) as error:
+            draft.broken.append(Broken(where, f"it has no query or query-id ({error})"))
+            continue
+        if draft.about.get("language", row.get("language")) != row.get("language"):
+            continue
+        if not words or name not in grades:
+            draft.broken.append(Broken(where, "it has no words or no page that is right"))
+            continue
+        entry = Entry(name, Side(words), _DOCUMENT_QUERY)
+        draft.queries.append(Query(entry, grades[name]))
+
+
+def _part(draft: Draft, part: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in _files(draft.folder, part):
+        yield from _rows(path, draft.broken)
+
+
+def _picture(stated: Any, name: str, images: Path, cache: Path) -> Path:
+    """Where a page's picture lies; one inside the data file is written to `cache` first."""
+    if isinstance(stated, Mapping):
+        content = stated.get("bytes")
+        if not isinstance(content, bytes):
+            stated = stated.get("path")
+        else:
+            path = cache / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.png"
+            if not path.is_file() or path.stat().st_size != len(content):
+                cache.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            return path
+    if not isinstance(stated, str) or not stated:
+        raise BadEntry("image is neither bytes nor a path")
+    return images / stated
+
+
+def _files(folder: Path, part: str = "") -> list[Path]:
+    """Data files below a folder, in order, whose path within it contains a word."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix in _SUFFIXES and path.is_file() and part in str(path.relative_to(folder))
+    )
+
+
+def _rows(path: Path, broken: list[Broken]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Place and object of each row that has one; the others are added to `broken`."""
+    if path.suffix == ".jsonl":
+        for number, row in objects(path, broken):
+            yield f"{path.name}:{number}", row
+        return
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise BadSet(f"{path} needs pyarrow: pip install 'rzen-search[train]'") from error
+    try:
+        number = 0
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=64):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{path.name}:{number}", row
+    except (OSError, ArrowException) as error:
+        raise BadSet(f"{path} cannot be read: {error}") from error

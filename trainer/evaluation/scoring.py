@@ -1,0 +1,323 @@
+"""An evaluation set and an embedder → the metrics of every query."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embedder.content import Content, Modality, Role
+from embedder.interface import Embedder, EmbedderInfo, EmbedError, Vectors
+from embedder.media import Limits, MediaError
+from trainer.evaluation.metrics import CATEGORIES, Score, Summary, means, measured, ranked, summary
+from trainer.evaluation.sets import BadSet, Broken, Entry, EvaluationSet
+
+Progress = Callable[[str, int, int], None]
+"""Is told what is embedded, how many are done, and how many there are."""
+
+_CHUNK = 64  # Contents decoded and embedded together: bounds the pictures in memory.
+_DECODERS = 4
+_KEPT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class QueryResult:
+    """How one query was answered.
+
+    Attributes:
+        query: Its id.
+        prediction: Ids of the first candidates, best first (100 at most).
+        cosines: Of those candidates with the query.
+        labels: Grades of what should be found, by id.
+        metrics: By name.
+    """
+
+    query: str
+    prediction: tuple[str, ...]
+    cosines: tuple[float, ...]
+    labels: Mapping[str, float]
+    metrics: Mapping[str, float]
+
+    def stated(self) -> dict[str, Any]:
+        """It as one line of JSON, under the names of MMEB's prediction files."""
+        return {
+            "query": self.query,
+            "prediction": list(self.prediction),
+            "cosines": [round(one, 6) for one in self.cosines],
+            "label": list(self.labels),
+            "rel_scores": list(self.labels.values()),
+            **self.metrics,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SetResult:
+    """How an embedder did on a set.
+
+    Attributes:
+        set: What it was.
+        queries: One result for each query that could be embedded, in order.
+        metrics: Their means.
+        broken: Rows, queries and candidates that could not be used.
+    """
+
+    set: EvaluationSet
+    queries: tuple[QueryResult, ...]
+    metrics: Mapping[str, float]
+    broken: tuple[Broken, ...]
+
+    @property
+    def score(self) -> Score:
+        """Its main number."""
+        return Score(self.set.name, self.set.category, self.metrics[self.set.metric])
+
+
+def evaluate(
+    embedder: Embedder, given: EvaluationSet, progress: Progress | None = None
+) -> SetResult:
+    """Ranks a set's candidates for each of its queries.
+
+    A query without an instruction of its own is told what the model tells queries that look for
+    what most candidates are. What cannot be decoded or embedded is named in the result: a broken
+    candidate is not ranked, and a query whose every right candidate is broken does not count.
+
+    Args:
+        embedder: Embeds queries as "query" and candidates as "document".
+        given: What to evaluate on.
+        progress: Is told how far it is.
+
+    Raises:
+        BadSet: no query is left.
+    """
+    progress = progress or (lambda _what, _done, _total: None)
+    targets = list(given.candidates.values())
+    documents = _embedded(embedder, targets, "document", "candidates", progress)
+    asked = [_told(one.entry, embedder, given.target) for one in given.queries]
+    questions = _embedded(embedder, asked, "query", "queries", progress)
+    broken = [*given.broken, *documents.broken, *questions.broken]
+    results = []
+    every = list(documents.rows)  # In the order of the vectors.
+    for query in given.queries:
+        if query.entry.id not in questions.rows:
+            continue
+        among, vectors = every, documents.vectors
+        if query.candidates is not None:
+            among = [name for name in query.candidates if name in documents.rows]
+            vectors = documents.vectors[[documents.rows[name] for name in among]]
+        if not any(name in documents.rows for name in query.grades):
+            broken.append(Broken(f"query {query.entry.id}", "what it should find is broken"))
+            continue
+        vector = questions.vectors[questions.rows[query.entry.id]]
+        results.append(_result(query.entry.id, among, vectors @ vector, query.grades))
+    if not results:
+        raise BadSet(f"{given.name}: no query could be embedded; {broken[0]}")
+    measures = means([one.metrics for one in results])
+    return SetResult(given, tuple(results), measures, tuple(broken))
+
+
+def _result(
+    query: str, among: Sequence[str], cosines: Vectors, grades: Mapping[str, float]
+) -> QueryResult:
+    relevance = np.array([grades.get(name, 0.0) for name in among])
+    # The order of `ranked`: of equal cosines the less relevant first.
+    order = np.lexsort((relevance, -cosines))[:_KEPT]
+    return QueryResult(
+        query,
+        tuple(among[place] for place in order),
+        tuple(float(cosines[place]) for place in order),
+        grades,
+        measured(ranked(cosines, relevance)),
+    )
+
+
+def _told(entry: Entry, embedder: Embedder, target: Modality) -> Entry:
+    if entry.instruction is not None or not embedder.info.takes_instructions:
+        return entry
+    return replace(entry, instruction=embedder.info.instructions.get((entry.kind, target)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Embedded:
+    """Vectors of shape (n, dim), the row of each id that has one, and what has none."""
+
+    vectors: Vectors
+    rows: Mapping[str, int]
+    broken: Sequence[Broken]
+
+
+def _embedded(
+    embedder: Embedder, entries: Sequence[Entry], role: Role, what: str, progress: Progress
+) -> _Embedded:
+    vectors: list[Vectors] = [np.empty((0, embedder.info.dim), dtype=np.float32)]
+    rows: dict[str, int] = {}
+    broken: list[Broken] = []
+    done = 0
+    progress(what, done, len(entries))
+    for chunk in _decoded(entries, Limits(frame_side=embedder.info.frame_side)):
+        good: list[tuple[str, Content]] = []
+        for name, content in chunk:
+            if isinstance(content, Content):
+                good.append((name, content))
+            else:
+                broken.append(Broken(f"{what}: {name}", content))
+        while good:
+            try:
+                found = embedder.embed([content for _, content in good], role)
+            except EmbedError as error:
+                name, _ = good.pop(error.position)
+                broken.append(Broken(f"{what}: {name}", error.reason))
+                continue
+            rows.update((name, row) for row, (name, _) in enumerate(good, len(rows)))
+            vectors.append(found)
+            break
+        done += len(chunk)
+        progress(what, done, len(entries))
+    return _Embedded(np.concatenate(vectors), rows, broken)
+
+
+def _decoded(entries: Sequence[Entry], limits: Limits) -> Iterator[list[tuple[str, Content | str]]]:
+    """Ids with contents, or with why there is none; a chunk is decoded while the last is used."""
+
+    def decode(entry: Entry) -> Content | str:
+        try:
+            return entry.content(limits)
+        except (MediaError, ValueError) as error:
+            return str(error)
+
+    with ThreadPoolExecutor(_DECODERS, "evaluate-decode") as pool:
+        starts = range(0, len(entries), _CHUNK)
+        chunks = [entries[start : start + _CHUNK] for start in starts]
+        waiting = [pool.submit(decode, one) for one in chunks[0]] if chunks else []
+        for place, chunk in enumerate(chunks):
+            following = chunks[place + 1] if place + 1 < len(chunks) else ()
+            coming = [pool.submit(decode, one) for one in following]
+            yield [(one.id, job.result()) for one, job in zip(chunk, waiting, strict=True)]
+            waiting = coming
+
+
+_FORMAT = 1
+_NAMED = 20  # Broken rows that a score file names; it counts all.
+_COLOURS = {"image": "#4269d0", "video": "#efb118", "document": "#3ca951"}
+
+
+class OtherModel(Exception):
+    """The folder has scores of another model; the message says what to do."""
+
+
+def scored(out: Path, given: EvaluationSet, info: EmbedderInfo) -> dict[str, Any] | None:
+    """What a set's score file says, or None where it has to be evaluated (again).
+
+    A set is evaluated again if its files or the number of queries are others than before.
+
+    Raises:
+        OtherModel: the scores are those of another model.
+    """
+    path = out / f"{given.name}_score.json"
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    if not isinstance(known, dict) or known.get("format") != _FORMAT:
+        return None
+    if known["model"]["fingerprint"] != info.fingerprint:
+        raise OtherModel(
+            f"{path} is the score of another model ({known['model']['name']}): "
+            f"name another folder with --out"
+        )
+    same = (known["digest"], known["asked"]) == (given.digest, len(given.queries))
+    return known if same else None
+
+
+def write_result(out: Path, result: SetResult, info: EmbedderInfo) -> dict[str, Any]:
+    """Writes what each query found, then the score file; returns what that says."""
+    name = result.set.name
+    lines = (json.dumps(one.stated(), ensure_ascii=False) for one in result.queries)
+    _write(out / f"{name}_pred.jsonl", "\n".join(lines) + "\n")
+    stated = {
+        "format": _FORMAT,
+        "dataset": name,
+        "category": result.set.category,
+        "metric": result.set.metric,
+        "score": result.score.value,
+        **result.metrics,
+        "num_pred": len(result.queries),
+        "asked": len(result.set.queries),
+        "candidates": len(result.set.candidates),
+        "broken": len(result.broken),
+        "broken_rows": [f"{one.where}: {one.reason}" for one in result.broken[:_NAMED]],
+        "digest": result.set.digest,
+        "model": {"name": info.name, "fingerprint": info.fingerprint},
+    }
+    _write(out / f"{name}_score.json", json.dumps(stated, indent=1, ensure_ascii=False) + "\n")
+    return stated
+
+
+def write_report(out: Path, rows: Sequence[dict[str, Any]]) -> str:
+    """Writes the table and the plot of what score files say; returns the table."""
+    text = table(rows)
+    _write(out / "scores.md", text)
+    _plot(out / "scores.png", rows)
+    return text
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """A Markdown table: a line for each set, then the mean of each category and of all sets."""
+    shown = ("hit@1", "hit@5", "hit@10", "ndcg_linear@5", "recall@10", "mrr")
+    head = ["dataset", "category", "queries", "broken", "metric", "score", *shown]
+    lines = [head, ["---"] * 2 + ["---:"] * 2 + ["---"] + ["---:"] * (1 + len(shown))]
+    for row in sorted(rows, key=lambda one: (CATEGORIES.index(one["category"]), one["dataset"])):
+        counts = [f"{row['num_pred']:,}", f"{row['broken']:,}"]
+        name = row["dataset"].replace("|", "\\|")
+        measures = [f"{100 * row[one]:.1f}" for one in shown]
+        score = f"{100 * row['score']:.1f}"
+        lines.append([name, row["category"], *counts, row["metric"], score, *measures])
+    means = _summary(rows)
+    for category, value in means.categories.items():
+        sets = sum(row["category"] == category for row in rows)
+        lines.append([f"**mean of {sets}**", category, "", "", "", f"**{100 * value:.1f}**"])
+    lines.append([f"**mean of {len(rows)}**", "all", "", "", "", f"**{100 * means.overall:.1f}**"])
+    full = [[*line, *[""] * (len(head) - len(line))] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in full) + "\n"
+
+
+def _summary(rows: Sequence[dict[str, Any]]) -> Summary:
+    return summary(Score(row["dataset"], row["category"], row["score"]) for row in rows)
+
+
+def _plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Bars by dataset in the colours of their categories, and a line at the mean over all."""
+    # Not pyplot, which keeps every figure and picks a window system.
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    ordered = sorted(
+        rows, key=lambda one: (CATEGORIES.index(one["category"]), one["score"]), reverse=True
+    )
+    figure = Figure(figsize=(8, 1.5 + 0.3 * len(ordered)), layout="constrained")
+    axes = figure.add_subplot()
+    values = [100 * row["score"] for row in ordered]
+    labels = [f"{row['dataset']} ({row['metric']})" for row in ordered]
+    places = range(len(ordered))
+    bars = axes.barh(places, values, color=[_COLOURS[row["category"]] for row in ordered])
+    axes.bar_label(bars, fmt="%.1f", padding=3)
+    axes.set_yticks(places, labels, parse_math=False)  # A dollar sign in a name is one.
+    overall = 100 * _summary(rows).overall
+    axes.axvline(overall, color="0.3", linestyle="--", linewidth=1)
+    axes.set_title(f"mean over {len(rows)} datasets: {overall:.1f}", fontsize=10)
+    axes.set_xlim(0, 108)
+    axes.set_xlabel("score × 100")
+    present = [one for one in CATEGORIES if any(row["category"] == one for row in rows)]
+    handles = [Patch(color=_COLOURS[one], label=one) for one in present]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    partial = path.with_name(f".{path.name}.partial")
+    figure.savefig(partial, format="png", dpi=120)
+    partial.replace(path)
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,471 @@
+"""What the head of `mini` is taught: pictures with words, and photos without.
+
+Drawings of the Open Clip Art Library that are not held out, and emoji, bring words. Photos of
+wallpapers, manuals and GCompris bring none: on them the head is to leave everything in place. The
+classes of ImageNet bring photos that are only imagined, with the words of WordNet.
+Tux Paint's stamps and the photos of photos.tsv are for measuring and bring no words here.
+"""
+
+import logging
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from embedder.interface import Vectors
+from embedder.mini.space import Head, Space
+from trainer.data.examples import Task
+from trainer.losses import LossConfig, TaskTemperatures, contrastive_loss
+from trainer.mini.features import Features, Seen, imagined
+from trainer.mini.pictures import (
+    Drawing,
+    drawing_view,
+    drawings,
+    read_photos,
+    scene_views,
+    scenes,
+    stamps,
+)
+from trainer.mini.words import Emoji, Nouns, class_words, drawn_emoji, named_emoji, read_classes
+
+IMAGINED = 8000  # photos, eight of a class
+VIEWS = 2  # of a drawing: on white as it is, and altered once; a third brought nothing
+VERSION = "1"  # raise when pictures or views change
+_LONGEST = 200  # characters of a text
+_OWN, _RELATED = 4, 4  # words of an imagined photo: of its class, and of what is near to it
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A picture and ways to say what it shows.
+
+    Attributes:
+        group: Variants of one drawing share it; only one of them is in a batch.
+        texts: In English mostly.
+        pooled: Float32 (views, 1280).
+        logits: Float32 (views, 1000).
+    """
+
+    group: str
+    texts: tuple[str, ...]
+    pooled: Vectors
+    logits: Vectors
+
+
+def drawing_texts(drawing: Drawing) -> tuple[str, ...]:
+    """Its title; title and keywords; each keyword; all keywords; title and category."""
+    title, keywords = drawing.title, list(drawing.keywords)
+    together = ", ".join(dict.fromkeys([title, *keywords]))
+    said = [title, together, *keywords, *([", ".join(keywords)] if keywords else [])]
+    return _short([*said, f"{title} {drawing.category.rpartition('/')[2].replace('_', ' ')}"])
+
+
+def emoji_texts(emoji: Emoji) -> tuple[str, ...]:
+    """Its name; name and keywords; each keyword."""
+    return _short([emoji.name, ", ".join([emoji.name, *emoji.keywords]), *emoji.keywords])
+
+
+def see_drawings(features: Features, given: Sequence[Drawing]) -> list[Seen]:
+    """All drawings, once for each view; those that cannot be read are left out of all."""
+    return [
+        features.of(f"drawings-{view}", _drawing_views(given, view), f"{VERSION} {len(given)}")
+        for view in range(VIEWS)
+    ]
+
+
+def lessons(features: Features) -> list[Lesson]:
+    """Drawings that are not held out, and emoji.
+
+    Raises:
+        Unreadable: a package is not installed.
+    """
+    given = drawings()
+    seen = see_drawings(features, given)
+    places = {name: row for row, name in enumerate(seen[0].names)}
+    found = []
+    for one in given:
+        row = places.get(str(one.path))
+        if row is not None and not one.held_out:
+            pooled = np.stack([view.pooled[row] for view in seen])
+            logits = np.stack([view.logits[row] for view in seen])
+            found.append(Lesson(one.group, drawing_texts(one), pooled, logits))
+    return found + _emoji_lessons(features)
+
+
+def class_lessons(photos: Seen, count: int = IMAGINED, seed: int = 1) -> list[Lesson]:
+    """Imagined photos of classes, each with other words of those that WordNet has for its class.
+
+    Args:
+        photos: Real ones, to start from.
+        count: How many.
+        seed: Of photos and words.
+    """
+    classes = read_classes()
+    words = class_words(classes, Nouns())
+    seen, numbers = imagined(photos, count, seed)
+    chance = random.Random(seed)
+    found = []
+    for row, number in enumerate(numbers):
+        one = classes[number]
+        own = [*one.names, ", ".join(one.names), f"{one.names[0]}: {one.gloss}"][:_OWN]
+        near = words[number][len(set(one.names)) :]
+        texts = _short([*own, *chance.sample(near, min(_RELATED, len(near)))])
+        pooled, logits = (np.stack([rows[row]] * VIEWS) for rows in (seen.pooled, seen.logits))
+        found.append(Lesson(f"class {number}", tuple(dict.fromkeys(texts)), pooled, logits))
+    return found
+
+
+def in_place(photos: Seen, count: int = IMAGINED) -> Seen:
+    """Photos that are to stay where they are: the real ones, and imagined ones of all classes."""
+    more, _ = imagined(photos, count)
+    return Seen(
+        photos.names + more.names,
+        np.concatenate([photos.pooled, more.pooled]),
+        np.concatenate([photos.logits, more.logits]),
+    )
+
+
+def unlabelled(features: Features) -> Seen:
+    """Photos without words, four views of each."""
+    # Of a wallpaper that is there in several sizes, none.
+    kept_out = tuple(photo.source.partition("/contents/")[0] for photo in read_photos())
+
+    def seen() -> Iterator[tuple[str, Image.Image]]:
+        for scene in scenes():
+            if not scene.source.startswith(kept_out):
+                for view in scene_views(scene.image, scene.source):
+                    yield scene.source, view
+
+    return features.of("scenes", seen(), VERSION)
+
+
+def whitened(features: Features) -> Seen:
+    """What the visual part is whitened on: scenes with two overlapping corners of each, and stamps.
+
+    Of the stamps, which are otherwise for measuring, only mean and covariance of what the tower
+    sees take part, together with those of the scenes, and no words. Without them, and with
+    drawings instead, photos of things fall (docs/mini.md).
+    """
+
+    def seen() -> Iterator[tuple[str, Image.Image]]:
+        for stamp in stamps():
+            yield stamp.source, stamp.image
+        for scene in scenes():
+            width, height = scene.image.size
+            yield scene.source, scene.image
+            for corner in (
+                (0, 0, round(0.7 * width), round(0.7 * height)),
+                (round(0.3 * width), round(0.3 * height), width, height),
+            ):
+                yield scene.source, scene.image.crop(corner)
+
+    return features.of("whitened", seen(), VERSION)
+
+
+def _emoji_lessons(features: Features) -> list[Lesson]:
+    known = {f"emoji {one.characters}": one for one in named_emoji()}
+    drawn = drawn_emoji(list(known.values()))
+    seen = features.of(
+        "emoji", ((f"emoji {one.characters}", image) for one, image in drawn), VERSION
+    )
+    found = []
+    for row, name in enumerate(seen.names):
+        pooled, logits = (np.stack([rows[row]] * VIEWS) for rows in (seen.pooled, seen.logits))
+        found.append(Lesson(f"emoji {known[name].name}", emoji_texts(known[name]), pooled, logits))
+    return found
+
+
+def _drawing_views(given: Sequence[Drawing], view: int) -> Iterator[tuple[str, Image.Image]]:
+    for one in given:
+        try:
+            name = f"{one.category}/{one.path.name}"  # the same wherever the library is
+            yield str(one.path), drawing_view(one.path, name, view)
+        except (OSError, Image.DecompressionBombError):
+            continue
+
+
+def _short(texts: list[str]) -> tuple[str, ...]:
+    return tuple(text[:_LONGEST] for text in texts)
+
+
+logger = logging.getLogger(__name__)
+
+# animal, artifact, body, event, food, object, person, phenomenon, plant
+_FIELDS = "05 06 08 11 13 17 18 19 20".split()
+_NOUNS = 3000
+_SHARP = 0.02  # τ₀
+
+
+@dataclass(frozen=True, slots=True)
+class HeadConfig:
+    """How the head is trained; chosen on held-out drawings, stamps and photos.tsv.
+
+    Attributes:
+        hidden: Width of the hidden layer.
+        dropout: Share of the hidden layer that a step leaves out.
+        epochs: Times that each group of drawings is seen.
+        batch: Pairs of a step, and photos and nouns beside them.
+        learning_rate: Of AdamW at its highest: it rises for `warmup` steps and falls as a cosine.
+        weight_decay: Of AdamW; temperatures have none.
+        warmup: Steps.
+        place: λ₁.
+        similarity: λ₂.
+        texts: λ₃.
+        guess: Share of the taught guess at looks that is exported, the rest being the space's own.
+            None of it: taught, it brought drawings 0.02 more and cost photos their first places.
+            It is taught all the same, so that the picture's side need not make up for it.
+        loss: Of the pairs with words.
+        seed: Of weights, batches and dropout.
+    """
+
+    hidden: int = 1024
+    dropout: float = 0.2
+    epochs: int = 12
+    batch: int = 512
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: int = 50
+    place: float = 20.0
+    similarity: float = 4.0
+    texts: float = 100.0
+    guess: float = 0.0
+    loss: LossConfig = field(default_factory=lambda: LossConfig(temperature=0.05))
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A line of the training's record.
+
+    Attributes:
+        number: Of the step, from 1.
+        loss: All of it.
+        pairs: The part of pairs with words.
+        moved: Mean of 1 − cos(m', m) over photos.
+        temperatures: τ by task.
+    """
+
+    number: int
+    loss: float
+    pairs: float
+    moved: float
+    temperatures: dict[str, float]
+
+
+class Network(nn.Module):
+    """The head as a network; a picture's visual part and a text's place stay as they are."""
+
+    def __init__(self, space: Space, config: HeadConfig) -> None:
+        super().__init__()
+        visual, width = space.projection.shape[1], space.prototypes.shape[1]
+        self.inner = nn.Linear(visual + width, config.hidden)
+        self.outer = nn.Linear(config.hidden, width)
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)
+        self.dropout = nn.Dropout(config.dropout)
+        self.guess = nn.Parameter(torch.from_numpy(space.text_projection.copy()))
+        self._own_guess = self.guess.detach().clone()
+        self._guess_share = config.guess
+        self._picture_shares = space.picture_shares.tolist()
+        self._text_shares = space.text_shares.tolist()
+        # Inputs are unit rows: about ±1 each after this, as the layer expects.
+        self._scale = torch.cat([torch.full((n,), n**0.5) for n in (visual, width)])
+
+    def meaning(self, before: Tensor, looks: Tensor) -> Tensor:
+        """Unit rows (n, 384) from unit rows (n, 384) and (n, v)."""
+        hidden = functional.relu(self.inner(torch.cat([looks, before], 1) * self._scale))
+        return functional.normalize(before + self.outer(self.dropout(hidden)), dim=1)
+
+    def pictures(self, before: Tensor, looks: Tensor) -> Tensor:
+        """Whole vectors (n, dim) of pictures."""
+        return self._joined(self.meaning(before, looks), looks, self._picture_shares)
+
+    def texts(self, vectors: Tensor) -> Tensor:
+        """Whole vectors (n, dim) of texts, from unit rows (n, 384)."""
+        looks = functional.normalize(vectors @ self.guess[:-1] + self.guess[-1], dim=1)
+        return self._joined(vectors, looks, self._text_shares)
+
+    def export(self) -> Head:
+        """The same in NumPy."""
+        with torch.no_grad():
+            inner = torch.cat([self.inner.weight.T * self._scale[:, None], self.inner.bias[None]])
+            outer = torch.cat([self.outer.weight.T, self.outer.bias[None]])
+            guess = torch.lerp(self._own_guess, self.guess, self._guess_share)
+            return Head(inner.numpy(), outer.numpy(), guess.numpy())
+
+    @staticmethod
+    def _joined(meaning: Tensor, looks: Tensor, shares: Sequence[float]) -> Tensor:
+        return torch.cat([shares[0] * meaning, shares[1] * looks], 1)
+
+
+@dataclass(frozen=True, slots=True)
+class School:
+    """All that training needs, as tensors.
+
+    Attributes:
+        groups: Rows of lessons by group.
+        texts: Rows of `words` by lesson.
+        words: Unit rows (w, 384): every text of a lesson.
+        meaning: Unit rows (lessons, views, 384) before training.
+        looks: Unit rows (lessons, views, v).
+        photo_meaning: Unit rows (p, 384) before training.
+        photo_looks: Unit rows (p, v).
+        nouns: Unit rows (b, 384).
+    """
+
+    groups: list[list[int]]
+    texts: list[list[int]]
+    words: Tensor
+    meaning: Tensor
+    looks: Tensor
+    photo_meaning: Tensor
+    photo_looks: Tensor
+    nouns: Tensor
+
+
+def concrete_nouns(seed: int = 0) -> list[str]:
+    """Names of the classes of ImageNet, and nouns of things that can be seen."""
+    nouns = Nouns()
+    words = [
+        word
+        for word in sorted(nouns.attested)
+        if nouns.synsets[nouns.senses[word][0]].field in _FIELDS
+    ]
+    return [one.names[0] for one in read_classes()] + random.Random(seed).sample(words, _NOUNS)
+
+
+def train(school: School, space: Space, config: HeadConfig) -> tuple[Head, list[Step]]:
+    """Trains a head.
+
+    Args:
+        school: What it is taught.
+        space: Where pictures and texts are before.
+        config: How.
+
+    Returns:
+        The head, and every tenth step.
+    """
+    torch.manual_seed(config.seed)
+    chance = random.Random(config.seed)
+    network = Network(space, config)
+    tasks = (Task.IMAGE_RETRIEVAL, Task.IMAGE_CLASSIFICATION)
+    temperatures = TaskTemperatures(tasks, config.loss.temperature)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": network.parameters(), "weight_decay": config.weight_decay},
+            {"params": temperatures.parameters(), "weight_decay": 0.0},
+        ],
+        lr=config.learning_rate,
+    )
+    steps = config.epochs * math.ceil(len(school.groups) / config.batch)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: (
+            min(1.0, (step + 1) / config.warmup) * (1 + math.cos(math.pi * step / steps)) / 2
+        ),
+    )
+    with torch.no_grad():
+        before = network.texts(school.nouns)
+    record: list[Step] = []
+    began = time.monotonic()
+    for number in range(1, steps + 1):
+        queries, pictures = _pairs(network, school, chance, config.batch)
+        pairs = torch.stack(
+            [
+                contrastive_loss(
+                    one, other, temperatures=temperatures([task] * len(one)), config=config.loss
+                ).value
+                for task, one, other in zip(
+                    tasks, (queries, pictures), (pictures, queries), strict=True
+                )
+            ]
+        ).sum()
+        moved, kept, texts = _staying(network, school, before, config.batch)
+        loss = pairs + config.place * moved + config.similarity * kept + config.texts * texts
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if number % 10 == 0 or number == steps:
+            values = temperatures.values()
+            record.append(Step(number, loss.item(), pairs.item(), moved.item(), values))
+        if number % 50 == 0 or number == steps:
+            seconds = time.monotonic() - began
+            logger.info("step %d of %d, loss %.3f, %.0f s", number, steps, loss.item(), seconds)
+    return network.eval().export(), record
+
+
+def _pairs(
+    network: Network, school: School, chance: random.Random, batch: int
+) -> tuple[Tensor, Tensor]:
+    """A batch of texts and their pictures, one of a group."""
+    groups = chance.sample(school.groups, min(batch, len(school.groups)))
+    rows = [chance.choice(group) for group in groups]
+    views = [chance.randrange(school.meaning.shape[1]) for _ in rows]
+    words = [chance.choice(school.texts[row]) for row in rows]
+    pictures = network.pictures(school.meaning[rows, views], school.looks[rows, views])
+    return network.texts(school.words[words]), pictures
+
+
+def _staying(
+    network: Network, school: School, nouns_before: Tensor, batch: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """How far photos moved, and cosines of nouns with photos and with each other."""
+    photos = torch.randint(len(school.photo_meaning), (batch,))
+    nouns = torch.randint(len(school.nouns), (batch,))
+    before, looks = school.photo_meaning[photos], school.photo_looks[photos]
+    after = network.meaning(before, looks)
+    shares = network._picture_shares
+    old = network._joined(before, looks, shares)
+    new = network._joined(after, looks, shares)
+    said, told = nouns_before[nouns], network.texts(school.nouns[nouns])
+    kept = _drift(said @ old.T, told @ new.T) + _drift(old @ said.T, new @ told.T)
+    texts = ((told @ told.T - said @ said.T) ** 2).mean()
+    return (1 - (after * before).sum(1)).mean(), kept, texts
+
+
+def _drift(before: Tensor, after: Tensor) -> Tensor:
+    """Mean over the rows of the divergence between rankings, as distributions."""
+    old, new = (functional.log_softmax(rows / _SHARP, dim=1) for rows in (before, after))
+    return functional.kl_div(new, old, reduction="batchmean", log_target=True)
+
+
+def gathered(
+    lessons: Sequence[Lesson], photos: Seen, space: Space, read: Callable[[list[str]], Vectors]
+) -> School:
+    """Features and words as tensors, in the space before training.
+
+    Args:
+        lessons: Pictures with words.
+        photos: Pictures without.
+        space: Its head, if it has one, is not used.
+        read: Texts to unit rows (n, 384).
+    """
+    texts = list(dict.fromkeys(text for one in lessons for text in one.texts))
+    places = {text: row for row, text in enumerate(texts)}
+    groups: dict[str, list[int]] = {}
+    for row, one in enumerate(lessons):
+        groups.setdefault(one.group, []).append(row)
+    pooled = np.stack([one.pooled for one in lessons])
+    count, views = pooled.shape[:2]
+    logits = np.stack([one.logits for one in lessons])
+    parts = space.parts(pooled.reshape(count * views, -1), logits.reshape(count * views, -1))
+    meaning, looks = (torch.from_numpy(part.reshape(count, views, -1)) for part in parts)
+    photo_meaning, photo_looks = map(torch.from_numpy, space.parts(photos.pooled, photos.logits))
+    return School(
+        list(groups.values()),
+        [[places[text] for text in one.texts] for one in lessons],
+        torch.from_numpy(read(texts)),
+        meaning,
+        looks,
+        photo_meaning,
+        photo_looks,
+        torch.from_numpy(read(concrete_nouns())),
+    )

@@ -1,0 +1,383 @@
+"""What the ablation trains: a configuration for each ingredient of the recipe, by itself and all.
+
+Everything but the ingredient is the same in all runs of a seed: they start from one stage-1 model,
+see the same rows in the same number of steps, and use LoRA of the same rank.
+"""
+
+import hashlib
+import json
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from embedder.media import MediaError
+from embedder.rzen import Settings
+from trainer.data.examples import Task, Unreadable
+from trainer.mini.pictures import Drawing, drawings, limited, stamps
+from trainer.untrained import Shape
+
+SHAPE = Shape(
+    hidden=128,
+    layers=2,
+    heads=2,
+    kv_heads=2,
+    intermediate=384,
+    vision_hidden=128,
+    vision_layers=4,
+    vision_heads=4,
+    vocabulary=3000,
+)
+"""About two million parameters, most of them for seeing."""
+
+BATCH = 64  # rows
+TAU_RATE = 0.01  # in so few steps τ would hardly move at the rate of the model
+TOKENS = 16  # of a picture of 112 × 112 pixels
+SETTINGS = Settings(image_tokens=(TOKENS, TOKENS))
+"""What an untrained model is told: as released, and to take pictures as small as they are."""
+
+PROMPTS = (
+    "Given an image, summarize the provided image in one word. "
+    "Given only text, describe the text in one word.",
+    "\nRepresent the given text in one word.",
+    "\nRepresent the given image in one word.",
+)
+"""The paper's: of the system, of texts, of pictures."""
+
+# Rows of an epoch, at most: about as many to find, to name and to sort.
+CAPS = {"find-clipart": 2000, "find-by-keywords": 2000, "name": 3500, "sort-kinds": 2000}
+OTHERS = 500  # rows of an epoch of each other set
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A run of stage 2.
+
+    Attributes:
+        name: Of its folder.
+        label: Of its line in the table.
+        delta: Of the mask of false negatives; above 1 for none. The paper's is 0.95.
+        hardness: Whether hard negatives weigh more, α = 9.
+        temperatures: Whether there is a learned τ for each task.
+        merged: Whether the classification sets are one.
+        prompts: Whether there is the paper's system prompt, and its representation prompts.
+        mix: Beginning of the names of the sets that come twice in an epoch, for soups.
+    """
+
+    name: str
+    label: str
+    delta: float = 2.0
+    hardness: bool = False
+    temperatures: bool = False
+    merged: bool = False
+    prompts: bool = False
+    mix: str | None = None
+
+
+BASELINE = Variant("baseline", "baseline: InfoNCE")
+ALL = Variant(
+    "all", "all together", delta=0.95, hardness=True, temperatures=True, merged=True, prompts=True
+)
+MIXES = (
+    ALL,
+    replace(ALL, name="mix-find", label="all, what finds twice", mix="find"),
+    replace(ALL, name="mix-sort", label="all, what sorts twice", mix="sort"),
+)
+# A model this small finds many targets alike that are not: the mask is measured with a δ that only
+# equal ones are above, too.
+VARIANTS = (
+    BASELINE,
+    Variant("mask", "+ false-negative mask", delta=0.95),
+    Variant("mask-equal", "+ mask of δ = 0.999", delta=0.999),
+    Variant("hardness", "+ hardness weights", hardness=True),
+    Variant("temperatures", "+ temperature per task", temperatures=True),
+    Variant("merged", "+ merged classification", merged=True),
+    Variant("prompts", "+ prompts", prompts=True),
+    *MIXES,
+)
+SOUP = "soup"
+
+
+def stage1(seed: int, data: Path) -> str:
+    """The configuration of stage 1: everything learns, from nothing, to find pictures by words.
+
+    Plain InfoNCE: what an untrained model embeds is all alike, so a mask would leave no negative.
+
+    Args:
+        seed: Of the run.
+        data: The folder of sets; the configuration has it beside that of the seed.
+    """
+    return _config(
+        out="stage1",
+        seed=seed,
+        model='base = "base"\nmethod = "full"',
+        settings=_settings(),
+        optimizer="learning_rate = 1e-3\nwarmup = 0.1\nepochs = 50\nsteps = 700",
+        batches=f"size = {BATCH}",
+        loss="alpha = 0.0\ndelta = 2.0\ntemperature = 0.05\nlearn_temperature = false",
+        data=[_dataset(data, name, None, 1) for name in ("find-clipart", "find-by-keywords")],
+    )
+
+
+def stage2(seed: int, data: Path, variant: Variant) -> str:
+    """The configuration of a run of stage 2; see `stage1`."""
+    merged, learned = (json.dumps(one) for one in (variant.merged, variant.temperatures))
+    alpha = 9.0 if variant.hardness else 0.0
+    return _config(
+        out=variant.name,
+        seed=seed,
+        model='base = "stage1/model"\nmethod = "lora"\nlora.rank = 16',
+        settings=_settings(*(PROMPTS[:3] if variant.prompts else ())),
+        optimizer=f"learning_rate = 1e-3\ntemperature_rate = {TAU_RATE}\nepochs = 9\nsteps = 180",
+        batches=(
+            f'size = {BATCH}\nmerge_classification = {merged}\nrepeat = ["image_classification"]'
+        ),
+        loss=(
+            f"alpha = {alpha}\ndelta = {variant.delta}\n"
+            f"temperature = 0.05\nlearn_temperature = {learned}"
+        ),
+        data=[
+            _dataset(
+                data,
+                name,
+                CAPS.get(name, OTHERS),
+                2 if variant.mix and name.startswith(variant.mix) else 1,
+            )
+            for name in sorted(path.stem for path in data.glob("*.jsonl"))
+        ],
+    )
+
+
+def _settings(*prompts: str) -> str:
+    """The table of settings; prompts are the system's, that of texts and that of pictures."""
+    names = ("system", "text_prompt", "visual_prompt")
+    stated = [f"{name} = {json.dumps(told)}" for name, told in zip(names, prompts, strict=False)]
+    return "\n".join([f"image_tokens = [{TOKENS}, {TOKENS}]", *stated])
+
+
+def _config(
+    *,
+    out: str,
+    seed: int,
+    model: str,
+    settings: str,
+    optimizer: str,
+    batches: str,
+    loss: str,
+    data: list[str],
+) -> str:
+    exact = 'device = "cpu"\ndtype = "float32"\ngradient_checkpointing = false'
+    parts = [
+        f"out = {json.dumps(out)}\nseed = {seed}\ncheckpoint_every = 60",
+        f"[model]\n{model}\n{exact}",
+        f"[settings]\n{settings}",
+        f"[optimizer]\n{optimizer}",
+        f"[batches]\n{batches}\nchunk_tokens = 32768",
+        f"[loss]\n{loss}",
+        *data,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _dataset(data: Path, name: str, cap: int | None, resampling: int) -> str:
+    here = f"../{data.name}"
+    lines = ["[[data]]", f'path = "{here}/{name}.jsonl"', f'media = "{here}/pictures"']
+    lines += [f"cap = {cap}"] if cap else []
+    lines += [f"resampling = {resampling}"] if resampling != 1 else []
+    return "\n".join(lines)
+
+
+logger = logging.getLogger(__name__)
+
+SIDE = 112  # pixels: 16 tokens
+FIND, NAME, SORT = INSTRUCTIONS = (
+    "Find the picture: ",
+    "What does it show?",
+    "What sort of thing is it?",
+)
+
+_VARIANTS = 10  # of a group that are kept
+_LABELS, _ROWS = 3, 24  # fewest labels of a classification set, fewest rows of a label
+_HELD_OUT_STAMPS = 25  # of 100
+_MEASURED = 40  # fewest pairs of a set that is measured on; with fewer it would be chance
+
+
+@dataclass(frozen=True, slots=True)
+class Pictured:
+    """A picture at `SIDE`, and what is said of it.
+
+    Attributes:
+        file: Its name in the folder of pictures.
+        title: What it shows.
+        keywords: More words, most general ones among them.
+        labels: Sets that it is an example of, each with its label there.
+        source: "clipart" or "stamps".
+        held_out: Whether it is for measuring.
+    """
+
+    file: str
+    title: str
+    keywords: tuple[str, ...]
+    labels: tuple[tuple[str, str], ...]
+    source: str
+    held_out: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A query and what it should find, in the words of our JSON Lines."""
+
+    query: dict[str, Any]
+    positive: dict[str, Any]
+
+
+def write(folder: Path) -> list[str]:
+    """Writes pictures, training rows and held-out sets; returns every text, to learn words from.
+
+    The folder has `pictures/`, a JSON Lines file for each training set, and in `held-out/` a
+    folder for each set to measure on, in the layout of `trainer.evaluation.formats`.
+
+    Raises:
+        Unreadable: a package is not installed; the message says what to install.
+    """
+    (folder / "pictures").mkdir(parents=True)
+    found = [*_clipart(folder / "pictures"), *_stamps(folder / "pictures")]
+    for held_out in (False, True):
+        part = [one for one in found if one.held_out is held_out]
+        for name, task, metric, pairs in _sets(part):
+            if held_out and len(pairs) >= _MEASURED:
+                _write_held_out(folder / "held-out" / name, pairs, metric)
+            elif not held_out:
+                _write_rows(folder / f"{name}.jsonl", task, pairs)
+    texts = [one.title for one in found] + [word for one in found for word in one.keywords]
+    return [*texts, *(label for one in found for _, label in one.labels)]
+
+
+def _clipart(folder: Path) -> list[Pictured]:
+    chosen = limited(drawings(), _VARIANTS)
+    labels = _labels(chosen)
+    found = []
+    for number, one in enumerate(chosen):
+        name = f"c{number:04}.png"
+        try:
+            _save(one.image(4 * SIDE), folder / name)
+        except MediaError as error:
+            logger.warning("%s is left out: %s", one.path, error)
+            continue
+        found.append(Pictured(name, one.title, one.keywords, labels[one], "clipart", one.held_out))
+    return found
+
+
+def _labels(given: Sequence[Drawing]) -> dict[Drawing, tuple[tuple[str, str], ...]]:
+    """The top folder is a label of the set "kinds", the one below a label of a set of its own."""
+    found: dict[Drawing, list[tuple[str, str]]] = defaultdict(list)
+    for one in given:
+        top, _, rest = one.category.partition("/")
+        found[one].append(("kinds", top))
+        if rest:
+            found[one].append((top, rest.rpartition("/")[2]))
+    rows = Counter(label for labels in found.values() for label in labels)
+    usual = {label for label, count in rows.items() if count >= _ROWS}
+    sets = Counter(name for name, _ in usual)
+    return {
+        one: tuple(
+            (name, label.replace("_", " "))
+            for name, label in found[one]
+            if (name, label) in usual and sets[name] >= _LABELS
+        )
+        for one in given
+    }
+
+
+def _stamps(folder: Path) -> list[Pictured]:
+    found = []
+    for number, stamp in enumerate(stamps()):
+        _save(stamp.image, folder / f"s{number:04}.png")
+        sort = Path(stamp.source).parts[5]
+        group = hashlib.blake2b(stamp.caption.lower().encode(), digest_size=8).digest()
+        held_out = int.from_bytes(group) % 100 < _HELD_OUT_STAMPS
+        labels = (("stamps", sort),)
+        found.append(Pictured(f"s{number:04}.png", stamp.caption, (), labels, "stamps", held_out))
+    if not found:
+        raise Unreadable("there are no stamps: apt-get install tuxpaint-stamps-default")
+    return found
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    """In the middle of a white square."""
+    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    square = Image.new("RGB", (SIDE, SIDE), (255, 255, 255))
+    square.paste(image, ((SIDE - image.width) // 2, (SIDE - image.height) // 2))
+    square.save(path)
+
+
+def _sets(given: Sequence[Pictured]) -> Iterable[tuple[str, Task, str, list[Pair]]]:
+    """Name, task, metric and pairs of each set."""
+    for source in ("clipart", "stamps"):
+        pairs = [
+            Pair({"text": one.title}, {"images": one.file}) for one in given if one.source == source
+        ]
+        yield f"find-{source}", Task.IMAGE_RETRIEVAL, "hit@10", pairs
+    pairs = [
+        Pair({"text": ", ".join(one.keywords[:4])}, {"images": one.file})
+        for one in given
+        if one.keywords
+    ]
+    yield "find-by-keywords", Task.IMAGE_RETRIEVAL, "hit@10", pairs
+    pairs = [Pair({"images": one.file}, {"text": one.title}) for one in given]
+    yield "name", Task.IMAGE_QA, "hit@10", pairs
+    for name in dict.fromkeys(name for one in given for name, _ in one.labels):
+        pairs = [
+            Pair({"images": one.file}, {"text": dict(one.labels)[name]})
+            for one in given
+            if name in dict(one.labels)
+        ]
+        yield f"sort-{name.replace('_', '-')}", Task.IMAGE_CLASSIFICATION, "hit@1", pairs
+
+
+def _instruction(name: str) -> str:
+    return FIND if name.startswith("find") else NAME if name == "name" else SORT
+
+
+def _write_rows(path: Path, task: Task, pairs: Sequence[Pair]) -> None:
+    told = {"task": task, "instruction": _instruction(path.stem), "target_instruction": ""}
+    _write_lines(path, [{"query": one.query, "positive": one.positive, **told} for one in pairs])
+
+
+def _write_held_out(folder: Path, pairs: Sequence[Pair], metric: str) -> None:
+    """Equal candidates are one, and all that share a query's words are right for it."""
+    folder.mkdir(parents=True)
+    about = {"metric": metric, "category": "image", "images": "../../pictures"}
+    (folder / "dataset.json").write_text(json.dumps(about) + "\n", encoding="utf-8")
+    told = _instruction(folder.name)
+    asked = dict.fromkeys(json.dumps(one.query) for one in pairs)
+    offered = dict.fromkeys(json.dumps(one.positive) for one in pairs)
+    queries = {said: f"q{number}" for number, said in enumerate(asked)}
+    candidates = {said: f"c{number}" for number, said in enumerate(offered)}
+    right = dict.fromkeys(
+        (queries[json.dumps(one.query)], candidates[json.dumps(one.positive)]) for one in pairs
+    )
+    _write_lines(
+        folder / "queries.jsonl",
+        [_entry(key, said, told) for said, key in queries.items()],
+    )
+    _write_lines(
+        folder / "candidates.jsonl",
+        [_entry(key, said, "") for said, key in candidates.items()],
+    )
+    _write_lines(folder / "qrels.jsonl", [{"query": q, "candidate": c} for q, c in right])
+
+
+def _entry(key: str, said: str, told: str) -> dict[str, Any]:
+    """A side as evaluation sets have it."""
+    side = json.loads(said)
+    named = {"image": side["images"]} if "images" in side else side
+    return {"id": key, **named, "instruction": told}
+
+
+def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -1,0 +1,167 @@
+"""What learns in a run: a Qwen2-VL with its adapters, and the temperatures of the loss."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+<<<<<<< HEAD:trainer/learner.py
+from embedder.rzen.backbone import Backbone, chosen_device
+from embedder.rzen.checkpoint import Checkpoint
+from embedder.rzen.settings import Settings
+=======
+from embedder.content import Content, Role
+from embedder.rzen import Checkpoint, Settings
+from embedder.rzen.backbone import Backbone, chosen_device
+from embedder.rzen.pictures import Patched, patched
+from embedder.rzen.template import Template, TokenSequence
+from trainer.adapters import merge, save_adapter, trainable
+from trainer.checkpoints import write_checkpoint
+>>>>>>> 9978210 (Merge the trainer's modules by job: loop, model, adapters, checkpoints, loader):trainer/model.py
+from trainer.config import Run
+from trainer.data.examples import Task
+from trainer.losses import TaskTemperatures
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Prepared:
+    """A content as the model takes it; made in other threads, since it needs no model.
+
+    Attributes:
+        sequence: Its tokens.
+        pictures: What stands in the places of its pictures.
+    """
+
+    sequence: TokenSequence
+    pictures: tuple[Patched, ...]
+
+    def __len__(self) -> int:
+        return len(self.sequence)
+
+
+def prepared(template: Template, content: Content, role: Role) -> Prepared:
+    """Tokens and patches of a content.
+
+    Raises:
+        Unfit: it cannot be put into a sequence.
+    """
+    sequence = template.sequence(content, role)
+    return Prepared(sequence, tuple(patched(one.frame, one.plan) for one in sequence.pictures))
+
+
+class Encoder(nn.Module):
+    """Prepared contents to unit vectors, as the embedder computes them.
+
+    Its vectors are those of `embedder.rzen.RzenEmbedder` on the same weights: the same backbone
+    runs in both, so there is nothing that training and serving could do differently.
+
+    Args:
+        backbone: A Qwen2-VL, possibly with adapters in it.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, contents: Sequence[Prepared]) -> Tensor:
+        """Embeds a chunk.
+
+        Args:
+            contents: At least one; padded to the longest, so chunks of about the same length
+                cost least.
+
+        Returns:
+            Float32 tensor (len(contents), dim) with unit rows.
+        """
+        pictures = [picture for content in contents for picture in content.pictures]
+        features = iter(self.backbone.see(pictures)) if pictures else iter(())
+        seen = [[next(features) for _ in content.pictures] for content in contents]
+        return self.backbone.read([content.sequence for content in contents], seen)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Learner:
+    """What learns.
+
+    Attributes:
+        run: The configuration.
+        checkpoint: What it starts from.
+        settings: Prompts, positions and limits that it is trained with.
+        encoder: Contents to embeddings.
+        adapted: Its model, in peft's wrapping where there are adapters.
+        temperatures: Of the loss.
+    """
+
+    run: Run
+    checkpoint: Checkpoint
+    settings: Settings
+    encoder: Encoder
+    adapted: Any
+    temperatures: TaskTemperatures
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        """Loads the base model and makes it ready.
+
+        Raises:
+            EmbedderUnavailable: it cannot be opened.
+        """
+        checkpoint = Checkpoint.find(run.model.base)
+        settings = Settings.of(checkpoint.directory)
+        if run.settings:
+            settings = Settings.of_values(run.settings)
+        device, dtype = chosen_device(run.model.device), getattr(torch, run.model.dtype)
+        backbone = Backbone.load(checkpoint, settings, device, dtype)
+        lora = run.model.lora if run.model.method == "lora" else None
+        adapted = trainable(backbone.model, lora)
+        if run.model.gradient_checkpointing:
+            _compute_activations_again(backbone.model)
+        temperatures = TaskTemperatures(
+            [task.value for task in Task], run.loss.temperature, learned=run.loss.learn_temperature
+        )
+        encoder = Encoder(backbone).train()
+        return cls(run, checkpoint, settings, encoder, adapted, temperatures.to(device))
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """AdamW over all that learns; temperatures are not decayed, which would pull τ to 1."""
+        rates = self.run.optimizer
+        learning = [one for one in self.encoder.parameters() if one.requires_grad]
+        return torch.optim.AdamW(
+            [
+                {"params": learning},
+                {
+                    "params": list(self.temperatures.parameters()),
+                    "lr": rates.temperature_rate or rates.learning_rate,
+                    "weight_decay": 0.0,
+                },
+            ],
+            lr=rates.learning_rate,
+            weight_decay=rates.weight_decay,
+        )
+
+    def save(self) -> Path:
+        """Writes the trained model, and its adapter where it has one; the model's folder.
+
+        Raises:
+            BadOutput: a folder is there already, or cannot be written.
+        """
+        self.encoder.eval()
+        out = self.run.out / "model"
+        if self.run.model.method == "lora":
+            adapter = self.run.out / "adapter"
+            save_adapter(self.adapted, self.checkpoint, self.settings, adapter, self.run.model.lora)
+            merge(adapter, out, self.run.model.base)
+        else:
+            made = {"trained": "all parameters"}
+            write_checkpoint(self.adapted, self.checkpoint, self.settings, out, made)
+        return out
+
+
+def _compute_activations_again(model: Any) -> None:
+    """Gradient checkpointing, by the name it has in this version of transformers."""
+    enable = getattr(model, "activation_checkpointing_enable", None)
+    (enable or model.gradient_checkpointing_enable)()
+    model.enable_input_require_grads()  # Otherwise frozen embeddings would end the graph.
