@@ -17,7 +17,6 @@ from time import monotonic
 
 import numpy as np
 
-from trainer.checkpoints import whole_folder
 from trainer.data.examples import Unreadable
 from trainer.miniature import sets
 
@@ -315,6 +314,8 @@ def prepare(out: Path, seeds: int) -> None:
     Raises:
         Unreadable: a package is not installed; the message says what to install.
     """
+    from trainer.checkpoints import whole_folder
+
     words = out / "words.txt"
     if not (out / "data").exists():
         print("preparing pictures, half a minute", file=sys.stderr)
