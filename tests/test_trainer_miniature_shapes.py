@@ -12,12 +12,7 @@ import pytest
 from PIL import Image
 
 from embedder.content import Modality
-<<<<<<< HEAD:tests/test_trainer_shapes.py
 from embedder.rzen.settings import Settings
-from trainer.collecting import collected
-=======
-from embedder.rzen import Settings
->>>>>>> 9978210 (Merge the trainer's modules by job: loop, model, adapters, checkpoints, loader):tests/test_trainer_miniature_shapes.py
 from trainer.config import Run
 from trainer.data.examples import Ledger
 from trainer.data.loader import collected

@@ -6,13 +6,8 @@ import torch
 from PIL import Image
 
 from embedder import Content
-<<<<<<< HEAD:tests/test_trainer_encoding.py
 from embedder.rzen.embedder import RzenEmbedder, open_rzen
-from trainer.encoding import Encoder, prepared
-=======
-from embedder.rzen import RzenEmbedder, open_rzen
 from trainer.model import Encoder, prepared
->>>>>>> 9978210 (Merge the trainer's modules by job: loop, model, adapters, checkpoints, loader):tests/test_trainer_model.py
 
 
 @pytest.fixture(scope="module")

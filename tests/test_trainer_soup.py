@@ -9,12 +9,7 @@ import torch
 
 from embedder.rzen.checkpoint import Checkpoint
 from embedder.rzen.embedder import RzenEmbedder
-<<<<<<< HEAD
 from embedder.rzen.settings import Settings
-from trainer.lora import Adapter, BadAdapter, Lora, save_adapter, trainable
-from trainer.merging import Mixture, load_base
-from trainer.mixing import NothingGained, averaged, found_greedily, greedy, mixable
-=======
 from trainer.adapters import (
     Adapter,
     BadAdapter,
@@ -29,7 +24,6 @@ from trainer.adapters import (
     save_adapter,
     trainable,
 )
->>>>>>> 9978210 (Merge the trainer's modules by job: loop, model, adapters, checkpoints, loader)
 from trainer.soup import main
 
 SETTINGS = Settings(image_tokens=(4, 16), frame_tokens=(4, 8))

@@ -20,8 +20,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from embedder.rzen import Checkpoint, RzenEmbedder, Settings
 from embedder.rzen.backbone import Backbone
+from embedder.rzen.checkpoint import Checkpoint
+from embedder.rzen.embedder import RzenEmbedder
+from embedder.rzen.settings import Settings
 from trainer.checkpoints import whole_folder, write_checkpoint
 
 ADAPTER_FILE = "adapter.json"

@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed, nn
 
-from embedder.rzen import Checkpoint, Settings
+from embedder.rzen.checkpoint import Checkpoint
+from embedder.rzen.settings import Settings
 from trainer.distributed import world_size
 
 MARKER = "complete.json"

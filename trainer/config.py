@@ -7,14 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-<<<<<<< HEAD
 from embedder.rzen.settings import Settings
-from trainer.lora import Lora
-=======
-from embedder.rzen import Settings
 from trainer.adapters import Lora
 from trainer.data.examples import Task
->>>>>>> 9978210 (Merge the trainer's modules by job: loop, model, adapters, checkpoints, loader)
 from trainer.losses import LossConfig
 
 _STRICT = {"extra": "forbid"}

@@ -8,19 +8,14 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-<<<<<<< HEAD:trainer/learner.py
+from embedder.content import Content, Role
 from embedder.rzen.backbone import Backbone, chosen_device
 from embedder.rzen.checkpoint import Checkpoint
-from embedder.rzen.settings import Settings
-=======
-from embedder.content import Content, Role
-from embedder.rzen import Checkpoint, Settings
-from embedder.rzen.backbone import Backbone, chosen_device
 from embedder.rzen.pictures import Patched, patched
+from embedder.rzen.settings import Settings
 from embedder.rzen.template import Template, TokenSequence
 from trainer.adapters import merge, save_adapter, trainable
 from trainer.checkpoints import write_checkpoint
->>>>>>> 9978210 (Merge the trainer's modules by job: loop, model, adapters, checkpoints, loader):trainer/model.py
 from trainer.config import Run
 from trainer.data.examples import Task
 from trainer.losses import TaskTemperatures

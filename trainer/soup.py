@@ -12,13 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-<<<<<<< HEAD
     from embedder.rzen.checkpoint import Checkpoint
-    from trainer.lora import Adapter
-=======
-    from embedder.rzen import Checkpoint
     from trainer.adapters import Adapter
->>>>>>> 9978210 (Merge the trainer's modules by job: loop, model, adapters, checkpoints, loader)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image
 
 from embedder.media import MediaError
-from embedder.rzen import Settings
+from embedder.rzen.settings import Settings
 from trainer.data.examples import Task, Unreadable
 from trainer.mini.pictures import Drawing, drawings, limited, stamps
 from trainer.untrained import Shape

@@ -13,23 +13,9 @@ from math import cos, hypot, pi, sin
 from pathlib import Path
 from typing import Any, TypeVar
 
-<<<<<<< HEAD
-from embedder.rzen.settings import Settings
-from trainer.miniature.scenes import (
-    COLOURS,
-    COUNTS,
-    DIRECTIONS,
-    SHAPES,
-    THINGS,
-    Thing,
-    moving,
-    several,
-)
-=======
 from PIL import Image, ImageDraw
 
-from embedder.rzen import Settings
->>>>>>> 9978210 (Merge the trainer's modules by job: loop, model, adapters, checkpoints, loader)
+from embedder.rzen.settings import Settings
 from trainer.untrained import Shape, build
 
 COLOURS: Mapping[str, tuple[int, int, int]] = {
