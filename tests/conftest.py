@@ -1,4 +1,4 @@
-"""Every test runs on its own: no network, no home folder, a library of its own."""
+"""Isolation for every test: no network, a temporary home folder, an empty default library."""
 
 import os
 import socket
@@ -8,12 +8,25 @@ from typing import Any
 
 import pytest
 
-_LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
+# Threads of PyTorch's and FAISS's pools wait busily for each other: with two test processes on two
+# cores, that took several times the processor time of the work. Read when OpenMP is loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
+# They take longest, so they start first and no process is left with one of them at the end.
+LONGEST_FILES = (
+    "test_trainer_tiny.py",
+    "test_app_browser.py",
+    "test_indexer_reembedding.py",
+    "test_app_calls.py",
+    "test_app_model.py",
+    "test_indexer_ingest.py",
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing of the person who runs the tests is read or written, subprocesses included."""
+def _temporary_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the user's files and settings out of the tests, subprocesses included."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("RZEN_", "GRADIO_"))]:
@@ -40,20 +53,20 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _own_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A test that names no library gets an empty one of its own."""
+def _empty_default_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Give each test that names no library an empty one."""
     monkeypatch.setenv("RZEN_LIBRARY", str(tmp_path / "default-library"))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_network() -> Iterator[None]:
-    """A connection to anything but this machine fails at once and says so."""
+    """Refuse connections to other machines."""
 
     def guarded(connect: Any) -> Any:
         def checked(sock: socket.socket, address: Any) -> Any:
             internet = sock.family in (socket.AF_INET, socket.AF_INET6)
-            if internet and not str(address[0]).startswith(_LOOPBACK):
-                raise OSError(f"tests stay on this machine: no connection to {address[0]}")
+            if internet and not str(address[0]).startswith(LOOPBACK):
+                raise OSError(f"tests run offline: no connection to {address[0]}")
             return connect(sock, address)
 
         return checked
@@ -73,5 +86,6 @@ def tiny_rzen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes minutes by itself comes first, so that nobody waits for it at the end."""
-    items.sort(key=lambda item: "test_trainer_tiny.py" not in item.nodeid)
+    """Start the longest files first."""
+    ranks = {name: rank for rank, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
