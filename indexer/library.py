@@ -26,7 +26,7 @@ from indexer.config import (
 from indexer.errors import LibraryBusy, LibraryError
 from indexer.ingest.thumbnails import Thumbnails
 from indexer.model import LibraryModel
-from indexer.search.scheduling import DocumentsAfterQueries, QueryBatcher, QueryPriority
+from indexer.search.scheduling import SearchPriority, SharedEmbedder
 from indexer.types import (
     Duplicates,
     Hit,
@@ -185,8 +185,8 @@ class Library(Holdings):
         self._viewer_lock = threading.Lock()
         self._model = LibraryModel(directory, self.catalog, self._ledger, self._open, embedder)
         self.turn = threading.Lock()
-        self._precedence = QueryPriority()
-        self._asking: QueryBatcher | None = None
+        self._priority = SearchPriority()
+        self._shared: SharedEmbedder | None = None
         try:
             self._model.agree(model, instructions)
         except BaseException:
@@ -271,7 +271,7 @@ class Library(Holdings):
         for _ in range(_SNAPSHOTS):
             embedder, vectors = self.embedder, self.vectors
             if vectors.fingerprint == embedder.info.fingerprint or not len(vectors):
-                return self._together(embedder), vectors
+                return self._share(embedder), vectors
         raise LibraryBusy(f"the library in {self.directory} is changing its model: try again")
 
     @property
@@ -338,7 +338,7 @@ class Library(Holdings):
                 context = IngestContext(
                     writer=self._ledger,
                     thumbnails=self._thumbnails,
-                    embedder=lambda: DocumentsAfterQueries(self.embedder, self._precedence),
+                    embedder=lambda: self._share(self.embedder),
                     adopt=self._model.adopt,
                     decoders=decoders,
                 )
@@ -422,7 +422,7 @@ class Library(Holdings):
         """The hits of a query, best first; see `indexer.search.ranking.search`."""
         from indexer.search import ranking
 
-        with self._precedence.searching():
+        with self._priority.search():
             return ranking.search(self, query)
 
     def remove(self, item_ids: Sequence[int]) -> int:
@@ -475,12 +475,12 @@ class Library(Holdings):
             decoders=self.decoders,
         )
 
-    def _together(self, embedder: Embedder) -> Embedder:
-        """The embedder, to be asked by several threads at once."""
-        asking = self._asking
-        if asking is None or asking.inner is not embedder:
-            self._asking = asking = QueryBatcher(embedder)
-        return asking
+    def _share(self, embedder: Embedder) -> Embedder:
+        """Return what lets searches and an ingest use an embedder at the same time."""
+        shared = self._shared
+        if shared is None or shared.inner is not embedder:
+            self._shared = shared = SharedEmbedder(embedder, self._priority)
+        return shared
 
     def _open(self, model: str, instructions: Mapping[Modality, str] | None) -> Embedder:
         return open_embedder(model, **self._opening, instructions=instructions)

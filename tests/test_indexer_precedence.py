@@ -14,9 +14,8 @@ from embedder import Content, Role
 from embedder.interface import EmbedError, Vectors
 from embedder.toy import ToyEmbedder
 from indexer import Library, Query
-from indexer.search import scheduling as precedence_module
 from indexer.search.query import text_part
-from indexer.search.scheduling import DocumentsAfterQueries, QueryBatcher, QueryPriority
+from indexer.search.scheduling import SearchPriority, SharedEmbedder
 
 
 class Held(ToyEmbedder):
@@ -41,7 +40,7 @@ class Held(ToyEmbedder):
 class Asking(threading.Thread):
     """Somebody who asks for a vector, and what came of it."""
 
-    def __init__(self, embedder: QueryBatcher, text: str) -> None:
+    def __init__(self, embedder: SharedEmbedder, text: str) -> None:
         super().__init__()
         self._embedder = embedder
         self._content = Content(text=text)
@@ -57,20 +56,19 @@ class Asking(threading.Thread):
             self.error = error
 
 
-def _gathered(together: QueryBatcher, count: int) -> None:
-    """Waits until so many ask behind the one who is being answered."""
-    while len(together._waiting) < count:
+def wait_until_queued(shared: SharedEmbedder, count: int) -> None:
+    while len(shared._waiting) < count:
         sleep(0.001)
 
 
 def test_queries_that_are_asked_meanwhile_are_embedded_in_one_call_and_keep_their_rows():
     held = Held("query")
-    together = QueryBatcher(held)
-    first = Asking(together, "red")
+    shared = SharedEmbedder(held, SearchPriority())
+    first = Asking(shared, "red")
     assert held.calls.get(timeout=30) == ["red"]
     texts = ["blue", "green", "a dog", "grey"]
-    others = [Asking(together, text) for text in texts]
-    _gathered(together, len(texts))
+    others = [Asking(shared, text) for text in texts]
+    wait_until_queued(shared, len(texts))
     held.let.release(2)
     for one in (first, *others):
         one.join(30)
@@ -83,12 +81,12 @@ def test_queries_that_are_asked_meanwhile_are_embedded_in_one_call_and_keep_thei
 
 def test_a_query_that_cannot_be_embedded_fails_alone():
     held = Held("query")
-    together = QueryBatcher(held)
-    first = Asking(together, "red")
+    shared = SharedEmbedder(held, SearchPriority())
+    first = Asking(shared, "red")
     held.calls.get(timeout=30)
-    others = [Asking(together, text) for text in ("blue", "bad", "green")]
-    _gathered(together, len(others))
-    held.let.release(5)  # together, which fails, and then each alone
+    others = [Asking(shared, text) for text in ("blue", "bad", "green")]
+    wait_until_queued(shared, len(others))
+    held.let.release(5)  # shared, which fails, and then each alone
     for one in (first, *others):
         one.join(30)
     assert [one.row is None for one in others] == [False, True, False]
@@ -96,61 +94,62 @@ def test_a_query_that_cannot_be_embedded_fails_alone():
     assert others[1].error.position == 0
 
 
-def test_documents_do_not_begin_while_a_search_is_under_way(monkeypatch):
-    monkeypatch.setattr(precedence_module, "_LONGEST_SECONDS", 60.0)
-    precedence, embedder = QueryPriority(), Held("document")
-    documents = DocumentsAfterQueries(embedder, precedence)
-    precedence._part_seconds = 1e9  # as if a part had taken so long
+def test_documents_wait_for_a_search(monkeypatch):
+    monkeypatch.setattr("indexer.search.scheduling._MAX_WAIT_BATCHES", 1e9)
+    monkeypatch.setattr("indexer.search.scheduling._MAX_WAIT_SECONDS", 60.0)
+    priority, held = SearchPriority(), Held("document")
+    documents = SharedEmbedder(held, priority)
+    held.let.release(2)
+    documents.embed([Content(text="blue")], "document")
+    assert held.calls.get(timeout=30) == ["blue"]
     work = threading.Thread(
         target=lambda: documents.embed([Content(text="red")], "document"), daemon=True
     )
-    embedder.let.release()
-    with precedence.searching():
+    with priority.search():
         work.start()
         work.join(0.2)
-        assert embedder.calls.empty()
-    assert embedder.calls.get(timeout=30) == ["red"]
+        assert held.calls.empty()
+    assert held.calls.get(timeout=30) == ["red"]
     work.join(30)
 
 
 def test_documents_go_on_in_the_end_however_many_search():
-    precedence, embedder = QueryPriority(), Held("document")
-    documents = DocumentsAfterQueries(embedder, precedence)
+    priority, held = SearchPriority(), Held("document")
     texts = [str(number) for number in range(11)]
-    embedder.let.release(99)
-    with precedence.searching():
-        rows = documents.embed([Content(text=text) for text in texts], "document")
+    held.let.release(99)
+    with priority.search():
+        contents = [Content(text=text) for text in texts]
+        rows = SharedEmbedder(held, priority).embed(contents, "document")
     whole = ToyEmbedder().embed([Content(text=text) for text in texts], "document")
     np.testing.assert_array_equal(rows, whole)
-    assert [len(embedder.calls.get()) for _ in range(3)] == [4, 4, 3]
+    assert [len(held.calls.get()) for _ in range(3)] == [4, 4, 3]
 
 
-def test_documents_come_in_parts_where_somebody_has_searched_since_whoever_did_may_again():
-    precedence, embedder = QueryPriority(), Held("document")
-    embedder.let.release(9)
-    with precedence.searching():
+def test_documents_come_in_larger_batches_between_searches(monkeypatch):
+    monkeypatch.setattr("indexer.search.scheduling._BESIDE_SECONDS", 0.0)
+    priority, held = SearchPriority(), Held("document")
+    held.let.release(9)
+    with priority.search():
         pass
-    precedence._searched_at -= 60
-    DocumentsAfterQueries(embedder, precedence).embed([Content(text="red")] * 40, "document")
-    assert [len(embedder.calls.get()) for _ in range(3)] == [16, 16, 8]
+    SharedEmbedder(held, priority).embed([Content(text="red")] * 40, "document")
+    assert [len(held.calls.get()) for _ in range(3)] == [16, 16, 8]
 
 
-def test_while_nobody_searches_documents_are_embedded_as_they_come():
-    embedder = Held("document")
-    embedder.let.release(9)
-    documents = DocumentsAfterQueries(embedder, QueryPriority())
+def test_documents_are_embedded_as_they_come_while_nothing_is_searched():
+    held = Held("document")
+    held.let.release(9)
+    documents = SharedEmbedder(held, SearchPriority())
     assert len(documents.embed([Content(text="red")] * 11, "document")) == 11
-    assert len(embedder.calls.get()) == 11
-    assert documents.embed([], "document").shape == (0, embedder.info.dim)
+    assert len(held.calls.get()) == 11
+    assert documents.embed([], "document").shape == (0, held.info.dim)
 
 
-def test_the_blame_for_a_document_names_its_position_among_all():
-    precedence = QueryPriority()
+def test_the_error_for_a_document_names_its_position_among_all():
+    priority, held = SearchPriority(), Held("document")
     contents = [Content(text=text) for text in ("a", "b", "c", "d", "e", "bad")]
-    embedder = Held("document")
-    embedder.let.release(9)
-    with precedence.searching(), pytest.raises(EmbedError) as caught:
-        DocumentsAfterQueries(embedder, precedence).embed(contents, "document")
+    held.let.release(9)
+    with priority.search(), pytest.raises(EmbedError) as caught:
+        SharedEmbedder(held, priority).embed(contents, "document")
     assert caught.value.position == 5
 
 
