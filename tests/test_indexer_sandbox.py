@@ -394,7 +394,7 @@ def test_sizes_are_refused_before_pixels_are_received():
 
     fields = json.loads(protocol.encode_draft(PAGE)[0])
     side = LIMITS.frame_side
-    for sizes in ([[1 << 20, 1 << 20], [1, 1]], [[side, side]] * (LIMITS.clip_frames + 1)):
+    for sizes in ([[1 << 20, 1 << 20], [1, 1]], [[side, side]] * (LIMITS.clip_frames + 2)):
         with pytest.raises(protocol.InvalidAnswer):
             protocol.decode_drafts([{**fields, "sizes": sizes}], receive, LIMITS)
     with pytest.raises(protocol.InvalidAnswer, match="batch"):
