@@ -17,7 +17,7 @@ from PIL import Image
 
 from embedder import Content
 from embedder.media import Kind, Limits, MediaError, UnsupportedMedia
-from embedder.media.pdf import Word
+from embedder.media.kinds import Word
 from indexer import IngestOptions, Library, Status
 from indexer.decoding import protocol
 from indexer.decoding.pool import DecoderPool

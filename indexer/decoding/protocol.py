@@ -29,8 +29,7 @@ from typing import Any, TypeAlias
 from PIL import Image
 
 from embedder.content import Content
-from embedder.media.kinds import Kind, Limits, MediaError, UnsupportedMedia
-from embedder.media.pdf import Word
+from embedder.media.kinds import Kind, Limits, MediaError, UnsupportedMedia, Word
 from indexer.decoding.segment import Draft
 
 _log = logging.getLogger(__name__)
