@@ -5,25 +5,21 @@
 Parameters are counted on models without storage. Activations are what one layer holds at once, the
 most of both towers, for one picture of 1,280 tokens and for a batch of 8,192 tokens; PyTorch itself
 and its CUDA context take about 1 GB more. A library keeps each vector twice, as float16: in SQLite,
-and in a file of the index that is mapped, of which a search reads the rows that it compares. Codes
-and ids are mapped too, and a search is quick while the system keeps them in memory; what lies
-around lists is always there.
+and in a file of the index that is mapped, of which a search reads the rows that it compares. Codes,
+ids, folders and dates are mapped too, and a search is fast while the system keeps them in memory.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+import faiss
 import torch
 from transformers import Qwen2VLConfig, Qwen2VLModel
 
-from indexer.vectors import Growth
-from indexer.vectors.centroids import Centroids
-from indexer.vectors.codes import Codes
-from indexer.vectors.listfile import POSITION_BYTES
-from indexer.vectors.places import PLACE_BYTES
+from indexer.vectors.ivf import IndexPolicy
 
 PICTURE, BATCH = 1280, 8192
+_POSITION_BYTES, _ID_BYTES, _HOLDER_BYTES = 8, 8, 16
 SEGMENTS = 1_000_000
 
 
@@ -66,10 +62,10 @@ def main() -> None:
 
 def index(dim: int) -> tuple[int, int, int]:
     """Bytes of rows and of codes with ids that are mapped, and of what is in memory."""
-    centroids = np.zeros((Growth().lists(SEGMENTS), dim), dtype=np.float16)
-    codes = Codes(Centroids(centroids))
-    mapped = SEGMENTS * (codes.size + POSITION_BYTES + PLACE_BYTES)
-    return 2 * dim * SEGMENTS, mapped, codes.memory
+    code = faiss.RaBitQuantizer(dim, faiss.METRIC_L2).code_size
+    centroids = 2 * dim * IndexPolicy().lists(SEGMENTS)
+    mapped = SEGMENTS * (code + _POSITION_BYTES + _ID_BYTES + _HOLDER_BYTES) + centroids
+    return 2 * dim * SEGMENTS, mapped, SEGMENTS
 
 
 def on_no_device(size: Size) -> Any:

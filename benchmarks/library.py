@@ -28,7 +28,6 @@ from embedder.media.kinds import Kind
 from indexer import Library
 from indexer.search.query import text_part
 from indexer.types import Filters, Query
-from indexer.vectors import FaissIndex
 
 ANY = Filters()
 NOISE = 0.7
@@ -89,9 +88,7 @@ def main() -> None:
     embedder = Given({})
     with Library.open(given.directory, embedder=embedder, create=False) as library:
         embedder.vectors = asked = questions(library, given.queries)
-        store = library.vectors
-        assert isinstance(store, FaissIndex)
-        store.settle()
+        library.vectors.settle()
         texts = list(asked)
 
         def search(text: str, filters: Filters = ANY) -> object:

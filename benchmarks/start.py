@@ -45,9 +45,9 @@ def made(directory: Path, segments: int, embedder: Embedder) -> None:
         return
     for _ in fill(directory, segments, embedder.info):
         pass
-    with open_storage(directory) as place, place.mirror() as mirror:
-        mirror.settle()
-        mirror.save()
+    with open_storage(directory) as place, place.index() as index:
+        index.settle()
+        index.save()
 
 
 def once(task: Callable[[], object]) -> float:
@@ -92,15 +92,15 @@ def changing(library: Library, folder: Path) -> dict[str, float]:
     chance = np.random.default_rng()
     rows = chance.integers(256, size=(480, 640, 3), dtype=np.uint8)
     Image.fromarray(rows).save(folder / "one.png")
-    mirror, saving, save = library._mirror, list[float](), library._mirror.save
+    index, saving, save = library._index, list[float](), library._index.save
 
     def without_saving(task: Callable[[], object]) -> float:
         saving.clear()
         return once(task) - sum(saving)
 
     with (
-        patch.object(mirror, "settle", lambda stop: None),
-        patch.object(mirror, "save", lambda: saving.append(once(save))),
+        patch.object(index, "settle", lambda stop: None),
+        patch.object(index, "save", lambda: saving.append(once(save))),
     ):
         times = {"adding a photo": without_saving(lambda: library.ingest([folder]))}
         times["saving the index after that"] = sum(saving)

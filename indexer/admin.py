@@ -117,8 +117,6 @@ def _told_inventory(found: "Inventory") -> list[str]:
     elif found.saved_generation != found.generation and found.dim:
         lines.append(f"index       of generation {found.saved_generation}; it is caught up")
     lines += [f"searched    {kind}: {_how(one)}" for kind, one in sorted(found.searching.items())]
-    if found.gpu:
-        lines.append(f"gpu         {_size(found.gpu)} free: searched where that is quicker")
     if found.pending:
         lines.append(f"unfinished  {found.pending:,} vectors of another model; see rzen-reembed")
     if found.removals:

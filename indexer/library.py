@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 from embedder.content import Modality
 from embedder.interface import Embedder
-from embedder.media.kinds import Kind, Limits, Word
+from embedder.media.kinds import Kind, Limits
+from embedder.media.pdf import Word
 from embedder.registry import open_embedder
 from indexer.catalog import Catalog
 from indexer.catalog.database import Database, WriterLock
@@ -179,7 +180,7 @@ class Library(Holdings):
         self._ledger = CatalogWriter(self._database)
         self._pending = StagedVectors(self._database)
         self._writer = WriterLock(directory / "writer.lock")
-        self._mirror = IndexSync(self.catalog, directory / "vectors", self._writer)
+        self._index = IndexSync(self.catalog, directory / "vectors", self._writer)
         self._viewer: OnDemandDecoder | None = None
         self._viewer_lock = threading.Lock()
         self._model = LibraryModel(directory, self.catalog, self._ledger, self._open, embedder)
@@ -281,7 +282,7 @@ class Library(Holdings):
     @property
     def vectors(self) -> VectorIndex:
         """The vectors, loaded when first asked for and caught up with the catalog each time."""
-        return self._mirror.current()
+        return self._index.current()
 
     @property
     def viewer(self) -> "OnDemandDecoder":
@@ -352,8 +353,8 @@ class Library(Holdings):
             self._tidy()
             if ingest.changed or removed:
                 count_again(self.catalog, self._ledger)
-                self._mirror.settle(cancel)
-                self._mirror.save()
+                self._index.settle(cancel)
+                self._index.save()
             return ingest.report(
                 removed=removed,
                 near_duplicates=self._ledger.near_duplicates(),
@@ -446,7 +447,7 @@ class Library(Holdings):
         with self._viewer_lock:
             if self._viewer is not None:
                 self._viewer.close()
-        self._mirror.close()
+        self._index.close()
         self._model.close()
         self._database.close()
 
@@ -469,7 +470,7 @@ class Library(Holdings):
             writer=self._ledger,
             staged=self._pending,
             model=self._model,
-            sync=self._mirror,
+            sync=self._index,
             thumbnails=self._thumbnails,
             decoders=self.decoders,
         )
@@ -493,4 +494,4 @@ class Library(Holdings):
         """Removes what no file holds any more, and writes the vectors to disk."""
         for content_hash in self._ledger.remove_orphans():
             self._thumbnails.remove(content_hash)
-        self._mirror.save()
+        self._index.save()

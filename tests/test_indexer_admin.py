@@ -29,14 +29,6 @@ def test_the_statistics_say_what_is_there(where, capsys):
     assert answer["generation"] == answer["saved_generation"]
 
 
-@pytest.mark.parametrize(("free", "lines"), [(0, 0), (5 << 30, 1)])
-def test_a_gpu_is_told_where_one_is(where, monkeypatch, capsys, free, lines):
-    monkeypatch.setattr("indexer.maintenance.stats.gpu_memory", lambda: free)
-    assert run(where, "stats") == 0
-    told = capsys.readouterr().out.splitlines()
-    assert len([line for line in told if line.startswith("gpu") and "GB free" in line]) == lines
-
-
 def test_a_library_that_does_not_exist_is_not_made(tmp_path):
     for command in ("stats", "check", "repair", "compact"):
         done = (

@@ -96,7 +96,7 @@ def test_an_unchanged_folder_loads_neither_model_nor_vectors(library, folder, tm
     with Library.open(tmp_path / "library") as again:
         assert counts(again.ingest([folder])) == {"unchanged": 4}
         assert again._model._current is None
-        assert again._mirror._store is None
+        assert again._index._index is None
 
 
 def test_a_moved_file_keeps_its_segment_and_item(library, folder):

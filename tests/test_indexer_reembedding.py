@@ -495,14 +495,14 @@ def test_a_model_that_is_opened_while_another_takes_over_is_let_go(library, shop
 
 def test_a_snapshot_never_mixes_models_though_one_takes_over_in_between(library, shop, monkeypatch):
     other = Library.open(library.directory)
-    current, switched = other._mirror.current, []
+    current, switched = other._index.current, []
 
     def late():
         if not switched:
             switched.append(library.reembed("same").switched)
         return current()
 
-    monkeypatch.setattr(other._mirror, "current", late)
+    monkeypatch.setattr(other._index, "current", late)
     embedder, vectors = other.snapshot()
     assert switched == [True]
     assert vectors.fingerprint == embedder.info.fingerprint

@@ -16,7 +16,7 @@ from indexer import Library
 from indexer.errors import NotFound, QueryError
 from indexer.search.query import file_part, text_part
 from indexer.types import Filters, Hit, Query, QueryPart, Reason
-from indexer.vectors import FaissIndex
+from indexer.vectors.faiss_index import FaissIndex
 
 LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
 

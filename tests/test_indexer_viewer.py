@@ -15,7 +15,8 @@ from PIL import Image
 from embedder.media import Kind, Limits, MediaError, read_content
 from indexer import LibraryBusy, LibraryError, QueryError
 from indexer.decoding import on_demand
-from indexer.decoding.on_demand import Bounds, OnDemandDecoder
+from indexer.decoding.on_demand import OnDemandDecoder
+from indexer.decoding.pool import Bounds, DecoderPool
 from indexer.search.query import file_part
 
 BOUNDS = Bounds(processes=2, waiting=1, wait_seconds=30.0, spare_seconds=0.1, idle_seconds=60.0)
@@ -38,8 +39,8 @@ def patient() -> Iterator[OnDemandDecoder]:
 def misled(monkeypatch: pytest.MonkeyPatch) -> Iterator[OnDemandDecoder]:
     """One whose decoder does what a file's name says."""
     monkeypatch.setattr(on_demand, "_MEMORY_BYTES", 400 << 20)
-    with OnDemandDecoder(BOUNDS, performer="cutters:misbehave") as decoder:
-        yield decoder
+    with DecoderPool(bounds=BOUNDS, performer="cutters:misbehave") as workers:
+        yield OnDemandDecoder(workers)
 
 
 def picture(folder: Path, name: str) -> Path:
@@ -92,13 +93,13 @@ def test_a_file_of_another_kind_than_was_said_is_refused(patient, tmp_path):
 
 
 DEEDS = {
-    "hang": "no progress for 1 seconds",
-    "abort": "crashed",
-    "segfault": "crashed",
-    "garbage": "invalid answer",
-    "huge": "invalid answer",
-    "pages": "invalid answer",
-    "bomb": "too much memory",
+    "hang": "got no further for 1 seconds",
+    "abort": "crash",
+    "segfault": "crash",
+    "garbage": "without sense",
+    "huge": "without sense",
+    "pages": "without sense",
+    "bomb": "more memory",
     "error": "cannot be decoded",
 }
 
@@ -116,7 +117,7 @@ def test_whatever_a_file_does_to_its_decoder_costs_a_sentence(misled, tmp_path, 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="signals")
 def test_a_crowd_is_sent_away_and_nobody_waits_for_ever(misled, tmp_path, monkeypatch):
-    monkeypatch.setattr(misled, "_bounds", replace(BOUNDS, wait_seconds=0.5))
+    monkeypatch.setattr(misled._workers, "_bounds", replace(BOUNDS, wait_seconds=0.5))
     ended: list[tuple[str, float]] = []
 
     def look(name: str) -> None:
@@ -129,7 +130,7 @@ def test_a_crowd_is_sent_away_and_nobody_waits_for_ever(misled, tmp_path, monkey
     hanging = [threading.Thread(target=look, args=("hang",)) for _ in range(2)]
     for thread in hanging:
         thread.start()
-    while len(misled._busy) < 2:
+    while len(misled._workers._busy) < 2:
         time.sleep(0.01)
     waiting = [threading.Thread(target=look, args=("sound",)) for _ in range(4)]
     for thread in waiting:
@@ -146,13 +147,14 @@ def test_a_crowd_is_sent_away_and_nobody_waits_for_ever(misled, tmp_path, monkey
 
 def test_processes_start_in_advance_and_end_when_nobody_needs_them(tmp_path):
     bounds = replace(BOUNDS, idle_seconds=0.3)
-    with OnDemandDecoder(bounds) as made:
+    with DecoderPool(bounds=bounds) as workers:
+        made = OnDemandDecoder(workers)
         made.prepare()
         made.prepare()
-        (process,) = made._idle
+        (process,) = workers._idle
         made.picture(picture(tmp_path, "red"), 30)
         assert process.files == 1
-        while made._idle:
+        while workers._idle:
             time.sleep(0.02)
         process._process.wait(10)
         assert made.picture(picture(tmp_path, "red"), 30).size == (30, 20)
@@ -160,19 +162,20 @@ def test_processes_start_in_advance_and_end_when_nobody_needs_them(tmp_path):
 
 def test_a_process_that_is_free_in_a_moment_is_waited_for(tmp_path):
     bounds = replace(BOUNDS, spare_seconds=20.0)
-    with OnDemandDecoder(bounds) as made:
+    with DecoderPool(bounds=bounds) as workers:
+        made = OnDemandDecoder(workers)
         path = picture(tmp_path, "red")
         with ThreadPoolExecutor(4) as pool:
             sizes = list(pool.map(lambda _: made.picture(path, 30).size, range(12)))
         assert sizes == [(30, 20)] * 12
-        (process,) = made._idle
+        (process,) = workers._idle
         assert process.files == 12
 
 
 def test_a_process_that_is_not_free_soon_gets_another_one_beside_it(misled, tmp_path):
     hanging = threading.Thread(target=_looks_in_vain, args=(misled, picture(tmp_path, "hang")))
     hanging.start()
-    while not misled._busy:
+    while not misled._workers._busy:
         time.sleep(0.01)
     assert misled.picture(picture(tmp_path, "sound"), 64).size
     misled.close()
@@ -181,4 +184,4 @@ def test_a_process_that_is_not_free_soon_gets_another_one_beside_it(misled, tmp_
 
 def _looks_in_vain(viewer, path):
     with pytest.raises((LibraryError, MediaError)):
-        viewer.picture(path, 64)
+        on_demand.picture(path, 64)

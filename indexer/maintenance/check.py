@@ -17,7 +17,6 @@ from indexer.errors import LibraryBusy, LibraryError
 from indexer.ingest.progress import ProgressReporter
 from indexer.maintenance.storage import LibraryFiles
 from indexer.types import Candidate, Progress
-from indexer.vectors import FaissIndex, damaged, saved_generation
 
 if TYPE_CHECKING:
     from indexer.vectors import VectorIndex
@@ -299,28 +298,22 @@ def _in_uploads(place: LibraryFiles, meter: ProgressReporter) -> Iterator[Findin
 def _in_index(place: LibraryFiles, meter: ProgressReporter) -> Iterator[Finding]:
     """What is wrong with the saved index, and with what becomes of it when it is caught up."""
     meter.begin("vector index")
-    if not place.vectors.is_dir() or not any(place.vectors.iterdir()):
-        return  # The next search makes it.
-    saved, model = _saved_generation(place), place.catalog.model()
-    if saved is None:
-        yield Finding(Fault.INDEX_FOREIGN, 1, (str(place.vectors),))
-        return
-    if saved > place.catalog.generation():
-        ahead = f"it is of generation {saved}, the database of {place.catalog.generation()}"
-        yield Finding(Fault.INDEX, 1, (ahead,))
-        return
-    loaded = FaissIndex.load(place.vectors, place.catalog.uid(), model.dim or 0, model.fingerprint)
-    if loaded is None:
-        yield Finding(Fault.INDEX, 1, (f"a file in {place.vectors} is missing or damaged",))
-        return
-    loaded[0].close()
-    del loaded
-    if names := damaged(place.vectors):  # Opening it looks at some pages only.
-        yield Finding(Fault.INDEX, len(names), tuple(names[:SHOWN]))
-        return
-    with place.mirror() as mirror, place.catalog.moment():
-        if one := finding(Fault.INDEX_CONTENT, list(_differences(place, mirror.current(), meter))):
-            yield one
+    with place.index() as index:
+        if not index.has_files:
+            return  # The next search makes it.
+        saved = index.saved_generation()
+        if saved is None:
+            yield Finding(Fault.INDEX_FOREIGN, 1, (str(place.vectors),))
+        elif saved > place.catalog.generation():
+            ahead = f"it is of generation {saved}, the database of {place.catalog.generation()}"
+            yield Finding(Fault.INDEX, 1, (ahead,))
+        elif damage := index.damage():
+            yield Finding(Fault.INDEX, len(damage), tuple(damage[:SHOWN]))
+        else:
+            with place.catalog.moment():
+                differences = list(_differences(place, index.current(), meter))
+            if one := finding(Fault.INDEX_CONTENT, differences):
+                yield one
 
 
 def _differences(
@@ -339,7 +332,7 @@ def _differences(
 def _holds(place: LibraryFiles, store: "VectorIndex", segment_id: int, kind: Kind) -> bool:
     """Whether a store has a segment's vector as the database has it."""
     vector = place.catalog.vectors_of([segment_id])[0]
-    scores, ids = store.search(vector, 1, kind, only=np.array([segment_id], dtype=np.int64))
+    scores, ids = store.search(vector, 1, kind, ids=np.array([segment_id], dtype=np.int64))
     if list(ids) != [segment_id]:
         return False
     return bool(abs(float(scores[0]) - float(vector @ vector)) < _SCORE_TOLERANCE)
@@ -368,8 +361,8 @@ def state_of(held: Held) -> Fault | None:
 
 
 def _saved_generation(place: LibraryFiles) -> int | None:
-    catalog = place.catalog
-    return saved_generation(place.vectors, catalog.uid(), catalog.model().fingerprint)
+    with place.index() as index:
+        return index.saved_generation()
 
 
 def folder_bytes(folder: Path) -> int:

@@ -60,9 +60,9 @@ def compact(
         contents = drop_unheld(place)
         vectors = drop_retired(place)
         meter.begin("vector index")
-        with place.mirror() as mirror:
-            mirror.settle()
-            mirror.save()
+        with place.index() as index:
+            index.settle()
+            index.save()
         removals = upkeep.forget_removals(place.catalog.generation())
         thumbnails = drop_thumbnails(place, meter)
         meter.begin("full-text index")

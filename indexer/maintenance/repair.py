@@ -4,7 +4,6 @@ Nothing that a person owns is deleted: no file outside the library's folder, and
 """
 
 import logging
-import shutil
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -185,10 +184,10 @@ class _Mender:
 
     def _remake_index(self, faults: set[Fault]) -> None:
         self._meter.begin("vector index")
-        if faults & {Fault.INDEX, Fault.INDEX_CONTENT, Fault.INDEX_FOREIGN}:
-            shutil.rmtree(self._place.vectors)
-        with self._place.mirror() as mirror:
-            mirror.save()
+        with self._place.index() as index:
+            if faults & {Fault.INDEX, Fault.INDEX_CONTENT, Fault.INDEX_FOREIGN}:
+                index.discard()
+            index.save()
         Upkeep(self._place.database).forget_removals(self._place.catalog.generation())
 
 

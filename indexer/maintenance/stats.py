@@ -11,7 +11,7 @@ from indexer.config import LIBRARY_FILE
 from indexer.maintenance.check import folder_bytes
 from indexer.maintenance.storage import LibraryFiles
 from indexer.types import LibraryStats
-from indexer.vectors import Description, gpu_memory, saved_descriptions, saved_generation
+from indexer.vectors import Description
 
 _VECTOR_NOTE_BYTES = 40  # A row of `removals` with its place in the index, roughly.
 
@@ -29,7 +29,6 @@ class Inventory:
         generation: The number that every change of segments raises.
         saved_generation: The one that the vector index on disk is of; None if it has to be made.
         searching: How the vectors of each kind are searched by that index.
-        gpu: Free bytes on a GPU that FAISS can use; 0 where there is none.
         schema: The last step that the tables have taken.
         pending: Vectors of a re-embedding that was stopped.
         removals: Segments that are gone and still noted.
@@ -45,7 +44,6 @@ class Inventory:
     generation: int
     saved_generation: int | None
     searching: Mapping[Kind, Description]
-    gpu: int
     schema: int
     pending: int
     removals: int
@@ -56,7 +54,7 @@ class Inventory:
 def inventory(place: LibraryFiles) -> Inventory:
     """What a library holds; reads only."""
     catalog, audit, upkeep = place.catalog, Audit(place.database), Upkeep(place.database)
-    with catalog.moment():
+    with place.index() as index, catalog.moment():
         model, size, retired = catalog.model(), upkeep.size(), audit.retired_vectors()
         removals = audit.removals()
         return Inventory(
@@ -66,9 +64,8 @@ def inventory(place: LibraryFiles) -> Inventory:
             fingerprint=model.fingerprint,
             dim=model.dim,
             generation=catalog.generation(),
-            saved_generation=saved_generation(place.vectors, catalog.uid(), model.fingerprint),
-            searching=saved_descriptions(place.vectors, catalog.uid(), model.fingerprint),
-            gpu=gpu_memory(),
+            saved_generation=index.saved_generation(),
+            searching=index.describe_saved(),
             schema=upkeep.schema_version(),
             pending=audit.pending_vectors(),
             removals=removals,

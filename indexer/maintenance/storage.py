@@ -71,13 +71,13 @@ class LibraryFiles:
         return Thumbnails(self.directory / "thumbnails")
 
     @contextmanager
-    def mirror(self) -> Iterator[IndexSync]:
-        """Its vectors as they are searched, loaded anew."""
-        mirror = IndexSync(self.catalog, self.vectors)
+    def index(self) -> Iterator[IndexSync]:
+        """Yield its vector index, which is not loaded yet, and close it afterwards."""
+        index = IndexSync(self.catalog, self.vectors)
         try:
-            yield mirror
+            yield index
         finally:
-            mirror.close()
+            index.close()
 
 
 @contextmanager

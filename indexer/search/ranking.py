@@ -78,7 +78,7 @@ def search(library: "Library", query: Query) -> list[Hit]:
     _check(query)
     for _ in range(_ATTEMPTS):
         embedder, vectors = library.snapshot()
-        kinds = vectors.partitions & (query.filters.kinds or frozenset(Kind))
+        kinds = vectors.kinds & (query.filters.kinds or frozenset(Kind))
         asked = EmbeddedQuery.of(embedder, query.parts, kinds)
         with library.turn, library.catalog.moment():
             if library.catalog.holds_vectors_of(embedder.info):

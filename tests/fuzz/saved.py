@@ -22,9 +22,10 @@ from indexer.errors import LibraryError
 from indexer.maintenance.backup import LIST, back_up, restore
 from indexer.maintenance.backup import MANIFEST as BACKUP
 from indexer.maintenance.storage import open_storage
-from indexer.vectors import FaissIndex
-from indexer.vectors.files import STATE_FILE, put_state, saved_generation
-from indexer.vectors.growth import Growth
+from indexer.vectors import SearchFilter
+from indexer.vectors.faiss_index import FaissIndex
+from indexer.vectors.ivf import IndexPolicy
+from indexer.vectors.storage import STATE_FILE, damaged_files, put_state, state_of
 
 from . import world
 from .mutation import altered
@@ -42,18 +43,17 @@ def states(data: bytes) -> None:
         put_state(directory, value)
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
         (directory / STATE_FILE).write_bytes(data)
-    told = saved_generation(directory, "me")
     loaded = FaissIndex.load(directory, "me", _DIM)
-    assert told is None or -(2**63) <= told < 2**63
     if loaded is None:
         return
     store, generation = loaded
-    assert generation == told
+    assert 0 <= generation == state_of(directory)["generation"] < 2**63
+    assert all(isinstance(name, str) for name in damaged_files(directory))
     counted = 0
-    for kind in store.partitions:
+    for kind in store.kinds:
         scores, found = store.search(_rows(1)[0], 5, kind)
         assert len(found) == len(scores) == min(5, store.describe()[kind].vectors)
-        store.search(_rows(1)[0], 5, kind, np.arange(40))
+        store.search(_rows(1)[0], 5, kind, SearchFilter(), np.arange(40))
         counted += store.describe()[kind].vectors
     assert counted == len(store)
 
@@ -146,7 +146,7 @@ def _rows(count: int) -> np.ndarray:
 def _stored() -> tuple[Path, str]:
     """The folder of a store that is searched in both ways, and its state."""
     directory = world.folder("vectors")
-    store = FaissIndex(_DIM, growth=Growth(exact_components=100 * _DIM))
+    store = FaissIndex(_DIM, policy=IndexPolicy(exact_components=100 * _DIM, speed=1e9))
     store.add(Kind.TEXT, np.arange(20), _rows(20))
     store.add(Kind.IMAGE, np.arange(30, 430), _rows(400))
     store.settle()
@@ -183,11 +183,13 @@ def states_seeds() -> list[str]:
         ),
         *(tuned(probes=probes) for probes in ("x", 0, -1, 1e999, None)),
         *(tuned(candidates=candidates) for candidates in ([], [0, 0], ["a", "b"], [1e30, 1e30])),
-        *(partly(**values) for values in ({"trained": 1e999}, {"positions": -1}, {"files": [3]})),
+        *(partly(**values) for values in ({"refused": 1e999}, {"positions": -1}, {"files": [3]})),
         lambda value: value["partitions"]["image"]["files"].update(rows=[]),
-        lambda value: value["partitions"]["image"]["files"]["codes"][0].update(bytes=1e999),
+        lambda value: value["partitions"]["image"]["lists"].update(covered=1e999),
+        lambda value: value["partitions"]["image"]["lists"].update(covered=-5),
+        lambda value: value["partitions"]["image"]["files"]["lists"].update(bytes=1e999),
         lambda value: value["partitions"].update(audio=value["partitions"]["text"]),
-        lambda value: value["partitions"]["text"]["files"]["vectors"][0].update(name="../x"),
+        lambda value: value["partitions"]["text"]["files"]["ids"].update(name="../x"),
     ]
     changed = (_changed(state, change) for change in changes)
     return [state, "[" * 3000, "null", *changed]

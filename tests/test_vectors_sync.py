@@ -19,17 +19,21 @@ from indexer import Library, admin
 from indexer.catalog.database import WriterLock
 from indexer.maintenance.check import Fault, check
 from indexer.maintenance.storage import open_storage
-from indexer.vectors import Description, FaissIndex, Growth, files, store
-from indexer.vectors.files import state_of
+from indexer.vectors import Description, faiss_index, storage
+from indexer.vectors.faiss_index import FaissIndex
+from indexer.vectors.ivf import IndexPolicy, Stopped
+from indexer.vectors.storage import state_of
 
 COUNT = 400
-SMALL = Growth(exact_components=1_000, recall=0.9, questions=16, rounds=2, compared=20)
+SMALL = IndexPolicy(
+    exact_components=1_000, recall=0.9, speed=1e9, questions=16, rounds=2, gathered=20
+)
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch) -> None:
     """Inverted lists from a few vectors on."""
-    monkeypatch.setattr(store, "Growth", lambda: SMALL)
+    monkeypatch.setattr(faiss_index, "IndexPolicy", lambda: SMALL)
 
 
 @pytest.fixture
@@ -63,7 +67,7 @@ def test_an_ingest_leaves_the_index_that_the_size_makes_due(library):
     library.close()
     with Library.open(library.directory) as again:
         assert index_of(again) == "inverted"
-        assert not again.vectors._builder.busy
+        assert not again.vectors._worker.busy
         assert len(found(again)) == COUNT
 
 
@@ -81,14 +85,14 @@ def test_what_comes_and_goes_afterwards_is_followed(library, media):
 def test_an_ingest_that_is_told_to_stop_does_not_wait_for_an_index(tmp_path, media, monkeypatch):
     cancel, started = threading.Event(), threading.Event()
 
-    def endless(snapshot, dim, growth, stopped):
+    def endless(view, policy, stopped):
         started.set()
         cancel.set()
         while not stopped():
             threading.Event().wait(0.01)
-        raise store.Stopped
+        raise Stopped
 
-    monkeypatch.setattr(store, "built", endless)
+    monkeypatch.setattr(faiss_index, "build", endless)
     with Library.open(tmp_path / "library", model="toy") as library:
         assert library.ingest([media], cancel=cancel).added == COUNT
         assert started.is_set()
@@ -109,9 +113,9 @@ def test_a_search_does_not_wait_while_the_vectors_are_saved(library, monkeypatch
         save(*arguments)
 
     before = found(library)
-    library._mirror._on_disk = -1
+    library._index._on_disk = -1
     monkeypatch.setattr(FaissIndex, "save", slow)
-    saver = threading.Thread(target=library._mirror.save)
+    saver = threading.Thread(target=library._index.save)
     saver.start()
     assert saving.wait(60)
     assert found(library) == before
@@ -122,10 +126,12 @@ def test_a_search_does_not_wait_while_the_vectors_are_saved(library, monkeypatch
 SEARCHING = """
 import sys
 from indexer import Library
-from indexer.vectors import Growth, store
+from indexer.vectors import faiss_index
 
-growth = Growth(exact_components=1_000, recall=0.9, questions=16, rounds=2, compared=20)
-store.Growth = lambda: growth
+policy = faiss_index.IndexPolicy(
+    exact_components=1_000, recall=0.9, speed=1e9, questions=16, rounds=2, gathered=20
+)
+faiss_index.IndexPolicy = lambda: policy
 with Library.open(sys.argv[1]) as library:
     library.vectors.settle()
     print(*(said.index for said in library.vectors.describe().values()))
@@ -135,7 +141,7 @@ with Library.open(sys.argv[1]) as library:
 def test_a_process_that_only_searches_saves_what_it_has_built_unless_somebody_is_writing(
     tmp_path, media, monkeypatch
 ):
-    monkeypatch.setattr(store, "Growth", Growth)
+    monkeypatch.setattr(faiss_index, "IndexPolicy", IndexPolicy)
     with Library.open(tmp_path / "library", model="toy") as library:
         library.ingest([media])
 
@@ -154,7 +160,7 @@ def test_a_process_that_only_searches_saves_what_it_has_built_unless_somebody_is
     assert saved() == "exact"
     search()
     assert saved() == "inverted"
-    monkeypatch.setattr(store, "built", pytest.fail)
+    monkeypatch.setattr(faiss_index, "build", pytest.fail)
     with Library.open(tmp_path / "library") as again:
         assert index_of(again) == "inverted"
         assert again.vectors.settle()
@@ -209,13 +215,13 @@ def test_statistics_say_how_thoroughly_each_kind_is_searched(library, media, tmp
 
 
 def test_a_check_reads_what_opening_does_not(library, monkeypatch):
-    monkeypatch.setattr(files, "_PROBES", 2)  # The files of this test are small.
+    monkeypatch.setattr(storage, "_PROBES", 2)  # The files of this test are small.
     library.close()
     shutil.rmtree(library.directory / "vectors")
-    with open_storage(library.directory) as place, place.mirror() as mirror:
-        mirror.settle()
-        mirror.save()
-    path = next(library.directory.glob("vectors/*.codes"))
+    with open_storage(library.directory) as place, place.index() as index:
+        index.settle()
+        index.save()
+    path = next(library.directory.glob("vectors/*.rows"))
     whole = path.read_bytes()
     middle = len(whole) // 2
     path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])

@@ -1,0 +1,391 @@
+"""Searching the vectors of one kind, exactly or through inverted lists, with a filter or without.
+
+Each vector has a position: the place of its row, its id and its holders. Vectors are only added
+behind the others; one that is replaced or removed leaves a gap. So a search works on a `View`,
+which no change touches, and waits for nothing.
+"""
+
+from collections.abc import Iterator
+from functools import cached_property
+from math import ceil
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.interface import Vectors
+from indexer.vectors.interface import NO_FOLDER, NOTHING, Found, Ids, SearchFilter
+from indexer.vectors.ivf import IndexPolicy, Lists, Scores, faiss
+from indexer.vectors.storage import Positions, take
+
+Mask = NDArray[np.bool_]
+Blocks = tuple[NDArray[Any], NDArray[Any]]
+
+_BLOCK = 128
+_FILTERED_PROBES = 2
+"""What a filter keeps may lie far from the query, where centroids tell less of it."""
+_FILTERED_CANDIDATES = 3
+_MAX_FILTERED_CANDIDATES = 2_000
+
+
+class View:
+    """The vectors of a partition at one moment. Thread-safe, and never changed.
+
+    Attributes:
+        ids: By position.
+        rows: Float16 (dim,) by position.
+        holders: The folder and mtime of a file that holds it, int64 (2,) by position.
+        others: Position, folder and mtime, int64 (n, 3), of all files that hold those segments of
+            which `holders` is not the whole truth.
+        gone: Which positions are gaps, a boolean for each.
+        lists: Inverted lists of the first positions; None where every vector is compared.
+    """
+
+    def __init__(
+        self,
+        policy: IndexPolicy,
+        columns: tuple[Blocks, Blocks, Blocks],
+        others: NDArray[np.int64],
+        gone: Mask,
+        ascending: int,
+        lists: Lists | None,
+    ) -> None:
+        """Combine the parts of a partition.
+
+        Args:
+            policy: How to search.
+            columns: Ids, rows and holders.
+            others: See above.
+            gone: See above.
+            ascending: Of the saved ids, so many from the first on ascend.
+            lists: See above.
+        """
+        self._policy = policy
+        self.ids, self.rows, self.holders = columns
+        self.others, self.gone, self.lists = others, gone, lists
+        self.gaps = int(np.count_nonzero(gone))
+        self._ascending = ascending
+        self._count = len(self.ids[0]) + len(self.ids[1])
+        self._masked: tuple[SearchFilter, Mask] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of positions, gaps included."""
+        return self._count
+
+    @property
+    def dim(self) -> int:
+        """Length of the vectors."""
+        return int(self.rows[0].shape[1])
+
+    @property
+    def covered(self) -> int:
+        """The first position that is in no list."""
+        return self.lists.covered if self.lists else 0
+
+    # Searching.
+
+    def search(
+        self, vector: NDArray[np.float32], k: int, where: SearchFilter | None, ids: Ids | None
+    ) -> Found:
+        """See `VectorIndex.search`.
+
+        Args:
+            vector: Shape (1, dim).
+            k: At least 1.
+            where: See there.
+            ids: See there.
+        """
+        # One query has nothing to share out: waking other threads takes longer than searching
+        # 5,000 vectors. The setting is of the calling thread.
+        faiss().omp_set_num_threads(1)
+        if where is None and ids is None:
+            found = self._unfiltered(vector, min(k, self._count - self.gaps))
+        else:
+            found = self._filtered(vector, k, where, ids)
+        scores, positions = found
+        ids = take(self.ids, positions)
+        sound = self.located(ids) == positions  # Unless its file is damaged.
+        return (scores, ids) if sound.all() else (scores[sound], ids[sound])
+
+    def _unfiltered(self, vector: NDArray[np.float32], k: int) -> tuple[Scores, Positions]:
+        if self.lists is None or k < 1:
+            return self.scanned(vector, k)
+        tuning = self.lists.tuning
+        near = self._probed(vector, tuning.candidates_for(k), tuning.probes_for(k), k, self._there)
+        return _best(k, self.ranked(vector, k, near), self.scanned(vector, k, self.covered))
+
+    def _filtered(
+        self, vector: NDArray[np.float32], k: int, where: SearchFilter | None, ids: Ids | None
+    ) -> tuple[Scores, Positions]:
+        if ids is None:
+            assert where is not None
+            mask = self._mask(where)
+        else:
+            kept = self.find(ids)
+            mask = np.zeros(self._count, dtype=np.bool_)
+            mask[kept if where is None else kept[self._passing(kept, where)]] = True
+        count = int(np.count_nonzero(mask))
+        k = min(k, count)
+        if count <= max(self._policy.gathered, 2 * k):
+            return self.ranked(vector, k, np.flatnonzero(mask))
+        if self.lists is None or count <= self._policy.scanned:
+            return self.scanned(vector, k, 0, mask)
+        return self._filtered_by_lists(vector, k, self.lists, mask)
+
+    def _filtered_by_lists(
+        self, vector: NDArray[np.float32], k: int, lists: Lists, mask: Mask
+    ) -> tuple[Scores, Positions]:
+        covered = mask[: lists.covered]
+        count = int(np.count_nonzero(covered))
+        probes = ceil(_FILTERED_PROBES * lists.tuning.probes_for(k) * len(covered) / max(1, count))
+        usual = lists.tuning.candidates_for(k)
+        wanted = min(count, max(usual, min(_FILTERED_CANDIDATES * usual, _MAX_FILTERED_CANDIDATES)))
+        near = _NOWHERE
+        if count:
+            near = self._probed(vector, wanted, probes, wanted, _selector(covered))
+        late = self.scanned(vector, k, lists.covered, mask)
+        return _best(k, self.ranked(vector, k, near), late)
+
+    def _probed(
+        self, vector: NDArray[np.float32], count: int, probes: int, least: int, selector: Any
+    ) -> Positions:
+        """Return candidates from as many lists as hold the least number of them."""
+        assert self.lists is not None
+        while True:
+            found = self.lists.candidates(vector, count, probes, selector)
+            if len(found) >= least or probes >= len(self.lists):
+                return np.unique(found)  # Where the file is damaged, some may come twice.
+            probes *= 2
+
+    def ranked(
+        self, vector: NDArray[np.float32], k: int, positions: Positions
+    ) -> tuple[Scores, Positions]:
+        """Return scores and positions of the k nearest of some positions, best first."""
+        return _best(k, (self.scores(positions, vector[0]), positions))
+
+    def scanned(
+        self,
+        vector: NDArray[np.float32],
+        k: int,
+        start: int = 0,
+        mask: Mask | None = None,
+    ) -> tuple[Scores, Positions]:
+        """Return scores and positions of the k nearest of all from a position on, best first.
+
+        Args:
+            vector: Shape (1, dim).
+            k: Most results.
+            start: The first position.
+            mask: Which of all positions to consider; None for all that are no gaps.
+        """
+        found = [NOTHING]
+        for first, index, selector in self._flat(start) if k > 0 else ():
+            if mask is not None:
+                selector = _selector(mask[first : first + index.ntotal])
+            params = selector and faiss().SearchParameters(sel=selector)
+            scores, at = index.search(vector, min(k, index.ntotal), params=params)
+            there = at[0] >= 0
+            found.append((scores[0][there], at[0][there] + first))
+        return found[1] if len(found) == 2 else _best(k, *found)
+
+    def scores(self, positions: Positions, vector: NDArray[np.float32]) -> Scores:
+        """Return the inner products (n,) of some rows with a vector (dim,).
+
+        A few rows at a time stay in the cache. Not by BLAS: it would wake threads for a query that
+        takes a millisecond, and those of several queries would get in each other's way.
+        """
+        found = np.empty(len(positions), dtype=np.float32)
+        for start in range(0, len(positions), _BLOCK):
+            rows = self.rows_at(positions[start : start + _BLOCK])
+            np.einsum("ij,j->i", rows, vector, out=found[start : start + _BLOCK])
+        return found
+
+    def rows_at(self, positions: Positions) -> Vectors:
+        """Return rows as float32 (n, dim)."""
+        return floats(take(self.rows, positions))
+
+    def _flat(self, start: int) -> list[tuple[int, Any, Any]]:
+        """Return first position, FAISS index and selector of each block from a position on."""
+        if start == self.covered:
+            return self._late
+        return list(self._indexes(start))
+
+    @cached_property
+    def _late(self) -> list[tuple[int, Any, Any]]:
+        return list(self._indexes(self.covered))
+
+    def _indexes(self, start: int) -> Iterator[tuple[int, Any, Any]]:
+        first = 0
+        for block in self.rows:
+            at, end = max(first, start), first + len(block)
+            if at < end:
+                yield at, _flat_index(block[at - first :]), _none_of(self.gone[at:end])
+            first = end
+
+    @cached_property
+    def _there(self) -> Any:
+        """What lets FAISS pass over gaps; None without any."""
+        return _none_of(self.gone)
+
+    # Filters.
+
+    def _mask(self, where: SearchFilter) -> Mask:
+        """Return which positions pass a filter and are no gaps."""
+        masked = self._masked
+        if masked is None or masked[0] is not where:
+            passes = np.concatenate([_passes(block, where) for block in self.holders])
+            passes[self.others[:, 0]] = False
+            passes[self.others[_passes(self.others[:, 1:], where), 0]] = True
+            if self.gaps:
+                passes &= ~self.gone
+            self._masked = masked = where, passes
+        return masked[1]
+
+    def _passing(self, positions: Positions, where: SearchFilter) -> Mask:
+        passes = _passes(take(self.holders, positions), where)
+        if not len(self.others):
+            return passes
+        allowed = self.others[_passes(self.others[:, 1:], where), 0]
+        listed = np.isin(positions, self.others[:, 0])
+        return np.where(listed, np.isin(positions, allowed), passes)
+
+    def matching(self, ids: Ids, where: SearchFilter) -> Mask:
+        """See `VectorIndex.matching`."""
+        positions = self.located(ids)
+        matches = self.present(positions)
+        matches[matches] = self._passing(positions[matches], where)
+        return matches
+
+    # Ids.
+
+    def find(self, ids: Ids) -> Positions:
+        """Return the positions of those ids that there are, ascending and each once."""
+        positions = self.located(ids)
+        return _each_once(positions[self.present(positions)])
+
+    def present_ids(self, ids: Ids) -> tuple[Ids, Positions]:
+        """Return those of some ids that there are, ascending and each once, and where."""
+        positions = self.find(ids)
+        known = take(self.ids, positions)
+        if _ascend(known):
+            return known, positions
+        known, first = np.unique(known, return_index=True)
+        return known, positions[first]
+
+    def alive(self) -> Positions:
+        """Return all positions that are no gaps."""
+        if not self.gaps:
+            return np.arange(self._count)
+        return np.flatnonzero(~self.gone)
+
+    def located(self, ids: Ids) -> Positions:
+        """Return the last position of each id, also if it is a gap now; -1 for unknown ids."""
+        found = np.full(len(ids), -1, dtype=np.int64)
+        keys = self.ids[0][: self._ascending]
+        if len(keys):
+            at = np.minimum(np.searchsorted(keys, ids), len(keys) - 1)
+            found = np.where(keys[at] == ids, at, found)
+        keys, positions = self._tail
+        if len(keys):
+            at = np.searchsorted(keys, ids, side="right") - 1
+            found = np.where((at >= 0) & (keys[at] == ids), positions[at], found)
+        return found
+
+    def present(self, positions: Positions) -> Mask:
+        """Return which of some positions, as `located` returns them, hold a vector."""
+        present = positions >= 0
+        present[present] = ~self.gone[positions[present]]
+        return present
+
+    @cached_property
+    def _tail(self) -> tuple[Ids, Positions]:
+        """The ids behind those that ascend, in order, with their positions."""
+        late, fresh = self.ids[0][self._ascending :], self.ids[1]
+        keys = np.concatenate([late, fresh]) if len(late) else fresh
+        if _ascend(keys):
+            return keys, np.arange(self._ascending, self._ascending + len(keys))
+        order = np.argsort(keys, kind="stable")
+        return keys[order], order + self._ascending
+
+
+_NOWHERE = np.empty(0, dtype=np.int64)
+_SIGN_AND_SIZE = np.int32(-0x70002000)  # 0x8FFFE000: all bits of a half, 13 places to the left.
+_EXPONENTS_APART = np.float32(2.0 ** (127 - 15))
+
+
+def floats(halves: NDArray[np.float16]) -> Vectors:
+    """Return finite halves as float32, the same numbers, in a third of the time of `astype`.
+
+    NumPy converts them one by one. What is neither finite nor a number, as in a damaged file,
+    becomes a number above those that a half can be.
+    """
+    bits = halves.view(np.int16).astype(np.int32)
+    bits <<= 13
+    bits &= _SIGN_AND_SIZE
+    found: Vectors = bits.view(np.float32)
+    found *= _EXPONENTS_APART
+    return found
+
+
+def _flat_index(rows: NDArray[np.float16]) -> Any:
+    """Return a FAISS index that compares every row, where it lies: float16 takes half the time.
+
+    FAISS has no call for that. It does the same with the files that it maps: an array that it does
+    not own; the caller keeps the rows.
+    """
+    half = faiss().ScalarQuantizer.QT_fp16
+    index = faiss().IndexScalarQuantizer(rows.shape[1], half, faiss().METRIC_INNER_PRODUCT)
+    codes = index.codes
+    codes.is_owned = False
+    codes.c_ptr = codes.view_data = faiss().swig_ptr(rows.reshape(-1).view(np.uint8))
+    codes.c_size = codes.view_size = rows.nbytes
+    index.ntotal = len(rows)
+    return index
+
+
+def _selector(mask: Mask) -> Any:
+    """Return what lets FAISS consider some positions only: bits, which it tests without hashing."""
+    return faiss().IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+
+
+def _none_of(gone: Mask) -> Any:
+    """Return what lets FAISS pass over some positions; None if there are none."""
+    return _selector(~gone) if gone.any() else None
+
+
+def _best(k: int, *found: tuple[Scores, Positions]) -> tuple[Scores, Positions]:
+    """Return the k best of several results, best first."""
+    scores = np.concatenate([one for one, _ in found])
+    positions = np.concatenate([one for _, one in found])
+    if k < len(scores):
+        best = np.argpartition(-scores, k)[:k]
+        scores, positions = scores[best], positions[best]
+    order = np.argsort(-scores, kind="stable")
+    return scores[order], positions[order]
+
+
+def _ascend(numbers: NDArray[np.int64]) -> bool:
+    return bool((numbers[1:] > numbers[:-1]).all())
+
+
+def _each_once(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return numbers ascending and each once, as they mostly are."""
+    return numbers if _ascend(numbers) else np.unique(numbers)
+
+
+def _passes(holders: NDArray[np.int64], where: SearchFilter) -> Mask:
+    """Return which files (n, 2), of a folder and mtime each, pass a filter."""
+    folders, mtimes = holders[:, 0], holders[:, 1]
+    if where.folders is None:
+        passes: Mask = folders != NO_FOLDER
+    else:
+        # A table is looked up in a quarter of the time that a search for each takes. Its ends
+        # stand for all folders that are not in it.
+        table = np.zeros(max(where.folders, default=0) + 2, dtype=np.bool_)
+        table[list(where.folders)] = True
+        passes = table.take(folders, mode="clip")
+    if where.after_ns is not None:
+        passes &= mtimes >= where.after_ns
+    if where.before_ns is not None:
+        passes &= mtimes < where.before_ns
+    return passes
