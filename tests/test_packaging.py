@@ -1,4 +1,4 @@
-"""The distribution: what it depends on, what it brings, and how the make targets behave."""
+"""The distribution: dependencies, lock file, contents, console scripts, make targets."""
 
 import ast
 import importlib
@@ -21,7 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 DEPENDENCIES = PROJECT["project"]["dependencies"]
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 PACKAGES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-# What an imported module is called on the package index, where several distributions bring it.
+# Distributions of modules that several distributions contain.
 BROUGHT_BY = {"cv2": "opencv-python-headless", "faiss": "faiss-cpu"}
 
 
@@ -33,7 +33,7 @@ def distribution(requirement: str) -> str:
     "requirement",
     [*DEPENDENCIES, *chain(*EXTRAS.values()), *PROJECT["build-system"]["requires"]],
 )
-def test_every_dependency_has_a_lower_and_an_upper_bound(requirement: str) -> None:
+def test_dependency_has_both_bounds(requirement: str) -> None:
     if requirement.startswith("rzen-search["):
         assert set(Requirement(requirement).extras) <= set(EXTRAS)
         return
@@ -43,7 +43,7 @@ def test_every_dependency_has_a_lower_and_an_upper_bound(requirement: str) -> No
 
 @cache
 def locked() -> dict[str, list[str]]:
-    """Versions by name, several where Pythons or platforms take different ones."""
+    """Return the pinned versions by name, several where Pythons or platforms differ."""
     text = re.sub(r"\\\n\s*", "", (ROOT / "requirements.lock").read_text("utf-8"))
     lines = [line for line in text.splitlines() if re.match(r"[a-z]", line)]
     assert all(re.search(r" --hash=sha256:[0-9a-f]{64}", line) for line in lines)
@@ -54,13 +54,13 @@ def locked() -> dict[str, list[str]]:
     return pinned
 
 
-def test_the_lock_file_has_a_version_in_bounds_and_hashes_of_every_dependency() -> None:
+def test_lock_file_pins_every_dependency_within_bounds() -> None:
     for requirement in map(Requirement, DEPENDENCIES):
         versions = locked()[distribution(requirement.name)]
         assert all(requirement.specifier.contains(version) for version in versions), requirement
 
 
-def test_the_lock_file_has_all_that_the_dependencies_depend_on() -> None:
+def test_lock_file_has_all_transitive_dependencies() -> None:
     waiting = [
         (one, extra) for one in map(Requirement, DEPENDENCIES) for extra in ("", *one.extras)
     ]
@@ -78,7 +78,7 @@ def test_the_lock_file_has_all_that_the_dependencies_depend_on() -> None:
     assert len(seen) > 40
 
 
-def test_what_the_page_imports_is_declared_and_nothing_else_is() -> None:
+def test_imports_and_declared_dependencies_agree() -> None:
     imported = set()
     for package in ("app", "embedder", "indexer"):
         for path in (ROOT / package).rglob("*.py"):
@@ -97,7 +97,7 @@ def test_what_the_page_imports_is_declared_and_nothing_else_is() -> None:
     assert needed == {distribution(requirement) for requirement in DEPENDENCIES}
 
 
-def test_the_packages_are_the_four_and_carry_their_data() -> None:
+def test_packages_are_the_four_and_contain_their_data() -> None:
     assert sorted(PACKAGES) == ["app", "embedder", "indexer", "trainer"]
     ignored = subprocess.run(
         ["git", "check-ignore", "--stdin"],
@@ -114,7 +114,7 @@ def test_the_packages_are_the_four_and_carry_their_data() -> None:
 
 
 @pytest.mark.parametrize("script", PROJECT["project"]["scripts"].values())
-def test_console_scripts_return_their_exit_status(script: str) -> None:
+def test_console_script_returns_its_exit_status(script: str) -> None:
     module, _, name = script.partition(":")
     function = getattr(importlib.import_module(module), name)
     inspect.signature(function).bind()
@@ -143,14 +143,14 @@ def run_make(folder: Path, *arguments: str, path: str) -> subprocess.CompletedPr
 
 
 @make
-def test_make_without_a_target_lists_the_targets(checkout: Path) -> None:
+def test_make_lists_its_targets(checkout: Path) -> None:
     done = run_make(checkout, path="/usr/bin:/bin")
     for target in ("app", "test", "lint", "install"):
         assert f"make {target}" in done.stdout
 
 
 @make
-def test_make_says_so_when_there_is_no_python(checkout: Path) -> None:
+def test_make_without_python_says_what_to_install(checkout: Path) -> None:
     (checkout / "empty").mkdir()
     done = run_make(checkout, "install", path=str(checkout / "empty"))
     assert done.returncode == 2
@@ -159,7 +159,7 @@ def test_make_says_so_when_there_is_no_python(checkout: Path) -> None:
 
 
 @make
-def test_make_installs_what_is_locked_and_nothing_that_is_not(checkout: Path) -> None:
+def test_make_installs_locked_versions_only(checkout: Path) -> None:
     tools = checkout / ".venv/bin"
     tools.mkdir(parents=True)
     (tools / "python").write_text('#!/bin/sh\necho "ran $*"\n')
@@ -174,7 +174,7 @@ def test_make_installs_what_is_locked_and_nothing_that_is_not(checkout: Path) ->
 
 
 @make
-def test_make_installs_nothing_when_all_is_there(checkout: Path) -> None:
+def test_make_installs_nothing_twice(checkout: Path) -> None:
     tools = checkout / ".venv/bin"
     tools.mkdir(parents=True)
     (tools / "python").write_text("#!/bin/sh\necho ran python; exit 1\n")
@@ -186,7 +186,7 @@ def test_make_installs_nothing_when_all_is_there(checkout: Path) -> None:
 
 
 @make
-def test_make_installs_again_when_the_dependencies_change(checkout: Path) -> None:
+def test_make_installs_again_when_dependencies_change(checkout: Path) -> None:
     tools = checkout / ".venv/bin"
     tools.mkdir(parents=True)
     (tools / "python").write_text('#!/bin/sh\necho "ran $*"\n')

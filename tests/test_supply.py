@@ -1,4 +1,4 @@
-"""Nothing that is read can run code: no pickles, no evaluated text, no shell."""
+"""No input can run code: the sources contain no unpickling, no evaluated text, no shell."""
 
 import ast
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ CALLS = frozenset(
     "torch.hub.load torch.jit.load torch.package.PackageImporter runpy.run_path runpy.run_module "
     "code.interact".split()
 )
-# Messages between processes that unpickle what they receive, whatever they are called on.
+# Methods that unpickle what they receive, on any object.
 METHODS = frozenset(
     "all_gather_object broadcast_object_list gather_object scatter_object_list recv_object_list "
     "read_pickle to_pickle".split()
 )
-# Whatever they are given to.
+# Arguments that must have these values, in any call.
 KEYWORDS = {
     "allow_pickle": False,
     "shell": False,
@@ -32,13 +32,13 @@ KEYWORDS = {
     "use_safetensors": True,
 }
 ALLOWED = {
-    # Between the processes of one training run, which the same person has started.
+    # Between the processes of one training run, all started by the same user.
     ("trainer/checkpoints.py", "all_gather_object"),
 }
 
 
 def aliases(tree: ast.AST) -> dict[str, str]:
-    """What names of a module stand for: `np` for `numpy`, `load` for `torch.load`."""
+    """Map the names of a module to what they stand for: `np` to `numpy`, `load` to `torch.load`."""
     found = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -49,7 +49,7 @@ def aliases(tree: ast.AST) -> dict[str, str]:
 
 
 def called(node: ast.expr, names: dict[str, str]) -> str:
-    """The dotted name of what is called, as far as it is one."""
+    """Return the dotted name of a called expression, as far as it is one."""
     if isinstance(node, ast.Name):
         return names.get(node.id, node.id)
     if isinstance(node, ast.Attribute):
@@ -58,7 +58,7 @@ def called(node: ast.expr, names: dict[str, str]) -> str:
 
 
 def found_in(tree: ast.AST) -> Iterator[str]:
-    """All that could run what was read."""
+    """Find everything that could run what was read."""
     names = aliases(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -89,7 +89,7 @@ def found_in_call(node: ast.Call, name: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_no_module_runs_what_it_reads(path: Path) -> None:
+def test_module_runs_nothing_it_reads(path: Path) -> None:
     name = path.relative_to(ROOT).as_posix()
     found = set(found_in(ast.parse(path.read_text("utf-8"))))
     assert found == {what for where, what in ALLOWED if where == name}
@@ -123,7 +123,7 @@ def test_no_module_runs_what_it_reads(path: Path) -> None:
         "distributed.broadcast_object_list(found)",
     ],
 )
-def test_what_runs_what_it_reads_would_be_found(source: str) -> None:
+def test_check_finds_code_that_runs_input(source: str) -> None:
     assert list(found_in(ast.parse(source)))
 
 
@@ -138,7 +138,7 @@ def test_what_runs_what_it_reads_would_be_found(source: str) -> None:
         "import subprocess\nsubprocess.run([line])",
     ],
 )
-def test_what_only_sounds_alike_is_left_alone(source: str) -> None:
+def test_check_accepts_harmless_code(source: str) -> None:
     assert not list(found_in(ast.parse(source)))
 
 
