@@ -1,4 +1,4 @@
-"""The targets of `python -m tests.fuzz` over their seeds and mutations that are always the same."""
+"""The fuzz targets over their seeds and a fixed set of mutations."""
 
 import re
 import subprocess
@@ -14,16 +14,16 @@ MUTATIONS = 120
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_no_bytes_break_a_property(name: str) -> None:
+def test_target_holds(name: str) -> None:
     for data in TARGETS[name].inputs(MUTATIONS):
         try:
             TARGETS[name].check(data)
         except Exception as error:
-            error.add_note(f"{name} was given {data!r:.2000}")
+            error.add_note(f"input of {name}: {data!r:.2000}")
             raise
 
 
-def test_mutations_are_many_and_always_the_same() -> None:
+def test_mutations_are_many_and_deterministic() -> None:
     seeds = [b"one", b"another", b""]
     once = list(mutations("some", seeds, 200))
     assert once == list(mutations("some", seeds, 200))
@@ -32,23 +32,23 @@ def test_mutations_are_many_and_always_the_same() -> None:
     assert max(map(len, once)) <= 20_000
 
 
-def test_a_target_that_breaks_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_property_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.uploads._RESERVED", re.compile("x"))
     (device,) = [one for one in TARGETS["file_names"].seeds if b"con.txt" in one]
     with pytest.raises(AssertionError):
         TARGETS["file_names"].check(device)
 
 
-def test_a_target_that_is_none_is_named_with_those_that_are() -> None:
+def test_unknown_target_is_refused_with_the_list() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.fuzz", "nothing"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 2
-    assert "there is no target nothing" in done.stdout
+    assert "unknown target nothing" in done.stdout
     assert all(name in done.stdout for name in TARGETS)
 
 
-def test_every_target_has_seeds_and_says_what_holds() -> None:
+def test_every_target_has_seeds_and_a_property() -> None:
     for target in TARGETS.values():
         assert isinstance(target, Target)
         assert target.seeds

@@ -1,9 +1,9 @@
-"""Our own parsing under bytes that nobody chose: targets, each with properties that always hold.
+"""Fuzz targets for our own parsers, each with the properties that always hold.
 
-A target takes any bytes, makes of them what its parser is given, and asserts what must hold of the
-answer: an answer or a refusal of the kind that is documented, and never anything else. The suite
-runs every target over its seeds and some mutations that are always the same;
-`python -m tests.fuzz` lets atheris look for more, guided by what the code covers.
+A target turns arbitrary bytes into input of a parser and asserts what must hold of the result: a
+valid answer or a documented refusal, and never another error. The test suite runs every target over
+its seeds and a fixed set of mutations; `python -m tests.fuzz` lets atheris look for more, guided by
+coverage.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,9 @@ class Target:
     """A parser under test.
 
     Attributes:
-        name: What it is called on the command line.
-        module: Where its function `name` is and its seeds `NAME`, or the function `name_seeds` that
-            makes them; imported when it is needed.
+        name: Its name on the command line.
+        module: Has the function `name`, and the seeds as `NAME` or as the function `name_seeds`;
+            imported when it is needed.
     """
 
     name: str
@@ -29,12 +29,12 @@ class Target:
 
     @cached_property
     def check(self) -> Callable[[bytes], None]:
-        """Raises if a property does not hold."""
+        """Return the function that raises if a property does not hold."""
         return getattr(import_module(f".{self.module}", __package__), self.name)
 
     @cached_property
     def seeds(self) -> list[bytes]:
-        """Inputs to start from, those that once broke something among them."""
+        """Return the inputs to start from, including those that once broke something."""
         module = import_module(f".{self.module}", __package__)
         made = getattr(module, f"{self.name}_seeds", None)
         return [
@@ -43,7 +43,7 @@ class Target:
         ]
 
     def inputs(self, count: int) -> list[bytes]:
-        """The seeds, the first with each of its values changed if it is JSON, and mutations."""
+        """Return the seeds, variants of the first if it is JSON, and some mutations."""
         changed = [one.encode() for one in altered(self.seeds[0])]
         return [*self.seeds, *changed, *mutations(self.name, self.seeds, count)]
 

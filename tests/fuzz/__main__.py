@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz`: looks for inputs that break a property, guided by coverage."""
+"""`python -m tests.fuzz`: search for inputs that break a property, guided by coverage."""
 
 import argparse
 import importlib.util
@@ -13,58 +13,62 @@ from pathlib import Path
 
 from . import TARGETS
 
-_LONGEST_SECONDS = 20
-_MOST_MEGABYTES = 4096
-_MOST_BYTES = 20_000
-_START_SECONDS = 120
-_SHOWN = 4000
+MAX_INPUT_SECONDS = 20
+MAX_MEGABYTES = 4096
+MAX_INPUT_BYTES = 20_000
+START_SECONDS = 120
+MAX_OUTPUT_CHARACTERS = 4000
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a target.
+    """Result of fuzzing a target.
 
     Attributes:
-        runs: Inputs that it was given.
+        runs: Number of inputs.
         broke: Whether a property broke.
-        said: The end of what it said.
+        output: End of the fuzzer's output.
     """
 
     runs: int
     broke: bool
-    said: str
+    output: str
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's grammar."""
+    """Return the command line parser."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.fuzz",
-        description="Feeds our own parsers bytes that nobody chose, guided by the code they cover. "
+        description="Fuzz our own parsers, guided by coverage. "
         "Needs atheris: pip install '.[fuzz]'.",
     )
-    parser.add_argument("target", nargs="*", help=f"{', '.join(TARGETS)}; all if none is named")
-    parser.add_argument("--seconds", type=float, default=300, help="in all (300)")
+    parser.add_argument("target", nargs="*", help=f"{', '.join(TARGETS)}; default: all")
+    parser.add_argument("--seconds", type=float, default=300, help="total time (300)")
     parser.add_argument(
         "--seed",
         type=int,
         default=0,
         metavar="N",
-        help="much the same inputs for the same seed; others each time for 0 (0)",
+        help="draw much the same inputs for the same seed; 0 draws others each time (0)",
     )
     parser.add_argument(
-        "--corpus", metavar="DIR", type=Path, help="start from what is here, and keep what is new"
+        "--corpus", metavar="DIR", type=Path, help="start from these inputs and add new ones"
     )
     parser.add_argument(
-        "--found", metavar="DIR", type=Path, default=Path("var/fuzz"), help="where broken inputs go"
+        "--found",
+        metavar="DIR",
+        type=Path,
+        default=Path("var/fuzz"),
+        help="folder for inputs that break a property",
     )
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns 0, 1 if a property broke, or 2."""
+    """Run the command; return 0, 1 if a property broke, or 2."""
     given = parser().parse_args(arguments)
     if unknown := sorted(set(given.target) - set(TARGETS)):
-        print(f"there is no target {', '.join(unknown)}: choose from {', '.join(TARGETS)}")
+        print(f"unknown target {', '.join(unknown)}: choose from {', '.join(TARGETS)}")
         return 2
     if importlib.util.find_spec("atheris") is None:
         print("atheris is not installed: pip install '.[fuzz]'")
@@ -75,21 +79,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in names:
         outcome = run(name, seconds, given.corpus, given.found, given.seed)
         runs, broken = runs + outcome.runs, broken + outcome.broke
-        ending = f"BROKE\n{outcome.said}" if outcome.broke else "held"
+        ending = f"BROKE\n{outcome.output}" if outcome.broke else "held"
         print(f"{name:15} {outcome.runs:10,} inputs  {ending}", flush=True)
     print(f"{runs:,} inputs, {broken} of {len(names)} targets broke")
     return 1 if broken else 0
 
 
 def run(name: str, seconds: int, corpus: Path | None, found: Path, seed: int) -> Outcome:
-    """A target in a process of its own, which libFuzzer ends as it likes.
+    """Fuzz a target in a separate process, which libFuzzer ends itself.
 
     Args:
-        name: Of the target.
-        seconds: How long.
-        corpus: Where to start from and what to add to, a folder for each target.
-        found: Where an input goes that breaks a property.
-        seed: Of what libFuzzer and Python's hashes draw; others each time if it is None.
+        name: Name of the target.
+        seconds: Time limit.
+        corpus: Inputs to start from and to add to, in a folder for each target.
+        found: Folder for inputs that break a property.
+        seed: Seed of libFuzzer and of Python's hashes; 0 for a random one.
     """
     with tempfile.TemporaryDirectory(prefix="rzen-fuzz-") as temporary:
         kept = (corpus or Path(temporary)) / name
@@ -97,9 +101,9 @@ def run(name: str, seconds: int, corpus: Path | None, found: Path, seed: int) ->
             folder.mkdir(parents=True, exist_ok=True)
         options = [
             f"-max_total_time={seconds}",
-            f"-timeout={_LONGEST_SECONDS}",
-            f"-rss_limit_mb={_MOST_MEGABYTES}",
-            f"-max_len={_MOST_BYTES}",
+            f"-timeout={MAX_INPUT_SECONDS}",
+            f"-rss_limit_mb={MAX_MEGABYTES}",
+            f"-max_len={MAX_INPUT_BYTES}",
             f"-artifact_prefix={found.resolve()}/{name}-",
             f"-seed={seed}",
         ]
@@ -110,14 +114,15 @@ def run(name: str, seconds: int, corpus: Path | None, found: Path, seed: int) ->
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            timeout=seconds + _START_SECONDS,
+            timeout=seconds + START_SECONDS,
             env=os.environ | {"TMPDIR": temporary, "PYTHONHASHSEED": str(seed or "random")},
         )
-    told = re.findall(r"^#(\d+)\s", done.stdout, re.M)
-    # Before that it lists what covered more.
-    said = done.stdout[done.stdout.rfind(" === Uncaught") :] if " === Unc" in done.stdout else ""
-    said = said or done.stdout[-_SHOWN:]
-    return Outcome(max(map(int, told), default=0), done.returncode != 0, said[:_SHOWN])
+    counts = re.findall(r"^#(\d+)\s", done.stdout, re.M)
+    # Before the error, libFuzzer lists inputs with new coverage.
+    error = done.stdout.rfind(" === Uncaught")
+    output = done.stdout[error:] if error >= 0 else done.stdout[-MAX_OUTPUT_CHARACTERS:]
+    broke = done.returncode != 0
+    return Outcome(max(map(int, counts), default=0), broke, output[:MAX_OUTPUT_CHARACTERS])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What people ask for: words, dates, flags, and looking words up in texts and names."""
+"""Targets for queries: words, dates, flags, and full-text search in texts and names."""
 
 import contextlib
 import io
@@ -60,21 +60,21 @@ _DECOYS = {2: "zebra", 3: "zebrafish"}
 
 
 def words(data: bytes) -> None:
-    """A text's terms are words of it, each once, and their own terms when quoted; none if many."""
+    """A text's terms are its words, each once, and quoting them gives the same terms."""
     text = world.text_of(data)
     found = terms(text)
     assert len(found) <= MAX_TERMS
     assert len(set(found)) == len(found)
-    said = re.findall(r"\w[\w\u0300-\u036f]*", text.lower())
-    assert found or not said or len(said) > MAX_TERMS
+    all_words = re.findall(r"\w[\w\u0300-\u036f]*", text.lower())
+    assert found or not all_words or len(all_words) > MAX_TERMS
     for term in found:
         assert term
-        assert set(term.split(" ")) <= set(said), term
+        assert set(term.split(" ")) <= set(all_words), term
     assert terms(" ".join(f'"{term}"' for term in found)) == found
 
 
 def dates(data: bytes) -> None:
-    """A date is one that can be compared with any other and looked for, or a refusal."""
+    """A date can be compared with any other and searched for, or is refused."""
     try:
         found = moment(world.text_of(data))
     except QueryError as error:
@@ -88,7 +88,7 @@ def dates(data: bytes) -> None:
 
 def flags(data: bytes) -> None:
     """A command line is answered, or refused in a sentence."""
-    # No argument leaves the folder, in which nothing is; a minus alone reads what is piped in.
+    # No argument leaves the empty folder; a single minus would read standard input.
     given = world.text_of(data).replace("/", "|").replace("\0", "").split("\n")
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         try:
@@ -106,7 +106,7 @@ def flags(data: bytes) -> None:
 
 
 def matches(data: bytes) -> None:
-    """A text has all of its own terms; others are found only by words that are in it."""
+    """A text matches its own terms; other texts match only by words they contain."""
     text = world.text_of(data)
     stored = text.encode(errors="replace").decode()
     for asked in (terms(text), text.split("\n")):
@@ -124,7 +124,7 @@ def matches(data: bytes) -> None:
 
 
 def names(data: bytes) -> None:
-    """A file is found by all words of its name, and told to be found by its name."""
+    """A file is found by the words of its name, and reported as found by its name."""
     name = world.text_of(data)
     stored = fulltext.name_words(name)
     stored.encode()
@@ -142,12 +142,12 @@ def names(data: bytes) -> None:
 
 
 def _is_known(text: str) -> bool:
-    """Whether SQLite tells the letters of a text apart as Python does.
+    """Return whether SQLite and Python agree on which characters of a text are letters.
 
-    Its tables are of Unicode 6.1, and it takes characters without a meaning for letters.
+    SQLite's tables are of Unicode 6.1, and it treats unassigned characters as letters.
     """
-    told = {unicodedata.ucd_3_2_0.category(character) for character in text}
-    return not told & {"Cn", "Co"} and any(map(str.isalnum, text))
+    categories = {unicodedata.ucd_3_2_0.category(character) for character in text}
+    return not categories & {"Cn", "Co"} and any(map(str.isalnum, text))
 
 
 def _folded(text: str) -> str:
@@ -157,7 +157,7 @@ def _folded(text: str) -> str:
 
 @cache
 def _open() -> Connection:
-    """A connection to the tables of a library that holds the decoys."""
+    """Return a connection to the tables of a library that holds the decoys."""
     database = Database(world.folder("words") / "library.sqlite3")
     with database.writing() as connection:
         for number, text in _DECOYS.items():
@@ -167,14 +167,14 @@ def _open() -> Connection:
 
 @contextlib.contextmanager
 def _tables() -> Iterator[Connection]:
-    """The same, to add something that is not kept."""
+    """Begin a transaction on them that is rolled back."""
     connection = _open()
     with contextlib.closing(connection.begin()):
         yield connection
 
 
 def _add(connection: Connection, number: int, text: str, name: str) -> None:
-    """A file of that number with one segment of that number."""
+    """Insert a file and its only segment, both with this id."""
     kind = Kind.TEXT.value
     connection.execute(
         insert(schema.media), {"id": number, "content_hash": f"{number}", "kind": kind}

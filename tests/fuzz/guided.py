@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz.guided TARGET [OPTION OF LIBFUZZER…] [CORPUS]`: one target, by atheris."""
+"""`python -m tests.fuzz.guided TARGET [LIBFUZZER OPTION…] [CORPUS]`: fuzz a target with atheris."""
 
 import sys
 import tempfile
@@ -10,14 +10,14 @@ from . import TARGETS
 
 
 def main() -> None:
-    """Does not come back: libFuzzer ends the process."""
+    """Fuzz until libFuzzer ends the process."""
     target = TARGETS[sys.argv[1]]
-    # What they import is instrumented, and everything else runs at its full speed.
+    # Only our packages are instrumented; everything else runs at full speed.
     with atheris.instrument_imports(include=["app", "embedder", "indexer", "trainer"]):
         check = target.check
     seeds = Path(tempfile.mkdtemp(prefix="seeds-"))
     for number, seed in enumerate(target.seeds):
-        check(seed)  # Makes what the target works on, and says at once what is broken already.
+        check(seed)  # Creates what the target works on, and fails early.
         (seeds / f"{number}").write_bytes(seed)
     atheris.Setup([sys.argv[0], *sys.argv[2:], str(seeds)], check)
     atheris.Fuzz()

@@ -1,4 +1,4 @@
-"""What a trainer is told to learn from, how, and to be measured by."""
+"""Targets for training: examples, configurations of runs, evaluation sets."""
 
 import inspect
 import json
@@ -28,7 +28,7 @@ def rows(data: bytes) -> None:
 
 
 def runs(data: bytes) -> None:
-    """Any configuration of a run has settings that can be used, or is refused in a sentence."""
+    """A configuration of a run has usable settings, or is refused in a sentence."""
     path = world.folder("runs") / "run.toml"
     path.write_bytes(data)
     try:
@@ -42,7 +42,7 @@ def runs(data: bytes) -> None:
 
 
 def sets(data: bytes) -> None:
-    """Any evaluation set has queries whose answers are in it, or is refused in a sentence."""
+    """An evaluation set has queries whose answers are in it, or is refused in a sentence."""
     folder, cache = world.folder("sets"), world.folder("cache") / "pictures"
     about, *parts = data.split(_PART)
     for name in {name for layout in _LAYOUTS for name in layout} | {ABOUT_FILE}:
@@ -81,11 +81,11 @@ _LAYOUTS = (
     ("test.jsonl",),
     ("queries.x.jsonl", "corpus.jsonl", "qrels.x.jsonl"),
 )
-"""Names of files; the length of what `dataset.json` says picks one, so that a seed can."""
+"""File names; the length of `dataset.json` selects one, so that a seed can."""
 
 
 def _set(layout: int, *parts: object, about: str = "") -> bytes:
-    """A seed: values are lines of JSON, lists of them several."""
+    """Build a seed; a value becomes a line of JSON, a list several."""
     about += " " * ((layout - len(about)) % len(_LAYOUTS))
     files = ["\n".join(map(json.dumps, part)) if isinstance(part, list) else part for part in parts]
     return _PART.join([about.encode(), *(str(one).encode() for one in files)])
@@ -110,7 +110,7 @@ _ABOUT = {"name": "x", "category": "image", "metric": "hit@1", "images": "y", "l
 
 
 def sets_seeds() -> list[bytes]:
-    """Sets of all layouts, each with a value or key at a time missing or another."""
+    """Return sets of all layouts, each with one value or key removed or replaced."""
     judged, candidates = [_JUDGED], _CANDIDATES
     return [
         _set(0, [_QUERY], candidates, judged),

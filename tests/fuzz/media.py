@@ -1,4 +1,4 @@
-"""Bytes of files, and answers of the processes that decode them."""
+"""Targets for media: bytes of files, and answers of decoding processes."""
 
 import codecs
 import json
@@ -83,7 +83,7 @@ TEXTS = [
 
 
 def drafts(data: bytes) -> None:
-    """Any answer of a decoder is a draft within the limits, or is garbled."""
+    """An answer of a decoder is a draft within the limits, or is refused."""
     framed = data.startswith(b"RZD1")
     try:
         if framed:
@@ -115,21 +115,21 @@ def drafts(data: bytes) -> None:
 
 
 def kinds(data: bytes) -> None:
-    """Any file is of a kind, or is refused in a sentence; the same file always the same."""
-    told = []
+    """A file has a kind or is refused in a sentence, always with the same result."""
+    results = []
     path, _ = _written(data)
     for _ in range(2):
         must_be_opened(path)
         try:
-            told.append(detect(path))
+            results.append(detect(path))
         except MediaError as error:
-            told.append(str(error))
-            assert told[-1]
-    assert told[0] == told[1]
+            results.append(str(error))
+            assert results[-1]
+    assert results[0] == results[1]
 
 
 def texts(data: bytes) -> None:
-    """Of a text no character is lost, and passages are as long as they may be."""
+    """Reading a text loses no character, and passages respect their length and order."""
     path, content = _written(data)
     assert isinstance(decoded(content), str)
     try:
@@ -161,7 +161,7 @@ def _is_utf8(content: bytes) -> bool:
 
 
 def _written(data: bytes) -> tuple:
-    """A file with what follows the first line, and the first line as its extension."""
+    """Write a file; the first line is its extension, the rest its contents."""
     name, _, content = data.partition(b"\n")
     plain = "".join(c for c in name.decode("latin-1") if c.isalnum())[:8]
     path = world.folder("files") / f"file.{plain or 'txt'}"

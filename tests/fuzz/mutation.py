@@ -1,4 +1,4 @@
-"""Mutations of seeds: what a fuzzer without a guide does, the same every time."""
+"""Deterministic mutations of seeds, as an unguided fuzzer makes them."""
 
 import json
 import random
@@ -59,7 +59,7 @@ _OTHERS = (_GONE, None, -1, 1, 10**400, 1e999, "", "../x", [], {})
 
 
 def altered(text: str | bytes) -> Iterator[str]:
-    """JSON with a value or key at a time missing or another, at any depth; none of other text."""
+    """Yield JSON with one value or key removed or replaced, at any depth; nothing for other text."""
     try:
         paths = list(_paths(json.loads(text)))
     except (ValueError, RecursionError):
@@ -80,7 +80,7 @@ def altered(text: str | bytes) -> Iterator[str]:
 
 
 def _other_keys(key: str | int) -> list[_Key]:
-    """Like a key of an object, and yet others; none for a place in an array."""
+    """Return keys similar to a key of an object; none for an index of an array."""
     if isinstance(key, int):
         return []
     return [_Key(one) for one in ("", f" {key}", f"{key}\n", key.upper())]
@@ -96,12 +96,12 @@ def _paths(value: Any) -> Iterator[tuple[Any, ...]]:
 
 
 def mutations(name: str, seeds: Sequence[bytes], count: int) -> Iterator[bytes]:
-    """Some mutations of seeds.
+    """Yield mutations of seeds.
 
     Args:
-        name: Other names give other mutations.
-        seeds: What to start from.
-        count: How many.
+        name: Seed of the random generator.
+        seeds: Inputs to start from.
+        count: Number of mutations.
     """
     for number in range(count):
         chance = random.Random(f"{name} {number}")

@@ -1,4 +1,4 @@
-"""What lies on disk and may have been written by somebody else."""
+"""Targets for files on disk that another person may have written."""
 
 import hashlib
 import json
@@ -34,10 +34,10 @@ _DIM = 16
 
 
 def states(data: bytes) -> None:
-    """Any state of the vector store is one that can be searched, or counts as none."""
+    """A state of the vector index can be searched, or counts as missing."""
     directory, _ = _stored()
     try:
-        # What a stranger would see to: a checksum that agrees.
+        # As an attacker would: a checksum that agrees.
         value = json.loads(data)
         value.pop("crc32")
         put_state(directory, value)
@@ -59,12 +59,12 @@ def states(data: bytes) -> None:
 
 
 def backups(data: bytes) -> None:
-    """A backup is put back into its folder and nowhere else, or is refused in a sentence."""
+    """A backup is restored into its folder and nowhere else, or is refused in a sentence."""
     source, tables = _backup()
     manifest, _, names = data.partition(b"\0")
     (source / LIST).write_bytes(names)
     try:
-        # What a stranger would see to: sums that agree.
+        # As an attacker would: checksums that agree.
         value = json.loads(manifest)
         if isinstance(value, dict) and value.get("list") == "":
             value |= {"list": sha256_of(source / LIST), "tables": tables}
@@ -86,7 +86,7 @@ def backups(data: bytes) -> None:
 
 
 def settings(data: bytes) -> None:
-    """Any rzen.json is settings that come back as they are said, or is refused in a sentence."""
+    """An rzen.json holds settings that survive a round trip, or is refused in a sentence."""
     directory = world.folder("settings")
     (directory / SETTINGS_FILE).write_bytes(data)
     try:
@@ -98,7 +98,7 @@ def settings(data: bytes) -> None:
 
 
 def checkpoints(data: bytes) -> None:
-    """Any folder is a checkpoint with a size and a digest, or is refused in a sentence."""
+    """A folder is a checkpoint with a size and a digest, or is refused in a sentence."""
     directory = world.folder("checkpoint")
     config, pictures, index, header, *rest = [*data.split(b"\n", 4), *[b""] * 4]
     for name, content in {
@@ -124,7 +124,7 @@ def checkpoints(data: bytes) -> None:
 
 
 def weights(data: bytes) -> None:
-    """Any manifest of weights is one, or is refused; only files that it vouches for are read."""
+    """A manifest of weights is valid or refused; only files it vouches for are read."""
     directory = world.folder("weights")
     (directory / "a.bin").write_bytes(b"weights")
     (directory / MANIFEST).write_bytes(data)
@@ -144,7 +144,7 @@ def _rows(count: int) -> np.ndarray:
 
 @cache
 def _stored() -> tuple[Path, str]:
-    """The folder of a store that is searched in both ways, and its state."""
+    """Save an index that is searched in both ways; return its folder and state."""
     directory = world.folder("vectors")
     store = FaissIndex(_DIM, policy=IndexPolicy(exact_components=100 * _DIM, speed=1e9))
     store.add(Kind.TEXT, np.arange(20), _rows(20))
@@ -167,7 +167,7 @@ def _changed(state: str, change: Callable[[Any], None]) -> str:
 
 
 def states_seeds() -> list[str]:
-    """States that were saved, and some that nobody saves."""
+    """Return a saved state, and variants of it."""
     _, state = _stored()
 
     def tuned(**values: object) -> Callable[[Any], None]:
@@ -197,7 +197,7 @@ def states_seeds() -> list[str]:
 
 @cache
 def _backup() -> tuple[Path, dict[str, Any]]:
-    """The folder of a backup, and what its tables hold."""
+    """Make a backup; return its folder and the contents of its tables."""
     source = world.folder("backups") / "backup"
     with open_storage(world.library().directory) as place:
         back_up(place, source)

@@ -1,4 +1,4 @@
-"""What targets work on: a library and folders of their own, made when they are first needed."""
+"""The library and the folders that targets work on, created on first use."""
 
 import atexit
 import shutil
@@ -14,13 +14,13 @@ from indexer import Library
 
 
 def text_of(data: bytes) -> str:
-    """Bytes as a text; those that are not UTF-8 become lone surrogates."""
+    """Decode bytes; those that are not UTF-8 become lone surrogates."""
     return data.decode("utf-8", "surrogateescape")
 
 
 @cache
 def folder(name: str) -> Path:
-    """An empty folder that is there until the process ends."""
+    """Create a folder that exists until the process ends."""
     made = Path(tempfile.mkdtemp(prefix=f"rzen-fuzz-{name}-"))
     atexit.register(shutil.rmtree, made, ignore_errors=True)
     return made
@@ -28,7 +28,7 @@ def folder(name: str) -> Path:
 
 @cache
 def library() -> Library:
-    """A library of the toy model: a picture, and a text of two passages."""
+    """Create a library of the toy model with a picture, and a text of two passages."""
     media = folder("media")
     Image.new("RGB", (32, 24), (210, 40, 40)).save(media / "red.png")
     (media / "notes.txt").write_text("zebra crossing\n\n" + "rain over the moor " * 60)
@@ -40,5 +40,5 @@ def library() -> Library:
 
 @cache
 def services() -> Services:
-    """What stands behind the page over that library."""
+    """Return the page's services for that library."""
     return build(AppConfig(), library(), folder("scratch"))
