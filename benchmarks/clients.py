@@ -1,11 +1,11 @@
-"""Many visitors searching at once, while files are taken in: `python -m benchmarks.clients`.
+"""Many clients searching during an ingest: `python -m benchmarks.clients`.
 
-A library of made-up segments (`benchmarks.madeup`) is served by `python -m app`. Clients ask it
-over HTTP for words, with filters, for what is like a segment, and for what is like a picture that
-they send first; one half of them by one request, the other half by Gradio's two. They come within
-two seconds, and ask as fast as they get answers, or think for a while in between. Meanwhile photos
-are taken in: not at all, by the page's own process, or by `python -m indexer.ingest` beside it.
-Everything runs on the same processors, the clients too.
+A library of generated segments (`benchmarks.madeup`) is served by `python -m app`. Clients search
+over HTTP by words, with filters, by a segment, and by a picture that they upload first; half of
+them with one request, the other half with Gradio's two. They start within two seconds, and search
+as fast as they get answers, or pause in between. Meanwhile photos are indexed: not at all, by the
+page's own process, or by `python -m indexer.ingest` beside it. Everything runs on the same
+processors, including the clients.
 """
 
 import argparse
@@ -46,14 +46,14 @@ _DEFAULTS: dict[str, object] = {
 
 
 def main() -> None:
-    """Prints a line for each way of taking files in and each pace of the clients."""
+    """Print a line for each kind of ingest and each pace of the clients."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--segments", type=int, default=10_000)
     parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--seconds", type=float, default=30.0, help="of each measurement")
-    parser.add_argument("--photos", type=int, default=3_000, help="to be taken in meanwhile")
+    parser.add_argument("--seconds", type=float, default=30.0, help="length of each measurement")
+    parser.add_argument("--photos", type=int, default=3_000, help="to be indexed meanwhile")
     parser.add_argument("--think", type=float, nargs="+", default=[0.0, 1.0], metavar="SECONDS")
-    parser.add_argument("--within", type=float, default=2.0, help="seconds in which clients come")
+    parser.add_argument("--within", type=float, default=2.0, help="seconds in which clients start")
     parser.add_argument(
         "--ingest",
         nargs="+",
@@ -84,7 +84,7 @@ def _folder(kept: Path | None) -> Iterator[Path]:
 
 
 def _prepare(folder: Path, segments: int, photos: int) -> None:
-    """Makes what is not there yet."""
+    """Make the library and the photos unless they exist."""
     if not (folder / "media").is_dir():
         (folder / "media").mkdir()
         write_media(folder / "media", segments)
@@ -95,7 +95,7 @@ def _prepare(folder: Path, segments: int, photos: int) -> None:
 
 
 def write_photos(folder: Path, count: int, size: tuple[int, int] = _PHOTO) -> None:
-    """JPEGs of the sample library's photos, cut and tinted; no two files have the same bytes."""
+    """Write JPEGs of the sample photos, cropped and tinted; no two files have the same bytes."""
     folder.mkdir()
     chance = random.Random(3)
     sources = sorted(path for path in _SAMPLES.rglob("*.jpg"))
@@ -107,7 +107,7 @@ def write_photos(folder: Path, count: int, size: tuple[int, int] = _PHOTO) -> No
             written = BytesIO()
             picture.save(written, "JPEG", quality=88)
             kept.append(written.getvalue())
-        # What follows the end of a JPEG is read by nobody, but makes it another file.
+        # Decoders ignore what follows the end of a JPEG, but it changes the hash of the file.
         (folder / f"{number:05}.jpg").write_bytes(kept[number % len(kept)] + b"%05d" % number)
 
 
@@ -120,7 +120,7 @@ def _varied(picture: Image.Image, size: tuple[int, int], chance: random.Random) 
 
 @dataclass(slots=True)
 class Tally:
-    """What the clients saw."""
+    """Times and errors of the clients' searches."""
 
     seconds: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -128,16 +128,16 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """One client's connection, kept open; requests one after the other."""
+    """A persistent connection of a client; one request after the other."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
     async def ask(self, method: str, path: str, body: bytes = b"") -> bytes:
-        """The body of the answer.
+        """Return the body of the response.
 
         Raises:
-            RuntimeError: if the answer is not a success.
+            RuntimeError: The response is not a success.
         """
         head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
         self.writer.write(f"{head}Content-Type: application/json\r\n\r\n".encode() + body)
@@ -154,14 +154,14 @@ class Connection:
         return answer
 
     async def call(self, endpoint: str, *values: object, twice: bool = False) -> Any:
-        """What a named endpoint gives, by one request or by Gradio's two."""
+        """Call a named endpoint, with one request or with Gradio's two."""
         body = json.dumps({"data": values}).encode()
         if not twice:
             answer = await self.ask("POST", f"/gradio_api/run/{endpoint}", body)
             return json.loads(answer)["data"][0]
         begun = json.loads(await self.ask("POST", f"/gradio_api/call/{endpoint}", body))
-        told = await self.ask("GET", f"/gradio_api/call/{endpoint}/{begun['event_id']}")
-        last = told.decode().strip().split("\n\n")[-1]
+        last_event = await self.ask("GET", f"/gradio_api/call/{endpoint}/{begun['event_id']}")
+        last = last_event.decode().strip().split("\n\n")[-1]
         event, _, data = last.partition("\n")
         if event != "event: complete":
             raise RuntimeError(f"{endpoint}: {last[:200]}")
@@ -170,7 +170,7 @@ class Connection:
 
 @asynccontextmanager
 async def connected(port: int) -> AsyncIterator[Connection]:
-    """A connection to the page."""
+    """Open a connection to the page."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
     try:
         yield Connection(reader, writer)
@@ -179,7 +179,7 @@ async def connected(port: int) -> AsyncIterator[Connection]:
 
 
 class Client:
-    """A visitor who asks one thing after the other."""
+    """A client that searches again and again."""
 
     def __init__(self, number: int, port: int, folders: Sequence[str], picture: bytes) -> None:
         self._chance = random.Random(number)
@@ -190,7 +190,7 @@ class Client:
         self._known: list[int] = []
 
     async def run(self, until: float, within: float, think: float, tally: Tally) -> None:
-        """Comes within some seconds, and asks until that time of `perf_counter`."""
+        """Start within some seconds, and search until a time of `perf_counter`."""
         await asyncio.sleep(self._chance.uniform(0, max(within, think)))
         async with connected(self._port) as connection:
             while perf_counter() < until:
@@ -227,14 +227,14 @@ class Client:
 
 
 def search_values(**given: object) -> tuple[object, ...]:
-    """All values that the endpoint takes, in its order."""
+    """Return all values of the endpoint, in order."""
     return tuple((_DEFAULTS | given).values())
 
 
 async def _measured(
     folder: Path, way: str, clients: int, within: float, think: float, seconds: float
 ) -> str:
-    """A line with what was measured on a copy of the library."""
+    """Measure on a copy of the library; return a line of results."""
     copy = folder / "copy"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(folder / "library", copy)
@@ -251,11 +251,11 @@ async def _measured(
             await _asked(port, "ingest_folder", str(folder / "photos"))
         before = await _pictures(port) if way == "none" else await _begun(port)
         started = perf_counter()
-        visitors = [Client(n, port, folders, small.getvalue()) for n in range(clients)]
-        runs = [one.run(started + seconds, within, think, tally) for one in visitors]
+        many = [Client(n, port, folders, small.getvalue()) for n in range(clients)]
+        runs = [one.run(started + seconds, within, think, tally) for one in many]
         await asyncio.gather(asyncio.sleep(seconds), *runs)
         taken = (await _pictures(port) - before) / (perf_counter() - started)
-    return _told(way, clients, think, tally, taken, seconds)
+    return _line(way, clients, think, tally, taken, seconds)
 
 
 async def _asked(port: int, endpoint: str, *values: object) -> Any:
@@ -264,7 +264,7 @@ async def _asked(port: int, endpoint: str, *values: object) -> Any:
 
 
 async def _begun(port: int) -> int:
-    """Waits until photos come in; how many pictures there are then."""
+    """Wait until photos are being indexed; return the number of pictures then."""
     before = await _pictures(port)
     while await _pictures(port) == before:
         await asyncio.sleep(0.2)
@@ -278,7 +278,7 @@ async def _pictures(port: int) -> int:
 
 @contextmanager
 def served(library: Path) -> Iterator[int]:
-    """`python -m app` over a library; gives the port."""
+    """Run `python -m app` for a library; yield the port."""
     command = [sys.executable, "-m", "app", "--library", str(library), "--port", "0"]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
@@ -311,7 +311,7 @@ def _ingesting_beside(library: Path, photos: Path, wanted: bool) -> Iterator[Non
         process.wait(30)
 
 
-def _told(way: str, clients: int, think: float, tally: Tally, taken: float, seconds: float) -> str:
+def _line(way: str, clients: int, think: float, tally: Tally, taken: float, seconds: float) -> str:
     ingest = {"none": "no ingest", "page": "ingest in the page", "process": "ingest beside it"}[way]
     line = f"{ingest:18} {clients:3} clients"
     if clients:

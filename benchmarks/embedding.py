@@ -1,13 +1,13 @@
-"""Contents per second of `rzen` against the plain procedure, on the same model in the same run.
+"""Contents per second of `rzen` and of the plain procedure, on the same model in the same run.
 
     python benchmarks/embedding.py [--contents 32] [--rounds 2] [--spec rzen:FOLDER]
                                    [--device cuda] [--dtype bfloat16]
 
-The workload is mixed, drawn with a seed: half of it texts of 5 to 300 words, a third pictures of
-0.1 to 2 megapixels, the rest clips of 8 frames. No two contents share anything, so nothing is saved
-by computing repeated ones once. The plain procedure is what one writes first: batches of 32 in the
-order given, one call of transformers' processor, padded to the longest with a mask, no overlap.
-Without --spec the model is an untrained Qwen2-VL of about 100 million parameters.
+The workload is random with a fixed seed: half of it texts of 5 to 300 words, a third pictures of
+0.1 to 2 megapixels, the rest clips of 8 frames. No two contents are equal, so caching saves
+nothing. The plain procedure is what one writes first: batches of 32 in the given order, one call of
+transformers' processor, padded to the longest with a mask, no overlap. Without --spec the model is
+an untrained Qwen2-VL of about 100 million parameters.
 """
 
 import argparse
@@ -34,7 +34,7 @@ BATCH = 32
 
 
 def main() -> None:
-    """Prints a table."""
+    """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--contents", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=2)
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def workload(count: int, chance: random.Random) -> list[Content]:
-    """Mixed contents in random order."""
+    """Draw mixed contents in random order."""
     contents = [Content(text=words(chance.randint(5, 300), chance)) for _ in range(count // 2)]
     for _ in range(count // 3):
         area, ratio = chance.uniform(0.1e6, 2e6), chance.uniform(0.6, 1.7)
@@ -68,20 +68,20 @@ def workload(count: int, chance: random.Random) -> list[Content]:
 
 
 def words(count: int, chance: random.Random) -> str:
-    """A text of made-up words that come again and again, as words do."""
+    """Draw a text of invented words that repeat, as words do."""
     syllables = "ba ce di fo gu la me ni po ru sa te vi wo zu an er in or un".split()
     known = ["".join(chance.choices(syllables, k=chance.randint(1, 4))) for _ in range(400)]
     return " ".join(chance.choices(known, k=count))
 
 
 def picture(size: tuple[int, int], chance: random.Random) -> Image.Image:
-    """Coloured noise, smooth at the scale of a few dozen pixels."""
+    """Draw coloured noise, smooth at the scale of a few dozen pixels."""
     noise = np.random.default_rng(chance.getrandbits(32)).integers(0, 256, (9, 12, 3))
     return Image.fromarray(noise.astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
 
 
 def compare(embedder: RzenEmbedder, contents: Sequence[Content], rounds: int) -> None:
-    """Runs both procedures in turn and prints what they did."""
+    """Run both procedures alternately and print their speed."""
     template, backbone = embedder.loaded()
     parameters = sum(one.numel() for one in backbone.parameters())
     device = next(backbone.parameters()).device
@@ -98,7 +98,7 @@ def compare(embedder: RzenEmbedder, contents: Sequence[Content], rounds: int) ->
     }
     vectors: dict[str, Vectors] = {}
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for run in runs.values():  # Warm up, so that nobody pays for the first call.
+    for run in runs.values():  # Warm up.
         run(contents[:4])
     for _ in range(rounds):
         for name, run in runs.items():
@@ -113,7 +113,7 @@ def compare(embedder: RzenEmbedder, contents: Sequence[Content], rounds: int) ->
     ratios = sorted(p / r for p, r in zip(times["plain"], times["rzen"], strict=True))
     print(
         f"rzen / plain: {min(times['plain']) / min(times['rzen']):.2f} × the contents/s (by round: "
-        f"{', '.join(f'{one:.2f}' for one in ratios)}); least cosine between them "
+        f"{', '.join(f'{one:.2f}' for one in ratios)}); lowest cosine between them "
         f"{cosines.min():.7f}"
     )
     if device.type == "cuda":
@@ -123,7 +123,7 @@ def compare(embedder: RzenEmbedder, contents: Sequence[Content], rounds: int) ->
 
 
 def memory(device: torch.device) -> str:
-    """Peak memory and its share of what there is: of rzen on a GPU, else of the whole run."""
+    """Return the peak memory and its share of the total: of rzen on a GPU, else of the run."""
     if device.type == "cuda":
         peak, whole = torch.cuda.max_memory_allocated(device), torch.cuda.mem_get_info(device)[1]
     else:
@@ -146,7 +146,7 @@ class Plain:
         self._tokenizer = AutoTokenizer.from_pretrained(directory)
 
     def embed(self, contents: Sequence[Content]) -> Vectors:
-        """Vectors (n, dim), in order."""
+        """Return the vectors (n, dim), in order."""
         parts = [
             self._embed(contents[start : start + BATCH]) for start in range(0, len(contents), BATCH)
         ]
@@ -165,10 +165,10 @@ class Plain:
             vision = "".join(
                 f"<|vision_start|>{'<|image_pad|>' * plan.tokens}<|vision_end|>" for plan in plans
             )
-            told = settings.document_instructions[content.modality]
+            instruction = settings.document_instructions[content.modality]
             texts.append(
                 f"<|im_start|>system\n{settings.system}<|im_end|>\n<|im_start|>user\n"
-                f"{vision}{told}{content.text or ''}<|im_end|>\n<|im_start|>assistant\n"
+                f"{vision}{instruction}{content.text or ''}<|im_end|>\n<|im_start|>assistant\n"
                 f"<|endoftext|>"
             )
         words = self._tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")

@@ -1,13 +1,13 @@
-"""Fills a new library with made-up segments, a million in a few minutes.
+"""Fill a new library with generated segments, a million in a few minutes.
 
     python -m benchmarks.filled DIR [--segments 1000000] [--seed 1]
 
 Half of the segments are pictures, a tenth clips, two tenths pages and two tenths passages, as in
 `latency.py`. Rows go straight into the tables of the program, with its triggers and full-text
-indexes, in the order in which an ingest would bring them: folder by folder, over ten years. No file
-of them exists, pages have no places of words, and pictures no thumbnails. The vectors are clustered
-unit vectors, of the length of `mini`'s, and the same ones each time; the vector index is left to
-whoever opens the library first.
+indexes, in the order of an ingest: folder by folder, over ten years. No file
+of them exists, pages have no word boxes, and pictures no thumbnails. The vectors are clustered
+unit vectors, as long as `mini`'s, and the same ones each time; the vector index is built when the
+library is first opened.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from indexer.config import LIBRARY_FILE
 from indexer.types import Status
 
 ROOT = Path("/home/ada/made-up")
-"""Where the files of a filled library are said to be."""
+"""Folder of the files that a filled library lists."""
 
 FOLDER_FILES = 180
 FILES_AT_ONCE = 2_000
@@ -72,7 +72,7 @@ class Batch:
     )
 
     def store(self, connection: Connection) -> None:
-        """Inserts the rows, referred to before referring."""
+        """Insert the rows in the order of their foreign keys."""
         for table, columns in TABLES.items():
             if self.rows[table]:
                 marks = ", ".join("?" * (columns.count(",") + 1))
@@ -82,12 +82,12 @@ class Batch:
 
 
 class Maker:
-    """Makes up files, their segments and vectors; the same ones for the same numbers.
+    """Generates files, their segments and vectors deterministically.
 
     Args:
-        segments: How many there are to be.
+        segments: Number of segments.
         dim: Length of the vectors.
-        seed: Another one makes other files.
+        seed: Seed of the random generator.
     """
 
     def __init__(self, segments: int, dim: int, seed: int) -> None:
@@ -106,7 +106,7 @@ class Maker:
         self._look = (0, b"")
 
     def batches(self) -> Iterator[tuple[Batch, int]]:
-        """What to store, and how many segments there are by then."""
+        """Yield rows to store, and the number of segments so far."""
         folder, first_day = ROOT, 0
         batch, generation = Batch(), 1
         for number, kind in enumerate(self._kinds):
@@ -121,12 +121,12 @@ class Maker:
         yield batch, self._segments
 
     def _draw(self, count: int) -> str:
-        """Words by Zipf's law."""
+        """Draw words by Zipf's law."""
         chosen = np.searchsorted(self._rising, self._chance.random(count))
         return " ".join(self._words[chosen].tolist())
 
     def _folder(self, number: int) -> tuple[Path, int]:
-        """A folder, and the day from which its files are."""
+        """Return a folder and the first day of its files."""
         day = number * DAYS // self._folders
         folder = ROOT / str(2015 + day // 365) / f"{self._draw(2)} {number}"
         return (folder / f"day {1 + number % 9}" if number % 4 == 0 else folder), day
@@ -170,7 +170,7 @@ class Maker:
         )
 
     def _place(self, kind: Kind, position: int) -> tuple[Any, ...]:
-        """Page, start, end, span and text of a segment."""
+        """Return page, start, end, span and text of a segment."""
         if kind is Kind.IMAGE:
             return (None,) * 6
         if kind is Kind.VIDEO:
@@ -181,7 +181,7 @@ class Maker:
         return None, None, None, 600 * position, 600 * position + len(text), text
 
     def _next_look(self) -> tuple[int, bytes]:
-        """Hash and colours of a picture; one of some looks like the picture before it."""
+        """Return hash and colours of a picture; some look like the picture before."""
         if self._look[1] and self._segments % ALIKE_EVERY == 0:
             self._look = (self._look[0] ^ 1, self._look[1])
         else:
@@ -200,22 +200,22 @@ class Maker:
 
 
 def fill(directory: Path, segments: int, info: EmbedderInfo, seed: int = 1) -> Iterator[int]:
-    """Makes a library of made-up files.
+    """Fill a new library with generated files.
 
     Args:
-        directory: Its folder, in which there is no library yet.
-        segments: How many segments it is to have, about.
-        info: Of the embedder that it is to be opened with.
-        seed: Another one makes other files.
+        directory: Folder without a library.
+        segments: Approximate number of segments.
+        info: Describes the embedder that the library will be opened with.
+        seed: Seed of the random generator.
 
     Yields:
-        How many segments there are, after each transaction.
+        The number of segments, after each transaction.
 
     Raises:
-        FileExistsError: if there is a library.
+        FileExistsError: The folder has a library.
     """
     if (directory / LIBRARY_FILE).exists():
-        raise FileExistsError(f"there is a library in {directory} already: name another folder")
+        raise FileExistsError(f"{directory} already has a library: name another folder")
     directory.mkdir(parents=True, exist_ok=True)
     database = Database(directory / LIBRARY_FILE)
     try:
@@ -232,7 +232,7 @@ def fill(directory: Path, segments: int, info: EmbedderInfo, seed: int = 1) -> I
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Fills a folder and says how long it took."""
+    """Fill a folder and print how long it took."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--segments", type=int, default=1_000_000)

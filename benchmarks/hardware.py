@@ -1,9 +1,9 @@
-"""What memory and disk RzenEmbed needs at each size, computed from the shapes of Qwen2-VL.
+"""Memory and disk that RzenEmbed needs at each size, computed from the shapes of Qwen2-VL.
 
     python benchmarks/hardware.py
 
-Parameters are counted on models without storage. Activations are what one layer holds at once, the
-most of both towers, for one picture of 1,280 tokens and for a batch of 8,192 tokens; PyTorch itself
+Parameters are counted on models without storage. Activations are the largest that one layer of
+either tower holds, for one picture of 1,280 tokens and for a batch of 8,192 tokens; PyTorch itself
 and its CUDA context take about 1 GB more. A library keeps each vector twice, as float16: in SQLite,
 and in a file of the index that is mapped, of which a search reads the rows that it compares. Codes,
 ids, folders and dates are mapped too, and a search is fast while the system keeps them in memory.
@@ -42,7 +42,7 @@ SIZES = (
 
 
 def main() -> None:
-    """Prints a table, a row for each size."""
+    """Print a table with a row for each size."""
     heads = ("size", "parameters", "weights bf16", "float32", "1 picture", "batch", "dim")
     print("".join(f"{head:>13}" for head in (*heads, "SQLite/M", "rows/M", "codes/M", "memory/M")))
     for size in SIZES:
@@ -69,7 +69,7 @@ def index(dim: int) -> tuple[int, int, int]:
 
 
 def on_no_device(size: Size) -> Any:
-    """The model with the shapes of its weights and no storage."""
+    """Build a model that has the shapes of its weights and no storage."""
     config = Qwen2VLConfig(
         text_config={
             "hidden_size": size.hidden,
@@ -86,7 +86,7 @@ def on_no_device(size: Size) -> Any:
 
 
 def activations(config: Any, tokens: int) -> int:
-    """Bytes in bfloat16 that a layer holds for some tokens of pictures, the larger of both towers.
+    """Return the bytes in bfloat16 that a layer holds for tokens of pictures, the larger tower's.
 
     The residual stream, its normed copy, queries, keys, values and attention's output, then the
     widest part of the MLP: three times for the language model (gate, up, their product), twice for
@@ -99,7 +99,7 @@ def activations(config: Any, tokens: int) -> int:
 
 
 def gigabytes(count: float) -> str:
-    """Bytes as a short text."""
+    """Format a number of bytes."""
     return f"{count / 1e9:.1f} GB" if count > 5e7 else f"{count / 1e6:.0f} MB"
 
 

@@ -1,13 +1,13 @@
 """How much of the model's speed an ingest keeps: `python -m benchmarks.ingest`.
 
-Photo-like JPEGs of 2 and 12 megapixels are taken into a new library. Beside it stands the same
-work without a library: decoding scaled in as many threads, and the model. Both run by turns, each
-ingest in a process of its own so that its memory can be told. What the ingest does on top is
-hashing, thumbnails, difference hashes and the database. The ratio of processor seconds tells the
-same on a machine that is busy with other things.
+Photo-like JPEGs of 2 and 12 megapixels are indexed into a new library, and compared with the same
+work without a library: scaled decoding in as many threads, and the model. Both run alternately,
+each ingest in a separate process so that its memory can be measured. The ingest additionally hashes
+files, writes thumbnails and the database. The ratio of processor seconds is meaningful on a busy
+machine, too.
 
-What it costs that files are decoded in processes of their own is told twice: by an ingest that
-decodes in its own threads instead, and by decoding alone.
+The cost of decoding in separate processes is measured twice: by an ingest that decodes in its own
+threads instead, and by decoding alone.
 """
 
 import argparse
@@ -41,7 +41,7 @@ _BATCH = 32
 
 
 def main() -> None:
-    """Prints one line for each size of picture."""
+    """Print one line for each size of picture."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--count", type=int, default=200, help="pictures of each size")
     parser.add_argument("--model", default="mini")
@@ -92,7 +92,7 @@ def _measure(name: str, size: tuple[int, int], folder: Path, given: argparse.Nam
 
 
 def _compare_decoding(name: str, paths: Sequence[Path], given: argparse.Namespace) -> None:
-    """Prints how fast files are cut in threads, and in processes that those threads wait for."""
+    """Print how fast files are cut in threads, and in processes that the threads wait for."""
     limits = replace(Limits(), frame_side=640)
     rates, seconds = [], []
     for _ in range(given.rounds):
@@ -114,7 +114,7 @@ def _compare_decoding(name: str, paths: Sequence[Path], given: argparse.Namespac
 def _cut_all(
     paths: Sequence[Path], cut: Callable[[Path, Kind], Iterator[Draft]], workers: int
 ) -> tuple[float, float]:
-    """Pictures per second, and processor seconds."""
+    """Return pictures per second, and processor seconds."""
     started, before = perf_counter(), _processor_seconds()
     with ThreadPoolExecutor(workers) as pool:
         for _ in pool.map(lambda path: sum(1 for _ in cut(path, Kind.IMAGE)), paths):
@@ -123,7 +123,7 @@ def _cut_all(
 
 
 def _processor_seconds() -> float:
-    """Of this process and of those it has started and seen end."""
+    """Return processor seconds of this process and of its finished children."""
     used = os.times()
     return used.user + used.system + used.children_user + used.children_system
 
@@ -141,7 +141,7 @@ class InThreads:
 
 
 def make_pictures(folder: Path, count: int, size: tuple[int, int]) -> None:
-    """Writes JPEGs with what makes photos costly: gradients, edges, and noise all over."""
+    """Write JPEGs with what makes photos costly: gradients, edges, and noise."""
     folder.mkdir()
     rng = np.random.default_rng(7)
     width, height = size
@@ -157,7 +157,7 @@ def make_pictures(folder: Path, count: int, size: tuple[int, int]) -> None:
 
 
 def _bare(embedder: Embedder, paths: Sequence[Path], workers: int) -> float:
-    """Pictures per second of decoding and embedding with nothing around them."""
+    """Return pictures per second of decoding and embedding alone."""
     limits = replace(Limits(), frame_side=min(Limits().frame_side, embedder.info.frame_side))
     started = perf_counter()
     batch: list[Content] = []
@@ -207,7 +207,7 @@ def _ingest(pictures: Path, directory: Path, given: argparse.Namespace) -> dict[
 
 
 def _peak_memory() -> int:
-    """Bytes; Linux counts the parent's memory into `ru_maxrss`, so it is asked otherwise."""
+    """Return bytes; not from `ru_maxrss` on Linux, where it includes the parent's memory."""
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))

@@ -1,15 +1,15 @@
-"""Kills a library's programs at random moments and looks whether anything was lost.
+"""Kill a library's programs at random moments and check that nothing is lost.
 
     python -m benchmarks.kill --times 200
 
-Each round changes some files, starts an ingest, a removal, a re-embedding, a compaction or a
-backup in a process of its own, kills that with SIGKILL after a random part of the time it takes,
-and then looks at the library: `rzen-admin check` finds no fault, whatever was committed before is
-there and is found by a search, once; and the same task, started again, completes. In one round of
-three that is killed as well before it is left to complete.
+Each round changes some files, starts an ingest, a removal, a re-embedding, a compaction or a backup
+in a separate process, kills it with SIGKILL after a random part of its time, and examines the
+library: `rzen-admin check` finds no fault, everything committed before is there and is found by a
+search, once; and the same task, started again, completes. In one round of three the second run is
+killed as well.
 
 The embedder is the toy of the tests, and everything is committed as often as possible, so that most
-of a task's time is spent around commits. The last line says how many processes were killed.
+of a task's time is spent around commits. The last line has the number of killed processes.
 """
 
 import argparse
@@ -53,7 +53,7 @@ _LONGEST_SECONDS = 120
 
 
 class Slow(ToyEmbedder):
-    """The toy under two names, a little slower and in small batches."""
+    """The toy embedder under two names, slower and in small batches."""
 
     batch_size = 4
 
@@ -69,7 +69,7 @@ class Slow(ToyEmbedder):
 
 @dataclass
 class World:
-    """A library with its files, and what is known of both."""
+    """A library, its files, and the state of the run."""
 
     folder: Path
     rng: random.Random
@@ -80,7 +80,7 @@ class World:
 
     @property
     def media(self) -> Path:
-        """Where files come and go."""
+        """The folder of the files."""
         return self.folder / "media"
 
     @property
@@ -89,11 +89,11 @@ class World:
         return self.folder / "library"
 
     def files(self) -> list[Path]:
-        """All that should be in the library after an ingest."""
+        """List the files that an ingest should index."""
         return sorted(path for path in self.media.rglob("*") if path.is_file())
 
     def add(self, texts: int, pictures: int) -> None:
-        """Writes files that nothing else is like."""
+        """Write new files with unique contents."""
         for kind in ["text"] * texts + ["picture"] * pictures:
             self.number += 1
             where = self.media / f"folder{self.number % 3}"
@@ -102,7 +102,7 @@ class World:
             self.write(path)
 
     def write(self, path: Path) -> None:
-        """Writes a file anew, with a word of its own or colours of its own."""
+        """Overwrite a file with a unique word or colour."""
         self.number += 1
         if path.suffix == ".txt":
             path.write_text(f"unique{self.number:06} words about red things\n" * 3)
@@ -111,7 +111,7 @@ class World:
             Image.new("RGB", (64 + self.number % 64, 64), colour).save(path)
 
     def change(self) -> None:
-        """Lets some files come, go, change, move, and be copied."""
+        """Add, delete, change, move and copy some files."""
         rng = self.rng
         self.add(rng.randrange(2, 7), rng.randrange(1, 4))
         chosen = rng.sample(self.files(), 6)
@@ -125,10 +125,10 @@ class World:
 
 
 def in_process(work: Callable[[], Any]) -> tuple[int, Callable[[], Any]]:
-    """Starts a process; returns its id and what waits for its answer.
+    """Start a process; return its id and a function that waits for its answer.
 
-    The answer is None for one that was killed. Whatever opens the library does so in a process
-    like this: a copy of this one, which has nothing open.
+    The answer is None if the process was killed. The library is only opened in such processes:
+    forks of this one, which has nothing open.
     """
     reading, writing = os.pipe()
     process = os.fork()
@@ -155,7 +155,7 @@ def in_process(work: Callable[[], Any]) -> tuple[int, Callable[[], Any]]:
 
 
 def answered(work: Callable[[], Any]) -> Any:
-    """What a process answers that is left alone."""
+    """Run work in a process and return its answer."""
     _, wait = in_process(work)
     answer = wait()
     if answer is None or answer[0] == "failed":
@@ -165,7 +165,7 @@ def answered(work: Callable[[], Any]) -> Any:
 
 @contextlib.contextmanager
 def opened(world: World) -> Any:
-    """The library, with its two models, and committing all the time."""
+    """Open the library with its two models, committing all the time."""
     indexer.library.open_embedder = lambda name, **_options: Slow(name)  # type: ignore[attr-defined]
     indexer.ingest.pipeline._COMMIT_SECONDS = 0.0
     from indexer.maintenance import compact as compaction
@@ -175,8 +175,8 @@ def opened(world: World) -> Any:
         yield library
 
 
-def task(world: World, action: str, asked: Sequence[str]) -> Callable[[], Any]:
-    """What a process is to do; `asked` are the files to remove, or the backup's folder."""
+def task(world: World, action: str, targets: Sequence[str]) -> Callable[[], Any]:
+    """Return the work of a process; `targets` are files to remove, a model, or a folder."""
 
     def ingest() -> None:
         with opened(world) as library:
@@ -185,13 +185,13 @@ def task(world: World, action: str, asked: Sequence[str]) -> Callable[[], Any]:
 
     def remove() -> None:
         with opened(world) as library:
-            for path in asked:
+            for path in targets:
                 items = [one.id for one in library.items(limit=999) if str(one.path) == path]
                 library.remove(items)
 
     def reembed() -> None:
         with opened(world) as library:
-            model = asked[0]
+            model = targets[0]
             report = library.reembed(model)
             assert report.switched or library.catalog.model().name == model, report
 
@@ -200,7 +200,7 @@ def task(world: World, action: str, asked: Sequence[str]) -> Callable[[], Any]:
             compact(place)
 
     def backup() -> None:
-        target = Path(asked[0])
+        target = Path(targets[0])
         if not target.exists():
             with open_storage(world.library, read_only=True) as place:
                 assert back_up(place, target).missing == ()
@@ -209,7 +209,7 @@ def task(world: World, action: str, asked: Sequence[str]) -> Callable[[], Any]:
 
 
 def state(world: World) -> dict[str, Any]:
-    """What is in the library: hashes by file, and its model."""
+    """Return the library's hashes by file, and its model."""
 
     def read() -> dict[str, Any]:
         with opened(world) as library:
@@ -225,14 +225,14 @@ def state(world: World) -> dict[str, Any]:
 
 
 def examine(world: World) -> list[str]:
-    """What is wrong with the library: by the check, by the vectors, and by searching."""
+    """List what is wrong with the library: by check, by vectors, and by search."""
     chosen = world.rng.randrange(1 << 30)
 
     def look() -> list[str]:
-        problems, told = list[str](), io.StringIO()
-        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+        problems, output = list[str](), io.StringIO()
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             if admin(["check", "--library", str(world.library)]):
-                problems.append(f"the check says: {told.getvalue()}")
+                problems.append(f"the check says: {output.getvalue()}")
         with opened(world) as library:
             problems += _vectors(library)
             items = library.items(status=Status.INDEXED, limit=9_999)
@@ -244,13 +244,13 @@ def examine(world: World) -> list[str]:
 
 
 def left_over(world: World) -> list[str]:
-    """What a compaction has not taken away."""
+    """List what a compaction has left over."""
     with open_storage(world.library, read_only=True) as place:
         return [f"{one.count} {one.what}: {one.examples}" for one in check(place).findings]
 
 
 def _vectors(library: Library) -> list[str]:
-    """Every segment that a file holds is found by its kind's vectors, once."""
+    """Check that the vectors find every segment of a file, once."""
     expected: dict[Any, set[int]] = {}
     for item in library.items(status=Status.INDEXED, limit=9_999):
         for segment in library.segments(item.id):
@@ -266,7 +266,7 @@ def _vectors(library: Library) -> list[str]:
 
 
 def _search(library: Library, item: Any) -> list[str]:
-    """The file is found by its words or itself, once, and so is every other file."""
+    """Check that a search finds the file, and no file twice."""
     if item.path.suffix == ".txt":
         segment = library.segments(item.id)[0]
         part = QueryPart(Content(text=(segment.text or "").split()[0]))
@@ -282,16 +282,16 @@ def _search(library: Library, item: Any) -> list[str]:
 
 
 def lost(
-    action: str, before: dict[str, Any], after: dict[str, Any], asked: Sequence[str]
+    action: str, before: dict[str, Any], after: dict[str, Any], targets: Sequence[str]
 ) -> list[str]:
-    """What a killed task took along that it should not have touched."""
+    """List what a killed task lost that it should not have touched."""
     had, has = before["files"], after["files"]
     if action == "ingest":
         gone = {path for path in had if path not in has and Path(path).exists()}
         return [f"{path} is gone" for path in sorted(gone)]
     if action == "remove":
-        wrong = {path: had[path] for path in had.keys() - set(asked)} != {
-            path: has[path] for path in has.keys() - set(asked)
+        wrong = {path: had[path] for path in had.keys() - set(targets)} != {
+            path: has[path] for path in has.keys() - set(targets)
         }
         return ["other files than those to remove are gone"] if wrong else []
     if had != has:
@@ -301,22 +301,24 @@ def lost(
     return []
 
 
-def complete(world: World, action: str, before: dict[str, Any], asked: Sequence[str]) -> list[str]:
-    """Lets a task come to its end; what is wrong then."""
+def complete(
+    world: World, action: str, before: dict[str, Any], targets: Sequence[str]
+) -> list[str]:
+    """Run a task to its end; list what is wrong afterwards."""
     begun = time.monotonic()
-    answered(task(world, action, asked))
+    answered(task(world, action, targets))
     world.seconds[action] = time.monotonic() - begun
     after = state(world)
-    problems = lost(action, before, after, asked) + examine(world)
+    problems = lost(action, before, after, targets) + examine(world)
     expected = {str(path) for path in world.files()}
     if action == "ingest" and after["files"].keys() != expected:
         problems.append(f"not all files are in: {sorted(after['files'].keys() ^ expected)}")
-    if action == "remove" and after["files"].keys() & set(asked):
+    if action == "remove" and after["files"].keys() & set(targets):
         problems.append("files are still there")
-    if action == "reembed" and after["model"] != asked[0]:
+    if action == "reembed" and after["model"] != targets[0]:
         problems.append(f"the model is {after['model']}")
     if action == "backup":
-        problems += _restored(world, Path(asked[0]), before)
+        problems += _restored(world, Path(targets[0]), before)
     return problems
 
 
@@ -335,9 +337,9 @@ def _restored(world: World, target: Path, before: dict[str, Any]) -> list[str]:
     return problems
 
 
-def kill(world: World, action: str, asked: Sequence[str]) -> bool:
-    """Starts a task and kills it after a part of its time; False if it was done before."""
-    process, wait = in_process(task(world, action, asked))
+def kill(world: World, action: str, targets: Sequence[str]) -> bool:
+    """Start a task and kill it after part of its time; return False if it had ended."""
+    process, wait = in_process(task(world, action, targets))
     time.sleep(world.rng.uniform(0, world.seconds[action]))
     os.kill(process, signal.SIGKILL)
     answer = wait()
@@ -348,8 +350,8 @@ def kill(world: World, action: str, asked: Sequence[str]) -> bool:
     return answer is None
 
 
-def wishes(world: World, action: str, before: dict[str, Any]) -> list[str]:
-    """The files to remove, the model to change to, or the folder to back up to."""
+def targets_of(world: World, action: str, before: dict[str, Any]) -> list[str]:
+    """Return the files to remove, the model to change to, or the folder to back up to."""
     if action == "remove":
         return world.rng.sample(sorted(before["files"]), 8)
     if action == "reembed":
@@ -358,23 +360,23 @@ def wishes(world: World, action: str, before: dict[str, Any]) -> list[str]:
 
 
 def play(world: World, action: str) -> list[str]:
-    """One round."""
+    """Play one round; list what is wrong."""
     if action == "ingest":
         world.change()
     before = state(world)
-    asked = wishes(world, action, before)
+    targets = targets_of(world, action, before)
     for _ in range(world.rng.choice((1, 1, 2))):
-        kill(world, action, asked)
-        problems = lost(action, before, state(world), asked) + examine(world)
+        kill(world, action, targets)
+        problems = lost(action, before, state(world), targets) + examine(world)
         if problems:
             return problems
         if action == "ingest":
             world.change()
-    return complete(world, action, before, asked)
+    return complete(world, action, before, targets)
 
 
 def begin(world: World) -> None:
-    """Fills a library and finds out how long each task takes."""
+    """Fill a library and measure each task."""
     world.media.mkdir(parents=True)
     world.add(texts=30, pictures=15)
 
@@ -386,12 +388,12 @@ def begin(world: World) -> None:
     answered(first)
     for action in ACTIONS:
         before = state(world)
-        problems = complete(world, action, before, wishes(world, action, before))
+        problems = complete(world, action, before, targets_of(world, action, before))
         assert not problems, problems
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the rounds; returns 1 if anything was lost."""
+    """Play the rounds; return 1 if anything was lost."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--times", type=int, default=200, help="how many processes to kill (200)")
     parser.add_argument("--seed", type=int, default=1, help="for the same files and moments (1)")
@@ -409,7 +411,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return 1
         for action in ("ingest", "compact"):
             before = state(world)
-            if problems := complete(world, action, before, wishes(world, action, before)):
+            if problems := complete(world, action, before, targets_of(world, action, before)):
                 print(f"seed {given.seed}, at the end, {action}:", *problems, sep="\n  ")
                 return 1
         if problems := answered(lambda: left_over(world)):

@@ -1,8 +1,8 @@
-"""How long a typed query takes, from words to hits, in a library of many segments.
+"""Time of a typed query, from words to hits, in a library of many segments.
 
     python -m benchmarks.latency [--segments 10000] [--queries 60]
 
-The segments are made up, see `benchmarks.madeup`; the queries are embedded by `mini`.
+The segments are generated, see `benchmarks.madeup`; the queries are embedded by `mini`.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from indexer.types import Query
 
 
 def main() -> None:
-    """Builds the library, asks, and prints what took how long."""
+    """Build the library, search, and print the times."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--segments", type=int, default=10_000)
     parser.add_argument("--queries", type=int, default=60)

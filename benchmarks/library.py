@@ -1,11 +1,11 @@
-"""How long a whole search of a large library takes, the embedding of its query left out.
+"""Time of a whole search of a large library, without embedding the query.
 
     python -m benchmarks.library DIR [--queries 200] [--profile]
 
-DIR is a library that `benchmarks/filled.py` made; its vector index is built first if it has none,
-which takes minutes for a million segments. Queries are one to six words that are drawn as the
-library's texts were, and a vector that is drawn as its vectors were. Beside the whole search stands
-the search for the nearest vectors alone, as the search asks for them.
+DIR is a library made by `benchmarks/filled.py`; its vector index is built first if it has none,
+which takes minutes for a million segments. A query is one to six words drawn like the library's
+texts, and a vector drawn like its vectors. The time of the vector searches that it involves is
+printed beside that of the whole search.
 """
 
 import argparse
@@ -36,7 +36,7 @@ DEPTH = 60
 
 
 class Given(BaseEmbedder):
-    """Gives each text a vector that was made beforehand."""
+    """Returns prepared vectors of texts."""
 
     def __init__(self, vectors: dict[str, Vectors]) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Given(BaseEmbedder):
 
 
 def questions(library: Library, count: int) -> dict[str, Vectors]:
-    """Words, each with a vector between two of the library's and some noise."""
+    """Return queries, each with a vector near one of the library's."""
     chance = random.Random(2)
     texts = [" ".join(chance.choices(WORDS, WEIGHTS, k=1 + n % 6)) for n in range(count)]
     most = sum(library.stats().segments.values())
@@ -63,7 +63,7 @@ def questions(library: Library, count: int) -> dict[str, Vectors]:
 
 
 def timed(ask: Callable[[str], object], texts: Sequence[str]) -> list[float]:
-    """Milliseconds of each, in the order of the texts."""
+    """Return the milliseconds of each search, in order."""
     times = []
     for text in texts:
         start = time.perf_counter()
@@ -72,18 +72,18 @@ def timed(ask: Callable[[str], object], texts: Sequence[str]) -> list[float]:
     return times
 
 
-def told(name: str, times: Sequence[float]) -> None:
-    """Prints a line."""
+def print_times(name: str, times: Sequence[float]) -> None:
+    """Print a line of quantiles."""
     cut = quantiles(times, n=100)
     print(f"{name:44} {median(times):8.2f} {cut[94]:8.2f} {cut[98]:8.2f}", flush=True)
 
 
 def main() -> None:
-    """Asks, and prints what took how long."""
+    """Search, and print the times."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--queries", type=int, default=200)
-    parser.add_argument("--profile", action="store_true", help="also tell where the time goes")
+    parser.add_argument("--profile", action="store_true", help="also print a profile")
     given = parser.parse_args()
     embedder = Given({})
     with Library.open(given.directory, embedder=embedder, create=False) as library:
@@ -105,16 +105,16 @@ def main() -> None:
         for kind, how in library.vectors.describe().items():
             print(f"{kind}: {how}")
         print(f"{'milliseconds of':44} {'median':>8} {'95 %':>8} {'99 %':>8}")
-        # By turns, so that whatever else the machine does befalls both.
+        # Alternately, so that other load affects both.
         alone, whole = zip(
             *((*timed(nearest, [t]), *timed(search, [t])) for t in texts), strict=True
         )
-        told("the nearest vectors alone, four kinds", alone)
-        told("a search for words", whole)
+        print_times("the nearest vectors alone, four kinds", alone)
+        print_times("a search for words", whole)
         print(f"a search takes {median(whole) / median(alone):.1f} times as long")
         for count in (1, 3, 6):
             some = [text for text in texts if len(text.split()) == count]
-            told(f"  for {count} of them", timed(search, some))
+            print_times(f"  for {count} of them", timed(search, some))
         folder = library.folders()[len(library.folders()) // 2][0]
         year = Filters(
             after=datetime(2019, 1, 1, tzinfo=UTC), before=datetime(2020, 1, 1, tzinfo=UTC)
@@ -124,7 +124,7 @@ def main() -> None:
             ("one folder", Filters(folder=folder)),
             ("one year of ten", year),
         ):
-            told(f"a search, {name}", timed(partial(search, filters=filters), texts))
+            print_times(f"a search, {name}", timed(partial(search, filters=filters), texts))
         if given.profile:
             with cProfile.Profile() as profile:
                 timed(search, texts)

@@ -1,8 +1,8 @@
-"""A library of many made-up segments, for what is measured of searching in one.
+"""Generated media for measuring searches in a library of many segments.
 
 Half of the segments are pictures, a tenth clips, two tenths pages and two tenths passages. Their
-vectors are clustered around random directions, because embedding them is not what is measured;
-their texts are common words drawn by Zipf's law.
+vectors are clustered around random directions, because embedding is not measured; their texts are
+common words drawn by Zipf's law.
 """
 
 import json
@@ -25,7 +25,7 @@ _FIRST_DAY, _LAST_DAY = 1_451_606_400, 1_735_689_600  # of 2016 and of 2025, sec
 
 
 class MadeUpDocuments(BaseEmbedder):
-    """Embeds queries as `mini` does and gives documents made-up vectors, in no time."""
+    """Embeds queries with `mini` and documents as random clustered vectors, instantly."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,12 +42,12 @@ class MadeUpDocuments(BaseEmbedder):
 
 
 def words(chance: random.Random, count: int) -> str:
-    """So many common words."""
+    """Draw common words."""
     return " ".join(chance.choices(WORDS, WEIGHTS, k=count))
 
 
 def write_media(folder: Path, segments: int) -> None:
-    """Small real files of every kind, of ten years, that come to about so many segments."""
+    """Write small real files of every kind, from ten years, with about this many segments."""
     import cv2
     import pymupdf
 

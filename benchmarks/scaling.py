@@ -1,8 +1,8 @@
-"""How much faster two processors take files in than one: `python -m benchmarks.scaling`.
+"""Speed of an ingest on two processors and on one: `python -m benchmarks.scaling`.
 
-Each sort of media is taken into new libraries, by turns on one processor with one worker, on two
-with one, and on two with two. The whole ingest is held to those processors, the processes that it
-starts too. The medians of all rounds are compared.
+Each kind of media is indexed into new libraries, alternately on one processor with one worker, on
+two with one, and on two with two. The ingest and the processes that it starts are bound to those
+processors. The medians of all rounds are compared.
 """
 
 import argparse
@@ -30,16 +30,16 @@ _ENVIRONMENT = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
 
 
 def main() -> None:
-    """Prints a line for each sort of media."""
+    """Print a line for each kind of media."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--scale", type=float, default=1.0, help="times as many files")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor on the number of files")
     parser.add_argument("--only", nargs="+", choices=(*_SORTS, "mixed"), default=(*_SORTS, "mixed"))
     parser.add_argument("--one", nargs=4, metavar=("FOLDER", "LIBRARY", "CORES", "WORKERS"))
     given = parser.parse_args()
     if given.one:
         folder, library, cores, workers = given.one
-        print(json.dumps(_taken_in(Path(folder), Path(library), int(cores), int(workers))))
+        print(json.dumps(_ingested(Path(folder), Path(library), int(cores), int(workers))))
         return
     with tempfile.TemporaryDirectory(prefix="rzen-") as place:
         for name in given.only:
@@ -71,7 +71,7 @@ def _compared(name: str, folder: Path, place: Path, rounds: int) -> str:
     )
 
 
-def _taken_in(folder: Path, directory: Path, cores: int, workers: int) -> Mapping[str, float]:
+def _ingested(folder: Path, directory: Path, cores: int, workers: int) -> Mapping[str, float]:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     from embedder import Content
     from indexer import IngestOptions, Library
@@ -97,7 +97,7 @@ def _write_large_photos(folder: Path, count: int) -> None:
 
 
 def _write_videos(folder: Path, count: int) -> None:
-    """Five scenes of three seconds each, seen by a camera that moves."""
+    """Write videos of five scenes of three seconds each, with a moving camera."""
     import cv2
 
     folder.mkdir(parents=True)

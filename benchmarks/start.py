@@ -1,11 +1,11 @@
-"""What a program that opens a library waits for, in a small one beside a large one.
+"""Times of opening a library and of what the page does first, in a small and a large one.
 
     python -m benchmarks.start [--segments 10000 1000000] [--keep DIR]
 
-The libraries are filled with made-up segments by `filled.py`, and their vector indexes built first.
-Each is measured in a process of its own, in which nothing was loaded before but the model. What
-does not grow with the library has a factor of about one. The photo that is added is a real one, in
-a folder of its own; `--keep` names a folder in which the libraries stay for the next time.
+The libraries are filled with generated segments by `filled.py`, and their vector indexes built
+first. Each is measured in a separate process that has only loaded the model. What does not grow
+with the library has a factor of about one. The photo that is added is a real one; `--keep` names a
+folder in which the libraries stay for the next run.
 """
 
 import argparse
@@ -40,7 +40,7 @@ TIMES = 7
 
 
 def made(directory: Path, segments: int, embedder: Embedder) -> None:
-    """A library of so many segments with its vector index, unless it is there."""
+    """Fill a library and build its vector index, unless it exists."""
     if (directory / "vectors").is_dir():
         return
     for _ in fill(directory, segments, embedder.info):
@@ -51,19 +51,19 @@ def made(directory: Path, segments: int, embedder: Embedder) -> None:
 
 
 def once(task: Callable[[], object]) -> float:
-    """Milliseconds."""
+    """Return the milliseconds of a task."""
     start = time.perf_counter()
     task()
     return 1000 * (time.perf_counter() - start)
 
 
 def often(task: Callable[[], object]) -> float:
-    """Milliseconds, the median of some times."""
+    """Return the median milliseconds of several runs."""
     return median(once(task) for _ in range(TIMES))
 
 
 def looking(library: Library) -> dict[str, float]:
-    """What the page asks for besides searches."""
+    """Measure what the page requests besides searches."""
     wanted = folder_choices(library)[-1].id
     middle = sum(library.stats().items.values()) // 2
 
@@ -85,9 +85,9 @@ def looking(library: Library) -> dict[str, float]:
 
 
 def changing(library: Library, folder: Path) -> dict[str, float]:
-    """Taking in and removing one photo; saving the vector index is told apart.
+    """Measure adding and removing a photo; saving the vector index is measured separately.
 
-    An index that has become due by its size is not waited for.
+    Index building in the background is not waited for.
     """
     chance = np.random.default_rng()
     rows = chance.integers(256, size=(480, 640, 3), dtype=np.uint8)
@@ -104,19 +104,19 @@ def changing(library: Library, folder: Path) -> dict[str, float]:
     ):
         times = {"adding a photo": without_saving(lambda: library.ingest([folder]))}
         times["saving the index after that"] = sum(saving)
-        times["a folder without news"] = often(lambda: library.ingest([folder]))
+        times["an unchanged folder"] = often(lambda: library.ingest([folder]))
         (one,) = library.items(name="one.png")
         times["removing a photo"] = without_saving(lambda: library.remove([one.id]))
     return times
 
 
 async def first(view: LibraryView) -> Update:
-    """What a page shows when it opens."""
+    """Return what a page shows when it opens."""
     return await anext(view.follow())
 
 
 def measured(directory: Path) -> dict[str, float]:
-    """Milliseconds by what was done; the library is as before when it returns."""
+    """Return milliseconds by action; the library is unchanged afterwards."""
     with open_embedder("mini") as embedder, tempfile.TemporaryDirectory() as scratch:
         embedder.embed([Content(text="warm up")], "query")
         start = time.perf_counter()
@@ -137,7 +137,7 @@ def measured(directory: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Makes the libraries, measures them, and prints the times side by side."""
+    """Make the libraries, measure them, and print the times side by side."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--segments", type=int, nargs=2, default=[10_000, 1_000_000])
     parser.add_argument("--keep", type=Path)

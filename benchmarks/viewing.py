@@ -1,9 +1,10 @@
-"""What it costs a visitor that files are decoded in other processes than the page's.
+"""Cost of decoding query files and viewed files in separate processes.
 
     python -m benchmarks.viewing [--media samples/media] [--rounds 15]
 
-Each file is searched with by turns as it was once (decoded in place) and as the page does it, and a
-page of a PDF is drawn both ways; the medians stand side by side. Then a process has to start first.
+Each file is used as a query, alternately decoded in place and as the page does it, and a page of a
+PDF is rendered both ways; the medians are printed side by side, then the time of starting a
+process.
 """
 
 import argparse
@@ -26,7 +27,7 @@ SIDE = 1600
 
 
 def main() -> None:
-    """Prints the medians."""
+    """Measure, and print the medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--media", type=Path, default=Path("samples/media"))
     parser.add_argument("--rounds", type=int, default=15)
@@ -39,7 +40,7 @@ def main() -> None:
 
 
 def photo(folder: Path) -> Path:
-    """A JPEG with something in it."""
+    """Write a JPEG of 12 megapixels."""
     pixels = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
     path = folder / "photo.jpg"
     Image.fromarray(pixels).resize((4000, 3000)).save(path, quality=85)
@@ -47,7 +48,7 @@ def photo(folder: Path) -> Path:
 
 
 def one_of_each(media: Path) -> dict[str, Path]:
-    """The first PDF, video and text."""
+    """Return the first PDF, video and text."""
     found: dict[str, Path] = {}
     for path in sorted(media.rglob("*.*")):
         if (kind := detect(path)) is not Kind.IMAGE:
@@ -56,7 +57,7 @@ def one_of_each(media: Path) -> dict[str, Path]:
 
 
 def compare(library: Library, files: dict[str, Path], rounds: int) -> None:
-    """Searches with each file, draws a page, and starts processes."""
+    """Search with each file, render a page, and start processes."""
 
     def search(path: Path, viewer: OnDemandDecoder | None) -> None:
         part = file_part(path, limits=library.limits, viewer=viewer)
@@ -64,38 +65,40 @@ def compare(library: Library, files: dict[str, Path], rounds: int) -> None:
 
     print("milliseconds, in place and in another process:")
     for name, path in files.items():
-        told(
+        print_times(
             f"from a {name} to its hits",
             rounds,
             partial(search, path, None),
             partial(search, path, library.viewer),
         )
     pdf = files[Kind.PDF]
-    told(
+    print_times(
         f"a page of {SIDE} pixels",
         rounds,
         lambda: render_page(pdf, 1, SIDE),
         lambda: library.viewer.page(pdf, 1, SIDE),
     )
-    print(f"a process that has to start: {1000 * median(map(starting, [library] * 5)):.0f}")
+    print(f"starting a process: {1000 * median(map(starting, [library] * 5)):.0f}")
 
 
-def told(what: str, rounds: int, here: Callable[[], object], there: Callable[[], object]) -> None:
-    """Does both by turns, and prints the medians."""
+def print_times(
+    what: str, rounds: int, here: Callable[[], object], there: Callable[[], object]
+) -> None:
+    """Run both alternately, and print the medians."""
     here(), there()
     pairs = [(timed(here), timed(there)) for _ in range(rounds)]
     print(f"{what}: {' and '.join(f'{median(one):.0f}' for one in zip(*pairs, strict=True))}")
 
 
 def timed(act: Callable[[], object]) -> float:
-    """Milliseconds that it takes."""
+    """Return the milliseconds of a call."""
     started = time.perf_counter()
     act()
     return 1000 * (time.perf_counter() - started)
 
 
 def starting(library: Library) -> float:
-    """Seconds until a new process has drawn a small page."""
+    """Return the seconds until a new process has rendered a small picture."""
     viewer, started = OnDemandDecoder(), time.perf_counter()
     viewer.picture(next(iter(library.items(kind=Kind.IMAGE))).path, 32)
     took = time.perf_counter() - started

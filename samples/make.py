@@ -1,4 +1,4 @@
-"""Makes the sample library: photos from packages that carry them, a video and a PDF from those.
+"""Make the sample library: photos from packages, and a video and a PDF made of such photos.
 
 The results are committed; run this only to change them. It needs the project's environment, ffmpeg
 and four packages in one folder:
@@ -9,8 +9,8 @@ and four packages in one folder:
     for package in *.deb; do dpkg-deb -x "$package" .; done && unzip -q scikit_image*.whl
     cd .. && python samples/make.py sources
 
-Everything taken is public domain or CC0 by the notes that those packages carry themselves;
-`LICENSES.md` is written from the tables below and from those notes.
+All pictures are in the public domain or CC0 according to the notes in those packages; `LICENSES.md`
+is written from the tables below and from those notes.
 """
 
 import argparse
@@ -30,11 +30,11 @@ from PIL import Image, ImageOps
 HERE = Path(__file__).parent
 MEDIA = HERE / "media"
 LONGEST_SIDE = 1024
-MOST_BYTES = 240_000
+MAX_PHOTO_BYTES = 240_000
 GCOMPRIS = "GCompris (Debian package gcompris-qt-data)"
 SKIMAGE = "scikit-image 0.16.2 (PyPI)"
 
-# file in samples/media/photos: (picture in one of the packages, what it shows)
+# File in samples/media/photos: (picture in one of the packages, what it shows).
 PHOTOS = {
     "animals/IMG_0101.jpg": ("explore_farm_animals/cat", "a kitten playing with a ball of yarn"),
     "animals/IMG_0102.jpg": ("explore_farm_animals/dog", "a German shepherd dog"),
@@ -141,7 +141,7 @@ PAGES = (
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """Who made a picture, under which terms it may be used, and where it comes from."""
+    """Author, licence and source of a picture."""
 
     author: str
     licence: str
@@ -156,7 +156,7 @@ SKIMAGE_CREDITS = {
 
 
 class Sources:
-    """The pictures and their credits in the unpacked packages."""
+    """Pictures and credits in the unpacked packages."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -165,7 +165,7 @@ class Sources:
             self._gcompris.update(read_resources(path))
 
     def picture(self, name: str) -> Image.Image:
-        """A picture of the tables above."""
+        """Open a picture of the tables above."""
         package, _, rest = name.partition("/")
         if package == "skimage":
             return Image.open(self._folder / "skimage/data" / rest)
@@ -177,7 +177,7 @@ class Sources:
         return Image.open(io.BytesIO(self._gcompris[self._gcompris_key(name)]))
 
     def credit(self, name: str) -> Credit:
-        """Its credit, from the package's own notes."""
+        """Return the credit of a picture, from the notes of its package."""
         package, _, rest = name.partition("/")
         if package == "skimage":
             return SKIMAGE_CREDITS[rest]
@@ -221,7 +221,7 @@ class Sources:
 
 
 def read_resources(path: Path) -> dict[str, bytes]:
-    """Files in a Qt resource archive (.rcc) by their path in it."""
+    """Read a Qt resource archive (.rcc); return its files by path."""
     data = path.read_bytes()
     version, tree, contents, names = struct.unpack(">IIII", data[4:20])
     node = 14 if version < 2 else 22
@@ -247,7 +247,7 @@ def read_resources(path: Path) -> dict[str, bytes]:
 
 
 def make_photo(picture: Image.Image, path: Path) -> None:
-    """Writes a picture in the format that its name asks for."""
+    """Write a picture in the format of its suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = picture.convert("RGBA" if path.suffix == ".png" else "RGB")
     picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
@@ -263,12 +263,12 @@ def make_photo(picture: Image.Image, path: Path) -> None:
     else:
         for quality in range(80, 40, -5):
             picture.save(path, quality=quality, optimize=True)
-            if path.stat().st_size <= MOST_BYTES:
+            if path.stat().st_size <= MAX_PHOTO_BYTES:
                 break
 
 
 def make_video(pictures: list[Image.Image], path: Path) -> None:
-    """Slow camera moves over the pictures, six seconds each with hard cuts, VP9 in WebM."""
+    """Write a video of slow camera moves over the pictures, six seconds each, with hard cuts."""
     size, rate, seconds = (960, 540), 24, 6
     path.parent.mkdir(parents=True, exist_ok=True)
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size[0]}x{size[1]}", "-r", str(rate)]
@@ -292,7 +292,7 @@ def make_video(pictures: list[Image.Image], path: Path) -> None:
 
 
 def make_pdf(pictures: dict[str, Image.Image], path: Path) -> None:
-    """An A5 booklet: a title page and a page with a picture for each further entry of `PAGES`."""
+    """Write an A5 booklet: a title page and an illustrated page for each further entry of `PAGES`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     document = pymupdf.open()
     for name, title, text in PAGES:
@@ -314,13 +314,13 @@ def make_pdf(pictures: dict[str, Image.Image], path: Path) -> None:
 
 
 def write_licences(sources: Sources) -> None:
-    """Lists every file with its author, its licence and its source."""
+    """Write the list of files with author, licence and source."""
     lines = [
         "# Licences of the sample library",
         "",
         "Everything under `media/` is in the public domain or dedicated to it under "
         "[CC0 1.0](https://creativecommons.org/publicdomain/zero/1.0/). Pictures were scaled to "
-        f"at most {LONGEST_SIDE} pixels and stored anew by `make.py`. The terms are those that the "
+        f"at most {LONGEST_SIDE} pixels and re-encoded by `make.py`. The terms are those that the "
         "named packages record for each picture.",
         "",
         "| file | shows | author | licence | source |",
@@ -348,7 +348,7 @@ def write_licences(sources: Sources) -> None:
 
 
 def main() -> None:
-    """Makes everything but the notes, which are written by hand."""
+    """Make everything except the notes, which are written by hand."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sources", type=Path, help="folder with the unpacked packages")
     sources = Sources(parser.parse_args().sources)

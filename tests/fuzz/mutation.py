@@ -59,7 +59,7 @@ _OTHERS = (_GONE, None, -1, 1, 10**400, 1e999, "", "../x", [], {})
 
 
 def altered(text: str | bytes) -> Iterator[str]:
-    """Yield JSON with one value or key removed or replaced, at any depth; nothing for other text."""
+    """Yield JSON with one value or key removed or replaced, at any depth."""
     try:
         paths = list(_paths(json.loads(text)))
     except (ValueError, RecursionError):
