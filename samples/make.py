@@ -292,7 +292,7 @@ def make_video(pictures: list[Image.Image], path: Path) -> None:
 
 
 def make_pdf(pictures: dict[str, Image.Image], path: Path) -> None:
-    """Write an A5 booklet: a title page and an illustrated page for each further entry of `PAGES`."""
+    """Write an A5 booklet: a title page, and an illustrated page for each entry of `PAGES`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     document = pymupdf.open()
     for name, title, text in PAGES:

@@ -150,7 +150,7 @@ def test_cli_document_lists_every_environment_variable() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["merge", "untrained", "miniature.ablation", "miniature.shapes", "mini.__main__"]
+    "module", ["merge", "untrained", "miniature.ablation", "miniature.shapes"]
 )
 def test_help_of_a_training_program_loads_nothing_heavy(module: str) -> None:
     assert "--help" in help_of(f"trainer.{module}")
