@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from embedder.content import Modality
 from embedder.interface import Embedder
-from embedder.media.kinds import Kind, Limits
-from embedder.media.pdf import Word
+from embedder.media.kinds import Kind, Limits, Word
 from embedder.registry import open_embedder
 from indexer.catalog import Catalog
 from indexer.catalog.database import Database, WriterLock

@@ -4,8 +4,8 @@ What a file's name says is done to it; every other file is decoded as usual.
 """
 
 import ctypes
-import fcntl
 import os
+import pickle
 import signal
 import stat
 import struct
@@ -18,8 +18,9 @@ from PIL import Image
 
 from embedder import Content
 from embedder.media import Limits, io
-from indexer.decoding.protocol import Task, perform
+from indexer.decoding.protocol import Task
 from indexer.decoding.segment import Draft
+from indexer.decoding.worker import perform
 
 
 def misbehave(path: Path, task: Task, limits: Limits) -> Iterator[Draft]:
@@ -53,13 +54,12 @@ def page(number: int) -> Draft:
 
 
 def answers() -> int:
-    """The pipe to the parent, as a decoder that was taken over would find it."""
+    """The socket to the parent, as a decoder that was taken over would find it."""
     for number in range(3, 64):
         with suppress(OSError):
-            writes = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY
-            if writes and stat.S_ISFIFO(os.fstat(number).st_mode):
+            if stat.S_ISSOCK(os.fstat(number).st_mode):
                 return number
-    raise AssertionError("there is no pipe")
+    raise AssertionError("there is no socket")
 
 
 def hang_with_lock() -> None:
@@ -79,6 +79,23 @@ def print_much() -> None:
     raise MemoryError
 
 
+def half() -> None:
+    """Announces a message of a thousand bytes, and sends ten."""
+    os.write(answers(), struct.pack("!i", 1_000) + b"0123456789")
+    time.sleep(1_000)
+
+
+def fork() -> None:
+    """Ends, and leaves a process behind that keeps the socket open."""
+    if os.fork() == 0:
+        os.setsid()
+        signal.setitimer(signal.ITIMER_REAL, 30)
+        time.sleep(1_000)
+    os._exit(0)
+
+
+PICKLE = pickle.dumps({"end": True})
+
 DEEDS = {
     "hang": lambda: time.sleep(1_000),
     "lock": hang_with_lock,
@@ -89,7 +106,11 @@ DEEDS = {
     "bomb": bomb,
     "print": print_much,
     "garbage": lambda: os.write(answers(), b"not a message at all" * 20),
-    "boast": lambda: os.write(answers(), struct.pack("<4sIQ", b"RZD1", 10, 1 << 60)),
-    "nest": lambda: os.write(answers(), struct.pack("<4sIQ", b"RZD1", 9_000, 0) + b"[" * 9_000),
+    "boast": lambda: os.write(answers(), struct.pack("!iQ", -1, 1 << 60)),
+    "negative": lambda: os.write(answers(), struct.pack("!i", -9)),
+    "nest": lambda: os.write(answers(), struct.pack("!i", 9_000) + b"[" * 9_000),
+    "half": half,
+    "fork": fork,
+    "pickle": lambda: os.write(answers(), struct.pack("!i", len(PICKLE)) + PICKLE),
     "error": lambda: 1 // 0,
 }

@@ -328,7 +328,7 @@ def _pdfs(corpus: Corpus) -> None:
             {4: drawn, 5: (form, b"/A Do /A Do")},
         ),
     )
-    corpus.add("pdf/forms-of-forms.pdf", forms_of_forms(12), why="got no further")
+    corpus.add("pdf/forms-of-forms.pdf", forms_of_forms(12), why="no progress")
     corpus.add("pdf/deep.pdf", one_page("/A " + "[" * 50_000))
     corpus.add("pdf/loop-of-tables.pdf", loop_of_tables())
     corpus.add("pdf/only-a-head.pdf", b"%PDF-1.7\n")

@@ -19,7 +19,6 @@ from app.search import SearchForm
 from embedder.media import Kind
 from indexer import LibraryBusy
 from indexer.decoding import on_demand
-from indexer.decoding.pool import DecoderPool
 
 
 @pytest.fixture(scope="module")
@@ -189,15 +188,15 @@ def misled(library, monkeypatch):
     """The library, with decoders that do what a file's name says."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     monkeypatch.setattr(on_demand, "_SILENCE_SECONDS", 1.0)
-    with DecoderPool(bounds=on_demand._BOUNDS, performer="cutters:misbehave") as workers:
-        monkeypatch.setattr(library, "_viewer", on_demand.OnDemandDecoder(workers))
+    with on_demand.OnDemandDecoder(performer="cutters:misbehave") as decoder:
+        monkeypatch.setattr(library, "_viewer", decoder)
         yield library
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_a_file_that_breaks_its_decoder_costs_its_sender_a_sentence(page, client, misled):
     picture = original(misled, "red.jpg")
-    for name, told in (("segfault.jpg", "made its decoder crash"), ("hang.jpg", "got no further")):
+    for name, told in (("segfault.jpg", "decoder crashed"), ("hang.jpg", "no progress")):
         key = client.post(f"/query-files?name={name}", content=picture).json()["id"]
         shown = events.answer(page, {"file": key})
         assert f"{name[1:]} cannot be used as a query" in shown

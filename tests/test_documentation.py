@@ -149,9 +149,7 @@ def test_cli_document_lists_every_environment_variable() -> None:
     assert listed == of_flags | in_code
 
 
-@pytest.mark.parametrize(
-    "module", ["merge", "untrained", "miniature.ablation", "miniature.shapes"]
-)
+@pytest.mark.parametrize("module", ["merge", "untrained", "miniature.ablation", "miniature.shapes"])
 def test_help_of_a_training_program_loads_nothing_heavy(module: str) -> None:
     assert "--help" in help_of(f"trainer.{module}")
 

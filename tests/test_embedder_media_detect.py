@@ -79,7 +79,7 @@ def test_a_wrong_or_missing_extension_does_not_matter_within_a_kind(
     [
         ("photo.jpg", PDF, r"named \.jpg, but its bytes are a PDF; rename it"),
         ("photo.jpg", MP4, r"named \.jpg, but its bytes are a video; rename it"),
-        ("film.mp4", b"just words\n" * 9, r"named \.mp4, but its bytes are text"),
+        ("film.mp4", b"just words\n" * 9, r"named \.mp4, but its bytes are a text"),
         ("film.mp4", picture_bytes("PNG"), r"named \.mp4, but its bytes are a picture"),
         ("paper.pdf", picture_bytes("JPEG"), r"named \.pdf, but its bytes are a picture"),
         ("note.txt", picture_bytes("PNG"), r"named \.txt, but its bytes are a picture"),

@@ -1,5 +1,6 @@
 """Decoding processes: whatever one does costs the file that it was given, and no other."""
 
+import io
 import json
 import os
 import subprocess
@@ -7,7 +8,7 @@ import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,9 @@ from PIL import Image
 
 from embedder import Content
 from embedder.media import Kind, Limits, MediaError, UnsupportedMedia
-from embedder.media.pdf import Word
+from embedder.media.kinds import Word
 from indexer import IngestOptions, Library, Status
-from indexer.decoding import process, protocol
+from indexer.decoding import protocol
 from indexer.decoding.pool import DecoderPool
 from indexer.decoding.segment import Draft
 from indexer.errors import Closed, LibraryError
@@ -49,6 +50,13 @@ def file(folder: Path, name: str) -> Path:
 
 def cut(workers: DecoderPool, folder: Path, name: str, limits: Limits = LIMITS) -> list[Draft]:
     return list(workers.cut(file(folder, name), Kind.IMAGE, limits))
+
+
+def stream(
+    workers: DecoderPool, folder: Path, name: str, limits: Limits = LIMITS
+) -> Generator[Draft]:
+    """The drafts of a file of many, each sent when it is there."""
+    return workers.cut(file(folder, name), Kind.PDF, limits)
 
 
 def worker_of(workers: DecoderPool, folder: Path) -> int:
@@ -111,16 +119,20 @@ def test_errors_are_those_of_decoding_in_place(workers, tmp_path):
 
 
 CRASHES = {
-    "hang": "got no further for 1.5 seconds",
-    "lock": "got no further for 1.5 seconds",
+    "hang": "no progress for 1.5 seconds",
+    "lock": "no progress for 1.5 seconds",
+    "half": "no progress for 1.5 seconds",
+    "fork": "no progress for 1.5 seconds",
     "abort": "SIGABRT",
     "kill": "SIGKILL",
     "segfault": "SIGSEGV",
     "exit": "exit code 0",
-    "garbage": "without sense",
-    "boast": "without sense",
-    "nest": "without sense",
-    "huge": "without sense",
+    "garbage": "invalid answer",
+    "boast": "invalid answer",
+    "negative": "invalid answer",
+    "nest": "invalid answer",
+    "pickle": "invalid answer",
+    "huge": "invalid answer",
 }
 
 
@@ -130,7 +142,7 @@ CRASHES = {
 def test_whatever_a_decoder_does_costs_its_file_alone(workers, tmp_path, how, after):
     before = worker_of(workers, tmp_path)
     with pytest.raises(MediaError, match=CRASHES[how]) as raised:
-        cut(workers, tmp_path, how + after, BRIEF)
+        list(stream(workers, tmp_path, how + after, BRIEF))
     assert len(str(raised.value)) < 120
     assert not is_running(before)
     assert worker_of(workers, tmp_path) != before
@@ -162,7 +174,7 @@ def test_signs_of_life_do_not_help_a_file_for_ever(workers, tmp_path):
 
 
 def test_a_reader_that_takes_its_time_is_not_held_against_the_file(workers, tmp_path):
-    drafts = workers.cut(file(tmp_path, "pages"), Kind.IMAGE, BRIEF)
+    drafts = stream(workers, tmp_path, "pages", BRIEF)
     next(drafts)
     time.sleep(2 * BRIEF.silence_seconds)
     assert next(drafts).page == 2
@@ -171,7 +183,7 @@ def test_a_reader_that_takes_its_time_is_not_held_against_the_file(workers, tmp_
 
 def test_a_file_left_in_the_middle_leaves_no_process_behind(workers, tmp_path):
     before = worker_of(workers, tmp_path)
-    drafts = workers.cut(file(tmp_path, "pages"), Kind.IMAGE, LIMITS)
+    drafts = stream(workers, tmp_path, "pages")
     assert [next(drafts).page, next(drafts).page] == [1, 2]
     drafts.close()
     assert not is_running(before)
@@ -190,7 +202,7 @@ def test_closing_ends_whoever_waits(tmp_path):
 
     thread = threading.Thread(target=read)
     thread.start()
-    assert soon(lambda: any(one.files == 0 and one._ready for one in list(workers._busy)))
+    assert soon(lambda: any(one.files == 1 for one in list(workers._busy)))
     workers.close()
     thread.join(timeout=30)
     assert [type(error) for error in ended] == [Closed]
@@ -201,7 +213,7 @@ def test_closing_ends_whoever_waits(tmp_path):
 def test_a_cancellation_ends_a_file_that_hangs(tmp_path):
     cancel = threading.Event()
     with DecoderPool(performer=PERFORMER, cancel=cancel) as workers:
-        drafts = workers.cut(file(tmp_path, "hang-later"), Kind.IMAGE, Limits())
+        drafts = stream(workers, tmp_path, "hang-later", Limits())
         next(drafts)
         cancel.set()
         with pytest.raises(Closed):
@@ -213,13 +225,13 @@ def test_a_cancellation_ends_a_file_that_hangs(tmp_path):
 def test_the_death_of_the_parent_ends_the_process(tmp_path, how):
     program = (
         "import sys, time\nfrom pathlib import Path\nfrom embedder.media import Kind, Limits\n"
-        "from indexer.decoding.pool import Workers\n"
-        "workers = Workers(performer='cutters:misbehave')\n"
-        "drafts = workers.cut(Path(sys.argv[1]), Kind.IMAGE, Limits(silence_seconds=1))\n"
+        "from indexer.decoding.pool import DecoderPool\n"
+        "workers = DecoderPool(performer='cutters:misbehave')\n"
+        "drafts = workers.cut(Path(sys.argv[1]), Kind.PDF, Limits(silence_seconds=1))\n"
         "if 'who' not in sys.argv[1]: next(drafts)\n"
         "else: list(drafts)\n"
         "(worker,) = [*workers._busy, *workers._idle]\n"
-        "print(worker.id, flush=True)\ntime.sleep(600)\n"
+        "print(worker._process.pid, flush=True)\ntime.sleep(600)\n"
     )
     name = how if how in ("who", "pages") else f"{how}-later"
     command = [sys.executable, "-c", program, str(file(tmp_path, name))]
@@ -255,14 +267,14 @@ def test_modules_in_the_current_folder_are_not_imported(tmp_path, monkeypatch):
         assert len(cut(workers, tmp_path, "a")) == 1
 
 
-def test_pipes_that_cannot_be_polled_are_read_all_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(process, "_read_some", process._read_guarded)
+def test_pictures_come_through_where_no_file_can_be_passed_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("indexer.decoding.pool._memory_file", lambda: None)
     with DecoderPool(performer=PERFORMER) as workers:
-        assert len(cut(workers, tmp_path, "a")) == 1
-        for how in ("hang", "hang-later"):
-            with pytest.raises(MediaError, match="got no further"):
-                cut(workers, tmp_path, how, BRIEF)
-        assert len(cut(workers, tmp_path, "a")) == 1
+        (draft,) = cut(workers, tmp_path, "a")
+        assert draft.content.frames[0].getpixel((3, 3)) == (220, 30, 30)
+        assert len(list(stream(workers, tmp_path, "steady"))) == 8
+        with pytest.raises(MediaError, match="no progress"):
+            cut(workers, tmp_path, "half", BRIEF)
 
 
 def test_the_process_loads_neither_models_nor_databases():
@@ -279,7 +291,7 @@ def test_an_unchanged_folder_starts_no_process(tmp_path, monkeypatch):
     file(tmp_path / "media", "a")
     with Library.open(tmp_path / "library", model="toy") as library:
         assert library.ingest([tmp_path / "media"]).added == 1
-        monkeypatch.setattr("indexer.decoding.pool.Process", None)
+        monkeypatch.setattr("indexer.decoding.pool.DecoderProcess", None)
         assert library.ingest([tmp_path / "media"]).unchanged == 1
 
 
@@ -317,16 +329,17 @@ PAGE = Draft(
 )
 
 
-def received(parts: list[bytes]) -> protocol.Message:
-    data = b"".join(parts)
-    head, content = data[: protocol.HEAD.size], data[protocol.HEAD.size :]
-    body, pixels = protocol.sizes(head, LIMITS)
-    assert body + pixels == len(content)
-    return protocol.message(memoryview(content), body)
+def decoded(change: dict[str, object], pixels: bytes | None = None) -> Draft:
+    """The draft of a message in which some fields were changed."""
+    data, pictures = protocol.encode_draft(PAGE)
+    left = io.BytesIO(b"".join(one.tobytes() for one in pictures) if pixels is None else pixels)
+    (draft,) = protocol.decode_drafts([{**json.loads(data), **change}], left.read, LIMITS)
+    assert not left.read()
+    return draft
 
 
 def test_a_draft_comes_through_whole():
-    draft = protocol.draft_of(received(protocol.draft_parts(PAGE)), LIMITS)
+    draft = decoded({})
     assert draft.content.text == "a ? b", "no database takes half a character"
     assert (draft.page, draft.words, draft.span) == (3, PAGE.words, None)
     assert draft.content.frames[0].tobytes() == PAGE.content.frames[0].tobytes()
@@ -337,10 +350,14 @@ def test_a_draft_comes_through_whole():
 @pytest.mark.parametrize(
     "change",
     [
-        {"sizes": [[5, 3]]},
         {"sizes": [[5, 3], [2, 2]]},
         {"sizes": [[5, -3], [2, 1]]},
         {"sizes": [[1 << 40, 1 << 40], [2, 1]]},
+        {"sizes": [[5, 3, 3], [2, 1]]},
+        {"sizes": [[5, 3], [2, True]]},
+        {"sizes": [[5, 3], [1, 400]]},
+        {"sizes": [[65, 1], [2, 1]]},
+        {"sizes": [[1, 1]] * (LIMITS.clip_frames + 2)},
         {"sizes": "53"},
         {"thumbnail": False, "modality": "image"},
         {"sizes": []},
@@ -362,18 +379,26 @@ def test_a_draft_comes_through_whole():
     ids=str,
 )
 def test_a_draft_that_no_decoder_makes_is_refused(change):
-    message = received(protocol.draft_parts(PAGE))
-    body = {"draft": {**message.body["draft"], **change}}
-    with pytest.raises(protocol.Garbled):
-        protocol.draft_of(protocol.Message(body, message.pixels), LIMITS)
+    with pytest.raises(protocol.InvalidAnswer):
+        decoded(change)
 
 
-def test_more_than_the_limits_allow_is_refused_before_memory_is_taken():
-    most = 3 * (64 * 64 * LIMITS.clip_frames + LIMITS.thumbnail_side**2)
-    protocol.sizes(protocol.HEAD.pack(b"RZD1", 2, most), LIMITS)
-    for head in [(b"RZD1", 2, most + 1), (b"RZD1", 1 << 31, 0), (b"RZD2", 2, 0)]:
-        with pytest.raises(protocol.Garbled):
-            protocol.sizes(protocol.HEAD.pack(*head), LIMITS)
+def test_pixels_that_are_cut_off_are_refused():
+    with pytest.raises(protocol.InvalidAnswer, match="not 45"):
+        decoded({}, bytes(44))
+
+
+def test_sizes_are_refused_before_pixels_are_received():
+    def receive(count: int) -> bytes:
+        raise AssertionError(count)
+
+    fields = json.loads(protocol.encode_draft(PAGE)[0])
+    side = LIMITS.frame_side
+    for sizes in ([[1 << 20, 1 << 20], [1, 1]], [[side, side]] * (LIMITS.clip_frames + 2)):
+        with pytest.raises(protocol.InvalidAnswer):
+            protocol.decode_drafts([{**fields, "sizes": sizes}], receive, LIMITS)
+    with pytest.raises(protocol.InvalidAnswer, match="batch"):
+        protocol.decode_drafts([fields, fields], receive, LIMITS)
 
 
 @pytest.mark.parametrize("unit", ["[[[[[[[[0]]]]]]]],", "{},", '["a",0,0,0,0],', '"a",'])
@@ -382,12 +407,12 @@ def test_an_answer_made_to_take_memory_takes_less_than_a_large_picture_does(unit
     draft = {"text": None, "modality": "page", "sizes": [], "thumbnail": False} | dict.fromkeys(
         ("page", "start", "end", "span", "picture_hash")
     )
-    body = (json.dumps({"draft": draft})[:-2] + f', "words": [{words[:-1]}]}}}}').encode()
+    body = (json.dumps({"drafts": [draft]})[:-3] + f', "words": [{words[:-1]}]}}]}}').encode()
     tracemalloc.start()
     try:
-        with pytest.raises(protocol.Garbled):
-            protocol.draft_of(protocol.message(memoryview(body), len(body)), LIMITS)
+        with pytest.raises(protocol.InvalidAnswer):
+            protocol.decode_drafts(protocol.decode(body)["drafts"], bytes, LIMITS)
         taken = tracemalloc.get_traced_memory()[1] / len(body)
     finally:
         tracemalloc.stop()
-    assert taken * protocol._BODY_BYTES < 1 << 30
+    assert taken * protocol.MAX_JSON_BYTES < 1 << 30

@@ -15,8 +15,7 @@ from PIL import Image
 from embedder.media import Kind, Limits, MediaError, read_content
 from indexer import LibraryBusy, LibraryError, QueryError
 from indexer.decoding import on_demand
-from indexer.decoding.on_demand import OnDemandDecoder
-from indexer.decoding.pool import Bounds, DecoderPool
+from indexer.decoding.on_demand import Bounds, OnDemandDecoder
 from indexer.search.query import file_part
 
 BOUNDS = Bounds(processes=2, waiting=1, wait_seconds=30.0, spare_seconds=0.1, idle_seconds=60.0)
@@ -39,8 +38,8 @@ def patient() -> Iterator[OnDemandDecoder]:
 def misled(monkeypatch: pytest.MonkeyPatch) -> Iterator[OnDemandDecoder]:
     """One whose decoder does what a file's name says."""
     monkeypatch.setattr(on_demand, "_MEMORY_BYTES", 400 << 20)
-    with DecoderPool(bounds=BOUNDS, performer="cutters:misbehave") as workers:
-        yield OnDemandDecoder(workers)
+    with OnDemandDecoder(BOUNDS, performer="cutters:misbehave") as decoder:
+        yield decoder
 
 
 def picture(folder: Path, name: str) -> Path:
@@ -93,13 +92,13 @@ def test_a_file_of_another_kind_than_was_said_is_refused(patient, tmp_path):
 
 
 DEEDS = {
-    "hang": "got no further for 1 seconds",
-    "abort": "crash",
-    "segfault": "crash",
-    "garbage": "without sense",
-    "huge": "without sense",
-    "pages": "without sense",
-    "bomb": "more memory",
+    "hang": "no progress for 1 seconds",
+    "abort": "crashed",
+    "segfault": "crashed",
+    "garbage": "invalid answer",
+    "huge": "invalid answer",
+    "pages": "invalid answer",
+    "bomb": "too much memory",
     "error": "cannot be decoded",
 }
 
@@ -117,7 +116,7 @@ def test_whatever_a_file_does_to_its_decoder_costs_a_sentence(misled, tmp_path, 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="signals")
 def test_a_crowd_is_sent_away_and_nobody_waits_for_ever(misled, tmp_path, monkeypatch):
-    monkeypatch.setattr(misled._workers, "_bounds", replace(BOUNDS, wait_seconds=0.5))
+    monkeypatch.setattr(misled, "_bounds", replace(BOUNDS, wait_seconds=0.5))
     ended: list[tuple[str, float]] = []
 
     def look(name: str) -> None:
@@ -130,7 +129,7 @@ def test_a_crowd_is_sent_away_and_nobody_waits_for_ever(misled, tmp_path, monkey
     hanging = [threading.Thread(target=look, args=("hang",)) for _ in range(2)]
     for thread in hanging:
         thread.start()
-    while len(misled._workers._busy) < 2:
+    while len(misled._busy) < 2:
         time.sleep(0.01)
     waiting = [threading.Thread(target=look, args=("sound",)) for _ in range(4)]
     for thread in waiting:
@@ -147,14 +146,13 @@ def test_a_crowd_is_sent_away_and_nobody_waits_for_ever(misled, tmp_path, monkey
 
 def test_processes_start_in_advance_and_end_when_nobody_needs_them(tmp_path):
     bounds = replace(BOUNDS, idle_seconds=0.3)
-    with DecoderPool(bounds=bounds) as workers:
-        made = OnDemandDecoder(workers)
+    with OnDemandDecoder(bounds) as made:
         made.prepare()
         made.prepare()
-        (process,) = workers._idle
+        (process,) = made._idle
         made.picture(picture(tmp_path, "red"), 30)
         assert process.files == 1
-        while workers._idle:
+        while made._idle:
             time.sleep(0.02)
         process._process.wait(10)
         assert made.picture(picture(tmp_path, "red"), 30).size == (30, 20)
@@ -162,20 +160,19 @@ def test_processes_start_in_advance_and_end_when_nobody_needs_them(tmp_path):
 
 def test_a_process_that_is_free_in_a_moment_is_waited_for(tmp_path):
     bounds = replace(BOUNDS, spare_seconds=20.0)
-    with DecoderPool(bounds=bounds) as workers:
-        made = OnDemandDecoder(workers)
+    with OnDemandDecoder(bounds) as made:
         path = picture(tmp_path, "red")
         with ThreadPoolExecutor(4) as pool:
             sizes = list(pool.map(lambda _: made.picture(path, 30).size, range(12)))
         assert sizes == [(30, 20)] * 12
-        (process,) = workers._idle
+        (process,) = made._idle
         assert process.files == 12
 
 
 def test_a_process_that_is_not_free_soon_gets_another_one_beside_it(misled, tmp_path):
     hanging = threading.Thread(target=_looks_in_vain, args=(misled, picture(tmp_path, "hang")))
     hanging.start()
-    while not misled._workers._busy:
+    while not misled._busy:
         time.sleep(0.01)
     assert misled.picture(picture(tmp_path, "sound"), 64).size
     misled.close()
@@ -184,4 +181,4 @@ def test_a_process_that_is_not_free_soon_gets_another_one_beside_it(misled, tmp_
 
 def _looks_in_vain(viewer, path):
     with pytest.raises((LibraryError, MediaError)):
-        on_demand.picture(path, 64)
+        viewer.picture(path, 64)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from app.page import labels
 from app.page.labels import escape
 from app.page.results import marked, pattern
-from embedder.media.kinds import Kind, MediaError
-from embedder.media.pdf import Word
+from embedder.media.kinds import Kind, MediaError, Word
 from indexer import Hit, Library, LibraryError, MediaItem, Segment
 from indexer.decoding.on_demand import Passage
 

@@ -5,25 +5,38 @@ PDF, pillow-heif for pictures. Everything here may be called from several thread
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from embedder.content import Content, Modality
-from embedder.media.detect import detect, suffix_kind
-from embedder.media.kinds import Kind, Limits, MediaError, UnsupportedMedia
-from embedder.media.pdf import Page, Word, read_page, read_pages, render_page
+from embedder.content import Content
+from embedder.media.detect import MEDIA_KINDS, detect, suffix_kind
+from embedder.media.kinds import (
+    Draft,
+    Kind,
+    Limits,
+    MediaError,
+    MediaKind,
+    UnsupportedMedia,
+    Word,
+)
+from embedder.media.pdf import Page, read_page, read_pages, render_page
 from embedder.media.picture import difference_hash, read_picture, thumbnail
 from embedder.media.shots import Clip
 from embedder.media.text import passages, read_text
 from embedder.media.video import read_clips, sample_video
 
 __all__ = [
+    "MEDIA_KINDS",
     "Clip",
+    "Draft",
     "Kind",
     "Limits",
     "MediaError",
+    "MediaKind",
     "Page",
     "UnsupportedMedia",
     "Word",
+    "cut",
     "detect",
     "difference_hash",
     "passages",
@@ -57,13 +70,22 @@ def read_content(
     Raises:
         MediaError: if the file cannot be used; `UnsupportedMedia` if it is of no known kind.
     """
-    path, limits = Path(path), limits or Limits()
-    kind = detect(path)
-    if kind is Kind.TEXT:
-        return Content(text=read_text(path, limits))
-    if kind is Kind.PDF:
-        found = read_page(path, page or 1, limits)
-        return Content(text=found.text, frames=[found.picture], modality=Modality.PAGE)
-    if kind is Kind.VIDEO:
-        return Content(frames=sample_video(path, limits).frames, modality=Modality.VIDEO)
-    return Content(frames=[read_picture(path, limits)])
+    return MEDIA_KINDS[detect(path)].read(Path(path), limits or Limits(), page)
+
+
+def cut(path: str | os.PathLike[str], kind: Kind, limits: Limits | None = None) -> Iterator[Draft]:
+    """Cut a file into searchable segments.
+
+    Args:
+        path: The file.
+        kind: Its kind, as returned by `detect`.
+        limits: How finely to cut, and what decoding may cost.
+
+    Yields:
+        Drafts in order, at least one. They are decoded one at a time, so memory does not grow
+        with the length of the file.
+
+    Raises:
+        MediaError: if the file cannot be used, or is truncated.
+    """
+    yield from MEDIA_KINDS[kind].cut(Path(path), limits or Limits())

@@ -1,7 +1,13 @@
-"""The kinds of media, and why a file of one may be refused."""
+"""The kinds of media: what is known of each, what decoding may cost, and what it gives."""
 
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from pathlib import Path
+
+from PIL import Image
+
+from embedder.content import Content, Modality
 
 
 class Kind(StrEnum):
@@ -66,3 +72,89 @@ class Limits:
     def clip_side(self) -> int:
         """Longest side of a video's frames, in pixels."""
         return min(self.frame_side, self.video_side)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word; the box is in fractions of the page's width and height as it is shown, 0 to 1."""
+
+    text: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Draft:
+    """A segment that was cut from a file and has neither an id nor a vector yet.
+
+    Attributes:
+        content: What is embedded; its text is also what full-text search sees.
+        thumbnail: Small RGB picture for result grids, or None for text.
+        page: Page number from 1, pages only.
+        start: Seconds from the start of the file, clips only.
+        end: Seconds from the start of the file, clips only.
+        span: First and one-past-last character in the extracted text, passages only.
+        words: Words of a page with their boxes.
+        picture_hash: 64-bit difference hash of a still picture, as a signed integer.
+    """
+
+    content: Content
+    thumbnail: Image.Image | None = None
+    page: int | None = None
+    start: float | None = None
+    end: float | None = None
+    span: tuple[int, int] | None = None
+    words: tuple[Word, ...] = ()
+    picture_hash: int | None = None
+
+
+class Match(IntEnum):
+    """How well the first bytes of a file fit a kind."""
+
+    NONE = 0
+    HINT = 1  # a signature too short to outweigh bytes that read as text
+    TEXT = 2  # the bytes read as text
+    SIGNATURE = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaKind:
+    """All that is known of a kind of media; the record stands beside its reader.
+
+    Attributes:
+        kind: The key under which it is stored.
+        noun: What a file of it is called in messages.
+        unit: What its segments are called: "picture", "clip", "page" or "passage".
+        modality: As what its segments are embedded.
+        has_text: Whether its segments have words that full-text search finds.
+        has_picture: Whether its segments have thumbnails.
+        suffixes: Extensions of its files, in lower case, with the dot.
+        media_types: MIME types by suffix, for the files that a browser can show.
+        match: From the first bytes of a file, and whether its suffix is of this kind, to how well
+            they fit.
+        read: A whole file as one content, as a query is; of a document, the page from 1, or the
+            first.
+        cut: A file into drafts in order, at least one, decoded one at a time.
+        draw: A picture, or the page of a document from 1, its longest side `frame_side`; None for
+            kinds that are shown otherwise.
+    """
+
+    kind: Kind
+    noun: str
+    unit: str
+    modality: Modality
+    has_text: bool = False
+    has_picture: bool = False
+    suffixes: frozenset[str]
+    media_types: Mapping[str, str] = field(default_factory=dict)
+    match: Callable[[bytes, bool], Match]
+    read: Callable[[Path, Limits, int | None], Content]
+    cut: Callable[[Path, Limits], Iterator[Draft]]
+    draw: Callable[[Path, int | None, Limits], Image.Image] | None = None
+
+
+def suffixes(names: str) -> frozenset[str]:
+    """Return extensions with their dots, from names separated by spaces."""
+    return frozenset(f".{name}" for name in names.split())

@@ -11,22 +11,13 @@ from typing import Any
 
 from PIL import Image
 
+from embedder.content import Content, Modality
 from embedder.media.io import plain_path, translated_os_errors
-from embedder.media.kinds import Limits, MediaError
+from embedder.media.kinds import Draft, Kind, Limits, Match, MediaError, MediaKind, Word, suffixes
+from embedder.media.picture import thumbnail
 
 # MuPDF is not safe to use from two threads at a time. Held for a page, never for a document.
 _MUPDF_LOCK = threading.Lock()
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """A word; the box is in fractions of the page's width and height as it is shown, 0 to 1."""
-
-    text: str
-    left: float
-    top: float
-    right: float
-    bottom: float
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -222,3 +213,36 @@ def _joined(words: list[tuple[Any, ...]]) -> str:
         text += word[4]
         place = (block, line)
     return text
+
+
+def _match(head: bytes, promised: bool) -> Match:
+    # Readers take a PDF with something before its start.
+    start = head[:1024] if promised else head.lstrip()[:5]
+    return Match.SIGNATURE if b"%PDF-" in start else Match.NONE
+
+
+def _content(page: Page) -> Content:
+    return Content(text=page.text, frames=[page.picture], modality=Modality.PAGE)
+
+
+def _cut(path: Path, limits: Limits) -> Iterator[Draft]:
+    # A blank page is a segment too: page numbers have no gaps, and it can be asked for.
+    for page in read_pages(path, limits):
+        small = thumbnail(page.picture, limits)
+        yield Draft(_content(page), small, page=page.number, words=page.words)
+
+
+PDF = MediaKind(
+    kind=Kind.PDF,
+    noun="PDF",
+    unit="page",
+    modality=Modality.PAGE,
+    has_text=True,
+    has_picture=True,
+    suffixes=suffixes("pdf"),
+    media_types={".pdf": "application/pdf"},
+    match=_match,
+    read=lambda path, limits, page: _content(read_page(path, page or 1, limits)),
+    cut=_cut,
+    draw=lambda path, page, limits: render_page(path, page or 1, limits.frame_side),
+)

@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from embedder.content import Content, Modality
 from embedder.media.io import os_reason
-from embedder.media.kinds import Limits, MediaError
+from embedder.media.kinds import Draft, Kind, Limits, Match, MediaError, MediaKind, suffixes
+from embedder.media.text import looks_binary
 
 Source = str | os.PathLike[str] | bytes | IO[bytes]
 """A picture's path, its bytes, or a file open for reading bytes."""
@@ -336,3 +338,85 @@ def _to_8_bits(values: npt.NDArray[Any], span: Range) -> npt.NDArray[np.uint8]:
     scale = 255.0 / (high - low) if high > low else 0.0
     scaled = np.clip((np.where(np.isfinite(grey), grey, low) - low) * scale + 0.5, 0, 255)
     return np.asarray(scaled, dtype=np.uint8)
+
+
+_SIGNATURES = (
+    b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n",
+    b"GIF87a",
+    b"GIF89a",
+    b"II*\0",
+    b"MM\0*",
+    b"II+\0",
+    b"MM\0+",
+    b"\0\0\0\x0cjP  \r\n\x87\n",
+    b"\xff\x4f\xff\x51",
+    b"8BPS\0",
+    b"qoif",
+    b"icns",
+    b"DDS ",
+)
+# Too short to prove anything against a file that reads as text.
+_WEAK_SIGNATURES = (b"BM", b"\0\0\x01\0", b"\x0a\x05\x01", b"\x01\xda\0", b"\x01\xda\x01")
+_TEXTUAL_SIGNATURES = (
+    *(b"P%d" % n for n in range(1, 8)),
+    b"Pf",
+    b"PF",
+    b"#define",
+    b"/* XPM",
+    b"qoif",
+)
+_BRANDS = (
+    *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"),
+    *(b"avif", b"avis"),
+)
+
+
+def match_picture(head: bytes, promised: bool) -> Match:
+    """Compare the first bytes of a file with the signatures of pictures."""
+    if head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
+        return Match.SIGNATURE
+    if head[4:8] == b"ftyp":
+        return Match.SIGNATURE if head[8:12] in _BRANDS else Match.NONE
+    if not looks_binary(head):
+        textual = promised and head.startswith(_TEXTUAL_SIGNATURES)
+        return Match.SIGNATURE if textual else Match.NONE
+    weak = head.startswith(_WEAK_SIGNATURES + _TEXTUAL_SIGNATURES)
+    return Match.HINT if weak else Match.NONE
+
+
+def _read(path: Path, limits: Limits, _page: int | None) -> Content:
+    return Content(frames=[read_picture(path, limits)])
+
+
+def _cut(path: Path, limits: Limits) -> Iterator[Draft]:
+    frame = read_picture(path, limits)
+    small = thumbnail(frame, limits)
+    yield Draft(Content(frames=[frame]), small, picture_hash=difference_hash(small))
+
+
+IMAGE = MediaKind(
+    kind=Kind.IMAGE,
+    noun="picture",
+    unit="picture",
+    modality=Modality.IMAGE,
+    has_picture=True,
+    suffixes=suffixes(
+        "jpg jpeg jpe jfif mpo png apng gif webp bmp dib tif tiff jp2 j2k j2c jpx jpf jpc pbm pgm "
+        "ppm pnm pfm heic heif hif avif avifs ico icns psd tga qoi dds pcx sgi xbm xpm"
+    ),
+    media_types={
+        ".jpg": "image/jpeg",
+        ".jpeg": "image/jpeg",
+        ".jpe": "image/jpeg",
+        ".png": "image/png",
+        ".webp": "image/webp",
+        ".gif": "image/gif",
+        ".avif": "image/avif",
+        ".bmp": "image/bmp",
+    },
+    match=match_picture,
+    read=_read,
+    cut=_cut,
+    draw=lambda path, _page, limits: read_picture(path, limits),
+)

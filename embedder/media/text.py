@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
-from embedder.media.detect import looks_binary, looks_utf16
+from embedder.content import Content, Modality
 from embedder.media.io import translated_os_errors
-from embedder.media.kinds import Limits, MediaError
+from embedder.media.kinds import Draft, Kind, Limits, Match, MediaError, MediaKind, suffixes
 
 _HTML_SUFFIXES = {".html", ".htm", ".xhtml"}
 _DECLARED = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([A-Za-z0-9._-]{2,30})""")
@@ -25,6 +25,9 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+
+_UTF_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+_CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\v\b\x1b"))
 
 
 def read_text(path: str | os.PathLike[str], limits: Limits | None = None) -> str:
@@ -83,6 +86,29 @@ def decoded(data: bytes) -> str:
         return data.decode("cp1252")
     except UnicodeDecodeError:
         return data.decode("latin-1")
+
+
+def looks_binary(head: bytes) -> bool:
+    """Whether the first bytes of a file cannot be the start of a text in any usual encoding."""
+    if head.startswith(_UTF_MARKS):
+        return False
+    if b"\0" in head:
+        return not looks_utf16(head)
+    controls = len(head) - len(head.translate(None, _CONTROLS))
+    return controls > len(head) // 50
+
+
+def looks_utf16(head: bytes) -> str | None:
+    """The codec of UTF-16 without a mark, told by where the zero bytes are; None if it is not."""
+    pairs = len(head) // 2
+    if pairs < 2:
+        return None
+    even, odd = head[0 : 2 * pairs : 2].count(0), head[1 : 2 * pairs : 2].count(0)
+    if odd > pairs * 0.4 and even <= pairs * 0.02:
+        return "utf-16-le"
+    if even > pairs * 0.4 and odd <= pairs * 0.02:
+        return "utf-16-be"
+    return None
 
 
 def html_to_text(source: str) -> str:
@@ -275,3 +301,36 @@ def _chunks(text: str, span: Span, most: int) -> Iterator[tuple[Span, int]]:
             held = []
     if held:
         yield (held[0].start(), held[-1].end()), len(held)
+
+
+def _match(head: bytes, _promised: bool) -> Match:
+    return Match.NONE if looks_binary(head) else Match.TEXT
+
+
+def _read(path: Path, limits: Limits, _page: int | None) -> Content:
+    return Content(text=read_text(path, limits))
+
+
+def _cut(path: Path, limits: Limits) -> Iterator[Draft]:
+    text = read_text(path, limits)
+    for start, end in passages(text, limits):
+        yield Draft(Content(text=text[start:end]), span=(start, end))
+
+
+_SUFFIXES = suffixes(
+    "txt text md markdown mdown rst adoc asciidoc org tex bib html htm xhtml csv tsv json jsonl "
+    "ndjson geojson xml yaml yml log srt vtt sub ass ics vcf eml nfo"
+)
+TEXT = MediaKind(
+    kind=Kind.TEXT,
+    noun="text",
+    unit="passage",
+    modality=Modality.TEXT,
+    has_text=True,
+    suffixes=_SUFFIXES,
+    # Never as HTML, which could run scripts on the page that shows it.
+    media_types=dict.fromkeys(sorted(_SUFFIXES), "text/plain; charset=utf-8"),
+    match=_match,
+    read=_read,
+    cut=_cut,
+)

@@ -14,11 +14,19 @@ from typing import Any
 
 from PIL import Image
 
+from embedder.content import Content, Modality
 from embedder.media import io
-from embedder.media.detect import is_picture
 from embedder.media.io import plain_path, translated_os_errors
-from embedder.media.kinds import Limits, MediaError
-from embedder.media.picture import Source, check_pixels, fitted, opened_picture, to_frame
+from embedder.media.kinds import Draft, Kind, Limits, Match, MediaError, MediaKind, suffixes
+from embedder.media.picture import (
+    Source,
+    check_pixels,
+    fitted,
+    match_picture,
+    opened_picture,
+    thumbnail,
+    to_frame,
+)
 from embedder.media.shots import (
     SAMPLES_PER_SECOND,
     SIGNATURE_SIZE,
@@ -58,7 +66,7 @@ def read_clips(path: str | os.PathLike[str], limits: Limits | None = None) -> It
         MediaError: if not a single frame can be decoded, or a limit is exceeded.
     """
     limits = limits or Limits()
-    if is_picture(path):
+    if _is_picture(path):
         yield from read_animation_clips(path, limits)
         return
     with _opened(Path(path), limits) as stream:
@@ -76,7 +84,7 @@ def sample_video(path: str | os.PathLike[str], limits: Limits | None = None) -> 
         MediaError: if not a single frame can be decoded, or a limit is exceeded.
     """
     limits = limits or Limits()
-    if is_picture(path):
+    if _is_picture(path):
         return read_animation(path, limits)
     with _opened(Path(path), limits) as stream:
         if stream.seconds >= _SEEK_FROM_SECONDS:
@@ -367,3 +375,81 @@ def _png_is_animated(path: Path) -> bool:
                 return len(count) == 4 and struct.unpack(">I", count)[0] > 1
             file.seek(struct.unpack(">I", header[:4])[0] + 4, 1)
     return False
+
+
+def _is_picture(path: str | os.PathLike[str]) -> bool:
+    """Whether a file's bytes are a picture's, moving or not, whatever its name."""
+    with translated_os_errors(), Path(path).open("rb") as file:
+        return match_picture(file.read(4096), promised=False) is Match.SIGNATURE
+
+
+_SIGNATURES = (
+    b"\x1a\x45\xdf\xa3",
+    b"FLV\x01",
+    b"\0\0\x01\xba",
+    b"\0\0\x01\xb3",
+    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
+    b"\x06\x0e\x2b\x34\x02\x05\x01\x01",
+    b".RMF\0",
+)
+AUDIO_BRANDS = (b"M4A ", b"M4B ", b"M4P ")
+_MP4_ATOMS = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+
+
+def _match(head: bytes, promised: bool) -> Match:
+    if head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"AVI "):
+        return Match.SIGNATURE
+    if head[:4] == b"OggS":
+        return Match.SIGNATURE if promised or b"theora" in head[:512] else Match.NONE
+    if head[4:8] == b"ftyp":
+        other = head[8:12] in AUDIO_BRANDS or match_picture(head, promised=False)
+        return Match.NONE if other else Match.SIGNATURE
+    weak = head[4:8] in _MP4_ATOMS or _is_transport_stream(head)
+    return Match.HINT if weak else Match.NONE
+
+
+def _is_transport_stream(head: bytes) -> bool:
+    """MPEG-TS: a sync byte every 188 bytes, or every 192 with a time code before each."""
+    return any(
+        len(head) > start + 4 * step and all(head[start + n * step] == 0x47 for n in range(5))
+        for start, step in ((0, 188), (4, 192))
+    )
+
+
+def _read(path: Path, limits: Limits, _page: int | None) -> Content:
+    return Content(frames=sample_video(path, limits).frames, modality=Modality.VIDEO)
+
+
+def _cut(path: Path, limits: Limits) -> Iterator[Draft]:
+    for clip in read_clips(path, limits):
+        yield Draft(
+            Content(frames=clip.frames, modality=Modality.VIDEO),
+            # The middle frame: the first is often black or still fading in.
+            thumbnail(clip.frames[len(clip.frames) // 2], limits),
+            start=clip.start,
+            end=clip.end,
+        )
+
+
+VIDEO = MediaKind(
+    kind=Kind.VIDEO,
+    noun="video",
+    unit="clip",
+    modality=Modality.VIDEO,
+    has_picture=True,
+    suffixes=suffixes(
+        "mp4 m4v mov qt mkv webm avi wmv asf flv f4v mpg mpeg mpe m1v m2v vob ogv 3gp 3g2 m2ts mxf "
+        "rm rmvb dv divx"
+    ),
+    media_types={
+        ".mp4": "video/mp4",
+        ".m4v": "video/mp4",
+        ".mov": "video/quicktime",
+        ".webm": "video/webm",
+        ".ogv": "video/ogg",
+        ".mkv": "video/x-matroska",
+    },
+    match=_match,
+    read=_read,
+    cut=_cut,
+)

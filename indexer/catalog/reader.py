@@ -14,8 +14,7 @@ from sqlalchemy import Select, func, select
 
 from embedder.content import Modality
 from embedder.interface import EmbedderInfo, Vectors
-from embedder.media.kinds import Kind
-from embedder.media.pdf import Word
+from embedder.media.kinds import Kind, Word
 from indexer.catalog import counts, duplicates, fulltext, listing, rows, schema
 from indexer.catalog import rows as conditions
 from indexer.catalog.changes import Changes, changes

@@ -14,8 +14,7 @@ from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select, text
 
 from embedder.content import Modality
 from embedder.interface import Vectors
-from embedder.media.kinds import Kind
-from embedder.media.pdf import Word
+from embedder.media.kinds import Kind, Word
 from indexer.catalog import schema
 from indexer.types import Filters, MediaItem, Segment, Status
 

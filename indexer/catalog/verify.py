@@ -10,12 +10,13 @@ from typing import Any, Literal
 import numpy as np
 from sqlalchemy import Connection
 
-from embedder.media.kinds import Kind
+from embedder.media import MEDIA_KINDS, Kind
 from indexer.catalog import counters
 from indexer.catalog.database import Database
 from indexer.errors import LibraryBusy, LibraryError
 
 _CHUNK = 4_096
+_PICTURED = ", ".join(f"'{kind}'" for kind, one in MEDIA_KINDS.items() if one.has_picture)
 _MOST_SAID = 100
 _UNIT_TOLERANCE = 0.01  # Rounding to float16 changes the length of a vector by less than 0.001.
 
@@ -188,7 +189,7 @@ class Audit:
         """Segments with thumbnails whose content hash begins so."""
         rows = self._rows(
             "SELECT m.content_hash, s.position FROM media m JOIN segments s ON s.media_id = m.id "
-            f"WHERE m.content_hash >= ? AND m.content_hash < ? AND s.kind <> '{Kind.TEXT}'",
+            f"WHERE m.content_hash >= ? AND m.content_hash < ? AND s.kind IN ({_PICTURED})",
             (prefix, prefix + "g"),
         )
         return [Pictured(content_hash, position) for content_hash, position in rows]

@@ -1,12 +1,7 @@
-"""Decoding for whoever waits for it: files to search with, pages and pictures, texts around a find.
-
-It happens in processes of their own, as in an ingest, but with less patience: a file that hangs,
-crashes or takes all memory costs whoever sent it a sentence.
-"""
+"""Decoding on request: files to search with, pages, pictures, and the context of a hit."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,34 +10,47 @@ from PIL import Image
 from embedder.content import Content
 from embedder.media.io import os_reason
 from embedder.media.kinds import Kind, Limits, MediaError
-from indexer.decoding.pool import Bounds, DecoderPool
+from indexer.decoding.pool import DecoderPool, only
 from indexer.decoding.protocol import Draw, Excerpt, Read, Task
 from indexer.decoding.segment import Draft
-from indexer.errors import Closed, LibraryError
+from indexer.errors import Closed, LibraryBusy, LibraryError
 
-_BOUNDS = Bounds(
-    processes=max(2, min(4, os.cpu_count() or 1)),
-    waiting=12,
-    wait_seconds=20.0,
-    spare_seconds=0.3,
-    idle_seconds=300.0,
-)
-# An hour of video is sought through in a second or two; nobody waits for longer than a minute.
+# Less than an ingest allows: seeking through an hour of video takes a second or two.
 _SILENCE_SECONDS = 20.0
 _FILE_SECONDS = 60.0
-_MEMORY_BYTES = 2 << 30  # Enough for the largest pictures; as many processes may take it at once.
+_MEMORY_BYTES = 2 << 30  # enough for the largest pictures; each process may take as much
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many processes there are, and for how long.
+
+    Attributes:
+        processes: How many may work at a time.
+        waiting: How many callers may wait for one of them.
+        wait_seconds: How long a caller waits.
+        spare_seconds: How long a caller waits for a busy process before another one is started,
+            which takes longer than most files.
+        idle_seconds: After which an unused process ends.
+    """
+
+    processes: int = max(2, min(4, os.cpu_count() or 1))
+    waiting: int = 12
+    wait_seconds: float = 20.0
+    spare_seconds: float = 0.3
+    idle_seconds: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A stretch of a text file, and what stands around it.
+    """A span of a text file with its context.
 
     Attributes:
-        before: What stands before it.
-        text: The stretch.
-        after: What stands after it.
-        first: Whether nothing comes before `before`.
-        last: Whether nothing comes after `after`.
+        before: The text before the span.
+        text: The span.
+        after: The text after the span.
+        first: Whether `before` begins at the start of the file.
+        last: Whether `after` reaches the end of the file.
     """
 
     before: str
@@ -52,91 +60,114 @@ class Passage:
     last: bool
 
 
-class OnDemandDecoder:
-    """Decodes single things of files, in a few processes that are kept. Thread-safe.
+class OnDemandDecoder(DecoderPool):
+    """Decodes single things from files, in a few processes that are kept. Thread-safe.
 
-    Guarantees: a file takes a minute at most; who finds all processes busy waits for 20 seconds
-    at most, and a crowd is sent away at once; processes end that nobody needs for five minutes.
+    Guarantees: a file takes a minute at most; a caller waits 20 seconds at most for a process, and
+    is refused at once if too many others do; processes that are unused for five minutes end.
 
     Every method raises `MediaError` if the file cannot be used, and `LibraryBusy` if too many
-    others wait.
+    callers wait.
+
+    Args:
+        bounds: How many processes there are, and for how long.
+        performer: The function that performs tasks, as "module:function", for tests.
     """
 
-    def __init__(self, workers: DecoderPool | None = None) -> None:
-        self._workers = workers or DecoderPool(bounds=_BOUNDS)
+    def __init__(self, bounds: Bounds | None = None, *, performer: str | None = None) -> None:
+        super().__init__(performer=performer)
+        self._bounds = bounds or Bounds()
+        self._waiting = 0
+        self.idle_seconds = self._bounds.idle_seconds
 
     def prepare(self) -> None:
-        """Starts a process in advance, if none is there; returns at once."""
-        with suppress(LibraryError):  # who asks for something will be told
-            self._workers.prepare()
+        """Start a process in advance if there is none; return at once."""
+        with self._changed, suppress(LibraryError):  # the first request reports it
+            if not (self._closed.is_set() or self._idle or self._busy):
+                self._idle.append(self._started())
 
     def content(
         self, path: Path, limits: Limits, page: int | None = None, expected: Kind | None = None
     ) -> Content:
-        """A whole file as a query is, see `embedder.media.read_content`.
+        """Read a whole file as a query, as `embedder.media.read_content` does.
 
         Args:
             path: A picture, video, PDF or text file.
             limits: What decoding may cost.
-            page: Page of a PDF from 1; without it, the first.
-            expected: The kind that it must be of, or None.
+            page: Page of a PDF, from 1; None for the first.
+            expected: The kind that the file must be, or None.
         """
         return self._one(path, Read(page, expected), limits).content
 
     def page(self, path: Path, number: int, side: int) -> Image.Image:
-        """A page of a PDF whose longest side has `side` pixels."""
-        return self._one(path, Draw(number), Limits(frame_side=side)).content.frames[0]
+        """Render a page of a PDF so that its longest side has `side` pixels."""
+        return self._picture(path, Draw(number), side)
 
     def picture(self, path: Path, side: int) -> Image.Image:
-        """A picture whose longest side has at most `side` pixels."""
-        return self._one(path, Draw(), Limits(frame_side=side)).content.frames[0]
+        """Read a picture, scaled so that its longest side has at most `side` pixels."""
+        return self._picture(path, Draw(), side)
 
     def passage(self, path: Path, span: tuple[int, int], around: int) -> Passage:
-        """A stretch of a text file.
+        """Read a span of a text file with its context.
 
         Args:
             path: A text file.
             span: First character, and one past the last.
-            around: Characters wanted before and after it.
+            around: Characters of context before and after it.
         """
         draft = self._one(path, Excerpt(*span, around), Limits())
         text = draft.content.text or ""
-        begins, length = draft.span or (0, len(text))
-        start, end = (min(max(0, at - begins), len(text)) for at in span)
+        offset, length = draft.span or (0, len(text))
+        start, end = (min(max(0, at - offset), len(text)) for at in span)
         return Passage(
             before=text[:start],
             text=text[start:end],
             after=text[end:],
-            first=begins == 0,
-            last=begins + len(text) >= length,
+            first=offset == 0,
+            last=offset + len(text) >= length,
         )
 
-    def close(self) -> None:
-        """Ends the processes, and with them whatever they are asked."""
-        self._workers.close()
+    def _picture(self, path: Path, task: Draw, side: int) -> Image.Image:
+        frames = self._one(path, task, Limits(frame_side=side)).content.frames
+        if not frames:
+            raise MediaError(
+                "the decoder sent an invalid answer; the file may be corrupt or malicious"
+            )
+        return frames[0]
 
     def _one(self, path: Path, task: Task, limits: Limits) -> Draft:
-        bounded = replace(
+        """Return what a task gives; every error is a sentence for whoever asked."""
+        limits = replace(
             limits,
             silence_seconds=_SILENCE_SECONDS,
-            file_seconds=_FILE_SECONDS,
             memory_bytes=_MEMORY_BYTES,
         )
-        with _translated():
-            draft = self._workers.one(path, task, bounded)
-        if not draft.content.frames and not isinstance(task, Read | Excerpt):
-            raise MediaError("its decoder gave answers without sense: it is damaged, or made to")
-        return draft
+        try:
+            return only(path, self._results(path, task, limits, _FILE_SECONDS, Draft))
+        except MemoryError as error:
+            raise MediaError("decoding it takes too much memory") from error
+        except Closed as error:
+            raise LibraryError("the library is being closed") from error
+        except OSError as error:
+            raise MediaError(os_reason(error)) from error
 
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Whatever is no file's fault or names none becomes a sentence."""
-    try:
-        yield
-    except MemoryError as error:
-        raise MediaError("it takes more memory to decode than there is for it") from error
-    except Closed as error:
-        raise LibraryError("the library is being closed") from error
-    except OSError as error:
-        raise MediaError(os_reason(error)) from error
+    def _wait_for_a_free_process(self) -> None:
+        bounds, closed = self._bounds, self._closed
+        if len(self._busy) < bounds.processes:
+            self._changed.wait_for(
+                lambda: closed.is_set() or self._idle or not self._busy, bounds.spare_seconds
+            )
+        if len(self._busy) < bounds.processes:
+            return
+        free = False
+        if self._waiting < bounds.waiting:
+            self._waiting += 1
+            try:
+                free = self._changed.wait_for(
+                    lambda: closed.is_set() or len(self._busy) < bounds.processes,
+                    bounds.wait_seconds,
+                )
+            finally:
+                self._waiting -= 1
+        if not free:
+            raise LibraryBusy("too many files are being decoded: try again in a moment")

@@ -1,369 +1,484 @@
-"""How long a decoding process is waited for."""
+"""Decoder processes: one is started, asked, timed and killed; a pool shares them among threads."""
 
 import logging
 import os
+import signal
+import socket
+import subprocess
 import sys
 import tempfile
-from collections.abc import Generator, Mapping
-from contextlib import closing
-from dataclasses import asdict, dataclass
+from collections.abc import Generator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict
 from itertools import islice
+from math import inf
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
-from threading import Condition, Timer
-from threading import Event as Flag
+from threading import Condition, Event, Lock, Thread
 from time import monotonic
-from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self, TypeVar
 
 from embedder.media.detect import detect, must_be_opened
-from embedder.media.kinds import Kind, Limits, MediaError, UnsupportedMedia
+from embedder.media.kinds import Kind, Limits, MediaError
 from indexer.decoding import protocol
-from indexer.decoding.process import Ended, Process, Silent
-from indexer.decoding.protocol import Cut, Task, written
+from indexer.decoding.protocol import Cut, Detect, InvalidAnswer, Task
 from indexer.decoding.segment import Draft
-from indexer.errors import Closed, LibraryBusy
-
-# A gigabyte may take almost three hours, and each draft adds two seconds for what a small file
-# can draw at length: 5,000 pages may take as long again.
-_BYTES_PER_SECOND = 100_000
-_SECONDS_PER_DRAFT = 2.0
-
-
-class Patience:
-    """How long a file may take; only the time counts in which its answers are waited for.
-
-    Args:
-        limits: Give the longest silence, and the time for a file of no size.
-        size: Bytes of a file that is read from beginning to end.
-    """
-
-    def __init__(self, limits: Limits, size: int = 0) -> None:
-        self._limits = limits
-        self._left = limits.file_seconds + size / _BYTES_PER_SECOND
-        self._granted = self._left
-
-    def receive(self, process: Process) -> protocol.Message:
-        """The next answer that is more than a sign of life.
-
-        Raises:
-            Silent: if it does not come in time; the message is for the file's owner.
-        """
-        while True:
-            started = monotonic()
-            silence = self._limits.silence_seconds
-            try:
-                answer = process.receive(self._limits, min(silence, self._left))
-            except Silent as error:
-                if silence < self._left:
-                    raise Silent(
-                        f"decoding got no further for {silence:g} seconds and was stopped"
-                    ) from error
-                raise Silent(
-                    f"decoding took longer than {self._granted:.0f} seconds and was stopped"
-                ) from error
-            self._left -= monotonic() - started
-            if "alive" not in answer.body:
-                self._left += _SECONDS_PER_DRAFT
-                self._granted += _SECONDS_PER_DRAFT
-                return answer
-
+from indexer.errors import Closed, LibraryError
 
 _log = logging.getLogger(__name__)
 
-PERFORMER = "indexer.decoding.protocol:perform"
+PERFORMER = "indexer.decoding.worker:perform"
 
-_GRACE_SECONDS = 1.0
-_MOST_FILES = 2_000  # decoders leak memory, above all with damaged files
-_SENTENCE = 500
+_START_SECONDS = 120.0
+_EXIT_SECONDS = 5.0
+_SUPERVISION_SECONDS = 0.25
+_CANCEL_GRACE_SECONDS = 1.0
+# How long a file may take grows with its size, so that a gigabyte may take almost three hours, and
+# with what comes of it, because a small file can hold many pages.
+_BYTES_PER_SECOND = 100_000
+_SECONDS_PER_DRAFT = 2.0
+_MAX_FILES_PER_PROCESS = 2_000  # decoders leak memory, above all with damaged files
+
+# The folder that this package was imported from is searched too, and first if the package is not
+# installed; modules in the current folder are never imported.
+_START = (
+    "import sys; home, performer, *handles = sys.argv[1:]; "
+    "home in sys.path or sys.path.insert(0, home); "
+    "from indexer.decoding.worker import main; main(performer, *map(int, handles))"
+)
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+Result = TypeVar("Result", Draft, Kind)
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How many processes there are at a time, and for how long.
+class Silent(Exception):
+    """No answer came in time; the message is for the file's owner."""
+
+
+class Crashed(Exception):
+    """The process has ended; the message says how."""
+
+
+class DecoderProcess:
+    """A decoder process, for one thread at a time; only `kill` may be called from another.
+
+    Reading an answer blocks. The pool that owns the process kills it after `deadline`, which ends
+    the reading.
+
+    Args:
+        performer: The function that performs tasks, as "module:function".
+        lock_file: An open file on which large pictures are serialised, or None.
 
     Attributes:
-        processes: Most that work.
-        waiting: Most callers that wait for one of them.
-        wait_seconds: How long they do.
-        spare_seconds: How long a caller waits for a process that works before another one is
-            started: that takes longer than most files.
-        idle_seconds: After which a process that nobody needed ends.
+        files: How many files it was given.
+        idle_since: When it was started or last released, by the monotonic clock.
+        deadline: When it has to be killed, by the monotonic clock; infinite while it owes nothing.
+
+    Raises:
+        LibraryError: If it cannot be started.
     """
 
-    processes: int
-    waiting: int
-    wait_seconds: float
-    spare_seconds: float
-    idle_seconds: float
+    def __init__(self, performer: str, lock_file: int | None) -> None:
+        self.files = 0
+        self.idle_since = monotonic()
+        self.deadline = inf
+        self._ready = self._killed = False
+        self._silence_seconds = self._seconds = self._seconds_left = _START_SECONDS
+        self._lock = Lock()
+        self._pixel_file: int | None = None
+        self._connection, theirs = Pipe()
+        try:
+            self._pixel_file = _memory_file()
+            self._process = _start(performer, theirs, self._pixel_file, lock_file)
+        except OSError as error:
+            self._connection.close()
+            if self._pixel_file is not None:
+                os.close(self._pixel_file)
+            reason = error.strerror or error
+            raise LibraryError(f"cannot start a decoder process: {reason}") from error
+        finally:
+            theirs.close()
+
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def run(
+        self, path: Path, task: Task, limits: Limits, seconds: float
+    ) -> Generator[Draft | Kind]:
+        """Perform a task, and yield what it gives.
+
+        Args:
+            path: The file.
+            task: What to do with it.
+            limits: What it may cost; `silence_seconds` is the longest time without an answer.
+            seconds: How long it may take in all. Only waiting for answers counts.
+
+        Raises:
+            Silent: If it takes too long.
+            Crashed: If the process ends.
+            InvalidAnswer: If it sends what no working decoder sends.
+            MediaError, MemoryError, OSError: The error that the task has ended with.
+            LibraryError: If the process does not start.
+        """
+        self._wait_until_ready()
+        self.files += 1
+        self._silence_seconds = limits.silence_seconds
+        self._seconds = self._seconds_left = seconds
+        request = {"path": str(path), "task": protocol.encode_task(task), "limits": asdict(limits)}
+        with self._failures_named():
+            self._connection.send_bytes(protocol.encode(request))
+        while True:
+            message = protocol.decode(self._receive(protocol.MAX_JSON_BYTES))
+            if "drafts" in message:
+                yield from self._received_drafts(message["drafts"], limits)
+            if "kind" in message:
+                yield protocol.decode_kind(message["kind"])
+            if "error" in message:
+                raise protocol.decode_error(message["error"])
+            if "end" in message:
+                return
+
+    def _received_drafts(self, values: object, limits: Limits) -> list[Draft]:
+        self._offset = 0
+        drafts = protocol.decode_drafts(values, self._receive_pixels, limits)
+        if self._offset:
+            with self._failures_named():
+                self._connection.send_bytes(b"")  # what was read may be overwritten
+        self._seconds += _SECONDS_PER_DRAFT * len(drafts)
+        self._seconds_left += _SECONDS_PER_DRAFT * len(drafts)
+        return drafts
+
+    def _receive_pixels(self, count: int) -> bytes:
+        if self._pixel_file is None:
+            return self._receive(count)
+        # Not mapped into memory: reading a map of a file that the decoder has cut off is fatal.
+        pixels = os.pread(self._pixel_file, count, self._offset)
+        self._offset += count
+        return pixels
+
+    def kill(self) -> None:
+        """Kill it at once, with the processes it has started, and end the waiting for it."""
+        with self._lock:
+            if self._connection.closed:
+                return
+            self._killed = True
+            with suppress(OSError):
+                if sys.platform == "win32":
+                    self._process.kill()
+                elif self.is_alive():
+                    os.killpg(self._process.pid, signal.SIGKILL)
+            if sys.platform != "win32":  # a process that has left the group may keep its end open
+                with (
+                    suppress(OSError),
+                    socket.socket(fileno=os.dup(self._connection.fileno())) as end,
+                ):
+                    end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Kill it, wait until it has ended, and close the connection."""
+        self.kill()
+        with suppress(subprocess.TimeoutExpired):  # the system does not let go of it
+            self._process.wait(_EXIT_SECONDS)
+        with self._lock:
+            self._connection.close()
+            if self._pixel_file is not None:
+                os.close(self._pixel_file)
+                self._pixel_file = None
+
+    def _wait_until_ready(self) -> None:
+        if self._ready:
+            return
+        try:
+            self._receive(protocol.MAX_JSON_BYTES)
+        except (Silent, Crashed, InvalidAnswer) as error:
+            raise LibraryError(
+                f"the decoder process does not start ({error}); to see why, run "
+                f'{sys.executable} -c "import indexer.decoding.worker"'
+            ) from error
+        self._ready = True
+
+    def _receive(self, max_bytes: int) -> bytes:
+        """Return the next message, unless it is longer or comes too late."""
+        started = monotonic()
+        self.deadline = started + min(self._silence_seconds, self._seconds_left)
+        try:
+            with self._failures_named():
+                return self._connection.recv_bytes(max_bytes)
+        finally:
+            self.deadline = inf
+            self._seconds_left -= monotonic() - started
+
+    @contextmanager
+    def _failures_named(self) -> Generator[None]:
+        """Turn an error of the connection into `Silent`, `Crashed` or `InvalidAnswer`."""
+        try:
+            yield
+        except (EOFError, OSError) as error:
+            if self._killed:
+                raise Silent(self._too_long()) from error
+            self.deadline = inf  # it owes nothing more
+            if self._connection.readable:  # it is not after a message of more than `max_bytes`
+                with suppress(subprocess.TimeoutExpired):
+                    raise Crashed(_how_it_ended(self._process.wait(_EXIT_SECONDS))) from error
+            raise InvalidAnswer(str(error)) from error
+
+    def _too_long(self) -> str:
+        if self._silence_seconds < self._seconds_left:
+            reason = f"decoding made no progress for {self._silence_seconds:g} seconds"
+        else:
+            reason = f"decoding took longer than {self._seconds:.0f} seconds"
+        return f"{reason} and was stopped"
+
+
+def _memory_file() -> int | None:
+    """Open a file for pixels that has no name and, where the system can, lies in memory."""
+    if sys.platform == "win32":
+        return None  # it cannot be passed on to a process
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("rzen-pixels")
+    with tempfile.TemporaryFile(prefix="rzen-") as file:
+        return os.dup(file.fileno())
+
+
+def _start(
+    performer: str, connection: "Connection[Any, Any]", *files: int | None
+) -> "subprocess.Popen[bytes]":
+    """Start a process that inherits nothing but its end of the connection and some open files."""
+    handle = connection.fileno()
+    command = [sys.executable, "-P", "-c", _START, str(Path(__file__).parents[2]), performer]
+    command += [str(handle), *(str(-1 if file is None else file) for file in files)]
+    # In a group by itself: Ctrl-C is for the program, and no file should fail because of it.
+    options: dict[str, Any]
+    if sys.platform == "win32":
+        os.set_handle_inheritable(handle, True)
+        options = {
+            "startupinfo": subprocess.STARTUPINFO(lpAttributeList={"handle_list": [handle]}),
+            "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP,
+        }
+    else:
+        passed = [handle, *(file for file in files if file is not None)]
+        options = {"pass_fds": passed, "process_group": 0}
+    # What decoders print is shown when debugging; on standard error, where it spoils no output.
+    printed = 2 if _log.isEnabledFor(logging.DEBUG) else subprocess.DEVNULL
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=printed,
+        stderr=printed,
+        env=os.environ | dict.fromkeys(_ONE_THREAD, "1"),
+        **options,
+    )
+
+
+def _how_it_ended(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
 
 
 class DecoderPool:
-    """Decodes files in processes; from several threads, with a process for each that is busy.
+    """Decodes files in processes; each thread that asks has one while it is busy. Thread-safe.
 
-    Guarantees: processes start when the first file needs one, and are used again; one that
-    hangs, crashes, or is left in the middle of a file is killed and replaced for the next file;
-    a cancellation is obeyed within seconds; after `close` none is left.
+    Guarantees: processes start when the first file needs one, and are reused; one that hangs,
+    crashes, or is abandoned in the middle of a file is killed and replaced for the next file; a
+    cancellation takes effect within seconds; after `close` none is left.
 
     Args:
-        limits: For `detect`; tasks are given their own.
+        limits: For `detect`; tasks have their own.
         cancel: Once set, waiting ends with `indexer.errors.Closed` after a moment.
-        bounds: How many processes there may be; without them, one for each thread that asks.
-        performer: What performs tasks, as module:function; `indexer.decoding.protocol.perform` if
-            None.
+        performer: The function that performs tasks, as "module:function"; if None,
+            `indexer.decoding.worker.perform`.
+
+    Attributes:
+        idle_seconds: After which an unused process ends.
     """
+
+    idle_seconds = inf
 
     def __init__(
         self,
         limits: Limits | None = None,
         *,
-        cancel: Flag | None = None,
-        bounds: Bounds | None = None,
+        cancel: Event | None = None,
         performer: str | None = None,
     ) -> None:
         self._limits = limits or Limits()
-        self._cancel = cancel or Flag()
-        self._bounds = bounds
+        self._cancel = cancel or Event()
         self._performer = performer or PERFORMER
         self._changed = Condition()
-        self._idle: list[Process] = []
-        self._busy: set[Process] = set()
-        self._waiting = 0
-        self._retiring: Timer | None = None
-        self._closed = False
+        self._idle: list[DecoderProcess] = []
+        self._busy: set[DecoderProcess] = set()
+        self._supervisor: Thread | None = None
+        self._closed = Event()
         self._cancelled_at: float | None = None
-        self._turns: IO[bytes] | None = None
+        self._lock_file: IO[bytes] | None = None
 
     def detect(self, path: str | os.PathLike[str]) -> Kind:
-        """As `embedder.media.detect`.
+        """Return the kind of a file, as `embedder.media.detect` does.
 
-        Comparing the first bytes needs no process of its own. A GIF does: it is opened to tell
-        whether it moves.
+        Comparing the first bytes needs no process. A GIF does: it has to be opened to see whether
+        it is animated.
         """
         if not must_be_opened(path):
             return detect(path)
-        found: Kind | None = None
-        patience = Patience(self._limits, _size(Path(path)))
-        with closing(self._answers(Path(path), None, self._limits, patience)) as answers:
-            for answer in answers:
-                try:
-                    found = Kind(str(answer.body.get("kind")))
-                except ValueError as error:
-                    raise _crashed(path, "it named no kind") from error
-        if found is None:
-            raise _crashed(path, "it gave no answer")
-        return found
+        seconds = _file_seconds(path, self._limits)
+        return only(path, self._results(path, Detect(), self._limits, seconds, Kind))
 
     def cut(self, path: str | os.PathLike[str], kind: Kind, limits: Limits) -> Generator[Draft]:
-        """As `indexer.decoding.segment.cut`.
+        """Cut a file into segments, as `indexer.decoding.segment.cut` does.
 
         Raises:
-            MediaError: also if decoding takes too long, or the decoder crashes.
-            MemoryError: if it takes too much memory.
-            LibraryError: if no process can be started.
+            MediaError: If the file cannot be used, takes too long, or makes its decoder crash.
+            MemoryError: If it takes too much memory.
+            LibraryError: If no process can be started.
         """
-        yield from self._drafts(Path(path), Cut(kind), limits, Patience(limits, _size(Path(path))))
-
-    def one(self, path: str | os.PathLike[str], task: Task, limits: Limits) -> Draft:
-        """What a task gives that gives one draft; raises as `cut` does.
-
-        It may take `limits.file_seconds`, however large the file is.
-
-        Raises:
-            LibraryBusy: if so many others wait for a process that there is none in time.
-        """
-        with closing(self._drafts(Path(path), task, limits, Patience(limits))) as drafts:
-            found = list(islice(drafts, 2))
-        if len(found) != 1:
-            raise _crashed(path, f"it gave {len(found)} answers")
-        return found[0]
-
-    def prepare(self) -> None:
-        """Starts a process, so that the first file need not wait for it; returns at once."""
-        with self._changed:
-            if not (self._closed or self._idle or self._busy):
-                self._idle.append(self._started())
-                self._retire_later()
+        yield from self._results(path, Cut(kind), limits, _file_seconds(path, limits), Draft)
 
     def close(self) -> None:
-        """Ends all processes; threads that wait for one get `indexer.errors.Closed`."""
+        """End all processes; threads that wait for one get `indexer.errors.Closed`."""
         with self._changed:
-            self._closed = True
+            self._closed.set()
             self._changed.notify_all()
-            if self._retiring is not None:
-                self._retiring.cancel()
             idle, self._idle, busy = self._idle, [], list(self._busy)
         for process in busy:
-            process.kill()  # whoever waits for it closes its pipes
+            process.kill()  # the thread that uses it closes it
         for process in idle:
-            process.end()
-        if self._turns is not None:
-            self._turns.close()
+            process.close()
+        if self._lock_file is not None:
+            self._lock_file.close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def _drafts(
-        self, path: Path, task: Task, limits: Limits, patience: Patience
-    ) -> Generator[Draft]:
-        with closing(self._answers(path, task, limits, patience)) as answers:
-            for answer in answers:
-                try:
-                    draft = protocol.draft_of(answer, limits)
-                except protocol.Garbled as error:
-                    raise _crashed(path, error) from error
-                yield draft
-
-    def _answers(
-        self, path: Path, task: Task | None, limits: Limits, patience: Patience
-    ) -> Generator[protocol.Message]:
-        """What a process says of a file; it is used again only if it came to an end with it."""
-        process = self._take()
+    def _results(
+        self,
+        path: str | os.PathLike[str],
+        task: Task,
+        limits: Limits,
+        seconds: float,
+        expected: type[Result],
+    ) -> Generator[Result]:
+        """Yield what a process gives; it is reused only if it has come to an end with the file."""
+        process = self._acquire()
         usable = False
         try:
-            process.wait_until_ready()
-            asked = None if task is None else written(task)
-            process.ask({"path": str(path), "task": asked, "limits": asdict(limits)})
-            while True:
-                answer = patience.receive(process)
-                if "error" in answer.body:
-                    error = _error(answer.body["error"])
-                    usable = not isinstance(error, MemoryError)
-                    raise error
-                if "end" in answer.body:
-                    usable = True
-                    return
-                yield answer
-        except (Silent, Ended, protocol.Garbled) as error:
+            for result in process.run(Path(path), task, limits, seconds):
+                if not isinstance(result, expected):
+                    raise InvalidAnswer(f"a {type(result).__name__}")
+                yield result
+            usable = True
+        except (MediaError, OSError):
+            usable = True
+            raise
+        except (Silent, Crashed, InvalidAnswer, LibraryError) as error:
             if self._given_up():
                 raise Closed from None
-            if isinstance(error, Silent):
-                raise MediaError(str(error)) from error
-            raise _crashed(path, error) from error
+            if isinstance(error, LibraryError):
+                raise
+            raise unusable(path, error) from error
         finally:
-            self._give_back(process, usable=usable)
+            self._release(process, usable=usable)
 
-    def _take(self) -> Process:
-        """A process that is free, or a new one."""
+    def _acquire(self) -> DecoderProcess:
+        """Return a free process, or a new one."""
         while True:
             with self._changed:
-                self._wait_for_a_turn()
-                if self._closed:
+                self._wait_for_a_free_process()
+                if self._closed.is_set():
                     raise Closed
                 process = self._idle.pop() if self._idle else self._started()
                 if process.is_alive():
                     self._busy.add(process)
                     return process
-            process.end()
+            process.close()
 
-    def _started(self) -> Process:
-        return Process(self._performer, self._open_turns(), self._given_up)
+    def _wait_for_a_free_process(self) -> None:
+        """Wait until a process may be started or used; called with the pool's condition held."""
 
-    def _wait_for_a_turn(self) -> None:
-        bounds = self._bounds
-        if bounds is None:
-            return
-        if len(self._busy) < bounds.processes:
-            self._changed.wait_for(
-                lambda: self._closed or self._idle or not self._busy, bounds.spare_seconds
-            )
-        if len(self._busy) < bounds.processes:
-            return
-        free = False
-        if self._waiting < bounds.waiting:
-            self._waiting += 1
-            try:
-                free = self._changed.wait_for(
-                    lambda: self._closed or len(self._busy) < bounds.processes, bounds.wait_seconds
-                )
-            finally:
-                self._waiting -= 1
-        if not free:
-            raise LibraryBusy("too many files are being looked at: try again in a moment")
-
-    def _give_back(self, process: Process, *, usable: bool) -> None:
-        process.files += 1
+    def _release(self, process: DecoderProcess, *, usable: bool) -> None:
         process.idle_since = monotonic()
+        usable = usable and process.files < _MAX_FILES_PER_PROCESS
         with self._changed:
             self._busy.discard(process)
-            usable = usable and not self._closed and process.files < _MOST_FILES
+            usable = usable and not self._closed.is_set()
             if usable:
                 self._idle.append(process)
-                self._retire_later()
             self._changed.notify_all()
         if not usable:
-            process.end()
+            process.close()
 
-    def _retire_later(self) -> None:
-        """Has processes end that nobody needs for some time."""
-        if self._bounds is None or self._retiring is not None:
-            return
-        self._retiring = Timer(self._bounds.idle_seconds, self._retire)
-        self._retiring.daemon = True
-        self._retiring.start()
+    def _started(self) -> DecoderProcess:
+        """Start a process, and the thread that supervises all of them."""
+        process = DecoderProcess(self._performer, self._open_lock_file())
+        if self._supervisor is None:
+            self._supervisor = Thread(target=self._supervise, name="decoders", daemon=True)
+            self._supervisor.start()
+        return process
 
-    def _retire(self) -> None:
-        assert self._bounds is not None
-        with self._changed:
-            self._retiring = None
-            latest = monotonic() - self._bounds.idle_seconds
-            old = [one for one in self._idle if one.idle_since <= latest]
-            self._idle = [one for one in self._idle if one.idle_since > latest]
-            if self._idle and not self._closed:
-                self._retire_later()
-        for process in old:
-            process.end()
+    def _supervise(self) -> None:
+        """Kill processes that are overdue and end those that are idle, while there are any."""
+        while not self._closed.wait(_SUPERVISION_SECONDS):
+            now, given_up = monotonic(), self._given_up()
+            with self._changed:
+                overdue = [one for one in self._busy if one.deadline < (inf if given_up else now)]
+                unused = [one for one in self._idle if now - one.idle_since > self.idle_seconds]
+                self._idle = [one for one in self._idle if one not in unused]
+                if not (self._busy or self._idle or unused):
+                    self._supervisor = None
+                    return
+            for process in overdue:
+                process.kill()
+            for process in unused:
+                process.close()
 
     def _given_up(self) -> bool:
-        """Whether nobody wants an answer any more."""
-        if self._closed:
+        """Whether nothing waits for answers any more."""
+        if self._closed.is_set():
             return True
         if not self._cancel.is_set():
             return False
         self._cancelled_at = self._cancelled_at or monotonic()
-        return monotonic() - self._cancelled_at > _GRACE_SECONDS
+        return monotonic() - self._cancelled_at > _CANCEL_GRACE_SECONDS
 
-    def _open_turns(self) -> int | None:
-        """The file on which large pictures wait for their turn; Windows has no such locks."""
+    def _open_lock_file(self) -> int | None:
+        """The file that serialises large pictures; Windows has no locks that end with a process."""
         if sys.platform == "win32":
             return None
-        if self._turns is None:
-            self._turns = tempfile.TemporaryFile(prefix="rzen-")  # noqa: SIM115
-        return self._turns.fileno()
+        if self._lock_file is None:
+            self._lock_file = tempfile.TemporaryFile(prefix="rzen-")  # noqa: SIM115
+        return self._lock_file.fileno()
 
 
-def _error(described: object) -> Exception:
-    """The exception that a process told of."""
-    given = described if isinstance(described, Mapping) else {}
-    kind, text = given.get("is"), " ".join(str(given.get("message")).split())[:_SENTENCE]
-    if kind == "unsupported":
-        return UnsupportedMedia(text)
-    if kind == "media":
-        return MediaError(text)
-    if kind == "memory":
-        return MemoryError()
-    if kind == "os" and isinstance(given.get("errno"), int):
-        return OSError(given["errno"], text)
-    _log.error("unexpected error in a decoder: %s", text)
-    return MediaError(f"it cannot be decoded: {text}")
-
-
-def _crashed(path: str | os.PathLike[str], how: object) -> MediaError:
-    _log.debug("the decoder of %r crashed: %s", str(path), how)
-    if isinstance(how, Ended):
-        return MediaError(f"it made its decoder crash ({how}): it is damaged, or made to do so")
-    return MediaError("its decoder gave answers without sense: it is damaged, or made to do so")
-
-
-def _size(path: Path) -> int:
+def _file_seconds(path: str | os.PathLike[str], limits: Limits) -> float:
+    """Return how long a file may take that is read from beginning to end."""
     try:
-        return path.stat().st_size
+        return limits.file_seconds + Path(path).stat().st_size / _BYTES_PER_SECOND
     except OSError:
-        return 0  # the decoder will say
+        return limits.file_seconds  # the decoder reports why
+
+
+def only(path: str | os.PathLike[str], results: Generator[Result]) -> Result:
+    """Return the result of a task that gives one."""
+    with closing(results):
+        found = list(islice(results, 2))
+    if len(found) != 1:
+        raise unusable(path, InvalidAnswer(f"{len(found)} results"))
+    return found[0]
+
+
+def unusable(path: str | os.PathLike[str], error: Exception) -> MediaError:
+    """Return the error that blames a file for what its decoder did."""
+    _log.debug("decoding %r failed: %s", str(path), error)
+    if isinstance(error, Silent):
+        return MediaError(str(error))
+    if isinstance(error, Crashed):
+        return MediaError(f"the decoder crashed ({error}); the file may be corrupt or malicious")
+    return MediaError("the decoder sent an invalid answer; the file may be corrupt or malicious")

@@ -1,168 +1,288 @@
-"""What a decoding process answers: messages of a JSON body and raw pixels.
+"""What a decoder process is asked and what it answers, as JSON and raw pixels.
 
-A file may have taken over the decoder that reads it. So nothing of an answer is run, as unpickling
-would, and nothing is believed: sizes are compared with the limits before memory is taken for them,
-and each field is checked for its type and range.
+A file may have taken over the decoder that reads it, so nothing in an answer is executed, as
+unpickling would, and nothing is trusted: sizes are compared with the limits before memory is
+allocated for them, and each field is checked for its type and range.
+
+A request is one message, `{"path": …, "task": {…}, "limits": {…}}`. Answers have these keys, of
+which `drafts` and what follows it may be in one message:
+
+    {"ready": true}        the process has started
+    {"alive": true}        decoding makes progress
+    {"drafts": [{…}, …]}   results of a task; at most one has pictures
+    {"kind": "image"}      the result of `Detect`
+    {"end": true}          the task is done
+    {"error": {…}}         the task has failed
+
+The RGB bytes of pictures are in a file that both processes have open, which copies them less often
+than a socket; an empty message acknowledges that they were read. Where such a file cannot be
+passed on (Windows), they follow as messages.
 """
 
 import json
+import logging
 import math
-import struct
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
 from PIL import Image
 
 from embedder.content import Content
-from embedder.media import (
-    Kind,
-    Limits,
-    MediaError,
-    detect,
-    read_content,
-    read_picture,
-    read_text,
-    render_page,
-)
-from embedder.media.pdf import Word
-from indexer.decoding.segment import Draft, cut
+from embedder.media.kinds import Kind, Limits, MediaError, UnsupportedMedia, Word
+from indexer.decoding.segment import Draft
 
-HEAD = struct.Struct("<4sIQ")
-"""A mark, the bytes of the body, and the bytes of the pixels that follow it."""
+_log = logging.getLogger(__name__)
 
-_MARK = b"RZD1"
-_BODY_BYTES = 16 << 20
-_LONGEST_SECONDS = 1e9
-_MOST = 2**63
+MAX_JSON_BYTES = 16 << 20
+_MAX_BESIDE_BYTES = 1 << 18  # other drafts and the ending in the same message
+_MAX_MESSAGE_CHARACTERS = 500
+_MAX_SECONDS = 1e9
+_MAX_INTEGER = 2**63
+
+Size: TypeAlias = tuple[int, int]
 
 
-class Garbled(Exception):
-    """An answer that no sound decoder gives."""
+class InvalidAnswer(Exception):
+    """An answer that no working decoder sends."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Message:
-    """An answer: its body, and the pixels of the pictures that the body gives the sizes of."""
-
-    body: Mapping[str, Any]
-    pixels: memoryview = field(default_factory=lambda: memoryview(b""))
+@dataclass(frozen=True, slots=True)
+class Detect:
+    """Tell which kind the file is."""
 
 
-def packed(body: Mapping[str, Any], pixels: Sequence[bytes] = ()) -> list[bytes]:
-    """A message as bytes, in parts to be written one after the other.
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Cut the file into searchable segments."""
 
-    Raises:
-        MediaError: if the body is too large to be sent.
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Read the whole file as a query: one draft, with no more text than any model reads.
+
+    Attributes:
+        page: Page of a PDF, from 1; None for the first.
+        expected: The kind that the file must be, or None.
     """
-    text = json.dumps(body, separators=(",", ":")).encode()
-    if len(text) > _BODY_BYTES:
-        raise MediaError("one page of it holds more text than can be taken in")
-    return [HEAD.pack(_MARK, len(text), sum(map(len, pixels))), text, *pixels]
+
+    page: int | None = None
+    expected: Kind | None = None
 
 
-def sizes(head: bytes | memoryview, limits: Limits) -> tuple[int, int]:
-    """The bytes of the body and of the pixels that follow a head.
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Render a PDF page or, without a page, a picture, with a longest side of `frame_side`."""
 
-    Raises:
-        Garbled: if it is no head, or more is to follow than the limits allow.
+    page: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """Read a span of a text file with its context.
+
+    The result is one draft whose span holds the offset of its text in the file, and the length of
+    the file's text.
+
+    Attributes:
+        start: First character of the span.
+        end: One past its last character.
+        around: Characters of context before and after it.
     """
-    mark, body, pixels = HEAD.unpack(head)
-    if mark != _MARK:
-        raise Garbled("not a message")
-    if body > _BODY_BYTES or pixels > _most_pixel_bytes(limits):
-        raise Garbled(f"{body} + {pixels} bytes")
-    return body, pixels
+
+    start: int
+    end: int
+    around: int
 
 
-def message(content: memoryview, body_bytes: int) -> Message:
-    """The message of which a body and pixels were received.
+Task: TypeAlias = Detect | Cut | Read | Draw | Excerpt
+_TASKS: Mapping[str, type[Task]] = {
+    task.__name__: task for task in (Detect, Cut, Read, Draw, Excerpt)
+}
+
+
+def encode(message: Mapping[str, Any]) -> bytes:
+    """Return a message as JSON."""
+    return json.dumps(message, separators=(",", ":")).encode()
+
+
+def decode(data: bytes) -> dict[str, Any]:
+    """Parse a message.
 
     Raises:
-        Garbled: if the body is not a JSON object.
+        InvalidAnswer: If it is not a JSON object.
     """
     try:
-        body = json.loads(bytes(content[:body_bytes]))
+        message = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise Garbled("not JSON") from error
-    if not isinstance(body, dict):
-        raise Garbled("not an object")
-    return Message(body, content[body_bytes:])
+        raise InvalidAnswer("not JSON") from error
+    if not isinstance(message, dict):
+        raise InvalidAnswer("not an object")
+    return message
 
 
-def draft_parts(draft: Draft) -> list[bytes]:
-    """A draft as the parts of a message; documents have no instruction of their own."""
+def encode_task(task: Task) -> dict[str, Any]:
+    """Return a task as JSON values."""
+    return {"name": type(task).__name__, **asdict(task)}
+
+
+def decode_task(values: Mapping[str, Any]) -> Task:
+    """Return the task that was encoded."""
+    fields = dict(values)
+    task = _TASKS[fields.pop("name")]
+    for name in ("kind", "expected"):
+        if fields.get(name) is not None:
+            fields[name] = Kind(fields[name])
+    return task(**fields)
+
+
+def encode_draft(draft: Draft) -> tuple[bytes, list[Image.Image]]:
+    """Return a draft as JSON, and the pictures whose pixels follow it.
+
+    Raises:
+        MediaError: If it is too large to send.
+    """
     pictures = list(draft.content.frames)
     if draft.thumbnail is not None:
         pictures.append(draft.thumbnail)
-    body = {
-        "draft": {
-            "text": draft.content.text,
-            "modality": draft.content.modality,
-            "sizes": [picture.size for picture in pictures],
-            "thumbnail": draft.thumbnail is not None,
-            "page": draft.page,
-            "start": draft.start,
-            "end": draft.end,
-            "span": draft.span,
-            "words": [(one.text, one.left, one.top, one.right, one.bottom) for one in draft.words],
-            "picture_hash": draft.picture_hash,
-        }
+    fields = {
+        "text": draft.content.text,
+        "modality": draft.content.modality,
+        "sizes": [picture.size for picture in pictures],
+        "thumbnail": draft.thumbnail is not None,
+        "page": draft.page,
+        "start": draft.start,
+        "end": draft.end,
+        "span": draft.span,
+        "words": [(one.text, one.left, one.top, one.right, one.bottom) for one in draft.words],
+        "picture_hash": draft.picture_hash,
     }
-    return packed(body, [picture.tobytes() for picture in pictures])
+    data = encode(fields)
+    if len(data) > MAX_JSON_BYTES - _MAX_BESIDE_BYTES:
+        raise MediaError("one page of it holds more text than can be indexed")
+    return data, pictures
 
 
-def draft_of(received: Message, limits: Limits) -> Draft:
-    """The draft that a message holds.
+def encode_drafts(drafts: Sequence[bytes], ending: Mapping[str, Any]) -> bytes:
+    """Return a message of encoded drafts, and of what else there is to say."""
+    return b'{"drafts":[' + b",".join(drafts) + (b"]," if ending else b"]") + encode(ending)[1:]
+
+
+def decode_drafts(
+    values: object, receive_pixels: Callable[[int], bytes], limits: Limits
+) -> list[Draft]:
+    """Build the drafts of a message.
+
+    Args:
+        values: What the message has as `drafts`.
+        receive_pixels: Return the next message, which must be as many bytes long.
+        limits: What the drafts may hold.
 
     Raises:
-        Garbled: if it is none, or goes beyond the limits.
+        InvalidAnswer: If it is no list of drafts, or exceeds the limits.
     """
+    if not isinstance(values, list):
+        raise InvalidAnswer("no list of drafts")
     try:
-        return _draft(received.body["draft"], received.pixels, limits)
+        if len(values) > 1 and any(fields["sizes"] for fields in values):
+            raise ValueError("pictures in a batch of drafts")  # many times the memory of one
+        return [_draft(fields, receive_pixels, limits) for fields in values]
     except (LookupError, TypeError, ValueError, OverflowError) as error:
-        raise Garbled(f"no draft: {error!r:.200}") from error
+        raise InvalidAnswer(f"no draft: {error!r:.200}") from error
 
 
-def _draft(body: Mapping[str, Any], pixels: memoryview, limits: Limits) -> Draft:
-    pictures = _pictures(body["sizes"], pixels)
-    small = pictures.pop() if body["thumbnail"] is True else None
-    if len(pictures) > max(1, limits.clip_frames):
-        raise ValueError(f"{len(pictures)} frames")
-    if any(max(frame.size) > limits.frame_side for frame in pictures):
+def decode_kind(value: object) -> Kind:
+    """Return the kind of a message; raise `InvalidAnswer` if there is none."""
+    try:
+        return Kind(str(value))
+    except ValueError as error:
+        raise InvalidAnswer("no kind") from error
+
+
+def encode_error(error: Exception) -> dict[str, Any]:
+    """Return an exception as JSON values."""
+    text, number = str(error), None
+    if isinstance(error, MediaError):
+        kind = "unsupported" if isinstance(error, UnsupportedMedia) else "media"
+    elif isinstance(error, MemoryError):
+        kind = "memory"
+    elif isinstance(error, OSError) and error.errno is not None:
+        kind, text, number = "os", str(error.strerror), error.errno
+    else:
+        kind, text = "other", repr(error)
+    return {"type": kind, "message": text[:_MAX_MESSAGE_CHARACTERS], "errno": number}
+
+
+def decode_error(values: object) -> Exception:
+    """Return the exception that was encoded, or one that is like it."""
+    fields = values if isinstance(values, Mapping) else {}
+    kind, number = fields.get("type"), fields.get("errno")
+    text = " ".join(str(fields.get("message")).split())[:_MAX_MESSAGE_CHARACTERS]
+    if kind == "unsupported":
+        return UnsupportedMedia(text)
+    if kind == "media":
+        return MediaError(text)
+    if kind == "memory":
+        return MemoryError()
+    if kind == "os" and isinstance(number, int):
+        return OSError(number, text)
+    _log.error("unexpected error in a decoder: %s", text)
+    return MediaError(f"it cannot be decoded: {text}")
+
+
+def _draft(
+    fields: Mapping[str, Any], receive_pixels: Callable[[int], bytes], limits: Limits
+) -> Draft:
+    has_thumbnail = fields["thumbnail"] is True
+    sizes = _checked_sizes(fields["sizes"], has_thumbnail, limits)
+    values = {
+        "page": _optional(fields["page"], lambda page: _integer(page, 1)),
+        "start": _optional(fields["start"], lambda start: _number(start, _MAX_SECONDS)),
+        "end": _optional(fields["end"], lambda end: _number(end, _MAX_SECONDS)),
+        "span": _optional(fields["span"], lambda span: _span(*span)),
+        "words": tuple(_word(*word) for word in fields["words"]),
+        "picture_hash": _optional(
+            fields["picture_hash"], lambda value: _integer(value, -_MAX_INTEGER)
+        ),
+    }
+    text, modality = _text(fields["text"]), _text(fields["modality"])
+    pictures = [_picture(size, receive_pixels) for size in sizes]
+    thumbnail = pictures.pop() if has_thumbnail else None
+    return Draft(Content(text, pictures, modality), thumbnail, **values)
+
+
+def _checked_sizes(sizes: Sequence[Any], has_thumbnail: bool, limits: Limits) -> list[Size]:
+    """Compare the sizes of a draft's pictures with the limits before any pixel is received."""
+    checked = [(_integer(width, 1), _integer(height, 1)) for width, height in sizes]
+    frames = checked[:-1] if has_thumbnail else checked
+    if len(frames) > max(1, limits.clip_frames):
+        raise ValueError(f"{len(frames)} frames")
+    if any(max(size) > limits.frame_side for size in frames):
         raise ValueError("a frame is too large")
-    if small is not None and max(small.size) > limits.thumbnail_side:
+    if has_thumbnail and max(checked[-1]) > limits.thumbnail_side:
         raise ValueError("the thumbnail is too large")
-    return Draft(
-        Content(_text(body["text"]), pictures, _text(body["modality"])),
-        small,
-        page=None if body["page"] is None else _whole(body["page"], 1),
-        start=None if body["start"] is None else _number(body["start"], _LONGEST_SECONDS),
-        end=None if body["end"] is None else _number(body["end"], _LONGEST_SECONDS),
-        span=None if body["span"] is None else _span(*body["span"]),
-        words=tuple(_word(*word) for word in body["words"]),
-        picture_hash=None if body["picture_hash"] is None else _whole(body["picture_hash"], -_MOST),
-    )
+    most = max(limits.frame_side**2, max(1, limits.clip_frames) * limits.clip_side**2)
+    if sum(width * height for width, height in frames) > most:
+        raise ValueError("too many pixels")
+    return checked
 
 
-def _pictures(given: Sequence[Sequence[int]], pixels: memoryview) -> list[Image.Image]:
-    pictures, used = [], 0
-    for width, height in given:
-        end = used + 3 * _whole(width, 1) * _whole(height, 1)
-        if end > len(pixels):
-            raise ValueError("fewer pixels than announced")
-        # frombytes takes any buffer, and the copy into the picture is the only one.
-        data: Any = pixels[used:end]
-        pictures.append(Image.frombytes("RGB", (width, height), data))
-        used = end
-    if used != len(pixels):
-        raise ValueError("more pixels than announced")
-    return pictures
+def _picture(size: Size, receive_pixels: Callable[[int], bytes]) -> Image.Image:
+    count = 3 * size[0] * size[1]
+    pixels = receive_pixels(count)
+    if len(pixels) != count:
+        raise ValueError(f"{len(pixels)} bytes of pixels, not {count}")
+    return Image.frombytes("RGB", size, pixels)
+
+
+def _optional(value: Any, check: Callable[[Any], Any]) -> Any:
+    return None if value is None else check(value)
 
 
 def _text(value: object) -> str | None:
-    """A text without lone surrogates, which no database takes."""
+    """Return a text without lone surrogates, which no database accepts."""
     if value is None:
         return None
     if not isinstance(value, str):
@@ -170,9 +290,9 @@ def _text(value: object) -> str | None:
     return value.encode(errors="replace").decode()
 
 
-def _whole(value: object, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < _MOST:
-        raise ValueError(f"not a whole number from {least}: {value!r:.40}")
+def _integer(value: object, least: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < _MAX_INTEGER:
+        raise ValueError(f"not an integer from {least}: {value!r:.40}")
     return value
 
 
@@ -183,121 +303,9 @@ def _number(value: object, most: float) -> float:
 
 
 def _span(start: object, end: object) -> tuple[int, int]:
-    return _whole(start, 0), _whole(end, 0)
+    return _integer(start, 0), _integer(end, 0)
 
 
 def _word(text: object, *box: object) -> Word:
     left, top, right, bottom = (_number(edge, 1.0) for edge in box)
     return Word(_text(text) or "", left, top, right, bottom)
-
-
-def _most_pixel_bytes(limits: Limits) -> int:
-    frames = max(limits.frame_side**2, max(1, limits.clip_frames) * limits.clip_side**2)
-    return 3 * (frames + limits.thumbnail_side**2)
-
-
-_MOST_CHARACTERS = 200_000
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """Into the segments that can be found."""
-
-    kind: Kind
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """As a whole, to search with: one draft, of text no more than any model reads.
-
-    Attributes:
-        page: Of a PDF, from 1; None for the first.
-        expected: The kind that it must be of, or None.
-    """
-
-    page: int | None = None
-    expected: Kind | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """A page of a PDF or, without a page, a picture, with a longest side of `frame_side`."""
-
-    page: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Excerpt:
-    """A stretch of a text file with what stands around it.
-
-    One draft, whose span holds where its text begins in the file, and how long the file's is.
-
-    Attributes:
-        start: First character of the stretch.
-        end: One past its last.
-        around: Characters wanted before and after it.
-    """
-
-    start: int
-    end: int
-    around: int
-
-
-Task: TypeAlias = Cut | Read | Draw | Excerpt
-_TASKS: Mapping[str, type[Task]] = {one.__name__: one for one in (Cut, Read, Draw, Excerpt)}
-
-
-def written(task: Task) -> dict[str, Any]:
-    """A task as JSON values."""
-    return {"name": type(task).__name__, **asdict(task)}
-
-
-def understood(values: Mapping[str, Any]) -> Task:
-    """The task that was written."""
-    given = dict(values)
-    task = _TASKS[given.pop("name")]
-    for name in ("kind", "expected"):
-        if given.get(name) is not None:
-            given[name] = Kind(given[name])
-    return task(**given)
-
-
-def perform(path: Path, task: Task, limits: Limits) -> Iterator[Draft]:
-    """Does a task.
-
-    Raises:
-        MediaError: if the file cannot be used.
-    """
-    match task:
-        case Cut(kind):
-            yield from cut(path, kind, limits)
-        case Read(page, expected):
-            yield _read(path, page, expected, limits)
-        case Draw(page):
-            yield Draft(Content(frames=[_drawn(path, page, limits)]))
-        case Excerpt(start, end, around):
-            yield _excerpt(read_text(path, limits), start, end, around)
-
-
-def _read(path: Path, page: int | None, expected: Kind | None, limits: Limits) -> Draft:
-    if expected and (kind := detect(path)) is not expected:
-        raise MediaError(f"it is of the kind {kind}, not {expected}")
-    content = read_content(path, limits, page)
-    if content.text is None or len(content.text) <= _MOST_CHARACTERS:
-        return Draft(content)
-    text = content.text[:_MOST_CHARACTERS]
-    return Draft(Content(text, content.frames, content.modality))
-
-
-def _drawn(path: Path, page: int | None, limits: Limits) -> Image.Image:
-    if page is None:
-        return read_picture(path, limits)
-    return render_page(path, page, limits.frame_side)
-
-
-def _excerpt(text: str, start: int, end: int, around: int) -> Draft:
-    first = max(0, start - around)
-    shown = text[first : end + around]
-    if not shown.strip():
-        raise MediaError("the text has changed since it was taken in")
-    return Draft(Content(text=shown), span=(first, len(text)))

@@ -1,132 +1,208 @@
-"""A decoding process: requests come in as lines of JSON, answers go out as `wire` messages.
+"""A decoder process: reads requests from a connection, decodes one file at a time, and answers.
 
-It is started by `process`, decodes one file after the other, and ends when its input does, that
-is, when whoever started it has ended. Where the platform can, it limits its memory, and ends of
-itself when it stands still: a decoder that hangs inside of C code can be told of neither.
+It ends when the other end of its connection is closed, that is, when the program that started it
+has ended. Where the platform allows, it limits its own memory, and has itself killed when it makes
+no progress: a decoder that hangs in C code cannot be interrupted otherwise.
 """
 
-import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib import import_module
+from multiprocessing.connection import Connection
 from pathlib import Path
 from time import monotonic, sleep
-from types import TracebackType
 from typing import Any, TypeAlias
 
-from embedder.media import detect, io, picture
-from embedder.media.kinds import Limits, MediaError, UnsupportedMedia
-from indexer.decoding import protocol
-from indexer.decoding.protocol import Task, understood
-from indexer.decoding.segment import Draft
+from PIL import Image
 
+from embedder.content import Content
+from embedder.media import (
+    Kind,
+    Limits,
+    MediaError,
+    detect,
+    io,
+    picture,
+    read_content,
+    read_picture,
+    read_text,
+    render_page,
+)
+from indexer.decoding import protocol
+from indexer.decoding.protocol import Cut, Draw, Excerpt, Read, Task
+from indexer.decoding.segment import Draft, cut
+
+_MAX_QUERY_CHARACTERS = 200_000
 _ALIVE_SECONDS = 1.0
-_TURN_SECONDS = 0.05
-_HELD_BYTES = 1 << 15
-_HELD_SECONDS = 0.1
-_LATE_SECONDS = 5.0
-_SENTENCE = 500
+_LOCK_POLL_SECONDS = 0.05
+_BATCH_BYTES = 1 << 15
+_KEPT_PIXEL_BYTES = 8 << 20  # memory that stays with the process between files
+_ALARM_DELAY_SECONDS = 5.0  # the other side kills first, and has a better message
 _NICE = 10
 
 Performer: TypeAlias = Callable[[Path, Task, Limits], Iterator[Draft]]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Serves until the input ends.
+def main(performer: str, connection_handle: int, pixel_file: int, lock_file: int) -> None:
+    """Serve requests until the connection is closed.
 
     Args:
-        arguments: What performs tasks, as module:function; where large pictures wait for their
-            turn, as the number of an open file or -1.
+        performer: The function that performs tasks, as "module:function".
+        connection_handle: File descriptor (on Windows: handle) of the connection.
+        pixel_file: File descriptor of the file for the pixels of pictures, or -1 to send them.
+        lock_file: File descriptor that serialises the decoding of large pictures, or -1.
     """
-    performer, turns = sys.argv[1:] if arguments is None else arguments
-    requests, answers = _own_channels()
+    connection = _connected(connection_handle)
     module, _, name = performer.partition(":")
-    worker = _Worker(answers, getattr(import_module(module), name))
-    if int(turns) >= 0:
-        picture.large_pictures = _Turn(int(turns), worker.tell)
-    io.listen(worker.tell)
+    server = _Server(connection, pixel_file, getattr(import_module(module), name))
+    if lock_file >= 0:
+        picture.large_pictures = _ProcessLock(lock_file, server.report_alive)
+    io.listen(server.report_alive)
     _forbid_core_dumps()
-    _give_way()
-    worker.send(protocol.packed({"ready": True}))
-    _alarm(0)
-    threading.Thread(target=_end_with, args=(requests,), daemon=True).start()
-    with os.fdopen(requests, "rb") as lines:
-        for line in lines:
-            worker.answer(json.loads(line))
+    if sys.platform != "win32":
+        os.nice(_NICE)  # searches go first; on an idle machine this costs nothing
+    server.send(protocol.encode({"ready": True}))
+    _set_alarm(0)
+    threading.Thread(target=_exit_with_parent, args=(connection_handle,), daemon=True).start()
+    with suppress(EOFError):
+        while True:
+            if request := connection.recv_bytes():  # an acknowledgement is empty
+                server.answer(protocol.decode(request))
 
 
-class _Worker:
-    """Answers requests; the file's limits are in force while it does."""
+def perform(path: Path, task: Task, limits: Limits) -> Iterator[Draft]:
+    """Perform a task other than `Detect`.
 
-    def __init__(self, answers: int, perform: Performer) -> None:
-        self._answers = answers
+    Raises:
+        MediaError: If the file cannot be used.
+    """
+    match task:
+        case Cut(kind):
+            yield from cut(path, kind, limits)
+        case Read(page, expected):
+            yield _read(path, page, expected, limits)
+        case Draw(page):
+            yield Draft(Content(frames=[_drawn(path, page, limits)]))
+        case Excerpt(start, end, around):
+            yield _excerpt(read_text(path, limits), start, end, around)
+
+
+def _read(path: Path, page: int | None, expected: Any, limits: Limits) -> Draft:
+    if expected and (kind := detect(path)) is not expected:
+        raise MediaError(f"it is of the kind {kind}, not {expected}")
+    content = read_content(path, limits, page)
+    if content.text is None or len(content.text) <= _MAX_QUERY_CHARACTERS:
+        return Draft(content)
+    text = content.text[:_MAX_QUERY_CHARACTERS]
+    return Draft(Content(text, content.frames, content.modality))
+
+
+def _drawn(path: Path, page: int | None, limits: Limits) -> Image.Image:
+    if page is None:
+        return read_picture(path, limits)
+    return render_page(path, page, limits.frame_side)
+
+
+def _excerpt(text: str, start: int, end: int, around: int) -> Draft:
+    first = max(0, start - around)
+    shown = text[first : end + around]
+    if not shown.strip():
+        raise MediaError("the text has changed since it was indexed")
+    return Draft(Content(text=shown), span=(first, len(text)))
+
+
+class _Server:
+    """Answers requests, within the limits that each request sets."""
+
+    def __init__(self, connection: Connection, pixel_file: int, perform: Performer) -> None:
+        self._connection = connection
+        self._pixel_file = pixel_file
         self._perform = perform
         self._limits = Limits()
-        self._told_at = 0.0
-        self._held: list[bytes] = []
-        self._held_bytes = 0
-        self._sent_at = 0.0
+        self._batch: list[bytes] = []
+        self._pictures: list[Image.Image] = []  # those of the only draft of the batch
+        self._unread = False  # what is in the pixel file
+        self._alive_at = 0.0
 
-    def answer(self, request: Mapping[str, Any]) -> None:
-        """Sends what a file gives, then how it ended."""
+    def answer(self, request: dict[str, Any]) -> None:
+        """Send the results of a task, then how it ended."""
+        path, task = Path(request["path"]), protocol.decode_task(request["task"])
         self._limits = Limits(**request["limits"])
-        _bound_memory(self._limits.memory_bytes)
+        _limit_memory(self._limits.memory_bytes)
+        self._unread = False
+        if self._pixel_file >= 0 and os.fstat(self._pixel_file).st_size > _KEPT_PIXEL_BYTES:
+            os.ftruncate(self._pixel_file, 0)
         self._watch()
+        ending: dict[str, Any] = {"end": True}
         try:
-            if request["task"] is None:
-                self.send(protocol.packed({"kind": detect(request["path"])}))
+            if isinstance(task, protocol.Detect):
+                ending["kind"] = detect(path)
             else:
-                task = understood(request["task"])
-                for draft in self._perform(Path(request["path"]), task, self._limits):
-                    self._pass_on(draft)
-            ending: Mapping[str, Any] = {"end": True}
+                streamed = isinstance(task, Cut) and task.kind is not Kind.IMAGE
+                for draft in self._perform(path, task, self._limits):
+                    self._add(draft, streamed=streamed)
         except Exception as error:
-            ending = {"error": _described(error)}
-        self.send(protocol.packed(ending))
-        _alarm(0)
+            ending = {"error": protocol.encode_error(error)}
+        self._flush(ending)
+        _set_alarm(0)
 
-    def send(self, parts: Sequence[bytes]) -> None:
-        """Writes a message, after those held back; being read slowly is no silence."""
-        _alarm(0)
-        together = b"".join([*self._held, *parts[:2]])  # all but pixels
-        self._held, self._held_bytes = [], 0
-        for part in (together, *parts[2:]):
-            rest = memoryview(part)
-            while rest:
-                rest = rest[os.write(self._answers, rest) :]
-        self._sent_at = monotonic()
+    def send(self, message: bytes) -> None:
+        """Send a message; waiting for a slow reader does not count as silence."""
+        _set_alarm(0)
+        self._connection.send_bytes(message)
         self._watch()
 
-    def _pass_on(self, draft: Draft) -> None:
-        """Sends a draft; passages are sent together, for each message wakes the reader."""
-        parts = protocol.draft_parts(draft)
-        self._held_bytes += sum(map(len, parts))
-        late = monotonic() - self._sent_at > _HELD_SECONDS
-        if late or draft.content.frames or self._held_bytes > _HELD_BYTES:
-            self.send(parts)
-        else:
-            self._held += parts
+    def report_alive(self) -> None:
+        """Report progress, at most once a second."""
+        if monotonic() - self._alive_at > _ALIVE_SECONDS:
+            self._alive_at = monotonic()
+            self.send(protocol.encode({"alive": True}))
 
-    def tell(self) -> None:
-        """Gives a sign of life, if the last was some time ago."""
-        now = monotonic()
-        if now - self._told_at > _ALIVE_SECONDS:
-            self._told_at = now
-            self.send(protocol.packed({"alive": True}))
+    def _add(self, draft: Draft, *, streamed: bool) -> None:
+        """Send a draft, or keep it for the next message, because each message wakes the reader."""
+        data, pictures = protocol.encode_draft(draft)
+        if self._pictures or (pictures and self._batch):
+            self._flush({})
+        self._batch.append(data)
+        self._pictures = pictures
+        if (streamed and pictures) or sum(map(len, self._batch)) > _BATCH_BYTES:
+            self._flush({})
+
+    def _flush(self, ending: dict[str, Any]) -> None:
+        pictures = [one.tobytes() for one in self._pictures]
+        if pictures and self._pixel_file >= 0:
+            if self._unread:
+                _set_alarm(0)
+                self._connection.recv_bytes()
+            _write_pixels(self._pixel_file, pictures)
+            self._unread, pictures = True, []
+        self.send(protocol.encode_drafts(self._batch, ending))
+        self._batch, self._pictures = [], []
+        for pixels in pictures:
+            self.send(pixels)
 
     def _watch(self) -> None:
-        _alarm(self._limits.silence_seconds + _LATE_SECONDS)
+        _set_alarm(self._limits.silence_seconds + _ALARM_DELAY_SECONDS)
 
 
-class _Turn:
-    """A lock among processes on one byte of a file; whoever ends gives it back."""
+def _write_pixels(file: int, pictures: list[bytes]) -> None:
+    offset = 0
+    for pixels in pictures:
+        rest = memoryview(pixels)
+        while rest:
+            written = os.pwrite(file, rest, offset)
+            rest, offset = rest[written:], offset + written
 
-    def __init__(self, file: int, tell: Callable[[], None]) -> None:
+
+class _ProcessLock:
+    """A lock among processes, on one byte of a file; the system releases it when a process ends."""
+
+    def __init__(self, file: int, report_alive: Callable[[], None]) -> None:
         self._file = file
-        self._tell = tell
+        self._report_alive = report_alive
 
     def __enter__(self) -> None:
         import fcntl
@@ -135,54 +211,35 @@ class _Turn:
             with suppress(BlockingIOError, PermissionError):
                 fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
                 return
-            self._tell()
-            sleep(_TURN_SECONDS)
+            self._report_alive()
+            sleep(_LOCK_POLL_SECONDS)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         import fcntl
 
         fcntl.lockf(self._file, fcntl.LOCK_UN, 1)
 
 
-def _own_channels() -> tuple[int, int]:
-    """Descriptors for requests and answers that no decoder reads from or prints to."""
-    requests, answers = os.dup(0), os.dup(1)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.dup2(2, 1)
-    os.close(nothing)
-    return requests, answers
+def _connected(handle: int) -> Connection:
+    if sys.platform == "win32":
+        from multiprocessing.connection import PipeConnection
+
+        return PipeConnection(handle)
+    return Connection(handle)
 
 
-def _end_with(requests: int) -> None:
-    """Ends the process when nobody is left to ask, whatever it is doing.
+def _exit_with_parent(connection: int) -> None:
+    """End the process, whatever it is doing, when the other end of the connection is closed.
 
-    Windows cannot tell so without reading: there it ends after the file.
+    On Windows that cannot be seen without reading; there the process ends after the file.
     """
     if sys.platform != "win32":
         import select
 
         poll = select.poll()
-        poll.register(requests, 0)  # requests do not wake it, only their end does
+        poll.register(connection, 0)  # wakes on hang-up only, not on requests
         poll.poll()
         os._exit(0)
-
-
-def _described(error: Exception) -> dict[str, Any]:
-    """An exception as the parts that it is made of again."""
-    if isinstance(error, MediaError):
-        kind = "unsupported" if isinstance(error, UnsupportedMedia) else "media"
-        return {"is": kind, "message": str(error)[:_SENTENCE]}
-    if isinstance(error, MemoryError):
-        return {"is": "memory", "message": ""}
-    if isinstance(error, OSError) and error.errno is not None:
-        return {"is": "os", "errno": error.errno, "message": str(error.strerror)[:_SENTENCE]}
-    return {"is": "other", "message": repr(error)[:_SENTENCE]}
 
 
 def _forbid_core_dumps() -> None:
@@ -192,17 +249,11 @@ def _forbid_core_dumps() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _give_way() -> None:
-    """Whoever searches goes first; decoding that nobody waits beside is not slower for it."""
-    if sys.platform != "win32":
-        os.nice(_NICE)
+def _limit_memory(most: int) -> None:
+    """Make allocations fail beyond `most` bytes of private memory, on Linux.
 
-
-def _bound_memory(most: int) -> None:
-    """Has allocations fail beyond `most` bytes of private memory.
-
-    Linux counts what is written to (RLIMIT_DATA). Other systems, and address space, which
-    libraries reserve far more of than they use, are left alone.
+    RLIMIT_DATA counts what is written to. Address space is not limited, because libraries reserve
+    far more of it than they use.
     """
     if sys.platform == "linux":
         import resource
@@ -212,13 +263,9 @@ def _bound_memory(most: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-def _alarm(seconds: float) -> None:
-    """Has the system end the process after that time; 0 calls it off."""
+def _set_alarm(seconds: float) -> None:
+    """Have the system kill the process after that time; 0 cancels it."""
     if sys.platform != "win32":
         import signal
 
         signal.setitimer(signal.ITIMER_REAL, seconds)
-
-
-if __name__ == "__main__":
-    main()

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedder.media.kinds import Kind
+from embedder.content import Modality
+from embedder.media import MEDIA_KINDS, Kind
 from indexer.cli import add_placement_flags, placement, print_any_name
 from indexer.config import default_library
 from indexer.types import Filters, Hit, Query, QueryPart
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 
 _PAGE_DIGITS = 9
-_PARTS = ("text", "image", "video", "pdf", "not")
+_FILE_KINDS = tuple(record for record in MEDIA_KINDS.values() if record.has_picture)
+_PARTS = ("text", *(str(record.kind) for record in _FILE_KINDS), "not")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,13 +30,15 @@ def parser() -> argparse.ArgumentParser:
         "the files of a query are used together.",
     )
     parser.add_argument("text", nargs="?", help='what to look for, in words; "-" reads them')
-    for name, what in (("image", "a picture"), ("video", "a video, as a whole")):
+    for record in _FILE_KINDS:
+        paged = record.modality is Modality.PAGE
         parser.add_argument(
-            f"--{name}", metavar="FILE", type=Path, action="append", default=[], help=f"like {what}"
+            f"--{record.kind}",
+            metavar="FILE[:PAGE]" if paged else "FILE",
+            action="append",
+            default=[],
+            help=f"like a page of a {record.noun}" if paged else f"like a {record.noun}",
         )
-    parser.add_argument(
-        "--pdf", metavar="FILE[:PAGE]", action="append", default=[], help="like a page of a PDF"
-    )
     parser.add_argument(
         "--not", metavar="TEXT", dest="unlike", action="append", default=[], help="not like this"
     )
@@ -94,20 +98,20 @@ def _query(given: argparse.Namespace, library: "Library") -> Query:
     if given.text is not None:
         text = sys.stdin.read() if given.text == "-" else given.text
         parts.append(text_part(text, weights["text"]))
-    for name in ("image", "video"):
-        files: list[Path] = getattr(given, name)
-        parts += [
-            file_part(path, weights[name], limits=library.limits, expected=Kind(name))
-            for path in files
-        ]
-    for argument in given.pdf:
-        path, page = _pdf_page(argument)
-        parts.append(file_part(path, weights["pdf"], page, library.limits, Kind.PDF))
+    for record in _FILE_KINDS:
+        for argument in getattr(given, record.kind):
+            paged = record.modality is Modality.PAGE
+            path, page = _file_page(argument) if paged else (Path(argument), None)
+            weight = weights[record.kind]
+            parts.append(file_part(path, weight, page, library.limits, record.kind))
     if given.instruction is not None:
         parts = [instructed(part, given.instruction) for part in parts]
     parts += [text_part(text, -abs(weights["not"])) for text in given.unlike]
     if not parts:
-        raise QueryError("the query is empty: type some words, or give --image, --video or --pdf")
+        raise QueryError(
+            "the query is empty: type some words, or give a file with one of "
+            f"{', '.join(f'--{record.kind}' for record in _FILE_KINDS)}"
+        )
     filters = Filters(
         kinds=_kinds(given.kind),
         folder=given.folder.absolute() if given.folder else None,
@@ -135,7 +139,7 @@ def _weights(given: Sequence[str]) -> dict[str, float]:
     return weights
 
 
-def _pdf_page(argument: str) -> tuple[Path, int]:
+def _file_page(argument: str) -> tuple[Path, int]:
     """FILE or FILE:PAGE; a file whose name ends in a colon and digits is taken as it is."""
     stem, _, page = argument.rpartition(":")
     if stem and page.isdecimal() and len(page) <= _PAGE_DIGITS and not _exists(Path(argument)):

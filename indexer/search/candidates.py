@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from embedder.content import Modality
 from embedder.interface import EmbedderInfo, Vectors, normalised
-from embedder.media.kinds import Kind
+from embedder.media import MEDIA_KINDS, Kind
 from indexer.search import scoring
 from indexer.search.query import MODALITY
 from indexer.search.scoring import EVERY_WORD, Probabilities, Side
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from indexer.vectors import VectorIndex
 
 
-WORDED = frozenset({Kind.PDF, Kind.TEXT})
+WORDED = frozenset(kind for kind, record in MEDIA_KINDS.items() if record.has_text)
 """The kinds whose segments have texts."""
 
 Ids = NDArray[np.int64]
@@ -248,6 +248,7 @@ def _nearest(
 def _seen(like: Side, kind: Kind) -> Reason:
     """What the vectors compared: a page shows its text to a text and its picture to a picture."""
     worded = {Modality.TEXT, Modality.PAGE}
-    if kind is Kind.TEXT or (kind is Kind.PDF and worded & set(like.modalities)):
+    record = MEDIA_KINDS[kind]
+    if record.has_text and (not record.has_picture or worded & set(like.modalities)):
         return Reason.TEXT
     return Reason.PICTURE

@@ -11,7 +11,7 @@ import numpy as np
 
 from embedder.content import Content, Modality
 from embedder.interface import Embedder, EmbedderInfo, EmbedError, Vectors
-from embedder.media import Kind, Limits, MediaError, detect, read_content
+from embedder.media import MEDIA_KINDS, Kind, Limits, MediaError, detect, read_content
 from indexer.errors import QueryError
 from indexer.search.scoring import Side
 from indexer.types import QueryPart
@@ -118,12 +118,7 @@ def moment(text: str) -> datetime:
         raise QueryError(f"{text!r} is not a date: write it as 2026-03-31") from None
 
 
-MODALITY: Mapping[Kind, Modality] = {
-    Kind.IMAGE: Modality.IMAGE,
-    Kind.VIDEO: Modality.VIDEO,
-    Kind.PDF: Modality.PAGE,
-    Kind.TEXT: Modality.TEXT,
-}
+MODALITY: Mapping[Kind, Modality] = {kind: record.modality for kind, record in MEDIA_KINDS.items()}
 """As what the segments of a kind are embedded."""
 
 

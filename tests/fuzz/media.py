@@ -8,6 +8,7 @@ from embedder.media import Limits, MediaError, detect, read_text
 from embedder.media.detect import must_be_opened
 from embedder.media.text import _UNIT, decoded, passages
 from indexer.decoding import protocol
+from indexer.decoding.segment import Draft
 
 from . import world
 
@@ -27,7 +28,7 @@ _DRAFT = {
 
 
 def _draft(pixels: bytes = b"\n" + bytes(9), **changes: object) -> bytes:
-    return json.dumps({"draft": _DRAFT | changes}).encode() + pixels
+    return json.dumps({"drafts": [_DRAFT | changes]}).encode() + pixels
 
 
 DRAFTS = [
@@ -37,9 +38,10 @@ DRAFTS = [
     _draft(sizes=[[2, 1], [1, 1]], thumbnail=False, modality="video", start=0, end=1e9),
     _draft(page=10**400, start=10**400),
     _draft(text="\ud800", words=[["\udfff", 0, 0, 0, 0]]),
-    b"RZD1\x02\0\0\0\0\0\0\0\0\0\0\0{}",
+    json.dumps({"drafts": [_DRAFT, _DRAFT]}).encode() + b"\n" + bytes(18),
     b"[" * 3000,
-    b'{"draft": []}',
+    b'{"drafts": [[]]}',
+    b'{"drafts": 3}',
     b"9" * 5000,
 ]
 _PICTURES = [
@@ -83,22 +85,24 @@ TEXTS = [
 
 
 def drafts(data: bytes) -> None:
-    """An answer of a decoder is a draft within the limits, or is refused."""
-    framed = data.startswith(b"RZD1")
+    """Any answer of a decoder is drafts within the limits, or is refused."""
+    text, _, pixels = data.partition(b"\n")
+
+    def receive(count: int) -> bytes:
+        assert count <= 3 * 8 * 8
+        return pixels[:count]
+
     try:
-        if framed:
-            body, pixels = protocol.sizes(
-                data[: protocol.HEAD.size].ljust(protocol.HEAD.size, b"\0"), _LIMITS
-            )
-            assert pixels <= 3 * (8 * 8 * 2 + 4 * 4)
-            received = protocol.message(memoryview(data[protocol.HEAD.size :]), body)
-        else:
-            text, _, pixels = data.partition(b"\n")
-            received = protocol.message(memoryview(text + pixels), len(text))
-        draft = protocol.draft_of(received, _LIMITS)
-    except protocol.Garbled as error:
+        message = protocol.decode(text)
+        decoded = protocol.decode_drafts(message.get("drafts"), receive, _LIMITS)
+    except protocol.InvalidAnswer as error:
         assert len(str(error)) < 300
         return
+    for draft in decoded:
+        _check_draft(draft)
+
+
+def _check_draft(draft: Draft) -> None:
     content = draft.content
     assert len(content.frames) <= 2
     assert all(max(frame.size) <= 8 for frame in content.frames)

@@ -1,0 +1,36 @@
+"""The records of kinds: every kind has one, and every table of kinds has every kind."""
+
+import mimetypes
+
+from embedder.media import MEDIA_KINDS, Kind, suffix_kind
+from indexer.search.candidates import WORDED
+from indexer.search.query import MODALITY
+
+
+def test_every_kind_has_a_record():
+    assert list(MEDIA_KINDS) == list(Kind)
+    for kind, record in MEDIA_KINDS.items():
+        assert record.kind is kind
+        assert record.noun
+        assert record.unit
+        assert record.has_text or record.has_picture
+
+
+def test_no_two_kinds_share_a_suffix():
+    suffixes = [suffix for record in MEDIA_KINDS.values() for suffix in record.suffixes]
+    assert len(suffixes) == len(set(suffixes))
+    for kind, record in MEDIA_KINDS.items():
+        assert all(suffix_kind(f"a{suffix.upper()}") is kind for suffix in record.suffixes)
+
+
+def test_media_types_are_of_suffixes_that_the_kind_has():
+    for record in MEDIA_KINDS.values():
+        assert set(record.media_types) <= record.suffixes
+        for suffix, media_type in record.media_types.items():
+            guessed = mimetypes.guess_type(f"a{suffix}")[0]
+            assert media_type.startswith("text/plain") or guessed in (None, media_type), suffix
+
+
+def test_every_table_of_kinds_has_every_kind():
+    assert set(MODALITY) == set(Kind)
+    assert {kind for kind, record in MEDIA_KINDS.items() if record.has_text} == WORDED
