@@ -31,10 +31,9 @@ import numpy as np
 from PIL import Image
 
 from embedder import Content, Embedder, open_embedder
-from embedder.media import Kind, Limits, detect, read_picture
+from embedder.media import Draft, Kind, Limits, cut, detect, read_picture
 from indexer.config import IngestOptions
 from indexer.decoding.pool import DecoderPool
-from indexer.decoding.segment import Draft, cut
 
 _SIZES = {"2 MP": (1632, 1224), "12 MP": (4032, 3024)}
 _BATCH = 32

@@ -33,7 +33,6 @@ from typing import Any
 import faiss  # noqa: F401  Loaded once here, and not in each process.
 from PIL import Image
 
-import indexer.decoding.segment
 import indexer.ingest.pipeline
 import indexer.library
 import indexer.search.ranking

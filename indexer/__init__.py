@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from indexer.config import IngestOptions, default_library
-    from indexer.decoding.segment import Draft
     from indexer.errors import (
         IndexerError,
         LibraryBusy,
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "Draft",
     "Duplicates",
     "Failure",
     "Filters",
@@ -69,7 +67,6 @@ __all__ = [
 
 _HOMES = {
     "config": ("IngestOptions", "default_library"),
-    "decoding.segment": ("Draft",),
     "errors": (
         "IndexerError",
         "LibraryBusy",

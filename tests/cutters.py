@@ -17,9 +17,8 @@ from pathlib import Path
 from PIL import Image
 
 from embedder import Content
-from embedder.media import Limits, io
+from embedder.media import Draft, Limits, io
 from indexer.decoding.protocol import Task
-from indexer.decoding.segment import Draft
 from indexer.decoding.worker import perform
 
 

@@ -5,8 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from threading import Event
 
-from embedder.media import Kind, Limits, detect
-from indexer.decoding.segment import Draft
+from embedder.media import Draft, Kind, Limits, detect
 
 
 class InProcess:

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from hostile import FORMATS, mutated, whole
 
-from embedder.media import Kind, Limits, MediaError, detect, suffix_kind
-from indexer.decoding.segment import cut
+from embedder.media import Kind, Limits, MediaError, cut, detect, suffix_kind
 
 MUTATIONS = 100
 

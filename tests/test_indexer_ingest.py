@@ -13,10 +13,10 @@ from decoders import InProcess
 from PIL import Image
 
 from embedder import Content, EmbedError, open_embedder
+from embedder.media import Draft
 from embedder.media.kinds import Kind, Limits, MediaError
 from embedder.toy import ToyEmbedder
 from indexer import Filters, IngestOptions, IngestReport, Library, LibraryBusy, Status
-from indexer.decoding.segment import Draft
 from indexer.types import Progress
 
 RED, GREEN, BLUE = (220, 30, 30), (30, 160, 60), (30, 60, 220)

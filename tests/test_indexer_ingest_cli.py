@@ -144,7 +144,7 @@ def test_names_in_any_encoding_are_printed(media, toy):
 SLOW = """
 import sys, time
 from embedder import Content
-from indexer.decoding.segment import Draft
+from embedder.media import Draft
 from indexer.ingest.__main__ import main
 from indexer.decoding.pool import DecoderPool
 def cut(workers, path, kind, limits):

@@ -287,8 +287,8 @@ def test_files_are_listed_by_state_kind_and_name_in_pages(library, media):
 
 
 def test_words_of_a_page_come_back_with_their_places(tmp_path):
+    from embedder.media import Draft
     from embedder.media.kinds import Word
-    from indexer.decoding.segment import Draft
 
     words = (Word("héllo", 0.1, 0.2, 0.3, 0.4), Word('"', 0, 0, 1, 1))
 

@@ -14,11 +14,11 @@ from PIL import Image
 
 from embedder import Content, EmbedderError, Modality
 from embedder.interface import EmbedError, normalised
+from embedder.media import Draft, cut
 from embedder.media.kinds import Kind
 from embedder.registry import open_embedder
 from embedder.toy import ToyEmbedder
-from indexer import Draft, Library, LibraryBusy, ModelMismatch, Query, QueryPart, Status
-from indexer.decoding.segment import cut
+from indexer import Library, LibraryBusy, ModelMismatch, Query, QueryPart, Status
 
 
 class Other(ToyEmbedder):

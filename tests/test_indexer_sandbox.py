@@ -16,12 +16,11 @@ import pytest
 from PIL import Image
 
 from embedder import Content
-from embedder.media import Kind, Limits, MediaError, UnsupportedMedia
+from embedder.media import Draft, Kind, Limits, MediaError, UnsupportedMedia
 from embedder.media.kinds import Word
 from indexer import IngestOptions, Library, Status
 from indexer.decoding import protocol
 from indexer.decoding.pool import DecoderPool
-from indexer.decoding.segment import Draft
 from indexer.errors import Closed, LibraryError
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -279,7 +278,7 @@ def test_pictures_come_through_where_no_file_can_be_passed_on(tmp_path, monkeypa
 
 def test_the_process_loads_neither_models_nor_databases():
     program = (
-        "import sys, indexer.decoding.worker, indexer.decoding.segment\n"
+        "import sys, indexer.decoding.worker\n"
         "print(*{'onnxruntime', 'torch', 'faiss', 'sqlalchemy', 'gradio'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

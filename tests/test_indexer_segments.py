@@ -10,15 +10,16 @@ from PIL import Image
 
 from embedder.content import Modality
 from embedder.media import (
+    Draft,
     Kind,
     Limits,
     MediaError,
+    cut,
     detect,
     difference_hash,
     read_content,
     read_text,
 )
-from indexer.decoding.segment import Draft, cut
 
 LIMITS = Limits(frame_side=200, thumbnail_side=50)
 

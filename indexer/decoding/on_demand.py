@@ -8,11 +8,11 @@ from pathlib import Path
 from PIL import Image
 
 from embedder.content import Content
+from embedder.media import Draft
 from embedder.media.io import os_reason
 from embedder.media.kinds import Kind, Limits, MediaError
 from indexer.decoding.pool import DecoderPool, only
 from indexer.decoding.protocol import Draw, Excerpt, Read, Task
-from indexer.decoding.segment import Draft
 from indexer.errors import Closed, LibraryBusy, LibraryError
 
 # Less than an ingest allows: seeking through an hour of video takes a second or two.

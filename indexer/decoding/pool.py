@@ -19,11 +19,11 @@ from threading import Condition, Event, Lock, Thread
 from time import monotonic
 from typing import IO, Any, Self, TypeVar
 
+from embedder.media import Draft
 from embedder.media.detect import detect, must_be_opened
 from embedder.media.kinds import Kind, Limits, MediaError
 from indexer.decoding import protocol
 from indexer.decoding.protocol import Cut, Detect, InvalidAnswer, Task
-from indexer.decoding.segment import Draft
 from indexer.errors import Closed, LibraryError
 
 _log = logging.getLogger(__name__)
@@ -330,7 +330,7 @@ class DecoderPool:
         return only(path, self._results(path, Detect(), self._limits, seconds, Kind))
 
     def cut(self, path: str | os.PathLike[str], kind: Kind, limits: Limits) -> Generator[Draft]:
-        """Cut a file into segments, as `indexer.decoding.segment.cut` does.
+        """Cut a file into segments, as `embedder.media.cut` does.
 
         Raises:
             MediaError: If the file cannot be used, takes too long, or makes its decoder crash.

@@ -29,8 +29,8 @@ from typing import Any, TypeAlias
 from PIL import Image
 
 from embedder.content import Content
+from embedder.media import Draft
 from embedder.media.kinds import Kind, Limits, MediaError, UnsupportedMedia, Word
-from indexer.decoding.segment import Draft
 
 _log = logging.getLogger(__name__)
 

@@ -20,20 +20,19 @@ from PIL import Image
 
 from embedder.content import Content
 from embedder.media import (
+    MEDIA_KINDS,
+    Draft,
     Kind,
     Limits,
     MediaError,
+    cut,
     detect,
     io,
     picture,
     read_content,
-    read_picture,
-    read_text,
-    render_page,
 )
 from indexer.decoding import protocol
 from indexer.decoding.protocol import Cut, Draw, Excerpt, Read, Task
-from indexer.decoding.segment import Draft, cut
 
 _MAX_QUERY_CHARACTERS = 200_000
 _ALIVE_SECONDS = 1.0
@@ -87,7 +86,8 @@ def perform(path: Path, task: Task, limits: Limits) -> Iterator[Draft]:
         case Draw(page):
             yield Draft(Content(frames=[_drawn(path, page, limits)]))
         case Excerpt(start, end, around):
-            yield _excerpt(read_text(path, limits), start, end, around)
+            text = read_content(path, limits).text or ""
+            yield _excerpt(text, start, end, around)
 
 
 def _read(path: Path, page: int | None, expected: Any, limits: Limits) -> Draft:
@@ -101,9 +101,10 @@ def _read(path: Path, page: int | None, expected: Any, limits: Limits) -> Draft:
 
 
 def _drawn(path: Path, page: int | None, limits: Limits) -> Image.Image:
-    if page is None:
-        return read_picture(path, limits)
-    return render_page(path, page, limits.frame_side)
+    draw = MEDIA_KINDS[detect(path)].draw
+    if draw is None:
+        raise MediaError("it is neither a picture nor a document")
+    return draw(path, page, limits)
 
 
 def _excerpt(text: str, start: int, end: int, around: int) -> Draft:

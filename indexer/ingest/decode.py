@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image
 
 from embedder.interface import EmbedderError
+from embedder.media import Draft
 from embedder.media.io import os_reason, sha256_of
 from embedder.media.kinds import Kind, Limits, MediaError, UnsupportedMedia
 from indexer.catalog.writer import SegmentRecord
-from indexer.decoding.segment import Draft
 from indexer.errors import Closed, LibraryError
 from indexer.ingest.thumbnails import Thumbnails
 from indexer.types import Candidate
@@ -37,7 +37,7 @@ class Decoders(Protocol):
         ...
 
     def cut(self, path: Path, kind: Kind, limits: Limits) -> Iterator[Draft]:
-        """Cut a file into segments; see `indexer.decoding.segment.cut`."""
+        """Cut a file into segments; see `embedder.media.cut`."""
         ...
 
 

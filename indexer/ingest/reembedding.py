@@ -9,6 +9,7 @@ from threading import Event as Flag
 
 from embedder.content import Content, Modality
 from embedder.interface import Embedder
+from embedder.media import Draft
 from embedder.media.io import os_reason
 from embedder.media.kinds import Limits
 from indexer.catalog import Catalog
@@ -16,7 +17,6 @@ from indexer.catalog.duplicates import near_media
 from indexer.catalog.staged import Outline, StagedVectors
 from indexer.catalog.writer import CatalogWriter
 from indexer.config import IngestOptions, within
-from indexer.decoding.segment import Draft
 from indexer.ingest.decode import (
     Cause,
     Decoders,

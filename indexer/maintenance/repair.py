@@ -168,7 +168,7 @@ class _Mender:
 
     def _remake(self, content_hash: str, wanted: set[str]) -> None:
         """Cuts a file again, if one with these bytes is there; otherwise it stays as it is."""
-        from indexer.decoding.segment import cut
+        from embedder.media import cut
 
         path = _first_with(content_hash, self._audit.holders(content_hash))
         if path is None:

@@ -4,11 +4,10 @@ import codecs
 import json
 import math
 
-from embedder.media import Limits, MediaError, detect, read_text
+from embedder.media import Draft, Limits, MediaError, detect, read_text
 from embedder.media.detect import must_be_opened
 from embedder.media.text import _UNIT, decoded, passages
 from indexer.decoding import protocol
-from indexer.decoding.segment import Draft
 
 from . import world
 
