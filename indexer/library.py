@@ -326,7 +326,7 @@ class Library(Holdings):
         """
         from indexer.catalog.duplicates import count_again
         from indexer.ingest.discovery import roots
-        from indexer.ingest.pipeline import FileIngest, IngestContext
+        from indexer.ingest.pipeline import FileIngest
 
         options, cancel = options or IngestOptions(), cancel or threading.Event()
         if not paths and not options.retry_failed:
@@ -334,15 +334,17 @@ class Library(Holdings):
         with self._writer.held():
             targets = self._targets(paths, options)
             with self.decoders(options.limits, cancel) as decoders:
-                context = IngestContext(
+                ingest = FileIngest(
+                    [path for path in targets if paths or not vanished(path)],
+                    options,
                     writer=self._ledger,
                     thumbnails=self._thumbnails,
                     embedder=lambda: self._share(self.embedder),
                     adopt=self._model.adopt,
                     decoders=decoders,
+                    on_progress=on_progress,
+                    cancel=cancel,
                 )
-                there = [path for path in targets if paths or not vanished(path)]
-                ingest = FileIngest(context, there, options, on_progress, cancel)
                 ingest.run()
             removed = 0
             if options.sweep and not cancel.is_set():

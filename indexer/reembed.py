@@ -1,8 +1,8 @@
-"""`python -m indexer.reembed`: gives a library another model.
+"""The command `python -m indexer.reembed`, also installed as `rzen-reembed`.
 
 Exit status: 0 when the library has the model, 1 if files are missing and it did not switch, 2 if
-the command cannot be carried out, 130 if it was stopped before the end (what was computed stays;
-run it again to continue).
+the command cannot be carried out, 130 if it was stopped early (what was computed is kept; run it
+again to continue).
 """
 
 import argparse
@@ -32,37 +32,39 @@ if TYPE_CHECKING:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's grammar."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="rzen-reembed",
-        description="Give a library another model: compute all its vectors anew, then switch over "
-        "at once. It can be searched all the while, and a run that was stopped is continued by "
-        "the next one.",
+        description="Give a library another model: compute all vectors with it, then switch "
+        "atomically. The library stays searchable meanwhile, and the next run continues one that "
+        "was stopped.",
     )
-    parser.add_argument("--model", metavar="SPEC", help="the model that the library is to have")
-    parser.add_argument("--library", metavar="DIR", type=Path, help="the library's folder")
+    parser.add_argument("--model", metavar="SPEC", help="new model of the library")
+    parser.add_argument("--library", metavar="DIR", type=Path, help="folder of the library")
     add_model_flags(parser)
     parser.add_argument(
         "--leave-out",
         action="store_true",
-        help="switch though some files cannot be read: they leave the library",
+        help="switch even if files cannot be read; those are removed from the library",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be done and change nothing"
+        "--dry-run", action="store_true", help="print what would be done without doing it"
     )
     parser.add_argument(
-        "--discard", action="store_true", help="drop what a run that was stopped has computed"
+        "--discard",
+        action="store_true",
+        help="discard the vectors that an unfinished run has computed",
     )
-    parser.add_argument("--workers", type=count, metavar="N", help="files decoded at a time")
-    parser.add_argument("--json", action="store_true", help="print the summary as an object")
+    parser.add_argument("--workers", type=count, metavar="N", help="decode N files in parallel")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    given = parser().parse_args(arguments)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    arguments = parser().parse_args(argv)
     print_any_name()
-    if problem := _usage_problem(given):
+    if problem := _usage_problem(arguments):
         return _refuse(problem)
     from embedder.interface import EmbedderError
     from indexer.errors import IndexerError
@@ -71,27 +73,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     go_last()
     cancel = Event()
     stop_on_signals(cancel, "the vectors in progress")
-    directory = given.library or default_library()
+    directory = arguments.library or default_library()
     try:
-        with Library.open(directory, create=False, **placement(given)) as library:
-            if given.discard:
-                return _discard(library, as_json=given.json)
-            return _dry_run(library, given) if given.dry_run else _reembed(library, given, cancel)
+        with Library.open(directory, create=False, **placement(arguments)) as library:
+            if arguments.discard:
+                return _discard(library, as_json=arguments.json)
+            return (
+                _dry_run(library, arguments)
+                if arguments.dry_run
+                else _reembed(library, arguments, cancel)
+            )
     except (IndexerError, EmbedderError) as error:
         return _refuse(str(error))
 
 
-def _usage_problem(given: argparse.Namespace) -> str | None:
-    """What is wrong with the arguments, in a sentence."""
-    if given.discard and (given.model or given.dry_run or given.leave_out):
-        return "--discard only drops what a stopped run has computed: give it without the others"
-    if not given.model and not given.discard:
-        return "name the model that the library is to have with --model"
+def _usage_problem(arguments: argparse.Namespace) -> str | None:
+    """Return what is wrong with the arguments, or None."""
+    if arguments.discard and (arguments.model or arguments.dry_run or arguments.leave_out):
+        return "--discard cannot be combined with --model, --dry-run or --leave-out"
+    if not arguments.model and not arguments.discard:
+        return "give the new model with --model"
     return None
 
 
-def _refuse(sentence: str) -> int:
-    print(f"rzen-reembed: {sentence}", file=sys.stderr)
+def _refuse(message: str) -> int:
+    print(f"rzen-reembed: {message}", file=sys.stderr)
     return 2
 
 
@@ -104,27 +110,27 @@ def _discard(library: "Library", *, as_json: bool) -> int:
     return 0
 
 
-def _dry_run(library: "Library", given: argparse.Namespace) -> int:
-    plan = library.plan_reembed(given.model, instructions=opening(given)["instructions"])
-    if given.json:
+def _dry_run(library: "Library", arguments: argparse.Namespace) -> int:
+    plan = library.plan_reembed(arguments.model, instructions=opening(arguments)["instructions"])
+    if arguments.json:
         print_json(asdict(plan))
     else:
         print("\n".join(cli.of_reembed_plan(plan)))
     return 1 if plan.failures else 0
 
 
-def _reembed(library: "Library", given: argparse.Namespace, cancel: Event) -> int:
+def _reembed(library: "Library", arguments: argparse.Namespace, cancel: Event) -> int:
     before = library.model
-    with ProgressBar("segments", shown=not given.json) as bar:
+    with ProgressBar("segments", shown=not arguments.json) as bar:
         report = library.reembed(
-            given.model,
-            instructions=opening(given)["instructions"],
-            leave_out=given.leave_out,
-            workers=given.workers,
+            arguments.model,
+            instructions=opening(arguments)["instructions"],
+            leave_out=arguments.leave_out,
+            workers=arguments.workers,
             on_progress=bar.show,
             cancel=cancel,
         )
-    if given.json:
+    if arguments.json:
         print_json(asdict(report))
     else:
         print("\n".join(cli.of_reembedding(report, before)), flush=True)

@@ -110,8 +110,8 @@ def test_links_pipes_and_sockets_are_named_and_not_opened(corpus, told):
     reasons = {
         "self.jpg": "the link cannot be followed",
         "there.jpg": "the link cannot be followed",
-        "up": "leads in a circle",
-        "nothing.jpg": "the link leads to nothing",
+        "up": "the link is circular",
+        "nothing.jpg": "the link is broken",
         "device.jpg": "a device, not a file",
         "input.txt": "a device, not a file",
         "pipe.mp4": "a pipe, not a file",

@@ -107,7 +107,7 @@ def test_patterns_and_exclusions_choose_files(media, toy):
     ("arguments", "sentence"),
     [
         ([], "nothing to ingest"),
-        (["/no/such/folder"], "there is no file or folder /no/such/folder"),
+        (["/no/such/folder"], "no such file or folder: /no/such/folder"),
         (["/no/such/*.png"], "no file matches the pattern"),
         ([".", "--library", "/dev/null/x"], "cannot be made"),
         ([".", "--model", "nonsense"], "unknown model 'nonsense'"),

@@ -197,9 +197,9 @@ def test_what_a_stopped_run_has_computed_can_be_dropped(where, media):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "name the model"),
+        ([], "give the new model"),
         (["--model", "nonsense"], "unknown model 'nonsense'"),
-        (["--model", "toy", "--discard"], "--discard only drops"),
+        (["--model", "toy", "--discard"], "--discard cannot be combined"),
         (["--model", "toy", "--instruction", "sound=x"], "write MODALITY=TEXT with one of text"),
         (["--model", "mini", "--instruction", "text=x"], "takes no instructions"),
         (["--model", "toy", "--workers", "0"], "must be at least 1"),

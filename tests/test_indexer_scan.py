@@ -116,7 +116,7 @@ def test_circles_end_and_are_named(tmp_path: Path) -> None:
     (tmp_path / "two").symlink_to("one")
     assert found(tmp_path) == ["a/b/x.jpg"]
     reasons = problems(tmp_path)
-    assert "circle" in reasons["up"]
+    assert "circular" in reasons["up"]
     assert "cannot be followed" in reasons["one"]
     assert "cannot be followed" in reasons["two"]
 
@@ -142,7 +142,7 @@ def test_what_is_no_file_is_named_and_never_opened(tmp_path: Path) -> None:
         assert problems(tmp_path) == {
             "pipe.jpg": "this is a pipe, not a file",
             "socket.jpg": "this is a socket, not a file",
-            "dangling.jpg": "the link leads to nothing",
+            "dangling.jpg": "the link is broken",
         }
         assert found(tmp_path) == []
     assert problems("/dev/null") == {"null": "this is a device, not a file"}
@@ -155,7 +155,7 @@ def test_a_missing_root_differs_from_any_other_problem(tmp_path: Path) -> None:
     missing = [entry.path.name for entry in entries if isinstance(entry, MissingRoot)]
     assert missing == ["gone", "dangling"]
     assert [entry.reason for entry in entries if isinstance(entry, MissingRoot)] == [
-        *("there is no such file or folder", "the link leads to nothing")
+        *("there is no such file or folder", "the link is broken")
     ]
     assert [entry.path.name for entry in entries if isinstance(entry, Candidate)] == ["a.jpg"]
     inside = [entry for entry in entries if type(entry) is Failure]

@@ -1,1 +1,1 @@
-"""Ingest: discover files, decode and cut them, embed the segments and record them."""
+"""Ingest files: discover, decode, embed and store them."""

@@ -1,7 +1,7 @@
-"""`python -m indexer.ingest`: takes files and folders into a library.
+"""The command `python -m indexer.ingest`, also installed as `rzen-ingest`.
 
-Exit status: 0 when all is well, 1 if some files failed, 2 if the command cannot be carried out,
-130 if it was stopped before the end (what was done stays; run it again to continue).
+Exit status: 0 on success, 1 if some files failed, 2 if the command cannot be carried out, 130 if
+it was stopped early (what was done is kept; run it again to continue).
 """
 
 import argparse
@@ -33,51 +33,53 @@ if TYPE_CHECKING:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's grammar."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="rzen-ingest",
-        description="Take pictures, videos, PDFs and texts into a library, so that they can be "
-        "found. Run it again to keep the library in step: what has not changed is not read.",
+        description="Index images, videos, PDFs and text files. Run it again to update the "
+        "library: unchanged files are not read.",
     )
-    parser.add_argument("paths", metavar="PATH", nargs="*", help="files, folders or patterns")
-    parser.add_argument("--library", metavar="DIR", type=Path, help="the library's folder")
-    parser.add_argument("--model", metavar="SPEC", help="the model of a new library (mini)")
+    parser.add_argument(
+        "paths", metavar="PATH", nargs="*", help="files, folders or patterns to index"
+    )
+    parser.add_argument("--library", metavar="DIR", type=Path, help="folder of the library")
+    parser.add_argument("--model", metavar="SPEC", help="model of a new library (default: mini)")
     add_model_flags(parser)
     parser.add_argument(
         "--exclude",
         metavar="GLOB",
         action="append",
         default=[],
-        help="leave out files and folders with this name or path; may be repeated",
+        help="skip files and folders with this name or path; repeatable",
     )
-    parser.add_argument("--watch", action="store_true", help="keep running, follow changes")
+    parser.add_argument("--watch", action="store_true", help="keep running and index changes")
     parser.add_argument(
-        "--retry-failed", action="store_true", help="try failed files again though unchanged"
+        "--retry-failed", action="store_true", help="retry failed files even if they are unchanged"
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be done and change nothing"
+        "--dry-run", action="store_true", help="print what would be done without doing it"
     )
-    parser.add_argument("--json", action="store_true", help="print the summary as an object")
-    parser.add_argument("--workers", type=count, metavar="N", help="files decoded at a time")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--workers", type=count, metavar="N", help="decode N files in parallel")
     for name, what in (
-        ("pixels", "largest picture, in pixels"),
-        ("seconds", "longest video, in seconds"),
-        ("pages", "longest PDF, in pages"),
+        ("pixels", "largest image to decode, in pixels"),
+        ("seconds", "longest video to decode, in seconds"),
+        ("pages", "longest PDF to decode, in pages"),
     ):
         parser.add_argument(
             f"--max-{name}",
             type=count,
             metavar="N",
-            help=f"{what}; failed files are tried again",
+            help=f"{what}; implies --retry-failed",
         )
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    given = parser().parse_args(arguments)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    arguments = parser().parse_args(argv)
     print_any_name()
-    if problem := _usage_problem(given):
+    if problem := _usage_problem(arguments):
         return _refuse(problem)
     from embedder.interface import EmbedderError
     from indexer.errors import IndexerError
@@ -86,59 +88,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cancel = Event()
     stop_on_signals(cancel, "the files in progress")
     try:
-        return _dry_run(given) if given.dry_run else _ingest(given, cancel)
+        return _dry_run(arguments) if arguments.dry_run else _ingest(arguments, cancel)
     except (IndexerError, EmbedderError) as error:
         return _refuse(str(error))
 
 
-def _usage_problem(given: argparse.Namespace) -> str | None:
-    """What is wrong with the arguments, in a sentence."""
-    if not given.paths and not given.retry_failed:
-        return "nothing to ingest: name files or folders, or use --retry-failed"
-    if given.watch and (given.dry_run or not given.paths):
-        return "--watch needs paths to watch and cannot be a --dry-run"
-    for path in given.paths:
+def _usage_problem(arguments: argparse.Namespace) -> str | None:
+    """Return what is wrong with the arguments, or None."""
+    if not arguments.paths and not arguments.retry_failed:
+        return "nothing to ingest: give files or folders, or --retry-failed"
+    if arguments.watch and (arguments.dry_run or not arguments.paths):
+        return "--watch needs paths and excludes --dry-run"
+    for path in arguments.paths:
         if os.path.lexists(typed_path(path)):
             continue
         if not has_magic(path):
-            return f"there is no file or folder {path}"
+            return f"no such file or folder: {path}"
         if not glob(str(typed_path(path)), recursive=True):  # noqa: PTH207
             return f"no file matches the pattern {path}"
     return None
 
 
-def _refuse(sentence: str) -> int:
-    print(f"rzen-ingest: {sentence}", file=sys.stderr)
+def _refuse(message: str) -> int:
+    print(f"rzen-ingest: {message}", file=sys.stderr)
     return 2
 
 
-def _options(given: argparse.Namespace) -> IngestOptions:
-    options = IngestOptions(exclude=tuple(given.exclude))
+def _options(arguments: argparse.Namespace) -> IngestOptions:
+    options = IngestOptions(exclude=tuple(arguments.exclude))
     raised = {
-        name: getattr(given, f"max_{name}")
+        name: getattr(arguments, f"max_{name}")
         for name in ("pixels", "seconds", "pages")
-        if getattr(given, f"max_{name}") is not None
+        if getattr(arguments, f"max_{name}") is not None
     }
     return replace(
         options,
-        retry_failed=given.retry_failed or bool(raised),
-        workers=given.workers or options.workers,
+        retry_failed=arguments.retry_failed or bool(raised),
+        workers=arguments.workers or options.workers,
         limits=replace(options.limits, **raised),
     )
 
 
-def _ingest(given: argparse.Namespace, cancel: Event) -> int:
+def _ingest(arguments: argparse.Namespace, cancel: Event) -> int:
     from indexer.library import Library
 
-    paths, options = [Path(path) for path in given.paths], _options(given)
-    directory = given.library or default_library()
-    with Library.open(directory, model=given.model, **opening(given)) as library:
-        with ProgressBar("files", shown=not given.json) as bar:
+    paths, options = [Path(path) for path in arguments.paths], _options(arguments)
+    directory = arguments.library or default_library()
+    with Library.open(directory, model=arguments.model, **opening(arguments)) as library:
+        with ProgressBar("files", shown=not arguments.json) as bar:
             report = library.ingest(paths, options, on_progress=bar.show, cancel=cancel)
-        _print_report(library, report, as_json=given.json)
-        if not given.watch or cancel.is_set():
+        _print_report(library, report, as_json=arguments.json)
+        if not arguments.watch or cancel.is_set():
             return _status(report)
-        _watch(library, paths, options, cancel, as_json=given.json)
+        _watch(library, paths, options, cancel, as_json=arguments.json)
     return 0
 
 
@@ -151,18 +153,13 @@ def _watch(
     as_json: bool,
 ) -> None:
     from indexer.ingest.watch import watch
-
-    print("Watching for changes; Ctrl-C ends it.", file=sys.stderr, flush=True)
-    options = replace(options, retry_failed=False)
-    for report in watch(library, paths, options, cancel=cancel):
-        if replace(report, unchanged=0, seconds=0, near_duplicates=0) != _nothing():
-            _print_report(library, report, as_json=as_json)
-
-
-def _nothing() -> "IngestReport":
     from indexer.types import IngestReport
 
-    return IngestReport()
+    print("Watching for changes; press Ctrl-C to stop.", file=sys.stderr, flush=True)
+    options = replace(options, retry_failed=False)
+    for report in watch(library, paths, options, cancel=cancel):
+        if replace(report, unchanged=0, seconds=0, near_duplicates=0) != IngestReport():
+            _print_report(library, report, as_json=as_json)
 
 
 def _status(report: "IngestReport") -> int:
@@ -171,19 +168,19 @@ def _status(report: "IngestReport") -> int:
     return 1 if report.failures else 0
 
 
-def _dry_run(given: argparse.Namespace) -> int:
+def _dry_run(arguments: argparse.Namespace) -> int:
     from tempfile import TemporaryDirectory
 
     from indexer.config import holds_library
     from indexer.library import Library
 
-    directory = typed_path(given.library or default_library())
-    paths = [Path(path) for path in given.paths]
+    directory = typed_path(arguments.library or default_library())
+    paths = [Path(path) for path in arguments.paths]
     with TemporaryDirectory(prefix="rzen-") as empty:
         place = directory if holds_library(directory) else Path(empty)
-        with Library.open(place, model=given.model, **opening(given)) as library:
-            plan = library.plan(paths, _options(given))
-    if given.json:
+        with Library.open(place, model=arguments.model, **opening(arguments)) as library:
+            plan = library.plan(paths, _options(arguments))
+    if arguments.json:
         print_json(asdict(plan))
     else:
         print("\n".join(cli.of_plan(plan)))

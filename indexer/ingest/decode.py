@@ -1,6 +1,7 @@
 """Read files in threads: kind, hash, then segments through a queue that is bounded by bytes."""
 
 import logging
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
@@ -25,6 +26,7 @@ from indexer.types import Candidate
 
 _log = logging.getLogger(__name__)
 
+_MAX_WAITING_BYTES = 64 << 20
 _TINT_SIDE = 4
 _BYTES_PER_WORD = 200  # Of a page's word with its box, as Python objects.
 
@@ -116,33 +118,43 @@ class Broken:
 Event: TypeAlias = Piece | FileRead | FileFailed | Broken
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Decoder:
-    """Takes jobs and sends events until the queue of jobs is closed; runs in several threads.
+class FileReader(ABC):
+    """Reads files in threads and sends what comes out of them: the reading half of a pipeline.
 
     Attributes:
         jobs: Files to read.
-        events: Receives what came out of them.
-        claim: Called with a job whose content hash is known: False lets it wait for another job
-            with the same bytes, see `Claims`.
-        is_wanted: Called after that: False ends the job without cutting the file.
-        thumbnails: Where thumbnails are written, or None.
-        limits: Called when the first file is cut, since it opens the embedder.
-        decoders: Detects and cuts.
+        events: What came out of them.
         cancel: Once set, no further file is begun and long ones are abandoned in the middle.
+
+    Args:
+        decoders: Detects kinds and cuts files.
+        thumbnails: Where thumbnails are written, or None.
+        max_jobs: How many jobs may wait.
+        cancel: See above.
     """
 
-    jobs: "ByteBoundedQueue[Job]"
-    events: "ByteBoundedQueue[Any]"
-    claim: Callable[[Job], bool]
-    is_wanted: Callable[[Job], bool]
-    thumbnails: Thumbnails | None
-    limits: Callable[[], Limits]
-    decoders: Decoders
-    cancel: Flag
+    def __init__(
+        self, decoders: Decoders, thumbnails: Thumbnails | None, max_jobs: int, cancel: Flag
+    ) -> None:
+        self.jobs: ByteBoundedQueue[Job] = ByteBoundedQueue(max_jobs)
+        self.events: ByteBoundedQueue[Any] = ByteBoundedQueue(_MAX_WAITING_BYTES)
+        self.cancel = cancel
+        self._decoders, self._thumbnails = decoders, thumbnails
 
-    def run(self) -> None:
-        """Read files; the body of each thread."""
+    def claim(self, _job: Job) -> bool:
+        """Whether a file may be read now, rather than after another one with the same bytes."""
+        return True
+
+    @abstractmethod
+    def is_wanted(self, job: Job) -> bool:
+        """Whether a file has to be cut, now that its content hash is known."""
+
+    @abstractmethod
+    def limits(self) -> Limits:
+        """Return what decoding may cost; called when a file is cut, since it opens the model."""
+
+    def read_files(self) -> None:
+        """Read files until the queue of jobs is closed; the body of each thread."""
         try:
             while not self.cancel.is_set():
                 job = self.jobs.take()
@@ -151,7 +163,7 @@ class Decoder:
         except Closed:
             pass
         except BaseException as error:
-            _log.debug("a decoding thread ends", exc_info=True)
+            _log.debug("a reading thread ends", exc_info=True)
             with suppress(Closed):  # Another thread has reported its error first.
                 self.events.put(Broken(error), 0)
 
@@ -159,7 +171,7 @@ class Decoder:
         path = job.candidate.path
         try:
             job.candidate = Candidate.of(path)
-            job.kind = self.decoders.detect(path)
+            job.kind = self._decoders.detect(path)
             job.content_hash = sha256_of(path)
             if self.claim(job):
                 self.events.put(self._cut(job, job.kind, job.content_hash), 0)
@@ -186,7 +198,7 @@ class Decoder:
         """Send the pieces of a file; return how it ended."""
         count = 0
         if self.is_wanted(job):
-            drafts = self.decoders.cut(job.candidate.path, kind, self.limits())
+            drafts = self._decoders.cut(job.candidate.path, kind, self.limits())
             try:
                 for draft in drafts:
                     self._send_piece(job, count, draft, content_hash)
@@ -203,8 +215,8 @@ class Decoder:
     def _send_piece(self, job: Job, position: int, draft: Draft, content_hash: str) -> None:
         if position and self.cancel.is_set():
             raise Closed
-        if draft.thumbnail is not None and self.thumbnails is not None:
-            _write_thumbnail(self.thumbnails, content_hash, position, draft.thumbnail)
+        if draft.thumbnail is not None and self._thumbnails is not None:
+            self._thumbnails.write(content_hash, position, draft.thumbnail)
         piece = Piece(job, position, draft, _tint(draft), cost_of(draft))
         self.events.put(piece, piece.cost)
 
@@ -219,17 +231,6 @@ def _cause_now(job: Job, reason: str) -> tuple[Cause, str]:
     except OSError as error:
         reason = os_reason(error)
     return Cause.UNREADABLE, reason
-
-
-def _write_thumbnail(
-    thumbnails: Thumbnails, content_hash: str, position: int, picture: Image.Image
-) -> None:
-    try:
-        thumbnails.write(content_hash, position, picture)
-    except OSError as error:
-        raise LibraryError(
-            f"thumbnails cannot be written to the library: {error.strerror or error}"
-        ) from error
 
 
 def _tint(draft: Draft) -> bytes | None:

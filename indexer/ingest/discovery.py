@@ -22,8 +22,203 @@ from indexer.ingest.decode import Decoders
 from indexer.types import Candidate, Failure, IngestPlan, Status
 
 _FILES_PER_QUERY = 1_000
+_SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"})
+_SYSTEM_FOLDERS = frozenset({"@eadir", "__macosx", "$recycle.bin", "system volume information"})
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class MissingRoot(Failure):
+    """A path given to `scan` that does not exist or cannot be opened, such as an unplugged disk.
+
+    Files that the library knows below it do not count as deleted.
+    """
+
+
+def scan(
+    paths: Iterable[str | os.PathLike[str]], exclude: Sequence[str] = ()
+) -> Iterator[Candidate | Failure]:
+    """List the files in folders, in order of their names, folder by folder.
+
+    Links to files and folders are followed; each real file is listed once. Skipped are names that
+    start with a dot, files that operating systems leave in folders, folders that hold a library,
+    and what `exclude` matches; a path that is given by name is always listed itself.
+
+    Args:
+        paths: Files, folders, or patterns such as `photos/**/*.jpg`.
+        exclude: Patterns with `*` and `?` as in a shell: one without a slash is compared with
+            each name, one with a slash with the whole path. A folder that matches is skipped.
+
+    Yields:
+        `Candidate` for a file; `Failure` for what cannot be listed (a folder without
+        permission, a broken or circular link, or a socket or device, which is never opened);
+        `MissingRoot` for a path that does not exist.
+    """
+    walk = _Walk(_excluder(exclude))
+    for given in paths:
+        path = os.path.expanduser(os.fspath(given))
+        if os.path.lexists(path) or not glob.has_magic(path):
+            yield from walk.root(os.path.abspath(path))
+            continue
+        matches = sorted(glob.glob(path, recursive=True))
+        if not matches:
+            yield MissingRoot(Path(path), "no file matches the pattern")
+        for match in matches:
+            yield from walk.match(os.path.abspath(match))
+    yield from walk.links()
+
+
+def _excluder(patterns: Sequence[str]) -> Callable[[str, str], bool]:
+    """Return a function of name and path that says whether a pattern excludes it."""
+
+    def joined(chosen: list[str]) -> re.Pattern[str] | None:
+        return re.compile("|".join(map(fnmatch.translate, chosen))) if chosen else None
+
+    slashed = [os.path.expanduser(p.rstrip("/")) for p in patterns if "/" in p.rstrip("/")]
+    rooted = [p if p.startswith(("/", "*")) else f"*/{p}" for p in slashed]
+    names = joined([p.rstrip("/") for p in patterns if "/" not in p.rstrip("/")])
+    whole = joined(rooted)
+    if names is None and whole is None:
+        return lambda name, path: False
+    return lambda name, path: bool((names and names.match(name)) or (whole and whole.match(path)))
+
+
+class _Walk:
+    """One scan; remembers the real files and folders that it has seen.
+
+    Links are followed after everything else, so that a file is listed under its real name if that
+    is within the scan.
+    """
+
+    def __init__(self, excluded: Callable[[str, str], bool]) -> None:
+        self._excluded = excluded
+        self._files: set[tuple[int, int] | str] = set()
+        self._folders: set[tuple[int, int]] = set()
+        self._links: list[str] = []
+
+    def root(self, path: str) -> Iterator[Candidate | Failure]:
+        """List a path that was given by name."""
+        try:
+            status = os.stat(path)
+            if stat.S_ISDIR(status.st_mode):
+                os.scandir(path).close()
+        except OSError as error:
+            yield MissingRoot(Path(path), _root_reason(path, error))
+            return
+        if stat.S_ISDIR(status.st_mode) and os.path.exists(os.path.join(path, LIBRARY_FILE)):
+            yield Failure(Path(path), "the folder holds a library, which is not indexed")
+            return
+        yield from self._any(path, status)
+
+    def match(self, path: str) -> Iterator[Candidate | Failure]:
+        """List a path that a pattern matched."""
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            yield Failure(Path(path), _link_reason(error))
+            return
+        if not self._excluded(os.path.basename(path), path):
+            yield from self._any(path, status)
+
+    def links(self) -> Iterator[Candidate | Failure]:
+        """List the targets of the links found so far, and of links found there."""
+        for path in self._links:  # Grows meanwhile.
+            try:
+                status = os.stat(path)
+            except OSError as error:
+                yield Failure(Path(path), _link_reason(error))
+                continue
+            if stat.S_ISDIR(status.st_mode) and _leads_back(path):
+                yield Failure(Path(path), "the link is circular: it points to a folder above it")
+                continue
+            yield from self._any(path, status)
+
+    def _any(self, path: str, status: os.stat_result) -> Iterator[Candidate | Failure]:
+        if stat.S_ISDIR(status.st_mode):
+            yield from self._folder(path, status)
+        else:
+            yield from self._file(path, status)
+
+    def _folder(self, path: str, status: os.stat_result) -> Iterator[Candidate | Failure]:
+        """List a folder and all below; with a stack, since folders may nest too deep to recurse."""
+        pending: list[tuple[str, os.stat_result]] = [(path, status)]
+        while pending:
+            folder, status = pending.pop()
+            identity = (status.st_dev, status.st_ino)
+            if identity in self._folders:
+                continue
+            self._folders.add(identity)
+            try:
+                with os.scandir(folder) as listing:
+                    entries = sorted(listing, key=lambda entry: entry.name)
+            except OSError as error:
+                yield Failure(Path(folder), f"the folder cannot be read: {error.strerror}")
+                continue
+            if any(entry.name == LIBRARY_FILE for entry in entries):
+                continue
+            below: list[tuple[str, os.stat_result]] = []
+            for entry in entries:
+                yield from self._entry(entry, below)
+            pending.extend(reversed(below))
+
+    def _entry(
+        self, entry: os.DirEntry[str], below: list[tuple[str, os.stat_result]]
+    ) -> Iterator[Candidate | Failure]:
+        name, lower = entry.name, entry.name.lower()
+        if name.startswith(".") or lower in _SYSTEM_FILES or self._excluded(name, entry.path):
+            return
+        try:
+            if entry.is_symlink():
+                self._links.append(entry.path)
+                return
+            status = entry.stat(follow_symlinks=False)
+        except OSError as error:  # It vanished meanwhile, or its disk fails.
+            yield Failure(Path(entry.path), f"it cannot be read: {error.strerror}")
+            return
+        if not stat.S_ISDIR(status.st_mode):
+            yield from self._file(entry.path, status)
+        elif lower not in _SYSTEM_FOLDERS:
+            below.append((entry.path, status))
+
+    def _file(self, path: str, status: os.stat_result) -> Iterator[Candidate | Failure]:
+        if not stat.S_ISREG(status.st_mode):
+            yield Failure(Path(path), f"this is {_special(status.st_mode)}, not a file")
+            return
+        # Hard links are files with the same bytes, all of which are listed; a path only once.
+        hard_links = status.st_nlink > 1
+        identity = os.path.realpath(path) if hard_links else (status.st_dev, status.st_ino)
+        if identity not in self._files:
+            self._files.add(identity)
+            yield Candidate(Path(path), status.st_size, status.st_mtime_ns)
+
+
+def _root_reason(path: str, error: OSError) -> str:
+    if os.path.islink(path):
+        return _link_reason(error)
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return "there is no such file or folder"
+    return f"it cannot be read: {error.strerror}"
+
+
+def _leads_back(link: str) -> bool:
+    """Whether a link to a folder lies below that folder."""
+    target, parent = os.path.realpath(link), os.path.realpath(os.path.dirname(link))
+    return parent == target or parent.startswith(target.rstrip(os.sep) + os.sep)
+
+
+def _link_reason(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "the link is broken"
+    if isinstance(error, PermissionError):
+        return "permission denied"
+    return f"the link cannot be followed: {error.strerror}"
+
+
+def _special(mode: int) -> str:
+    if stat.S_ISFIFO(mode):
+        return "a pipe"
+    return "a socket" if stat.S_ISSOCK(mode) else "a device"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -92,204 +287,6 @@ def roots(paths: Iterable[Path]) -> list[Path]:
         if path.exists():
             found[path] = None
     return list(found)
-
-
-_LITTER = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"})
-_LITTER_FOLDERS = frozenset({"@eadir", "__macosx", "$recycle.bin", "system volume information"})
-
-
-@dataclass(frozen=True, slots=True)
-class MissingRoot(Failure):
-    """A path given to `scan` that does not exist or cannot be entered, as an unplugged disk.
-
-    What the library knows below it must not be taken for deleted.
-    """
-
-
-def scan(
-    paths: Iterable[str | os.PathLike[str]], exclude: Sequence[str] = ()
-) -> Iterator[Candidate | Failure]:
-    """List the files in folders, in order of their names, folder by folder.
-
-    Links are followed, to files and to folders. Each real file comes once, however many ways
-    lead to it. Left out are names that start with a dot, litter of operating systems, folders
-    that hold a library, and what `exclude` says; below a path that was given by name they are
-    left out too, but the path itself is taken.
-
-    Args:
-        paths: Files, folders, or patterns such as `photos/**/*.jpg`.
-        exclude: Patterns; one without a slash is compared with each name, one with a slash with
-            the whole path. `*` and `?` match as in a shell, and a folder that matches is not
-            entered.
-
-    Yields:
-        `Candidate` for a file; `Failure` for what cannot be listed (a folder without
-        permission, a link to nothing or in a circle, a socket or device, which is never
-        opened); `MissingRoot` for a path that does not lead anywhere.
-    """
-    walk = _Walk(_excluder(exclude))
-    for given in paths:
-        path = os.path.expanduser(os.fspath(given))
-        if os.path.lexists(path) or not glob.has_magic(path):
-            yield from walk.root(os.path.abspath(path))
-            continue
-        matches = sorted(glob.glob(path, recursive=True))
-        if not matches:
-            yield MissingRoot(Path(path), "no file matches the pattern")
-        for match in matches:
-            yield from walk.match(os.path.abspath(match))
-    yield from walk.links()
-
-
-def _excluder(patterns: Sequence[str]) -> Callable[[str, str], bool]:
-    """A function of name and path that says whether a pattern excludes it."""
-
-    def joined(chosen: list[str]) -> re.Pattern[str] | None:
-        return re.compile("|".join(map(fnmatch.translate, chosen))) if chosen else None
-
-    slashed = [os.path.expanduser(p.rstrip("/")) for p in patterns if "/" in p.rstrip("/")]
-    rooted = [p if p.startswith(("/", "*")) else f"*/{p}" for p in slashed]
-    names = joined([p.rstrip("/") for p in patterns if "/" not in p.rstrip("/")])
-    whole = joined(rooted)
-    if names is None and whole is None:
-        return lambda name, path: False
-    return lambda name, path: bool((names and names.match(name)) or (whole and whole.match(path)))
-
-
-class _Walk:
-    """One scan: remembers the real files and folders that it has seen.
-
-    Links wait until everything else is listed, so that a file is known by its real name where
-    that is within the scan.
-    """
-
-    def __init__(self, excluded: Callable[[str, str], bool]) -> None:
-        self._excluded = excluded
-        self._files: set[tuple[int, int] | str] = set()
-        self._folders: set[tuple[int, int]] = set()
-        self._links: list[str] = []
-
-    def root(self, path: str) -> Iterator[Candidate | Failure]:
-        """What is at a path that was given by name."""
-        try:
-            status = os.stat(path)
-            if stat.S_ISDIR(status.st_mode):
-                os.scandir(path).close()
-        except OSError as error:
-            yield MissingRoot(Path(path), _root_reason(path, error))
-            return
-        if stat.S_ISDIR(status.st_mode) and os.path.exists(os.path.join(path, LIBRARY_FILE)):
-            yield Failure(Path(path), "the folder holds a library, whose own files are left out")
-            return
-        yield from self._any(path, status)
-
-    def match(self, path: str) -> Iterator[Candidate | Failure]:
-        """What is at a path that a pattern matched."""
-        try:
-            status = os.stat(path)
-        except OSError as error:
-            yield Failure(Path(path), _link_reason(error))
-            return
-        if not self._excluded(os.path.basename(path), path):
-            yield from self._any(path, status)
-
-    def links(self) -> Iterator[Candidate | Failure]:
-        """What the links lead to that were met on the way, and further ones behind them."""
-        for path in self._links:  # grows meanwhile
-            try:
-                status = os.stat(path)
-            except OSError as error:
-                yield Failure(Path(path), _link_reason(error))
-                continue
-            if stat.S_ISDIR(status.st_mode) and _leads_back(path):
-                yield Failure(Path(path), "the link leads in a circle, to a folder above it")
-                continue
-            yield from self._any(path, status)
-
-    def _any(self, path: str, status: os.stat_result) -> Iterator[Candidate | Failure]:
-        if stat.S_ISDIR(status.st_mode):
-            yield from self._folder(path, status)
-        else:
-            yield from self._file(path, status)
-
-    def _folder(self, path: str, status: os.stat_result) -> Iterator[Candidate | Failure]:
-        """A folder and all below; from a list rather than by recursion, for folders nest deep."""
-        pending: list[tuple[str, os.stat_result]] = [(path, status)]
-        while pending:
-            folder, status = pending.pop()
-            identity = (status.st_dev, status.st_ino)
-            if identity in self._folders:
-                continue
-            self._folders.add(identity)
-            try:
-                with os.scandir(folder) as listing:
-                    entries = sorted(listing, key=lambda entry: entry.name)
-            except OSError as error:
-                yield Failure(Path(folder), f"the folder cannot be read: {error.strerror}")
-                continue
-            if any(entry.name == LIBRARY_FILE for entry in entries):
-                continue
-            below: list[tuple[str, os.stat_result]] = []
-            for entry in entries:
-                yield from self._entry(entry, below)
-            pending.extend(reversed(below))
-
-    def _entry(
-        self, entry: os.DirEntry[str], below: list[tuple[str, os.stat_result]]
-    ) -> Iterator[Candidate | Failure]:
-        name, lower = entry.name, entry.name.lower()
-        if name.startswith(".") or lower in _LITTER or self._excluded(name, entry.path):
-            return
-        try:
-            if entry.is_symlink():
-                self._links.append(entry.path)
-                return
-            status = entry.stat(follow_symlinks=False)
-        except OSError as error:  # it vanished meanwhile, or its disk fails
-            yield Failure(Path(entry.path), f"it cannot be looked at: {error.strerror}")
-            return
-        if not stat.S_ISDIR(status.st_mode):
-            yield from self._file(entry.path, status)
-        elif lower not in _LITTER_FOLDERS:
-            below.append((entry.path, status))
-
-    def _file(self, path: str, status: os.stat_result) -> Iterator[Candidate | Failure]:
-        if not stat.S_ISREG(status.st_mode):
-            yield Failure(Path(path), f"this is {_special(status.st_mode)}, not a file")
-            return
-        hard_links = status.st_nlink > 1  # names of their own for the same bytes: all count
-        identity = os.path.realpath(path) if hard_links else (status.st_dev, status.st_ino)
-        if identity not in self._files:
-            self._files.add(identity)
-            yield Candidate(Path(path), status.st_size, status.st_mtime_ns)
-
-
-def _root_reason(path: str, error: OSError) -> str:
-    if os.path.islink(path):
-        return _link_reason(error)
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return "there is no such file or folder"
-    return f"it cannot be read: {error.strerror}"
-
-
-def _leads_back(link: str) -> bool:
-    """Whether a link to a folder lies below that very folder."""
-    target, place = os.path.realpath(link), os.path.realpath(os.path.dirname(link))
-    return place == target or place.startswith(target.rstrip(os.sep) + os.sep)
-
-
-def _link_reason(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "the link leads to nothing"
-    if isinstance(error, PermissionError):
-        return "looking at it is not permitted"
-    return f"the link cannot be followed: {error.strerror}"
-
-
-def _special(mode: int) -> str:
-    if stat.S_ISFIFO(mode):
-        return "a pipe"
-    return "a socket" if stat.S_ISSOCK(mode) else "a device"
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """The pipeline: list, read, embed and store; and the ingest of files, which is one use of it."""
 
 import logging
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -20,14 +20,13 @@ from indexer.errors import Closed
 from indexer.ingest.batches import Batch
 from indexer.ingest.decode import (
     Broken,
-    ByteBoundedQueue,
     Cause,
     Claims,
-    Decoder,
     Decoders,
     Event,
     FileFailed,
     FileRead,
+    FileReader,
     Job,
     Piece,
 )
@@ -38,7 +37,6 @@ from indexer.types import Failure, IngestReport, Progress, Status
 
 _log = logging.getLogger(__name__)
 
-_MAX_WAITING_BYTES = 64 << 20
 _COMMIT_SECONDS = 0.5
 _COMMIT_BYTES = 32 << 20
 _STOP_SECONDS = 2.0
@@ -67,7 +65,7 @@ class _Exhausted:
 SourceEvent: TypeAlias = Listed | Piece | FileRead | FileFailed
 
 
-class Pipeline(ABC):
+class Pipeline(FileReader):
     """Reads, embeds and stores what a source lists; `run` once.
 
     One thread lists, several read and decode, and the calling thread embeds and stores. The queue
@@ -108,46 +106,20 @@ class Pipeline(ABC):
         cancel: Flag,
         thumbnails: Thumbnails | None = None,
     ) -> None:
+        super().__init__(decoders, thumbnails, self.max_waiting_jobs, cancel)
         self.total = self.done = self.unsaved_bytes = 0
         self.listing = True
         self.path: Path | None = None
-        self.jobs: ByteBoundedQueue[Job] = ByteBoundedQueue(self.max_waiting_jobs)
-        self._events: ByteBoundedQueue[Event | Listed | _Exhausted] = ByteBoundedQueue(
-            _MAX_WAITING_BYTES
-        )
         self._batch = Batch(embedder)
-        self._cancel = cancel
         self._committed_at = monotonic()
-        decoder = Decoder(
-            jobs=self.jobs,
-            events=self._events,
-            claim=self.claim,
-            is_wanted=self.is_wanted,
-            thumbnails=thumbnails,
-            limits=self.limits,
-            decoders=decoders,
-            cancel=cancel,
-        )
         self._threads = [Thread(target=self._list, daemon=True, name=f"{self.name}-list")] + [
-            Thread(target=decoder.run, daemon=True, name=f"{self.name}-read-{number}")
+            Thread(target=self.read_files, daemon=True, name=f"{self.name}-read-{number}")
             for number in range(workers)
         ]
 
     @abstractmethod
     def source(self) -> Iterator[SourceEvent]:
         """List the jobs; pieces whose files need not be read follow their job."""
-
-    @abstractmethod
-    def limits(self) -> Limits:
-        """Return what decoding may cost, and how files are cut."""
-
-    @abstractmethod
-    def is_wanted(self, job: Job) -> bool:
-        """Whether a file has to be cut, now that its content hash is known."""
-
-    def claim(self, _job: Job) -> bool:
-        """Whether a file may be read now, rather than after another one with the same bytes."""
-        return True
 
     def accepts(self, _piece: Piece) -> bool:
         """Whether a piece has to be embedded."""
@@ -183,9 +155,9 @@ class Pipeline(ABC):
         for thread in self._threads:
             thread.start()
         try:
-            while (self.listing or self.done < self.total) and not self._cancel.is_set():
+            while (self.listing or self.done < self.total) and not self.cancel.is_set():
                 self._step()
-            if self._cancel.is_set():
+            if self.cancel.is_set():
                 self.wind_down()
         finally:
             self.stop()
@@ -200,7 +172,7 @@ class Pipeline(ABC):
     def stop(self) -> None:
         """Let the other threads end."""
         self.jobs.close()
-        self._events.close()
+        self.events.close()
 
     def settle(self, job: Job) -> None:
         """Count a job as done."""
@@ -224,7 +196,7 @@ class Pipeline(ABC):
         """Embed what has been decoded, until a time of `monotonic`."""
         with suppress(Closed):
             while monotonic() < deadline:
-                event = self._events.take()
+                event = self.events.take()
                 if event is not None and not isinstance(event, Broken):
                     self._handle(event)
                 if self._batch.full:
@@ -232,7 +204,7 @@ class Pipeline(ABC):
         self.embed()
 
     def _step(self) -> None:
-        event = self._events.take(0 if self._batch else _TICK_SECONDS)
+        event = self.events.take(0 if self._batch else _TICK_SECONDS)
         if event is not None:
             self._handle(event)
         if self._batch.full or (event is None and self._batch):
@@ -265,37 +237,18 @@ class Pipeline(ABC):
         """Send what the source lists to the other threads; the body of a thread."""
         try:
             for event in self.source():
-                if self._cancel.is_set():
+                if self.cancel.is_set():
                     return
-                self._events.put(event, event.cost if isinstance(event, Piece) else 0)
+                self.events.put(event, event.cost if isinstance(event, Piece) else 0)
                 for job in event.to_read if isinstance(event, Listed) else ():
                     self.jobs.put(job)
-            self._events.put(_Exhausted(), 0)
+            self.events.put(_Exhausted(), 0)
         except Closed:
             pass
         except BaseException as error:
             _log.debug("the listing thread ends", exc_info=True)
             with suppress(Closed):
-                self._events.put(Broken(error), 0)
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class IngestContext:
-    """What an ingest works with.
-
-    Attributes:
-        writer: Stores results.
-        thumbnails: Stores thumbnails.
-        embedder: Opens the model; called when the first file needs it.
-        adopt: Called before the first file is stored: from then on the vectors are that model's.
-        decoders: Detects kinds and cuts files.
-    """
-
-    writer: CatalogWriter
-    thumbnails: Thumbnails
-    embedder: Callable[[], Embedder]
-    adopt: Callable[[EmbedderInfo], None]
-    decoders: Decoders
+                self.events.put(Broken(error), 0)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -316,28 +269,42 @@ class FileIngest(Pipeline):
 
     Attributes:
         known: Ids of the files found that the library knew.
+
+    Args:
+        paths: Files, folders and patterns.
+        options: How to ingest.
+        writer: Stores results.
+        thumbnails: Stores thumbnails.
+        embedder: Opens the model; called when the first file needs it.
+        adopt: Called before the first file is stored: from then on the vectors are that model's.
+        decoders: Detects kinds and cuts files.
+        on_progress: Called several times a second at most.
+        cancel: Stops it.
     """
 
     name = "ingest"
     max_waiting_jobs = 200_000  # Listing runs ahead, so that the total is known early.
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what it needs of a library, each by name
         self,
-        context: IngestContext,
         paths: Sequence[Path],
         options: IngestOptions,
+        *,
+        writer: CatalogWriter,
+        thumbnails: Thumbnails,
+        embedder: Callable[[], Embedder],
+        adopt: Callable[[EmbedderInfo], None],
+        decoders: Decoders,
         on_progress: Callable[[Progress], None] | None,
         cancel: Flag,
     ) -> None:
         super().__init__(
-            context.embedder,
-            context.decoders,
-            workers=options.workers,
-            cancel=cancel,
-            thumbnails=context.thumbnails,
+            embedder, decoders, workers=options.workers, cancel=cancel, thumbnails=thumbnails
         )
         self.known: set[int] = set()
-        self._context, self._paths, self._options = context, paths, options
+        self._paths, self._options, self._writer = paths, options, writer
+        self._embedder, self._adopt = embedder, adopt
+        self._remove_thumbnails = thumbnails.remove
         self._claims = Claims()
         self._progress = ProgressReporter(on_progress)
         self._results: list[Indexed | Refused] = []
@@ -361,7 +328,7 @@ class FileIngest(Pipeline):
 
     def source(self) -> Iterator[SourceEvent]:
         """List the new and changed files."""
-        for found in compare(self._context.writer, self._paths, self._options):
+        for found in compare(self._writer, self._paths, self._options):
             work = [Job(candidate) for candidate in found.new + found.changed]
             known = [one.id for one in found.known]
             yield _ListedFiles(len(work), work, known, found.unchanged, found.failures)
@@ -376,7 +343,7 @@ class FileIngest(Pipeline):
 
     def limits(self) -> Limits:
         """Return the limits of the options, with frames no larger than the model makes use of."""
-        return within(self._options.limits, self._context.embedder().info)
+        return within(self._options.limits, self._embedder().info)
 
     def claim(self, job: Job) -> bool:
         """Whether no other file with the same bytes is being read."""
@@ -384,7 +351,7 @@ class FileIngest(Pipeline):
 
     def is_wanted(self, job: Job) -> bool:
         """Whether the library does not hold the bytes yet."""
-        return job.content_hash is not None and not self._context.writer.has_media(job.content_hash)
+        return job.content_hash is not None and not self._writer.has_media(job.content_hash)
 
     def advance(self, job: Job) -> None:
         """Keep a file for the next commit once all its segments are embedded."""
@@ -424,9 +391,9 @@ class FileIngest(Pipeline):
         results, self._results, self.unsaved_bytes = self._results, [], 0
         while results:
             if not self._adopted and any(isinstance(one, Indexed) for one in results):
-                self._context.adopt(self._context.embedder().info)
+                self._adopt(self._embedder().info)
                 self._adopted = True
-            self._effects.update(self._context.writer.record(results))
+            self._effects.update(self._writer.record(results))
             copies: list[Indexed | Refused] = []
             for one in results:
                 if not isinstance(one, Indexed):
@@ -478,6 +445,6 @@ class FileIngest(Pipeline):
     def _release(self, job: Job) -> None:
         """Let another file with the same bytes be read, after this one was not stored."""
         if job.content_hash is not None:
-            if not self._context.writer.has_media(job.content_hash):
-                self._context.thumbnails.remove(job.content_hash)
+            if not self._writer.has_media(job.content_hash):
+                self._remove_thumbnails(job.content_hash)
             self.jobs.put_first(self._claims.release(job.content_hash))

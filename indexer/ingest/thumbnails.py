@@ -1,4 +1,4 @@
-"""Small pictures of segments, as files beside the database."""
+"""Thumbnails of segments, as files beside the database."""
 
 import os
 import tempfile
@@ -7,14 +7,16 @@ from pathlib import Path
 
 from PIL import Image
 
-_QUALITY = 82
-_BEGIN, _END = b"\xff\xd8", b"\xff\xd9"  # ITU-T T.81, B.1.1.3: the markers SOI and EOI.
+from indexer.errors import LibraryError
+
+_JPEG_QUALITY = 82
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"  # ITU-T T.81, B.1.1.3: SOI and EOI.
 
 
 class Thumbnails:
     """A folder of JPEG files, named by content hash and position. Thread-safe.
 
-    They are written before the segments are committed; one without a segment does no harm and
+    They are written before the segments are committed; one without a segment does no harm, and
     is overwritten or removed with its media.
     """
 
@@ -22,34 +24,42 @@ class Thumbnails:
         self._directory = directory
 
     def path(self, content_hash: str, position: int) -> Path:
-        """Where the thumbnail of a segment is, if it has one."""
+        """Return where the thumbnail of a segment is, if it has one."""
         return self._directory / content_hash[:2] / f"{content_hash}-{position}.jpg"
 
     def write(self, content_hash: str, position: int, picture: Image.Image) -> None:
-        """Writes a thumbnail, whole or not at all."""
+        """Write a thumbnail, whole or not at all.
+
+        Raises:
+            LibraryError: if it cannot be written.
+        """
         path = self.path(content_hash, position)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
         try:
-            with os.fdopen(handle, "wb") as file:
-                picture.save(file, "JPEG", quality=_QUALITY)
-            os.replace(temporary, path)  # noqa: PTH105
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    picture.save(file, "JPEG", quality=_JPEG_QUALITY)
+                os.replace(temporary, path)  # noqa: PTH105
+            except BaseException:
+                Path(temporary).unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            reason = error.strerror or error
+            raise LibraryError(f"cannot write a thumbnail to the library: {reason}") from error
 
     def compare(
         self, prefix: str, expected: Collection[tuple[str, int]]
     ) -> tuple[set[str], set[str]]:
-        """What is in the folder of content hashes that begin with two digits.
+        """Compare the folder of one prefix with the thumbnails that should be in it.
 
         Args:
-            prefix: The two digits.
-            expected: Content hash and position of the thumbnails that should be there.
+            prefix: The first two digits of the content hashes.
+            expected: Content hash and position of each thumbnail.
 
         Returns:
-            The names of those that are missing, and of files that nothing expects, among them
-            what writing left behind when the program was killed.
+            The names of missing thumbnails, and of superfluous files, such as those that a
+            killed program was writing.
         """
         wanted = {self.path(content_hash, position).name for content_hash, position in expected}
         try:
@@ -59,15 +69,15 @@ class Thumbnails:
         return wanted - there, there - wanted
 
     def broken(self, prefix: str) -> set[str]:
-        """Names of those in such a folder that are cut off, empty, or no JPEG files at all.
+        """Return the names of files of a prefix that are truncated, empty or no JPEG files.
 
-        A loss of power leaves such files: they are not forced to the disk one by one.
+        A loss of power leaves such files, since they are not synced to the disk one by one.
         """
         found = (self._directory / prefix).glob("*.jpg")
         return {path.name for path in found if not _is_whole(path)}
 
     def discard(self, prefix: str, names: Collection[str]) -> int:
-        """Deletes files that `compare` told of; returns their bytes."""
+        """Delete files that `compare` found; return how many bytes that freed."""
         freed = 0
         for name in names:
             path = self._directory / prefix / name
@@ -76,11 +86,11 @@ class Thumbnails:
         return freed
 
     def prefixes(self) -> list[str]:
-        """All pairs of digits that a content hash can begin with."""
+        """Return all pairs of digits that a content hash can begin with."""
         return [f"{number:02x}" for number in range(256)]
 
     def remove(self, content_hash: str) -> None:
-        """Removes all thumbnails of media."""
+        """Delete all thumbnails of media."""
         for path in (self._directory / content_hash[:2]).glob(f"{content_hash}-*.jpg"):
             path.unlink(missing_ok=True)
 
@@ -88,9 +98,9 @@ class Thumbnails:
 def _is_whole(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            begin = file.read(len(_BEGIN))
-            file.seek(-len(_END), os.SEEK_END)
-            return begin == _BEGIN and file.read() == _END
+            begin = file.read(len(_JPEG_START))
+            file.seek(-len(_JPEG_END), os.SEEK_END)
+            return begin == _JPEG_START and file.read() == _JPEG_END
     except FileNotFoundError:  # Its file has just been removed from the library.
         return True
     except OSError:

@@ -1,4 +1,4 @@
-"""Keeps a library in step with folders as files in them come, change and go."""
+"""Watch folders and ingest again after each burst of changes."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ from indexer.types import IngestReport, Progress
 
 _log = logging.getLogger(__name__)
 
-_QUIET_MS = 1_600
+_DEBOUNCE_MS = 1_600
 _BUSY_WAIT_SECONDS = 2.0
 
 
@@ -26,13 +26,13 @@ def watch(
     on_progress: Callable[[Progress], None] | None = None,
     cancel: Event,
 ) -> Iterator[IngestReport]:
-    """Ingests again after each burst of changes below some paths, until cancelled.
+    """Ingest again after each burst of changes below some paths, until cancelled.
 
-    The whole of each given path that saw a change is listed again: this costs a look at each
-    file's size and time, and treats exclusions, moves and unplugged disks as any ingest does.
+    Each of the paths that saw a change is listed as a whole. That costs a stat of each file, and
+    treats exclusions, moves and unplugged disks as any ingest does.
 
     Yields:
-        A report after each burst, once the files have been quiet for a moment.
+        A report after each burst, once nothing has changed for a moment.
     """
     watched = roots(paths)
     for changes in _bursts(watched, library.directory, cancel):
@@ -47,7 +47,7 @@ def watch(
 
 
 def _bursts(watched: Sequence[Path], library: Path, cancel: Event) -> Iterator[list[str]]:
-    """Paths that changed, gathered until nothing has changed for a moment."""
+    """Yield the paths that changed, gathered until nothing changes for a moment."""
     import watchfiles
 
     def relevant(_change: object, path: str) -> bool:
@@ -56,7 +56,7 @@ def _bursts(watched: Sequence[Path], library: Path, cancel: Event) -> Iterator[l
     for burst in watchfiles.watch(
         *watched,
         watch_filter=relevant,
-        debounce=_QUIET_MS,
+        debounce=_DEBOUNCE_MS,
         stop_event=cancel,
         rust_timeout=500,
         raise_interrupt=False,
@@ -66,7 +66,7 @@ def _bursts(watched: Sequence[Path], library: Path, cancel: Event) -> Iterator[l
 
 
 def is_relevant(path: str, watched: Sequence[Path], library: Path) -> bool:
-    """Whether a change may concern an ingest: not of hidden files, nor of the library's own."""
+    """Whether a change may concern an ingest: not of hidden files or the library's own."""
     for root in watched:
         if not _is_below(path, root):
             continue
