@@ -8,11 +8,12 @@ import glob
 import os
 import re
 import stat
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from embedder.media.io import os_reason, sha256_of
 from embedder.media.kinds import MediaError, UnsupportedMedia
@@ -289,15 +290,6 @@ def roots(paths: Iterable[Path]) -> list[Path]:
     return list(found)
 
 
-@dataclass(slots=True)
-class _Plan:
-    added: list[Path] = field(default_factory=list)
-    moved: list[tuple[Path, Path]] = field(default_factory=list)
-    copies: list[Path] = field(default_factory=list)
-    skipped: list[Failure] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-
-
 def plan(
     writer: CatalogWriter, decoders: Decoders, paths: Sequence[Path], options: IngestOptions
 ) -> IngestPlan:
@@ -306,53 +298,48 @@ def plan(
     New files are read only as far as their kind requires, and whole where a known file has the
     same size and may be the same. Two new files with the same bytes both count as added.
     """
-    plan = _Plan()
+    lists: dict[str, list[Any]] = defaultdict(list)
     new: list[Candidate] = []
-    updated: list[Path] = []
     known: set[int] = set()
     unchanged = 0
     for found in compare(writer, paths, options):
         new += found.new
-        updated += [candidate.path for candidate in found.changed]
+        lists["updated"] += [candidate.path for candidate in found.changed]
+        lists["failures"] += found.failures
         known.update(one.id for one in found.known)
         unchanged += found.unchanged
-        plan.failures += found.failures
     gone = [
         path
         for one, path, _ in writer.below(roots(paths))
         if options.sweep and one not in known and vanished(path)
     ]
+    moved_away: set[Path] = set()
     for candidate in new:
-        _classify(writer, decoders, plan, candidate)
-    moved_away = {old for old, _ in plan.moved}
-    return IngestPlan(
-        added=tuple(plan.added),
-        updated=tuple(updated),
-        moved=tuple(plan.moved),
-        copies=tuple(plan.copies),
-        removed=tuple(path for path in gone if path not in moved_away),
-        skipped=tuple(plan.skipped),
-        failures=tuple(plan.failures),
-        unchanged=unchanged,
-    )
+        name, entry = _classify(writer, decoders, candidate, moved_away)
+        lists[name].append(entry)
+    lists["removed"] = [path for path in gone if path not in moved_away]
+    return IngestPlan(unchanged=unchanged, **{name: tuple(some) for name, some in lists.items()})
 
 
-def _classify(writer: CatalogWriter, decoders: Decoders, plan: _Plan, new: Candidate) -> None:
-    """Add a new file to the list it belongs in."""
+def _classify(
+    writer: CatalogWriter, decoders: Decoders, new: Candidate, moved_away: set[Path]
+) -> tuple[str, Path | tuple[Path, Path] | Failure]:
+    """Return the field of `IngestPlan` that a new file belongs in, and its entry there.
+
+    `moved_away` gets the path that the file was moved from.
+    """
     path = new.path
     try:
         decoders.detect(path)
         holders = writer.holders(sha256_of(path)) if writer.holds_size(new.size) else []
     except UnsupportedMedia as error:
-        plan.skipped.append(Failure(path, str(error)))
+        return "skipped", Failure(path, str(error))
     except MediaError as error:
-        plan.failures.append(Failure(path, str(error)))
+        return "failures", Failure(path, str(error))
     except OSError as error:
-        plan.failures.append(Failure(path, os_reason(error)))
-    else:
-        taken = {old for old, _ in plan.moved}
-        old = next((one for one in holders if one not in taken and vanished(one)), None)
-        if old is not None:
-            plan.moved.append((old, path))
-        else:
-            (plan.copies if holders else plan.added).append(path)
+        return "failures", Failure(path, os_reason(error))
+    old = next((one for one in holders if one not in moved_away and vanished(one)), None)
+    if old is None:
+        return ("copies" if holders else "added"), path
+    moved_away.add(old)
+    return "moved", (old, path)

@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event as Flag
 from threading import Thread
@@ -30,7 +30,7 @@ from indexer.ingest.decode import (
     Job,
     Piece,
 )
-from indexer.ingest.discovery import compare
+from indexer.ingest.discovery import Compared, compare
 from indexer.ingest.progress import ProgressReporter
 from indexer.ingest.thumbnails import Thumbnails
 from indexer.types import Failure, IngestReport, Progress, Status
@@ -253,11 +253,9 @@ class Pipeline(FileReader):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _ListedFiles(Listed):
-    """Files that were listed: ids of known ones, how many are unchanged, and what failed."""
+    """Files that were listed, also those that need no work."""
 
-    known: Sequence[int] = ()
-    unchanged: int = 0
-    failures: Sequence[Failure] = ()
+    found: Compared = field(kw_only=True)
 
 
 class FileIngest(Pipeline):
@@ -330,16 +328,15 @@ class FileIngest(Pipeline):
         """List the new and changed files."""
         for found in compare(self._writer, self._paths, self._options):
             work = [Job(candidate) for candidate in found.new + found.changed]
-            known = [one.id for one in found.known]
-            yield _ListedFiles(len(work), work, known, found.unchanged, found.failures)
+            yield _ListedFiles(len(work), work, found=found)
 
     def on_listed(self, listed: Listed) -> None:
         """Count the files, also those that need no work."""
         super().on_listed(listed)
         assert isinstance(listed, _ListedFiles)
-        self.known.update(listed.known)
-        self._effects[Effect.UNCHANGED] += listed.unchanged
-        self._failures.extend(listed.failures)
+        self.known.update(one.id for one in listed.found.known)
+        self._effects[Effect.UNCHANGED] += listed.found.unchanged
+        self._failures += listed.found.failures
 
     def limits(self) -> Limits:
         """Return the limits of the options, with frames no larger than the model makes use of."""

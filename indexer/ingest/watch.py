@@ -1,7 +1,6 @@
 """Watch folders and ingest again after each burst of changes."""
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Event
@@ -36,7 +35,7 @@ def watch(
     """
     watched = roots(paths)
     for changes in _bursts(watched, library.directory, cancel):
-        targets = [root for root in watched if any(_is_below(path, root) for path in changes)]
+        targets = [root for root in watched if any(path.is_relative_to(root) for path in changes)]
         while targets and not cancel.is_set():
             try:
                 yield library.ingest(targets, options, on_progress=on_progress, cancel=cancel)
@@ -46,37 +45,27 @@ def watch(
                 cancel.wait(_BUSY_WAIT_SECONDS)
 
 
-def _bursts(watched: Sequence[Path], library: Path, cancel: Event) -> Iterator[list[str]]:
+def _bursts(watched: Sequence[Path], library: Path, cancel: Event) -> Iterator[list[Path]]:
     """Yield the paths that changed, gathered until nothing changes for a moment."""
     import watchfiles
 
-    def relevant(_change: object, path: str) -> bool:
-        return is_relevant(path, watched, library)
-
     for burst in watchfiles.watch(
         *watched,
-        watch_filter=relevant,
+        watch_filter=lambda _change, path: _is_relevant(Path(path), watched, library),
         debounce=_DEBOUNCE_MS,
         stop_event=cancel,
         rust_timeout=500,
         raise_interrupt=False,
         ignore_permission_denied=True,
     ):
-        yield [path for _, path in burst]
+        yield [Path(path) for _, path in burst]
 
 
-def is_relevant(path: str, watched: Sequence[Path], library: Path) -> bool:
+def _is_relevant(path: Path, watched: Sequence[Path], library: Path) -> bool:
     """Whether a change may concern an ingest: not of hidden files or the library's own."""
-    for root in watched:
-        if not _is_below(path, root):
-            continue
-        hidden = any(part.startswith(".") for part in Path(path).relative_to(root).parts)
-        own = _is_below(path, library) and not _is_below(str(root), library)
-        if not hidden and not own:
-            return True
-    return False
-
-
-def _is_below(path: str, folder: Path) -> bool:
-    start = str(folder)
-    return path == start or path.startswith(start.rstrip(os.sep) + os.sep)
+    return any(
+        path.is_relative_to(root)
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+        and (root.is_relative_to(library) or not path.is_relative_to(library))
+        for root in watched
+    )
