@@ -17,10 +17,10 @@ LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 LONGEST_FILES = (
     "test_trainer_tiny.py",
     "test_app_browser.py",
-    "test_indexer_reembedding.py",
+    "test_reembed.py",
     "test_app_calls.py",
     "test_app_model.py",
-    "test_indexer_ingest.py",
+    "test_ingest.py",
 )
 
 

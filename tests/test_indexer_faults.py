@@ -1,8 +1,8 @@
 """What a library does when the machine lets it down: each fault has a result that a person is told.
 
 Vectors on disk that are missing, cut off or of another generation: `tests/test_indexer_library.py`.
-Two ingests at once, and killed ones: `tests/test_indexer_ingest_cli.py`. Files that change while
-they are read: `tests/test_indexer_ingest.py` and `tests/test_indexer_reembedding.py`.
+Two ingests at once, and killed ones: `tests/test_ingest_cli.py`. Files that change while
+they are read: `tests/test_ingest.py` and `tests/test_reembed.py`.
 """
 
 import os
