@@ -66,7 +66,7 @@ def nearest(library: Library, colour: str, kind: Kind = Kind.IMAGE) -> str:
     return library.item_of(int(ids[0])).name
 
 
-def test_files_of_a_folder_are_found_by_vector_word_and_name(library, folder):
+def test_ingested_files_are_found(library, folder):
     report = library.ingest([folder])
     assert counts(report) == {"added": 4}
     assert report.segments == 4
@@ -77,7 +77,7 @@ def test_files_of_a_folder_are_found_by_vector_word_and_name(library, folder):
     assert library.folders() == [(folder, 2), (folder / "trip", 2)]
 
 
-def test_an_unchanged_folder_is_neither_read_nor_embedded(library, folder, monkeypatch):
+def test_unchanged_files_are_not_read(library, folder, monkeypatch):
     def read(*_: object) -> NoReturn:
         raise AssertionError("a file is read")
 
@@ -90,7 +90,7 @@ def test_an_unchanged_folder_is_neither_read_nor_embedded(library, folder, monke
     assert library.catalog.generation() == generation
 
 
-def test_an_unchanged_folder_loads_neither_model_nor_vectors(library, folder, tmp_path):
+def test_unchanged_folder_loads_no_model(library, folder, tmp_path):
     library.ingest([folder])
     library.close()
     with Library.open(tmp_path / "library") as again:
@@ -99,7 +99,7 @@ def test_an_unchanged_folder_loads_neither_model_nor_vectors(library, folder, tm
         assert again._index._index is None
 
 
-def test_a_moved_file_keeps_its_segment_and_item(library, folder):
+def test_moved_file_keeps_its_ids(library, folder):
     library.ingest([folder])
     (item,) = library.items(name="green")
     (segment,) = library.segments(item.id)
@@ -113,7 +113,7 @@ def test_a_moved_file_keeps_its_segment_and_item(library, folder):
     assert not library.catalog.find_names(["green"], Filters(), 9)
 
 
-def test_two_files_that_trade_names_trade_segments(library, folder):
+def test_files_that_swap_names(library, folder):
     library.ingest([folder])
     red, green = folder / "red.png", folder / "trip" / "green.png"
     red.rename(folder / "other.png")
@@ -125,7 +125,7 @@ def test_two_files_that_trade_names_trade_segments(library, folder):
     assert nearest(library, "green") == "red.png"
 
 
-def test_copies_share_one_segment_until_the_last_is_gone(library, folder):
+def test_copies_share_segments(library, folder):
     library.ingest([folder])
     copy = folder / "copy.png"
     copy.write_bytes((folder / "red.png").read_bytes())
@@ -146,7 +146,7 @@ def test_copies_share_one_segment_until_the_last_is_gone(library, folder):
     assert not thumbnail.exists()
 
 
-def test_new_files_with_the_same_bytes_are_embedded_once(library, folder):
+def test_same_bytes_are_embedded_once(library, folder):
     for number in range(5):
         (folder / f"copy{number}.txt").write_bytes((folder / "notes.txt").read_bytes())
     report = library.ingest([folder], IngestOptions(workers=4))
@@ -155,7 +155,7 @@ def test_new_files_with_the_same_bytes_are_embedded_once(library, folder):
     assert [len(group) for group in library.duplicates().exact] == [6]
 
 
-def test_a_vanished_file_leaves_the_library(library, folder):
+def test_deleted_file_is_removed(library, folder):
     library.ingest([folder])
     (folder / "notes.txt").unlink()
     assert counts(library.ingest([folder])) == {"removed": 1, "unchanged": 3}
@@ -163,7 +163,7 @@ def test_a_vanished_file_leaves_the_library(library, folder):
     assert len(library.vectors) == 3
 
 
-def test_files_outside_the_given_paths_and_below_missing_ones_stay(library, folder):
+def test_sweep_stays_below_existing_paths(library, folder):
     library.ingest([folder])
     (folder / "red.png").unlink()
     assert counts(library.ingest([folder / "trip"])) == {"unchanged": 2}
@@ -174,14 +174,14 @@ def test_files_outside_the_given_paths_and_below_missing_ones_stay(library, fold
     assert len(library.items()) == 4
 
 
-def test_an_excluded_file_that_exists_stays_in_the_library(library, folder):
+def test_excluded_file_stays(library, folder):
     library.ingest([folder])
     report = library.ingest([folder], IngestOptions(exclude=("trip",)))
     assert counts(report) == {"unchanged": 2}
     assert len(library.items()) == 4
 
 
-def test_a_changed_file_gets_new_segments_with_new_ids(library, folder):
+def test_changed_file_gets_new_ids(library, folder):
     library.ingest([folder])
     (item,) = library.items(name="red")
     (before,) = library.segments(item.id)
@@ -193,7 +193,7 @@ def test_a_changed_file_gets_new_segments_with_new_ids(library, folder):
     assert nearest(library, "orange") == "red.png"
 
 
-def test_a_touched_file_is_read_but_not_embedded_again(library, folder):
+def test_touched_file_is_not_embedded_again(library, folder):
     library.ingest([folder])
     os.utime(folder / "red.png", ns=(5, 5))
     report = library.ingest([folder])
@@ -201,7 +201,7 @@ def test_a_touched_file_is_read_but_not_embedded_again(library, folder):
     assert library.items(name="red")[0].mtime_ns == 5
 
 
-def test_a_failed_file_says_why_and_waits_for_a_change_or_a_retry(library, folder):
+def test_failed_file_is_retried_on_request(library, folder):
     bad = folder / "bad.png"
     bad.write_bytes((folder / "red.png").read_bytes()[:60])
     (folder / "tool.bin").write_bytes(b"\0\1\2\3")
@@ -221,7 +221,7 @@ def test_a_failed_file_says_why_and_waits_for_a_change_or_a_retry(library, folde
     assert library.items(status=Status.FAILED) == []
 
 
-def test_retrying_forgets_failed_files_that_are_gone(library, folder):
+def test_retry_removes_deleted_failed_files(library, folder):
     (folder / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     library.ingest([folder])
     (folder / "bad.png").unlink()
@@ -229,7 +229,7 @@ def test_retrying_forgets_failed_files_that_are_gone(library, folder):
     assert library.stats().failed == 0
 
 
-def test_an_indexed_file_that_breaks_is_no_longer_found(library, folder):
+def test_damaged_file_is_no_longer_found(library, folder):
     library.ingest([folder])
     (folder / "red.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     assert counts(library.ingest([folder])) == {"failed": 1, "unchanged": 3}
@@ -238,7 +238,7 @@ def test_an_indexed_file_that_breaks_is_no_longer_found(library, folder):
     assert (item.status, item.content_hash, item.segments) == (Status.FAILED, None, 0)
 
 
-def test_names_that_are_not_unicode_are_kept(library, folder):
+def test_names_that_are_not_unicode(library, folder):
     odd = os.fsdecode(os.fsencode(folder) + b"/caf\xe9 trip.png")
     picture(folder / "x.png", (245, 140, 30))
     os.rename(folder / "x.png", odd)  # noqa: PTH104
@@ -250,20 +250,20 @@ def test_names_that_are_not_unicode_are_kept(library, folder):
     assert counts(library.ingest([folder])) == {"unchanged": 4, "removed": 1}
 
 
-def test_the_library_does_not_take_itself_in(folder):
+def test_library_skips_its_own_folder(folder):
     with Library.open(folder / "library", model="toy") as library:
         library.ingest([folder])
         assert counts(library.ingest([folder])) == {"unchanged": 4}
 
 
-def test_an_ingest_tells_how_far_it_is(library, folder):
+def test_ingest_reports_progress(library, folder):
     told: list[Progress] = []
     library.ingest([folder], on_progress=told.append)
     assert told[-1].stage == "finish"
     assert (told[-1].done, told[-1].total) == (4, 4)
 
 
-def test_a_second_ingest_at_the_same_time_is_refused(library, folder):
+def test_concurrent_ingest_is_refused(library, folder):
     refused: list[Exception] = []
 
     def intrude(_progress: Progress) -> None:
@@ -277,7 +277,7 @@ def test_a_second_ingest_at_the_same_time_is_refused(library, folder):
     assert "another program is adding to the library" in str(refused[0])
 
 
-def test_nothing_to_ingest_is_an_error(library):
+def test_ingest_without_paths_is_refused(library):
     with pytest.raises(ValueError, match="give a path"):
         library.ingest([])
 
@@ -304,7 +304,7 @@ def moody(tmp_path: Path) -> Iterator[Library]:
     ("word", "reason"),
     [("refuse", "it cannot be embedded: no such words"), ("crash", "shape mismatch")],
 )
-def test_a_content_that_cannot_be_embedded_costs_only_its_file(moody, tmp_path, word, reason):
+def test_embed_error_fails_one_file(moody, tmp_path, word, reason):
     for number in range(9):
         text = f"number {number} {word if number == 4 else ''}"
         (tmp_path / f"{number}.txt").write_text(text)
@@ -318,7 +318,7 @@ def test_a_content_that_cannot_be_embedded_costs_only_its_file(moody, tmp_path, 
     assert np.allclose(moody.catalog.vectors_of(ids), expected, atol=1e-3)
 
 
-def test_a_model_that_fails_on_everything_ends_the_ingest(moody, tmp_path):
+def test_broken_model_ends_the_ingest(moody, tmp_path):
     from embedder import EmbedderError
 
     for number in range(9):
@@ -333,7 +333,7 @@ def drafts(count: int) -> Iterator[Draft]:
         yield Draft(Content(text=f"passage {number}"), span=(number, number + 1))
 
 
-def test_a_file_that_breaks_off_in_the_middle_leaves_nothing(library, tmp_path):
+def test_truncated_file_leaves_nothing(library, tmp_path):
     def cut(path: Path, kind: Kind, limits: Limits) -> Iterator[Draft]:
         yield from drafts(50)
         raise MediaError("it breaks off")
@@ -346,7 +346,7 @@ def test_a_file_that_breaks_off_in_the_middle_leaves_nothing(library, tmp_path):
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_file_that_changes_while_it_is_read_is_read_once_more(library, tmp_path, times):
+def test_file_that_changes_while_read_is_read_again(library, tmp_path, times):
     path = tmp_path / "a.txt"
     path.write_text("first")
     reads: list[str] = []
@@ -368,14 +368,14 @@ def test_a_file_that_changes_while_it_is_read_is_read_once_more(library, tmp_pat
         assert counts(library.ingest([path])) == {"added": 1}
 
 
-def test_copies_of_a_file_that_fails_are_each_told(library, tmp_path):
+def test_copies_of_a_failed_file_all_fail(library, tmp_path):
     for number in range(6):
         (tmp_path / f"{number}.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     report = library.ingest([tmp_path], IngestOptions(workers=3))
     assert counts(report) == {"failed": 6}
 
 
-def test_cancelling_keeps_what_is_done_and_the_next_run_continues(library, tmp_path):
+def test_cancel_keeps_what_is_done(library, tmp_path):
     for number in range(120):
         (tmp_path / f"{number:03}.txt").write_text(f"text number {number}")
     cancel = threading.Event()
@@ -396,7 +396,7 @@ def test_cancelling_keeps_what_is_done_and_the_next_run_continues(library, tmp_p
     assert len(library.vectors) == 120
 
 
-def test_a_cancelled_run_drops_nothing_since_it_may_have_moved(library, folder):
+def test_cancel_removes_nothing(library, folder):
     library.ingest([folder])
     (folder / "red.png").rename(folder / "trip" / "crimson.png")
     cancel = threading.Event()
@@ -405,7 +405,7 @@ def test_a_cancelled_run_drops_nothing_since_it_may_have_moved(library, folder):
     assert counts(library.ingest([folder])) == {"moved": 1, "unchanged": 3}
 
 
-def test_cancelling_does_not_wait_for_a_long_file(library, tmp_path):
+def test_cancel_abandons_a_long_file(library, tmp_path):
     cancel = threading.Event()
 
     def cut(path: Path, kind: Kind, limits: Limits) -> Iterator[Draft]:
@@ -422,7 +422,7 @@ def test_cancelling_does_not_wait_for_a_long_file(library, tmp_path):
     assert library.items() == []
 
 
-def test_a_long_file_does_not_pile_up_in_memory(library, tmp_path):
+def test_long_file_is_bounded_in_memory(library, tmp_path):
     alive = most = 0
 
     def freed() -> None:
@@ -444,7 +444,7 @@ def test_a_long_file_does_not_pile_up_in_memory(library, tmp_path):
     assert most < 120
 
 
-def test_a_search_during_an_ingest_sees_what_is_committed(library, tmp_path):
+def test_search_during_ingest_sees_commits(library, tmp_path):
     for number in range(200):
         (tmp_path / f"{number:03}.txt").write_text(f"red text number {number}")
     seen: list[int] = []
@@ -474,7 +474,7 @@ def test_a_search_during_an_ingest_sees_what_is_committed(library, tmp_path):
     assert len(library.vectors) == 200
 
 
-def test_a_plan_says_what_an_ingest_would_do_and_does_nothing(library, folder):
+def test_plan_matches_the_ingest(library, folder):
     library.ingest([folder])
     (folder / "red.png").rename(folder / "crimson.png")
     (folder / "notes.txt").unlink()

@@ -44,14 +44,14 @@ def toy(tmp_path: Path) -> list[object]:
     return ["--library", tmp_path / "library", "--model", "toy"]
 
 
-def test_a_folder_is_taken_in_and_the_summary_says_so(media, toy):
+def test_ingest_prints_a_report(media, toy):
     done = run(media, *toy)
     assert re.fullmatch(r"2 added in \d+\.\d s\n", done.stdout)
     assert done.stderr == ""
     assert run(media, *toy).stdout.startswith("2 unchanged in")
 
 
-def test_failed_files_are_listed_with_reasons_and_set_the_status(media, toy, tmp_path):
+def test_failed_files_are_listed(media, toy, tmp_path):
     (media / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
     (media / "lie.jpg").write_text("I am a text.")
     (media / "empty.png").touch()
@@ -70,14 +70,14 @@ def test_failed_files_are_listed_with_reasons_and_set_the_status(media, toy, tmp
     assert "2 removed, 1 failed" in done.stdout
 
 
-def test_a_picture_over_the_limit_names_the_flag_that_lets_it_in(media, toy, monkeypatch):
+def test_limit_names_its_flag(media, toy, monkeypatch):
     Image.new("L", (3000, 3000)).save(media / "large.png")
     done = run(media, *toy, "--max-pixels", 1_000_000, status=1)
     assert "raise it with --max-pixels" in done.stdout
     assert "1 added" in run(media, *toy, "--max-pixels", 10_000_000).stdout
 
 
-def test_the_report_can_be_had_as_json(media, toy):
+def test_report_as_json(media, toy):
     (media / "empty.png").touch()
     report = json.loads(run(media, *toy, "--json", status=1).stdout)
     assert (report["added"], report["cancelled"], report["segments"]) == (2, False, 2)
@@ -86,7 +86,7 @@ def test_the_report_can_be_had_as_json(media, toy):
     ]
 
 
-def test_a_dry_run_says_what_would_be_done_and_writes_nothing(media, toy, tmp_path):
+def test_ingest_dry_run(media, toy, tmp_path):
     done = run(media, *toy, "--dry-run")
     assert f"would add {media / 'red.png'}" in done.stdout
     assert not (tmp_path / "library").exists()
@@ -97,7 +97,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(media, toy, tmp_pa
     assert plan["unchanged"] == 1
 
 
-def test_patterns_and_exclusions_choose_files(media, toy):
+def test_patterns_and_exclude(media, toy):
     assert "1 added" in run(media / "*.png", *toy).stdout
     assert "1 unchanged" in run(media, *toy, "--exclude", "*.txt").stdout
     assert "1 added, 1 unchanged" in run(media, *toy).stdout
@@ -116,14 +116,14 @@ def test_patterns_and_exclusions_choose_files(media, toy):
         ([".", "--unknown"], "unrecognized arguments"),
     ],
 )
-def test_what_cannot_be_carried_out_is_said_in_a_sentence(media, arguments, sentence, tmp_path):
+def test_usage_errors(media, arguments, sentence, tmp_path):
     arguments = [str(media) if one == "." else one for one in arguments]
     done = run(*arguments, status=2)
     assert sentence in done.stderr
     assert done.stdout == ""
 
 
-def test_a_model_that_does_not_exist_is_not_remembered(media, toy):
+def test_unknown_model_is_not_stored(media, toy):
     run(media, *toy[:2], "--model", "nonsense", "--workers", 8, status=2)
     assert "2 added" in run(media, *toy).stdout
     assert "2 unchanged" in run(media, *toy[:2]).stdout
@@ -135,7 +135,7 @@ def test_another_model_is_refused(media, toy):
     assert "use --model toy" in done.stderr
 
 
-def test_names_in_any_encoding_are_printed(media, toy):
+def test_any_file_name_is_printed(media, toy):
     odd = os.fsdecode(os.fsencode(media) + b"/caf\xe9.png")
     Path(odd).write_bytes(b"")
     assert "caf\\udce9.png: the file is empty" in run(media, *toy, status=1).stdout
@@ -193,7 +193,7 @@ def check_whole(library: Library) -> int:
     return len(items)
 
 
-def test_killing_an_ingest_loses_only_files_in_progress(many, toy, tmp_path):
+def test_killed_ingest_loses_only_files_in_progress(many, toy, tmp_path):
     process = started(many, toy)
     process.kill()
     process.communicate()
@@ -205,7 +205,7 @@ def test_killing_an_ingest_loses_only_files_in_progress(many, toy, tmp_path):
         assert len(library.vectors) == 2 * done + (400 - done)
 
 
-def test_ctrl_c_stops_within_seconds_and_the_next_run_continues(many, toy, tmp_path):
+def test_ctrl_c_stops_within_seconds(many, toy, tmp_path):
     process = started(many, toy)
     asked = time.monotonic()
     process.send_signal(signal.SIGINT)
@@ -218,7 +218,7 @@ def test_ctrl_c_stops_within_seconds_and_the_next_run_continues(many, toy, tmp_p
         assert 0 < check_whole(library) < 400
 
 
-def test_two_ingests_at_once_are_refused_and_readers_go_on(many, toy, tmp_path):
+def test_second_ingest_is_refused(many, toy, tmp_path):
     process = started(many, toy)
     try:
         done = run(many, *toy, status=2)
@@ -230,7 +230,7 @@ def test_two_ingests_at_once_are_refused_and_readers_go_on(many, toy, tmp_path):
         process.communicate()
 
 
-def test_watching_takes_in_what_comes_and_drops_what_goes(media, toy, tmp_path):
+def test_watch_follows_changes(media, toy, tmp_path):
     process = subprocess.Popen(
         command(media, *toy, "--watch"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -251,7 +251,7 @@ def test_watching_takes_in_what_comes_and_drops_what_goes(media, toy, tmp_path):
         process.communicate()
 
 
-def test_every_flag_is_explained():
+def test_help_lists_every_flag():
     text = parser().format_help()
     for flag in (
         "--library --model --exclude --watch --retry-failed --dry-run --json --workers "
@@ -260,7 +260,7 @@ def test_every_flag_is_explained():
         assert flag in text
 
 
-def test_an_unchanged_folder_costs_little(tmp_path, toy):
+def test_unchanged_folder_is_fast(tmp_path, toy):
     folder = tmp_path / "tree"
     for number in range(20):
         (folder / f"{number:02}").mkdir(parents=True)

@@ -29,7 +29,7 @@ def problems(*paths: str | Path) -> dict[str, str]:
     return {e.path.name: e.reason for e in scan(paths) if isinstance(e, Failure)}
 
 
-def test_files_come_in_order_with_size_and_time(tmp_path: Path) -> None:
+def test_scan_is_ordered(tmp_path: Path) -> None:
     tree(tmp_path, "b.jpg", "a/2.jpg", "a/10.jpg", "a/deep/er/x.txt", "c.pdf")
     names = ["b.jpg", "c.pdf", "a/10.jpg", "a/2.jpg", "a/deep/er/x.txt"]
     assert found(tmp_path) == names
@@ -39,7 +39,7 @@ def test_files_come_in_order_with_size_and_time(tmp_path: Path) -> None:
     assert first == Candidate(tmp_path / "b.jpg", status.st_size, status.st_mtime_ns)
 
 
-def test_hidden_files_litter_and_libraries_are_left_out(tmp_path: Path) -> None:
+def test_scan_skips_hidden_and_system_files(tmp_path: Path) -> None:
     tree(
         tmp_path,
         *(".hidden.jpg", ".git/config", "Thumbs.db", "desktop.ini", ".DS_Store"),
@@ -51,12 +51,12 @@ def test_hidden_files_litter_and_libraries_are_left_out(tmp_path: Path) -> None:
     assert "holds a library" in problems(tmp_path / "shelf")["shelf"]
 
 
-def test_a_path_given_by_name_is_taken_even_if_hidden(tmp_path: Path) -> None:
+def test_scan_lists_a_hidden_path_given_by_name(tmp_path: Path) -> None:
     tree(tmp_path, ".secret/a.jpg", ".b.jpg")
     assert found(tmp_path, tmp_path / ".secret", tmp_path / ".b.jpg") == [".secret/a.jpg", ".b.jpg"]
 
 
-def test_patterns_choose_files(tmp_path: Path) -> None:
+def test_scan_patterns(tmp_path: Path) -> None:
     tree(tmp_path, "a.jpg", "b.png", "sub/c.jpg", "sub/deep/d.jpg", "odd[1].jpg")
     assert found(tmp_path, f"{tmp_path}/*.jpg") == ["a.jpg", "odd[1].jpg"]
     assert found(tmp_path, f"{tmp_path}/**/*.jpg") == [
@@ -77,14 +77,14 @@ def test_patterns_choose_files(tmp_path: Path) -> None:
         (("?.jpg",), ["b.png"]),
     ],
 )
-def test_excluded_names_and_paths_are_left_out(
+def test_scan_exclude(
     tmp_path: Path, exclude: tuple[str, ...], left: list[str]
 ) -> None:
     tree(tmp_path, "a.jpg", "b.png", "raw/c.jpg", "sub/raw/d.jpg")
     assert found(tmp_path, exclude=exclude) == left
 
 
-def test_links_to_files_and_folders_are_followed(tmp_path: Path) -> None:
+def test_scan_follows_links(tmp_path: Path) -> None:
     tree(tmp_path, "outside/x.jpg", "outside/more/y.jpg", "inside/a.jpg")
     (tmp_path / "inside/link").symlink_to(tmp_path / "outside/more")
     (tmp_path / "inside/one.jpg").symlink_to("../outside/x.jpg")
@@ -94,7 +94,7 @@ def test_links_to_files_and_folders_are_followed(tmp_path: Path) -> None:
     assert found(tmp_path / "root", tmp_path / "root")[0] == "a.jpg"
 
 
-def test_a_real_file_comes_once_under_its_real_name(tmp_path: Path) -> None:
+def test_scan_lists_a_real_file_once(tmp_path: Path) -> None:
     tree(tmp_path, "z/a.jpg", "z/b.jpg")
     (tmp_path / "a_link.jpg").symlink_to("z/a.jpg")
     (tmp_path / "folder_link").symlink_to("z")
@@ -103,13 +103,13 @@ def test_a_real_file_comes_once_under_its_real_name(tmp_path: Path) -> None:
     assert found(tmp_path, *again) == ["z/a.jpg", "z/b.jpg"]
 
 
-def test_hard_links_are_files_of_their_own(tmp_path: Path) -> None:
+def test_scan_lists_hard_links(tmp_path: Path) -> None:
     tree(tmp_path, "a.jpg")
     (tmp_path / "b.jpg").hardlink_to(tmp_path / "a.jpg")
     assert found(tmp_path, tmp_path, tmp_path / "a.jpg") == ["a.jpg", "b.jpg"]
 
 
-def test_circles_end_and_are_named(tmp_path: Path) -> None:
+def test_scan_reports_circular_links(tmp_path: Path) -> None:
     tree(tmp_path, "a/b/x.jpg")
     (tmp_path / "a/b/up").symlink_to(tmp_path)
     (tmp_path / "one").symlink_to("two")
@@ -121,7 +121,7 @@ def test_circles_end_and_are_named(tmp_path: Path) -> None:
     assert "cannot be followed" in reasons["two"]
 
 
-def test_folders_that_link_to_each_other_are_entered_once(tmp_path: Path) -> None:
+def test_scan_folders_that_link_to_each_other(tmp_path: Path) -> None:
     tree(tmp_path, "a/1.jpg", "b/2.jpg")
     (tmp_path / "a/b").symlink_to(tmp_path / "b")
     (tmp_path / "b/a").symlink_to(tmp_path / "a")
@@ -129,7 +129,7 @@ def test_folders_that_link_to_each_other_are_entered_once(tmp_path: Path) -> Non
     assert problems(tmp_path / "a") == {}
 
 
-def test_what_is_no_file_is_named_and_never_opened(tmp_path: Path) -> None:
+def test_scan_never_opens_special_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "dangling.jpg").symlink_to("nowhere")
     with socket.socket(socket.AF_UNIX) as server:
@@ -148,7 +148,7 @@ def test_what_is_no_file_is_named_and_never_opened(tmp_path: Path) -> None:
     assert problems("/dev/null") == {"null": "this is a device, not a file"}
 
 
-def test_a_missing_root_differs_from_any_other_problem(tmp_path: Path) -> None:
+def test_scan_missing_root(tmp_path: Path) -> None:
     tree(tmp_path, "a.jpg")
     (tmp_path / "dangling").symlink_to("unplugged")
     entries = list(scan([tmp_path / "gone", tmp_path / "dangling", tmp_path]))
@@ -162,7 +162,7 @@ def test_a_missing_root_differs_from_any_other_problem(tmp_path: Path) -> None:
     assert [entry.path.name for entry in inside] == ["dangling"]
 
 
-def test_a_folder_that_cannot_be_read_is_named_and_the_rest_goes_on(
+def test_scan_unreadable_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree(tmp_path, "locked/a.jpg", "open/b.jpg")
@@ -182,7 +182,7 @@ def test_a_folder_that_cannot_be_read_is_named_and_the_rest_goes_on(
 @pytest.mark.parametrize(
     "name", ["line\nbreak.jpg", "latin\udce9.jpg", " spaced .jpg", "ü日本.jpg"]
 )
-def test_odd_names_survive(tmp_path: Path, name: str) -> None:
+def test_scan_odd_names(tmp_path: Path, name: str) -> None:
     tree(tmp_path, name)
     (candidate,) = scan([tmp_path])
     assert isinstance(candidate, Candidate)
@@ -190,7 +190,7 @@ def test_odd_names_survive(tmp_path: Path, name: str) -> None:
     assert candidate.path.exists()
 
 
-def test_deep_folders_do_not_exhaust_the_stack(tmp_path: Path) -> None:
+def test_scan_deep_folders(tmp_path: Path) -> None:
     deep = tmp_path
     here = Path.cwd()
     try:
@@ -205,7 +205,7 @@ def test_deep_folders_do_not_exhaust_the_stack(tmp_path: Path) -> None:
     assert found(tmp_path) == [str((deep / "x.jpg").relative_to(tmp_path))]
 
 
-def test_ten_thousand_files_are_listed_quickly(tmp_path: Path) -> None:
+def test_scan_is_fast(tmp_path: Path) -> None:
     for folder in range(20):
         (tmp_path / str(folder)).mkdir()
         for n in range(500):

@@ -8,7 +8,7 @@ from indexer.errors import Closed
 from indexer.ingest.decode import ByteBoundedQueue
 
 
-def test_entries_come_out_in_order_and_urgent_ones_first():
+def test_queue_order():
     channel: ByteBoundedQueue[int] = ByteBoundedQueue(10)
     for number in (1, 2):
         channel.put(number)
@@ -17,7 +17,7 @@ def test_entries_come_out_in_order_and_urgent_ones_first():
     assert channel.take(timeout=0) is None
 
 
-def test_putting_waits_for_room_but_one_large_entry_gets_through():
+def test_put_waits_for_room():
     channel: ByteBoundedQueue[str] = ByteBoundedQueue(10)
     channel.put("large", cost=99)
     put = threading.Event()
@@ -34,7 +34,7 @@ def test_putting_waits_for_room_but_one_large_entry_gets_through():
     thread.join()
 
 
-def test_closing_frees_waiting_threads_and_keeps_what_is_in():
+def test_close_wakes_waiting_threads():
     channel: ByteBoundedQueue[int] = ByteBoundedQueue(1)
     channel.put(1)
     ended: list[type] = []

@@ -16,7 +16,7 @@ pytestmark = [
 ]
 
 
-def test_whatever_is_killed_nothing_is_lost_and_the_next_run_completes():
+def test_kills_lose_nothing():
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.kill", "--times", "8", "--seed", "7"],
         cwd=ROOT,
@@ -38,7 +38,7 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_the_script_notices_a_loss(tmp_path, loss):
+def test_kill_script_notices_a_loss(tmp_path, loss):
     statement, told = LOSSES[loss]
     code = f"""
 import random, sqlite3, sys

@@ -128,7 +128,7 @@ def cancelled_after(library: Library, shop: Shop, count: int, model: str = "same
 
 
 @pytest.mark.parametrize("model", ["same", "small"])
-def test_every_segment_gets_a_vector_of_the_new_model_and_keeps_its_id(library, shop, model):
+def test_reembed_keeps_segment_ids(library, shop, model):
     before = segments(library)
     pictures = [library.thumbnail(one.id) for one in before]
     assert "red.png" in found(library)
@@ -146,7 +146,7 @@ def test_every_segment_gets_a_vector_of_the_new_model_and_keeps_its_id(library, 
         assert is_whole(again)
 
 
-def test_segments_that_go_take_their_vectors_along_after_a_switch(library, media):
+def test_removed_segments_lose_their_vectors(library, media):
     for model in ("same", "toy", "small"):
         assert library.reembed(model).switched
         gone = library.items()[0]
@@ -161,7 +161,7 @@ def test_segments_that_go_take_their_vectors_along_after_a_switch(library, media
         assert is_whole(library)
 
 
-def test_pending_vectors_go_with_their_segments(library, media, shop):
+def test_removed_segments_lose_their_staged_vectors(library, media, shop):
     assert cancelled_after(library, shop, 3).cancelled
     there = library._pending.count()
     assert there
@@ -169,14 +169,14 @@ def test_pending_vectors_go_with_their_segments(library, media, shop):
     assert library._pending.count() == 0
 
 
-def test_texts_are_embedded_from_the_library_and_their_files_may_be_gone(library, media):
+def test_texts_are_embedded_without_their_files(library, media):
     for path in media.glob("*.txt"):
         path.unlink()
     assert library.reembed("same").switched
     assert is_whole(library)
 
 
-def test_the_model_it_has_already_changes_nothing(library, shop):
+def test_reembed_with_the_same_model_changes_nothing(library, shop):
     before = library.catalog.generation()
     report = library.reembed("toy")
     assert (report.switched, report.segments, report.failures) == (False, 0, ())
@@ -184,7 +184,7 @@ def test_the_model_it_has_already_changes_nothing(library, shop):
     assert library.plan_reembed("toy").same
 
 
-def test_an_empty_library_takes_the_model_on(tmp_path, shop, media):
+def test_reembed_an_empty_library(tmp_path, shop, media):
     with Library.open(tmp_path / "library", model="toy") as library:
         assert library.reembed("small").switched
         assert library.model == "small"
@@ -194,7 +194,7 @@ def test_an_empty_library_takes_the_model_on(tmp_path, shop, media):
         assert is_whole(library)
 
 
-def test_after_a_cancel_only_the_rest_is_computed(library, shop):
+def test_cancelled_reembed_resumes(library, shop):
     total = len(segments(library))
     stopped = cancelled_after(library, shop, 3)
     assert stopped.cancelled
@@ -209,7 +209,7 @@ def test_after_a_cancel_only_the_rest_is_computed(library, shop):
     assert is_whole(library)
 
 
-def test_what_was_computed_for_another_model_is_discarded(library, shop):
+def test_staged_vectors_of_another_model_are_discarded(library, shop):
     assert cancelled_after(library, shop, 3).segments
     report = library.reembed("small")
     assert (report.switched, report.reused) == (True, 0)
@@ -217,13 +217,13 @@ def test_what_was_computed_for_another_model_is_discarded(library, shop):
     assert library.reembed("same").reused == 0
 
 
-def test_pending_vectors_can_be_dropped(library, shop):
+def test_discard_staged_vectors(library, shop):
     stopped = cancelled_after(library, shop, 3)
     assert library.discard_pending() == stopped.segments
     assert library.plan_reembed("same").reused == 0
 
 
-def test_vectors_that_were_retired_are_never_taken_for_new_ones(library, monkeypatch):
+def test_retired_vectors_are_not_reused(library, monkeypatch):
     """The program may be killed after the switch and before the old vectors are thrown away."""
     with monkeypatch.context() as patch:
         patch.setattr("indexer.catalog.staged.StagedVectors.clear", lambda self: 0)
@@ -235,7 +235,7 @@ def test_vectors_that_were_retired_are_never_taken_for_new_ones(library, monkeyp
     assert is_whole(library)
 
 
-def test_files_that_come_and_go_between_a_run_and_its_continuation_are_minded(library, shop, media):
+def test_resumed_reembed_sees_changed_files(library, shop, media):
     stopped = cancelled_after(library, shop, 3)
     (media / "new.txt").write_text("a new text about green things")
     Image.new("RGB", (32, 32), (30, 160, 60)).save(media / "green.png")
@@ -251,7 +251,7 @@ def test_files_that_come_and_go_between_a_run_and_its_continuation_are_minded(li
     assert "green.png" in found(library, "green")
 
 
-def test_an_ingest_after_a_switch_uses_the_new_model(library, media):
+def test_ingest_after_a_switch(library, media):
     library.reembed("small")
     (media / "new.txt").write_text("a new text about red things")
     assert library.ingest([media]).added == 1
@@ -259,7 +259,7 @@ def test_an_ingest_after_a_switch_uses_the_new_model(library, media):
     assert "new.txt" in found(library)
 
 
-def test_copies_share_one_vector_and_stand_in_for_each_other(library, shop, media):
+def test_reembed_reads_any_copy(library, shop, media):
     (media / "copy.png").write_bytes((media / "red.png").read_bytes())
     assert library.ingest([media]).copies == 1
     (media / "red.png").unlink()
@@ -298,7 +298,7 @@ def a_folder(path: Path) -> None:
         (a_folder, "\\w"),
     ],
 )
-def test_a_file_that_cannot_be_read_keeps_the_library_at_its_model(
+def test_unreadable_file_blocks_the_switch(
     library, shop, media, harm, reason
 ):
     import re
@@ -319,7 +319,7 @@ def test_a_file_that_cannot_be_read_keeps_the_library_at_its_model(
     assert is_whole(library)
 
 
-def test_files_that_are_left_out_are_failed_files_that_can_be_retried(library, media):
+def test_left_out_files_can_be_retried(library, media):
     kept = (media / "red.png").read_bytes()
     (media / "red.png").unlink()
     (segment,) = library.segments(library.items(name="red")[0].id)
@@ -340,7 +340,7 @@ def test_files_that_are_left_out_are_failed_files_that_can_be_retried(library, m
     assert is_whole(library)
 
 
-def test_a_file_that_is_cut_otherwise_fails_and_leaves_nothing_behind(library, media):
+def test_file_cut_differently_fails(library, media):
     def cut_more(path, kind, limits):
         yield from cut(path, kind, limits)
         if Path(path).name == "red.png":
@@ -378,7 +378,7 @@ def long(tmp_path: Path, shop: Shop) -> Iterator[Library]:
         yield library
 
 
-def test_a_long_file_is_continued_in_the_middle(long, shop):
+def test_reembed_resumes_within_a_file(long, shop):
     stopped = cancelled_after(long, shop, LONG // 2)
     assert 0 < stopped.segments < LONG
     report = long.reembed("same")
@@ -388,7 +388,7 @@ def test_a_long_file_is_continued_in_the_middle(long, shop):
 
 
 @pytest.mark.parametrize(("shift", "pages"), [(1, LONG), (0, LONG - 1)])
-def test_pages_that_are_not_those_taken_in_fail_and_leave_nothing_behind(long, shop, shift, pages):
+def test_changed_pages_fail(long, shop, shift, pages):
     shop.shift, shop.pages = shift, pages
     report = long.reembed("same")
     assert "cut into other segments" in report.failures[0].reason
@@ -396,7 +396,7 @@ def test_pages_that_are_not_those_taken_in_fail_and_leave_nothing_behind(long, s
     assert long._pending.missing() == {Kind.IMAGE: LONG}
 
 
-def test_what_was_read_after_a_file_changed_is_never_stored(long, shop, tmp_path):
+def test_reembed_stores_nothing_read_after_a_change(long, shop, tmp_path):
     """However the run ends: it is stopped before the file has been read to its end."""
     cancel = threading.Event()
 
@@ -411,7 +411,7 @@ def test_what_was_read_after_a_file_changed_is_never_stored(long, shop, tmp_path
     assert long._pending.count() == 0
 
 
-def test_a_file_that_changes_while_it_is_read_gives_no_vector(library, media):
+def test_file_that_changes_while_read_gives_no_vector(library, media):
     def cut_and_change(path, kind, limits):
         yield from cut(path, kind, limits)
         if Path(path).name == "red.png":
@@ -423,7 +423,7 @@ def test_a_file_that_changes_while_it_is_read_gives_no_vector(library, media):
     assert library._pending.missing() == {Kind.IMAGE: 1}
 
 
-def test_a_content_that_the_new_model_cannot_embed_is_named(library, monkeypatch):
+def test_reembed_names_a_file_that_fails(library, monkeypatch):
     class Picky(Other):
         def embed(self, contents, role):
             for position, content in enumerate(contents):
@@ -438,7 +438,7 @@ def test_a_content_that_the_new_model_cannot_embed_is_named(library, monkeypatch
     assert not report.switched
 
 
-def test_a_model_that_fails_leaves_everything_as_it_was(library, shop):
+def test_failing_model_changes_nothing(library, shop):
     def before(content: Content) -> None:
         raise EmbedderError("out of memory")
 
@@ -451,7 +451,7 @@ def test_a_model_that_fails_leaves_everything_as_it_was(library, shop):
     assert is_whole(library)
 
 
-def test_another_process_that_has_the_library_open_follows(library, shop, media):
+def test_open_libraries_follow_a_switch(library, shop, media):
     for model in ("same", "small"):  # Of the same dimension, and of another one.
         with Library.open(library.directory) as other:
             assert "red.png" in found(other)
@@ -469,13 +469,13 @@ def test_another_process_that_has_the_library_open_follows(library, shop, media)
             assert len(old_vectors.search(query, 3, Kind.TEXT)[1]) == 3
 
 
-def test_a_library_that_was_opened_but_not_used_follows(library, shop):
+def test_unused_library_follows_a_switch(library, shop):
     with Library.open(library.directory) as other:
         library.reembed("small")
         assert other.embedder.info.name == other.model == "small"
 
 
-def test_a_model_that_is_opened_while_another_takes_over_is_let_go(library, shop, monkeypatch):
+def test_switch_while_a_model_is_opened(library, shop, monkeypatch):
     other = Library.open(library.directory)
     opener = other._model._opener
     opened = []
@@ -493,7 +493,7 @@ def test_a_model_that_is_opened_while_another_takes_over_is_let_go(library, shop
     other.close()
 
 
-def test_a_snapshot_never_mixes_models_though_one_takes_over_in_between(library, shop, monkeypatch):
+def test_snapshot_never_mixes_models(library, shop, monkeypatch):
     other = Library.open(library.directory)
     current, switched = other._index.current, []
 
@@ -511,7 +511,7 @@ def test_a_snapshot_never_mixes_models_though_one_takes_over_in_between(library,
     other.close()
 
 
-def test_searching_goes_on_while_vectors_are_computed(library, shop):
+def test_search_during_reembed(library, shop):
     inside, go_on = threading.Event(), threading.Event()
 
     def before(content: Content) -> None:
@@ -554,7 +554,7 @@ class Numbered(ToyEmbedder):
         return rows
 
 
-def test_searches_while_models_take_turns_never_compare_vectors_of_two(tmp_path, monkeypatch):
+def test_searches_never_mix_models(tmp_path, monkeypatch):
     monkeypatch.setattr("indexer.library.open_embedder", lambda spec, **_: Numbered(spec))
     for number in range(60):
         (tmp_path / f"{number}.txt").write_text(f"text {number}")
@@ -592,7 +592,7 @@ def test_searches_while_models_take_turns_never_compare_vectors_of_two(tmp_path,
     assert wrong == []
 
 
-def test_a_given_embedder_is_used_while_the_vectors_are_its_own(tmp_path, media, shop):
+def test_given_embedder_is_kept_open(tmp_path, media, shop):
     with ToyEmbedder() as toy:
         with Library.open(tmp_path / "library", embedder=toy) as library:
             library.ingest([media])
@@ -602,7 +602,7 @@ def test_a_given_embedder_is_used_while_the_vectors_are_its_own(tmp_path, media,
         assert toy.embed([Content(text="still open")], "query").any()
 
 
-def test_progress_counts_segments_and_tells_of_the_switch(library, shop):
+def test_reembed_reports_progress(library, shop):
     stopped = cancelled_after(library, shop, 3)
     told = []
     library.reembed("same", on_progress=told.append)
@@ -614,7 +614,7 @@ def test_progress_counts_segments_and_tells_of_the_switch(library, shop):
     assert told[-1].rate == (total - stopped.segments) / told[-1].seconds
 
 
-def test_another_version_is_refused_by_a_sentence_that_names_the_command(library, shop):
+def test_mismatch_names_the_command(library, shop):
     where = library.directory
     with pytest.raises(ModelMismatch) as refusal:
         Library.open(where, model="same")
@@ -627,7 +627,7 @@ def test_another_version_is_refused_by_a_sentence_that_names_the_command(library
         Library.open(where, embedder=Other("toy", "2"))
 
 
-def test_the_same_model_under_another_name_is_taken_and_remembered(library, shop):
+def test_same_model_under_another_name(library, shop):
     library.reembed("version:/old")
     with Library.open(library.directory, model="version:/new") as moved:
         assert moved.model == "version:/new"
@@ -636,7 +636,7 @@ def test_the_same_model_under_another_name_is_taken_and_remembered(library, shop
         assert again.model == "version:/new"
 
 
-def test_instructions_are_remembered_and_others_are_refused(library, shop):
+def test_instructions_are_stored_with_the_model(library, shop):
     told = {Modality.IMAGE: "What is painted here?"}
     library.reembed("version", instructions=told)
     assert shop.told[-1] == told
@@ -657,7 +657,7 @@ def test_instructions_are_remembered_and_others_are_refused(library, shop):
     assert library.catalog.model().instructions is None
 
 
-def test_device_and_precision_reach_the_model(tmp_path, monkeypatch):
+def test_device_and_dtype_reach_the_model(tmp_path, monkeypatch):
     asked = []
 
     def opener(spec, **options):

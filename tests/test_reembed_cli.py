@@ -105,7 +105,7 @@ def started(where: Path) -> subprocess.Popen[str]:
     raise AssertionError(process.communicate())
 
 
-def test_a_library_gets_another_model_and_the_summary_says_so(where, media):
+def test_reembed_prints_a_report(where, media):
     done = run(where, "--model", "other")
     assert re.fullmatch(
         r"41 vectors computed in \d+\.\d s\nThe library has the model other now\.\n", done.stdout
@@ -119,7 +119,7 @@ def test_a_library_gets_another_model_and_the_summary_says_so(where, media):
     assert model(where) == "toy"
 
 
-def test_a_missing_file_blocks_the_switch_is_named_and_can_be_left_out(where, media):
+def test_missing_file_can_be_left_out(where, media):
     (media / "red.png").unlink()
     done = run(where, "--model", "other", status=1)
     assert f"  missing {media / 'red.png'}: the file is missing" in done.stdout
@@ -133,7 +133,7 @@ def test_a_missing_file_blocks_the_switch_is_named_and_can_be_left_out(where, me
     assert model(where) == "other"
 
 
-def test_a_dry_run_tells_what_would_be_computed_and_which_files_are_missing(where, media):
+def test_reembed_dry_run(where, media):
     done = run(where, "--model", "other", "--dry-run")
     assert done.stdout == (
         "would compute 41 vectors (1 image, 40 text)\n"
@@ -147,7 +147,7 @@ def test_a_dry_run_tells_what_would_be_computed_and_which_files_are_missing(wher
     assert model(where) == "toy"
 
 
-def test_killing_it_loses_next_to_nothing_and_the_next_run_continues(where, media):
+def test_killed_reembed_resumes(where, media):
     process = started(where)
     time.sleep(0.5)
     process.kill()
@@ -166,7 +166,7 @@ def test_killing_it_loses_next_to_nothing_and_the_next_run_continues(where, medi
         assert len(library.vectors) == 41
 
 
-def test_ctrl_c_stops_within_seconds_and_the_next_run_continues(where, media):
+def test_ctrl_c_stops_within_seconds(where, media):
     process = started(where)
     asked = time.monotonic()
     process.send_signal(signal.SIGINT)
@@ -183,7 +183,7 @@ def test_ctrl_c_stops_within_seconds_and_the_next_run_continues(where, media):
     assert embedded(where) - before == 41 - there
 
 
-def test_what_a_stopped_run_has_computed_can_be_dropped(where, media):
+def test_discard(where, media):
     process = started(where)
     process.kill()
     process.communicate()
@@ -205,19 +205,19 @@ def test_what_a_stopped_run_has_computed_can_be_dropped(where, media):
         (["--model", "toy", "--workers", "0"], "must be at least 1"),
     ],
 )
-def test_what_cannot_be_carried_out_is_said_in_a_sentence(where, media, arguments, sentence):
+def test_usage_errors(where, media, arguments, sentence):
     done = run(where, *arguments, status=2)
     assert sentence in done.stderr
     assert done.stdout == ""
     assert model(where) == "toy"
 
 
-def test_a_library_that_does_not_exist_is_not_made(where):
+def test_reembed_creates_no_library(where):
     assert "there is no library" in run(where, "--model", "toy", status=2).stderr
     assert not where.exists()
 
 
-def test_the_command_that_a_refusal_names_is_one_that_works(where, media):
+def test_command_in_a_refusal_works(where, media):
     ingest = [sys.executable, "-m", "indexer.ingest", str(media), "--library", str(where)]
     done = subprocess.run([*ingest, "--model", "mini"], capture_output=True, text=True)
     assert done.returncode == 2
@@ -227,7 +227,7 @@ def test_the_command_that_a_refusal_names_is_one_that_works(where, media):
     assert done.returncode == 0
 
 
-def test_instructions_are_said_by_modality_and_can_be_taken_back():
+def test_instruction_flag():
     def said(*arguments: str):
         return opening(parser().parse_args(["--model", "x", *arguments]))
 
@@ -238,7 +238,7 @@ def test_instructions_are_said_by_modality_and_can_be_taken_back():
     assert said("--instruction", "default")["instructions"] == {}
 
 
-def test_the_bar_shows_segments_and_the_time_that_remains(monkeypatch, capsys):
+def test_progress_bar(monkeypatch, capsys):
     from indexer.cli import ProgressBar
     from indexer.types import Progress
 
@@ -252,7 +252,7 @@ def test_the_bar_shows_segments_and_the_time_that_remains(monkeypatch, capsys):
         assert bar.show is None
 
 
-def test_a_log_is_told_now_and_then_how_far_it_is(monkeypatch, capsys):
+def test_progress_lines_in_a_log(monkeypatch, capsys):
     from indexer.cli import ProgressBar
     from indexer.types import Progress
 

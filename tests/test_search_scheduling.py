@@ -61,7 +61,7 @@ def wait_until_queued(shared: SharedEmbedder, count: int) -> None:
         sleep(0.001)
 
 
-def test_queries_that_are_asked_meanwhile_are_embedded_in_one_call_and_keep_their_rows():
+def test_waiting_queries_are_embedded_together():
     held = Held("query")
     shared = SharedEmbedder(held, SearchPriority())
     first = Asking(shared, "red")
@@ -79,7 +79,7 @@ def test_queries_that_are_asked_meanwhile_are_embedded_in_one_call_and_keep_thei
         np.testing.assert_array_equal(one.row, alone)
 
 
-def test_a_query_that_cannot_be_embedded_fails_alone():
+def test_failing_query_fails_alone():
     held = Held("query")
     shared = SharedEmbedder(held, SearchPriority())
     first = Asking(shared, "red")
@@ -113,7 +113,7 @@ def test_documents_wait_for_a_search(monkeypatch):
     work.join(30)
 
 
-def test_documents_go_on_in_the_end_however_many_search():
+def test_documents_continue_despite_searches():
     priority, held = SearchPriority(), Held("document")
     texts = [str(number) for number in range(11)]
     held.let.release(99)
@@ -135,7 +135,7 @@ def test_documents_come_in_larger_batches_between_searches(monkeypatch):
     assert [len(held.calls.get()) for _ in range(3)] == [16, 16, 8]
 
 
-def test_documents_are_embedded_as_they_come_while_nothing_is_searched():
+def test_documents_without_searches_are_one_batch():
     held = Held("document")
     held.let.release(9)
     documents = SharedEmbedder(held, SearchPriority())
@@ -144,7 +144,7 @@ def test_documents_are_embedded_as_they_come_while_nothing_is_searched():
     assert documents.embed([], "document").shape == (0, held.info.dim)
 
 
-def test_the_error_for_a_document_names_its_position_among_all():
+def test_document_error_names_its_position():
     priority, held = SearchPriority(), Held("document")
     contents = [Content(text=text) for text in ("a", "b", "c", "d", "e", "bad")]
     held.let.release(9)
@@ -153,7 +153,7 @@ def test_the_error_for_a_document_names_its_position_among_all():
     assert caught.value.position == 5
 
 
-def test_a_search_is_answered_while_an_ingest_holds_the_embedder(tmp_path: Path):
+def test_search_while_an_ingest_embeds(tmp_path: Path):
     held = Held("document")
     for name in ("red", "blue"):
         (tmp_path / "first").mkdir(exist_ok=True)
