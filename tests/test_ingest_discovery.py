@@ -77,9 +77,7 @@ def test_scan_patterns(tmp_path: Path) -> None:
         (("?.jpg",), ["b.png"]),
     ],
 )
-def test_scan_exclude(
-    tmp_path: Path, exclude: tuple[str, ...], left: list[str]
-) -> None:
+def test_scan_exclude(tmp_path: Path, exclude: tuple[str, ...], left: list[str]) -> None:
     tree(tmp_path, "a.jpg", "b.png", "raw/c.jpg", "sub/raw/d.jpg")
     assert found(tmp_path, exclude=exclude) == left
 
@@ -162,9 +160,7 @@ def test_scan_missing_root(tmp_path: Path) -> None:
     assert [entry.path.name for entry in inside] == ["dangling"]
 
 
-def test_scan_unreadable_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scan_unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree(tmp_path, "locked/a.jpg", "open/b.jpg")
     onward = os.scandir
 

@@ -298,9 +298,7 @@ def a_folder(path: Path) -> None:
         (a_folder, "\\w"),
     ],
 )
-def test_unreadable_file_blocks_the_switch(
-    library, shop, media, harm, reason
-):
+def test_unreadable_file_blocks_the_switch(library, shop, media, harm, reason):
     import re
 
     kept = (media / "red.png").read_bytes()

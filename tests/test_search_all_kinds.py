@@ -49,9 +49,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
 
 
 @pytest.mark.parametrize("words", ["cat", "a cat", "cats", "photo of a cat"])
-def test_photo_ranks_beside_pages_with_the_words(
-    library: Library, words: str
-):
+def test_photo_ranks_beside_pages_with_the_words(library: Library, words: str):
     hits = library.search(Query((text_part(words),), limit=5))
     assert "cat.jpg" in [hit.item.name for hit in hits]
 

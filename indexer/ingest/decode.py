@@ -153,19 +153,23 @@ class FileReader(ABC):
     def limits(self) -> Limits:
         """Return what decoding may cost; called when a file is cut, since it opens the model."""
 
-    def read_files(self) -> None:
-        """Read files until the queue of jobs is closed; the body of each thread."""
+    def run_in_thread(self, work: Callable[[], None]) -> None:
+        """Do work until it ends or the queues are closed; an error ends the pipeline."""
         try:
-            while not self.cancel.is_set():
-                job = self.jobs.take()
-                assert job is not None
-                self._read(job)
+            work()
         except Closed:
             pass
         except BaseException as error:
-            _log.debug("a reading thread ends", exc_info=True)
+            _log.debug("a thread of the pipeline ends", exc_info=True)
             with suppress(Closed):  # Another thread has reported its error first.
                 self.events.put(Broken(error), 0)
+
+    def read_files(self) -> None:
+        """Read files until the queue of jobs is closed; the work of several threads."""
+        while not self.cancel.is_set():
+            job = self.jobs.take()
+            assert job is not None
+            self._read(job)
 
     def _read(self, job: Job) -> None:
         path = job.candidate.path

@@ -1,6 +1,5 @@
 """The pipeline: list, read, embed and store; and the ingest of files, which is one use of it."""
 
-import logging
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -34,8 +33,6 @@ from indexer.ingest.discovery import Compared, compare
 from indexer.ingest.progress import ProgressReporter
 from indexer.ingest.thumbnails import Thumbnails
 from indexer.types import Failure, IngestReport, Progress, Status
-
-_log = logging.getLogger(__name__)
 
 _COMMIT_SECONDS = 0.5
 _COMMIT_BYTES = 32 << 20
@@ -80,6 +77,10 @@ class Pipeline(FileReader):
     everything else in the calling thread.
 
     Attributes:
+        name: Of the threads.
+        max_waiting_jobs: How many files may wait to be read.
+        stores_whole_files: A part of a file is worth nothing. After a cancellation, what has been
+            decoded is then still embedded, for two seconds.
         total: Jobs listed.
         done: Jobs settled.
         listing: Whether more jobs may be listed.
@@ -96,6 +97,7 @@ class Pipeline(FileReader):
 
     name = "pipeline"
     max_waiting_jobs = 1_000
+    stores_whole_files = False
 
     def __init__(
         self,
@@ -112,9 +114,11 @@ class Pipeline(FileReader):
         self.path: Path | None = None
         self._batch = Batch(embedder)
         self._committed_at = monotonic()
-        self._threads = [Thread(target=self._list, daemon=True, name=f"{self.name}-list")] + [
-            Thread(target=self.read_files, daemon=True, name=f"{self.name}-read-{number}")
-            for number in range(workers)
+        self._threads = [
+            Thread(
+                target=self.run_in_thread, args=(work,), daemon=True, name=f"{self.name}-{number}"
+            )
+            for number, work in enumerate([self._list, *[self.read_files] * workers])
         ]
 
     @abstractmethod
@@ -157,22 +161,13 @@ class Pipeline(FileReader):
         try:
             while (self.listing or self.done < self.total) and not self.cancel.is_set():
                 self._step()
-            if self.cancel.is_set():
-                self.wind_down()
+            if self.cancel.is_set() and self.stores_whole_files:
+                self._drain(monotonic() + _STOP_SECONDS)
         finally:
-            self.stop()
+            self._close_queues()
             for thread in self._threads:
                 thread.join(timeout=_STOP_SECONDS)
             self.commit()
-
-    def wind_down(self) -> None:
-        """Stop after a cancellation; a subclass may finish what takes a moment."""
-        self.stop()
-
-    def stop(self) -> None:
-        """Let the other threads end."""
-        self.jobs.close()
-        self.events.close()
 
     def settle(self, job: Job) -> None:
         """Count a job as done."""
@@ -184,7 +179,7 @@ class Pipeline(FileReader):
         job.settled = True
         self.jobs.put_first([other])
 
-    def embed(self) -> None:
+    def _embed(self) -> None:
         """Embed the batch."""
         advanced, failed = self._batch.embed()
         for one in failed:
@@ -192,23 +187,28 @@ class Pipeline(FileReader):
         for job in advanced:
             self.advance(job)
 
-    def drain(self, deadline: float) -> None:
+    def _close_queues(self) -> None:
+        self.jobs.close()
+        self.events.close()
+
+    def _drain(self, deadline: float) -> None:
         """Embed what has been decoded, until a time of `monotonic`."""
+        self._close_queues()
         with suppress(Closed):
             while monotonic() < deadline:
                 event = self.events.take()
                 if event is not None and not isinstance(event, Broken):
                     self._handle(event)
                 if self._batch.full:
-                    self.embed()
-        self.embed()
+                    self._embed()
+        self._embed()
 
     def _step(self) -> None:
         event = self.events.take(0 if self._batch else _TICK_SECONDS)
         if event is not None:
             self._handle(event)
         if self._batch.full or (event is None and self._batch):
-            self.embed()
+            self._embed()
         due = monotonic() - self._committed_at > _COMMIT_SECONDS
         if event is None or due or self.unsaved_bytes > _COMMIT_BYTES:
             self._committed_at = monotonic()
@@ -234,21 +234,14 @@ class Pipeline(FileReader):
             self._batch.add(event)
 
     def _list(self) -> None:
-        """Send what the source lists to the other threads; the body of a thread."""
-        try:
-            for event in self.source():
-                if self.cancel.is_set():
-                    return
-                self.events.put(event, event.cost if isinstance(event, Piece) else 0)
-                for job in event.to_read if isinstance(event, Listed) else ():
-                    self.jobs.put(job)
-            self.events.put(_Exhausted(), 0)
-        except Closed:
-            pass
-        except BaseException as error:
-            _log.debug("the listing thread ends", exc_info=True)
-            with suppress(Closed):
-                self.events.put(Broken(error), 0)
+        """Send what the source lists to the other threads; the work of one thread."""
+        for event in self.source():
+            if self.cancel.is_set():
+                return
+            self.events.put(event, event.cost if isinstance(event, Piece) else 0)
+            for job in event.to_read if isinstance(event, Listed) else ():
+                self.jobs.put(job)
+        self.events.put(_Exhausted(), 0)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -282,6 +275,7 @@ class FileIngest(Pipeline):
 
     name = "ingest"
     max_waiting_jobs = 200_000  # Listing runs ahead, so that the total is known early.
+    stores_whole_files = True
 
     def __init__(  # noqa: PLR0913 -- what it needs of a library, each by name
         self,
@@ -400,11 +394,6 @@ class FileIngest(Pipeline):
                     self.settle(job)
                     copies.append(Indexed(job.candidate, job.kind or one.kind, one.content_hash))
             results = copies
-
-    def wind_down(self) -> None:
-        """Store the files that have been decoded completely."""
-        self.stop()
-        self.drain(monotonic() + _STOP_SECONDS)
 
     def report_progress(self) -> None:
         """Report how many files are done."""
