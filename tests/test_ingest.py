@@ -1,4 +1,4 @@
-"""Taking files in: what happens to each, whatever happened to it on disk."""
+"""Ingest: what becomes of new, changed, moved, deleted and damaged files."""
 
 import os
 import threading
@@ -45,7 +45,7 @@ def picture(path: Path, colour: tuple[int, int, int]) -> None:
 
 
 def counts(report: IngestReport) -> dict[str, int]:
-    """The counts that are not 0."""
+    """Return the counts that are not 0."""
     values = {
         "added": report.added,
         "updated": report.updated,
@@ -60,7 +60,7 @@ def counts(report: IngestReport) -> dict[str, int]:
 
 
 def nearest(library: Library, colour: str, kind: Kind = Kind.IMAGE) -> str:
-    """Name of the file whose vector is nearest to a word."""
+    """Return the name of the file whose vector is nearest to a word."""
     vector = library.embedder.embed([Content(text=colour)], "query")[0]
     _, ids = library.vectors.search(vector, 1, kind)
     return library.item_of(int(ids[0])).name
@@ -257,10 +257,10 @@ def test_library_skips_its_own_folder(folder):
 
 
 def test_ingest_reports_progress(library, folder):
-    told: list[Progress] = []
-    library.ingest([folder], on_progress=told.append)
-    assert told[-1].stage == "finish"
-    assert (told[-1].done, told[-1].total) == (4, 4)
+    reports: list[Progress] = []
+    library.ingest([folder], on_progress=reports.append)
+    assert reports[-1].stage == "finish"
+    assert (reports[-1].done, reports[-1].total) == (4, 4)
 
 
 def test_concurrent_ingest_is_refused(library, folder):
@@ -283,7 +283,7 @@ def test_ingest_without_paths_is_refused(library):
 
 
 class Moody(ToyEmbedder):
-    """Refuses contents with a certain word; fails in an unforeseen way at another."""
+    """Refuses contents with a certain word; raises an unexpected error at another."""
 
     def _embed_batch(self, contents: Sequence[Content], role: str) -> np.ndarray:
         for position, content in enumerate(contents):

@@ -1,4 +1,4 @@
-"""`python -m indexer.ingest` as people run it: a process with arguments, signals and a status."""
+"""The command `python -m indexer.ingest`, run as a process."""
 
 import json
 import os
@@ -166,7 +166,7 @@ def many(tmp_path: Path) -> Path:
 
 
 def started(many: Path, toy: list[object]) -> subprocess.Popen[str]:
-    """A slow ingest that has committed something."""
+    """Start a slow ingest; return when it has committed something."""
     process = subprocess.Popen(
         [sys.executable, "-c", SLOW, str(many), *map(str, toy)],
         stdout=subprocess.PIPE,
@@ -184,7 +184,7 @@ def started(many: Path, toy: list[object]) -> subprocess.Popen[str]:
 
 
 def check_whole(library: Library) -> int:
-    """Every indexed file has both segments and their vectors; returns how many there are."""
+    """Check that every indexed file has both segments and vectors; return how many there are."""
     items = library.items(limit=1_000)
     assert all(item.segments == 2 for item in items)
     ids = [segment.id for item in items for segment in library.segments(item.id)]
@@ -207,10 +207,10 @@ def test_killed_ingest_loses_only_files_in_progress(many, toy, tmp_path):
 
 def test_ctrl_c_stops_within_seconds(many, toy, tmp_path):
     process = started(many, toy)
-    asked = time.monotonic()
+    started_at = time.monotonic()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
-    assert time.monotonic() - asked < 10
+    assert time.monotonic() - started_at < 10
     assert process.returncode == 130
     assert "press again to quit at once" in err
     assert "run the same command again to continue" in out

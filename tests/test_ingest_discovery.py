@@ -1,4 +1,4 @@
-"""Folders → candidate files: which, in what order, and what is said about the rest."""
+"""Listing files: which, in what order, and why not the others."""
 
 import os
 import socket
@@ -20,7 +20,7 @@ def tree(root: Path, *names: str) -> Path:
 
 
 def found(root: Path, *paths: str | Path, exclude: tuple[str, ...] = ()) -> list[str]:
-    """Names of the candidates below a root, as given by `scan`."""
+    """Return the names of the candidates below a root, as given by `scan`."""
     entries = scan(paths or [root], exclude)
     return [str(e.path.relative_to(root)) for e in entries if isinstance(e, Candidate)]
 

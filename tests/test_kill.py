@@ -1,4 +1,4 @@
-"""The short form of `benchmarks/kill.py`: programs are killed at random, and nothing is lost."""
+"""The short form of `benchmarks/kill.py`: programs killed at random lose nothing."""
 
 import os
 import re
@@ -25,9 +25,9 @@ def test_kills_lose_nothing():
         timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    told = re.search(r"^(\d+) killed .*: nothing was lost$", done.stdout, re.M)
-    assert told, done.stdout
-    assert int(told[1]) >= 8
+    found = re.search(r"^(\d+) killed .*: nothing was lost$", done.stdout, re.M)
+    assert found, done.stdout
+    assert int(found[1]) >= 8
 
 
 LOSSES = {
@@ -39,7 +39,7 @@ LOSSES = {
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_kill_script_notices_a_loss(tmp_path, loss):
-    statement, told = LOSSES[loss]
+    statement, message = LOSSES[loss]
     code = f"""
 import random, sqlite3, sys
 from pathlib import Path
@@ -68,4 +68,4 @@ print(*examine(world), *lost("ingest", before, state(world), []))
         timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert told in done.stdout
+    assert message in done.stdout

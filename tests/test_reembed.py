@@ -1,4 +1,4 @@
-"""Giving a library another model: what is computed, what stays, and who notices."""
+"""Re-embedding: what is computed, what is kept, and how open libraries follow."""
 
 import threading
 import time
@@ -43,16 +43,16 @@ class Shop:
 
     def __init__(self) -> None:
         self.opened: dict[str, Other] = {}
-        self.told: list[Mapping[Modality, str] | None] = []
+        self.instructions: list[Mapping[Modality, str] | None] = []
         self.before: Callable[[Content], None] = lambda content: None
 
     def __call__(self, spec, *, device=None, dtype=None, instructions=None):
-        self.told.append(instructions)
+        self.instructions.append(instructions)
         family, _, _ = spec.partition(":")
         if family not in ("same", "small", "version"):
             return open_embedder(spec)
-        said = "" if not instructions else repr(sorted(instructions.items()))
-        one = Other(spec, f"{family}{said}", 100 if family == "small" else None)
+        suffix = "" if not instructions else repr(sorted(instructions.items()))
+        one = Other(spec, f"{family}{suffix}", 100 if family == "small" else None)
         one.before = self.before
         self.opened[spec] = one
         return one
@@ -113,7 +113,7 @@ def is_whole(library: Library) -> bool:
 
 
 def cancelled_after(library: Library, shop: Shop, count: int, model: str = "same"):
-    """A run that is stopped when `count` contents have been embedded."""
+    """Run a re-embedding that is cancelled once `count` contents have been embedded."""
     cancel, seen = threading.Event(), []
 
     def before(content: Content) -> None:
@@ -224,7 +224,7 @@ def test_discard_staged_vectors(library, shop):
 
 
 def test_retired_vectors_are_not_reused(library, monkeypatch):
-    """The program may be killed after the switch and before the old vectors are thrown away."""
+    """The program may be killed after the switch and before the old vectors are deleted."""
     with monkeypatch.context() as patch:
         patch.setattr("indexer.catalog.staged.StagedVectors.clear", lambda self: 0)
         assert library.reembed("same").switched
@@ -395,7 +395,7 @@ def test_changed_pages_fail(long, shop, shift, pages):
 
 
 def test_reembed_stores_nothing_read_after_a_change(long, shop, tmp_path):
-    """However the run ends: it is stopped before the file has been read to its end."""
+    """The run is cancelled before the file has been read to its end."""
     cancel = threading.Event()
 
     def at(number: int) -> None:
@@ -602,14 +602,14 @@ def test_given_embedder_is_kept_open(tmp_path, media, shop):
 
 def test_reembed_reports_progress(library, shop):
     stopped = cancelled_after(library, shop, 3)
-    told = []
-    library.reembed("same", on_progress=told.append)
+    reports = []
+    library.reembed("same", on_progress=reports.append)
     total = len(segments(library))
-    assert {one.total for one in told} == {total}
-    assert [one.stage for one in told][-1] == "switch"
-    assert told[-1].done == total
-    assert all(one.done >= one.reused == stopped.segments for one in told)
-    assert told[-1].rate == (total - stopped.segments) / told[-1].seconds
+    assert {one.total for one in reports} == {total}
+    assert [one.stage for one in reports][-1] == "switch"
+    assert reports[-1].done == total
+    assert all(one.done >= one.reused == stopped.segments for one in reports)
+    assert reports[-1].rate == (total - stopped.segments) / reports[-1].seconds
 
 
 def test_mismatch_names_the_command(library, shop):
@@ -635,13 +635,13 @@ def test_same_model_under_another_name(library, shop):
 
 
 def test_instructions_are_stored_with_the_model(library, shop):
-    told = {Modality.IMAGE: "What is painted here?"}
-    library.reembed("version", instructions=told)
-    assert shop.told[-1] == told
+    instructions = {Modality.IMAGE: "What is painted here?"}
+    library.reembed("version", instructions=instructions)
+    assert shop.instructions[-1] == instructions
     with Library.open(library.directory) as again:
         assert again.embedder.info.name == "version"
-        assert shop.told[-1] == told
-    with Library.open(library.directory, model="version", instructions=dict(told)) as again:
+        assert shop.instructions[-1] == instructions
+    with Library.open(library.directory, model="version", instructions=dict(instructions)) as again:
         assert is_whole(again)
     for other, flag in (({Modality.TEXT: "it's"}, "'text=it'\"'\"'s'"), ({}, "default")):
         with pytest.raises(ModelMismatch, match="other instructions") as refusal:
@@ -650,22 +650,22 @@ def test_instructions_are_stored_with_the_model(library, shop):
     kept = library.reembed("version:/new", instructions=None)
     assert not kept.switched  # The same instructions, and so the same vectors.
     assert library.model == library.catalog.model().name == "version:/new"
-    assert shop.told[-1] == told
+    assert shop.instructions[-1] == instructions
     assert library.reembed("version:/new", instructions={}).switched
     assert library.catalog.model().instructions is None
 
 
 def test_device_and_dtype_reach_the_model(tmp_path, monkeypatch):
-    asked = []
+    calls = []
 
     def opener(spec, **options):
-        asked.append(options)
+        calls.append(options)
         return ToyEmbedder()
 
     monkeypatch.setattr("indexer.library.open_embedder", opener)
     with Library.open(tmp_path / "x", model="toy", device="cuda", dtype="bfloat16") as library:
         assert library.embedder
-    assert asked == [{"device": "cuda", "dtype": "bfloat16", "instructions": None}]
+    assert calls == [{"device": "cuda", "dtype": "bfloat16", "instructions": None}]
 
 
 def test_a_library_of_the_first_tables_is_brought_up_to_date(tmp_path, media, monkeypatch, shop):

@@ -1,4 +1,4 @@
-"""`python -m indexer.reembed` as people run it: a process with arguments, signals and a status."""
+"""The command `python -m indexer.reembed`, run as a process."""
 
 import json
 import re
@@ -16,8 +16,8 @@ from indexer import Library
 from indexer.cli import opening
 from indexer.reembed import parser
 
-# A program in which the model "other" is the toy with another revision, and as slow as is asked
-# for: it writes down every content that it embeds.
+# A program in which the model "other" is the toy with another revision, and as slow as its first
+# argument says: it logs every content that it embeds.
 OTHER = """
 import sys, time
 from dataclasses import replace
@@ -89,7 +89,7 @@ def model(where: Path) -> str | None:
 
 
 def started(where: Path) -> subprocess.Popen[str]:
-    """A slow run that has committed something."""
+    """Start a slow run; return when it has committed something."""
     process = subprocess.Popen(
         command(where, "--model", "other", seconds=0.1),
         stdout=subprocess.PIPE,
@@ -168,10 +168,10 @@ def test_killed_reembed_resumes(where, media):
 
 def test_ctrl_c_stops_within_seconds(where, media):
     process = started(where)
-    asked = time.monotonic()
+    started_at = time.monotonic()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
-    assert time.monotonic() - asked < 10
+    assert time.monotonic() - started_at < 10
     assert process.returncode == 130
     assert "press again to quit at once" in err
     assert "the library has the model toy as before" in out
@@ -228,14 +228,14 @@ def test_command_in_a_refusal_works(where, media):
 
 
 def test_instruction_flag():
-    def said(*arguments: str):
+    def parsed(*arguments: str):
         return opening(parser().parse_args(["--model", "x", *arguments]))
 
-    assert said() == {"device": None, "dtype": None, "instructions": None}
-    assert said("--device", "cuda:1", "--dtype", "bfloat16")["device"] == "cuda:1"
-    told = said("--instruction", "text=A=B", "--instruction", "page=")["instructions"]
-    assert told == {Modality.TEXT: "A=B", Modality.PAGE: ""}
-    assert said("--instruction", "default")["instructions"] == {}
+    assert parsed() == {"device": None, "dtype": None, "instructions": None}
+    assert parsed("--device", "cuda:1", "--dtype", "bfloat16")["device"] == "cuda:1"
+    instructions = parsed("--instruction", "text=A=B", "--instruction", "page=")["instructions"]
+    assert instructions == {Modality.TEXT: "A=B", Modality.PAGE: ""}
+    assert parsed("--instruction", "default")["instructions"] == {}
 
 
 def test_progress_bar(monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""The default model over all kinds at once: what has no words is found beside what has many."""
+"""The default model over all kinds: pictures rank beside pages full of words."""
 
 import random
 import subprocess

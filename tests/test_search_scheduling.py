@@ -1,4 +1,4 @@
-"""Searches beside an ingest: who is embedded with whom, and who waits for whom."""
+"""Sharing the model between searches and an ingest."""
 
 import threading
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from indexer.search.scheduling import SearchPriority, SharedEmbedder
 
 
 class Held(ToyEmbedder):
-    """Tells of each call, and goes on when it is let."""
+    """Records each call, and waits until the test lets it continue."""
 
     def __init__(self, role: Role) -> None:
         super().__init__()
@@ -37,8 +37,8 @@ class Held(ToyEmbedder):
         return super()._embed_batch(contents, role)
 
 
-class Asking(threading.Thread):
-    """Somebody who asks for a vector, and what came of it."""
+class Querying(threading.Thread):
+    """A thread that embeds a query, and its result."""
 
     def __init__(self, embedder: SharedEmbedder, text: str) -> None:
         super().__init__()
@@ -64,10 +64,10 @@ def wait_until_queued(shared: SharedEmbedder, count: int) -> None:
 def test_waiting_queries_are_embedded_together():
     held = Held("query")
     shared = SharedEmbedder(held, SearchPriority())
-    first = Asking(shared, "red")
+    first = Querying(shared, "red")
     assert held.calls.get(timeout=30) == ["red"]
     texts = ["blue", "green", "a dog", "grey"]
-    others = [Asking(shared, text) for text in texts]
+    others = [Querying(shared, text) for text in texts]
     wait_until_queued(shared, len(texts))
     held.let.release(2)
     for one in (first, *others):
@@ -82,9 +82,9 @@ def test_waiting_queries_are_embedded_together():
 def test_failing_query_fails_alone():
     held = Held("query")
     shared = SharedEmbedder(held, SearchPriority())
-    first = Asking(shared, "red")
+    first = Querying(shared, "red")
     held.calls.get(timeout=30)
-    others = [Asking(shared, text) for text in ("blue", "bad", "green")]
+    others = [Querying(shared, text) for text in ("blue", "bad", "green")]
     wait_until_queued(shared, len(others))
     held.let.release(5)  # shared, which fails, and then each alone
     for one in (first, *others):
