@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from embedder.media.io import translated_os_errors
+from embedder.media.file_access import translated_os_errors
 from embedder.media.kinds import Kind, Match, MediaError, MediaKind, UnsupportedMedia
 from embedder.media.pdf import PDF
 from embedder.media.picture import IMAGE

@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from embedder.content import Content, Modality
-from embedder.media.io import plain_path, translated_os_errors
+from embedder.media.file_access import plain_path, translated_os_errors
 from embedder.media.kinds import Draft, Kind, Limits, Match, MediaError, MediaKind, Word, suffixes
 from embedder.media.picture import thumbnail
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from embedder.content import Content, Modality
-from embedder.media.io import os_reason
+from embedder.media.file_access import os_reason
 from embedder.media.kinds import Draft, Kind, Limits, Match, MediaError, MediaKind, suffixes
 from embedder.media.text import looks_binary
 

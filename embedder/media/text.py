@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from embedder.content import Content, Modality
-from embedder.media.io import translated_os_errors
+from embedder.media.file_access import translated_os_errors
 from embedder.media.kinds import Draft, Kind, Limits, Match, MediaError, MediaKind, suffixes
 
 _HTML_SUFFIXES = {".html", ".htm", ".xhtml"}

@@ -15,8 +15,8 @@ from typing import Any
 from PIL import Image
 
 from embedder.content import Content, Modality
-from embedder.media import io
-from embedder.media.io import plain_path, translated_os_errors
+from embedder.media import file_access
+from embedder.media.file_access import plain_path, translated_os_errors
 from embedder.media.kinds import Draft, Kind, Limits, Match, MediaError, MediaKind, suffixes
 from embedder.media.picture import (
     Source,
@@ -186,7 +186,7 @@ def _samples(stream: _Stream, limits: Limits) -> Iterator[Sample]:
     clock = _Clock(stream)
     index, due = 0, -math.inf
     while stream.capture.grab():
-        io.tell()
+        file_access.report_progress()
         time = clock.time(index)
         if time >= due or index == stream.frames - 1:
             _check_seconds(time, limits)
@@ -318,7 +318,7 @@ def _animation_samples(source: Source, limits: Limits) -> Iterator[Sample]:
         for index in itertools.count():
             if index >= count or not _decoded(image, index, limits):
                 break
-            io.tell()
+            file_access.report_progress()
             end = time + _seconds(image)
             if time >= due or index < 2 * limits.clip_frames or index == count - 1:
                 frame = to_frame(image.copy(), fitted(image.size, limits.video_side))

@@ -9,7 +9,7 @@ from PIL import Image
 
 from embedder.content import Content
 from embedder.media import Draft
-from embedder.media.io import os_reason
+from embedder.media.file_access import os_reason
 from embedder.media.kinds import Kind, Limits, MediaError
 from indexer.decoding.pool import DecoderPool, only
 from indexer.decoding.protocol import Draw, Excerpt, Read, Task

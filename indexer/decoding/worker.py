@@ -27,7 +27,7 @@ from embedder.media import (
     MediaError,
     cut,
     detect,
-    io,
+    file_access,
     picture,
     read_content,
 )
@@ -59,7 +59,7 @@ def main(performer: str, connection_handle: int, pixel_file: int, lock_file: int
     server = _Server(connection, pixel_file, getattr(import_module(module), name))
     if lock_file >= 0:
         picture.large_pictures = _ProcessLock(lock_file, server.report_alive)
-    io.listen(server.report_alive)
+    file_access.on_progress(server.report_alive)
     _forbid_core_dumps()
     if sys.platform != "win32":
         os.nice(_NICE)  # searches go first; on an idle machine this costs nothing

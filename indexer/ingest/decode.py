@@ -17,7 +17,7 @@ from PIL import Image
 
 from embedder.interface import EmbedderError
 from embedder.media import Draft
-from embedder.media.io import os_reason, sha256_of
+from embedder.media.file_access import os_reason, sha256_of
 from embedder.media.kinds import Kind, Limits, MediaError, UnsupportedMedia
 from indexer.catalog.writer import SegmentRecord
 from indexer.errors import Closed, LibraryError

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from embedder.media.io import os_reason, sha256_of
+from embedder.media.file_access import os_reason, sha256_of
 from embedder.media.kinds import MediaError, UnsupportedMedia
 from indexer.catalog.writer import CatalogWriter, Known, vanished
 from indexer.config import LIBRARY_FILE, IngestOptions

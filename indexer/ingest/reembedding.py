@@ -10,7 +10,7 @@ from threading import Event as Flag
 from embedder.content import Content, Modality
 from embedder.interface import Embedder
 from embedder.media import Draft
-from embedder.media.io import os_reason
+from embedder.media.file_access import os_reason
 from embedder.media.kinds import Limits
 from indexer.catalog import Catalog
 from indexer.catalog.duplicates import near_media

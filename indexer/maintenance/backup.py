@@ -20,7 +20,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar, cast
 
-from embedder.media.io import os_reason, sha256_of
+from embedder.media.file_access import os_reason, sha256_of
 from indexer.catalog import Catalog
 from indexer.catalog.database import Database
 from indexer.catalog.maintenance import copy, digests, identify

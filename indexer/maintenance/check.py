@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embedder.media.io import sha256_of
+from embedder.media.file_access import sha256_of
 from embedder.media.kinds import Kind
 from indexer.catalog.verify import Audit, Held
 from indexer.catalog.writer import storable_time, vanished

@@ -11,7 +11,7 @@ from math import inf
 from pathlib import Path
 from time import monotonic
 
-from embedder.media.io import sha256_of
+from embedder.media.file_access import sha256_of
 from embedder.media.kinds import Limits, MediaError
 from indexer.catalog.maintenance import Mending, Upkeep
 from indexer.catalog.verify import Audit

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from embedder.media.io import sha256_of
+from embedder.media.file_access import sha256_of
 from indexer.catalog import Catalog
 from indexer.catalog.database import Database, WriterLock
 from indexer.catalog.maintenance import alone

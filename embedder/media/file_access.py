@@ -1,4 +1,4 @@
-"""Opening files: errors of the operating system become reasons, odd names become plain ones."""
+"""Access to files: reasons for errors of the operating system, hashes, odd names, and progress."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ def translated_os_errors() -> Iterator[None]:
 
 
 def os_reason(error: OSError) -> str:
-    """Why the operating system refused a file, in one sentence."""
+    """Return in one sentence why the operating system refused a file."""
     if isinstance(error, FileNotFoundError):
         return "the file does not exist"
     if isinstance(error, PermissionError):
@@ -39,7 +39,7 @@ def sha256_of(path: Path) -> str:
 
 @contextmanager
 def plain_path(path: Path) -> Iterator[str]:
-    """A path to the same file that libraries in C can open.
+    """Give a path to the same file that C libraries can open.
 
     They take UTF-8; a name in another encoding (which Linux allows) makes OpenCV crash. Such a
     file is reached through a temporary link with a plain name.
@@ -56,16 +56,18 @@ def plain_path(path: Path) -> Iterator[str]:
         yield absolute
 
 
-_listener: ContextVar[Callable[[], None] | None] = ContextVar("listener", default=None)
+_progress_listener: ContextVar[Callable[[], None] | None] = ContextVar(
+    "progress_listener", default=None
+)
 
 
-def listen(listener: Callable[[], None]) -> None:
-    """Have `listener` called, often, while something long is decoded in this context."""
-    _listener.set(listener)
+def on_progress(listener: Callable[[], None]) -> None:
+    """Have `listener` called at each step of a long decoding in this context."""
+    _progress_listener.set(listener)
 
 
-def tell() -> None:
-    """Called by decoders for each step of something that may take long."""
-    listener = _listener.get()
+def report_progress() -> None:
+    """Report a step of something that may take long; decoders call it."""
+    listener = _progress_listener.get()
     if listener is not None:
         listener()
