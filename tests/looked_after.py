@@ -45,9 +45,9 @@ def copy(folder: Path) -> Path:
     shutil.copytree(made, folder, dirs_exist_ok=True)
     moved = (str(made), str(folder))
     with closing(sqlite3.connect(folder / "library/library.sqlite3")) as connection:
+        connection.execute("UPDATE items SET path = replace(path, ?, ?)", moved)
         connection.execute(
-            "UPDATE items SET path = replace(path, ?, ?), folder = replace(folder, ?, ?)",
-            moved * 2,
+            "UPDATE folders SET path = CAST(replace(CAST(path AS TEXT), ?, ?) AS BLOB)", moved
         )
         connection.commit()
     return folder / "library"

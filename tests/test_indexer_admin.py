@@ -9,6 +9,7 @@ import pytest
 from looked_after import copy, run
 
 from indexer.admin import main
+from indexer.catalog import schema
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def test_the_statistics_say_what_is_there(where, capsys):
     assert run(where, "stats", "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["holdings"]["items"] == {"image": 3, "text": 7}
-    assert answer["schema"] == 4
+    assert answer["schema"] == schema.VERSION
     assert answer["bytes"]["uploads"] == len("an uploaded text")
     assert answer["generation"] == answer["saved_generation"]
 

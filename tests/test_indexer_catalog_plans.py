@@ -29,7 +29,6 @@ from embedder import Content, Modality
 from embedder.media.kinds import Kind
 from embedder.toy import ToyEmbedder
 from indexer import Filters, IngestOptions, Library, Query, QueryPart, Status
-from indexer.catalog import migrations
 from indexer.catalog.database import Database
 from indexer.catalog.maintenance import Mending
 from indexer.catalog.verify import Audit
@@ -41,20 +40,20 @@ from indexer.maintenance.stats import inventory
 from indexer.maintenance.storage import LibraryFiles, open_storage
 
 CATALOG = str(Path(indexer.catalog.__file__).parent)
-SMALL = {"library", "pending", "migrations", "item_counts", "segment_counts", "sqlite_master"}
+SMALL = {"library", "pending", "item_counts", "segment_counts", "sqlite_master"}
 
 CHECK = "a check looks at everything, which is what it is for"
 REPAIR = "it makes anew what a check has found wrong"
 REEMBED = "every segment gets a new vector"
 SOON = "it stops as soon as it has as many as asked for"
+FEW = "the files that hold the same bytes"
 SOME = "it only puts in order what was found by an index"
 
 ALLOWED = {
     "Audit.": CHECK,
     "Mending.": REPAIR,
     "StagedVectors.": REEMBED,
-    "migrations": "an older library is brought up to date once",
-    "Catalog.branches": SOON,
+    "Catalog.branches": "once for each generation, and there are fewer folders than files",
     "_every_vector": "for an index of vectors that has to be made anew",
     "Catalog.exact_duplicates": "all of them, asked for by nobody but who wants them",
     "Catalog.folders": "all of them, and there are fewer folders than files; the page takes some",
@@ -70,16 +69,20 @@ ALLOWED = {
 SORTS = {
     "Audit.": CHECK,
     "Mending.": REPAIR,
-    "migrations": ALLOWED["migrations"],
     "Catalog.exact_duplicates": ALLOWED["Catalog.exact_duplicates"],
     "Catalog.find_names": SOME,
     "Catalog.find_words": SOME,
+    "Catalog.item_of": FEW,
     "Catalog.items": SOME,
     "Catalog.matching_segments": SOME,
     "Catalog.oldest_items": SOME,
     "Catalog.resolve": SOME,
     "Catalog.sample": SOME,
     "CatalogWriter.below": SOME,
+    "CatalogWriter.holders": FEW,
+    "WriteTransaction.holders": FEW,
+    "WriteTransaction.remove_segments": "those of media that are removed, by kind",
+    "_outline": FEW,
 }
 """Functions that may put rows in order."""
 
@@ -135,8 +138,6 @@ def _asking() -> list[str]:
     """Functions of the catalog that are running, the innermost first."""
     frame, found = inspect.currentframe(), []
     while frame is not None:
-        if frame.f_code.co_filename == migrations.__file__:
-            return ["migrations"]
         if frame.f_code.co_filename.startswith(CATALOG):
             found.append(frame.f_code.co_qualname)
         frame = frame.f_back
@@ -250,6 +251,7 @@ def search(library: Library, media: Path) -> None:
     like = QueryPart(segment_id=library.segments(library.items(name="red.png")[0].id)[0].id)
     for chosen in product(kinds, (None, media), (None, day), (None, day.replace(year=2099))):
         filters = Filters(*chosen)
+        library.catalog.filter_of(filters)
         for parts in ((words,), (picture, words), (like,)):
             assert isinstance(library.search(Query(parts, filters)), list)
     assert library.catalog.with_every_word(["number0"], np.arange(1, 9)).size == 1

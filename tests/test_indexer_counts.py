@@ -1,88 +1,82 @@
 """What the library knows without counting, and pages of its files, compared with counting."""
 
 import random
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
 
 import pytest
-from older import take_back
+from sqlalchemy import delete, insert, select, update
 
 from embedder.media.kinds import Kind
-from indexer.catalog import Catalog, listing
+from indexer.catalog import Catalog, listing, schema
 from indexer.catalog.database import Database
 from indexer.catalog.fulltext import name_words
-from indexer.catalog.schema import stored_path
+from indexer.catalog.sqlite import stored_path
+from indexer.catalog.transaction import WriteTransaction, recount
 from indexer.catalog.verify import Audit
-from indexer.catalog.writer import CatalogWriter
-from indexer.types import Status
+from indexer.catalog.writer import CatalogWriter, Indexed, Refused, SegmentRecord
+from indexer.types import Candidate, Filters, Status
+from indexer.vectors.interface import SearchFilter
 
 FOLDERS = ("/", "/a", "/a!", "/a/b", "/a/b/c", "/a/b/été", "/a/b/\udce9t", "/z/y/x", "/z/y/xx")
 NAMES = ("IMG_2041.jpg", "Été 12.pdf", "beach holiday.txt", "a", "zq", 'qu"ote.txt', "x%.png", "é")
 
-ADDED = (
-    "INSERT INTO items (path, folder, name_words, folder_words, size, mtime_ns, media_id, kind, "
-    "status, added_us) VALUES (?, ?, ?, '', ?, 0, ?, ?, ?, 0)"
-)
-CHANGED = (
-    "UPDATE items SET path = ?, folder = ?, name_words = ?, size = ?, media_id = ?, kind = ?, "
-    "status = ? WHERE id = ?"
-)
-
 
 class World:
-    """A database whose files come, change and go at random, without a program that does it."""
+    """A library whose files come, change, move and go at random; none of them exists."""
 
     def __init__(self, path: Path, seed: int) -> None:
         self.database = Database(path)
         self.catalog = Catalog(self.database)
+        self.writer = CatalogWriter(self.database)
         self.audit = Audit(self.database)
         self._chance = random.Random(seed)
-        self._path = path
+        self._paths: list[Path] = []
 
     def change(self, times: int) -> None:
-        """Changes files, and takes in the content that each holds."""
-        with closing(sqlite3.connect(self._path)) as connection:
-            for _ in range(times):
-                chosen = self._chance.random()
-                ids = [one for (one,) in connection.execute("SELECT id FROM items ORDER BY id")]
-                if chosen < 0.5 or not ids:
-                    connection.execute(ADDED, self._file(connection))
-                elif chosen < 0.8:
-                    connection.execute(CHANGED, (*self._file(connection), self._chance.choice(ids)))
-                else:
-                    connection.execute(
-                        "DELETE FROM items WHERE id = ?", (self._chance.choice(ids),)
-                    )
-            connection.commit()
+        """Change that many files."""
+        for _ in range(times):
+            chosen = self._chance.random()
+            if chosen < 0.5 or not self._paths:
+                self.record(self._new_path())
+            elif chosen < 0.8:
+                self.record(self._chance.choice(self._paths))
+            else:
+                ids = [item.id for item in self.catalog.items(limit=9_999)]
+                self.writer.remove(self._chance.sample(ids, 1))
 
-    def _file(self, connection: sqlite3.Connection) -> tuple[object, ...]:
-        folder, name = self._chance.choice(FOLDERS), self._chance.choice(NAMES)
-        path = f"{folder}/{self._chance.random()}/{name}"
+    def record(self, path: Path) -> None:
+        """Store what became of a file; known contents under a new path are moved ones."""
+        candidate = Candidate(path, self._chance.randrange(9_999), self._chance.randrange(3))
         status = self._chance.choice([*Status, Status.INDEXED])
-        kind = self._chance.choice([*Kind, None] if status != Status.INDEXED else list(Kind))
-        media_id = self._chance.randrange(1, 50) if status == Status.INDEXED else None
-        if media_id is not None:
-            connection.execute(
-                "INSERT OR IGNORE INTO media VALUES (?, ?, 'text')", (media_id, str(media_id))
-            )
-        return (
-            *(stored_path(path), stored_path(folder), name_words(name)),
-            *(self._chance.randrange(9_999), media_id, kind, status),
-        )
+        if status is not Status.INDEXED:
+            kind = self._chance.choice([*Kind, None])
+            self.writer.record([Refused(candidate, status, "it is bad", kind)])
+            return
+        content, vector = str(self._chance.randrange(1, 50)), bytes(8)
+        segments = [SegmentRecord(n, "text", vector, text="x") for n in range(int(content) % 3 + 1)]
+        known = self.writer.has_media(content)
+        kind = list(Kind)[int(content) % len(Kind)]
+        outcome = Indexed(candidate, kind, content, [] if known else segments)
+        self.writer.record([outcome])
+
+    def _new_path(self) -> Path:
+        folder, name = self._chance.choice(FOLDERS), self._chance.choice(NAMES)
+        below = self._chance.choice(("", "", "1", "2", "3"))
+        path = Path(folder, below, name)
+        self._paths.append(path)
+        return path
 
     def items(self) -> list[tuple[Path, Path, int, str | None, str]]:
-        """Path, folder, size, kind and state of every file."""
-        with self.database.reading() as connection:
-            rows = connection.exec_driver_sql("SELECT path, folder, size, kind, status FROM items")
-            return [(_path(row[0]), _path(row[1]), *row[2:]) for row in rows]
-
-
-def _path(stored: str | bytes) -> Path:
-    return Path(stored if isinstance(stored, str) else stored.decode(errors="surrogateescape"))
+        """Return path, folder, size, kind and state of every file."""
+        return [
+            (item.path, item.path.parent, item.size, item.kind, item.status)
+            for item in self.catalog.items(limit=9_999)
+        ]
 
 
 @pytest.fixture(params=range(2))
@@ -120,29 +114,89 @@ def branches(within: Counter[Path]) -> dict[Path, int]:
 
 
 def test_contents_that_no_file_holds_are_known_without_looking_for_them(world):
-    ledger = CatalogWriter(world.database)
     assert world.audit.unheld()
-    gone = ledger.remove_orphans()
+    gone = world.writer.remove_orphans()
     assert len(gone) == len(set(gone))
     assert world.audit.unheld() == 0
-    with world.database.reading() as connection:
-        held = {row[2] for row in connection.exec_driver_sql("SELECT * FROM unheld, media")}
-    assert held == set()
     generation = world.catalog.generation()
-    assert ledger.remove_orphans() == []
+    assert world.writer.remove_orphans() == []
     assert world.catalog.generation() == generation
 
 
 def test_a_content_that_a_file_holds_again_stays(world):
-    with world.database.writing() as connection:
-        one = connection.exec_driver_sql("SELECT media_id FROM unheld").scalars().first()
-        connection.exec_driver_sql(
-            "UPDATE items SET media_id = ?, status = 'indexed', kind = 'text' "
-            "WHERE id = (SELECT max(id) FROM items)",
-            (one,),
-        )
-    assert str(one) not in CatalogWriter(world.database).remove_orphans()
+    path = Path("/z/again.txt")
+    outcome = Indexed(Candidate(path, 1, 1), Kind.TEXT, "again", [SegmentRecord(0, "text", b"")])
+    world.writer.record([outcome])
+    world.writer.remove([item.id for item in world.catalog.items(name="again.txt")])
+    world.writer.record([replace(outcome, segments=())])
+    assert "again" not in world.writer.remove_orphans()
     assert world.audit.unheld() == 0
+
+
+Held = tuple[int, Path, int]
+
+
+def held(world: World) -> set[Held]:
+    """Return segment, folder and date for each file that holds the segment."""
+    return {
+        (segment.id, item.path.parent, item.mtime_ns)
+        for item in world.catalog.items(status=Status.INDEXED, limit=9_999)
+        for segment in world.catalog.segments(item.id)
+    }
+
+
+def followed(world: World, known: set[Held], since: int) -> tuple[set[Held], int]:
+    """Return what an index holds that knew some holders and is told what has changed."""
+    with world.database.reading() as connection:
+        folders = dict(connection.execute(select(schema.folders.c.id, schema.folders.c.path)).all())
+    with world.catalog.changes(since) as changes:
+        gone = {int(one) for ids in changes.removed.values() for one in ids}
+        found = [
+            (int(one), folders[int(folder)], int(time))
+            for kind, *columns in changes.holders
+            for one, folder, time in zip(*columns, strict=True)
+            if world.catalog.segment(int(one)).kind is kind
+        ]
+    assert len(found) == len(set(found))
+    changed = gone | {one[0] for one in found}
+    return {one for one in known if one[0] not in changed} | set(found), changes.generation
+
+
+def test_an_index_that_follows_the_holders_knows_them_all(world):
+    known, since = followed(world, set(), 0)
+    for _ in range(20):
+        world.change(7)
+        world.writer.remove_orphans()
+        known, since = followed(world, known, since)
+        assert known == held(world) == followed(world, set(), 0)[0]
+
+
+def test_a_filter_by_folder_names_the_folders_below_it(world):
+    with world.database.reading() as connection:
+        folders = dict(connection.execute(select(schema.folders.c.path, schema.folders.c.id)).all())
+    for folder in map(Path, FOLDERS):
+        below = {number for path, number in folders.items() if path.is_relative_to(folder)}
+        assert world.catalog.filter_of(Filters(folder=folder)) == SearchFilter(frozenset(below))
+    assert world.catalog.filter_of(Filters(kinds=frozenset(Kind))) is None
+    second = datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
+    dates = SearchFilter(after_ns=0, before_ns=10**9)
+    assert world.catalog.filter_of(Filters(after=second.replace(second=0), before=second)) == dates
+
+
+def test_counts_that_are_wrong_are_found_and_made_right(world):
+    with world.database.writing() as connection:
+        for table in (schema.item_counts, schema.segment_counts):
+            connection.execute(delete(table))
+        connection.execute(update(schema.folders).values(files=7))
+        connection.execute(delete(schema.unheld))
+    found = world.audit.wrong_counts()
+    assert found[:3] == ["item_counts", "segment_counts", "folders"]
+    assert len(found) == 3 + world.audit.unheld()
+    with world.database.writing() as connection:
+        recount(connection)
+    assert world.audit.wrong_counts() == []
+    world.change(20)
+    assert world.audit.wrong_counts() == []
 
 
 @pytest.mark.parametrize("few", [listing._FEW, 0])
@@ -177,34 +231,27 @@ def test_a_name_is_found_whatever_the_case_of_its_letters(world):
     assert {one.name for one in world.catalog.items(name="É")} == every & {"Été 12.pdf", "é"}
 
 
-def test_an_older_library_gets_the_numbers_of_its_files(world, tmp_path):
-    before = (world.catalog.stats(), world.catalog.branches(99), world.catalog.items(name="img"))
-    with world.database.outside() as connection:
-        take_back(connection.execute, 3)
-    world.database.close()
-    again = World(tmp_path / "library.sqlite3", 9)
-    found = (again.catalog.stats(), again.catalog.branches(99), again.catalog.items(name="img"))
-    assert found == before
-    again.change(30)
-    assert again.audit.wrong_counts() == []
-    assert again.audit.wrong_names() == []
-    again.database.close()
-
-
 def test_a_sample_is_from_all_over_and_has_no_content_twice(tmp_path):
     database = Database(tmp_path / "library.sqlite3")
     ids = [*range(1, 40), *range(5_000, 5_040), *range(9_000, 9_400)]
     with database.writing() as connection:
-        for one in ids:
-            connection.exec_driver_sql("INSERT INTO media VALUES (?, ?, 'text')", (one, str(one)))
-            connection.exec_driver_sql(
-                "INSERT INTO segments (media_id, position, kind, modality, generation) "
-                "VALUES (?, 0, 'text', 'text', 1), (?, 1, 'text', 'text', 1)",
-                (one, one),
-            )
-            for copy in range(1 + one % 2):
-                path = (f"/{one}/{copy}", "/x", "n", 1, one, "text", "indexed")
-                connection.exec_driver_sql(ADDED, path)
+        connection.execute(
+            insert(schema.media),
+            [{"id": i, "content_hash": str(i), "kind": "text", "generation": 1} for i in ids],
+        )
+        places = [
+            {"media_id": i, "position": n, "kind": "text", "modality": "text", "generation": 1}
+            for i in ids
+            for n in range(2)
+        ]
+        connection.execute(insert(schema.segments), places)
+    candidates = [
+        (Candidate(Path(f"/{i}/{copy}"), 1, 1), str(i)) for i in ids for copy in range(1 + i % 2)
+    ]
+    with WriteTransaction.of(database) as transaction:
+        for candidate, content in candidates:
+            values = {"size": 1, "mtime_ns": 1, "kind": "text", "status": "indexed", "error": None}
+            transaction.add_item(candidate.path, values | {"media_id": int(content)})
     catalog = Catalog(database)
     for count in (1, 3, 24):
         found = catalog.sample(count)

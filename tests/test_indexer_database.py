@@ -17,7 +17,8 @@ def database(tmp_path: Path):
 def add(connection, count: int) -> None:
     for _ in range(count):
         connection.exec_driver_sql(
-            "INSERT INTO media (content_hash, kind) VALUES (hex(randomblob(8)), 'text')"
+            "INSERT INTO media (content_hash, kind, generation) "
+            "VALUES (hex(randomblob(8)), 'text', 1)"
         )
 
 

@@ -18,8 +18,6 @@ from embedder import Content
 from embedder.media.kinds import Kind
 from embedder.toy import ToyEmbedder
 from indexer import Library, LibraryError, ModelMismatch, NotFound, Status, default_library
-from indexer.catalog.database import Database
-from indexer.catalog.migrations import MIGRATIONS
 from indexer.config import typed_path
 
 
@@ -148,43 +146,19 @@ def test_a_given_embedder_stays_open(tmp_path, media):
         assert toy.embed([Content(text="still open")], "query").shape == (1, toy.info.dim)
 
 
-def test_a_newer_library_is_refused_and_left_alone(library):
+@pytest.mark.parametrize(
+    ("version", "advice"), [(0, r"older version.*index\b.*indexer\.ingest"), (999, "newer.*update")]
+)
+def test_a_library_with_other_tables_is_refused_and_left_alone(library, version, advice):
     library.close()
     path = library.directory / "library.sqlite3"
     with sqlite3.connect(path) as connection:
-        connection.execute("INSERT INTO migrations VALUES (999, 'from the future', '')")
+        connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
-    with pytest.raises(LibraryError, match=r"newer version.*step 999.*update the program"):
+    before = path.read_bytes()
+    with pytest.raises(LibraryError, match=advice):
         Library.open(library.directory)
-
-
-def test_migrations_are_numbered_in_order_and_recorded(tmp_path):
-    numbers = [migration.number for migration in MIGRATIONS]
-    assert numbers == list(range(1, len(numbers) + 1))
-    Database(tmp_path / "x.sqlite3").close()
-    Database(tmp_path / "x.sqlite3").close()
-    with sqlite3.connect(tmp_path / "x.sqlite3") as connection:
-        rows = connection.execute("SELECT number FROM migrations").fetchall()
-    connection.close()
-    assert [row[0] for row in rows] == numbers
-
-
-def test_the_tables_are_those_that_the_schema_describes(tmp_path):
-    from sqlalchemy import inspect
-
-    from indexer.catalog.schema import metadata
-
-    database = Database(tmp_path / "x.sqlite3")
-    with database.reading() as connection:
-        seen = inspect(connection)
-        for table in metadata.sorted_tables:
-            columns = {one["name"]: bool(one["nullable"]) for one in seen.get_columns(table.name)}
-            described = {column.name: bool(column.nullable) for column in table.columns}
-            keys = {column.name for column in table.primary_key}
-            assert {n: v for n, v in columns.items() if n not in keys} == {
-                n: v for n, v in described.items() if n not in keys
-            }
-    database.close()
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,11 @@ def test_kills_lose_nothing():
 LOSSES = {
     "a vector": ("DELETE FROM vectors WHERE segment_id = 1", "segments without a vector"),
     "a file": ("DELETE FROM items WHERE id = 1", " is gone"),
-    "words": ("UPDATE segments SET text = 'other' WHERE text IS NOT NULL", "full-text index"),
+    "words": (
+        "INSERT INTO segment_texts (segment_texts, rowid, text) "
+        "SELECT 'delete', id, text FROM segments WHERE text IS NOT NULL",
+        "full-text index",
+    ),
 }
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from decoders import InProcess
-from older import take_back
 from PIL import Image
 
 from embedder import Content, EmbedderError, Modality
@@ -666,18 +665,3 @@ def test_device_and_dtype_reach_the_model(tmp_path, monkeypatch):
     with Library.open(tmp_path / "x", model="toy", device="cuda", dtype="bfloat16") as library:
         assert library.embedder
     assert calls == [{"device": "cuda", "dtype": "bfloat16", "instructions": None}]
-
-
-def test_a_library_of_the_first_tables_is_brought_up_to_date(tmp_path, media, monkeypatch, shop):
-    with Library.open(tmp_path / "now", model="toy") as library:
-        library.ingest([media])
-        ids = [one.id for one in segments(library)]
-        vectors = library.catalog.vectors_of(ids)
-        with library._database.writing() as connection:  # As the first version left it.
-            take_back(connection.exec_driver_sql, 1)
-    with Library.open(tmp_path / "now") as library:
-        assert library.model == "toy"
-        assert (library.catalog.vectors_of(ids) == vectors).all()
-        assert is_whole(library)
-        assert library.reembed("small").switched
-        assert is_whole(library)

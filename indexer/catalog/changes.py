@@ -11,8 +11,12 @@ from sqlalchemy import Connection, Result, select
 from embedder.interface import Vectors
 from embedder.media.kinds import Kind
 from indexer.catalog import rows, schema
+from indexer.catalog.sqlite import last_id
+
+Ids = NDArray[np.int64]
 
 _CHUNK = 4_096
+_HOLDERS_IN_CHUNK = 16_384
 
 _VECTORS = select(schema.segments.c.id, schema.segments.c.kind, schema.vectors.c.data).join(
     schema.vectors, schema.vectors.c.segment_id == schema.segments.c.id
@@ -29,13 +33,17 @@ class Changes:
         fingerprint: Of the model whose vectors they are; of another one, all have changed.
         removed: Ids of segments that are gone, by kind; some may never have been seen.
         added: Chunks of (kind, ids, vectors); consumed while the connection is open.
+        holders: Chunks of (kind, ids, folder ids, mtimes in ns): for every segment of every media
+            whose holders have changed, one entry per file that holds it. Consumed after `added`,
+            while the connection is open.
     """
 
     generation: int
     dim: int
     fingerprint: str | None
-    removed: dict[Kind, NDArray[np.int64]]
-    added: Iterator[tuple[Kind, NDArray[np.int64], Vectors]]
+    removed: dict[Kind, Ids]
+    added: Iterator[tuple[Kind, Ids, Vectors]]
+    holders: Iterator[tuple[Kind, Ids, NDArray[np.int32], Ids]]
 
 
 def changes(connection: Connection, since: int) -> Changes:
@@ -44,12 +52,12 @@ def changes(connection: Connection, since: int) -> Changes:
     generation, dim, fingerprint, pruned = connection.execute(
         select(library.generation, library.dim, library.fingerprint, library.pruned)
     ).one()
-    removed: dict[Kind, NDArray[np.int64]] = {}
+    removed: dict[Kind, Ids] = {}
     if since:
         removed = _removed(connection, since) if since >= pruned else _absent(connection)
     found = _vectors_since(connection, since) if since else _every_vector(connection)
     added = _by_kind(found.partitions(_CHUNK), dim or 0)
-    return Changes(generation, dim or 0, fingerprint, removed, added)
+    return Changes(generation, dim or 0, fingerprint, removed, added, _holders(connection, since))
 
 
 def _every_vector(connection: Connection) -> Result[int, str, bytes]:
@@ -63,7 +71,7 @@ def _vectors_since(connection: Connection, since: int) -> Result[int, str, bytes
     return connection.execute(query.order_by(segments.generation, segments.id))
 
 
-def _removed(connection: Connection, since: int) -> dict[Kind, NDArray[np.int64]]:
+def _removed(connection: Connection, since: int) -> dict[Kind, Ids]:
     removals = schema.removals.c
     query = select(removals.segment_id, removals.kind).where(removals.generation > since)
     found: dict[Kind, list[int]] = {}
@@ -72,21 +80,39 @@ def _removed(connection: Connection, since: int) -> dict[Kind, NDArray[np.int64]
     return {kind: np.array(ids, dtype=np.int64) for kind, ids in found.items()}
 
 
-def _absent(connection: Connection) -> dict[Kind, NDArray[np.int64]]:
+def _absent(connection: Connection) -> dict[Kind, Ids]:
     """All ids that there may have been and that are gone, where nothing tells which were which."""
     found = connection.execute(select(schema.segments.c.id)).scalars()
     present = np.fromiter(found, dtype=np.int64)
-    highest = connection.exec_driver_sql(
-        "SELECT seq FROM sqlite_sequence WHERE name = 'segments'"
-    ).scalar_one_or_none()
-    everything = np.arange(1, (highest or 0) + 1, dtype=np.int64)
+    everything = np.arange(1, last_id(connection, "segments") + 1, dtype=np.int64)
     gone = np.setdiff1d(everything, present, assume_unique=True)
     return dict.fromkeys(Kind, gone)
 
 
-def _by_kind(
-    partitions: Iterable[Sequence[Any]], dim: int
-) -> Iterator[tuple[Kind, NDArray[np.int64], Vectors]]:
+def _holders(
+    connection: Connection, since: int
+) -> Iterator[tuple[Kind, Ids, NDArray[np.int32], Ids]]:
+    media, items, segments = schema.media, schema.items, schema.segments
+    query = (
+        select(media.c.kind, segments.c.id, items.c.folder_id, items.c.mtime_ns)
+        .join_from(media, segments, segments.c.media_id == media.c.id)
+        .join(items, items.c.media_id == media.c.id)
+    )
+    # In the order in which media were added, their segments are in the order of ids.
+    query = query.where(media.c.generation > since) if since else query.order_by(media.c.id)
+    for chunk in connection.execute(query).partitions(_HOLDERS_IN_CHUNK):
+        kinds, ids, folders, times = zip(*chunk, strict=True)
+        names = np.array(kinds)
+        columns = (
+            np.array(ids, np.int64),
+            np.array(folders, np.int32),
+            np.array(times, np.int64),
+        )
+        for kind in np.unique(names):
+            yield Kind(str(kind)), *(column[names == kind] for column in columns)
+
+
+def _by_kind(partitions: Iterable[Sequence[Any]], dim: int) -> Iterator[tuple[Kind, Ids, Vectors]]:
     for partition in partitions:
         for kind in sorted({row[1] for row in partition}):
             chosen = [row for row in partition if row[1] == kind]

@@ -1,11 +1,15 @@
 """How much the library holds, and a little of everything: by looking at few rows, however many."""
 
+import os
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
-from sqlalchemy import Connection, or_, select, text
+from sqlalchemy import Connection, select, text
 
 from embedder.media.kinds import Kind
 from indexer.catalog import rows, schema
+from indexer.catalog.sqlite import given_ids, one_of
 from indexer.types import LibraryStats, MediaItem, Segment, Status
 
 _PROBES = 10  # For each file wanted, since some hit the same one where many were removed.
@@ -48,16 +52,22 @@ def folders(connection: Connection) -> list[tuple[Path, int]]:
     return [(path, files) for path, files in connection.execute(query)]
 
 
-def branches(connection: Connection, most: int) -> list[tuple[Path, int]]:
+def branches(folders: Iterable[tuple[Path, int]], limit: int) -> list[tuple[Path, int]]:
     """See `Catalog.branches`."""
-    table = schema.folders.c
-    query = (
-        select(table.path, table.below)
-        .where(or_(table.files > 0, table.children != 1))
-        .order_by(table.path)
-        .limit(most)
-    )
-    return [(path, files) for path, files in connection.execute(query)]
+    own = {str(path): files for path, files in folders}
+    parents: dict[str, str] = {}  # The root is its own parent.
+    for path in own:
+        child = path
+        while child not in parents:
+            parent = os.path.dirname(child)  # noqa: PTH120 -- Path's takes ten times as long.
+            parents[child], child = parent, parent
+    children = Counter(parent for child, parent in parents.items() if child != parent)
+    below = Counter(own)
+    for path in sorted(parents, key=len, reverse=True):  # Folders before those that hold them.
+        if parents[path] != path:
+            below[parents[path]] += below[path]
+    shown = (path for path in parents if path in own or children[path] != 1)
+    return [(Path(path), below[path]) for path in sorted(shown, key=os.fsencode)[:limit]]
 
 
 def sample(connection: Connection, count: int) -> list[tuple[MediaItem, Segment]]:
@@ -69,22 +79,22 @@ def sample(connection: Connection, count: int) -> list[tuple[MediaItem, Segment]
         return []
     probes = count * _PROBES
     points = (first + n * (last - first) // (probes - 1) for n in range(probes))
-    found = sorted(connection.execute(_NEXT_MEDIA, rows.given_ids(points)).scalars())
+    found = sorted(connection.execute(_NEXT_MEDIA, given_ids(points)).scalars())
     if len(found) < count:
         newest = connection.execute(_NEWEST_MEDIA, {"count": count}).scalars()
         found = sorted({*found, *newest})
     media = [found[n * len(found) // count] for n in range(count)] if len(found) > count else found
-    held = connection.execute(_OLDEST_ITEMS, rows.given_ids(media)).scalars()
-    files = rows.select_items().where(rows.one_of(schema.items.c.id))
+    held = connection.execute(_OLDEST_ITEMS, given_ids(media)).scalars()
+    files = rows.select_items().where(one_of(schema.items.c.id))
     by_media = {
         row.media_id: rows.item(row)
-        for row in connection.execute(files, rows.given_ids(one for one in held if one))
+        for row in connection.execute(files, given_ids(one for one in held if one))
     }
     segments = schema.segments.c
     heads = (
         rows.select_segments()
-        .where(rows.one_of(segments.media_id), segments.position == 0)
+        .where(one_of(segments.media_id), segments.position == 0)
         .order_by(segments.media_id)
     )
-    begun = connection.execute(heads, rows.given_ids(by_media))
+    begun = connection.execute(heads, given_ids(by_media))
     return [(by_media[row.media_id], rows.segment(row)) for row in begun]

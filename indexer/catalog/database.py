@@ -8,13 +8,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from secrets import token_hex
 from time import monotonic, sleep
 from typing import Any
 
-from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, event
+from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, event, insert
 from sqlalchemy.exc import DBAPIError
 
-from indexer.catalog import migrations
+from indexer.catalog import fulltext, schema
+from indexer.catalog.sqlite import create_tables, tables_version
 from indexer.errors import LibraryBusy, LibraryError
 
 _log = logging.getLogger(__name__)
@@ -38,17 +40,16 @@ class Database:
 
     Guarantees: foreign keys hold on every connection; readers never wait for the writer and see
     one moment of the library for as long as they hold a connection; `writing` commits all or
-    nothing; errors of SQLite come out as `LibraryError`. The file is brought to this version's
-    tables on opening, each migration in a transaction of its own. Where its folder cannot be
-    written to, as on a read-only disk, it can be read all the same.
+    nothing; errors of SQLite come out as `LibraryError`. The tables of a new file are made in one
+    transaction. Where its folder cannot be written to, as on a read-only disk, it can be read all
+    the same.
 
     Args:
         path: The file.
-        read_only: Write nothing whatever is asked for; the tables must be of this version.
+        read_only: Write nothing whatever is asked for.
 
     Raises:
-        LibraryError: the file cannot be opened, is no database, or is of a newer version; or of
-            an older one, if it is not to be written to.
+        LibraryError: the file cannot be opened, is no database, or has tables of another version.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
@@ -60,7 +61,7 @@ class Database:
         # SQLite would refuse to write at once instead of waiting.
         self._writing = _engine(path, how, poolclass=NullPool)
         try:
-            self._migrate(read_only=read_only)
+            self._create(read_only=read_only)
         except BaseException:
             self.close()
             raise
@@ -108,19 +109,38 @@ class Database:
         self._reading.dispose()
         self._writing.dispose()
 
-    def _migrate(self, *, read_only: bool) -> None:
+    def _create(self, *, read_only: bool) -> None:
         with self.reading() as connection:
-            number = migrations.current(connection)
-        migrations.refuse_newer(number)
-        if read_only and number < migrations.MIGRATIONS[-1].number:
-            raise LibraryError(
-                f"the library in {self.path.parent} was made by an older version (its tables are "
-                f"at step {number}): any search with rzen-search brings it up to date"
-            )
-        while number < migrations.MIGRATIONS[-1].number:
+            version = tables_version(connection)
+        if version is None and not read_only:
             with self.writing() as connection:
-                migrations.take_next(connection)
-                number = migrations.current(connection)
+                version = tables_version(connection)
+                if version is None:  # Otherwise another process has just done it.
+                    statements = fulltext.create_statements()
+                    create_tables(connection, schema.metadata, statements, schema.VERSION)
+                    connection.execute(insert(schema.library), _new_library())
+                    version = schema.VERSION
+        if version != schema.VERSION:
+            raise LibraryError(_refusal(self.path.parent, version or 0))
+
+
+def _new_library() -> dict[str, object]:
+    numbers = ("generation", "pruned", "near_duplicates", "near_generation")
+    return {"id": 1, "uid": token_hex(8)} | dict.fromkeys(numbers, 0)
+
+
+def _refusal(folder: Path, version: int) -> str:
+    """Return why a library of another version is refused, and what to do."""
+    if version > schema.VERSION:
+        return (
+            f"the library in {folder} was made by a newer version of RzenEmbed Search (its tables "
+            f"are version {version}, this program reads {schema.VERSION}): update the program"
+        )
+    return (
+        f"the library in {folder} was made by an older version of RzenEmbed Search (its tables are "
+        f"version {version}, this program reads {schema.VERSION}): rename the folder and index "
+        f"your files again with `python -m indexer.ingest PATH --library {folder}`"
+    )
 
 
 class WriterLock:

@@ -4,8 +4,9 @@ import json
 import re
 import sqlite3
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -18,13 +19,61 @@ from sqlalchemy import Connection, Select, func, select
 from embedder.media.kinds import Kind
 from indexer.catalog import rows as conditions
 from indexer.catalog import schema
-from indexer.catalog.rows import given_ids, one_of
+from indexer.catalog.sqlite import given_ids, one_of
 from indexer.types import NO_WORDS, Filters, NameMatch, WordMatches
 
 Ids = NDArray[np.int64]
 
+
+@dataclass(frozen=True, slots=True)
+class FullTextIndex:
+    """An FTS5 table over columns of another table.
+
+    Attributes:
+        name: Of the FTS5 table.
+        table: Whose columns they are.
+        columns: Their names.
+        tokenizer: How FTS5 splits them into terms.
+        value: What is indexed of each column, with a place for its name.
+    """
+
+    name: str
+    table: str
+    columns: tuple[str, ...]
+    tokenizer: str
+    value: str = "{}"
+
+    def values(self, row: str) -> str:
+        """Return what follows SELECT to get the id and the values of a row to index, if any."""
+        values = ", ".join(self.value.format(f"{row}.{column}") for column in self.columns)
+        return f"{row}.id, {values} WHERE {row}.{self.columns[0]} IS NOT NULL"
+
+    @property
+    def source(self) -> str:
+        """The query for all rows that the index has to hold, ids first."""
+        values, where = self.values(self.table).split(" WHERE ")
+        return f"SELECT {values} FROM {self.table} WHERE {where}"
+
+
+_STEMMED = "porter unicode61 remove_diacritics 2"
+
+INDEXES = {
+    index.name: index
+    for index in (
+        FullTextIndex("segment_texts", "segments", ("text",), _STEMMED),
+        FullTextIndex(
+            "item_names",
+            "items",
+            ("name_words", "folder_words"),
+            "unicode61 remove_diacritics 2",
+        ),
+        # Any three characters of a name, which `item_names` has only by its words. Two more that
+        # no name has make any one or two of them the beginning of three.
+        FullTextIndex("name_parts", "items", ("name_words",), "trigram", "{} || char(1, 1)"),
+    )
+}
+
 _NO_IDS = np.empty(0, dtype=np.int64)
-_TOKENIZER = "porter unicode61 remove_diacritics 2"
 _MOST_TERMS = 64
 _LISTED = 1_000  # As many as a filtered search for the nearest compares one by one.
 _WEIGHED = 500
@@ -88,7 +137,7 @@ def with_every_word(connection: Connection, terms: Sequence[str], ids: Ids) -> I
     with closing(sqlite3.connect(":memory:")) as apart:
         apart.execute(
             "CREATE VIRTUAL TABLE texts USING fts5 "
-            f"(text, content = '', columnsize = 0, tokenize = '{_TOKENIZER}')"
+            f"(text, content = '', columnsize = 0, tokenize = '{_STEMMED}')"
         )
         apart.executemany("INSERT INTO texts (rowid, text) VALUES (?, ?)", map(tuple, texts))
         found = apart.execute(
@@ -229,3 +278,27 @@ def _files(filters: Filters) -> Select[str]:
         .join_from(schema.items, schema.segments, segments.media_id == items.media_id)
         .where(one_of(items.id), conditions.of_items(filters), segments.position == 0)
     )
+
+
+def create_statements() -> Iterator[str]:
+    """Yield the statements that make the full-text indexes and the triggers that keep them.
+
+    The indexes hold no text of their own: each is of columns of a table, and would be wrong
+    without its triggers.
+    """
+    for one in INDEXES.values():
+        columns = ", ".join(one.columns)
+        yield (
+            f"CREATE VIRTUAL TABLE {one.name} USING fts5 ({columns}, "
+            f"content = '{one.table}', content_rowid = 'id', tokenize = '{one.tokenizer}')"
+        )
+        insert = f"INSERT INTO {one.name} (rowid, {columns}) SELECT {one.values('new')};"
+        delete = (
+            f"INSERT INTO {one.name} ({one.name}, rowid, {columns}) "
+            f"SELECT 'delete', {one.values('old')};"
+        )
+        events = {"INSERT": insert, "DELETE": delete, f"UPDATE OF {columns}": delete + insert}
+        for event, body in events.items():
+            name = f"{one.name}_{event.split()[0].lower()}"
+            yield f"CREATE TRIGGER {name} AFTER {event} ON {one.table} BEGIN {body} END"
+    yield "CREATE VIRTUAL TABLE name_parts_terms USING fts5vocab (name_parts, row)"

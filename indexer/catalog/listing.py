@@ -18,6 +18,7 @@ from sqlalchemy import (
 from embedder.media.kinds import Kind
 from indexer.catalog import rows, schema
 from indexer.catalog.fulltext import plain_name
+from indexer.catalog.sqlite import MAX_INTEGER, given_ids, one_of
 from indexer.types import MediaItem, Status
 
 _FEW = 4_000  # It takes a few milliseconds to put them in order.
@@ -25,7 +26,7 @@ _PART = 3
 _MOST_PARTS = 200  # What begins so many parts is in very many names.
 
 _BEGINNING = text(
-    "SELECT term FROM name_parts_held WHERE term >= :first AND term < :last LIMIT :most"
+    "SELECT term FROM name_parts_terms WHERE term >= :first AND term < :last LIMIT :most"
 )
 _WITH = text("SELECT rowid FROM name_parts WHERE name_parts MATCH :expression LIMIT :most")
 
@@ -46,11 +47,11 @@ def items(
     plain = plain_name(name) if name else ""
     few = _with(connection, plain) if plain else None
     page = _in_order(status, kind, plain) if few is None else _put_in_order(status, kind)
-    given = rows.given_ids(few or ())
-    page = page.limit(limit).offset(min(offset, rows.MOST_ROWS))
+    given = given_ids(few or ())
+    page = page.limit(limit).offset(min(offset, MAX_INTEGER))
     ids = connection.execute(page, given).scalars().all()
-    query = rows.select_items().where(rows.one_of(schema.items.c.id))
-    found = {row.id: rows.item(row) for row in connection.execute(query, rows.given_ids(ids))}
+    query = rows.select_items().where(one_of(schema.items.c.id))
+    found = {row.id: rows.item(row) for row in connection.execute(query, given_ids(ids))}
     return [found[one] for one in ids]
 
 
@@ -66,7 +67,7 @@ def _chosen(
 def _put_in_order(status: Status | None, kind: Kind | None) -> Select[int, Path]:
     """Some files, by their ids: the plus keeps SQLite from going along another index."""
     query = _chosen(status, kind, literal_column("+items.status", Text))
-    return query.where(rows.one_of(schema.items.c.id)).order_by(literal_column("+items.path"))
+    return query.where(one_of(schema.items.c.id)).order_by(literal_column("+items.path"))
 
 
 def _in_order(

@@ -8,32 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 
-from indexer.catalog import counters, rows, schema
+from indexer.catalog import schema
 from indexer.catalog.database import Database, translated
-from indexer.catalog.fulltext import folder_words
-from indexer.catalog.schema import stored_path
-from indexer.catalog.verify import Audit, as_path
-from indexer.catalog.writer import raise_generation
+from indexer.catalog.fulltext import INDEXES
+from indexer.catalog.sqlite import given_ids, one_of, tables_version
+from indexer.catalog.transaction import WriteTransaction, recount
+from indexer.catalog.verify import Audit
 from indexer.errors import LibraryBusy, LibraryError
 from indexer.types import Status
 
 _NEVER_NS = -1
-
-_INDEXES = {
-    "segment_texts": (
-        "INSERT INTO segment_texts (rowid, text) "
-        "SELECT id, text FROM segments WHERE text IS NOT NULL"
-    ),
-    "item_names": (
-        "INSERT INTO item_names (rowid, name_words, folder_words) "
-        "SELECT id, name_words, folder_words FROM items"
-    ),
-    "name_parts": (
-        "INSERT INTO name_parts (rowid, name_words) SELECT id, name_words || char(1, 1) FROM items"
-    ),
-}
 
 
 class Mending:
@@ -54,67 +40,47 @@ class Mending:
         """Makes a full-text index anew from what it is of."""
         with self._database.writing() as connection:
             connection.exec_driver_sql(f"INSERT INTO {index} ({index}) VALUES ('delete-all')")
-            connection.exec_driver_sql(_INDEXES[index])
+            columns = ", ".join(("rowid", *INDEXES[index].columns))
+            connection.exec_driver_sql(f"INSERT INTO {index} ({columns}) {INDEXES[index].source}")
 
     def recount(self) -> None:
         """Makes the numbers that are kept beside the rows anew."""
         with self._database.writing() as connection:
-            for statement in (*counters.EMPTY, *counters.FILL):
-                connection.exec_driver_sql(statement)
+            recount(connection)
 
     def drop_dangling(self, dangling: Iterable[tuple[str, int]]) -> list[int]:
         """Deletes rows that refer to what is not there; files are kept and returned by id."""
         files: list[int] = []
-        with self._database.writing() as connection:
-            raise_generation(connection)
+        with WriteTransaction.of(self._database) as transaction:
             for table, row in dangling:
                 if table == "items":
                     files.append(row)
+                elif table == "segments":
+                    transaction.remove_segments(schema.segments.c.id == row, {})
                 else:
-                    connection.exec_driver_sql(f"DELETE FROM {table} WHERE rowid = ?", (row,))
+                    statement = f"DELETE FROM {table} WHERE rowid = ?"
+                    transaction.connection.exec_driver_sql(statement, (row,))
         return files
 
     def ask_for_files(self, item_ids: Sequence[int], reason: str) -> None:
         """Marks files as failed, and so that the next ingest reads them."""
-        items = schema.items
-        marked = {
-            "status": Status.FAILED.value,
-            "error": reason,
-            "media_id": None,
-            "mtime_ns": _NEVER_NS,
-        }
-        statement = update(items).where(rows.one_of(items.c.id)).values(marked)
-        with self._database.writing() as connection:
-            connection.execute(statement, rows.given_ids(item_ids))
+        with WriteTransaction.of(self._database) as transaction:
+            _mark(transaction, one_of(schema.items.c.id), item_ids, reason)
 
     def forget_media(self, media_ids: Sequence[int], reason: str) -> None:
         """Drops contents with their segments, and marks the files that hold them as above."""
-        items, media = schema.items, schema.media
-        marked = {
-            "status": Status.FAILED.value,
-            "error": reason,
-            "media_id": None,
-            "mtime_ns": _NEVER_NS,
-        }
-        with self._database.writing() as connection:
-            raise_generation(connection)
-            given = rows.given_ids(media_ids)
-            connection.execute(
-                update(items).where(rows.one_of(items.c.media_id)).values(marked), given
-            )
-            connection.execute(delete(media).where(rows.one_of(media.c.id)), given)
+        with WriteTransaction.of(self._database) as transaction:
+            _mark(transaction, one_of(schema.items.c.media_id), media_ids, reason)
+            transaction.remove_media(media_ids)
 
     def drop_vectors(self, segment_ids: Sequence[int]) -> None:
         """Drops vectors whose segments stay to be found by their words."""
-        vectors, given = schema.vectors, rows.given_ids(segment_ids)
-        with self._database.writing() as connection:
-            raise_generation(connection)
-            connection.exec_driver_sql(
-                "INSERT OR REPLACE INTO removals SELECT id, kind, (SELECT generation FROM library) "
-                "FROM segments WHERE id IN (SELECT value FROM json_each(?))",
-                (given["ids"],),
+        vectors, chosen = schema.vectors, given_ids(segment_ids)
+        with WriteTransaction.of(self._database) as transaction:
+            transaction.note_removals(one_of(schema.segments.c.id), chosen)
+            transaction.connection.execute(
+                delete(vectors).where(one_of(vectors.c.segment_id)), chosen
             )
-            connection.execute(delete(vectors).where(rows.one_of(vectors.c.segment_id)), given)
 
     def raise_numbers(self) -> None:
         """Puts generation and ids beyond all that were ever given."""
@@ -128,6 +94,18 @@ class Mending:
                 connection.exec_driver_sql(
                     "INSERT INTO sqlite_sequence (name, seq) VALUES ('segments', ?)", (highest,)
                 )
+
+
+def _mark(
+    transaction: WriteTransaction, chosen: ColumnElement[bool], ids: Sequence[int], reason: str
+) -> None:
+    marked = {
+        "status": Status.FAILED.value,
+        "error": reason,
+        "media_id": None,
+        "mtime_ns": _NEVER_NS,
+    }
+    transaction.change_items(chosen, given_ids(ids), marked)
 
 
 _REMOVALS_AT_ONCE = 20_000
@@ -162,11 +140,9 @@ class Upkeep:
         return Size(pages * size, free * size)
 
     def schema_version(self) -> int:
-        """The last step that the tables have taken."""
+        """Return the version of the tables."""
         with self._database.reading() as connection:
-            return int(
-                connection.exec_driver_sql("SELECT max(number) FROM migrations").scalar_one()
-            )
+            return tables_version(connection) or 0
 
     def forget_removals(self, until: int) -> int:
         """Forgets which segments left up to a generation; returns how many notes that were.
@@ -190,7 +166,7 @@ class Upkeep:
 
     def tidy_words(self) -> None:
         """Merges the pieces of the full-text indexes, which makes them smaller and faster."""
-        for index in ("segment_texts", "item_names", "name_parts"):
+        for index in INDEXES:
             with self._database.writing() as connection:
                 connection.exec_driver_sql(f"INSERT INTO {index} ({index}) VALUES ('optimize')")
 
@@ -327,20 +303,11 @@ def identify(path: Path, uid: str, moved: Mapping[Path, Path]) -> None:
         uid: Its new name, so that vectors saved for the other one are never taken for its own.
         moved: Folders of which the files are elsewhere now.
     """
-    with translated(path), closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE library SET uid = ?", (uid,))
-        rows = connection.execute("SELECT id, path FROM items").fetchall() if moved else []
-        for number, stored in rows:
-            old = as_path(stored)
-            base = next((base for base in moved if base in old.parents), None)
-            if base is not None:
-                new = moved[base] / old.relative_to(base)
-                connection.execute(
-                    "UPDATE items SET path = ?, folder = ?, folder_words = ? WHERE id = ?",
-                    (
-                        stored_path(str(new)),
-                        stored_path(str(new.parent)),
-                        folder_words(new.parent),
-                        number,
-                    ),
-                )
+    database = Database(path)
+    try:
+        with WriteTransaction.of(database) as transaction:
+            transaction.connection.execute(update(schema.library).values(uid=uid))
+            for old_base, new_base in moved.items():
+                transaction.move_items(old_base, new_base)
+    finally:
+        database.close()

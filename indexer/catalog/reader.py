@@ -20,6 +20,7 @@ from indexer.catalog import rows as conditions
 from indexer.catalog.changes import Changes, changes
 from indexer.catalog.database import Database
 from indexer.catalog.duplicates import PictureHashes
+from indexer.catalog.sqlite import given_ids, one_of, row_id
 from indexer.errors import NotFound
 from indexer.types import (
     Filters,
@@ -30,16 +31,15 @@ from indexer.types import (
     Status,
     WordMatches,
 )
+from indexer.vectors.interface import SearchFilter
 
 # Of every search; putting a statement together takes longer than SQLite takes to answer it. Where
 # many rows of numbers answer, they come as one JSON text: at each row that it gives, SQLite lets
 # other threads have the interpreter, and waits until they give it back.
 _VECTORS = select(schema.vectors.c.segment_id, schema.vectors.c.data).where(
-    rows.one_of(schema.vectors.c.segment_id)
+    one_of(schema.vectors.c.segment_id)
 )
-_KINDS = select(schema.segments.c.id, schema.segments.c.kind).where(
-    rows.one_of(schema.segments.c.id)
-)
+_KINDS = select(schema.segments.c.id, schema.segments.c.kind).where(one_of(schema.segments.c.id))
 _ORIGINS = (
     select(
         func.json_group_array(
@@ -48,7 +48,7 @@ _ORIGINS = (
             )
         )
     )
-    .where(rows.one_of(schema.segments.c.id))
+    .where(one_of(schema.segments.c.id))
     .where(
         select(schema.items.c.id)
         .where(schema.items.c.media_id == schema.segments.c.media_id)
@@ -61,13 +61,13 @@ _MODEL = select(
     schema.library.c.dim,
     schema.library.c.instructions,
 )
-_SEGMENTS = rows.select_segments().where(rows.one_of(schema.segments.c.id))
+_SEGMENTS = rows.select_segments().where(one_of(schema.segments.c.id))
 
 
 @lru_cache(maxsize=64)
 def _holders(filters: Filters) -> Select[Any]:
     """The files of some media that satisfy the filters."""
-    items = rows.select_items().where(rows.one_of(schema.items.c.media_id))
+    items = rows.select_items().where(one_of(schema.items.c.media_id))
     return items.where(conditions.of_items(filters)).order_by(schema.items.c.id)
 
 
@@ -108,6 +108,7 @@ class Catalog:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._branches: tuple[tuple[int, int], list[tuple[Path, int]]] | None = None
 
     def moment(self) -> AbstractContextManager[None]:
         """Within it, all answers to this thread are of one moment, and come faster."""
@@ -149,6 +150,25 @@ class Catalog:
         """What has changed since a generation, in chunks; everything if `since` is 0."""
         with self._database.reading() as connection:
             yield changes(connection, since)
+
+    def filter_of(self, filters: Filters) -> SearchFilter | None:
+        """Return what the vector index has to know of the filters; None if they take any file.
+
+        Kinds are left out: they are partitions of the index.
+        """
+        if not rows.restricts_files(filters):
+            return None
+        folders = None
+        if filters.folder is not None:
+            table = schema.folders.c
+            query = select(table.id).where(rows.below(filters.folder))
+            with self._database.reading() as connection:
+                folders = frozenset(connection.execute(query).scalars())
+        return SearchFilter(
+            folders,
+            after_ns=None if filters.after is None else rows.nanoseconds(filters.after),
+            before_ns=None if filters.before is None else rows.nanoseconds(filters.before),
+        )
 
     def matching_segments(self, filters: Filters) -> NDArray[np.int64] | None:
         """Ids of the segments of files that satisfy the filters, ascending.
@@ -203,7 +223,7 @@ class Catalog:
         """
         with self._database.reading() as connection:
             dim = connection.execute(_MODEL).one().dim or 0
-            answer = connection.execute(_VECTORS, rows.given_ids(segment_ids))
+            answer = connection.execute(_VECTORS, given_ids(segment_ids))
             found: dict[int, bytes] = dict(answer.all())
         gone = bytes(2 * dim)
         return rows.unpacked_vectors([found.get(int(i), gone) for i in segment_ids], dim)
@@ -211,7 +231,7 @@ class Catalog:
     def kinds_of(self, segment_ids: Sequence[int]) -> dict[int, Kind]:
         """The kind of each known segment."""
         with self._database.reading() as connection:
-            answer = connection.execute(_KINDS, rows.given_ids(segment_ids)).all()
+            answer = connection.execute(_KINDS, given_ids(segment_ids)).all()
         return {segment_id: Kind(kind) for segment_id, kind in answer}
 
     def origins(self, segment_ids: Sequence[int]) -> dict[int, tuple[int, int | None]]:
@@ -220,7 +240,7 @@ class Catalog:
         Without those that no file holds any more, as in the middle of a removal.
         """
         with self._database.reading() as connection:
-            answer = connection.execute(_ORIGINS, rows.given_ids(segment_ids)).scalar_one()
+            answer = connection.execute(_ORIGINS, given_ids(segment_ids)).scalar_one()
         return {segment_id: (media_id, page) for segment_id, media_id, page in json.loads(answer)}
 
     def resolve(
@@ -233,9 +253,9 @@ class Catalog:
         """
         files: dict[int, list[MediaItem]] = {}
         with self._database.reading() as connection:
-            answer = connection.execute(_SEGMENTS, rows.given_ids(segment_ids)).all()
+            answer = connection.execute(_SEGMENTS, given_ids(segment_ids)).all()
             media_ids = {row.id: row.media_id for row in answer}
-            given = rows.given_ids(set(media_ids.values()))
+            given = given_ids(set(media_ids.values()))
             for row in connection.execute(_holders(filters), given).all():
                 files.setdefault(row.media_id, []).append(rows.item(row))
         found = {row.id: rows.segment(row) for row in answer}
@@ -262,7 +282,7 @@ class Catalog:
         """A file by id, or `NotFound`."""
         with self._database.reading() as connection:
             row = connection.execute(
-                rows.select_items().where(schema.items.c.id == rows.row_id(item_id))
+                rows.select_items().where(schema.items.c.id == row_id(item_id))
             ).one_or_none()
         if row is None:
             raise NotFound(f"the library has no file with the id {item_id}")
@@ -272,7 +292,7 @@ class Catalog:
         """A segment by id, or `NotFound`."""
         with self._database.reading() as connection:
             row = connection.execute(
-                rows.select_segments().where(schema.segments.c.id == rows.row_id(segment_id))
+                rows.select_segments().where(schema.segments.c.id == row_id(segment_id))
             ).one_or_none()
         if row is None:
             raise NotFound(f"the library has no segment with the id {segment_id}")
@@ -284,7 +304,7 @@ class Catalog:
         query = (
             rows.select_items()
             .join(schema.segments, segments.media_id == items.media_id)
-            .where(segments.id == rows.row_id(segment_id))
+            .where(segments.id == row_id(segment_id))
             .order_by(items.id)
             .limit(1)
         )
@@ -312,7 +332,7 @@ class Catalog:
         table = schema.words.c
         with self._database.reading() as connection:
             data = connection.execute(
-                select(table.data).where(table.segment_id == rows.row_id(segment_id))
+                select(table.data).where(table.segment_id == row_id(segment_id))
             ).scalar_one_or_none()
         return () if data is None else rows.unpacked_words(data)
 
@@ -326,8 +346,12 @@ class Catalog:
 
         The first of them, in order, and no more than `most`.
         """
-        with self._database.reading() as connection:
-            return counts.branches(connection, most)
+        with self._database.moment():
+            known = self._branches
+            if known is None or known[0] != (self.generation(), most):
+                known = (self.generation(), most), counts.branches(self.folders(), most)
+                self._branches = known
+        return list(known[1])
 
     def sample(self, count: int) -> list[tuple[MediaItem, Segment]]:
         """Files with different contents from all over the library, and where each begins.

@@ -3,43 +3,23 @@
 import json
 import os
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select, text
+from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select
 
 from embedder.content import Modality
 from embedder.interface import Vectors
 from embedder.media.kinds import Kind, Word
 from indexer.catalog import schema
+from indexer.catalog.sqlite import MAX_INTEGER
 from indexer.types import Filters, MediaItem, Segment, Status
 
-MOST_ROWS = 2**63 - 1
-"""The largest number that SQLite knows."""
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def row_id(number: int) -> int | None:
-    """An id to look for; None, which no row has, where SQLite has no such number."""
-    return number if abs(number) <= MOST_ROWS else None
-
-
-def one_of(column: ColumnElement[Any]) -> ColumnElement[bool]:
-    """The condition that a column is one of the numbers in the parameter `ids`; see `given_ids`.
-
-    As one parameter, a list of any length takes the same statement, prepared once.
-    """
-    return column.in_(text("SELECT value FROM json_each(:ids)"))
-
-
-def given_ids(ids: Iterable[int]) -> dict[str, str]:
-    """Numbers as the parameter of `one_of`."""
-    return {"ids": json.dumps([int(one) for one in ids])}
 
 
 def select_items() -> Select[*tuple[Any, ...]]:
@@ -163,9 +143,6 @@ def unpacked_vectors(data: Sequence[bytes], dim: int) -> Vectors:
     return np.frombuffer(b"".join(data), dtype="<f2").reshape(-1, dim).astype(np.float32)
 
 
-_LATEST_NS = 2**63 - 1
-
-
 def restricts_files(filters: Filters) -> bool:
     """Whether the filters look at files, and not only at kinds."""
     return any(part is not None for part in (filters.folder, filters.after, filters.before))
@@ -178,28 +155,33 @@ def of_items(filters: Filters) -> ColumnElement[bool]:
     if filters.kinds:
         conditions.append(items.kind.in_([kind.value for kind in filters.kinds]))
     if filters.folder is not None:
-        conditions.append(below(filters.folder))
+        conditions.append(in_folders(filters.folder))
     if filters.after is not None:
-        conditions.append(items.mtime_ns >= _nanoseconds(filters.after))
+        conditions.append(items.mtime_ns >= nanoseconds(filters.after))
     if filters.before is not None:
-        conditions.append(items.mtime_ns < _nanoseconds(filters.before))
+        conditions.append(items.mtime_ns < nanoseconds(filters.before))
     return and_(*conditions)
 
 
-def below(folder: Path) -> ColumnElement[bool]:
-    """The condition that a file is in a folder or below it, by the index on folders."""
-    items = schema.items.c
-    start = os.path.join(os.path.abspath(folder), "")
-    after = start[:-1] + chr(ord(start[-1]) + 1)
-    return or_(
-        items.folder == os.path.abspath(folder), and_(items.folder >= start, items.folder < after)
-    )
+def in_folders(*folders: Path) -> ColumnElement[bool]:
+    """Return the condition that a file is in one of some folders or below one."""
+    return schema.items.c.folder_id.in_(select(schema.folders.c.id).where(below(*folders)))
 
 
-def _nanoseconds(moment: datetime) -> int:
+def below(*folders: Path) -> ColumnElement[bool]:
+    """Return the condition that a folder is one of some folders or below one."""
+    path, ranges = schema.folders.c.path, list[ColumnElement[bool]]()
+    for folder in folders:
+        start = os.fsencode(os.path.join(os.path.abspath(folder), ""))
+        end = start[:-1] + bytes([start[-1] + 1])
+        ranges += [path == os.path.abspath(folder), and_(path >= start, path < end)]
+    return or_(*ranges)
+
+
+def nanoseconds(moment: datetime) -> int:
     """Nanoseconds since 1970 of a moment, local where no zone is given; far ones are clamped."""
     try:
         since = moment.astimezone(UTC) - _EPOCH
     except (OverflowError, ValueError, OSError):
-        return _LATEST_NS if moment.year > _EPOCH.year else -_LATEST_NS
-    return max(-_LATEST_NS, min(_LATEST_NS, since // timedelta(microseconds=1) * 1000))
+        return MAX_INTEGER if moment.year > _EPOCH.year else -MAX_INTEGER
+    return max(-MAX_INTEGER, min(MAX_INTEGER, since // timedelta(microseconds=1) * 1000))

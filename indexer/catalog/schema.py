@@ -1,17 +1,12 @@
-"""The tables of a library as SQLAlchemy sees them; `indexer.catalog.migrations` makes them.
+"""The tables of a library, declared once; `indexer.catalog.sqlite` makes them."""
 
-The full-text tables and the triggers that keep them exist only in the migrations.
-"""
-
-import os
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import (
+    CheckConstraint,
     Column,
-    Dialect,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -19,72 +14,54 @@ from sqlalchemy import (
     Table,
     Text,
     TypedColumns,
-    TypeDecorator,
 )
+
+from indexer.catalog.sqlite import PathBytes, PathText
+
+VERSION = 1
+"""Raised with every change of these tables; a library with another number is refused."""
 
 metadata = MetaData()
 
 
-class PathText(TypeDecorator[Path]):
-    """An absolute path; one that is not valid Unicode is kept as the bytes it is."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: Path | str | None, dialect: Dialect) -> Any:
-        """Text wherever possible, so that folders can be compared in SQL."""
-        return None if value is None else stored_path(str(value))
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> Path | None:
-        """The path that was stored."""
-        return None if value is None else _path(value)
-
-
-@lru_cache(maxsize=4096)  # Taking a path apart takes longer than reading it.
-def _path(stored: str | bytes) -> Path:
-    return Path(os.fsdecode(stored))
-
-
-def stored_path(path: str) -> str | bytes:
-    """A path as the database holds it."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(path)
-    return path
-
-
 class _LibraryColumns(TypedColumns):
-    id: Named[int] = Column(Integer, primary_key=True)
-    uid: Named[str]
-    model: Named[str | None]
-    fingerprint: Named[str | None]
+    id: Named[int] = Column(Integer, CheckConstraint("id = 1"), primary_key=True)
+    uid: Named[str] = Column(Text)
+    model: Named[str | None] = Column(Text)
+    fingerprint: Named[str | None] = Column(Text)
     dim: Named[int | None]
+    instructions: Named[str | None] = Column(Text)
     generation: Named[int]
-    near_duplicates: Named[int]
-    instructions: Named[str | None]
     pruned: Named[int]
+    near_duplicates: Named[int]
     near_generation: Named[int]
+
+
+class _FolderColumns(TypedColumns):
+    id: Named[int] = Column(Integer, primary_key=True)
+    path: Named[Path] = Column(PathBytes, unique=True)
+    files: Named[int]
 
 
 class _MediaColumns(TypedColumns):
     id: Named[int] = Column(Integer, primary_key=True)
-    content_hash: Named[str]
-    kind: Named[str]
+    content_hash: Named[str] = Column(Text, unique=True)
+    kind: Named[str] = Column(Text)
+    generation: Named[int] = Column(Integer, index=True)
 
 
 class _ItemColumns(TypedColumns):
     id: Named[int] = Column(Integer, primary_key=True)
     path: Named[Path] = Column(PathText, unique=True)
-    folder: Named[Path] = Column(PathText, index=True)
-    name_words: Named[str]
-    folder_words: Named[str]
-    size: Named[int]
+    folder_id: Named[int] = Column(ForeignKey("folders.id"), index=True)
+    name_words: Named[str] = Column(Text)
+    folder_words: Named[str] = Column(Text)
+    size: Named[int] = Column(Integer, index=True)
     mtime_ns: Named[int]
-    media_id: Named[int | None] = Column(ForeignKey("media.id"), index=True)
-    kind: Named[str | None]
-    status: Named[str]
-    error: Named[str | None]
+    media_id: Named[int | None] = Column(ForeignKey("media.id"))
+    kind: Named[str | None] = Column(Text)
+    status: Named[str] = Column(Text)
+    error: Named[str | None] = Column(Text)
     added_us: Named[int]
 
 
@@ -92,45 +69,35 @@ class _SegmentColumns(TypedColumns):
     id: Named[int] = Column(Integer, primary_key=True)
     media_id: Named[int] = Column(ForeignKey("media.id", ondelete="CASCADE"))
     position: Named[int]
-    kind: Named[str]
-    modality: Named[str]
+    kind: Named[str] = Column(Text, index=True)
+    modality: Named[str] = Column(Text)
     page: Named[int | None]
     start: Named[float | None]
     end: Named[float | None]
     span_start: Named[int | None]
     span_end: Named[int | None]
-    text: Named[str | None]
-    generation: Named[int]
+    text: Named[str | None] = Column(Text)
+    generation: Named[int] = Column(Integer, index=True)
     picture_hash: Named[int | None]
     picture_tint: Named[bytes | None] = Column(LargeBinary)
 
 
-class _VectorColumns(TypedColumns):
+class _SegmentDataColumns(TypedColumns):
     segment_id: Named[int] = Column(ForeignKey("segments.id", ondelete="CASCADE"), primary_key=True)
     data: Named[bytes] = Column(LargeBinary)
 
 
 class _PendingColumns(TypedColumns):
-    id: Named[int] = Column(Integer, primary_key=True)
-    model: Named[str]
-    fingerprint: Named[str]
+    id: Named[int] = Column(Integer, CheckConstraint("id = 1"), primary_key=True)
+    model: Named[str] = Column(Text)
+    fingerprint: Named[str] = Column(Text)
     dim: Named[int]
-    instructions: Named[str | None]
-
-
-class _PendingVectorColumns(TypedColumns):
-    segment_id: Named[int] = Column(ForeignKey("segments.id", ondelete="CASCADE"), primary_key=True)
-    data: Named[bytes] = Column(LargeBinary)
-
-
-class _WordColumns(TypedColumns):
-    segment_id: Named[int] = Column(ForeignKey("segments.id", ondelete="CASCADE"), primary_key=True)
-    data: Named[bytes] = Column(LargeBinary)
+    instructions: Named[str | None] = Column(Text)
 
 
 class _RemovalColumns(TypedColumns):
     segment_id: Named[int] = Column(Integer, primary_key=True)
-    kind: Named[str]
+    kind: Named[str] = Column(Text)
     generation: Named[int] = Column(Integer, index=True)
 
 
@@ -146,55 +113,65 @@ class _SegmentCountColumns(TypedColumns):
     segments: Named[int]
 
 
-class _FolderColumns(TypedColumns):
-    path: Named[Path] = Column(PathText, primary_key=True)
-    parent: Named[Path | None] = Column(PathText)
-    files: Named[int]
-    below: Named[int]
-    children: Named[int]
-
-
 class _UnheldColumns(TypedColumns):
     media_id: Named[int] = Column(ForeignKey("media.id", ondelete="CASCADE"), primary_key=True)
 
 
 library = Table("library", metadata, _LibraryColumns)
-"""One row: whose vectors these are, the generation that each change of segments raises, the last
-generation of which `removals` does not tell everything any more, and the one of which the number
-of near duplicates is."""
+"""One row: the model of the vectors, and the numbers of the library.
 
-media = Table("media", metadata, _MediaColumns)
-"""Bytes that one or more files hold."""
+`generation` rises with each change of segments or of the files that hold them; `removals` is
+complete after generation `pruned`; `near_duplicates` was counted at `near_generation`.
+"""
 
-items = Table("items", metadata, _ItemColumns)
+folders = Table("folders", metadata, _FolderColumns, sqlite_autoincrement=True)
+"""Folders of items, with the number of indexed files in each (not below it)."""
+
+media = Table("media", metadata, _MediaColumns, sqlite_autoincrement=True)
+"""Contents (bytes) that one or more files hold.
+
+`generation` is the library's at the last change of the set of holders: which indexed files have
+these bytes, in which folders, and when they were modified.
+"""
+
+items = Table("items", metadata, _ItemColumns, sqlite_autoincrement=True)
 """Files. Only indexed ones have a `media_id`."""
 
-segments = Table("segments", metadata, _SegmentColumns)
-"""What is found in media. The ids are those of the vectors and are never used again."""
+segments = Table("segments", metadata, _SegmentColumns, sqlite_autoincrement=True)
+"""What is found in media. The ids are those of the vectors and are never reused."""
 
-vectors = Table("vectors", metadata, _VectorColumns)
+vectors = Table("vectors", metadata, _SegmentDataColumns)
 """Vectors of segments, float16; apart, so that a scan of the segments does not read them."""
 
 pending = Table("pending", metadata, _PendingColumns)
-"""Whose vectors are in `pending_vectors`; without a row, what is there is of no use."""
+"""The model of `pending_vectors`; without a row, those are left over from a former model."""
 
-pending_vectors = Table("pending_vectors", metadata, _PendingVectorColumns)
-"""Vectors of another model, computed beside those in use, until all are there."""
+pending_vectors = Table("pending_vectors", metadata, _SegmentDataColumns)
+"""Vectors of another model, computed beside those in use until all are there.
 
-words = Table("words", metadata, _WordColumns)
-"""Words of pages with their places, as compressed JSON."""
+Declared exactly like `vectors`: the two tables swap their names when the library switches.
+"""
+
+words = Table("words", metadata, _SegmentDataColumns)
+"""Words of PDF pages with their boxes, as compressed JSON."""
 
 removals = Table("removals", metadata, _RemovalColumns)
-"""Segments that are gone, for vector stores that still hold them."""
+"""Removed segments, for vector indexes that still hold them."""
 
-item_counts = Table("item_counts", metadata, _ItemCountColumns)
-"""Files by state and kind, "" for none; kept by triggers, as are the three tables below."""
+item_counts = Table("item_counts", metadata, _ItemCountColumns, sqlite_with_rowid=False)
+"""Files by status and kind ("" for none); kept by `indexer.catalog.transaction`."""
 
-segment_counts = Table("segment_counts", metadata, _SegmentCountColumns)
-"""Segments by kind."""
-
-folders = Table("folders", metadata, _FolderColumns)
-"""Folders with indexed files in them or below; the paths are bytes."""
+segment_counts = Table("segment_counts", metadata, _SegmentCountColumns, sqlite_with_rowid=False)
+"""Segments by kind; kept likewise."""
 
 unheld = Table("unheld", metadata, _UnheldColumns)
-"""Media that no file may hold any more."""
+"""Media without any file, to be removed; kept likewise. Some may have one again."""
+
+# With folder and date, so that the holders of all media are read from the index alone.
+Index("ix_items_holders", items.c.media_id, items.c.folder_id, items.c.mtime_ns)
+# Each page of files is read in order of paths, by status or by status and kind.
+Index("ix_items_by_status", items.c.status, items.c.path)
+Index("ix_items_by_status_and_kind", items.c.status, items.c.kind, items.c.path)
+# With all that a filter by date looks at.
+Index("ix_items_modified", items.c.mtime_ns, items.c.media_id, items.c.kind)
+Index("ix_segments_media", segments.c.media_id, segments.c.position, unique=True)

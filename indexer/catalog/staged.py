@@ -13,7 +13,8 @@ from embedder.media.kinds import Kind
 from indexer.catalog import rows, schema
 from indexer.catalog.database import Database
 from indexer.catalog.reader import Model
-from indexer.catalog.writer import raise_generation
+from indexer.catalog.sqlite import given_ids, one_of, replacing
+from indexer.catalog.transaction import WriteTransaction
 from indexer.errors import LibraryError
 from indexer.types import Segment, Status
 
@@ -136,16 +137,16 @@ class StagedVectors:
         if not vectors:
             return
         values = [{"segment_id": one, "data": data} for one, data in vectors.items()]
-        statement = insert(schema.pending_vectors).prefix_with("OR REPLACE")
+        statement = replacing(insert(schema.pending_vectors))
         with self._database.writing() as connection:
             connection.execute(statement, values)
 
     def forget(self, segment_ids: Sequence[int]) -> int:
         """Discards the vectors of some segments; returns how many there were."""
         segment_id = schema.pending_vectors.c.segment_id
-        query = delete(schema.pending_vectors).where(rows.one_of(segment_id))
+        query = delete(schema.pending_vectors).where(one_of(segment_id))
         with self._database.writing() as connection:
-            return connection.execute(query, rows.given_ids(segment_ids)).rowcount
+            return connection.execute(query, given_ids(segment_ids)).rowcount
 
     def take_over(self, left_out: Mapping[str, Mapping[Path, str]]) -> None:
         """Puts the pending vectors in the place of those in use; `clear` frees the room of these.
@@ -157,10 +158,10 @@ class StagedVectors:
         Raises:
             LibraryError: if other segments have no vector; nothing has changed.
         """
-        with self._database.writing() as connection:
-            raise_generation(connection)
+        with WriteTransaction.of(self._database) as transaction:
+            connection = transaction.connection
             for content_hash, reasons in left_out.items():
-                _leave_out(connection, content_hash, reasons)
+                _leave_out(transaction, content_hash, reasons)
             if connection.execute(_without_vector(select(schema.segments.c.id)).limit(1)).first():
                 raise LibraryError(
                     "some segments have no vector of the new model yet: run the command again"
@@ -170,6 +171,7 @@ class StagedVectors:
                 connection.exec_driver_sql(statement)
             connection.execute(
                 update(schema.library).values(
+                    generation=transaction.generation,
                     model=model.model,
                     fingerprint=model.fingerprint,
                     dim=model.dim,
@@ -201,9 +203,13 @@ def _outline(connection: Connection, media_id: int, content_hash: str, *, of_all
     )
 
 
-def _leave_out(connection: Connection, content_hash: str, reasons: Mapping[Path, str]) -> None:
-    items, media = schema.items.c, schema.media.c
+def _leave_out(
+    transaction: WriteTransaction, content_hash: str, reasons: Mapping[Path, str]
+) -> None:
     for path, reason in reasons.items():
-        failed = {"status": Status.FAILED.value, "error": reason, "media_id": None}
-        connection.execute(update(schema.items).where(items.path == path).values(failed))
-    connection.execute(delete(schema.media).where(media.content_hash == content_hash))
+        if item := transaction.item_at(path):
+            failed = {"status": Status.FAILED.value, "error": reason, "media_id": None}
+            transaction.change_item(item, failed)
+    media = schema.media.c
+    chosen = select(media.id).where(media.content_hash == content_hash)
+    transaction.remove_media(transaction.connection.execute(chosen).scalars())

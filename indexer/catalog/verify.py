@@ -1,18 +1,20 @@
 """Looking for what is wrong in the tables; reads only."""
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Select, Table, func, select
 
 from embedder.media import MEDIA_KINDS, Kind
-from indexer.catalog import counters
+from indexer.catalog import schema
 from indexer.catalog.database import Database
+from indexer.catalog.fulltext import INDEXES, FullTextIndex
+from indexer.catalog.sqlite import as_path
+from indexer.catalog.transaction import files_in, folder_exists
 from indexer.errors import LibraryBusy, LibraryError
 
 _CHUNK = 4_096
@@ -20,13 +22,8 @@ _PICTURED = ", ".join(f"'{kind}'" for kind, one in MEDIA_KINDS.items() if one.ha
 _MOST_SAID = 100
 _UNIT_TOLERANCE = 0.01  # Rounding to float16 changes the length of a vector by less than 0.001.
 
+_PICTURED = ", ".join(f"'{kind}'" for kind, one in MEDIA_KINDS.items() if one.has_picture)
 _OLDEST_FILE = "(SELECT path FROM items WHERE media_id = {media} ORDER BY id LIMIT 1)"
-
-_COLUMNS = {
-    "segment_texts": "text",
-    "item_names": "name_words, folder_words",
-    "name_parts": "name_words",
-}
 
 VectorTable = Literal["vectors", "pending_vectors"]
 
@@ -158,32 +155,34 @@ class Audit:
 
     def wrong_texts(self) -> list[str]:
         """Segments whose text the full-text index does not have; or words that differ."""
-        return self._wrong_words(
-            "segment_texts", "SELECT id, text FROM segments WHERE text IS NOT NULL"
-        )
+        return self._wrong_words("segment_texts")
 
     def wrong_names(self) -> list[str]:
         """Files whose names their index does not have; or words that differ."""
-        return self._wrong_words(
-            "item_names", "SELECT id, name_words, folder_words FROM items"
-        ) + self._wrong_words("name_parts", "SELECT id, name_words || char(1, 1) FROM items")
+        return self._wrong_words("item_names") + self._wrong_words("name_parts")
 
     def wrong_counts(self) -> list[str]:
-        """Tables with numbers that are not what they count, and contents missed by a removal."""
-        wrong = [
-            table
-            for table, (kept, counted) in counters.RIGHT.items()
-            if self._count(
-                f"SELECT count(*) FROM (SELECT * FROM (SELECT * FROM ({kept}) EXCEPT "
-                f"SELECT * FROM ({counted})) UNION ALL SELECT * FROM "
-                f"(SELECT * FROM ({counted}) EXCEPT SELECT * FROM ({kept})))"
-            )
-        ]
-        missed = self._rows(
-            "SELECT id FROM media m WHERE NOT EXISTS (SELECT 1 FROM items WHERE media_id = m.id) "
-            "AND NOT EXISTS (SELECT 1 FROM unheld WHERE media_id = m.id)"
-        )
-        return wrong + [f"content {row[0]}" for row in missed]
+        """Return tables with wrong numbers, media not noted as unheld, and missing folders."""
+        items, media, folders = schema.items, schema.media, schema.folders
+        kind, segment_kind = func.coalesce(items.c.kind, ""), schema.segments.c.kind
+        by_state = select(items.c.status, kind, func.count(), func.sum(items.c.size))
+        counted: dict[Table[Any], Select[*tuple[Any, ...]]] = {
+            schema.item_counts: by_state.group_by(items.c.status, kind),
+            schema.segment_counts: select(segment_kind, func.count()).group_by(segment_kind),
+            folders: select(folders.c.id, folders.c.path, files_in(folders)),
+        }
+        held = select(items.c.id).where(items.c.media_id == media.c.id).exists()
+        noted = select(schema.unheld).where(schema.unheld.c.media_id == media.c.id).exists()
+        with self._database.reading() as connection:
+            wrong = [
+                table.name
+                for table, query in counted.items()
+                if _counts(connection, select(table)) != _counts(connection, query)
+            ]
+            missed = connection.execute(select(media.c.id).where(~held, ~noted)).scalars()
+            wrong += [f"content {one}" for one in missed]
+            lost = connection.execute(select(items.c.path).where(~folder_exists())).scalars()
+            return wrong + [f"the folder of {path}" for path in lost]
 
     def pictured(self, prefix: str) -> list[Pictured]:
         """Segments with thumbnails whose content hash begins so."""
@@ -252,20 +251,21 @@ class Audit:
         rows = self._rows(f"SELECT s.id, s.media_id, {oldest} {rest}")
         return [(row[0], row[1], as_path(row[2]) if row[2] is not None else None) for row in rows]
 
-    def _wrong_words(self, index: str, texts: str) -> list[str]:
+    def _wrong_words(self, name: str) -> list[str]:
         """Rows that an index lacks or has too many; if none, words it has otherwise.
 
         What is right is found out by indexing everything once more, beside the library.
         """
         try:
             with self._database.reading() as connection:
+                index = INDEXES[name]
+                source = f"SELECT id FROM ({index.source})"
                 wrong = connection.exec_driver_sql(
-                    f"SELECT id FROM (SELECT id FROM ({texts}) EXCEPT "
-                    f"SELECT id FROM {index}_docsize) UNION ALL SELECT id FROM "
-                    f"(SELECT id FROM {index}_docsize EXCEPT SELECT id FROM ({texts}))"
+                    f"SELECT id FROM ({source} EXCEPT SELECT id FROM {name}_docsize) UNION ALL "
+                    f"SELECT id FROM (SELECT id FROM {name}_docsize EXCEPT {source})"
                 ).scalars()
-                rows = [f"row {one}" for one in wrong]
-                return rows or _other_words(connection, index, texts)
+                found = [f"row {one}" for one in wrong]
+                return found or _other_words(connection, index)
         except LibraryBusy:
             raise
         except LibraryError as error:
@@ -280,11 +280,6 @@ class Audit:
 
     def _count(self, statement: str) -> int:
         return int(self._rows(statement)[0][0] or 0)
-
-
-def as_path(value: str | bytes) -> Path:
-    """A path from how the tables hold it."""
-    return Path(os.fsdecode(value))
 
 
 def _bad(rows: Iterable[Any], dim: int) -> Iterator[tuple[int, str]]:
@@ -305,16 +300,18 @@ def _bad(rows: Iterable[Any], dim: int) -> Iterator[tuple[int, str]]:
             yield segment_id, f"of length {length:.3f}, not 1"
 
 
-def _other_words(connection: Connection, index: str, texts: str) -> list[str]:
-    declared = connection.exec_driver_sql(
-        "SELECT sql FROM sqlite_master WHERE name = ?", (index,)
-    ).scalar_one()
-    alone = re.sub(r"content\s*=\s*'\w+',\s*content_rowid\s*=\s*'\w+',", "", declared)
-    alone = re.sub(r"(?i)(CREATE VIRTUAL TABLE) \w+", r"\1 temp.audited", alone, count=1)
+def _counts(connection: Connection, query: Select[*tuple[Any, ...]]) -> set[tuple[Any, ...]]:
+    """Return the rows of a query that count anything."""
+    found = map(tuple, connection.execute(query))
+    return {row for row in found if any(isinstance(value, int) and value for value in row)}
+
+
+def _other_words(connection: Connection, index: FullTextIndex) -> list[str]:
+    columns = ", ".join(index.columns)
     statements = (
-        alone,
-        f"INSERT INTO temp.audited (rowid, {_COLUMNS[index]}) {texts}",
-        f"CREATE VIRTUAL TABLE temp.stored_words USING fts5vocab(main, {index}, col)",
+        f"CREATE VIRTUAL TABLE temp.audited USING fts5 ({columns}, tokenize = '{index.tokenizer}')",
+        f"INSERT INTO temp.audited (rowid, {columns}) {index.source}",
+        f"CREATE VIRTUAL TABLE temp.stored_words USING fts5vocab(main, {index.name}, col)",
         "CREATE VIRTUAL TABLE temp.right_words USING fts5vocab(temp, audited, col)",
     )
     dropped = ("stored_words", "right_words", "audited")

@@ -7,18 +7,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, or_, select, union_all, update
+from sqlalchemy import delete, func, insert, select, union_all, update
 
 from embedder.content import Modality
 from embedder.interface import EmbedderInfo
 from embedder.media.kinds import Kind
 from indexer.catalog import rows, schema
-from indexer.catalog import rows as conditions
 from indexer.catalog.database import Database
-from indexer.catalog.fulltext import folder_words, name_words
+from indexer.catalog.sqlite import MAX_INTEGER, given_ids, one_of, row_id
+from indexer.catalog.transaction import WriteTransaction
 from indexer.types import Candidate, Status
-
-_LARGEST = 2**63 - 1
 
 
 class Effect(StrEnum):
@@ -69,60 +67,45 @@ class Refused:
     kind: Kind | None = None
 
 
-def raise_generation(connection: Connection) -> None:
-    """Marks the transaction as one that changes segments."""
-    generation = schema.library.c.generation
-    connection.execute(update(schema.library).values(generation=generation + 1))
-
-
-def record(connection: Connection, outcome: Indexed | Refused) -> Effect:
-    """Stores what became of a file."""
+def record(transaction: WriteTransaction, outcome: Indexed | Refused) -> Effect:
+    """Store what became of a file."""
     if isinstance(outcome, Refused):
-        return _record_refused(connection, outcome)
-    return _record_indexed(connection, outcome)
+        return _record_refused(transaction, outcome)
+    return _record_indexed(transaction, outcome)
 
 
-def _record_indexed(connection: Connection, outcome: Indexed) -> Effect:
-    media, items = schema.media.c, schema.items.c
-    candidate = outcome.candidate
-    before = _item_at(connection, candidate.path)
-    media_id = connection.execute(
+def _record_indexed(transaction: WriteTransaction, outcome: Indexed) -> Effect:
+    path, media = outcome.candidate.path, schema.media.c
+    before = transaction.item_at(path)
+    media_id = transaction.connection.execute(
         select(media.id).where(media.content_hash == outcome.content_hash)
     ).scalar_one_or_none()
     known_bytes = media_id is not None
     if media_id is None:
-        media_id = _insert_media(connection, outcome)
-    state = _state(candidate, outcome.kind, Status.INDEXED, None, media_id)
+        media_id = _add_media(transaction, outcome)
+    state = _state(outcome.candidate, outcome.kind, Status.INDEXED, None, media_id)
     if before is not None:
-        connection.execute(update(schema.items).where(items.id == before.id).values(state))
-        if before.status != Status.INDEXED.value:
+        transaction.change_item(before, state)
+        if before["status"] != Status.INDEXED.value:
             return Effect.COPY if known_bytes else Effect.ADDED
-        return Effect.UNCHANGED if before.media_id == media_id else Effect.UPDATED
-    if known_bytes and (old := _vanished_holder(connection, media_id)) is not None:
-        connection.execute(
-            update(schema.items).where(items.id == old).values(state | _names(candidate.path))
-        )
+        return Effect.UNCHANGED if before["media_id"] == media_id else Effect.UPDATED
+    holders = transaction.holders(media_id) if known_bytes else []
+    if vanished_holder := next((one for one in holders if vanished(one["path"])), None):
+        transaction.change_item(vanished_holder, state | transaction.location(path))
         return Effect.MOVED
-    _insert_item(connection, candidate.path, state)
-    return Effect.COPY if known_bytes and _holders(connection, media_id) > 1 else Effect.ADDED
+    transaction.add_item(path, state)
+    return Effect.COPY if holders else Effect.ADDED
 
 
-def _record_refused(connection: Connection, outcome: Refused) -> Effect:
-    candidate = outcome.candidate
-    state = _state(candidate, outcome.kind, outcome.status, outcome.reason, None)
-    before = _item_at(connection, candidate.path)
+def _record_refused(transaction: WriteTransaction, outcome: Refused) -> Effect:
+    path = outcome.candidate.path
+    state = _state(outcome.candidate, outcome.kind, outcome.status, outcome.reason, None)
+    before = transaction.item_at(path)
     if before is None:
-        _insert_item(connection, candidate.path, state)
+        transaction.add_item(path, state)
     else:
-        items = schema.items.c
-        connection.execute(update(schema.items).where(items.id == before.id).values(state))
+        transaction.change_item(before, state)
     return Effect.REFUSED
-
-
-def _item_at(connection: Connection, path: Path) -> Any:
-    items = schema.items.c
-    query = select(items.id, items.status, items.media_id).where(items.path == path)
-    return connection.execute(query).one_or_none()
 
 
 def _state(
@@ -144,48 +127,23 @@ def _state(
 
 def storable_time(nanoseconds: int) -> int:
     """A time that fits into SQLite's 64 bits, as some file systems' do not."""
-    return max(-_LARGEST, min(_LARGEST, nanoseconds))
+    return max(-MAX_INTEGER, min(MAX_INTEGER, nanoseconds))
 
 
-def _names(path: Path) -> dict[str, Any]:
-    return {
-        "path": path,
-        "folder": path.parent,
-        "name_words": name_words(path.name),
-        "folder_words": folder_words(path.parent),
-    }
-
-
-def _insert_item(connection: Connection, path: Path, state: Mapping[str, Any]) -> None:
-    values = _names(path) | dict(state) | {"added_us": rows.microseconds_now()}
-    connection.execute(insert(schema.items).values(values))
-
-
-def _insert_media(connection: Connection, outcome: Indexed) -> int:
-    """The media with its segments, vectors and words; returns its id."""
-    media_id: int = connection.execute(
-        insert(schema.media)
-        .values(content_hash=outcome.content_hash, kind=outcome.kind.value)
-        .returning(schema.media.c.id)
-    ).scalar_one()
-    generation = connection.execute(select(schema.library.c.generation)).scalar_one()
-    common = {"media_id": media_id, "kind": outcome.kind.value, "generation": generation}
-    segments = schema.segments.c
-    inserted = connection.execute(
-        insert(schema.segments).returning(segments.position, segments.id),
-        [common | _segment_values(record) for record in outcome.segments],
+def _add_media(transaction: WriteTransaction, outcome: Indexed) -> int:
+    """Store a content with its segments, vectors and words; return its id."""
+    records = outcome.segments
+    media_id, ids = transaction.add_media(
+        outcome.content_hash, outcome.kind.value, [_segment_values(one) for one in records]
     )
-    ids = {row.position: row.id for row in inserted}
-    connection.execute(
+    transaction.connection.execute(
         insert(schema.vectors),
-        [{"segment_id": ids[one.position], "data": one.vector} for one in outcome.segments],
+        [{"segment_id": ids[one.position], "data": one.vector} for one in records],
     )
-    if worded := [
-        {"segment_id": ids[one.position], "data": one.words}
-        for one in outcome.segments
-        if one.words
+    if words := [
+        {"segment_id": ids[one.position], "data": one.words} for one in records if one.words
     ]:
-        connection.execute(insert(schema.words), worded)
+        transaction.connection.execute(insert(schema.words), words)
     return media_id
 
 
@@ -202,18 +160,6 @@ def _segment_values(record: SegmentRecord) -> dict[str, Any]:
         "picture_hash": record.picture_hash,
         "picture_tint": record.picture_tint,
     }
-
-
-def _vanished_holder(connection: Connection, media_id: int) -> int | None:
-    """The oldest file with these bytes that is no longer where it was."""
-    items = schema.items.c
-    query = select(items.id, items.path).where(items.media_id == media_id).order_by(items.id)
-    return next((row.id for row in connection.execute(query).all() if vanished(row.path)), None)
-
-
-def _holders(connection: Connection, media_id: int) -> int:
-    query = select(func.count()).where(schema.items.c.media_id == media_id)
-    return connection.execute(query).scalar_one()
 
 
 def vanished(path: Path) -> bool:
@@ -309,8 +255,8 @@ class CatalogWriter:
         with self._database.reading() as connection:
             for start in range(0, len(roots), _ROOTS_IN_ONE_QUERY):
                 chunk = roots[start : start + _ROOTS_IN_ONE_QUERY]
-                inside = [conditions.below(root) | (items.path == root) for root in chunk]
-                for row in connection.execute(query.where(or_(*inside))):
+                inside = rows.in_folders(*chunk) | items.path.in_(chunk)
+                for row in connection.execute(query.where(inside)):
                     yield row[0], row[1], row[2]
 
     def remember_model(self, name: str, instructions: Mapping[Modality, str] | None = None) -> None:
@@ -346,26 +292,21 @@ class CatalogWriter:
 
     def record(self, outcomes: Sequence[Indexed | Refused]) -> list[Effect]:
         """Stores what became of some files, in one transaction; effect i is that of outcome i."""
-        with self._database.writing() as connection:
-            if any(isinstance(outcome, Indexed) and outcome.segments for outcome in outcomes):
-                raise_generation(connection)
-            return [record(connection, outcome) for outcome in outcomes]
+        with WriteTransaction.of(self._database) as transaction:
+            return [record(transaction, outcome) for outcome in outcomes]
 
     def remove(self, item_ids: Sequence[int]) -> list[Path]:
         """Forgets files, but not yet what only they held; returns their paths."""
-        items = schema.items.c
         gone: list[Path] = []
-        with self._database.writing() as connection:
+        with WriteTransaction.of(self._database) as transaction:
             for start in range(0, len(item_ids), _CHUNK):
-                chunk = item_ids[start : start + _CHUNK]
-                known = [one for one in map(rows.row_id, chunk) if one is not None]
-                statement = delete(schema.items).where(items.id.in_(known)).returning(items.path)
-                gone.extend(connection.execute(statement).scalars())
+                chunk = map(row_id, item_ids[start : start + _CHUNK])
+                gone += transaction.remove_items(one for one in chunk if one is not None)
         return gone
 
     def remove_orphans(self) -> list[str]:
-        """Removes bytes that no file holds any more with their segments; returns the hashes."""
-        items, media, unheld = schema.items.c, schema.media.c, schema.unheld.c
+        """Remove contents that no file holds any more, with their segments; return the hashes."""
+        items, unheld = schema.items.c, schema.unheld.c
         held = select(items.id).where(items.media_id == unheld.media_id).exists()
         noted = select(unheld.media_id, held.label("held")).limit(_MEDIA_IN_ONE_REMOVAL)
         gone: list[str] = []
@@ -374,14 +315,13 @@ class CatalogWriter:
                 found = connection.execute(noted).all()
             if not found:
                 return gone
-            ids = [row.media_id for row in found if not row.held]
-            again = [row.media_id for row in found if row.held]
-            with self._database.writing() as connection:
-                if ids:
-                    raise_generation(connection)
-                statement = delete(schema.media).where(media.id.in_(ids))
-                gone.extend(connection.execute(statement.returning(media.content_hash)).scalars())
-                connection.execute(delete(schema.unheld).where(unheld.media_id.in_(again)))
+            again = given_ids(row.media_id for row in found if row.held)
+            with WriteTransaction.of(self._database) as transaction:
+                if ids := [row.media_id for row in found if not row.held]:
+                    gone += transaction.remove_media(ids)
+                transaction.connection.execute(
+                    delete(schema.unheld).where(one_of(unheld.media_id)), again
+                )
 
     def near_duplicates(self) -> int:
         """The number of groups that was remembered last."""
