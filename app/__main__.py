@@ -1,4 +1,4 @@
-"""`python -m app`: serves the page until it is interrupted."""
+"""`python -m app`: serve the page until it is interrupted."""
 
 import gc
 import logging
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from indexer import Library
 
 _log = logging.getLogger("app")
-# Some of them tell what visitors search for, or how they log in.
-_CHATTY = (
+# Some of them log what users search for, or their passwords.
+_VERBOSE_LOGGERS = (
     *("asyncio", "faiss", "httpcore", "httpx", "mcp", "python_multipart", "sqlalchemy"),
     *("sse_starlette", "uvicorn.access"),
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves until interrupted.
+    """Serve until interrupted.
 
     Returns:
         0; 2 if the page cannot be served, with the reason on standard error; 130 if it was
@@ -36,24 +36,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     config = parse(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    for chatty in _CHATTY:
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for name in _VERBOSE_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         listening = listen(config.host, config.port)
     except OSError as error:
-        print(f"rzen-app: {_why_not(config, error)}", file=sys.stderr)
+        print(f"rzen-app: {_listen_problem(config, error)}", file=sys.stderr)
         return 2
     with listening, ExitStack() as opened:
         try:
             scratch = _scratch(opened)
-            _keep_gradio_to_itself(scratch)
+            _isolate_gradio(scratch)
             return _serve(config, listening, scratch)
         except KeyboardInterrupt:
             return 130  # Interrupted before there was anything to shut down.
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens, so that the port is surely ours before anything is loaded.
+    """Return a listening socket, so that a port in use is noticed before anything is loaded.
 
     Raises:
         OSError: if the address is unknown or the port taken.
@@ -73,26 +73,26 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _why_not(config: AppConfig, error: OSError) -> str:
+def _listen_problem(config: AppConfig, error: OSError) -> str:
     if isinstance(error, socket.gaierror):
-        return f"there is no address {config.host!r}: choose another --host"
+        return f"unknown address {config.host!r}: choose another --host"
     if isinstance(error, PermissionError):
-        return f"port {config.port} may not be used: choose one above 1023 with --port"
+        return f"no permission to use port {config.port}: choose one above 1023 with --port"
     return (
-        f"port {config.port} of {config.host} cannot be used ({error.strerror}): close the "
-        f"program that uses it, or choose another one, for instance --port {config.port + 1}"
+        f"cannot use port {config.port} of {config.host} ({error.strerror}): close the program "
+        f"that uses it, or choose another one, for instance --port {config.port + 1}"
     )
 
 
 def _scratch(opened: ExitStack) -> Path:
-    """A private folder for files to search with; those of servers that were killed are deleted."""
+    """Create a private folder for files to search with, and delete those of killed servers."""
     from app.uploads import workspace
 
     return opened.enter_context(workspace(Path(tempfile.gettempdir()), "rzen-app-"))
 
 
-def _keep_gradio_to_itself(scratch: Path) -> None:
-    """Set before Gradio is imported: no calls home, and no folder shared with other programs."""
+def _isolate_gradio(scratch: Path) -> None:
+    """Turn off telemetry and shared folders; takes effect only before Gradio is imported."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(scratch)
     os.environ["GRADIO_EXAMPLES_CACHE"] = str(scratch / "examples")
@@ -117,16 +117,14 @@ def _serve(config: AppConfig, listening: socket.socket, scratch: Path) -> int:
 
 @contextmanager
 def _incoming(library: "Library") -> Iterator[Path]:
-    """A folder for unfinished uploads; what servers that were killed have left there is deleted."""
+    """Create a folder for unfinished uploads, and delete those of killed servers."""
     from app.services import INCOMING
     from app.uploads import workspace
-    from indexer import LibraryError
 
-    place = library.directory / INCOMING
+    folder = library.directory / INCOMING
     with ExitStack() as opened:
-        folder = place
-        with suppress(OSError, LibraryError):  # A library that is only read is served all the same.
-            folder = opened.enter_context(workspace(place, "upload-"))
+        with suppress(OSError):  # A read-only library is served, too.
+            folder = opened.enter_context(workspace(folder, "upload-"))
         yield folder
 
 
@@ -153,7 +151,7 @@ def _run(
         timeout_graceful_shutdown=3,
         access_log=False,
     )
-    # Uvicorn shuts down at a signal and then hands it on: to be raised here, so that all is closed.
+    # Uvicorn shuts down at a signal and raises it again: as an exception, so that all is closed.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         uvicorn.Server(settings).run(sockets=[listening])
@@ -162,7 +160,7 @@ def _run(
     finally:
         parts.jobs.close()
         if warming.is_alive():
-            warming.join()  # A model that is loading must not be left by its process.
+            warming.join()  # Exiting while a model loads may crash.
 
 
 def _interrupt(_number: int, _frame: object) -> None:
@@ -172,7 +170,7 @@ def _interrupt(_number: int, _frame: object) -> None:
 def _greet(config: AppConfig, port: int) -> None:
     print(f"RzenEmbed Search is at {_address(config, port)} (stop it with Ctrl+C)", flush=True)
     if not config.loopback and config.auth is None:
-        print("Anyone on the network can search this library: consider --auth.", file=sys.stderr)
+        print("Anyone on the network can search this library: use --auth.", file=sys.stderr)
 
 
 def _address(config: AppConfig, port: int) -> str:
@@ -181,7 +179,7 @@ def _address(config: AppConfig, port: int) -> str:
 
 
 def _has_screen() -> bool:
-    """Without one, a browser that works in the terminal might be started there."""
+    """Return whether there is a screen; without one, a text browser might take the terminal."""
     if sys.platform in ("darwin", "win32"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
@@ -194,8 +192,8 @@ def _warm_up(library: "Library") -> None:
         warm_up(library)
     except Exception as error:
         _log.warning("the model could not be loaded yet: %s", error)
-    # All that is there by now stays. To look for garbage among these quarter of a million objects
-    # would hold everybody up for a fifth of a second, several times a minute under load.
+    # The quarter of a million objects that exist by now stay: scanning them for garbage would stop
+    # all searches for 0.2 seconds, several times a minute under load (benchmarks/clients.py).
     gc.freeze()
 
 

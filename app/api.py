@@ -1,7 +1,7 @@
-"""What programs and agents can ask for: plain functions from JSON values to JSON values.
+"""The API for programs and agents: functions from JSON values to JSON values.
 
-They are served as named endpoints over HTTP and as tools over MCP. Finds are named by the numbers
-of their segments; no path of this machine is taken, save by `ingest_folder`, or given out.
+They are served as named endpoints over HTTP and as tools over MCP. Hits are identified by segment
+ids; paths of this machine are never returned, and accepted by `ingest_folder` only.
 """
 
 from collections.abc import Callable
@@ -12,23 +12,23 @@ from app import services as actions
 from app.jobs import JobState
 from app.models import short_name
 from app.page.labels import folder_choices, readable, reason
-from app.search import MOST_NUMBER, SearchForm
+from app.search import FileFilter, FileSelection, SearchForm, Window, validated
 from app.services import Services
 from embedder.media import Kind
-from indexer import Hit, IngestReport, MediaItem, QueryError, Status
+from indexer import Hit, IngestReport, MediaItem
 
-_MOST = 200
-_TEXT = 400
+_MAX_FAILURES = 200
+_MAX_TEXT = 400
 
 
 class Api:
-    """The endpoints over the services; the docstrings are what agents read."""
+    """The endpoints over the services; their docstrings are what agents read."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     def endpoints(self) -> tuple[Callable[..., Any], ...]:
-        """All of them, each to be served under its own name."""
+        """Return all endpoints, each served under its name."""
         return (
             self.search,
             self.similar,
@@ -56,25 +56,25 @@ class Api:
         offset: int = 0,
         instruction: str = "",
     ) -> list[dict[str, Any]]:
-        """Searches the library of pictures, videos, PDFs and texts by meaning and by words.
+        """Search the library of pictures, videos, PDFs and texts by meaning and by words.
 
-        Each hit names its segment; GET /media/{segment_id} gives the original file and
-        GET /thumbnail/{segment_id} a small picture of it. Hits that are marked weak are less
-        likely relevant than not.
+        Each hit has a segment id: GET /media/{segment_id} returns the original file and
+        GET /thumbnail/{segment_id} a small picture of it. Hits marked as weak are more likely
+        irrelevant than relevant.
 
         Args:
             text: What to look for, in plain words. May be empty if a file is given.
-            file: Id of a file sent as body of POST /query-files?name=a.jpg, or a "data:" address.
-            not_like: Words for what hits should not be like.
+            file: Id of a file sent as body of POST /query-files?name=a.jpg, or a "data:" URL.
+            not_like: Words that hits should not be like.
             kinds: Any of image, video, pdf and text; empty means all.
             folder: Only files in or below this folder; an id from the folders endpoint.
             after: Only files modified on this day or later, as 2026-03-31.
             before: Only files modified on this day or earlier, as 2026-03-31.
-            balance: From 0 (only the words count) to 1 (only the file counts), for both together.
-            limit: Most hits to return, up to 200.
-            offset: Hits to leave out from the beginning.
-            instruction: What the model is told to do with text and file, in place of its own;
-                only where stats says that it takes instructions.
+            balance: From 0 (only the words count) to 1 (only the file counts), if both are given.
+            limit: Maximum number of hits, up to 200.
+            offset: Number of hits to skip.
+            instruction: The model's instruction for text and file, in place of its default; only
+                if stats says that the model takes instructions.
         """
         form = SearchForm.from_values(
             {
@@ -98,20 +98,20 @@ class Api:
         limit: int = 20,
         offset: int = 0,
     ) -> list[dict[str, Any]]:
-        """Finds what is like something in the library.
+        """Find what is similar to something in the library.
 
         Args:
-            segment_id: A segment from an earlier hit.
+            segment_id: Segment id of an earlier hit.
             kinds: Any of image, video, pdf and text; empty means all.
-            limit: Most hits to return, up to 200.
-            offset: Hits to leave out from the beginning.
+            limit: Maximum number of hits, up to 200.
+            offset: Number of hits to skip.
         """
         return self._hits(
             SearchForm.from_values({"similar": segment_id, "kinds": kinds}), limit, offset
         )
 
     def stats(self) -> dict[str, Any]:
-        """Counts what the library holds, by kind, and names the model that it is searched with."""
+        """Count the library's files and segments by kind, and name its model."""
         counts = self._services.library.stats()
         active = self._services.models.active()
         return {
@@ -126,7 +126,7 @@ class Api:
         }
 
     def folders(self) -> list[dict[str, Any]]:
-        """Lists the library's folders with an id for the search filter, a name and a count."""
+        """List the library's folders with an id for the search filter, a name and a count."""
         return [
             {"id": folder.id, "name": folder.name, "files": folder.files}
             for folder in folder_choices(self._services.library)
@@ -135,79 +135,64 @@ class Api:
     def files(
         self, status: str = "indexed", name: str = "", limit: int = 50, offset: int = 0
     ) -> list[dict[str, Any]]:
-        """Lists files of the library, with the reason where one failed or was skipped.
+        """List files of the library, with the reason where one failed or was skipped.
 
         Args:
             status: One of indexed, failed and skipped.
             name: Only files with this in their name.
-            limit: Most files to return, up to 200.
-            offset: Files to leave out from the beginning.
+            limit: Maximum number of files, up to 200.
+            offset: Number of files to skip.
         """
-        if status not in list(Status):
-            raise QueryError(f"the status can be {', '.join(Status)}, not {status!r}")
-        if not isinstance(name, str):
-            raise QueryError(f"the name must be text, not {name!r}")
-        limit, offset = _bounded(limit, offset)
+        chosen = validated(
+            FileFilter, {"status": status, "name": name, "limit": limit, "offset": offset}
+        )
         items = self._services.library.items(
-            status=Status(status), name=name or None, limit=limit, offset=offset
+            status=chosen.status,
+            name=chosen.name or None,
+            limit=chosen.limit,
+            offset=chosen.offset,
         )
         return [_item(item) for item in items]
 
     def ingest_folder(self, folder: str) -> dict[str, Any]:
-        """Starts to add a folder of the machine that serves this; ask ingest_status how far it is.
+        """Start to add a folder of the server; poll ingest_status for its progress.
 
-        Works only where the page is served to its own machine alone, or asks for a login.
+        Works only if the page is served to its own machine alone, or requires a login.
 
         Args:
-            folder: The folder's whole path.
+            folder: The folder's absolute path.
         """
         actions.add_folder(self._services, folder)
         return self.ingest_status()
 
     def ingest_status(self) -> dict[str, Any]:
-        """Tells how far the running ingest is, or how the last one ended."""
+        """Return the progress of the running ingest, or the result of the last one."""
         return _job(self._services.jobs.state)
 
     def cancel_ingest(self) -> dict[str, Any]:
-        """Stops the running ingest after the file it works on; what is done stays done."""
+        """Stop the running ingest after the current file; what is done is kept."""
         self._services.jobs.cancel()
         return self.ingest_status()
 
     def retry_failed(self) -> dict[str, Any]:
-        """Starts to try all failed files again."""
+        """Start to ingest all failed files again."""
         actions.retry_failed(self._services)
         return self.ingest_status()
 
     def remove_files(self, item_ids: list[int]) -> dict[str, int]:
-        """Takes files out of the library; only copies that were uploaded to it are deleted.
+        """Remove files from the library; only copies that were uploaded to it are deleted.
 
         Args:
-            item_ids: Numbers of files, from the files endpoint or the item_id of hits.
+            item_ids: Ids of files, from the files endpoint or the item_id of hits.
         """
-        return {"removed": self._services.library.remove(_numbers(item_ids))}
+        chosen = validated(FileSelection, {"item_ids": item_ids})
+        return {"removed": self._services.library.remove(chosen.item_ids)}
 
     def _hits(self, form: SearchForm, limit: int, offset: int) -> list[dict[str, Any]]:
-        limit, offset = _bounded(limit, offset)
+        window = validated(Window, {"limit": limit, "offset": offset})
         query = form.query(self._services.library, self._services.files)
-        found = self._services.library.search(replace(query, limit=limit, offset=offset))
-        return [_hit(hit) for hit in found]
-
-
-def _bounded(limit: object, offset: object) -> tuple[int, int]:
-    if (
-        isinstance(limit, int)
-        and isinstance(offset, int)
-        and 1 <= limit <= _MOST
-        and 0 <= offset <= MOST_NUMBER - _MOST
-    ):
-        return limit, offset
-    raise QueryError(f"the limit must be from 1 to {_MOST} and the offset at least 0")
-
-
-def _numbers(values: object) -> list[int]:
-    if isinstance(values, list) and all(type(value) is int for value in values):
-        return [value for value in values if 0 <= value <= MOST_NUMBER]
-    raise QueryError("files are named by a list of their numbers")
+        query = replace(query, limit=window.limit, offset=window.offset)
+        return [_hit(hit) for hit in self._services.library.search(query)]
 
 
 def _job(state: JobState) -> dict[str, Any]:
@@ -226,7 +211,7 @@ def _job(state: JobState) -> dict[str, Any]:
         answer |= {"cancelled": report.cancelled, "seconds": round(report.seconds, 1)}
         answer["failures"] = [
             {"name": readable(failure.path.name), "reason": failure.reason}
-            for failure in report.failures[:_MOST]
+            for failure in report.failures[:_MAX_FAILURES]
         ]
     if state.error is not None:
         answer["error"] = state.error
@@ -268,5 +253,5 @@ def _hit(hit: Hit) -> dict[str, Any]:
 
 
 def _beginning(text: str) -> str:
-    """The first words of a text on one line; of a long one, no more is looked at than may show."""
-    return " ".join(text[: 8 * _TEXT].split())[:_TEXT]
+    """Return the first words of a text on one line, without splitting all of a long one."""
+    return " ".join(text[: 8 * _MAX_TEXT].split())[:_MAX_TEXT]

@@ -1,28 +1,30 @@
-"""Who has logged in, and how often a wrong password may be tried."""
+"""Authentication: password checks, login throttling, session cookies, and the login page."""
 
 import base64
 import hmac
 import ipaddress
 import math
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import blake2b
-from html import escape
 from threading import Lock
 from time import monotonic
 from urllib.parse import parse_qs
 
+from cachetools import TTLCache
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from app.page import render
 
 SESSION_SECONDS = 7 * 24 * 3600
 """How long a session lasts."""
 
-_MOST_SESSIONS = 1_000
-_SLOTS = 256
-_AT_ONCE = 10
-_SECONDS_EACH = 10.0
+_MAX_SESSIONS = 1_000
+_MAX_FORM_BYTES = 4096
+_BUCKETS = 256
+_BURST = 10
+_SECONDS_PER_ATTEMPT = 10.0
 
 
 class TooManyAttempts(Exception):
@@ -39,12 +41,13 @@ class TooManyAttempts(Exception):
         )
 
 
-class Attempts:
-    """Counts wrong passwords by address, in memory that does not grow.
+class LoginThrottle:
+    """Limits wrong passwords by address, in constant memory. Thread-safe.
 
-    Guarantees: an address may send ten at once, and then one every ten seconds; nobody waits for
-    longer than that however much others try, save those few whose address falls by chance into
-    the same of 256 slots; all addresses together may send 1,536 a minute.
+    Guarantees: an address may fail ten times at once, then once every ten seconds. Failures of
+    other addresses cost it nothing unless they share one of 256 leaky buckets by chance, so all
+    addresses together may try 1,536 passwords a minute. Rate limiters with a counter for each
+    address bound either memory or that sum, and not both.
 
     Args:
         now: A clock in seconds.
@@ -52,42 +55,43 @@ class Attempts:
 
     def __init__(self, now: Callable[[], float] = monotonic) -> None:
         self._now = now
-        self._key = secrets.token_bytes(16)  # Nobody can tell which addresses share a slot.
-        self._levels = [0.0] * _SLOTS
-        self._seen_at = [now()] * _SLOTS
+        self._key = secrets.token_bytes(16)  # Keeps secret which addresses share a bucket.
+        self._levels = [0.0] * _BUCKETS
+        self._updated_at = [now()] * _BUCKETS
         self._lock = Lock()
 
     def check(self, address: str) -> None:
-        """Lets an address try.
+        """Let an address try a password.
 
         Raises:
             TooManyAttempts: if it has to wait.
         """
         with self._lock:
-            over = self._level(self._slot(address)) - (_AT_ONCE - 1)
-        if over > 0:
-            raise TooManyAttempts(over * _SECONDS_EACH)
+            excess = self._level(self._bucket(address)) - (_BURST - 1)
+        if excess > 0:
+            raise TooManyAttempts(excess * _SECONDS_PER_ATTEMPT)
 
-    def failed(self, address: str) -> None:
-        """Counts a wrong password."""
+    def record_failure(self, address: str) -> None:
+        """Count a wrong password."""
         with self._lock:
-            slot = self._slot(address)
-            self._levels[slot] = self._level(slot) + 1
-            self._seen_at[slot] = self._now()
+            bucket = self._bucket(address)
+            self._levels[bucket] = self._level(bucket) + 1
+            self._updated_at[bucket] = self._now()
 
-    def _level(self, slot: int) -> float:
-        passed = (self._now() - self._seen_at[slot]) / _SECONDS_EACH
-        return max(0.0, self._levels[slot] - passed)
+    def _level(self, bucket: int) -> float:
+        leaked = (self._now() - self._updated_at[bucket]) / _SECONDS_PER_ATTEMPT
+        return max(0.0, self._levels[bucket] - leaked)
 
-    def _slot(self, address: str) -> int:
+    def _bucket(self, address: str) -> int:
         digest = blake2b(_network(address).encode(errors="replace"), key=self._key, digest_size=8)
-        return int.from_bytes(digest.digest(), "big") % _SLOTS
+        return int.from_bytes(digest.digest(), "big") % _BUCKETS
 
 
-class Logins:
-    """Who has logged in: by a session cookie, or by HTTP Basic for programs.
+class Authenticator:
+    """Checks session cookies, and HTTP Basic credentials for programs. Thread-safe.
 
-    Without a user and password everybody has. A session ends a week after it began.
+    Sessions are kept in memory, so that logging out ends them also for a copied cookie; a restart
+    ends all. Without a user and password everything is admitted.
 
     Args:
         auth: The user and the password.
@@ -96,49 +100,49 @@ class Logins:
 
     def __init__(self, auth: tuple[str, str] | None, now: Callable[[], float] = monotonic) -> None:
         self._auth = auth
-        self._now = now
-        self._attempts = Attempts(now)
-        self._ends: OrderedDict[str, float] = OrderedDict()
+        self._throttle = LoginThrottle(now)
+        self._sessions = TTLCache[str, bool](_MAX_SESSIONS, SESSION_SECONDS, timer=now)
         self._lock = Lock()
 
-    def accepts(self, address: str, user: str, password: str) -> bool:
-        """Whether the two are the right ones; takes as long if they are not.
+    def verify(self, address: str, user: str, password: str) -> bool:
+        """Return whether user and password are right, in constant time.
 
         Raises:
             TooManyAttempts: if that address has to wait, whatever it sends.
         """
         if self._auth is None:
             return True
-        self._attempts.check(address)
-        right_user = _same(user, self._auth[0])
-        right_password = _same(password, self._auth[1])
-        if not (right_user and right_password):
-            self._attempts.failed(address)
+        self._throttle.check(address)
+        user_matches = _equal(user, self._auth[0])
+        password_matches = _equal(password, self._auth[1])
+        if not (user_matches and password_matches):
+            self._throttle.record_failure(address)
             return False
         return True
 
-    def open(self) -> str:
-        """A new session's key, to be kept in a cookie."""
+    def create_session(self) -> str:
+        """Return a new session's key for the cookie."""
         key = secrets.token_urlsafe(32)
         with self._lock:
-            self._ends[key] = self._now() + SESSION_SECONDS
-            while len(self._ends) > _MOST_SESSIONS:
-                self._ends.popitem(last=False)
+            self._sessions[key] = True
         return key
 
-    def forget(self, key: str) -> None:
-        """Ends a session."""
+    def end_session(self, key: str) -> None:
+        """End a session."""
         with self._lock:
-            self._ends.pop(key, None)
+            self._sessions.pop(key, None)
 
     def admits(self, request: Request) -> bool:
-        """Whether a request carries a session's cookie or the right Basic credentials.
+        """Return whether a request carries a session's cookie or the right Basic credentials.
 
         Raises:
             TooManyAttempts: if it carries credentials, and its address has to wait.
         """
-        if self._auth is None or self._is_open(request.cookies.get(cookie_name(request), "")):
+        if self._auth is None:
             return True
+        with self._lock:
+            if request.cookies.get(cookie_name(request), "") in self._sessions:
+                return True
         scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "basic":
             return False
@@ -146,65 +150,59 @@ class Logins:
             user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
         except ValueError:  # No base64, no ASCII, no UTF-8.
             return False
-        return self.accepts(address_of(request), user, password)
-
-    def _is_open(self, key: str) -> bool:
-        with self._lock:
-            return self._now() < self._ends.get(key, -math.inf)
+        return self.verify(client_address(request), user, password)
 
 
 def cookie_name(request: Request) -> str:
-    """Cookies are shared by all ports of a host, so the name tells the port."""
+    """Return the cookie's name, with the port: all ports of a host share their cookies."""
     return f"rzen-session-{request.url.port or 80}"
 
 
-def address_of(request: Request) -> str:
-    """Where a request comes from."""
+def client_address(request: Request) -> str:
+    """Return the address that a request comes from."""
     return request.client.host if request.client else ""
 
 
-def _same(given: str, right: str) -> bool:
-    return hmac.compare_digest(given.encode(errors="replace"), right.encode())
+def _equal(value: str, expected: str) -> bool:
+    return hmac.compare_digest(value.encode(errors="replace"), expected.encode())
 
 
 def _network(address: str) -> str:
-    """What one sender has for itself: of IPv6, whoever has an address has 2⁶⁴ of them."""
+    """Return what belongs to one sender: an IPv4 address, or an IPv6 network of 2⁶⁴ addresses."""
     try:
-        found = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return address
-    if found.version == 4:
-        return str(found)
-    return str(found.ipv4_mapped or ipaddress.ip_network((found.packed, 64), strict=False))
+    if parsed.version == 4:
+        return str(parsed)
+    return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed.packed, 64), strict=False))
 
 
-_MOST_BYTES = 4096
-
-
-def login_router(logins: Logins) -> APIRouter:
-    """GET and POST of /login and /logout: a link from elsewhere can neither log in nor out."""
+def login_router(authenticator: Authenticator) -> APIRouter:
+    """Build GET and POST of /login and /logout; only a POST changes anything."""
     router = APIRouter()
 
     @router.get("/login")
-    def show() -> Response:
-        return HTMLResponse(_page(""))
+    def show_login() -> Response:
+        return HTMLResponse(render("login.html"))
 
     @router.post("/login")
-    async def enter(request: Request) -> Response:
+    async def log_in(request: Request) -> Response:
         user, password = await _credentials(request)
         try:
-            if not logins.accepts(address_of(request), user, password):
-                return HTMLResponse(_page("That user and password do not fit."), status_code=401)
+            if not authenticator.verify(client_address(request), user, password):
+                problem = "Incorrect username or password."
+                return HTMLResponse(render("login.html", problem=problem), status_code=401)
         except TooManyAttempts as error:
             wait = {"Retry-After": str(error.seconds)}
-            return HTMLResponse(_page(str(error)), status_code=429, headers=wait)
+            return HTMLResponse(render("login.html", problem=str(error)), 429, wait)
         if "text/html" in request.headers.get("accept", ""):
             response: Response = RedirectResponse(".", status_code=303)
         else:
             response = Response(status_code=200)
         response.set_cookie(
             cookie_name(request),
-            logins.open(),
+            authenticator.create_session(),
             max_age=SESSION_SECONDS,
             httponly=True,
             samesite="strict",
@@ -213,12 +211,12 @@ def login_router(logins: Logins) -> APIRouter:
         return response
 
     @router.get("/logout")
-    def ask() -> Response:
-        return HTMLResponse(_LOGOUT)
+    def show_logout() -> Response:
+        return HTMLResponse(render("login.html", logout=True))
 
     @router.post("/logout")
-    def leave(request: Request) -> Response:
-        logins.forget(request.cookies.get(cookie_name(request), ""))
+    def log_out(request: Request) -> Response:
+        authenticator.end_session(request.cookies.get(cookie_name(request), ""))
         response = RedirectResponse("login", status_code=303)
         response.delete_cookie(cookie_name(request))
         return response
@@ -227,39 +225,12 @@ def login_router(logins: Logins) -> APIRouter:
 
 
 async def _credentials(request: Request) -> tuple[str, str]:
-    """What the form holds; from Gradio's client it comes as multipart or as a plain form."""
+    """Return the form's fields; Gradio's client sends multipart, browsers a plain form."""
     length = request.headers.get("content-length", "")
-    if not length.isdecimal() or int(length) > _MOST_BYTES:
+    if not length.isdecimal() or int(length) > _MAX_FORM_BYTES:
         return "", ""
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         async with request.form(max_files=1, max_fields=9) as form:
             return str(form.get("username", "")), str(form.get("password", ""))
     fields = parse_qs((await request.body()).decode(errors="replace"))
     return fields.get("username", [""])[0], fields.get("password", [""])[0]
-
-
-def _page(problem: str) -> str:
-    told = f'<p role="alert">{escape(problem)}</p>' if problem else ""
-    return _document(
-        "Log in",
-        f"""<form method="post" action="login">
-<h1>RzenEmbed Search</h1><p class="rz-fine">This library asks for a login.</p>{told}
-<label>User<input name="username" autocomplete="username" required autofocus></label>
-<label>Password<input name="password" type="password" autocomplete="current-password" required>
-</label><button class="rz-button rz-primary">Log in</button></form>""",
-    )
-
-
-def _document(title: str, body: str) -> str:
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title} · RzenEmbed Search</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="stylesheet" href="site/app.css"></head>
-<body class="rz-login">{body}</body></html>"""
-
-
-_LOGOUT = _document(
-    "Log out",
-    """<form method="post" action="logout"><h1>RzenEmbed Search</h1>
-<button class="rz-button rz-primary">Log out</button></form>""",
-)

@@ -1,8 +1,12 @@
-"""What breaks while a request is answered, told without what was asked.
+"""Everything that works around Gradio, written for Gradio 6.31.
 
-Gradio raises for many a request that makes no sense, with the values in the message; the server
-would print both. Here the log gets the kind of the error and where it came from, and no values:
-those may be a visitor's words or paths. Whoever asked gets a sentence.
+- `mount` adds the page to the application, without what Gradio would repeat at each request.
+- `ErrorMiddleware` answers errors without what was asked: Gradio raises for many an invalid
+  request with the values in the message, and the server would print both.
+- `PayloadMiddleware` refuses Gradio's file values, which could name any file of this machine, and
+  puts the ids of uploaded files in their place.
+- `DirectCallMiddleware` answers calls of named endpoints that carry nothing but values without a
+  session of Gradio's for each, which costs more time than a search.
 """
 
 import asyncio
@@ -13,29 +17,102 @@ import re
 import secrets
 import sys
 import traceback
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from types import ModuleType
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any
 
 import gradio as gr
+from anyio import to_thread
+from cachetools import LRUCache
+from fastapi import FastAPI
+from gradio import queueing, route_utils, routes
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.query_files import QueryFiles
+from app.services import Services, describe_error
 
 _log = logging.getLogger(__name__)
-_GRADIO = re.compile(r"/(gradio_api|static|assets|config|theme\.css)(/.*)?|/")
-_FRAMES = 3
+
+Endpoint = Callable[..., Any]
+"""A named endpoint; raises `gradio.Error` with a message for the caller."""
 
 
-class Failures:
-    """ASGI middleware: errors become answers.
+# ---- mounting the page
 
-    On Gradio's routes an error means that the request made no sense to it: what our functions
-    raise comes out of them as values.
+_MAX_SESSIONS = 1_000
+_QUEUE_POLL_SECONDS = 0.02
+
+
+def mount(app: FastAPI, blocks: gr.Blocks, services: Services, **appearance: Any) -> None:
+    """Mount Gradio's page, with its debugging, sharing and file serving turned off.
+
+    Args:
+        app: Gets the page's routes.
+        blocks: The page.
+        services: Whose limits hold.
+        appearance: Further arguments of `gradio.mount_gradio_app`.
+    """
+    for module in (queueing, route_utils, routes):
+        log_tracebacks(module.__dict__)
+    for block in blocks.blocks.values():
+        # Gradio asks each part of the page for its configuration at every call. It never changes
+        # here, since all updates are sent to the page by events.
+        block.get_config = partial(dict, block.get_config())  # type: ignore[method-assign]
+    blocks.state_session_capacity = _MAX_SESSIONS
+    gr.mount_gradio_app(
+        app,
+        blocks.queue(default_concurrency_limit=8),
+        path="/",
+        server_name=services.config.host,
+        server_port=services.config.port,
+        footer_links=[],
+        run_history=False,
+        allowed_paths=[],
+        blocked_paths=[str(services.library.directory)],
+        show_error=True,
+        max_file_size=services.config.max_upload_bytes,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=True,
+        **appearance,
+    )
+    blocks._queue.sleep_when_free = _QUEUE_POLL_SECONDS  # By default it polls every millisecond.
+    blocks.has_launched = True  # Otherwise Gradio takes any path for an uploaded file.
+
+
+class _QuietTraceback:
+    """Replaces the module `traceback` where Gradio would print errors with their values."""
+
+    def print_exc(self, *_: object, **__: object) -> None:
+        """Log the error that is being handled, without its message."""
+        error = sys.exc_info()[1]
+        if error is not None:
+            _log.debug("Gradio refused a request: %s", describe_error(error))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(traceback, name)
+
+
+def log_tracebacks(namespace: dict[str, Any]) -> None:
+    """Have a module of Gradio's log errors instead of printing them."""
+    assert "traceback" in namespace, f"{namespace['__name__']} prints errors in another way now"
+    namespace["traceback"] = _QuietTraceback()
+
+
+# ---- errors
+
+_GRADIO_ROUTES = re.compile(r"/(gradio_api|static|assets|config|theme\.css)(/.*)?|/")
+
+
+class ErrorMiddleware:
+    """Turns errors into responses.
+
+    On Gradio's routes an error means that the request was invalid (400): what our functions raise
+    comes out of them as values. Elsewhere it is ours (500).
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -46,41 +123,32 @@ class Failures:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        passed = _Passed(send)
-        theirs = _GRADIO.fullmatch(scope["path"]) is not None
+        sender = _ErrorHoldingSend(send)
+        gradios = _GRADIO_ROUTES.fullmatch(scope["path"]) is not None
         try:
-            await self._app(scope, receive, passed)
-            await passed.release(400 if theirs else 500)
+            await self._app(scope, receive, sender)
+            await sender.release(400 if gradios else 500)
         except Exception as error:
-            level = logging.DEBUG if theirs else logging.ERROR
-            _log.log(level, "a request broke off: %s", described(error))
-            await _answer(passed, theirs)(scope, receive, send)
+            level = logging.DEBUG if gradios else logging.ERROR
+            _log.log(level, "a request failed: %s", describe_error(error))
+            await _error_response(sender, gradios)(scope, receive, send)
 
 
-def described(error: BaseException) -> str:
-    """An error by its kind and its latest places, without its message."""
-    places = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
-    told = ", in ".join(f"{one.name} ({one.filename}:{one.lineno})" for one in reversed(places))
-    return f"{type(error).__name__} in {told}" if told else type(error).__name__
+def _error_response(sender: "_ErrorHoldingSend", gradios: bool) -> ASGIApp:
+    if sender.started:
+        return _end_body
+    if gradios:
+        return PlainTextResponse("Bad request", status_code=400)
+    return PlainTextResponse("Internal server error: see the server's log.", status_code=500)
 
 
-def _answer(passed: "_Passed", theirs: bool) -> ASGIApp:
-    if passed.started:
-        return _end
-    if theirs:
-        return PlainTextResponse("That request makes no sense here.", status_code=400)
-    return PlainTextResponse(
-        "Something unforeseen went wrong: the server's log says more.", status_code=500
-    )
-
-
-async def _end(scope: Scope, receive: Receive, send: Send) -> None:
-    """Ends what had begun; where a length was announced, the connection breaks off by itself."""
+async def _end_body(scope: Scope, receive: Receive, send: Send) -> None:
+    """End a response that has begun; if its length was announced, the server disconnects."""
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-class _Passed:
-    """Passes answers on; one that tells of an error is held until it is known what comes of it."""
+class _ErrorHoldingSend:
+    """Passes responses on, but holds those with status 500 until their status is decided."""
 
     def __init__(self, send: Send) -> None:
         self.started = False
@@ -96,180 +164,170 @@ class _Passed:
             await self._send(message)
 
     async def release(self, status: int) -> None:
-        """Sends what was held, under another status."""
+        """Send what was held, with another status."""
         for message in self._held:
             if message["type"] == "http.response.start":
                 message["status"] = status
             await self._send(message)
 
 
-class _Discreet:
-    """Stands for the module `traceback` where Gradio would print errors with their values."""
+# ---- values that carry files
 
-    def print_exc(self, *_: object, **__: object) -> None:
-        """Logs the error that is being handled, without its message."""
-        error = sys.exc_info()[1]
-        if error is not None:
-            _log.debug("Gradio could make no sense of something: %s", described(error))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(traceback, name)
+_VALUE_ROUTES = re.compile(r"/gradio_api/(queue/join|run|api|call|mcp|cancel|reset)(/.*)?")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_MAX_BODY_BYTES = 48 << 20
+_MAX_BODIES_BYTES = 256 << 20
+_SMALL_BODY_BYTES = 1 << 20
 
 
-def keep_discreet(*modules: ModuleType) -> None:
-    """Has modules of Gradio's tell the log of errors, and print none."""
-    for module in modules:
-        assert module.__dict__["traceback"], f"{module.__name__} prints otherwise now"
-        module.__dict__["traceback"] = _Discreet()
+class _BadPayload(Exception):
+    """The body is no JSON, or names something that is no file to search with."""
 
 
-_VALUES = re.compile(r"/gradio_api/(queue/join|run|api|call|mcp|cancel|reset)(/.*)?")
-_HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
-_MOST_BYTES = 48 << 20
-_MOST_HELD = 256 << 20
-_SMALL_BYTES = 1 << 20
+class _PayloadTooLarge(Exception):
+    """The body is larger than any sensible one, or all bodies together are."""
 
 
-class Refused(Exception):
-    """The values make no sense, or name something that is no file to search with."""
-
-
-class PayloadCheck:
-    """ASGI middleware: puts ids in the place of files, and refuses what is none.
+class PayloadMiddleware:
+    """Replaces Gradio's file values by ids, and refuses those that are not uploaded files.
 
     Args:
-        app: What answers.
-        files: The files that there are.
+        app: Answers the requests.
+        files: The uploaded files.
     """
 
     def __init__(self, app: ASGIApp, files: QueryFiles) -> None:
         self._app = app
         self._files = files
-        self._held = 0
+        self._held_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See `starlette.types.ASGIApp`."""
         if (
             scope["type"] != "http"
             or scope["method"] != "POST"
-            or not _VALUES.fullmatch(scope["path"])
+            or not _VALUE_ROUTES.fullmatch(scope["path"])
         ):
             await self._app(scope, receive, send)
             return
         body = bytearray()
         try:
-            _check_announced(scope)
+            _check_content_length(scope)
             await self._read(body, receive)
-            passed = self._checked(body)
-        except _TooLarge:
-            refusal = PlainTextResponse("The values are too large.", status_code=413)
-            await refusal(scope, receive, send)
-        except Refused:
-            refusal = PlainTextResponse(
-                "The values make no sense, or name a file otherwise than by the id that POST "
-                "/query-files gives.",
-                status_code=400,
-            )
-            await refusal(scope, receive, send)
+            checked = self._checked(body)
+        except _PayloadTooLarge:
+            app: ASGIApp = PlainTextResponse("The request body is too large.", status_code=413)
+        except _BadPayload:
+            sentence = "Bad request: send JSON, and name files by the id from POST /query-files."
+            app = PlainTextResponse(sentence, status_code=400)
         else:
-            await self._app(_announcing(scope, len(passed)), replayed(passed, receive), send)
+            app = self._app
+            scope, receive = _with_content_length(scope, len(checked)), _replay(checked, receive)
+        try:
+            await app(scope, receive, send)
         finally:
-            self._held -= len(body)
+            self._held_bytes -= len(body)
 
     async def _read(self, body: bytearray, receive: Receive) -> None:
-        """The whole body; large ones take bounded memory together, until they are answered."""
+        """Read the whole body; large ones share bounded memory until they are answered."""
         more = True
         while more:
             message = await receive()
             if message["type"] != "http.request":
                 break
-            part = message.get("body", b"")
-            body += part
-            self._held += len(part)
-            crowded = self._held > _MOST_HELD and len(body) > _SMALL_BYTES
-            if crowded or len(body) > _MOST_BYTES:
-                raise _TooLarge
+            chunk = message.get("body", b"")
+            body += chunk
+            self._held_bytes += len(chunk)  # Until `__call__` has answered.
+            crowded = self._held_bytes > _MAX_BODIES_BYTES and len(body) > _SMALL_BODY_BYTES
+            if crowded or len(body) > _MAX_BODY_BYTES:
+                raise _PayloadTooLarge
             more = message.get("more_body", False)
 
     def _checked(self, body: bytearray) -> bytes:
-        """The body with ids in the place of files.
+        """Return the body with ids in the place of files.
 
         Raises:
-            Refused: if it names another file, or is no JSON.
+            _BadPayload: if it names another file, or is no JSON.
         """
         if not body:
             return b""
         try:
             values = json.loads(body)
-            if _HALF_CHARACTER.search(body):
-                json.dumps(values, ensure_ascii=False).encode()  # Nobody else could write them.
-            named = self._named(values)
+            if _SURROGATE.search(body):
+                json.dumps(values, ensure_ascii=False).encode()  # Later layers could not encode it.
+            replaced = self._with_ids(values)
         except (ValueError, RecursionError) as error:
-            raise Refused from error
-        return bytes(body) if named is values else json.dumps(named).encode()
+            raise _BadPayload from error
+        return bytes(body) if replaced is values else json.dumps(replaced).encode()
 
-    def _named(self, value: Any) -> Any:
-        """The value itself if there is no file in it, or a copy with ids."""
+    def _with_ids(self, value: Any) -> Any:
+        """Return the value itself if there is no file in it, or a copy with ids."""
         if isinstance(value, list):
-            found = [self._named(one) for one in value]
-            return found if any(a is not b for a, b in zip(found, value, strict=True)) else value
+            items = [self._with_ids(item) for item in value]
+            return items if any(a is not b for a, b in zip(items, value, strict=True)) else value
         if not isinstance(value, dict):
             return value
         if "path" in value and "meta" in value:
             return self._id_of(value["path"])
-        named = {key: self._named(one) for key, one in value.items()}
-        return named if any(named[key] is not value[key] for key in value) else value
+        fields = {key: self._with_ids(field) for key, field in value.items()}
+        return fields if any(fields[key] is not value[key] for key in value) else value
 
     def _id_of(self, path: object) -> str:
         key = path.partition("/")[0] if isinstance(path, str) else ""
-        if not self._files.knows(key):
-            raise Refused
+        if key not in self._files:
+            raise _BadPayload
         return key
 
 
-class _TooLarge(Exception):
-    """The body is larger than any sensible one, or all bodies together are."""
-
-
-def _check_announced(scope: Scope) -> None:
+def _check_content_length(scope: Scope) -> None:
     length = Headers(scope=scope).get("content-length", "")
-    if length.isdecimal() and (len(length) > 12 or int(length) > _MOST_BYTES):
-        raise _TooLarge
+    if length.isdecimal() and (len(length) > 12 or int(length) > _MAX_BODY_BYTES):
+        raise _PayloadTooLarge
 
 
-def _announcing(scope: Scope, length: int) -> Scope:
-    """The scope of a body of another length."""
+def _with_content_length(scope: Scope, length: int) -> Scope:
     others = [(name, value) for name, value in scope["headers"] if name != b"content-length"]
     return {**scope, "headers": [*others, (b"content-length", str(length).encode())]}
 
 
-def replayed(body: bytes, receive: Receive) -> Receive:
-    """Gives the body that was read already, then what comes after it."""
-    waiting = [body]
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Return a channel that gives a body that was already read, then what comes after it."""
+    unread = [body]
 
-    async def again() -> Message:
-        if waiting:
-            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
+    async def replay() -> Message:
+        if unread:
+            return {"type": "http.request", "body": unread.pop(), "more_body": False}
         return await receive()
 
-    return again
+    return replay
 
 
-Endpoint = Callable[..., Awaitable[Any]]
-_Answer = dict[str, Any]
+# ---- direct calls
 
-_CALL = re.compile(r"/gradio_api/(?P<way>run|api|call)/(?P<name>\w+)(/(?P<id>\w+))?/?")
-_KEPT = 1_000
-_OURS = "direct_"
-_ALIVE_SECONDS = 15.0
+_Result = dict[str, Any]
+
+_CALL_ROUTE = re.compile(r"/gradio_api/(?P<way>run|api|call)/(?P<name>\w+)(/(?P<id>\w+))?/?")
+_MAX_PENDING_CALLS = 1_000
+_ID_PREFIX = "direct_"
+_HEARTBEAT_SECONDS = 15.0
 
 
-class DirectCalls:
-    """ASGI middleware: answers calls that carry nothing but values, and passes on all else.
+class _PendingCalls(LRUCache[str, "asyncio.Task[_Result]"]):
+    """Calls whose result was not fetched yet; the oldest are cancelled for newer ones."""
+
+    def popitem(self) -> tuple[str, "asyncio.Task[_Result]"]:
+        """Cancel the oldest call."""
+        key, task = super().popitem()
+        task.cancel()
+        return key, task
+
+
+class DirectCallMiddleware:
+    """Answers calls of named endpoints that carry nothing but values; passes on all else.
 
     Args:
-        app: What answers the rest.
-        endpoints: By name; those that raise `gradio.Error` tell the caller its message.
+        app: Answers the rest.
+        endpoints: By name.
     """
 
     def __init__(self, app: ASGIApp, endpoints: Mapping[str, Endpoint]) -> None:
@@ -277,77 +335,66 @@ class DirectCalls:
         self._endpoints = {
             name: (endpoint, inspect.signature(endpoint)) for name, endpoint in endpoints.items()
         }
-        self._begun: OrderedDict[str, asyncio.Task[_Answer]] = OrderedDict()
+        self._pending = _PendingCalls(_MAX_PENDING_CALLS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See `starlette.types.ASGIApp`."""
-        found = _CALL.fullmatch(scope["path"]) if scope["type"] == "http" else None
-        known = self._endpoints.get(found["name"]) if found else None
-        if found is None or known is None:
-            await self._app(scope, receive, send)
-        elif scope["method"] == "POST" and found["id"] is None:
+        route = _CALL_ROUTE.fullmatch(scope["path"]) if scope["type"] == "http" else None
+        endpoint = self._endpoints.get(route["name"]) if route else None
+        app = self._app
+        if route is None or endpoint is None:
+            pass
+        elif scope["method"] == "POST" and route["id"] is None:
             body = await Request(scope, receive).body()
-            values = _values(body)
-            if values is None:
-                await self._app(scope, replayed(body, receive), send)
-                return
-            answer = await self._posted(found["way"], _calls_answer(*known, values))
-            await answer(scope, receive, send)
-        elif scope["method"] == "GET" and (found["id"] or "").startswith(_OURS):
-            answer = self._told(self._begun.pop(found["id"], None))
-            await answer(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+            receive = _replay(body, receive)
+            if (values := _only_values(body)) is not None:
+                app = await self._call(route["way"], _call(*endpoint, values))
+        elif scope["method"] == "GET" and (route["id"] or "").startswith(_ID_PREFIX):
+            app = self._result(route["id"])
+        await app(scope, receive, send)
 
-    async def _posted(self, way: str, answering: Coroutine[Any, Any, _Answer]) -> Response:
+    async def _call(self, way: str, running: Coroutine[Any, Any, _Result]) -> Response:
         if way != "call":
-            answer = await answering
-            return JSONResponse(answer, status_code=400 if "error" in answer else 200)
-        key = _OURS + secrets.token_hex(16)
-        self._begun[key] = asyncio.create_task(answering)
-        while len(self._begun) > _KEPT:
-            self._begun.popitem(last=False)[1].cancel()
+            result = await running
+            return JSONResponse(result, status_code=400 if "error" in result else 200)
+        key = _ID_PREFIX + secrets.token_hex(16)
+        self._pending[key] = asyncio.create_task(running)
         return JSONResponse({"event_id": key})
 
-    @staticmethod
-    def _told(task: asyncio.Task[_Answer] | None) -> Response:
+    def _result(self, key: str) -> Response:
+        task = self._pending.pop(key, None)
         if task is None:
-            sentence = "there is no such call, or its answer was given already"
-            return JSONResponse({"error": sentence}, status_code=404)
-        return StreamingResponse(_events(task), media_type="text/event-stream")
+            unknown = {"error": "unknown call, or its result was already fetched"}
+            return JSONResponse(unknown, status_code=404)
+        return StreamingResponse(_stream(task), media_type="text/event-stream")
 
 
-async def _calls_answer(
-    endpoint: Endpoint, signature: inspect.Signature, values: list[Any]
-) -> _Answer:
+async def _call(endpoint: Endpoint, signature: inspect.Signature, values: list[Any]) -> _Result:
     try:
         signature.bind(*values)
     except TypeError:
-        return {"error": "the values do not fit: GET /gradio_api/info tells which there are"}
+        return {"error": "wrong number of values: GET /gradio_api/info lists the parameters"}
     try:
-        return {"data": [await endpoint(*values)]}
+        return {"data": [await to_thread.run_sync(partial(endpoint, *values))]}
     except gr.Error as error:
         return {"error": error.message}
-    except Exception as error:
-        _log.error("an endpoint failed: %s", described(error))
-        return {"error": "something unforeseen went wrong: the server's log says more"}
 
 
-async def _events(task: asyncio.Task[_Answer]) -> AsyncIterator[str]:
-    while not (await asyncio.wait([task], timeout=_ALIVE_SECONDS))[0]:
+async def _stream(task: "asyncio.Task[_Result]") -> AsyncIterator[str]:
+    while not (await asyncio.wait([task], timeout=_HEARTBEAT_SECONDS))[0]:
         yield "event: heartbeat\ndata: null\n\n"
-    answer = task.result()
-    if "error" in answer:
-        yield f"event: error\ndata: {json.dumps(answer)}\n\n"
+    result = task.result()
+    if "error" in result:
+        yield f"event: error\ndata: {json.dumps(result)}\n\n"
     else:
-        yield f"event: complete\ndata: {json.dumps(answer['data'])}\n\n"
+        yield f"event: complete\ndata: {json.dumps(result['data'])}\n\n"
 
 
-def _values(body: bytes) -> list[Any] | None:
-    """The values of a call that carries nothing else."""
+def _only_values(body: bytes) -> list[Any] | None:
+    """Return the values of a call that carries nothing else, or None."""
     try:
-        given = json.loads(body)
+        call = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    values = given.get("data") if isinstance(given, dict) and len(given) == 1 else None
+    values = call.get("data") if isinstance(call, dict) and len(call) == 1 else None
     return values if isinstance(values, list) else None

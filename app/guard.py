@@ -1,13 +1,13 @@
-"""The one door to the page: what is not let through here is answered by nobody.
+"""Access control: an ASGI middleware in front of every route, Gradio's included.
 
-Everything, Gradio's own routes included, stands behind this ASGI middleware. It refuses
+It refuses
 
 - a `Host` header that does not name this machine while only this machine is served, so that a
   foreign web site cannot reach the page by pointing its own name at 127.0.0.1 (DNS rebinding);
-- requests that change something and come from another site's page;
-- Gradio's routes that read files, fetch addresses or run developer tools, by listing the few
+- requests that change something and come from another site's page (CSRF);
+- Gradio's routes that read files, fetch URLs or run developer tools, by allowing only the few
   that the page and the API need;
-- visitors without a login, if there is one.
+- requests without a login, if one is required.
 """
 
 import re
@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.auth import Logins, TooManyAttempts
+from app.auth import Authenticator, TooManyAttempts
 from app.config import AppConfig
 
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -38,9 +38,9 @@ _OWN_ROUTES = re.compile(
     r"|/(static|assets|site|media|thumbnail|page|detail|results|query-files|uploads)/.*|/uploads"
     r"|/query-files"
 )
-# Or what something behind may yet take for another: nothing of ours has such a name.
-_ODD_CHARACTERS = re.compile(r"[\x00-\x1f\x7f\\%]")
-_LONGEST_PATH = 500
+# Characters that a later layer may decode or normalise to another path: no route needs them.
+_UNSAFE_CHARACTERS = re.compile(r"[\x00-\x1f\x7f\\%]")
+_MAX_PATH = 500
 _WITH_QUERIES = re.compile(r"/(media|thumbnail|page|detail|results|query-files|uploads)(/.*)?")
 _WITHOUT_LOGIN = re.compile(r"/(login|favicon\.ico|robots\.txt|health|site/.*)")
 
@@ -54,7 +54,7 @@ _POLICY = (
 _HEADERS = {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
-    # Without any, browsers would call the login's own form a stranger's (Origin: null).
+    # With no-referrer, browsers would send the login's own form with "Origin: null".
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Frame-Options": "SAMEORIGIN",
@@ -62,47 +62,47 @@ _HEADERS = {
 
 
 class Guard:
-    """The middleware; see the module's first lines."""
+    """Refuses requests that may not pass, and adds security headers to all responses."""
 
-    def __init__(self, app: ASGIApp, config: AppConfig, logins: Logins) -> None:
+    def __init__(self, app: ASGIApp, config: AppConfig, authenticator: Authenticator) -> None:
         self._app = app
         self._config = config
-        self._logins = logins
+        self._authenticator = authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See `starlette.types.ASGIApp`."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        if scope["type"] != "http":  # There are no websockets here.
+        if scope["type"] != "http":  # No route uses websockets.
             await send({"type": "websocket.close", "code": 1000})
             return
         request = Request(scope)
         refusal = self._refusal(request)
-        answer = refusal if refusal is not None else self._app
-        await answer(_without_queries(scope), receive, _with_headers(send))
+        app = refusal if refusal is not None else self._app
+        await app(_without_query(scope), receive, _with_headers(send))
 
     def _refusal(self, request: Request) -> Response | None:
         checks: tuple[Callable[[Request], Response | None], ...] = (
             self._foreign_host,
             _foreign_site,
             _unknown_route,
-            self._no_login,
+            self._not_logged_in,
         )
-        return next((found for check in checks if (found := check(request))), None)
+        return next((refusal for check in checks if (refusal := check(request))), None)
 
     def _foreign_host(self, request: Request) -> Response | None:
         host = _host_name(request.headers.get("host", ""))
         if not self._config.loopback or host in _LOCAL_NAMES or host == self._config.host:
             return None
-        return PlainTextResponse("This page answers only to localhost.", status_code=421)
+        return PlainTextResponse("This page can be reached as localhost only.", status_code=421)
 
-    def _no_login(self, request: Request) -> Response | None:
+    def _not_logged_in(self, request: Request) -> Response | None:
         path = request.scope["path"]
         if _WITHOUT_LOGIN.fullmatch(path):
             return None
         try:
-            if self._logins.admits(request):
+            if self._authenticator.admits(request):
                 return None
         except TooManyAttempts as error:
             wait = {"Retry-After": str(error.seconds)}
@@ -117,25 +117,24 @@ def _foreign_site(request: Request) -> Response | None:
         return None
     origin = request.headers.get("origin")
     here = request.headers.get("host", "")
-    strange = origin is not None and _netloc(origin) != here
-    if strange or request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
-        return PlainTextResponse("Another site's page cannot do this.", status_code=403)
+    foreign = origin is not None and _netloc(origin) != here
+    if foreign or request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
+        return PlainTextResponse("Requests from other sites are not allowed.", status_code=403)
     return None
 
 
 def _unknown_route(request: Request) -> Response | None:
     path: str = request.scope["path"]
-    odd = (
+    unsafe = (
         ".." in path.split("/")
-        or len(path) > _LONGEST_PATH
-        or _ODD_CHARACTERS.search(path)
-        # An address is ASCII (RFC 3986): not every server sees to it, and what is behind relies
-        # on it.
+        or len(path) > _MAX_PATH
+        or _UNSAFE_CHARACTERS.search(path)
+        # URLs are ASCII (RFC 3986), which later layers rely on and not every server enforces.
         or not request.scope["query_string"].isascii()
     )
-    if not odd and (_GRADIO_ROUTES.fullmatch(path) or _OWN_ROUTES.fullmatch(path)):
+    if not unsafe and (_GRADIO_ROUTES.fullmatch(path) or _OWN_ROUTES.fullmatch(path)):
         return None
-    return PlainTextResponse("There is nothing here.", status_code=404)
+    return PlainTextResponse("Not found", status_code=404)
 
 
 def _netloc(origin: str) -> str | None:
@@ -145,8 +144,8 @@ def _netloc(origin: str) -> str | None:
         return None
 
 
-def _without_queries(scope: Scope) -> Scope:
-    """Gradio's pages, deep links and progress bars are none of ours: it is asked by sessions."""
+def _without_query(scope: Scope) -> Scope:
+    """Drop all but the session from a query: Gradio would serve deep links and the like."""
     if _WITH_QUERIES.fullmatch(scope["path"]):
         return scope
     kept = re.search(rb"(?:^|&)(session_hash=[\w-]*)(?=&|$)", scope["query_string"])
@@ -154,7 +153,7 @@ def _without_queries(scope: Scope) -> Scope:
 
 
 def _host_name(host: str) -> str:
-    """A Host header without its port; IPv6 addresses keep their brackets."""
+    """Return a Host header without its port; IPv6 addresses keep their brackets."""
     return re.sub(r":\d+$", "", host).lower()
 
 

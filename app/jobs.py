@@ -1,4 +1,4 @@
-"""What takes long runs in the background, one at a time; visitors come and go and see how far."""
+"""Background jobs: one at a time, with progress that any number of pages can follow."""
 
 import logging
 import threading
@@ -13,24 +13,24 @@ _log = logging.getLogger(__name__)
 
 Report = IngestReport | ReembedReport
 Work = Callable[[Callable[[Progress], None], threading.Event], Report]
-"""Does the work: is given what to call with news, and an event that asks it to stop."""
+"""Does the work; receives a callback for progress, and an event that asks it to stop."""
 
 
 class Busy(IndexerError):
-    """Something else is running."""
+    """Another job is running."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """What can be told of the latest job.
+    """The state of the latest job.
 
     Attributes:
-        title: What is being done, for people.
-        running: Whether it still works.
+        title: What it does, for users.
+        running: Whether it still runs.
         cancelling: Whether it was asked to stop.
-        progress: The latest news, or None before the first.
-        report: What it did, once it has ended well.
-        error: Why it ended badly, one sentence.
+        progress: The latest progress, or None before the first.
+        report: What it did, once it has succeeded.
+        error: Why it failed, one sentence.
         version: Grows with every change.
     """
 
@@ -44,16 +44,14 @@ class JobState:
 
 
 class Jobs:
-    """Starts, follows and cancels what changes the library. Thread-safe.
-
-    Whether it takes files in or computes vectors anew, only one job runs at a time.
+    """Starts, follows and cancels ingests and re-embeddings, one at a time. Thread-safe.
 
     Args:
-        told: From an error made for people to its sentence.
+        message: Returns the message of an expected error, for users.
     """
 
-    def __init__(self, told: Callable[[Exception], str] = str) -> None:
-        self._told = told
+    def __init__(self, message: Callable[[Exception], str] = str) -> None:
+        self._message = message
         self._state = JobState()
         self._lock = threading.Lock()
         self._cancel = threading.Event()
@@ -61,12 +59,12 @@ class Jobs:
 
     @property
     def state(self) -> JobState:
-        """The latest state."""
+        """Return the latest state."""
         with self._lock:
             return self._state
 
     def start(self, title: str, work: Work) -> None:
-        """Begins a job and returns at once.
+        """Start a job and return at once.
 
         Raises:
             Busy: if one is running.
@@ -74,8 +72,8 @@ class Jobs:
         with self._lock:
             if self._state.running:
                 raise Busy(
-                    f"the library is at work already ({self._state.title}): wait for that to "
-                    "end, or cancel it, and then try again"
+                    f"another job is running ({self._state.title}): wait for it to end or cancel "
+                    "it, then try again"
                 )
             self._cancel = threading.Event()
             self._set(JobState(title=title, running=True, version=self._state.version))
@@ -85,7 +83,7 @@ class Jobs:
             self._thread.start()
 
     def cancel(self) -> bool:
-        """Asks the running job to stop within seconds; False if there is none."""
+        """Ask the running job to stop within seconds; return False if there is none."""
         with self._lock:
             if not self._state.running:
                 return False
@@ -94,7 +92,7 @@ class Jobs:
             return True
 
     def close(self, timeout: float = 20.0) -> None:
-        """Cancels what runs and waits for it to stop."""
+        """Cancel the running job and wait for it to stop."""
         self.cancel()
         thread = self._thread
         if thread is not None:
@@ -105,10 +103,10 @@ class Jobs:
         try:
             report = work(self._on_progress, cancel)
         except (IndexerError, EmbedderError, MediaError) as reason:
-            error = self._told(reason)
+            error = self._message(reason)
         except Exception:
-            _log.exception("a job broke off: %s", self.state.title)
-            error = "something unforeseen stopped the work: the server's log says more"
+            _log.exception("job failed: %s", self.state.title)
+            error = "an unexpected error occurred: see the server's log"
         with self._lock:
             ended = replace(self._state, running=False, cancelling=False)
             self._set(replace(ended, report=report, error=error))

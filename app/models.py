@@ -1,7 +1,7 @@
-"""Which model the library has, and which others it can be switched to.
+"""The library's model, and the models that it can be switched to.
 
-Visitors name a model by the id of an offer, never by its specification: that may be a path of this
-machine, or any address of the hub.
+Requests name a model by the id of an offer, never by its specification, which may be a path of
+this machine or any repository of the hub.
 """
 
 import hashlib
@@ -9,7 +9,8 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from threading import Lock
-from time import monotonic
+
+from cachetools import TTLCache
 
 from embedder import EmbedderError, EmbedderInfo, Modality
 from embedder.registry import BACKENDS
@@ -25,7 +26,7 @@ class Offer:
     """A model that the library can be switched to.
 
     Attributes:
-        spec: What opens it; shown to trusted visitors only.
+        spec: What opens it; shown to trusted users only.
         missing: What to install first, one sentence; None if it can be chosen.
     """
 
@@ -34,12 +35,12 @@ class Offer:
 
     @property
     def id(self) -> str:
-        """Names it in requests."""
+        """Return its name in requests."""
         return offer_id(self.spec)
 
     @property
     def summary(self) -> str:
-        """What the model is good for, in a few words; empty for one from a folder or the hub."""
+        """Return what the model is, in a few words; empty for one from a folder or the hub."""
         spec = ModelSpec.parse(self.spec)
         backend = BACKENDS.get(spec.family)
         return backend.summary if backend and not spec.argument else ""
@@ -51,8 +52,8 @@ class ActiveModel:
 
     Attributes:
         spec: What opens it.
-        info: What is known of it; None where it cannot be opened.
-        problem: Why it cannot, one sentence.
+        info: Its description; None if it cannot be opened.
+        problem: Why it cannot be opened, one sentence.
     """
 
     spec: str
@@ -61,24 +62,24 @@ class ActiveModel:
 
     @property
     def mark(self) -> str:
-        """Tells whether it is still the one that a page shows."""
+        """Return what identifies it, for pages that show it already."""
         return self.info.fingerprint if self.info else offer_id(self.spec)
 
     @property
     def instruction(self) -> str | None:
-        """What it tells words that look for pictures; None if it takes no instructions."""
+        """Return its default for words that look for pictures; None if it takes no instructions."""
         if self.info is None or not self.info.takes_instructions:
             return None
         return self.info.instructions.get((Modality.TEXT, Modality.IMAGE), "")
 
 
 def offer_id(spec: str) -> str:
-    """The id of the offer with that specification."""
+    """Return the id of the offer with that specification."""
     return hashlib.sha256(spec.encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 def short_name(spec: str) -> str:
-    """A specification without parent folders: rzen:/a/b/v1 is rzen:v1."""
+    """Return a specification without parent folders: rzen:/a/b/v1 is rzen:v1."""
     return ModelSpec.parse(spec).short
 
 
@@ -88,55 +89,55 @@ class Models:
     def __init__(self, library: Library, offered: Iterable[str]) -> None:
         self._library = library
         always = [backend.family for backend in BACKENDS.values() if backend.listed]
-        # The model that the library has now, so that there is a way back to it.
+        # With the current model, so that the library can be switched back to it.
         self._specs = tuple(dict.fromkeys((*always, library.model, *offered)))
-        self._failed: tuple[ActiveModel, float] | None = None
+        self._failed: TTLCache[str, ActiveModel] = TTLCache(1, _RETRY_SECONDS)
         self._lock = Lock()
 
     def active(self) -> ActiveModel:
-        """The library's model, opened if it was not; that may take seconds.
+        """Return the library's model, opened if necessary; that may take seconds.
 
-        One that cannot be opened is not tried again by every visitor, only every few seconds.
+        If it cannot be opened, the next attempt is made after ten seconds.
         """
         spec = self._library.model
         with self._lock:
-            failed = self._failed
-        if failed and failed[0].spec == spec and monotonic() - failed[1] < _RETRY_SECONDS:
-            return failed[0]
-        active = self._opened(spec)
-        with self._lock:
-            self._failed = (active, monotonic()) if active.problem else None
+            if failed := self._failed.get(spec):
+                return failed
+        active = self._open(spec)
+        if active.problem:
+            with self._lock:
+                self._failed[spec] = active
         return active
 
     def offers(self, active: ActiveModel) -> list[Offer]:
-        """All models but the active one; that one too where only new vectors would mend it."""
+        """Return all models but the active one; that one too if only re-embedding would fix it."""
         return [
             Offer(spec, _missing(spec))
             for spec in self._specs
             if spec != active.spec or active.problem is not None
         ]
 
-    def chosen(self, wanted: str) -> str:
-        """The specification of the offer with that id.
+    def chosen(self, offer: str) -> str:
+        """Return the specification of the offer with that id.
 
         Raises:
-            QueryError: if nothing like that is on offer, or it lacks what it needs.
+            QueryError: if there is no such offer, or its packages are not installed.
         """
         for spec in self._specs:
-            if offer_id(spec) == wanted:
+            if offer_id(spec) == offer:
                 if missing := _missing(spec):
                     raise QueryError(missing)
                 return spec
-        raise QueryError("that model is not on offer here: choose one of the list")
+        raise QueryError("that model is not on offer: choose one from the list")
 
-    def _opened(self, spec: str) -> ActiveModel:
+    def _open(self, spec: str) -> ActiveModel:
         try:
             return ActiveModel(spec, self._library.embedder.info)
         except (IndexerError, EmbedderError) as error:
             return ActiveModel(spec, problem=str(error))
         except Exception:
-            _log.exception("the model %s could not be opened", spec)
-            return ActiveModel(spec, problem="it cannot be opened: the server's log says more")
+            _log.exception("cannot open the model %s", spec)
+            return ActiveModel(spec, problem="it cannot be opened: see the server's log")
 
 
 def _missing(spec: str) -> str | None:

@@ -1,31 +1,31 @@
-"""Files to search with: named by a random id, kept until others need their room."""
+"""Files to search with: identified by a random id, kept until others need their room."""
 
 import base64
 import secrets
 import shutil
-from collections import OrderedDict
-from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
 
+from cachetools import LRUCache
+
 from app.uploads import (
-    LEAST_BYTES,
-    Entry,
+    MIN_FILE_BYTES,
+    IncomingFile,
     Quota,
-    Saved,
-    Sent,
+    Reservation,
+    SavedFile,
     TooLarge,
     UploadError,
     clean_name,
     save,
 )
 
-QUERY_BYTES = 1 << 30
+MAX_QUERY_FILE_BYTES = 1 << 30
 """Most bytes of a file to search with."""
 
-_TOGETHER_BYTES = 2 << 30
+_MAX_TOTAL_BYTES = 2 << 30
+_MAX_DATA_URL_BYTES = 32 << 20
 _SPARE_BYTES = 16 << 20
-_DATA_LIMIT = 32 << 20
 _EXTENSIONS = {
     "image/jpeg": ".jpg",
     "image/png": ".png",
@@ -37,147 +37,145 @@ _EXTENSIONS = {
 }
 
 
-class QueryFiles:
-    """Files to search with: each lies alone in a private folder and is named by a random id.
+class _FileCache(LRUCache[str, SavedFile]):
+    """Files by id; the one that was not used for the longest time is deleted from the disk."""
 
-    Guarantees: at most `keep` stay, of at most `most` bytes together with those that are coming
-    in; the oldest are deleted for newer ones. Thread-safe.
+    def popitem(self) -> tuple[str, SavedFile]:
+        """Delete the least recently used file."""
+        key, saved = super().popitem()
+        shutil.rmtree(saved.path.parent, ignore_errors=True)
+        return key, saved
+
+
+class QueryFiles:
+    """Files to search with, each alone in a private folder and identified by a random id.
+
+    Guarantees: at most `max_files` stay, of at most `max_bytes` together with the unfinished
+    ones; the least recently used are deleted for newer ones. Thread-safe.
 
     Args:
         folder: The private folder.
-        keep: Most files.
-        most: Most bytes of all of them.
+        max_files: Most files.
+        max_bytes: Most bytes of all of them.
         limit: Most bytes of one.
     """
 
     def __init__(
         self,
         folder: Path,
-        keep: int = 100,
-        most: int = _TOGETHER_BYTES,
-        limit: int = QUERY_BYTES,
+        max_files: int = 100,
+        max_bytes: int = _MAX_TOTAL_BYTES,
+        limit: int = MAX_QUERY_FILE_BYTES,
     ) -> None:
         self._folder = folder
-        self._keep = keep
         self._limit = limit
-        self._files: OrderedDict[str, Saved] = OrderedDict()
+        self._files = _FileCache(max_files)
         self._lock = Lock()
         self._quota = Quota(
             folder,
-            most,
+            max_bytes,
             self._make_room,
             spare=_SPARE_BYTES,
             full="too many files are being sent at this time: try again in a moment",
         )
 
-    async def add(self, name: str, sent: Sent) -> tuple[str, Saved]:
-        """Takes a file and gives its id.
+    async def add(self, name: str, incoming: IncomingFile) -> tuple[str, SavedFile]:
+        """Save a file, and return its id.
 
         Raises:
-            UploadError: if it is too large, there is no room, or the name is none.
+            UploadError: if it is too large, there is no room, or it has no name.
         """
-        key, target = self._reserve(name)
+        key, target = self._new_target(name)
         try:
             saved = await save(
-                sent,
+                incoming,
                 target,
                 target.parent,
                 self._quota,
                 self._limit,
-                lambda saved: self._keep_file(key, saved),
+                lambda saved: self._register(key, saved),
             )
         except BaseException:
             shutil.rmtree(target.parent, ignore_errors=True)
             raise
         return key, saved
 
-    def admit(self, announced: int) -> Entry:
-        """Room for bytes that are no file of their own yet.
+    def admit(self, announced: int) -> Reservation:
+        """Reserve room for bytes that belong to no file yet.
 
         Raises:
             TooLarge: if there are more than a file may have.
             NoRoom: if there is no room for them.
         """
         if announced > self._limit:
-            raise TooLarge(f"a file to search with may have {self._limit >> 20} MB at most")
+            raise TooLarge(f"a file to search with may have at most {self._limit >> 20} MB")
         return self._quota.admit(announced)
 
-    def knows(self, key: str) -> bool:
-        """Whether a file has this id."""
+    def __contains__(self, key: str) -> bool:
         with self._lock:
             return key in self._files
 
     def resolve(self, reference: object) -> Path:
-        """The file that a request names.
+        """Return the file that a request refers to.
 
         Args:
-            reference: An id of this store, or a "data:" address that holds the bytes.
+            reference: An id of this store, or a "data:" URL.
 
         Raises:
-            UploadError: if it is anything else: no path of this machine is ever taken.
+            UploadError: if it is anything else; a path of this machine is never accepted.
         """
         if isinstance(reference, str) and reference.startswith("data:"):
-            return self._from_data(reference)
+            return self._save_data_url(reference)
         if isinstance(reference, str):
             with self._lock:
                 if known := self._files.get(reference):
                     return known.path
-        raise UploadError("the file is not known here any more: send it again and use its new id")
+        raise UploadError("unknown or expired file: send it again and use its new id")
 
-    def _reserve(self, name: str) -> tuple[str, Path]:
-        """A new id, and the path where its file is to be written."""
+    def _new_target(self, name: str) -> tuple[str, Path]:
+        """Return a new id, and the path for its file."""
         key = secrets.token_urlsafe(12)
         return key, self._folder / key / clean_name(name)
 
-    def _keep_file(self, key: str, saved: Saved) -> None:
+    def _register(self, key: str, saved: SavedFile) -> None:
         with self._lock:
             self._files[key] = saved
-            old = [self._files.popitem(last=False)[1] for _ in range(len(self._files) - self._keep)]
-        _delete(old)
 
     def _make_room(self, lacking: int) -> int:
-        """Deletes the oldest files of so many bytes; returns how many the others have."""
-        old: list[Saved] = []
+        """Delete old files until the lacking bytes are free; return the bytes of the others."""
+        freed = 0
         with self._lock:
-            while self._files and sum(map(_size, old)) < lacking:
-                old.append(self._files.popitem(last=False)[1])
-            left = sum(map(_size, self._files.values()))
-        _delete(old)
-        return left
+            while self._files and freed < lacking:
+                freed += _disk_bytes(self._files.popitem()[1])
+            return sum(map(_disk_bytes, self._files.values()))
 
-    def _write(self, name: str, content: bytes) -> Path:
-        entry = self.admit(len(content))
-        try:
-            entry.take(len(content))
-            key, path = self._reserve(name)
-            path.parent.mkdir(parents=True)
-            path.write_bytes(content)
-            self._keep_file(key, Saved(path, len(content)))
-            entry.keep()
-        finally:
-            entry.close()
-        return path
-
-    def _from_data(self, address: str) -> Path:
-        head, _, body = address.partition(",")
+    def _save_data_url(self, url: str) -> Path:
+        head, _, body = url.partition(",")
         media_type = head.removeprefix("data:").split(";")[0].lower()
         extension = _EXTENSIONS.get(media_type)
         if extension is None or not head.endswith(";base64"):
-            known = ", ".join(_EXTENSIONS)
-            raise UploadError(f"a data address must be base64 of one of {known}")
-        if len(body) > _DATA_LIMIT * 4 // 3:
-            raise UploadError(f"a data address may hold {_DATA_LIMIT >> 20} MB at most")
+            raise UploadError(f"a data URL must be base64 of one of {', '.join(_EXTENSIONS)}")
+        if len(body) > _MAX_DATA_URL_BYTES * 4 // 3:
+            raise UploadError(f"a data URL may hold at most {_MAX_DATA_URL_BYTES >> 20} MB")
         try:
             content = base64.b64decode(body, validate=True)
         except ValueError:  # Not base64, or not even ASCII.
-            raise UploadError("the data address is not valid base64") from None
+            raise UploadError("the data URL is not valid base64") from None
         return self._write(f"query{extension}", content)
 
+    def _write(self, name: str, content: bytes) -> Path:
+        reservation = self.admit(len(content))
+        try:
+            reservation.grow(len(content))
+            key, path = self._new_target(name)
+            path.parent.mkdir(parents=True)
+            path.write_bytes(content)
+            self._register(key, SavedFile(path, len(content)))
+            reservation.commit()
+        finally:
+            reservation.close()
+        return path
 
-def _size(file: Saved) -> int:
-    return max(LEAST_BYTES, file.size)
 
-
-def _delete(files: Iterable[Saved]) -> None:
-    for one in files:
-        shutil.rmtree(one.path.parent, ignore_errors=True)
+def _disk_bytes(file: SavedFile) -> int:
+    return max(MIN_FILE_BYTES, file.size)

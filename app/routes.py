@@ -1,21 +1,24 @@
-"""The routes that media leave by: they take ids of segments, never paths.
+"""The routes for media, results and uploads; media are addressed by segment id, never by path.
 
     GET /media/{segment}        the original file, with HTTP ranges; ?download=1 saves it
-    GET /thumbnail/{segment}    the small picture made when the file was added
+    GET /thumbnail/{segment}    the thumbnail made when the file was added
     GET /page/{segment}.png     a PDF page, or a picture that browsers cannot show; ?side=1600
     GET /detail/{segment}       the detail dialog's content; ?search= marks that search's words
     GET /results/{search}       more cards of a search; ?offset=24&weak=1
+    POST /query-files?name=     a file to search with
+    POST /uploads?path=         a file for the library
+    POST /gradio_api/upload     files to search with, from Gradio's clients
 
-Who may come in is decided before, in `app.guard`.
+Access is checked before, in `app.guard`.
 """
 
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from io import BytesIO
 from threading import Lock
 from typing import Annotated, TypeAlias
 
 from anyio import to_thread
+from cachetools import LRUCache
 from fastapi import APIRouter, Path, Query, Request
 from starlette.datastructures import UploadFile
 from starlette.responses import (
@@ -30,8 +33,8 @@ from starlette.types import Message
 from app.page import detail, results
 from app.page.labels import readable
 from app.query_files import QueryFiles
-from app.search import MOST_NUMBER, Searches
-from app.uploads import Entry, LibraryUploads, NoRoom, Sent, TooLarge, UploadError
+from app.search import MAX_DATABASE_INTEGER, Searches
+from app.uploads import IncomingFile, LibraryUploads, NoRoom, Reservation, TooLarge, UploadError
 from embedder import EmbedderError
 from embedder.media.kinds import Kind, MediaError
 from indexer import (
@@ -62,22 +65,25 @@ MEDIA_TYPES = {
     ".mkv": "video/x-matroska",
     ".pdf": "application/pdf",
 }
-"""What is shown in place; everything else is text without mark-up, or a download."""
+"""What is shown in place; everything else is plain text, or a download."""
 
 _SANDBOX = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
 _FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
-_SIDES = (256, 2400)
+_MIN_SIDE, _MAX_SIDE = 256, 2400
+_PAGE_CACHE_BYTES = 64 << 20
+_MAX_FORM_FILES = 8
+_BLOCK_BYTES = 1 << 20
 
-SegmentId: TypeAlias = Annotated[int, Path(ge=0, le=MOST_NUMBER)]
+SegmentId: TypeAlias = Annotated[int, Path(ge=0, le=MAX_DATABASE_INTEGER)]
 
 
 def media_router(library: Library, searches: Searches, *, paths: bool = False) -> APIRouter:
-    """The routes over a library.
+    """Build the routes that read.
 
     Args:
-        library: What is served of.
-        searches: Whose finds are shown.
-        paths: Whether visitors may see where files lie on this machine.
+        library: Whose media are served.
+        searches: Whose hits are shown.
+        paths: Whether users may see where files are on this machine.
     """
     router = APIRouter()
     pages = PageCache(library)
@@ -97,42 +103,42 @@ def media_router(library: Library, searches: Searches, *, paths: bool = False) -
         except NotFound as error:
             return PlainTextResponse(str(error), status_code=404)
         if path is None or not path.is_file():
-            return PlainTextResponse("This has no picture.", status_code=404)
+            return PlainTextResponse(f"Segment {segment_id} has no thumbnail.", status_code=404)
         return FileResponse(path, headers=_FOREVER)
 
     @router.get("/page/{segment_id}.png")
     def page(segment_id: SegmentId, side: Annotated[int, Query(ge=1)] = 1600) -> Response:
         try:
-            picture = pages.get(segment_id, min(max(side, _SIDES[0]), _SIDES[1]))
+            picture = pages.get(segment_id, min(max(side, _MIN_SIDE), _MAX_SIDE))
         except (NotFound, MediaError) as error:
             return PlainTextResponse(str(error), status_code=404)
-        except LibraryError:  # It may tell where the library lies.
-            told = "Too many pages are being drawn: try again in a moment."
-            return PlainTextResponse(told, status_code=503, headers={"Retry-After": "5"})
+        except LibraryError:  # Its message may name the library's folder.
+            busy = "Too many pages are being rendered: try again in a moment."
+            return PlainTextResponse(busy, status_code=503, headers={"Retry-After": "5"})
         return Response(picture, media_type="image/png", headers=_FOREVER)
 
     @router.get("/detail/{segment_id}")
     def show_detail(segment_id: SegmentId, search: str = "") -> Response:
         try:
             shown = _detail(library, searches, segment_id, search)
-            return HTMLResponse(detail.render(library, shown, paths=paths))
+            return HTMLResponse(detail.detail_html(library, shown, paths=paths))
         except (IndexerError, MediaError) as error:
             return HTMLResponse(results.problem(str(error)), status_code=404)
 
     @router.get("/results/{token}")
-    def results(
-        token: str, offset: Annotated[int, Query(ge=0, le=MOST_NUMBER)] = 0, weak: bool = False
+    def more_results(
+        token: str,
+        offset: Annotated[int, Query(ge=0, le=MAX_DATABASE_INTEGER)] = 0,
+        weak: bool = False,
     ) -> Response:
-        return _more(searches, token, offset, weak)
+        return _more_results(searches, token, offset, weak)
 
     return router
 
 
 def _original(segment: Segment, item: MediaItem, download: bool) -> Response:
     if not item.path.is_file():
-        return PlainTextResponse(
-            f"{readable(item.name)} is no longer where it was.", status_code=404
-        )
+        return PlainTextResponse(f"{readable(item.name)} no longer exists.", status_code=404)
     media_type = "text/plain; charset=utf-8" if segment.kind is Kind.TEXT else None
     media_type = media_type or MEDIA_TYPES.get(item.path.suffix.lower())
     inline = media_type is not None and not download
@@ -146,56 +152,46 @@ def _original(segment: Segment, item: MediaItem, download: bool) -> Response:
     )
 
 
-def _more(searches: Searches, token: str, offset: int, weak: bool) -> Response:
+def _detail(library: Library, searches: Searches, segment_id: int, token: str) -> detail.Detail:
     try:
         session = searches.get(token)
-        found = session.page(offset, weak=weak)
+    except NotFound:  # No search, or an expired one: nothing is marked.
+        return detail.load(library, segment_id)
+    return detail.load(library, segment_id, session.terms, session.hit(segment_id))
+
+
+def _more_results(searches: Searches, token: str, offset: int, weak: bool) -> Response:
+    try:
+        session = searches.get(token)
+        return HTMLResponse(results.cards(session.page(offset, weak=weak), session.terms))
     except (NotFound, QueryError) as error:
         return HTMLResponse(results.problem(str(error)), status_code=404)
-    except (IndexerError, EmbedderError):  # They may tell where the model lies.
-        return HTMLResponse(results.problem("there is no more now: search again"), 503)
-    return HTMLResponse(results.result_page(found, session.terms))
-
-
-def _detail(library: Library, searches: Searches, segment_id: int, token: str) -> detail.Detail:
-    terms: tuple[str, ...] = ()
-    hit = None
-    if token:
-        try:
-            session = searches.get(token)
-            terms, hit = session.terms, session.hit(segment_id)
-        except NotFound:
-            pass  # An old search only loses its marks.
-    return detail.load(library, segment_id, terms, hit)
+    except (IndexerError, EmbedderError):  # Their messages may name the model's folder.
+        return HTMLResponse(results.problem("no more results now: search again"), 503)
 
 
 class PageCache:
-    """Renders pages, keeping the latest ones, `keep` bytes at most. Thread-safe."""
+    """Renders pages and keeps the latest ones. Thread-safe."""
 
-    def __init__(self, library: Library, keep: int = 64 << 20) -> None:
+    def __init__(self, library: Library, max_bytes: int = _PAGE_CACHE_BYTES) -> None:
         self._library = library
-        self._keep = keep
-        self._kept = 0
-        self._pictures: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._pictures = LRUCache[tuple[int, int], bytes](max_bytes, getsizeof=len)
         self._lock = Lock()
 
     def get(self, segment_id: int, side: int) -> bytes:
-        """The page as PNG, its longest side about `side` pixels.
+        """Return the page as PNG, its longest side about `side` pixels.
 
         Raises:
             NotFound: if there is no such segment, or it is neither page nor picture.
             MediaError: if the file cannot be read any more.
         """
         with self._lock:
-            if kept := self._pictures.get((segment_id, side)):
-                self._pictures.move_to_end((segment_id, side))
-                return kept
+            if cached := self._pictures.get((segment_id, side)):
+                return cached
         picture = self._render(segment_id, side)
         with self._lock:
-            self._kept += len(picture) - len(self._pictures.pop((segment_id, side), b""))
-            self._pictures[segment_id, side] = picture
-            while self._kept > self._keep:
-                self._kept -= len(self._pictures.popitem(last=False)[1])
+            if len(picture) <= self._pictures.maxsize:
+                self._pictures[segment_id, side] = picture
         return picture
 
     def _render(self, segment_id: int, side: int) -> bytes:
@@ -211,17 +207,13 @@ class PageCache:
         return out.getvalue()
 
 
-_FORM_FILES = 8
-_BLOCK = 1 << 20
-
-
 def upload_router(uploads: LibraryUploads, files: QueryFiles, viewer: OnDemandDecoder) -> APIRouter:
-    """The routes.
+    """Build the routes that take files.
 
     Args:
-        uploads: Gets the files for the library.
-        files: Gets the files to search with.
-        viewer: Will decode them.
+        uploads: Saves the files for the library.
+        files: Saves the files to search with.
+        viewer: Decodes the latter; started while they arrive.
     """
     router = APIRouter()
 
@@ -229,63 +221,65 @@ def upload_router(uploads: LibraryUploads, files: QueryFiles, viewer: OnDemandDe
     async def add_query_file(request: Request, name: str = "") -> Response:
         async def save() -> object:
             await to_thread.run_sync(viewer.prepare)
-            key, saved = await files.add(name, _sent(request))
+            key, saved = await files.add(name, _body(request))
             return {"id": key, "name": saved.path.name, "bytes": saved.size}
 
-        return await _answer(save)
+        return await _saved(save)
 
     @router.post("/uploads")
     async def add_upload(request: Request, path: str = "") -> Response:
         async def save() -> object:
-            saved = await uploads.add(path, _sent(request))
+            saved = await uploads.add(path, _body(request))
             return {"name": saved.path.name, "bytes": saved.size}
 
-        return await _answer(save)
+        return await _saved(save)
 
     @router.post("/gradio_api/upload")
     async def add_form_files(request: Request) -> Response:
-        return await _answer(lambda: _form_files(request, files))
+        return await _saved(lambda: _save_form(request, files))
 
     return router
 
 
-async def _form_files(request: Request, files: QueryFiles) -> object:
-    """Gradio's clients send the names that they get back as paths of files."""
-    entry = await to_thread.run_sync(files.admit, _announced(request))
+async def _save_form(request: Request, files: QueryFiles) -> object:
+    """Save a form's files; Gradio's clients send the returned names back as paths of files."""
+    reservation = await to_thread.run_sync(files.admit, _content_length(request))
     try:
-        counted = Request(request.scope, _counted(request, entry))
-        async with counted.form(max_files=_FORM_FILES, max_fields=_FORM_FILES) as form:
+        counted = Request(request.scope, _counting(request, reservation))
+        async with counted.form(max_files=_MAX_FORM_FILES, max_fields=_MAX_FORM_FILES) as form:
             sent = [value for value in form.getlist("files") if isinstance(value, UploadFile)]
-            kept = [await files.add(one.filename or "", Sent(_blocks(one))) for one in sent]
-        return [f"{key}/{saved.path.name}" for key, saved in kept]
+            saved = [
+                await files.add(file.filename or "", IncomingFile(_blocks(file))) for file in sent
+            ]
+        return [f"{key}/{file.path.name}" for key, file in saved]
     finally:
-        entry.close()
+        reservation.close()
 
 
-def _counted(request: Request, entry: Entry) -> Callable[[], Awaitable[Message]]:
+def _counting(request: Request, reservation: Reservation) -> Callable[[], Awaitable[Message]]:
     async def receive() -> Message:
         message = await request.receive()
-        await to_thread.run_sync(entry.take, len(message.get("body", b"")))
+        await to_thread.run_sync(reservation.grow, len(message.get("body", b"")))
         return message
 
     return receive
 
 
 async def _blocks(file: UploadFile) -> AsyncIterator[bytes]:
-    while block := await file.read(_BLOCK):
+    while block := await file.read(_BLOCK_BYTES):
         yield block
 
 
-def _sent(request: Request) -> Sent:
-    return Sent(request.stream(), _announced(request))
+def _body(request: Request) -> IncomingFile:
+    return IncomingFile(request.stream(), _content_length(request))
 
 
-def _announced(request: Request) -> int:
+def _content_length(request: Request) -> int:
     length = request.headers.get("content-length", "")
     return int(length) if length.isascii() and length.isdecimal() and len(length) < 20 else 0
 
 
-async def _answer(save: Callable[[], Awaitable[object]]) -> Response:
+async def _saved(save: Callable[[], Awaitable[object]]) -> Response:
     try:
         return JSONResponse(await save())
     except UploadError as error:

@@ -1,43 +1,36 @@
-"""What the page, the routes and the API share: a library and the services around it."""
+"""What the page, the routes and the API share: the library and the services around it."""
 
 import logging
 import os
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from anyio import CapacityLimiter
 
 from app.config import AppConfig
 from app.jobs import Jobs
 from app.models import Models, short_name
 from app.page.labels import readable
-from app.query_files import QUERY_BYTES, QueryFiles
+from app.query_files import MAX_QUERY_FILE_BYTES, QueryFiles
 from app.search import Searches
 from app.uploads import LibraryUploads
 from embedder import EmbedderError
+from embedder.media import MediaError
 from indexer import IndexerError, IngestOptions, Library, LibraryBusy, LibraryError
 
 INCOMING = "incoming"
-"""The folder of a library for uploads that are not finished."""
+"""The folder of a library for unfinished uploads."""
 
 _log = logging.getLogger(__name__)
 
-_SEARCHES_AT_ONCE = 8
-"""So many are embedded together; more wait without a thread."""
-
 
 class NotAllowed(IndexerError):
-    """Visitors of this page may not do that."""
+    """The page's users may not do that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """One of each, built once by the entry point.
-
-    Attributes:
-        turns: Has searches wait for each other, first come, first served.
-    """
+    """One of each, built once by the entry point."""
 
     config: AppConfig
     library: Library
@@ -46,61 +39,83 @@ class Services:
     searches: Searches
     jobs: Jobs
     models: Models
-    turns: CapacityLimiter
 
 
 def build(
     config: AppConfig, library: Library, scratch: Path, incoming: Path | None = None
 ) -> Services:
-    """The services over an open library.
+    """Build the services over an open library.
 
     Args:
         config: The page's configuration.
-        library: Stays the caller's to close.
+        library: Closed by the caller.
         scratch: A private folder for the files to search with.
-        incoming: A folder for uploads that are not finished, on the library's disk.
+        incoming: A folder for unfinished uploads, on the library's disk.
     """
-    files = QueryFiles(scratch, limit=min(config.max_upload_bytes, QUERY_BYTES))
+    files = QueryFiles(scratch, limit=min(config.max_upload_bytes, MAX_QUERY_FILE_BYTES))
     uploads = LibraryUploads(
         library.uploads,
         incoming or library.directory / INCOMING,
         config.max_upload_bytes,
         config.max_uploads_bytes,
     )
-    models = Models(library, config.offer)
-    jobs = Jobs(lambda error: told(config, error))
-    turns = CapacityLimiter(_SEARCHES_AT_ONCE)
-    searches = Searches(library, files)
-    return Services(config, library, files, uploads, searches, jobs, models, turns)
+    return Services(
+        config=config,
+        library=library,
+        files=files,
+        uploads=uploads,
+        searches=Searches(library, files),
+        jobs=Jobs(lambda error: error_message(config, error)),
+        models=Models(library, config.offer),
+    )
 
 
-def told(config: AppConfig, error: Exception) -> str:
-    """An error's sentence, as far as visitors may read it.
+EXPECTED_ERRORS = (IndexerError, EmbedderError, MediaError)
+"""Errors whose messages are written for users."""
 
-    Where the library and its model lie is named by errors of either; that is for the owner only.
+_TRACEBACK_FRAMES = 3
+
+
+def error_message(config: AppConfig, error: Exception) -> str:
+    """Return what users may read of an error; what is hidden from them goes to the log.
+
+    Errors of the library and its model may name their folders; only trusted users see those.
     """
-    placed = isinstance(error, LibraryError | EmbedderError | OSError)
-    if config.trusted or not placed or isinstance(error, LibraryBusy):
+    if not isinstance(error, EXPECTED_ERRORS):
+        _log.error("unexpected error: %s", describe_error(error))
+        return "an unexpected error occurred: see the server's log"
+    names_folders = isinstance(error, LibraryError | EmbedderError)
+    if config.trusted or not names_folders or isinstance(error, LibraryBusy):
         return readable(str(error))
-    _log.warning("kept from a visitor: %s", error)
-    return "the library cannot do that now: its owner finds the reason in the server's log"
+    _log.warning("hidden from users: %s", error)
+    return "the library cannot do that now: the reason is in the server's log"
+
+
+def describe_error(error: BaseException) -> str:
+    """Return an error's type and latest frames, without its message.
+
+    Messages may hold what users search for, or their paths; neither belongs in the log.
+    """
+    frames = traceback.extract_tb(error.__traceback__)[-_TRACEBACK_FRAMES:]
+    places = ", in ".join(f"{one.name} ({one.filename}:{one.lineno})" for one in reversed(frames))
+    return f"{type(error).__name__} in {places}" if places else type(error).__name__
 
 
 def add_folder(services: Services, folder: str) -> None:
-    """Starts to add a folder of this machine.
+    """Start to add a folder of this machine.
 
     Raises:
-        NotAllowed: if visitors may not name folders.
+        NotAllowed: if users may not name folders.
         IndexerError: if there is no such folder, or another job is running.
     """
     if not services.config.trusted:
         raise NotAllowed(
-            "a folder of this machine can be named only where the page is served to this machine "
-            "alone or asks for a login: upload the files, or start it with --auth"
+            "adding a folder of the server requires a login: upload the files, or start the page "
+            "with --auth or on 127.0.0.1"
         )
     path = Path(os.path.expanduser(folder.strip().strip('"')))  # noqa: PTH111 -- as in typed_path
     if not folder.strip():
-        raise IndexerError("name a folder first, for instance ~/Pictures")
+        raise IndexerError("name a folder, for instance ~/Pictures")
     try:
         present, is_folder = path.exists(), path.is_dir()
     except (OSError, ValueError):
@@ -108,14 +123,14 @@ def add_folder(services: Services, folder: str) -> None:
     if not present:
         raise IndexerError(f"there is no folder {folder.strip()} on this machine")
     if not is_folder:
-        raise IndexerError(f"{folder.strip()} is a file: name the folder that it is in")
+        raise IndexerError(f"{folder.strip()} is a file: name its folder")
     if not path.is_absolute():
-        raise IndexerError("write the whole path of the folder, for instance ~/Pictures")
+        raise IndexerError("write the absolute path of the folder, for instance ~/Pictures")
     _ingest(services, f"Adding {path.name or path}", [path])
 
 
 def add_uploads(services: Services) -> None:
-    """Starts to add what was uploaded.
+    """Start to add what was uploaded.
 
     Raises:
         Busy: if another job is running.
@@ -125,37 +140,36 @@ def add_uploads(services: Services) -> None:
 
 
 def retry_failed(services: Services) -> None:
-    """Starts to try the failed files again.
+    """Start to ingest the failed files again.
 
     Raises:
         Busy: if another job is running.
     """
-    _ingest(services, "Trying the failed files again", [], retry_failed=True)
+    _ingest(services, "Retrying the failed files", [], retry_failed=True)
 
 
 def reembed(services: Services, wanted: str, *, leave_out: bool = False) -> None:
-    """Starts to compute all vectors anew with another model, which the library then has.
+    """Start to re-embed the library with another model, which it then has.
 
     Args:
-        services: The page's.
+        services: The services.
         wanted: Id of the model on offer.
         leave_out: Switch even if files are missing, without them.
 
     Raises:
-        NotAllowed: if visitors may not change the model.
+        NotAllowed: if users may not change the model.
         QueryError: if that model is not on offer.
         Busy: if another job is running.
     """
     if not services.config.trusted:
         raise NotAllowed(
-            "the model can be changed only where the page is served to this machine alone or "
-            "asks for a login: start it with --auth"
+            "changing the model requires a login: start the page with --auth or on 127.0.0.1"
         )
     model = services.models.chosen(wanted)
     services.jobs.start(
-        f"Computing all vectors anew with {short_name(model)}",
-        lambda tell, cancel: services.library.reembed(
-            model, leave_out=leave_out, on_progress=tell, cancel=cancel
+        f"Re-embedding with {short_name(model)}",
+        lambda on_progress, cancel: services.library.reembed(
+            model, leave_out=leave_out, on_progress=on_progress, cancel=cancel
         ),
     )
 
@@ -166,7 +180,7 @@ def _ingest(
     options = IngestOptions(retry_failed=retry_failed)
     services.jobs.start(
         title,
-        lambda tell, cancel: services.library.ingest(
-            paths, options, on_progress=tell, cancel=cancel
+        lambda on_progress, cancel: services.library.ingest(
+            paths, options, on_progress=on_progress, cancel=cancel
         ),
     )

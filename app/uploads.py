@@ -1,4 +1,4 @@
-"""Names that visitors give to files, made harmless."""
+"""Uploads: safe file names, private temporary folders, quotas, and writing what is sent."""
 
 import itertools
 import logging
@@ -17,111 +17,15 @@ from time import monotonic
 from typing import BinaryIO
 
 from anyio import to_thread
+from filelock import FileLock
 
-from indexer import IndexerError, LibraryError
-from indexer.catalog.database import WriterLock
+from indexer import IndexerError
 
-# What Windows takes for devices, whatever comes after a dot.
-_RESERVED = re.compile(
-    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³]) *(\..*)?", re.IGNORECASE | re.DOTALL
-)
-_MAX_BYTES = 200  # Of 255, so that there is room for a number.
-_MAX_EXTENSION = 10
-_MAX_DEPTH = 20
+_log = logging.getLogger(__name__)
 
 
 class UploadError(IndexerError):
-    """A sent file cannot be taken; the message is one sentence for the sender."""
-
-
-def clean_name(name: str) -> str:
-    """A file name that every file system takes and that cannot leave its folder.
-
-    Raises:
-        UploadError: if nothing of the name is left.
-    """
-    name = unicodedata.normalize("NFC", name).strip()
-    name = "".join("_" if ch in '<>:"|?*\\/' or not ch.isprintable() else ch for ch in name)
-    name = unicodedata.normalize("NFC", name).strip(". ")
-    if not name:
-        raise UploadError("a file without a name cannot be uploaded")
-    return _no_device(_short(_no_device(name)))
-
-
-def _no_device(name: str) -> str:
-    return f"_{name}" if _RESERVED.fullmatch(name) else name
-
-
-def _short(name: str) -> str:
-    """As much of a name as a file system takes, with its extension."""
-    if len(name.encode()) <= _MAX_BYTES:
-        return name
-    stem, dot, extension = name.rpartition(".")
-    ending = dot + extension
-    if not dot or len(extension) > _MAX_EXTENSION:
-        stem, ending = name, ""
-    kept = stem.encode()[: _MAX_BYTES - len(ending.encode())]
-    return kept.decode(errors="ignore").rstrip(". ") + ending
-
-
-def clean_path(relative: str) -> Path:
-    """A relative path whose every part is a clean name: ".." and roots cannot pass.
-
-    Raises:
-        UploadError: if it names no file or is nested too deeply.
-    """
-    parts = [part for part in re.split(r"[/\\]+", relative) if part.strip(". ")]
-    if not parts:
-        raise UploadError("a file without a name cannot be uploaded")
-    if len(parts) > _MAX_DEPTH:
-        raise UploadError(f"folders nested more than {_MAX_DEPTH} deep cannot be uploaded")
-    return Path(*map(clean_name, parts))
-
-
-_log = logging.getLogger(__name__)
-_IN_USE = "in-use.lock"
-_WAIT_SECONDS = 5.0
-
-
-@contextmanager
-def workspace(parent: Path, prefix: str) -> Iterator[Path]:
-    """A new folder, deleted at the end; those of programs that were killed are deleted now.
-
-    A lock of the operating system tells the folders of programs that run.
-
-    Raises:
-        OSError, LibraryError: if it cannot be made.
-    """
-    parent.mkdir(parents=True, exist_ok=True)
-    for left in parent.glob(f"{prefix}*"):
-        _clear(left)
-    while True:
-        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        lock = folder / _IN_USE
-        with WriterLock(lock).held(_WAIT_SECONDS):
-            if lock.is_file():  # Otherwise another program has cleared it before it was locked.
-                try:
-                    yield folder
-                finally:
-                    shutil.rmtree(folder, ignore_errors=True)
-                return
-
-
-def _clear(folder: Path) -> None:
-    """Deletes a folder that was made here and that nobody uses."""
-    try:
-        ours = not hasattr(os, "getuid") or folder.lstat().st_uid == os.getuid()
-        if ours and not folder.is_symlink() and (folder / _IN_USE).is_file():
-            with WriterLock(folder / _IN_USE).held():
-                shutil.rmtree(folder)
-    except (OSError, LibraryError) as error:
-        _log.debug("%s is left alone: %s", folder, error)
-
-
-LEAST_BYTES = 4096
-"""What even an empty file takes on a disk."""
-
-_STEP_BYTES = 1 << 20
+    """A file cannot be uploaded; the message is for its sender."""
 
 
 class TooLarge(UploadError):
@@ -132,93 +36,199 @@ class NoRoom(UploadError):
     """There is no room for a file, whatever its size."""
 
 
-class Quota:
-    """Room for what is sent to a folder. Thread-safe.
+# ---- names
 
-    Guarantees: what stays and what is coming in never exceed `most` together, whether or not its
-    length is announced; nobody keeps room from others by announcing much and sending nothing.
+# Device names of Windows, with any extension.
+_RESERVED_NAME = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³]) *(\..*)?", re.IGNORECASE | re.DOTALL
+)
+_MAX_NAME_BYTES = 200  # Of 255, so that a number can be added.
+_MAX_EXTENSION = 10
+_MAX_DEPTH = 20
+_NO_NAME = "a file without a name cannot be uploaded"
+
+
+def clean_name(name: str) -> str:
+    """Return a file name that every file system accepts and that cannot leave its folder.
+
+    Raises:
+        UploadError: if nothing of the name is left.
+    """
+    name = unicodedata.normalize("NFC", name).strip()
+    name = "".join("_" if ch in '<>:"|?*\\/' or not ch.isprintable() else ch for ch in name)
+    name = unicodedata.normalize("NFC", name).strip(". ")
+    if not name:
+        raise UploadError(_NO_NAME)
+    return _escape_reserved(_shorten(_escape_reserved(name)))
+
+
+def _escape_reserved(name: str) -> str:
+    return f"_{name}" if _RESERVED_NAME.fullmatch(name) else name
+
+
+def _shorten(name: str) -> str:
+    """Return as much of a name as a file system accepts, with its extension."""
+    if len(name.encode()) <= _MAX_NAME_BYTES:
+        return name
+    stem, dot, extension = name.rpartition(".")
+    ending = dot + extension
+    if not dot or len(extension) > _MAX_EXTENSION:
+        stem, ending = name, ""
+    kept = stem.encode()[: _MAX_NAME_BYTES - len(ending.encode())]
+    return kept.decode(errors="ignore").rstrip(". ") + ending
+
+
+def clean_path(relative: str) -> Path:
+    """Return a relative path whose every part is a clean name, without ".." and roots.
+
+    Raises:
+        UploadError: if it names no file or is nested too deeply.
+    """
+    parts = [part for part in re.split(r"[/\\]+", relative) if part.strip(". ")]
+    if not parts:
+        raise UploadError(_NO_NAME)
+    if len(parts) > _MAX_DEPTH:
+        raise UploadError(f"folders nested more than {_MAX_DEPTH} deep cannot be uploaded")
+    return Path(*map(clean_name, parts))
+
+
+# ---- temporary folders
+
+_LOCK_NAME = "in-use.lock"
+_LOCK_SECONDS = 5.0
+
+
+@contextmanager
+def workspace(parent: Path, prefix: str) -> Iterator[Path]:
+    """Create a folder that is deleted at the end; delete those that killed programs left.
+
+    A file lock, which the operating system releases, marks the folders of running programs.
+
+    Raises:
+        OSError: if the folder cannot be created.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    for leftover in parent.glob(f"{prefix}*"):
+        _delete_unused(leftover)
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        with FileLock(folder / _LOCK_NAME, timeout=_LOCK_SECONDS):
+            if (folder / _LOCK_NAME).is_file():  # Else another program deleted it before the lock.
+                try:
+                    yield folder
+                finally:
+                    shutil.rmtree(folder, ignore_errors=True)
+                return
+
+
+def _delete_unused(folder: Path) -> None:
+    """Delete a folder that this user's `workspace` created and that no program locks."""
+    try:
+        ours = not hasattr(os, "getuid") or folder.lstat().st_uid == os.getuid()
+        if ours and not folder.is_symlink() and (folder / _LOCK_NAME).is_file():
+            with FileLock(folder / _LOCK_NAME, blocking=False):
+                shutil.rmtree(folder)
+    except OSError as error:
+        _log.debug("left %s in place: %s", folder, error)
+
+
+# ---- quotas
+
+MIN_FILE_BYTES = 4096
+"""What even an empty file takes on a disk."""
+
+_RESERVE_STEP_BYTES = 1 << 20
+
+
+class Quota:
+    """Bounds the bytes in a folder. Thread-safe.
+
+    Guarantees: files and unfinished uploads never exceed `max_bytes` together, whether or not
+    their length is announced; announcing much and sending nothing keeps no room from others.
 
     Args:
-        folder: Where they lie.
-        most: Bytes that may be there; None for as many as the disk holds.
+        folder: Where the files are.
+        max_bytes: Bytes that may be there; None for as many as the disk holds.
+        recount: Called with the number of lacking bytes when there is no room, and with 0 for the
+            first file; may make room, and returns how many bytes are used then.
         spare: Bytes that the disk keeps free.
-        recount: Called when there is no room, with how many bytes are lacking; may make room, and
-            returns how many are used then. Also called for the first file.
-        full: The sentence for whoever finds no room.
-        pause: Seconds in which the last count is believed.
+        full: The message if there is no room.
+        recount_seconds: How long a count is trusted.
     """
 
     def __init__(
         self,
         folder: Path,
-        most: int | None,
+        max_bytes: int | None,
         recount: Callable[[int], int],
         *,
         spare: int,
         full: str,
-        pause: float = 0.0,
+        recount_seconds: float = 0.0,
     ) -> None:
         self._folder = folder
-        self._most = most
+        self._max_bytes = max_bytes
         self._recount = recount
         self._spare = spare
-        self._pause = pause
+        self._recount_seconds = recount_seconds
         self._full = full
         self._used = 0
-        self._coming = 0
+        self._reserved = 0
         self._counted_at: float | None = None
         self._lock = Lock()
 
-    def admit(self, announced: int = 0) -> "Entry":
-        """Begins with a file.
-
-        Args:
-            announced: The bytes that it is said to have.
+    def admit(self, announced: int = 0) -> "Reservation":
+        """Begin a file of the announced number of bytes.
 
         Raises:
-            NoRoom: if there is no room for so many.
+            NoRoom: if there is no room for them.
         """
         with self._lock:
-            self._check(max(announced, LEAST_BYTES))
-        return Entry(self)
+            self._check(max(announced, MIN_FILE_BYTES))
+        return Reservation(self)
 
     def reserve(self, count: int) -> None:
-        """Takes room for so many bytes that come in; for entries."""
+        """Reserve bytes for an unfinished file.
+
+        Raises:
+            NoRoom: if there is none.
+        """
         with self._lock:
             self._check(count)
-            self._coming += count
+            self._reserved += count
 
-    def settle(self, reserved: int, kept: int) -> None:
-        """Gives reserved bytes back, save those that stay; for entries."""
+    def release(self, reserved: int, kept: int) -> None:
+        """Give reserved bytes back, and count those that stay as used."""
         with self._lock:
-            self._coming -= reserved
+            self._reserved -= reserved
             self._used += kept
 
     def _check(self, count: int) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(self._folder).free < count + self._spare:
-            raise NoRoom("the disk is full: make room and send the file again")
-        if self._most is None:
+            raise NoRoom("the disk is full: free some space and send the file again")
+        if self._max_bytes is None:
             return
         if self._counted_at is None:
             self._count(0)
-        lacking = self._used + self._coming + count - self._most
-        if lacking > 0 and self._may_count():
+        if (lacking := self._lacking(count)) > 0 and self._count_is_old():
             self._count(lacking)
-            lacking = self._used + self._coming + count - self._most
-        if lacking > 0:
+        if self._lacking(count) > 0:
             raise NoRoom(self._full)
+
+    def _lacking(self, count: int) -> int:
+        return self._used + self._reserved + count - (self._max_bytes or 0)
 
     def _count(self, lacking: int) -> None:
         self._used = self._recount(lacking)
         self._counted_at = monotonic()
 
-    def _may_count(self) -> bool:
-        return self._counted_at is None or monotonic() - self._counted_at >= self._pause
+    def _count_is_old(self) -> bool:
+        return self._counted_at is None or monotonic() - self._counted_at >= self._recount_seconds
 
 
-class Entry:
-    """A file that is coming in; closed without `keep` it leaves no trace in the quota."""
+class Reservation:
+    """Room for an unfinished file; closed without `commit` it gives all of it back."""
 
     def __init__(self, quota: Quota) -> None:
         self.size = 0
@@ -226,174 +236,176 @@ class Entry:
         self._reserved = 0
         self._kept = 0
 
-    def take(self, count: int) -> None:
-        """Makes room for the next bytes of it.
+    def grow(self, count: int) -> None:
+        """Reserve room for the next bytes.
 
         Raises:
             NoRoom: if there is none.
         """
         self.size += count
         if self.size > self._reserved:
-            more = max(_STEP_BYTES, self.size - self._reserved)
+            needed = self.size - self._reserved
+            step = max(_RESERVE_STEP_BYTES, needed)
             try:
-                self._quota.reserve(more)
+                self._quota.reserve(step)
             except NoRoom:
-                more = self.size - self._reserved  # Perhaps there is room for the last bytes.
-                self._quota.reserve(more)
-            self._reserved += more
+                step = needed  # There may be room for just the last bytes.
+                self._quota.reserve(step)
+            self._reserved += step
 
-    def keep(self) -> None:
-        """Says that the file stays."""
-        self._kept = max(self.size, LEAST_BYTES)
+    def commit(self) -> None:
+        """Keep the bytes as used."""
+        self._kept = max(self.size, MIN_FILE_BYTES)
 
     def close(self) -> None:
-        """Ends it; may be called again."""
-        self._quota.settle(self._reserved, self._kept)
+        """Release what was not committed; may be called twice."""
+        self._quota.release(self._reserved, self._kept)
         self._reserved = self._kept = 0
 
 
-_SPARE_BYTES = 256 << 20  # For the library's own work.
-_RECOUNT_SECONDS = 2.0
-_MOST_NUMBERED = 100
+# ---- writing
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
-    """A file that was written: where, and how many bytes."""
+class SavedFile:
+    """A file that was written, and its size in bytes."""
 
     path: Path
     size: int
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class IncomingFile:
     """A file as it is being sent.
 
     Attributes:
         chunks: Its bytes.
-        announced: How many there are said to be, 0 if nothing is said.
+        announced: How many there are said to be, 0 if unknown.
     """
 
     chunks: AsyncIterator[bytes]
     announced: int = 0
 
 
+_MAX_NUMBERED = 100
+
+
 async def save(
-    sent: Sent,
+    incoming: IncomingFile,
     target: Path,
     staging: Path,
     quota: Quota,
     limit: int,
-    on_saved: Callable[[Saved], None] = lambda _: None,
-) -> Saved:
-    """Writes what is sent, then gives it its name: no half file is ever seen.
+    on_saved: Callable[[SavedFile], None] = lambda _: None,
+) -> SavedFile:
+    """Write a file beside its target, then rename it: no partial file is ever seen.
 
     Where the target exists with other bytes the name gets a number; with the same bytes the
-    existing file stands for it.
+    existing file is returned.
 
     Args:
-        sent: What to write.
-        target: Where the file is wanted; missing folders are made.
+        incoming: What to write.
+        target: The wanted path; missing folders are created.
         staging: A folder on the same file system for the unfinished file.
         quota: Where it counts.
         limit: Most bytes.
-        on_saved: Called with the file while it still counts as one that comes in.
+        on_saved: Called with the file while it still counts as unfinished.
 
     Raises:
-        TooLarge: if it has more than `limit` bytes, or says so.
+        TooLarge: if it has more than `limit` bytes, or is announced to.
         NoRoom: if the quota has no room for it.
     """
-    if sent.announced > limit:
+    if incoming.announced > limit:
         raise _too_large(target, limit)
-    entry = await to_thread.run_sync(quota.admit, sent.announced)
+    reservation = await to_thread.run_sync(quota.admit, incoming.announced)
     target.parent.mkdir(parents=True, exist_ok=True)
     staging.mkdir(parents=True, exist_ok=True)
     partial = staging / f"{secrets.token_hex(8)}.part"
     try:
         with partial.open("xb") as file:
-            async for chunk in sent.chunks:
-                if entry.size + len(chunk) > limit:
+            async for chunk in incoming.chunks:
+                if reservation.size + len(chunk) > limit:
                     raise _too_large(target, limit)
-                await to_thread.run_sync(_write, file, chunk, entry)
-        saved = Saved(await to_thread.run_sync(_settle, partial, target), entry.size)
+                await to_thread.run_sync(_write, file, chunk, reservation)
+        path = await to_thread.run_sync(_rename_without_replacing, partial, target)
+        saved = SavedFile(path, reservation.size)
         on_saved(saved)
-        entry.keep()
+        reservation.commit()
         return saved
     finally:
         partial.unlink(missing_ok=True)
-        entry.close()
+        reservation.close()
 
 
 def _too_large(target: Path, limit: int) -> TooLarge:
-    return TooLarge(f"{target.name} is larger than the {limit >> 20} MB that can be uploaded")
+    return TooLarge(f"{target.name} is larger than the upload limit of {limit >> 20} MB")
 
 
-def _write(file: BinaryIO, chunk: bytes, entry: Entry) -> None:
-    entry.take(len(chunk))
+def _write(file: BinaryIO, chunk: bytes, reservation: Reservation) -> None:
+    reservation.grow(len(chunk))
     file.write(chunk)
 
 
-def _settle(partial: Path, target: Path) -> Path:
-    """Gives a finished file its name without replacing another one."""
-    wanted = target
+def _rename_without_replacing(partial: Path, target: Path) -> Path:
+    candidate = target
     for number in itertools.count(2):
         try:
-            wanted.hardlink_to(partial)
-            return wanted
+            candidate.hardlink_to(partial)
+            return candidate
         except FileExistsError:
-            if wanted.is_file() and _same_bytes(wanted, partial):
-                return wanted
+            if candidate.is_file() and _same_bytes(candidate, partial):
+                return candidate
         except OSError:  # No hard links on this file system.
-            if not wanted.exists():
-                partial.rename(wanted)
-                return wanted
-        mark = str(number) if number < _MOST_NUMBERED else secrets.token_hex(4)
-        wanted = target.with_stem(f"{target.stem} ({mark})")
-    raise AssertionError("numbers do not end")
+            if not candidate.exists():
+                partial.rename(candidate)
+                return candidate
+        suffix = str(number) if number < _MAX_NUMBERED else secrets.token_hex(4)
+        candidate = target.with_stem(f"{target.stem} ({suffix})")
+    raise AssertionError("count() does not end")
 
 
 def _same_bytes(first: Path, second: Path) -> bool:
     if first.stat().st_size != second.stat().st_size:
         return False
     with first.open("rb") as a, second.open("rb") as b:
-        return _equal_streams(a, b)
+        while block := a.read(1 << 20):
+            if block != b.read(1 << 20):
+                return False
+    return True
 
 
-def _equal_streams(first: BinaryIO, second: BinaryIO) -> bool:
-    while True:
-        block = first.read(1 << 20)
-        if block != second.read(1 << 20):
-            return False
-        if not block:
-            return True
+# ---- uploads to the library
+
+_SPARE_BYTES = 256 << 20  # For the library's own work.
+_RECOUNT_SECONDS = 2.0
 
 
 class LibraryUploads:
-    """What visitors add to the library.
+    """Writes uploaded files into the library.
 
     Args:
-        folder: Where it stays.
+        folder: Where they stay.
         staging: Where unfinished files are, on the same disk.
         limit: Most bytes of one file.
-        most: Most bytes of all files; None for as many as the disk holds.
+        max_bytes: Most bytes of all files; None for as many as the disk holds.
     """
 
-    def __init__(self, folder: Path, staging: Path, limit: int, most: int | None) -> None:
+    def __init__(self, folder: Path, staging: Path, limit: int, max_bytes: int | None) -> None:
         self.folder = folder
         self._staging = staging
         self._limit = limit
         self._quota = Quota(
             folder,
-            most,
+            max_bytes,
             lambda _lacking: _bytes_below(folder),
             spare=_SPARE_BYTES,
-            pause=_RECOUNT_SECONDS,
+            recount_seconds=_RECOUNT_SECONDS,
             full="the library has no room for more uploads: remove some files from it first, or "
-            "ask its owner for more room (--max-uploads-mb)",
+            "ask its owner to raise --max-uploads-mb",
         )
 
-    async def add(self, path: str, sent: Sent) -> Saved:
-        """Takes a file in under a relative path, or under the nearest harmless one.
+    async def add(self, path: str, incoming: IncomingFile) -> SavedFile:
+        """Save a file under a relative path, or under the nearest safe one.
 
         Raises:
             UploadError: if it is too large, there is no room, or the path names nothing.
@@ -401,14 +413,14 @@ class LibraryUploads:
         target = self.folder / clean_path(path)
         if not target.parent.resolve().is_relative_to(self.folder.resolve()):
             raise UploadError("that folder of the library leads out of it: choose another one")
-        return await save(sent, target, self._staging, self._quota, self._limit)
+        return await save(incoming, target, self._staging, self._quota, self._limit)
 
 
 def _bytes_below(folder: Path) -> int:
-    """The sizes of all files; an empty one takes room too."""
+    """Return the sizes of all files together; an empty one takes room too."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
             with suppress(OSError):
-                total += max(LEAST_BYTES, os.lstat(os.path.join(parent, name)).st_size)
+                total += max(MIN_FILE_BYTES, os.lstat(os.path.join(parent, name)).st_size)
     return total

@@ -625,7 +625,7 @@ def test_a_person_logs_in_searches_and_logs_out(chromium, screenshots, hostile, 
 
 @GRADIOS_PANDAS
 def test_an_upload_that_is_refused_is_told_on_the_page(chromium, screenshots, hostile, tmp_path):
-    with served_here(hostile, tmp_path / "scratch", max_upload_bytes=1 << 20) as address:
+    with served_here(hostile, tmp_path / "scratch", max_upload_mb=1) as address:
         visitor = Visitor(chromium, address, screenshots)
         large = {"name": "large.txt", "mimeType": "text/plain", "buffer": b"x" * (8 << 20)}
         visitor.page.locator("#rz-file").set_input_files(large)

@@ -72,7 +72,7 @@ def test_a_call_that_belongs_to_a_session_is_answered_by_gradio_alike(page: http
 
 @pytest.mark.parametrize(
     ("values", "told"),
-    [(["red", "/etc/passwd"], "not known here"), ([], "Type what"), ([1] * 40, "do not fit")],
+    [(["red", "/etc/passwd"], "unknown or expired"), ([], "Type what"), ([1] * 40, "wrong number")],
 )
 def test_what_cannot_be_answered_is_told_both_ways(page: httpx.Client, values: list, told: str):
     answer = page.post("/run/search", json={"data": values})
@@ -87,7 +87,7 @@ def test_an_answer_is_given_once(page: httpx.Client):
     begun = page.post("/call/stats", json={"data": []}).json()
     assert "complete" in page.get(f"/call/stats/{begun['event_id']}").text
     again = page.get(f"/call/stats/{begun['event_id']}")
-    assert (again.status_code, "given already" in again.json()["error"]) == (404, True)
+    assert (again.status_code, "already fetched" in again.json()["error"]) == (404, True)
 
 
 def test_many_clients_get_right_answers_while_files_are_taken_in(

@@ -9,7 +9,8 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from app.gradio_compat import Failures, described, keep_discreet
+from app.gradio_compat import ErrorMiddleware, log_tracebacks
+from app.services import describe_error
 
 WORDS = "what-a-visitor-looks-for"
 
@@ -38,7 +39,7 @@ def client():
         for before in ("/gradio_api", "/media")
         for name, answer in answers.items()
     ]
-    return TestClient(Failures(Starlette(routes=routes)))
+    return TestClient(ErrorMiddleware(Starlette(routes=routes)))
 
 
 @pytest.mark.parametrize(("before", "status"), [("/gradio_api", 400), ("/media", 500)])
@@ -64,7 +65,7 @@ def test_what_gradio_would_print_goes_to_the_log_without_its_message(caplog, cap
     caplog.set_level(logging.DEBUG)
     module = types.ModuleType("prints")
     module.__dict__["traceback"] = traceback
-    keep_discreet(module)
+    log_tracebacks(module.__dict__)
     try:
         broken(None)
     except ValueError:
@@ -72,4 +73,4 @@ def test_what_gradio_would_print_goes_to_the_log_without_its_message(caplog, cap
     assert "ValueError in broken" in caplog.text
     assert WORDS not in caplog.text + "".join(capsys.readouterr())
     assert module.__dict__["traceback"].format_exc is traceback.format_exc
-    assert described(ValueError(WORDS)) == "ValueError"
+    assert describe_error(ValueError(WORDS)) == "ValueError"

@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from app.auth import SESSION_SECONDS, Attempts, Logins, TooManyAttempts, login_router
+from app.auth import SESSION_SECONDS, Authenticator, LoginThrottle, TooManyAttempts, login_router
 from app.config import AppConfig
 from app.guard import Guard
 
@@ -29,7 +29,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def client(clock) -> Iterator[TestClient]:
-    logins = Logins(("me", "right"), clock)
+    logins = Authenticator(("me", "right"), clock)
     app = FastAPI()
     app.include_router(login_router(logins))
 
@@ -85,18 +85,18 @@ def test_a_session_ends_after_a_week(client, clock):
 
 
 def test_sessions_and_attempts_take_memory_that_does_not_grow(clock):
-    logins, attempts = Logins(("me", "right"), clock), Attempts(clock)
+    logins, attempts = Authenticator(("me", "right"), clock), LoginThrottle(clock)
     for number in range(5_000):
-        logins.open()
-        attempts.failed(f"192.0.2.{number}")
-    assert len(logins._ends) == 1_000
+        logins.create_session()
+        attempts.record_failure(f"192.0.2.{number}")
+    assert len(logins._sessions) == 1_000
     assert len(attempts._levels) == 256
 
 
 def test_each_address_waits_for_its_own_guesses_only(clock):
-    attempts = Attempts(clock)
+    attempts = LoginThrottle(clock)
     for number in range(20):
-        attempts.failed(f"2001:db8::{number:x}")
+        attempts.record_failure(f"2001:db8::{number:x}")
     with pytest.raises(TooManyAttempts):
         attempts.check("2001:db8::ffff")  # The same network of 2⁶⁴ addresses.
     blocked = 0
@@ -106,13 +106,13 @@ def test_each_address_waits_for_its_own_guesses_only(clock):
         except TooManyAttempts:
             blocked += 1
     assert blocked < 16, "few share a slot"
-    assert attempts._slot("::ffff:192.0.2.7") == attempts._slot("192.0.2.7")
+    assert attempts._bucket("::ffff:192.0.2.7") == attempts._bucket("192.0.2.7")
 
 
 def test_a_wait_never_grows_beyond_what_was_tried(clock):
-    attempts = Attempts(clock)
+    attempts = LoginThrottle(clock)
     for _ in range(10):
-        attempts.failed("192.0.2.7")
+        attempts.record_failure("192.0.2.7")
     with pytest.raises(TooManyAttempts) as refused:
         attempts.check("192.0.2.7")
     assert refused.value.seconds == 10

@@ -29,9 +29,7 @@ def library(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(library, tmp_path_factory):
-    return services.build(
-        AppConfig(max_upload_bytes=1 << 20), library, tmp_path_factory.mktemp("scratch")
-    )
+    return services.build(AppConfig(max_upload_mb=1), library, tmp_path_factory.mktemp("scratch"))
 
 
 @pytest.fixture(scope="module")
@@ -135,10 +133,10 @@ def test_a_rendered_page_is_kept(library):
 def test_rendered_pages_take_bounded_memory(library):
     segment = segment_of(library, "harbour.pdf")
     size = len(routes.PageCache(library).get(segment, 300))
-    pages = routes.PageCache(library, keep=2 * size)
+    pages = routes.PageCache(library, max_bytes=2 * size)
     kept = [pages.get(segment, side) for side in (300, 301, 302)]
     assert pages.get(segment, 302) is kept[2]
-    assert sum(map(len, pages._pictures.values())) == pages._kept <= 2 * size
+    assert sum(map(len, pages._pictures.values())) <= 2 * size
     assert pages.get(segment, 300) is not kept[0]
 
 
@@ -153,7 +151,7 @@ def test_a_file_that_has_vanished_is_told_about(page, client, library, tmp_path)
     segment = segment_of(library, "vanishing.txt")
     vanishing.unlink()
     assert client.get(f"/media/{segment}").status_code == 404
-    assert "no longer where it was" in client.get(f"/detail/{segment}").text
+    assert "no longer exists" in client.get(f"/detail/{segment}").text
 
 
 # ---- decoding
@@ -174,13 +172,13 @@ def test_the_page_decodes_nothing_in_its_own_process(page, client, library, monk
     for name, content in sent.items():
         assert client.get(f"/detail/{segment_of(library, name)}").status_code == 200
         key = client.post(f"/query-files?name={name}", content=content).json()["id"]
-        assert "data-answer" in events.answer(page, {"file": key})
+        assert "data-answer" in events.LibraryView(page).results({"file": key})
     assert client.get(f"/page/{segment_of(library, 'harbour.pdf')}.png?side=500").status_code == 200
     assert client.get(f"/page/{segment_of(library, 'red.jpg')}.png?side=500").status_code == 200
     animation = io.BytesIO()
     Image.new("L", (9, 9)).save(animation, format="GIF")
     address = "data:image/gif;base64," + base64.b64encode(animation.getvalue()).decode()
-    assert "data-answer" in events.answer(page, {"file": address})
+    assert "data-answer" in events.LibraryView(page).results({"file": address})
 
 
 @pytest.fixture
@@ -198,10 +196,10 @@ def test_a_file_that_breaks_its_decoder_costs_its_sender_a_sentence(page, client
     picture = original(misled, "red.jpg")
     for name, told in (("segfault.jpg", "decoder crashed"), ("hang.jpg", "no progress")):
         key = client.post(f"/query-files?name={name}", content=picture).json()["id"]
-        shown = events.answer(page, {"file": key})
+        shown = events.LibraryView(page).results({"file": key})
         assert f"{name[1:]} cannot be used as a query" in shown
         assert told in shown
-    assert "data-answer" in events.answer(page, {"text": "red"})
+    assert "data-answer" in events.LibraryView(page).results({"text": "red"})
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
@@ -302,7 +300,7 @@ def test_uploads_keep_their_folders_and_stay_inside(client, library):
 
 @pytest.mark.parametrize(
     ("path", "body", "status", "told"),
-    [("", b"x", 400, "without a name"), ("big.bin", b"x" * (2 << 20), 413, "larger than the 1 MB")],
+    [("", b"x", 400, "without a name"), ("big.bin", b"x" * (2 << 20), 413, "upload limit of 1 MB")],
 )
 def test_an_upload_that_cannot_be_taken_is_refused_with_a_sentence(
     client, path, body, status, told

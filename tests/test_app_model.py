@@ -119,7 +119,7 @@ def test_a_model_without_its_extra_is_shown_with_the_command_that_installs_it(
     page = page_over(library, offer=(SOMEWHERE,))
     section = events.LibraryView(page).model().model
     assert len(re.findall(r"<option[^>]* disabled>rzen\S* \(not installed\)", section)) == 2
-    assert section.count("pip install &#x27;rzen-search[rzen]&#x27;") == 1
+    assert section.count("pip install &#39;rzen-search[rzen]&#39;") == 1
     for spec in ("rzen", SOMEWHERE):
         with pytest.raises(QueryError, match="pip install"):
             services.reembed(page, offer_id(spec))
@@ -168,7 +168,7 @@ def test_the_header_names_the_model_with_its_dimensions(library, page_over):
 def test_where_a_model_lies_is_told_to_the_owner_only(obedient, page_over):
     library, _ = obedient
     trusted = events.LibraryView(page_over(library)).model()
-    assert f'title="The library&#x27;s model: {SOMEWHERE}.' in trusted.header
+    assert f'title="The library&#39;s model: {SOMEWHERE}.' in trusted.header
     assert f"<b>{SOMEWHERE}</b>" in trusted.model
     page = page_over(library, host="0.0.0.0", offer=(SOMEWHERE,))
     stranger = events.LibraryView(page).model()
@@ -201,7 +201,7 @@ class Unopened:
 def test_errors_tell_where_things_lie_to_the_owner_only(page_over, caplog):
     for host, trusted in (("127.0.0.1", True), ("0.0.0.0", False)):
         page = page_over(Unopened(), host=host)
-        shown = events.answer(page, {"text": "red"})
+        shown = events.LibraryView(page).results({"text": "red"})
         services.retry_failed(page)
         state_once(page, lambda state: not state.running)
         for sentence in (shown, library_tab.job(page.jobs.state)):
@@ -215,8 +215,8 @@ def test_names_of_models_are_escaped(page_over):
     page = page_over(Unopened(), offer=(hostile, "rzen:/y/<b onload="))
     active = ActiveModel(hostile, problem="<b onload=")
     for html in (
-        library_tab.chip(active, trusted=True),
-        library_tab.section(active, page.models.offers(active), 1, running=False),
+        library_tab.header(active, trusted=True),
+        library_tab.model_section(active, page.models.offers(active), 1, running=False),
         library_tab.job(JobState(title=hostile, running=True)),
         library_tab.job(JobState(report=ReembedReport(hostile, switched=True))),
     ):
@@ -268,7 +268,7 @@ def test_files_are_not_added_while_vectors_are_computed_nor_the_other_way_round(
 ):
     page = page_over(SlowLibrary(tmp_path))
     services.reembed(page, offer_id("mini"), leave_out=True)
-    with pytest.raises(Busy, match="Computing all vectors anew with mini"):
+    with pytest.raises(Busy, match="Re-embedding with mini"):
         services.add_uploads(page)
     page.jobs.close()
     assert page.library.asked == [("mini", True)]
@@ -303,12 +303,12 @@ def test_files_that_are_missing_are_listed_with_a_way_to_go_on_without_them():
     assert f'data-reembed="{offer_id("mini")}" data-leave-out="yes"' in shown
     assert "/home" not in shown
     done = library_tab.job(JobState(report=ReembedReport("mini", 9, 0, missing, True, False, 3)))
-    assert "The library has the model mini now" in done
-    assert "found among the failed files" in done
+    assert "The library now uses the model mini" in done
+    assert "see the failed files" in done
     assert "data-retry" in done
     assert "data-reembed" not in done
     already = library_tab.job(JobState(report=ReembedReport("mini")))
-    assert "The library has the model mini already." in already
+    assert "The library already uses the model mini." in already
 
 
 # ---- changing it, for real
@@ -320,11 +320,11 @@ def test_the_library_changes_its_model_and_goes_on_being_searched(library, page_
     services.reembed(page, offer_id("mini"))
     running, *_, last = follow(page)
     assert 'data-ingest="running"' in running.progress
-    assert "The library has the model mini now" in last.progress
+    assert "The library now uses the model mini" in last.progress
     assert library.model == "mini"
     update = events.LibraryView(page).model()
     assert f"<b>mini</b><span> · {library.embedder.info.dim} dimensions" in update.header
-    assert "made with <b>mini</b>" in update.model
+    assert "uses <b>mini</b>" in update.model
     assert page.searches.open(SearchForm(text="something red")).page(weak=True).hits
     with pytest.raises(NotFound, match="search again"):
         old.page()
@@ -351,7 +351,7 @@ def test_missing_files_keep_the_old_model_until_they_are_left_out(library, page_
     assert library.model == "toy"
     services.reembed(page, offer_id("mini"), leave_out=True)
     *_, last = follow(page)
-    assert "The library has the model mini now" in last.progress
+    assert "The library now uses the model mini" in last.progress
     assert library.model == "mini"
     assert library.stats().failed == 2
 
@@ -372,7 +372,7 @@ def test_an_instruction_goes_with_the_words_and_the_file_but_not_with_what_to_av
     picture = base64.b64encode((tmp_path / "red.png").read_bytes()).decode()
     file = f"data:image/png;base64,{picture}"
     values = {"text": "red", "file": file, "not_like": "blue", "instruction": " Be exact. "}
-    assert "red.png" in events.answer(page, values)
+    assert "red.png" in events.LibraryView(page).results(values)
     asked = {one for one in embedder.given if one[0] != "blue"}
     assert asked == {("red", "Be exact."), (None, "Be exact.")}
     assert {told for text, told in embedder.given if text == "blue"} <= {None, TOLD}
@@ -392,14 +392,16 @@ def test_without_an_instruction_the_model_uses_its_own(obedient, page_over):
 
 def test_a_model_that_takes_no_instruction_refuses_one_in_a_sentence(library, page_over):
     page = page_over(library)
-    shown = events.answer(page, {"text": "red", "instruction": "Be exact."})
-    assert "The library&#x27;s model, toy, takes no instructions: leave" in shown
+    shown = events.LibraryView(page).results({"text": "red", "instruction": "Be exact."})
+    assert "The library&#39;s model, toy, takes no instructions: leave" in shown
     with pytest.raises(QueryError, match="takes no instructions"):
         Api(page).search(text="red", instruction="Be exact.")
     assert Api(page).search(text="red", instruction="  ")
 
 
-@pytest.mark.parametrize(("instruction", "told"), [(3, "a text"), ("x" * 2001, "2000 characters")])
+@pytest.mark.parametrize(
+    ("instruction", "told"), [(3, "valid string"), ("x" * 2001, "2000 characters")]
+)
 def test_an_instruction_is_a_text_of_bounded_length(instruction, told):
     with pytest.raises(QueryError, match=told):
         SearchForm.from_values({"text": "red", "instruction": instruction})

@@ -19,7 +19,7 @@ from starlette.routing import Mount
 from test_app_world import filled_library, segment_of
 
 from app import server, services
-from app.auth import Logins
+from app.auth import Authenticator
 from app.config import AppConfig
 from app.guard import Guard
 
@@ -469,7 +469,7 @@ def locked(world):
         inside.append(scope["path"])
         await PlainTextResponse("inside")(scope, receive, send)
 
-    guard = Guard(spy, AppConfig(auth=("me", "right")), Logins(("me", "right")))
+    guard = Guard(spy, AppConfig(auth=("me", "right")), Authenticator(("me", "right")))
     return Site(guard, world.site._loop), inside
 
 

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 from test_app_world import filled_library, segment_of, served
 
-from app.auth import Logins
+from app.auth import Authenticator
 from app.config import AppConfig
 from app.guard import Guard
 from app.models import offer_id
@@ -167,7 +167,7 @@ def test_a_page_for_everybody_neither_offers_nor_takes_another_model(world):
         assert SOMEWHERE not in shown
         for spec in ("mini", SOMEWHERE):
             told = send_event(page, "reembed", {"model": offer_id(spec)})
-            assert "start it with --auth" in told
+            assert "start the page with --auth" in told
         assert call(page, "stats")[1][0]["model"] == "toy"
 
 
@@ -179,7 +179,7 @@ def as_gradio_file(path: object) -> dict:
 def test_a_path_is_never_taken_for_a_file_to_search_with(open_page, world, wrap):
     event, data = call(open_page, "search", file=wrap(str(world[0] / "secret.txt")))
     assert event == "error"
-    assert "not known here" in json.dumps(data)
+    assert "unknown or expired" in json.dumps(data)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_tools_are_offered_over_mcp_with_their_descriptions(open_page):
     assert not [name for name in tools if name.startswith("page")]
     assert all(tool["description"] for tool in tools.values())
     search = tools["search"]["inputSchema"]["properties"]
-    assert all(described.get("description") for described in search.values())
+    assert all(describe_error.get("description") for describe_error in search.values())
 
 
 def test_a_tool_answers_and_fails_in_sentences(open_page):
@@ -328,7 +328,9 @@ def test_programs_log_in_with_each_request(locked_page):
 
 def test_a_route_that_nobody_listed_is_closed():
     inner = Starlette(routes=[Route("/{path:path}", lambda _: PlainTextResponse("inside"))])
-    client = TestClient(Guard(inner, AppConfig(), Logins(None)), base_url="http://127.0.0.1:7860")
+    client = TestClient(
+        Guard(inner, AppConfig(), Authenticator(None)), base_url="http://127.0.0.1:7860"
+    )
     assert client.get("/").text == "inside"
     assert client.get("/gradio_api/info").text == "inside"
     for path in ("/admin", "/gradio_api/dev/reload", "/gradio_api/file=x", "/static/../x"):
@@ -349,7 +351,9 @@ def test_a_route_that_nobody_listed_is_closed():
 )
 def test_a_header_that_makes_no_sense_opens_nothing(name, value, status):
     inner = Starlette(routes=[Route("/{path:path}", lambda _: PlainTextResponse("inside"))])
-    guard = Guard(inner, AppConfig(host="0.0.0.0", auth=("me", "right")), Logins(("me", "right")))
+    guard = Guard(
+        inner, AppConfig(host="0.0.0.0", auth=("me", "right")), Authenticator(("me", "right"))
+    )
     headers = {name: value.encode("latin-1")}
     answer = TestClient(guard).request("POST", "/config", headers=headers)
     assert (answer.status_code, answer.text != "inside") == (status, True)

@@ -10,11 +10,11 @@ import pytest
 
 from app.query_files import QueryFiles
 from app.uploads import (
-    LEAST_BYTES,
+    MIN_FILE_BYTES,
+    IncomingFile,
     LibraryUploads,
     NoRoom,
     Quota,
-    Sent,
     TooLarge,
     UploadError,
     save,
@@ -33,7 +33,7 @@ def unlimited(folder: Path) -> Quota:
 
 
 def store(data: bytes, target: Path, limit: int = 1000):
-    sent = Sent(in_parts(data))
+    sent = IncomingFile(in_parts(data))
     return asyncio.run(
         save(sent, target, target.parent / "incoming", unlimited(target.parent), limit)
     )
@@ -75,7 +75,7 @@ async def unread() -> AsyncIterator[bytes]:
 
 def test_uploads_count_together_and_room_comes_back_when_files_go(uploads, tmp_path):
     def add(name: str):
-        return asyncio.run(uploads.add(name, Sent(in_parts(b"x" * (5 << 18)))))
+        return asyncio.run(uploads.add(name, IncomingFile(in_parts(b"x" * (5 << 18)))))
 
     first, _ = add("a.bin"), add("b.bin")
     with pytest.raises(NoRoom, match="remove some files"):
@@ -89,7 +89,7 @@ def test_uploads_count_together_and_room_comes_back_when_files_go(uploads, tmp_p
 def test_what_is_announced_too_large_is_refused_before_it_is_read(uploads, tmp_path):
     for size, refusal in ((11 << 20, TooLarge), (4 << 20, NoRoom)):
         with pytest.raises(refusal):
-            asyncio.run(uploads.add("a.bin", Sent(unread(), size)))
+            asyncio.run(uploads.add("a.bin", IncomingFile(unread(), size)))
     assert not list(tmp_path.rglob("*.*"))
 
 
@@ -100,7 +100,7 @@ def test_uploads_at_the_same_time_never_exceed_the_quota_together(uploads, tmp_p
             await asyncio.sleep(0)
 
     async def all_at_once() -> list[object]:
-        sending = [uploads.add(f"{number}.bin", Sent(slowly())) for number in range(8)]
+        sending = [uploads.add(f"{number}.bin", IncomingFile(slowly())) for number in range(8)]
         return await asyncio.gather(*sending, return_exceptions=True)
 
     ended = asyncio.run(all_at_once())
@@ -109,28 +109,28 @@ def test_uploads_at_the_same_time_never_exceed_the_quota_together(uploads, tmp_p
     assert len(refused) + len(list((tmp_path / "uploads").iterdir())) == 8
     assert sum(path.stat().st_size for path in (tmp_path / "uploads").iterdir()) <= 3 << 20
     assert not list((tmp_path / "incoming").iterdir())
-    assert uploads._quota._coming == 0
+    assert uploads._quota._reserved == 0
 
 
 def test_many_announcements_keep_no_room_from_others(uploads):
     for _ in range(5):
         uploads._quota.admit(3 << 20)
-    asyncio.run(uploads.add("a.bin", Sent(in_parts(b"x" * (1 << 20)))))
+    asyncio.run(uploads.add("a.bin", IncomingFile(in_parts(b"x" * (1 << 20)))))
 
 
 def test_empty_files_count_too(tmp_path):
-    uploads = LibraryUploads(tmp_path / "u", tmp_path / "i", 1 << 20, 3 * LEAST_BYTES)
-    uploads._quota._pause = 0
+    uploads = LibraryUploads(tmp_path / "u", tmp_path / "i", 1 << 20, 3 * MIN_FILE_BYTES)
+    uploads._quota._recount_seconds = 0
     for number in range(3):
-        asyncio.run(uploads.add(f"{number}.txt", Sent(in_parts(b""))))
+        asyncio.run(uploads.add(f"{number}.txt", IncomingFile(in_parts(b""))))
     with pytest.raises(NoRoom):
-        asyncio.run(uploads.add("4.txt", Sent(in_parts(b""))))
+        asyncio.run(uploads.add("4.txt", IncomingFile(in_parts(b""))))
 
 
 def test_the_disk_is_never_filled_to_the_brim(uploads, monkeypatch):
     monkeypatch.setattr(uploads._quota, "_spare", 1 << 60)
     with pytest.raises(NoRoom, match="disk is full"):
-        asyncio.run(uploads.add("a.bin", Sent(unread())))
+        asyncio.run(uploads.add("a.bin", IncomingFile(unread())))
 
 
 def test_a_link_in_the_uploads_leads_no_upload_out_of_them(uploads, tmp_path):
@@ -139,7 +139,7 @@ def test_a_link_in_the_uploads_leads_no_upload_out_of_them(uploads, tmp_path):
     (tmp_path / "uploads" / "link").symlink_to(tmp_path / "elsewhere")
     for path in ("link/a.txt", "link/deeper/a.txt"):
         with pytest.raises(UploadError, match="leads out"):
-            asyncio.run(uploads.add(path, Sent(in_parts(b"x"))))
+            asyncio.run(uploads.add(path, IncomingFile(in_parts(b"x"))))
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
@@ -147,12 +147,12 @@ def test_a_link_in_the_uploads_leads_no_upload_out_of_them(uploads, tmp_path):
 
 
 def sent(files: QueryFiles, size: int, name: str = "../cat.jpg") -> tuple[str, Path]:
-    key, saved = asyncio.run(files.add(name, Sent(in_parts(b"x" * size), size)))
+    key, saved = asyncio.run(files.add(name, IncomingFile(in_parts(b"x" * size), size)))
     return key, saved.path
 
 
 def test_query_files_are_found_by_id_only_and_the_oldest_go(tmp_path):
-    files = QueryFiles(tmp_path / "scratch", keep=2)
+    files = QueryFiles(tmp_path / "scratch", max_files=2)
     sent_files = [sent(files, size) for size in (1, 2, 3)]
     assert files.resolve(sent_files[2][0]).read_bytes() == b"xxx"
     assert files.resolve(sent_files[2][0]).is_relative_to(tmp_path / "scratch")
@@ -162,7 +162,7 @@ def test_query_files_are_found_by_id_only_and_the_oldest_go(tmp_path):
 
 
 def test_query_files_take_bounded_room_together(tmp_path):
-    files = QueryFiles(tmp_path / "scratch", most=3 << 20, limit=2 << 20)
+    files = QueryFiles(tmp_path / "scratch", max_bytes=3 << 20, limit=2 << 20)
     paths = [sent(files, 1 << 20)[1] for _ in range(9)]
     left = [path for path in paths if path.exists()]
     assert left == paths[-len(left) :], "the oldest go first"
@@ -173,7 +173,7 @@ def test_query_files_take_bounded_room_together(tmp_path):
 
 
 def test_a_data_address_counts_like_any_file(tmp_path):
-    files = QueryFiles(tmp_path / "scratch", most=3 * LEAST_BYTES)
+    files = QueryFiles(tmp_path / "scratch", max_bytes=3 * MIN_FILE_BYTES)
     for _ in range(9):
         files.resolve("data:text/plain;base64,aGVsbG8=")
     assert len(list((tmp_path / "scratch").iterdir())) <= 3
@@ -189,7 +189,7 @@ def test_a_data_address_counts_like_any_file(tmp_path):
     ],
 )
 def test_a_data_address_of_another_kind_is_refused(tmp_path, address):
-    with pytest.raises(UploadError, match="data address"):
+    with pytest.raises(UploadError, match="data URL"):
         QueryFiles(tmp_path).resolve(address)
 
 

@@ -24,7 +24,7 @@ from sqlalchemy import Engine, event
 
 import indexer.catalog
 from app.page.labels import folder_choices, folder_of
-from app.search import glimpses
+from app.search import sample_files
 from embedder import Content, Modality
 from embedder.media.kinds import Kind
 from embedder.toy import ToyEmbedder
@@ -220,7 +220,7 @@ def take_in(library: Library, media: Path) -> None:
 def look_at(library: Library) -> None:
     """What the page shows before and beside a search."""
     library.stats()
-    glimpses(library)
+    sample_files(library)
     choice = folder_choices(library)[-1]
     folder_of(library, choice.id)
     library.folders()

@@ -1,77 +1,22 @@
-// The page's beginning: joins the parts to Gradio's events and to each other.
+// The entry point: connects the page's parts to Gradio's events.
 import { startDetail } from "./detail.js";
+import { showTab } from "./dom.js";
 import { startLibrary } from "./library.js";
 import { startSearch } from "./search.js";
 
-let trigger = () => {};
+let send = null; // Gradio's latest trigger: it connects again when it renders the bridge again.
 
-/** Sends an event to the server; Gradio calls the Python function that listens to it. */
-export function send(name, data = {}) {
-  trigger(name, data);
-}
-
-/** Called once by the page's bridge component. */
-export function connect(gradioTrigger) {
-  trigger = gradioTrigger;
+/** Called by the page's bridge component; `trigger` calls the Python handler of an event. */
+export function connect(trigger) {
+  send = trigger;
   if (document.documentElement.dataset.rzReady) return;
-  startSearch(send);
+  const relay = (name, data = {}) => send(name, data);
+  startSearch(relay);
   startDetail();
-  startLibrary(send);
+  startLibrary(relay);
   document.addEventListener("click", (event) => {
     const opener = event.target.closest("[data-tab]");
     if (opener) showTab(opener.dataset.tab);
   });
   document.documentElement.dataset.rzReady = "yes";
-}
-
-/** Shows "search" or "library". */
-export function showTab(name) {
-  const tabs = document.querySelectorAll("#rz-tabs [role=tab]");
-  const wanted = [...tabs].find((tab) => tab.textContent.trim().toLowerCase() === name);
-  wanted?.click();
-  window.scrollTo({ top: 0 });
-}
-
-/** Whether the keyboard is in a field, so that letters belong to it. */
-export function typing() {
-  const active = document.activeElement;
-  return Boolean(active?.closest("input:not([type=checkbox]):not([type=range]), textarea, select"));
-}
-
-/** An element with its attributes and children; texts are never parsed as HTML. */
-export function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value === false || value == null) continue;
-    made.setAttribute(name, value === true ? "" : value);
-  }
-  made.append(...children);
-  return made;
-}
-
-/** Calls back whenever the content of a panel that Gradio fills has changed. */
-export function onPanel(id, callback) {
-  let panel = null;
-  const attach = () => {
-    const found = document.getElementById(id);
-    if (!found || found === panel) return;
-    panel = found;
-    new MutationObserver(() => callback(panel)).observe(panel, {
-      attributes: true,
-      attributeFilter: ["data-answer", "data-known", "data-ingest", "data-model", "data-instruction"],
-      childList: true,
-      subtree: true,
-    });
-    callback(panel);
-  };
-  attach();
-  new MutationObserver(attach).observe(document.body, { childList: true, subtree: true });
-}
-
-/** A short message at the bottom, for half a moment. */
-export function toast(message) {
-  document.querySelector(".rz-toast")?.remove();
-  const shown = element("div", { class: "rz-toast", role: "status" }, message);
-  document.body.append(shown);
-  setTimeout(() => shown.remove(), 3500);
 }

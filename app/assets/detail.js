@@ -1,5 +1,5 @@
-// The detail dialog: one find, large, with the keyboard.
-import { element, toast, typing } from "./app.js";
+// The detail dialog: one result, large, with keyboard navigation.
+import { element, toast, typing } from "./dom.js";
 
 let dialog = null;
 let order = []; // segment ids as they lay on the page when the dialog opened

@@ -1,9 +1,7 @@
 // The library tab: sending files, following what runs, changing the model, the table of files.
-import { element, onPanel, toast } from "./app.js";
-import { sentence } from "./search.js";
+import { element, find, onPanel, sentence, toast } from "./dom.js";
 
-const AT_ONCE = 3;
-const find = (selector) => document.querySelector(selector);
+const MAX_UPLOADS = 3;
 let send = () => {};
 let stopped = null; // AbortController of the running upload
 let moving = false;
@@ -80,7 +78,7 @@ async function sendAll(files) {
       showSending(state);
     }
   };
-  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+  await Promise.all(Array.from({ length: MAX_UPLOADS }, worker));
   const cancelled = stopped.signal.aborted;
   stopped = null;
   showProblems(state.problems, cancelled);
@@ -178,14 +176,14 @@ function onClick(event) {
   if (event.target.closest("#rz-remove")) remove();
 }
 
-/** Has all vectors computed anew; what runs then is shown above the button that was pressed. */
+/** Starts to re-embed the library, and shows the progress above the button. */
 function reembed(model, leaveOut) {
   moving = Boolean(document.activeElement?.matches(":focus-visible"));
   send("reembed", { model, leave_out: leaveOut });
   find("#rz-ingest")?.scrollIntoView({ block: "nearest" });
 }
 
-/** The button that was pressed cannot be while it runs: a keyboard moves on to Cancel. */
+/** Moves the keyboard's focus to Cancel, since the pressed button is disabled meanwhile. */
 function moveOn(panel) {
   const cancel = moving && panel.querySelector("[data-cancel]");
   if (!cancel) return;
@@ -226,7 +224,7 @@ function remove() {
     box.checked = false;
   });
   showChecked();
-  send("remove", { ...listed, items });
+  send("remove", { item_ids: items });
 }
 
 function showCounts() {
@@ -234,6 +232,6 @@ function showCounts() {
   const chip = find('[data-status="failed"]');
   if (!known || !chip) return;
   const { failed } = JSON.parse(known.dataset.known);
-  const told = failed ? `Failed (${failed.toLocaleString()})` : "Failed";
-  if (chip.textContent !== told) chip.textContent = told;
+  const label = failed ? `Failed (${failed.toLocaleString()})` : "Failed";
+  if (chip.textContent !== label) chip.textContent = label;
 }

@@ -1,7 +1,6 @@
 // The search bar: words, a file dropped or pasted, filters; and the results it leads to.
-import { element, onPanel, showTab, toast, typing } from "./app.js";
+import { element, find, onPanel, sentence, showTab, toast, typing } from "./dom.js";
 
-const find = (selector) => document.querySelector(selector);
 let send = () => {};
 const FILTERS = ["#rz-folder", "#rz-after", "#rz-before", "#rz-not-like", "#rz-instruction"];
 let attached = null; // {id, name} of a sent file, or {similar, name} of a segment
@@ -285,7 +284,7 @@ function showFolders(panel) {
   select.value = folders.some(({ id }) => id === chosen) ? chosen : "";
 }
 
-/** Only some models are told what to do: for the others there is no field, and nothing in it. */
+/** Shows the field for an instruction only if the model takes one. */
 function showInstruction(panel) {
   const model = panel.querySelector("[data-model]");
   const field = find("#rz-instruction-field");
@@ -294,11 +293,6 @@ function showInstruction(panel) {
   const input = find("#rz-instruction");
   field.hidden = instruction === undefined;
   if (field.hidden) input.value = "";
-  input.placeholder = instruction || "what the model is to do";
+  input.placeholder = instruction || "what the model should do";
   showState();
-}
-
-export function sentence(message) {
-  const text = String(message);
-  return text.charAt(0).toUpperCase() + text.slice(1) + (text.endsWith(".") ? "" : ".");
 }

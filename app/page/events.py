@@ -1,33 +1,27 @@
-"""From what the page's events send to what the page then shows."""
+"""The handlers of the page's events: from the values that an event carries to new panels."""
 
-import json
-import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from anyio import sleep, to_thread
+from pydantic import BaseModel
 
-from app import search
-from app.gradio_compat import described
+from app import services as actions
 from app.page import library_tab, results
-from app.page.labels import escape, folder_choices
-from app.search import MOST_NUMBER, SearchForm
-from app.services import Services, told
-from embedder import EmbedderError
-from embedder.media import MediaError
-from indexer import IndexerError, Status
+from app.page.labels import folder_choices
+from app.search import FileFilter, FileSelection, SearchForm, Text, sample_files, validated
+from app.services import EXPECTED_ERRORS, Services, error_message
+from indexer import IndexerError
 
-_log = logging.getLogger(__name__)
-_FILES = 50
-_PACE = 0.3
-_LONGEST_PACE = 2.0
+_POLL_SECONDS = 0.3
+_MAX_UPDATE_SECONDS = 2.0
 
 
 class Update(NamedTuple):
     """New content of the panels; None leaves one as it is.
 
-    When the state changes the page asks for its page of the table of files again.
+    When the state changes the page requests its page of the table of files again.
     """
 
     progress: str | None = None
@@ -38,128 +32,163 @@ class Update(NamedTuple):
     model: str | None = None
 
 
-def sent(data: object) -> Mapping[str, object]:
-    """What an event carries, as a mapping whatever a client made of it."""
-    return data if isinstance(data, Mapping) else {}
+class ModelChoice(BaseModel):
+    """The model that was chosen, by the id of its offer.
 
+    Attributes:
+        leave_out: Switch even if files are missing, without them.
+    """
 
-def text(values: Mapping[str, object], name: str) -> str:
-    """A text among the values, or the empty one."""
-    value = values.get(name)
-    return value if isinstance(value, str) else ""
-
-
-def answer(services: Services, values: Mapping[str, object]) -> str:
-    """The results of a search as HTML; a problem becomes a sentence in their place."""
-    try:
-        session = services.searches.open(SearchForm.from_values(values))
-        strong, weak = session.page(), session.page(weak=True)
-        return results.search_results(strong, weak, session.terms)
-    except (IndexerError, EmbedderError, MediaError) as error:
-        return results.problem(told(services.config, error))
-    except Exception as error:
-        _log.error("a search failed: %s", described(error))
-        return results.problem("something unforeseen went wrong: the server's log says more")
+    model: Text = ""
+    leave_out: bool = False
 
 
 class LibraryView:
-    """The library tab and what depends on it."""
+    """The panels, and what answers the page's events.
+
+    The methods that start a job then follow it to its end.
+    """
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def follow(self, refused: str = "") -> AsyncIterator[Update]:
-        """Everything once, then the progress as it changes, then everything again.
+    def search(self, values: Mapping[str, Any]) -> tuple[str | None, ...]:
+        """Return the results of a search, and the header and model if the model has changed."""
+        shown = values.get("model")
+        model = self.model(shown if isinstance(shown, str) else "")
+        return (self.results(values), model.header, model.model)
 
-        The model comes apart: opening it may take seconds, and the rest need not wait for it. No
-        thread waits meanwhile: there are fewer of them than there may be visitors.
+    def results(self, values: Mapping[str, Any]) -> str:
+        """Return the results of a search; an error becomes a sentence in their place."""
+        try:
+            session = self._services.searches.open(SearchForm.from_values(values))
+            strong, weak = session.page(), session.page(weak=True)
+            return results.search_results(strong, weak, session.terms)
+        except Exception as error:
+            return results.problem(error_message(self._services.config, error))
+
+    # ---- following what runs
+
+    async def follow(self, refusal: str = "") -> AsyncIterator[Update]:
+        """Show everything once, then the progress as it changes, then everything again.
+
+        The model comes apart: opening it may take seconds. No thread waits meanwhile: there may be
+        more pages than threads.
 
         Args:
-            refused: Why what was asked for was not started, to be told above what runs.
+            refusal: Why a requested job was not started, shown above the one that runs.
         """
         state = self._services.jobs.state
         everything = await to_thread.run_sync(self._everything)
-        yield everything._replace(progress=library_tab.job(state, refused))
+        yield everything._replace(progress=library_tab.job(state, refusal))
         yield await to_thread.run_sync(self.model)
         ran = state.running
         while state.running:
-            seen, since = state.version, monotonic()
-            while state.version == seen and monotonic() - since < _LONGEST_PACE:
-                await sleep(_PACE)
+            version, since = state.version, monotonic()
+            while state.version == version and monotonic() - since < _MAX_UPDATE_SECONDS:
+                await sleep(_POLL_SECONDS)
                 state = self._services.jobs.state
-            yield Update(progress=library_tab.job(state, refused if state.running else ""))
+            yield Update(progress=library_tab.job(state, refusal if state.running else ""))
         if ran:
             yield await to_thread.run_sync(self.model)
             everything = await to_thread.run_sync(self._everything)
             yield everything._replace(progress=library_tab.job(state))
 
+    async def _start(self, start: Callable[[], None]) -> AsyncIterator[Update]:
+        refusal = ""
+        try:
+            await to_thread.run_sync(start)
+        except EXPECTED_ERRORS as error:
+            refusal = error_message(self._services.config, error)
+        async for update in self.follow(refusal):
+            yield update
+
+    def load(self, values: Mapping[str, Any]) -> AsyncIterator[Update]:
+        """Show the page when it is opened."""
+        return self.follow()
+
+    def add_uploads(self, values: Mapping[str, Any]) -> AsyncIterator[Update]:
+        """Add what was uploaded."""
+        return self._start(lambda: actions.add_uploads(self._services))
+
+    def add_folder(self, values: Mapping[str, Any]) -> AsyncIterator[Update]:
+        """Add the folder that was named."""
+        folder = values.get("folder")
+        return self._start(
+            lambda: actions.add_folder(self._services, folder if isinstance(folder, str) else "")
+        )
+
+    def retry(self, values: Mapping[str, Any]) -> AsyncIterator[Update]:
+        """Ingest the failed files again."""
+        return self._start(lambda: actions.retry_failed(self._services))
+
+    def reembed(self, values: Mapping[str, Any]) -> AsyncIterator[Update]:
+        """Re-embed the library with the model that was chosen."""
+
+        def start() -> None:
+            choice = validated(ModelChoice, values)
+            actions.reembed(self._services, choice.model, leave_out=choice.leave_out)
+
+        return self._start(start)
+
+    def cancel(self, values: Mapping[str, Any]) -> str:
+        """Stop the running job."""
+        self._services.jobs.cancel()
+        return library_tab.job(self._services.jobs.state)
+
+    # ---- the table of files
+
+    def files(self, values: Mapping[str, Any]) -> str:
+        """Return a page of the table of files."""
+        chosen = validated(FileFilter, values)
+        items = self._services.library.items(
+            status=chosen.status,
+            name=chosen.name or None,
+            limit=chosen.limit + 1,
+            offset=chosen.offset,
+        )
+        return library_tab.files(items, chosen)
+
+    def remove(self, values: Mapping[str, Any]) -> Update:
+        """Remove the files that were ticked, and show what is left."""
+        try:
+            removed = self._services.library.remove(validated(FileSelection, values).item_ids)
+        except IndexerError as error:
+            shown = results.problem(error_message(self._services.config, error))
+        except OSError as error:
+            shown = results.problem(f"a file could not be deleted: {error.strerror}")
+        else:
+            shown = library_tab.removed(removed)
+        return self._everything()._replace(progress=shown)
+
+    # ---- panels
+
     def model(self, shown: str = "") -> Update:
-        """The panels that tell of the library's model.
+        """Return the panels that describe the library's model.
 
         Args:
-            shown: Mark of the model that the page tells of already: it is left as it is if the
+            shown: Mark of the model that the page describes already; nothing changes if the
                 library still has that one.
         """
         services = self._services
         active, trusted = services.models.active(), services.config.trusted
         if active.mark == shown:
             return Update()
-        header = library_tab.header(library_tab.chip(active, trusted=trusted))
+        header = library_tab.header(active, trusted=trusted)
         if not trusted:
             return Update(header=header)
         segments = sum(services.library.stats().segments.values())
-        section = library_tab.section(
+        section = library_tab.model_section(
             active, services.models.offers(active), segments, running=services.jobs.state.running
         )
         return Update(header=header, model=section)
 
     def _everything(self) -> Update:
-        """The panels stats, home and state."""
+        """Return the panels stats, home and state."""
         library = self._services.library
         counts = library.stats()
-        total = sum(counts.items.values())
-        home = (
-            results.glimpse_section(search.glimpses(library)) if total else results.empty_library()
-        )
-        return Update(
-            stats=library_tab.stats(counts), home=home, state=self._state(total, counts.failed)
-        )
-
-    def files(self, values: Mapping[str, object]) -> str:
-        """A page of the table of files."""
-        wanted = text(values, "status")
-        status = Status(wanted) if wanted in list(Status) else Status.INDEXED
-        name = text(values, "name")[:200].strip()
-        offset = values.get("offset")
-        offset = offset if type(offset) is int and 0 < offset < MOST_NUMBER else 0
-        items = self._services.library.items(
-            status=status, name=name or None, limit=_FILES + 1, offset=offset
-        )
-        return library_tab.files(
-            items[:_FILES], status=status, name=name, offset=offset, more=len(items) > _FILES
-        )
-
-    def remove(self, values: Mapping[str, object]) -> Update:
-        """Removes files and shows what is left."""
-        wanted = values.get("items")
-        numbers = [one for one in wanted if type(one) is int] if isinstance(wanted, list) else []
-        ids = [one for one in numbers if 0 <= one <= MOST_NUMBER]
-        try:
-            removed = self._services.library.remove(ids)
-        except (IndexerError, OSError) as error:
-            shown = results.problem(told(self._services.config, error))
-        else:
-            shown = library_tab.removed(removed)
-        return self._everything()._replace(progress=shown)
-
-    def _state(self, total: int, failed: int) -> str:
-        """What the script needs to know: the folders to filter by, and counts."""
-        folders = [
-            {"id": folder.id, "name": folder.name, "files": folder.files}
-            for folder in folder_choices(self._services.library)
-        ]
-        version = self._services.jobs.state.version
-        known = json.dumps(
-            {"version": version, "files": total, "failed": failed, "folders": folders}
-        )
-        return f'<div id="rz-known" hidden data-known="{escape(known)}"></div>'
+        folders = folder_choices(library)
+        state = library_tab.state(self._services.jobs.state.version, counts, folders)
+        has_files = any(counts.items.values())
+        home = results.home(sample_files(library)) if has_files else results.empty_library()
+        return Update(stats=library_tab.stats(counts), home=home, state=state)

@@ -1,170 +1,77 @@
-"""From hits to HTML: every value from outside is escaped, and only ids go into addresses."""
+"""Search results as HTML: cards, snippets with the matching words marked, and notices."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from app.page import labels
-from app.page.labels import escape
-from app.search import Glimpse, ResultPage
-from embedder.media.kinds import Kind
-from indexer import Hit, MediaItem, Segment
+from markupsafe import Markup
 
-_SNIPPET = 260
-_FEW = 6
+from app.page import labels, macros
+from app.search import ResultPage
+from indexer import MediaItem, Segment
 
-
-def result_page(page: ResultPage, terms: Iterable[str]) -> str:
-    """The cards of a page and, if there are more, a button for them."""
-    terms = tuple(terms)
-    cards = "".join(hit_card(hit, terms) for hit in page.hits)
-    if page.next_offset is None:
-        return cards
-    part = "&amp;weak=1" if page.weak else ""
-    address = f"results/{escape(page.token)}?offset={page.next_offset}{part}"
-    return (
-        f'{cards}<div class="rz-more"><button type="button" class="rz-button" '
-        f'data-more="{address}">Show more</button></div>'
-    )
+_html = macros("results.html")
+_SNIPPET_LENGTH = 260
+_MAX_STRONG_BESIDE_WEAK = 6
 
 
-def search_results(strong: ResultPage, weak: ResultPage, terms: Iterable[str]) -> str:
-    """A whole answer: the matches, then the weaker ones set apart."""
-    terms = tuple(terms)
+def cards(page: ResultPage, terms: Sequence[str]) -> str:
+    """Return the cards of a page of hits and, if there are more, a button for them."""
+    return str(_html.cards(page, terms, labels.reason, _segment_snippet))
+
+
+def search_results(strong: ResultPage, weak: ResultPage, terms: Sequence[str]) -> str:
+    """Return a whole answer: the matches, then the weaker ones in a section of their own."""
     if not strong.hits and not weak.hits:
-        return notice("Nothing found", "Nothing in the library fits these filters.")
-    answer = _matches(strong, terms) + _weaker(strong, weak, terms)
-    return f'<div data-answer="{escape(strong.token)}">{answer}</div>'
+        return notice("No results", "Nothing in the library matches these filters.")
+    # With few matches there is room, and one may be missing.
+    weak_open = len(strong.hits) < _MAX_STRONG_BESIDE_WEAK
+    return str(_html.answer(strong, weak, terms, weak_open, labels.reason, _segment_snippet))
 
 
-def _matches(strong: ResultPage, terms: tuple[str, ...]) -> str:
-    if not strong.hits:
-        return (
-            '<p class="rz-count" role="status">No clear match. '
-            "These are the nearest things in the library:</p>"
-        )
-    some = "+" if strong.next_offset is not None else ""
-    count = labels.counted(len(strong.hits), "match", "matches") if not some else ""
-    told = count or f"More than {len(strong.hits)} matches"
-    return (
-        f'<p class="rz-count" role="status">{told}</p>'
-        f'<div class="rz-grid" role="list">{result_page(strong, terms)}</div>'
-    )
-
-
-def _weaker(strong: ResultPage, weak: ResultPage, terms: tuple[str, ...]) -> str:
-    if not weak.hits:
-        return ""
-    grid = f'<div class="rz-grid" role="list">{result_page(weak, terms)}</div>'
-    if not strong.hits:
-        return grid
-    few = " open" if len(strong.hits) < _FEW else ""  # There is room, and a match may be missing.
-    count = f"{len(weak.hits)}{'+' if weak.next_offset is not None else ''}"
-    return (
-        f'<details class="rz-weak"{few}><summary><span>Weaker matches ({count})</span>'
-        f"{labels.CHEVRON}</summary>{grid}</details>"
-    )
-
-
-def hit_card(hit: Hit, terms: tuple[str, ...]) -> str:
-    """One result: its picture or words, kind, name, place, how sure, and why."""
-    place = hit.segment.place
-    percent = round(100 * hit.relevance)
-    more = f" · {labels.counted(len(hit.copies), 'copy', 'copies')}" if hit.copies else ""
-    foot = (
-        f'<span class="rz-score" role="img" aria-label="{percent} percent sure" '
-        f'title="{percent}% sure"><i style="width:{max(4, percent)}%"></i></span>'
-        f'<span class="rz-why">{escape(labels.reason(hit))}{more}</span>'
-    )
-    return _card(hit.item, hit.segment, place, foot, terms)
-
-
-def glimpse_section(found: Iterable[Glimpse]) -> str:
-    """Some of what is there, shown before anything is searched."""
-    cards = "".join(
-        _card(
-            one.item,
-            one.segment,
-            "",
-            f'<span class="rz-why">{escape(labels.day(one.item.modified_at))}</span>',
-            (),
-        )
-        for one in found
-    )
-    return f'<p class="rz-count">In your library</p><div class="rz-grid" role="list">{cards}</div>'
-
-
-def _card(item: MediaItem, segment: Segment, place: str, foot: str, terms: tuple[str, ...]) -> str:
-    badge = f"{labels.KINDS[segment.kind]}<span>{labels.KIND_NAMES[segment.kind]}</span>"
-    name = escape(item.name)
-    where = f'<span class="rz-place">{escape(place)}</span>' if place else ""
-    label = escape(", ".join(filter(None, [item.name, labels.KIND_NAMES[segment.kind], place])))
-    return (
-        f'<article class="rz-card" role="listitem" data-kind="{segment.kind}">'
-        f'<button type="button" class="rz-open" data-segment="{segment.id}" aria-label="{label}">'
-        f'<span class="rz-thumb">{_face(segment, terms)}'
-        f'<span class="rz-badge">{badge}</span></span>'
-        f'<span class="rz-caption"><span class="rz-title"><b title="{name}">{name}</b>{where}'
-        f'</span><span class="rz-foot">{foot}</span></span></button></article>'
-    )
-
-
-def _face(segment: Segment, terms: tuple[str, ...]) -> str:
-    if segment.kind is Kind.TEXT:
-        return f'<span class="rz-words">{snippet(segment.text or "", terms)}</span>'
-    play = f'<span class="rz-play">{labels.PLAY}</span>' if segment.kind is Kind.VIDEO else ""
-    return f'<img src="thumbnail/{segment.id}" alt="" loading="lazy" decoding="async">{play}'
-
-
-def snippet(text: str, terms: tuple[str, ...], length: int = _SNIPPET) -> str:
-    """A piece of a passage around its first matching word, the matches marked."""
-    text = " ".join(text.split())
-    found = pattern(terms).search(text) if terms else None
-    start = max(0, found.start() - length // 3) if found else 0
-    if start:
-        start = text.find(" ", start) + 1
-    piece = text[start : start + length]
-    lead, tail = "… " if start else "", "…" if len(text) > start + length else ""
-    return lead + marked(piece, terms) + tail
-
-
-def marked(text: str, terms: tuple[str, ...]) -> str:
-    """Escaped text with the terms in <mark>."""
-    if not terms:
-        return escape(text)
-    parts = pattern(terms).split(text)
-    return "".join(
-        f"<mark>{escape(part)}</mark>" if i % 2 else escape(part) for i, part in enumerate(parts)
-    )
-
-
-def pattern(terms: Iterable[str]) -> re.Pattern[str]:
-    """Finds any of the terms at the beginning of a word; one group around the match."""
-    words = sorted(map(re.escape, terms), key=len, reverse=True)
-    return re.compile(rf"(\b(?:{'|'.join(words)})\w{{0,3}}\b)", re.IGNORECASE)
-
-
-def notice(title: str, sentence: str, *, tone: str = "plain", action: str = "") -> str:
-    """A panel that says what happened and what to do; `action` is trusted HTML."""
-    return (
-        f'<div class="rz-notice" data-tone="{escape(tone)}" role="status">'
-        f"<h2>{escape(title)}</h2><p>{escape(sentence)}</p>{action}</div>"
-    )
-
-
-def problem(sentence: str) -> str:
-    """An error as a sentence with a capital and a full stop."""
-    return notice("That did not work", labels.sentence(sentence), tone="error")
+def home(files: Iterable[tuple[MediaItem, Segment]]) -> str:
+    """Return cards of some files, shown before any search."""
+    return str(_html.home(files, _segment_snippet))
 
 
 def empty_library() -> str:
-    """What to do first."""
-    action = (
-        '<button type="button" class="rz-button rz-primary" data-tab="library">'
-        "Add your files</button>"
+    """Return what to do first."""
+    return str(_html.welcome())
+
+
+def notice(title: str, text: str, *, tone: str = "plain") -> str:
+    """Return a panel that says what happened and what to do."""
+    return str(_html.notice(title, text, tone))
+
+
+def problem(message: str) -> str:
+    """Return an error message as a panel."""
+    return notice("That did not work", labels.sentence(message), tone="error")
+
+
+def _segment_snippet(segment: Segment, terms: Sequence[str]) -> Markup:
+    return snippet(segment.text or "", terms)
+
+
+def snippet(text: str, terms: Sequence[str], length: int = _SNIPPET_LENGTH) -> Markup:
+    """Return the part of a passage around its first matching word, with the matches marked."""
+    text = " ".join(text.split())
+    match = word_pattern(terms).search(text) if terms else None
+    start = max(0, match.start() - length // 3) if match else 0
+    if start:
+        start = text.find(" ", start) + 1
+    lead, tail = "… " if start else "", "…" if len(text) > start + length else ""
+    return lead + marked(text[start : start + length], terms) + tail
+
+
+def marked(text: str, terms: Sequence[str]) -> Markup:
+    """Return escaped text with the terms in <mark>."""
+    parts = word_pattern(terms).split(labels.readable(text)) if terms else [labels.readable(text)]
+    return Markup("").join(
+        Markup("<mark>{}</mark>").format(part) if i % 2 else part for i, part in enumerate(parts)
     )
-    return (
-        f'<div class="rz-welcome">{labels.STACK}<h2>Search by what things look like</h2>'
-        "<p>Add a folder of photos, videos, PDFs or texts. Then describe what you are after, "
-        "or drop a picture to find others like it. Everything stays on this machine.</p>"
-        f"{action}</div>"
-    )
+
+
+def word_pattern(terms: Iterable[str]) -> re.Pattern[str]:
+    """Return a pattern of any term at the beginning of a word; one group around the match."""
+    words = sorted(map(re.escape, terms), key=len, reverse=True)
+    return re.compile(rf"(\b(?:{'|'.join(words)})\w{{0,3}}\b)", re.IGNORECASE)

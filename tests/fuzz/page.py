@@ -15,14 +15,14 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import Api
-from app.auth import Logins
+from app.auth import Authenticator
 from app.config import AppConfig
-from app.gradio_compat import PayloadCheck
+from app.gradio_compat import PayloadMiddleware
 from app.guard import Guard
 from app.query_files import QueryFiles
 from app.routes import media_router
 from app.search import SearchForm
-from app.uploads import Saved, UploadError, clean_name, clean_path
+from app.uploads import SavedFile, UploadError, clean_name, clean_path
 from indexer import IndexerError
 
 from . import world
@@ -141,13 +141,13 @@ def calls(data: bytes) -> None:
 def payloads(data: bytes) -> None:
     """No value that goes through names a file; those that were sent are named by their ids."""
     files = QueryFiles(world.folder("uploaded"))
-    files._keep_file("kept", Saved(world.folder("uploaded") / "kept", 0))
+    files._register("kept", SavedFile(world.folder("uploaded") / "kept", 0))
     passed: list[bytes] = []
 
     async def inner(scope: Scope, receive: Receive, send: Send) -> None:
         passed.append((await receive())["body"])
 
-    check = PayloadCheck(inner, files)
+    check = PayloadMiddleware(inner, files)
     scope = {"type": "http", "method": "POST", "path": "/gradio_api/run/search"}
     _finished(check({**scope, "headers": []}, _sending(data), _ignored))
     for one in passed:
@@ -181,7 +181,7 @@ def routes(data: bytes) -> None:
                 "scheme": "http",
                 "server": ("127.0.0.1", 7860),
             }
-            guard = Guard(inner, config, Logins(config.auth))
+            guard = Guard(inner, config, Authenticator(config.auth))
             _finished(guard(scope, _sending(b""), _ignored))
             for one in passed:
                 assert ".." not in re.split(r"[/\\]", unquote(unquote(one))), one
