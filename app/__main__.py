@@ -45,7 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     with listening, ExitStack() as opened:
         try:
-            scratch = _scratch(opened)
+            from app.uploads import workspace
+
+            # Private, for files to search with; the folders of killed servers are deleted.
+            scratch = opened.enter_context(workspace(Path(tempfile.gettempdir()), "rzen-app-"))
             _isolate_gradio(scratch)
             return _serve(config, listening, scratch)
         except KeyboardInterrupt:
@@ -82,13 +85,6 @@ def _listen_problem(config: AppConfig, error: OSError) -> str:
         f"cannot use port {config.port} of {config.host} ({error.strerror}): close the program "
         f"that uses it, or choose another one, for instance --port {config.port + 1}"
     )
-
-
-def _scratch(opened: ExitStack) -> Path:
-    """Create a private folder for files to search with, and delete those of killed servers."""
-    from app.uploads import workspace
-
-    return opened.enter_context(workspace(Path(tempfile.gettempdir()), "rzen-app-"))
 
 
 def _isolate_gradio(scratch: Path) -> None:
@@ -152,7 +148,7 @@ def _run(
         access_log=False,
     )
     # Uvicorn shuts down at a signal and raises it again: as an exception, so that all is closed.
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         uvicorn.Server(settings).run(sockets=[listening])
     except KeyboardInterrupt:
@@ -161,10 +157,6 @@ def _run(
         parts.jobs.close()
         if warming.is_alive():
             warming.join()  # Exiting while a model loads may crash.
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _greet(config: AppConfig, port: int) -> None:
@@ -180,9 +172,8 @@ def _address(config: AppConfig, port: int) -> str:
 
 def _has_screen() -> bool:
     """Return whether there is a screen; without one, a text browser might take the terminal."""
-    if sys.platform in ("darwin", "win32"):
-        return True
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    on_x = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    return sys.platform in ("darwin", "win32") or bool(on_x)
 
 
 def _warm_up(library: "Library") -> None:

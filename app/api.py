@@ -4,17 +4,16 @@ They are served as named endpoints over HTTP and as tools over MCP. Hits are ide
 ids; paths of this machine are never returned, and accepted by `ingest_folder` only.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from app import services as actions
 from app.jobs import JobState
-from app.models import short_name
 from app.page.labels import folder_choices, readable, reason
 from app.search import FileFilter, FileSelection, SearchForm, Window, validated
 from app.services import Services
 from embedder.media import Kind
+from embedder.spec import ModelSpec
 from indexer import Hit, IngestReport, MediaItem
 
 _MAX_FAILURES = 200
@@ -24,23 +23,13 @@ _MAX_TEXT = 400
 class Api:
     """The endpoints over the services; their docstrings are what agents read."""
 
+    ENDPOINTS = (
+        *("search", "similar", "stats", "folders", "files", "ingest_folder", "ingest_status"),
+        *("cancel_ingest", "retry_failed", "remove_files"),
+    )
+
     def __init__(self, services: Services) -> None:
         self._services = services
-
-    def endpoints(self) -> tuple[Callable[..., Any], ...]:
-        """Return all endpoints, each served under its name."""
-        return (
-            self.search,
-            self.similar,
-            self.stats,
-            self.folders,
-            self.files,
-            self.ingest_folder,
-            self.ingest_status,
-            self.cancel_ingest,
-            self.retry_failed,
-            self.remove_files,
-        )
 
     def search(  # noqa: PLR0913, PLR0917 – the endpoint's parameters
         self,
@@ -76,7 +65,8 @@ class Api:
             instruction: The model's instruction for text and file, in place of its default; only
                 if stats says that the model takes instructions.
         """
-        form = SearchForm.from_values(
+        form = validated(
+            SearchForm,
             {
                 "text": text,
                 "file": file,
@@ -87,7 +77,7 @@ class Api:
                 "before": before,
                 "balance": balance,
                 "instruction": instruction,
-            }
+            },
         )
         return self._hits(form, limit, offset)
 
@@ -107,7 +97,7 @@ class Api:
             offset: Number of hits to skip.
         """
         return self._hits(
-            SearchForm.from_values({"similar": segment_id, "kinds": kinds}), limit, offset
+            validated(SearchForm, {"similar": segment_id, "kinds": kinds}), limit, offset
         )
 
     def stats(self) -> dict[str, Any]:
@@ -120,7 +110,7 @@ class Api:
             "skipped": counts.skipped,
             "failed": counts.failed,
             "bytes": counts.bytes,
-            "model": short_name(active.spec),
+            "model": ModelSpec.parse(active.spec).short,
             "dimensions": active.info.dim if active.info else None,
             "takes_instructions": active.instruction is not None,
         }
@@ -205,7 +195,7 @@ def _job(state: JobState) -> dict[str, Any]:
         answer |= {"added": report.added, "updated": report.updated, "moved": report.moved}
         answer |= {"removed": report.removed, "unchanged": report.unchanged}
     elif report is not None:
-        answer |= {"model": short_name(report.model), "switched": report.switched}
+        answer |= {"model": ModelSpec.parse(report.model).short, "switched": report.switched}
         answer |= {"segments": report.segments, "reused": report.reused}
     if report is not None:
         answer |= {"cancelled": report.cancelled, "seconds": round(report.seconds, 1)}

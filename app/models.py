@@ -78,11 +78,6 @@ def offer_id(spec: str) -> str:
     return hashlib.sha256(spec.encode(errors="surrogateescape")).hexdigest()[:12]
 
 
-def short_name(spec: str) -> str:
-    """Return a specification without parent folders: rzen:/a/b/v1 is rzen:v1."""
-    return ModelSpec.parse(spec).short
-
-
 class Models:
     """The library's model and the offers. Thread-safe."""
 

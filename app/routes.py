@@ -13,6 +13,7 @@ Access is checked before, in `app.guard`.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from io import BytesIO
 from threading import Lock
 from typing import Annotated, TypeAlias
@@ -30,7 +31,8 @@ from starlette.responses import (
 )
 from starlette.types import Message
 
-from app.page import detail, results
+from app.page import results
+from app.page.detail import detail_html
 from app.page.labels import readable
 from app.query_files import QueryFiles
 from app.search import MAX_DATABASE_INTEGER, Searches
@@ -119,9 +121,11 @@ def media_router(library: Library, searches: Searches, *, paths: bool = False) -
 
     @router.get("/detail/{segment_id}")
     def show_detail(segment_id: SegmentId, search: str = "") -> Response:
+        session = None
+        with suppress(NotFound):  # An expired search only loses its marks.
+            session = searches.get(search) if search else None
         try:
-            shown = _detail(library, searches, segment_id, search)
-            return HTMLResponse(detail.detail_html(library, shown, paths=paths))
+            return HTMLResponse(detail_html(library, segment_id, session, paths=paths))
         except (IndexerError, MediaError) as error:
             return HTMLResponse(results.problem(str(error)), status_code=404)
 
@@ -150,14 +154,6 @@ def _original(segment: Segment, item: MediaItem, download: bool) -> Response:
         headers={"Cache-Control": "private, no-cache"}
         | ({} if media_type == "application/pdf" else _SANDBOX),
     )
-
-
-def _detail(library: Library, searches: Searches, segment_id: int, token: str) -> detail.Detail:
-    try:
-        session = searches.get(token)
-    except NotFound:  # No search, or an expired one: nothing is marked.
-        return detail.load(library, segment_id)
-    return detail.load(library, segment_id, session.terms, session.hit(segment_id))
 
 
 def _more_results(searches: Searches, token: str, offset: int, weak: bool) -> Response:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from threading import Lock
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from cachetools import LRUCache
 from pydantic import (
@@ -140,15 +140,6 @@ class SearchForm(BaseModel):
         StringConstraints(strip_whitespace=True, max_length=_MAX_INSTRUCTION),
         BeforeValidator(_encodable),
     ] = ""
-
-    @classmethod
-    def from_values(cls, values: Mapping[str, object]) -> Self:
-        """Validate what came over the wire.
-
-        Raises:
-            QueryError: if a value is of the wrong type or out of range.
-        """
-        return validated(cls, values)
 
     def query(self, library: Library, files: QueryFiles) -> Query:
         """Return the query for the indexer.

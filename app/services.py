@@ -9,13 +9,14 @@ from pathlib import Path
 
 from app.config import AppConfig
 from app.jobs import Jobs
-from app.models import Models, short_name
+from app.models import Models
 from app.page.labels import readable
 from app.query_files import MAX_QUERY_FILE_BYTES, QueryFiles
 from app.search import Searches
 from app.uploads import LibraryUploads
 from embedder import EmbedderError
 from embedder.media import MediaError
+from embedder.spec import ModelSpec
 from indexer import IndexerError, IngestOptions, Library, LibraryBusy, LibraryError
 
 INCOMING = "incoming"
@@ -167,7 +168,7 @@ def reembed(services: Services, wanted: str, *, leave_out: bool = False) -> None
         )
     model = services.models.chosen(wanted)
     services.jobs.start(
-        f"Re-embedding with {short_name(model)}",
+        f"Re-embedding with {ModelSpec.parse(model).short}",
         lambda on_progress, cancel: services.library.reembed(
             model, leave_out=leave_out, on_progress=on_progress, cancel=cancel
         ),

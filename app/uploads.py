@@ -1,5 +1,6 @@
 """Uploads: safe file names, private temporary folders, quotas, and writing what is sent."""
 
+import filecmp
 import itertools
 import logging
 import os
@@ -149,8 +150,8 @@ class Quota:
     Args:
         folder: Where the files are.
         max_bytes: Bytes that may be there; None for as many as the disk holds.
-        recount: Called with the number of lacking bytes when there is no room, and with 0 for the
-            first file; may make room, and returns how many bytes are used then.
+        recount: Called with the number of lacking bytes for the first file, and when there is no
+            room; may make room, and returns how many bytes are used then.
         spare: Bytes that the disk keeps free.
         full: The message if there is no room.
         recount_seconds: How long a count is trusted.
@@ -209,10 +210,8 @@ class Quota:
             raise NoRoom("the disk is full: free some space and send the file again")
         if self._max_bytes is None:
             return
-        if self._counted_at is None:
-            self._count(0)
-        if (lacking := self._lacking(count)) > 0 and self._count_is_old():
-            self._count(lacking)
+        if self._lacking(count) > 0 or self._counted_at is None:
+            self._count(max(0, self._lacking(count)))
         if self._lacking(count) > 0:
             raise NoRoom(self._full)
 
@@ -220,11 +219,10 @@ class Quota:
         return self._used + self._reserved + count - (self._max_bytes or 0)
 
     def _count(self, lacking: int) -> None:
-        self._used = self._recount(lacking)
-        self._counted_at = monotonic()
-
-    def _count_is_old(self) -> bool:
-        return self._counted_at is None or monotonic() - self._counted_at >= self._recount_seconds
+        now = monotonic()
+        if self._counted_at is None or now - self._counted_at >= self._recount_seconds:
+            self._used = self._recount(lacking)
+            self._counted_at = now
 
 
 class Reservation:
@@ -353,7 +351,7 @@ def _rename_without_replacing(partial: Path, target: Path) -> Path:
             candidate.hardlink_to(partial)
             return candidate
         except FileExistsError:
-            if candidate.is_file() and _same_bytes(candidate, partial):
+            if candidate.is_file() and filecmp.cmp(candidate, partial, shallow=False):
                 return candidate
         except OSError:  # No hard links on this file system.
             if not candidate.exists():
@@ -362,16 +360,6 @@ def _rename_without_replacing(partial: Path, target: Path) -> Path:
         suffix = str(number) if number < _MAX_NUMBERED else secrets.token_hex(4)
         candidate = target.with_stem(f"{target.stem} ({suffix})")
     raise AssertionError("count() does not end")
-
-
-def _same_bytes(first: Path, second: Path) -> bool:
-    if first.stat().st_size != second.stat().st_size:
-        return False
-    with first.open("rb") as a, second.open("rb") as b:
-        while block := a.read(1 << 20):
-            if block != b.read(1 << 20):
-                return False
-    return True
 
 
 # ---- uploads to the library

@@ -128,7 +128,7 @@ def measured(directory: Path) -> dict[str, float]:
             asked = Query((text_part("the story of a river"),))
             times["first search"] = once(lambda: library.search(asked))
             times["the same search again"] = often(lambda: library.search(asked))
-            inside = Filters(folder=folder_choices(library)[-1].path)
+            inside = Filters(folder=folder_of(library, folder_choices(library)[-1].id))
             within = Query(asked.parts, inside)
             times["search in a folder"] = often(lambda: library.search(within))
             media = Path(scratch) / "media"

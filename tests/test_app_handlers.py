@@ -17,7 +17,7 @@ from app.config import AppConfig, parse
 from app.jobs import Busy, JobState
 from app.page import events, labels, library_tab, results
 from app.query_files import QueryFiles
-from app.search import SearchForm
+from app.search import SearchForm, validated
 from app.uploads import UploadError, clean_name, clean_path
 from embedder.media import Kind
 from indexer import IndexerError, IngestReport, Library, NotFound, QueryError, Status
@@ -59,7 +59,7 @@ def answer(page, **values):
 )
 def test_a_form_refuses_what_makes_no_sense_with_a_sentence(values, told):
     with pytest.raises(QueryError, match=told):
-        SearchForm.from_values(values)
+        validated(SearchForm, values)
 
 
 def test_an_empty_search_says_what_to_do(page):
@@ -68,7 +68,7 @@ def test_an_empty_search_says_what_to_do(page):
 
 def test_words_and_file_share_the_weight_that_the_slider_gives_them(page, library):
     segment = segment_of(library, "red.jpg")
-    form = SearchForm.from_values({"text": "blue", "similar": segment, "balance": 0.25})
+    form = validated(SearchForm, {"text": "blue", "similar": segment, "balance": 0.25})
     query = form.query(library, page.files)
     assert [part.weight for part in query.parts] == [1.5, 0.5]
 
@@ -76,7 +76,7 @@ def test_words_and_file_share_the_weight_that_the_slider_gives_them(page, librar
 @pytest.mark.parametrize(("balance", "left"), [(0, "blue"), (1, None)])
 def test_a_side_without_weight_is_left_out(page, library, balance, left):
     segment = segment_of(library, "red.jpg")
-    form = SearchForm.from_values({"text": "blue", "similar": segment, "balance": balance})
+    form = validated(SearchForm, {"text": "blue", "similar": segment, "balance": balance})
     (part,) = form.query(library, page.files).parts
     assert (part.content.text if part.content else None) == left
 

@@ -15,10 +15,11 @@ from app import services
 from app.api import Api
 from app.config import AppConfig, parse
 from app.jobs import Busy, JobState
-from app.models import ActiveModel, Models, offer_id, short_name
+from app.models import ActiveModel, Models, offer_id
 from app.page import events, library_tab
-from app.search import SearchForm
+from app.search import SearchForm, validated
 from embedder import EmbedderUnavailable, Modality
+from embedder.spec import ModelSpec
 from embedder.toy import ToyEmbedder
 from indexer import (
     Failure,
@@ -101,7 +102,7 @@ def test_models_on_offer_come_from_flags_or_else_from_the_environment():
     ],
 )
 def test_a_specification_is_shortened_to_its_last_part(spec, short):
-    assert short_name(spec) == short
+    assert ModelSpec.parse(spec).short == short
 
 
 def test_every_model_but_the_librarys_own_is_on_offer_once(library):
@@ -404,4 +405,4 @@ def test_a_model_that_takes_no_instruction_refuses_one_in_a_sentence(library, pa
 )
 def test_an_instruction_is_a_text_of_bounded_length(instruction, told):
     with pytest.raises(QueryError, match=told):
-        SearchForm.from_values({"text": "red", "instruction": instruction})
+        validated(SearchForm, {"text": "red", "instruction": instruction})

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from app.page import labels, macros
 from app.page.results import marked, word_pattern
+from app.search import SearchSession
 from embedder.media.kinds import Kind, MediaError, Word
-from indexer import Hit, Library, LibraryError, MediaItem, Segment
+from indexer import Library, LibraryError, MediaItem, Segment
 from indexer.decoding.on_demand import Passage
 
 _html = macros("detail.html")
@@ -17,72 +17,46 @@ _MAX_MARKED_WORDS = 400
 SHOWN_BY_BROWSERS = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".avif", ".bmp"})
 
 
-@dataclass(frozen=True, slots=True)
-class Detail:
-    """A segment with its context.
-
-    Attributes:
-        segment: What is shown.
-        item: Its file.
-        siblings: All segments of that file, in order.
-        terms: Words to mark.
-        hit: The search result, where the segment is one.
-    """
-
-    segment: Segment
-    item: MediaItem
-    siblings: tuple[Segment, ...]
-    terms: tuple[str, ...] = ()
-    hit: Hit | None = None
-
-
-def load(
-    library: Library, segment_id: int, terms: Sequence[str] = (), hit: Hit | None = None
-) -> Detail:
-    """Load what the dialog shows.
-
-    Raises:
-        NotFound: if there is no such segment.
-    """
-    segment = library.segment(segment_id)
-    item = library.item_of(segment_id)
-    return Detail(segment, item, tuple(library.segments(item.id)), tuple(terms), hit)
-
-
-def detail_html(library: Library, detail: Detail, *, paths: bool) -> str:
+def detail_html(
+    library: Library, segment_id: int, search: SearchSession | None, *, paths: bool
+) -> str:
     """Return the dialog's content.
 
     Args:
         library: Whose segment it is.
-        detail: What to show.
+        segment_id: What to show.
+        search: Whose words are marked and whose hit is explained, if any.
         paths: Show files with their whole paths, or only with their folder.
+
+    Raises:
+        NotFound: if there is no such segment.
     """
-    hit = detail.hit
-    files = [detail.item.path, *(hit.copies if hit else ())]
+    segment, item = library.segment(segment_id), library.item_of(segment_id)
+    hit = search.hit(segment_id) if search else None
+    files = [item.path, *(hit.copies if hit else ())]
     return str(
         _html.dialog(
-            detail.segment,
-            detail.item,
-            labels.kind_name(detail.item),
+            segment,
+            item,
+            labels.kind_name(item),
             hit,
             labels.reason(hit) if hit else "",
-            _stage(library, detail),
+            _stage(library, segment, item, search.terms if search else ()),
             [str(file) if paths else f"{file.parent.name}/{file.name}" for file in files],
             sorted(hit.more if hit else (), key=lambda segment: segment.position),
         )
     )
 
 
-def _stage(library: Library, detail: Detail) -> Any:
-    segment, item = detail.segment, detail.item
+def _stage(library: Library, segment: Segment, item: MediaItem, terms: Sequence[str]) -> Any:
     if not item.path.is_file():
         return _html.missing()
     match segment.kind:
         case Kind.PDF:
-            return _pdf_page(library.words(segment.id), detail)
+            return _pdf_page(library, segment, item, terms)
         case Kind.TEXT:
-            passage = _passage(library, detail)
-            return _html.passage(passage, marked(passage.text, detail.terms))
+            passage = _passage(library, segment, item)
+            return _html.passage(passage, marked(passage.text, terms))
         case _:
             shown = item.path.suffix.lower() in SHOWN_BY_BROWSERS
             if segment.kind is Kind.VIDEO and not shown:
@@ -91,19 +65,19 @@ def _stage(library: Library, detail: Detail) -> Any:
             return _html.picture(segment, item, source)
 
 
-def _pdf_page(words: Sequence[Word], detail: Detail) -> Any:
-    number = detail.segment.page or 1
-    pages = {segment.page: segment.id for segment in detail.siblings if segment.page}
+def _pdf_page(library: Library, segment: Segment, item: MediaItem, terms: Sequence[str]) -> Any:
+    number = segment.page or 1
+    pages = {sibling.page: sibling.id for sibling in library.segments(item.id) if sibling.page}
     before = max((page for page in pages if page < number), default=0)
     after = min((page for page in pages if page > number), default=0)
     return _html.pdf_page(
-        detail.segment,
-        detail.item,
+        segment,
+        item,
         number,
         max(pages, default=number),
         pages.get(before),
         pages.get(after),
-        _matching_words(words, detail.terms),
+        _matching_words(library.words(segment.id), terms),
     )
 
 
@@ -115,11 +89,9 @@ def _matching_words(words: Sequence[Word], terms: Sequence[str]) -> list[Word]:
     return [word for word in words if pattern.search(word.text)][:_MAX_MARKED_WORDS]
 
 
-def _passage(library: Library, detail: Detail) -> Passage:
+def _passage(library: Library, segment: Segment, item: MediaItem) -> Passage:
     """Return the passage in its context; without it where the file cannot be read just now."""
-    if detail.segment.span is not None:
+    if segment.span is not None:
         with suppress(MediaError, LibraryError):
-            return library.viewer.passage(
-                detail.item.path, detail.segment.span, _CONTEXT_CHARACTERS
-            )
-    return Passage("", detail.segment.text or "", "", first=True, last=True)
+            return library.viewer.passage(item.path, segment.span, _CONTEXT_CHARACTERS)
+    return Passage("", segment.text or "", "", first=True, last=True)

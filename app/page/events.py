@@ -61,7 +61,7 @@ class LibraryView:
     def results(self, values: Mapping[str, Any]) -> str:
         """Return the results of a search; an error becomes a sentence in their place."""
         try:
-            session = self._services.searches.open(SearchForm.from_values(values))
+            session = self._services.searches.open(validated(SearchForm, values))
             strong, weak = session.page(), session.page(weak=True)
             return results.search_results(strong, weak, session.terms)
         except Exception as error:
@@ -102,10 +102,6 @@ class LibraryView:
             refusal = error_message(self._services.config, error)
         async for update in self.follow(refusal):
             yield update
-
-    def load(self, values: Mapping[str, Any]) -> AsyncIterator[Update]:
-        """Show the page when it is opened."""
-        return self.follow()
 
     def add_uploads(self, values: Mapping[str, Any]) -> AsyncIterator[Update]:
         """Add what was uploaded."""

@@ -98,13 +98,11 @@ class FolderChoice:
         id: A hash, which does not reveal where the folder is.
         name: Its path relative to the common parent of all folders.
         files: Files in it and below it.
-        path: Never sent to the browser.
     """
 
     id: str
     name: str
     files: int
-    path: Path
 
 
 def folder_choices(library: Library) -> list[FolderChoice]:
@@ -116,7 +114,7 @@ def folder_choices(library: Library) -> list[FolderChoice]:
         shared = Path(os.path.commonpath([path for path, _ in shown]))
     except ValueError:  # They are on different drives.
         shared = None
-    return [FolderChoice(_id(path), _name(path, shared), files, path) for path, files in shown]
+    return [FolderChoice(_id(path), _name(path, shared), files) for path, files in shown]
 
 
 def folder_of(library: Library, folder_id: str) -> Path:

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from app.jobs import JobState
-from app.models import ActiveModel, Offer, offer_id, short_name
+from app.models import ActiveModel, Offer, offer_id
 from app.page import labels, macros
 from app.page.results import problem
 from app.search import FileFilter
 from embedder.media import Kind
+from embedder.spec import ModelSpec
 from indexer import IngestReport, LibraryStats, MediaItem, Progress, ReembedReport, Status
 
 _MAX_FAILURES = 200
@@ -173,7 +173,7 @@ def _ingested(title: str, report: IngestReport) -> str:
 
 
 def _reembedded(report: ReembedReport) -> str:
-    model = short_name(report.model)
+    model = ModelSpec.parse(report.model).short
     reused = f", {report.reused:,} of them before" if report.reused else ""
     computed = f"{labels.counted(report.segments, 'vector')} computed{reused}"
     missing = labels.counted(len(report.failures), "file")
@@ -205,16 +205,6 @@ def _reembedded(report: ReembedReport) -> str:
 # ---- the model
 
 
-@dataclass(frozen=True, slots=True)
-class _Option:
-    """A model in the list of offers."""
-
-    id: str
-    spec: str
-    label: str
-    missing: bool
-
-
 def header(active: ActiveModel | None = None, *, trusted: bool = False) -> str:
     """Return the product's name and the library's model, with what the script needs of it.
 
@@ -224,7 +214,7 @@ def header(active: ActiveModel | None = None, *, trusted: bool = False) -> str:
     """
     if active is None:
         return str(_page.header())
-    name = short_name(active.spec)
+    name = ModelSpec.parse(active.spec).short
     return str(_html.header(active, name, active.spec if trusted else name))
 
 
@@ -239,18 +229,15 @@ def model_section(
         segments: How many vectors would have to be computed.
         running: Whether a job runs, so that another cannot be started.
     """
-    options = [
-        _Option(offer.id, offer.spec, _option_label(offer, offers), offer.missing is not None)
-        for offer in offers
-    ]
-    enabled = not running and not all(option.missing for option in options)
+    options = [(offer, _option_label(offer, offers)) for offer in offers]
+    enabled = not running and not all(offer.missing for offer in offers)
     hints = dict.fromkeys(offer.missing for offer in offers if offer.missing)
     return str(_html.model(active, segments, options, hints, enabled))
 
 
 def _option_label(offer: Offer, offers: Sequence[Offer]) -> str:
-    name = short_name(offer.spec)
-    if sum(short_name(other.spec) == name for other in offers) > 1:
+    name = ModelSpec.parse(offer.spec).short
+    if sum(ModelSpec.parse(other.spec).short == name for other in offers) > 1:
         name = offer.spec
     about = "not installed" if offer.missing else offer.summary
     return f"{name} ({about})" if about else name

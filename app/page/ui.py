@@ -16,7 +16,6 @@ from app.services import Services, error_message
 
 _html = macros("page.html")
 
-TITLE = "RzenEmbed Search"
 _JOB_EVENTS = ("add_uploads", "add_folder", "retry", "reembed")
 _EVENTS = ("search", *_JOB_EVENTS, "cancel", "files", "remove")
 _CONNECT = f"""
@@ -38,7 +37,10 @@ def theme() -> gr.themes.Base:
 def build(services: Services, endpoints: Mapping[str, Endpoint]) -> gr.Blocks:
     """Build the page over the services, with the named endpoints beside it."""
     blocks = gr.Blocks(
-        title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)
+        title="RzenEmbed Search",
+        analytics_enabled=False,
+        fill_width=True,
+        delete_cache=(3600, 3600),
     )
     with blocks:
         bridge = gr.HTML("", js_on_load=_CONNECT, elem_id="rz-bridge", apply_default_css=False)
@@ -65,7 +67,9 @@ def build(services: Services, endpoints: Mapping[str, Endpoint]) -> gr.Blocks:
         for name in _JOB_EVENTS:
             handler = _stream_handler(getattr(view, name), config)
             _listen(bridge, name, handler, update, queue=True)
-        _listen(blocks, "load", _stream_handler(view.load, config), update, queue=True)
+        _listen(
+            blocks, "load", _stream_handler(lambda _: view.follow(), config), update, queue=True
+        )
         for name, endpoint in endpoints.items():
             gr.events.api(endpoint, api_name=name, queue=False)  # MCP calls it directly.
     return blocks
@@ -73,9 +77,9 @@ def build(services: Services, endpoints: Mapping[str, Endpoint]) -> gr.Blocks:
 
 def endpoints(services: Services) -> dict[str, Endpoint]:
     """Return the named endpoints for programs and agents."""
+    api = Api(services)
     return {
-        endpoint.__name__: _with_gradio_errors(endpoint, services.config)
-        for endpoint in Api(services).endpoints()
+        name: _with_gradio_errors(getattr(api, name), services.config) for name in api.ENDPOINTS
     }
 
 

@@ -21,7 +21,7 @@ from app.gradio_compat import PayloadMiddleware
 from app.guard import Guard
 from app.query_files import QueryFiles
 from app.routes import media_router
-from app.search import SearchForm
+from app.search import SearchForm, validated
 from app.uploads import SavedFile, UploadError, clean_name, clean_path
 from indexer import IndexerError
 
@@ -114,7 +114,7 @@ def forms(data: bytes) -> None:
         return
     services = world.services()
     try:
-        services.searches.open(SearchForm.from_values(values)).page()
+        services.searches.open(validated(SearchForm, values)).page()
     except IndexerError as error:
         assert str(error)
         assert str(services.files._folder) not in str(error)
