@@ -14,12 +14,12 @@ KIND_NAMES = {Kind.IMAGE: "Photo", Kind.VIDEO: "Video", Kind.PDF: "PDF", Kind.TE
 KIND_PLURALS = {Kind.IMAGE: "Photos", Kind.VIDEO: "Videos", Kind.PDF: "PDFs", Kind.TEXT: "Texts"}
 
 _REASONS = {
-    Reason.WORDS: "Contains your words",
-    Reason.TEXT: "Similar text",
-    Reason.PICTURE: "Similar picture",
+    (None, Reason.WORDS): "Contains your words",
+    (None, Reason.FILE_NAME): "File name matches",
+    (None, Reason.TEXT): "Similar text",
+    (None, Reason.PICTURE): "Similar picture",
+    (Kind.VIDEO, Reason.PICTURE): "Similar frame",
 }
-_FRAME_REASON = "Similar frame"
-_NAME_REASON = "File name matches"
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -70,14 +70,9 @@ def sentence(text: str) -> str:
 
 def reason(hit: Hit) -> str:
     """Return why a hit matched, in a few words."""
-    reasons = dict.fromkeys(_reason(hit.segment.kind, why) for why in hit.why[:2])
-    return ", ".join(reasons).capitalize()
-
-
-def _reason(kind: Kind, why: Reason) -> str:
-    if kind is Kind.VIDEO and why is Reason.PICTURE:
-        return _FRAME_REASON
-    return _REASONS.get(why, _NAME_REASON)
+    kind = hit.segment.kind
+    reasons = [_REASONS.get((kind, why)) or _REASONS[None, why] for why in hit.why[:2]]
+    return ", ".join(dict.fromkeys(reasons)).capitalize()
 
 
 def kind_name(item: MediaItem) -> str:
