@@ -12,7 +12,7 @@ from app.jobs import JobState
 from app.page.labels import folder_choices, readable, reason
 from app.search import FileFilter, FileSelection, SearchForm, Window, validated
 from app.services import Services
-from embedder.media import Kind
+from embedder.media import MEDIA_KINDS, Kind
 from embedder.spec import ModelSpec
 from indexer import Hit, IngestReport, MediaItem
 
@@ -238,7 +238,7 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "why": [str(why) for why in hit.why],
         "reason": reason(hit),
         "media": f"/media/{segment.id}",
-        "thumbnail": f"/thumbnail/{segment.id}" if segment.kind is not Kind.TEXT else None,
+        "thumbnail": f"/thumbnail/{segment.id}" if MEDIA_KINDS[segment.kind].has_picture else None,
     }
 
 

@@ -38,7 +38,7 @@ from app.query_files import QueryFiles
 from app.search import MAX_DATABASE_INTEGER, Searches
 from app.uploads import IncomingFile, LibraryUploads, NoRoom, Reservation, TooLarge, UploadError
 from embedder import EmbedderError
-from embedder.media.kinds import Kind, MediaError
+from embedder.media import MEDIA_KINDS, Kind, MediaError
 from indexer import (
     IndexerError,
     Library,
@@ -51,21 +51,10 @@ from indexer import (
 from indexer.decoding.on_demand import OnDemandDecoder
 
 MEDIA_TYPES = {
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".jpe": "image/jpeg",
-    ".png": "image/png",
-    ".webp": "image/webp",
-    ".gif": "image/gif",
-    ".avif": "image/avif",
-    ".bmp": "image/bmp",
-    ".mp4": "video/mp4",
-    ".m4v": "video/mp4",
-    ".mov": "video/quicktime",
-    ".webm": "video/webm",
-    ".ogv": "video/ogg",
-    ".mkv": "video/x-matroska",
-    ".pdf": "application/pdf",
+    suffix: media_type
+    for kind in MEDIA_KINDS.values()
+    if kind.has_picture
+    for suffix, media_type in kind.media_types.items()
 }
 """What is shown in place; everything else is plain text, or a download."""
 

@@ -33,7 +33,7 @@ def test_mutations_are_many_and_deterministic() -> None:
 
 
 def test_broken_property_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.uploads._RESERVED", re.compile("x"))
+    monkeypatch.setattr("app.uploads._RESERVED_NAME", re.compile("x"))
     (device,) = [one for one in TARGETS["file_names"].seeds if b"con.txt" in one]
     with pytest.raises(AssertionError):
         TARGETS["file_names"].check(device)

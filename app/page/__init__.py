@@ -9,6 +9,7 @@ from jinja2.ext import Extension
 from markupsafe import Markup
 
 from app.page import labels
+from embedder.media import MEDIA_KINDS
 
 _LINE_BREAKS_AT_TAGS = re.compile(r"\s*\n\s*(?=[<{])|(?<=[>}])\s*\n\s*")
 
@@ -41,7 +42,11 @@ _environment.filters |= {
     "filesize": labels.size,
     "sentence": labels.sentence,
 }
-_environment.globals |= {"names": labels.KIND_NAMES, "plurals": labels.KIND_PLURALS}
+_environment.globals |= {
+    "kinds": MEDIA_KINDS,
+    "names": labels.KIND_NAMES,
+    "plurals": labels.KIND_PLURALS,
+}
 
 
 def render(template: str, **context: Any) -> str:

@@ -7,14 +7,15 @@ from typing import Any
 from app.page import labels, macros
 from app.page.results import marked, word_pattern
 from app.search import SearchSession
-from embedder.media.kinds import Kind, MediaError, Word
+from embedder.media import MEDIA_KINDS, Kind, MediaError
+from embedder.media.kinds import Word
 from indexer import Library, LibraryError, MediaItem, Segment
 from indexer.decoding.on_demand import Passage
 
 _html = macros("detail.html")
 _CONTEXT_CHARACTERS = 1600
 _MAX_MARKED_WORDS = 400
-SHOWN_BY_BROWSERS = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".avif", ".bmp"})
+_SHOWN_BY_BROWSERS = frozenset(MEDIA_KINDS[Kind.IMAGE].media_types)
 
 
 def detail_html(
@@ -58,7 +59,7 @@ def _stage(library: Library, segment: Segment, item: MediaItem, terms: Sequence[
             passage = _passage(library, segment, item)
             return _html.passage(passage, marked(passage.text, terms))
         case _:
-            shown = item.path.suffix.lower() in SHOWN_BY_BROWSERS
+            shown = item.path.suffix.lower() in _SHOWN_BY_BROWSERS
             if segment.kind is Kind.VIDEO and not shown:
                 return _html.video(segment)
             source = f"media/{segment.id}" if shown else f"page/{segment.id}.png"

@@ -8,7 +8,7 @@ from app.models import ActiveModel, Offer, offer_id
 from app.page import labels, macros
 from app.page.results import problem
 from app.search import FileFilter
-from embedder.media import Kind
+from embedder.media import MEDIA_KINDS
 from embedder.spec import ModelSpec
 from indexer import IngestReport, LibraryStats, MediaItem, Progress, ReembedReport, Status
 
@@ -81,8 +81,7 @@ def _no_files(chosen: FileFilter) -> str:
 
 
 def _contents(item: MediaItem) -> str:
-    nouns = {Kind.VIDEO: "clip", Kind.PDF: "page", Kind.TEXT: "passage"}
-    return labels.counted(item.segments, nouns[item.kind]) if item.kind in nouns else "1 picture"
+    return labels.counted(item.segments, MEDIA_KINDS[item.kind].unit) if item.kind else ""
 
 
 # ---- the job
