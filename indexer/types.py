@@ -407,9 +407,3 @@ class Candidate:
     path: Path
     size: int
     mtime_ns: int
-
-    @classmethod
-    def of(cls, path: Path) -> "Candidate":
-        """Return a file as it is now; raises `OSError`."""
-        status = path.stat()
-        return cls(path, status.st_size, status.st_mtime_ns)

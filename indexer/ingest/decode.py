@@ -174,7 +174,7 @@ class FileReader(ABC):
     def _read(self, job: Job) -> None:
         path = job.candidate.path
         try:
-            job.candidate = Candidate.of(path)
+            job.candidate = stat_file(path)
             job.kind = self._decoders.detect(path)
             job.content_hash = sha256_of(path)
             if self.claim(job):
@@ -212,7 +212,7 @@ class FileReader(ABC):
                     drafts.close()  # At once, since a process may be busy with the rest.
             if not count:
                 return FileFailed(job, Cause.UNREADABLE, "the file has no content to index")
-        if Candidate.of(job.candidate.path) != job.candidate:
+        if stat_file(job.candidate.path) != job.candidate:
             return FileFailed(job, Cause.CHANGED)
         return FileRead(job, count)
 
@@ -225,10 +225,16 @@ class FileReader(ABC):
         self.events.put(piece, piece.cost)
 
 
+def stat_file(path: Path) -> Candidate:
+    """Return a file as it is now; raises `OSError`."""
+    status = path.stat()
+    return Candidate(path, status.st_size, status.st_mtime_ns)
+
+
 def _cause_now(job: Job, reason: str) -> tuple[Cause, str]:
     """Look again at a file that cannot be decoded: it may be still being written, or gone."""
     try:
-        if Candidate.of(job.candidate.path) != job.candidate:
+        if stat_file(job.candidate.path) != job.candidate:
             return Cause.CHANGED, ""
     except FileNotFoundError:
         return Cause.VANISHED, ""

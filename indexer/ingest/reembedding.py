@@ -26,6 +26,7 @@ from indexer.ingest.decode import (
     OpenDecoders,
     Piece,
     cost_of,
+    stat_file,
 )
 from indexer.ingest.pipeline import Listed, Pipeline, SourceEvent
 from indexer.ingest.progress import ProgressReporter
@@ -368,7 +369,7 @@ def _same_place(draft: Draft, segment: Segment) -> bool:
 
 def _is_unchanged(job: Job) -> bool:
     try:
-        return Candidate.of(job.candidate.path) == job.candidate
+        return stat_file(job.candidate.path) == job.candidate
     except OSError:
         return False
 

@@ -14,9 +14,10 @@ from embedder.media.kinds import Kind
 from indexer.catalog.verify import Audit, Held
 from indexer.catalog.writer import storable_time, vanished
 from indexer.errors import LibraryBusy, LibraryError
+from indexer.ingest.decode import stat_file
 from indexer.ingest.progress import ProgressReporter
 from indexer.maintenance.storage import LibraryFiles
-from indexer.types import Candidate, Progress
+from indexer.types import Progress
 
 if TYPE_CHECKING:
     from indexer.vectors import VectorIndex
@@ -352,7 +353,7 @@ def _in_files(place: LibraryFiles, meter: ProgressReporter) -> Iterator[Finding]
 def state_of(held: Held) -> Fault | None:
     """What has become of a file since it was taken in; nothing if it is as it was."""
     try:
-        now = Candidate.of(held.path)
+        now = stat_file(held.path)
         if (now.size, storable_time(now.mtime_ns)) != (held.size, held.mtime_ns):
             return Fault.FILES_CHANGED
         return None if sha256_of(held.path) == held.content_hash else Fault.FILES_DECAYED
