@@ -102,7 +102,7 @@ class Api:
 
     def stats(self) -> dict[str, Any]:
         """Count the library's files and segments by kind, and name its model."""
-        counts = self._services.library.stats()
+        counts = self._services.library.catalog.stats()
         active = self._services.models.active()
         return {
             "files": {str(kind): counts.items.get(kind, 0) for kind in Kind},
@@ -136,7 +136,7 @@ class Api:
         chosen = validated(
             FileFilter, {"status": status, "name": name, "limit": limit, "offset": offset}
         )
-        items = self._services.library.items(
+        items = self._services.library.catalog.items(
             status=chosen.status,
             name=chosen.name or None,
             limit=chosen.limit,

@@ -82,14 +82,16 @@ def media_router(library: Library, searches: Searches, *, paths: bool = False) -
     @router.api_route("/media/{segment_id}", methods=["GET", "HEAD"])
     def media(segment_id: SegmentId, download: bool = False) -> Response:
         try:
-            return _original(library.segment(segment_id), library.item_of(segment_id), download)
+            return _original(
+                library.catalog.segment(segment_id), library.catalog.item_of(segment_id), download
+            )
         except NotFound as error:
             return PlainTextResponse(str(error), status_code=404)
 
     @router.api_route("/thumbnail/{segment_id}", methods=["GET", "HEAD"])
     def thumbnail(segment_id: SegmentId) -> Response:
         try:
-            library.segment(segment_id)
+            library.catalog.segment(segment_id)
             path = library.thumbnail(segment_id)
         except NotFound as error:
             return PlainTextResponse(str(error), status_code=404)
@@ -180,7 +182,10 @@ class PageCache:
         return picture
 
     def _render(self, segment_id: int, side: int) -> bytes:
-        segment, item = self._library.segment(segment_id), self._library.item_of(segment_id)
+        segment, item = (
+            self._library.catalog.segment(segment_id),
+            self._library.catalog.item_of(segment_id),
+        )
         if segment.kind is Kind.PDF and segment.page is not None:
             picture = self._library.viewer.page(item.path, segment.page, side)
         elif segment.kind is Kind.IMAGE:

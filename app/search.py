@@ -159,7 +159,7 @@ class SearchForm(BaseModel):
             path = files.resolve(self.file)
             parts.append(file_part(path, file_weight, limits=library.limits, viewer=library.viewer))
         if self.similar is not None and file_weight:
-            library.segment(self.similar)
+            library.catalog.segment(self.similar)
             parts.append(QueryPart(segment_id=self.similar, weight=file_weight))
         if self.instruction:
             self._check_instruction(library)
@@ -307,7 +307,7 @@ class Searches:
 
 def sample_files(library: Library, count: int = PAGE_SIZE) -> list[tuple[MediaItem, Segment]]:
     """Return files from all over the library, pictures first, to show before any search."""
-    return sorted(library.sample(count), key=lambda found: list(Kind).index(found[1].kind))
+    return sorted(library.catalog.sample(count), key=lambda found: list(Kind).index(found[1].kind))
 
 
 def warm_up(library: Library) -> None:

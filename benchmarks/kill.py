@@ -185,7 +185,9 @@ def task(world: World, action: str, targets: Sequence[str]) -> Callable[[], Any]
     def remove() -> None:
         with opened(world) as library:
             for path in targets:
-                items = [one.id for one in library.items(limit=999) if str(one.path) == path]
+                items = [
+                    one.id for one in library.catalog.items(limit=999) if str(one.path) == path
+                ]
                 library.remove(items)
 
     def reembed() -> None:
@@ -212,8 +214,8 @@ def state(world: World) -> dict[str, Any]:
 
     def read() -> dict[str, Any]:
         with opened(world) as library:
-            items = library.items(status=Status.INDEXED, limit=9_999)
-            others = [one for one in library.items(limit=9_999) if one not in items]
+            items = library.catalog.items(status=Status.INDEXED, limit=9_999)
+            others = [one for one in library.catalog.items(limit=9_999) if one not in items]
             assert not others, others
             return {
                 "files": {str(one.path): one.content_hash for one in items},
@@ -234,7 +236,7 @@ def examine(world: World) -> list[str]:
                 problems.append(f"the check says: {output.getvalue()}")
         with opened(world) as library:
             problems += _vectors(library)
-            items = library.items(status=Status.INDEXED, limit=9_999)
+            items = library.catalog.items(status=Status.INDEXED, limit=9_999)
             for item in random.Random(chosen).sample(items, min(_SEARCHED, len(items))):
                 problems += _search(library, item)
         return problems
@@ -251,8 +253,8 @@ def left_over(world: World) -> list[str]:
 def _vectors(library: Library) -> list[str]:
     """Check that the vectors find every segment of a file, once."""
     expected: dict[Any, set[int]] = {}
-    for item in library.items(status=Status.INDEXED, limit=9_999):
-        for segment in library.segments(item.id):
+    for item in library.catalog.items(status=Status.INDEXED, limit=9_999):
+        for segment in library.catalog.segments(item.id):
             expected.setdefault(segment.kind, set()).add(segment.id)
     problems = []
     for kind, ids in expected.items():
@@ -267,10 +269,10 @@ def _vectors(library: Library) -> list[str]:
 def _search(library: Library, item: Any) -> list[str]:
     """Check that a search finds the file, and no file twice."""
     if item.path.suffix == ".txt":
-        segment = library.segments(item.id)[0]
+        segment = library.catalog.segments(item.id)[0]
         part = QueryPart(Content(text=(segment.text or "").split()[0]))
     else:
-        part = QueryPart(segment_id=library.segments(item.id)[0].id)
+        part = QueryPart(segment_id=library.catalog.segments(item.id)[0].id)
     hits = library.search(Query((part,), limit=200))
     found = Counter(path for hit in hits for path in (hit.item.path, *hit.copies))
     twice = [path for path, count in found.items() if count > 1]

@@ -34,7 +34,7 @@ def main() -> None:
         with Library.open(Path(folder, "library"), embedder=MadeUpDocuments()) as library:
             library.ingest([media])
             library.search(Query((text_part("warm up"),)))
-            stats = library.stats()
+            stats = library.catalog.stats()
             whole, embedding = [], []
             for text in asked:
                 start = time.perf_counter()

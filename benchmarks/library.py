@@ -52,7 +52,7 @@ def questions(library: Library, count: int) -> dict[str, Vectors]:
     """Return queries, each with a vector near one of the library's."""
     chance = random.Random(2)
     texts = [" ".join(chance.choices(WORDS, WEIGHTS, k=1 + n % 6)) for n in range(count)]
-    most = sum(library.stats().segments.values())
+    most = sum(library.catalog.stats().segments.values())
     noise = np.random.default_rng(2)
     found = {}
     for text in texts:
@@ -100,7 +100,7 @@ def main() -> None:
                 vectors.search(asked[text], DEPTH, kind)
 
         timed(search, texts[:20])
-        held = library.stats().segments
+        held = library.catalog.stats().segments
         print(", ".join(f"{count:,} {kind}" for kind, count in held.items()))
         for kind, how in library.vectors.describe().items():
             print(f"{kind}: {how}")
@@ -115,7 +115,7 @@ def main() -> None:
         for count in (1, 3, 6):
             some = [text for text in texts if len(text.split()) == count]
             print_times(f"  for {count} of them", timed(search, some))
-        folder = library.folders()[len(library.folders()) // 2][0]
+        folder = library.catalog.folders()[len(library.catalog.folders()) // 2][0]
         year = Filters(
             after=datetime(2019, 1, 1, tzinfo=UTC), before=datetime(2020, 1, 1, tzinfo=UTC)
         )

@@ -65,22 +65,22 @@ def often(task: Callable[[], object]) -> float:
 def looking(library: Library) -> dict[str, float]:
     """Measure what the page requests besides searches."""
     wanted = folder_choices(library)[-1].id
-    middle = sum(library.stats().items.values()) // 2
+    middle = sum(library.catalog.stats().items.values()) // 2
 
     def page(**given: Any) -> Callable[[], object]:
-        return lambda: library.items(status=Status.INDEXED, limit=51, **given)
+        return lambda: library.catalog.items(status=Status.INDEXED, limit=51, **given)
 
     return {
-        "counts": often(library.stats),
+        "counts": often(library.catalog.stats),
         "folders to choose from": often(lambda: folder_choices(library)),
         "a folder by its id": often(lambda: folder_of(library, wanted)),
-        "files to look at first": often(lambda: library.sample(24)),
+        "files to look at first": often(lambda: library.catalog.sample(24)),
         "first page of files": often(page()),
         "page in the middle": often(page(offset=middle)),
         "files named …river…": often(page(name="river")),
         "files named …IMG…": often(page(name="IMG")),
         "files named …zq…": often(page(name="zq")),
-        "failed files": often(lambda: library.items(status=Status.FAILED, limit=51)),
+        "failed files": often(lambda: library.catalog.items(status=Status.FAILED, limit=51)),
     }
 
 
@@ -105,7 +105,7 @@ def changing(library: Library, folder: Path) -> dict[str, float]:
         times = {"adding a photo": without_saving(lambda: library.ingest([folder]))}
         times["saving the index after that"] = sum(saving)
         times["an unchanged folder"] = often(lambda: library.ingest([folder]))
-        (one,) = library.items(name="one.png")
+        (one,) = library.catalog.items(name="one.png")
         times["removing a photo"] = without_saving(lambda: library.remove([one.id]))
     return times
 

@@ -100,7 +100,7 @@ def timed(act: Callable[[], object]) -> float:
 def starting(library: Library) -> float:
     """Return the seconds until a new process has rendered a small picture."""
     viewer, started = OnDemandDecoder(), time.perf_counter()
-    viewer.picture(next(iter(library.items(kind=Kind.IMAGE))).path, 32)
+    viewer.picture(next(iter(library.catalog.items(kind=Kind.IMAGE))).path, 32)
     took = time.perf_counter() - started
     viewer.close()
     return took

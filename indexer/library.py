@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from embedder.content import Modality
 from embedder.interface import Embedder
-from embedder.media.kinds import Kind, Limits, Word
+from embedder.media.kinds import Limits
 from embedder.registry import open_embedder
 from indexer.catalog import Catalog
 from indexer.catalog.database import Database, WriterLock
@@ -27,18 +27,13 @@ from indexer.ingest.thumbnails import Thumbnails
 from indexer.model import LibraryModel
 from indexer.search.scheduling import SearchPriority, SharedEmbedder
 from indexer.types import (
-    Duplicates,
     Hit,
     IngestPlan,
     IngestReport,
-    LibraryStats,
-    MediaItem,
     Progress,
     Query,
     ReembedPlan,
     ReembedReport,
-    Segment,
-    Status,
 )
 from indexer.vectors import VectorIndex
 from indexer.vectors.sync import IndexSync
@@ -50,100 +45,11 @@ if TYPE_CHECKING:
     from indexer.ingest.reembedding import ModelSwitch
 
 
-class Holdings:
-    """The files and segments of a library, for reading. Thread-safe.
-
-    Attributes:
-        catalog: Questions to its tables.
-    """
-
-    def __init__(self, catalog: Catalog, thumbnails: Thumbnails) -> None:
-        self.catalog = catalog
-        self._thumbnails = thumbnails
-
-    def stats(self) -> LibraryStats:
-        """What the library holds."""
-        return self.catalog.stats()
-
-    def items(
-        self,
-        *,
-        status: Status | None = None,
-        kind: Kind | None = None,
-        name: str | None = None,
-        limit: int = 100,
-        offset: int = 0,
-    ) -> list[MediaItem]:
-        """Files in order of their paths.
-
-        Args:
-            status: Only in this state.
-            kind: Only of this kind.
-            name: Only with this in their names, whatever the case.
-            limit: Most files to return.
-            offset: Files to pass over first.
-        """
-        return self.catalog.items(status=status, kind=kind, name=name, limit=limit, offset=offset)
-
-    def item(self, item_id: int) -> MediaItem:
-        """A file, or `NotFound`."""
-        return self.catalog.item(item_id)
-
-    def segment(self, segment_id: int) -> Segment:
-        """A segment, or `NotFound`."""
-        return self.catalog.segment(segment_id)
-
-    def item_of(self, segment_id: int) -> MediaItem:
-        """The file that holds a segment, the oldest of several; or `NotFound`."""
-        return self.catalog.item_of(segment_id)
-
-    def segments(self, item_id: int) -> list[Segment]:
-        """What can be found in a file, in order of position; or `NotFound`."""
-        return self.catalog.segments(item_id)
-
-    def words(self, segment_id: int) -> tuple[Word, ...]:
-        """The words of a PDF page with their places; none for other segments."""
-        return self.catalog.words(segment_id)
-
-    def thumbnail(self, segment_id: int) -> Path | None:
-        """The file with a segment's small picture; None if it has none, or `NotFound`."""
-        segment = self.segment(segment_id)
-        path = self._thumbnails.path(segment.content_hash, segment.position)
-        return path if path.is_file() else None
-
-    def folders(self) -> list[tuple[Path, int]]:
-        """Folders that hold indexed files, with their number."""
-        return self.catalog.folders()
-
-    def branches(self, most: int) -> list[tuple[Path, int]]:
-        """Folders that hold indexed files or more than one branch, with the files in and below.
-
-        The first of them, in order, and no more than `most`.
-        """
-        return self.catalog.branches(most)
-
-    def sample(self, count: int) -> list[tuple[MediaItem, Segment]]:
-        """Files with different contents from all over the library, and where each begins."""
-        return self.catalog.sample(count)
-
-    def duplicates(self) -> Duplicates:
-        """Files that hold the same bytes, and apart from them pictures that look the same."""
-        from indexer.catalog.duplicates import duplicates
-
-        return duplicates(self.catalog)
-
-
-def _decoder_pool(limits: Limits, cancel: threading.Event) -> "DecoderPool":
-    from indexer.decoding.pool import DecoderPool
-
-    return DecoderPool(limits, cancel=cancel)
-
-
 _REMOVAL_WAIT_SECONDS = 10.0
 _SNAPSHOTS = 5
 
 
-class Library(Holdings):
+class Library:
     """A library on disk. Thread-safe; several processes may have it open.
 
     Guarantees: opening it loads neither a model nor vectors; reading and searching never wait
@@ -175,7 +81,8 @@ class Library(Holdings):
         self.uploads = directory / "uploads"
         self._opening = opening
         self._database = Database(directory / LIBRARY_FILE)
-        super().__init__(Catalog(self._database), Thumbnails(directory / "thumbnails"))
+        self.catalog = Catalog(self._database)
+        self._thumbnails = Thumbnails(directory / "thumbnails")
         self._ledger = CatalogWriter(self._database)
         self._pending = StagedVectors(self._database)
         self._writer = WriterLock(directory / "writer.lock")
@@ -292,6 +199,16 @@ class Library(Holdings):
             if self._viewer is None:
                 self._viewer = OnDemandDecoder()
             return self._viewer
+
+    def thumbnail(self, segment_id: int) -> Path | None:
+        """Return the file with a segment's thumbnail; None if it has none.
+
+        Raises:
+            NotFound: no segment has that id.
+        """
+        segment = self.catalog.segment(segment_id)
+        path = self._thumbnails.path(segment.content_hash, segment.position)
+        return path if path.is_file() else None
 
     def plan(self, paths: Sequence[Path], options: IngestOptions | None = None) -> IngestPlan:
         """What an ingest would do; embeds nothing and writes nothing."""
@@ -496,3 +413,9 @@ class Library(Holdings):
         for content_hash in self._ledger.remove_orphans():
             self._thumbnails.remove(content_hash)
         self._index.save()
+
+
+def _decoder_pool(limits: Limits, cancel: threading.Event) -> "DecoderPool":
+    from indexer.decoding.pool import DecoderPool
+
+    return DecoderPool(limits, cancel=cancel)

@@ -46,7 +46,7 @@ def film(library):
 
 
 def original(library, name: str) -> bytes:
-    (item,) = library.items(name=name)
+    (item,) = library.catalog.items(name=name)
     return item.path.read_bytes()
 
 
@@ -231,7 +231,7 @@ def test_a_crowd_before_the_decoders_is_asked_to_come_back(client, library, monk
 def test_only_trusted_visitors_see_where_files_lie_on_this_machine(page, library, paths):
     app = FastAPI()
     app.include_router(media_router(library, page.searches, paths=paths))
-    (item,) = library.items(name="diary.md")
+    (item,) = library.catalog.items(name="diary.md")
     shown = TestClient(app).get(f"/detail/{segment_of(library, 'diary.md')}").text
     assert (str(item.path) in shown) is paths
     assert f"{item.path.parent.name}/diary.md" in shown
@@ -243,14 +243,14 @@ def test_a_pdf_page_shows_where_the_words_are_and_turns(page, client, library):
     shown = client.get(f"/detail/{hit.segment.id}?search={session.token}").text
     assert "Page 2 of 3" in shown
     assert shown.count('<i style="left:') == 1
-    pages = library.segments(hit.item.id)
+    pages = library.catalog.segments(hit.item.id)
     assert f'data-turn="{pages[0].id}"' in shown
     assert f'data-turn="{pages[2].id}"' in shown
 
 
 def test_a_video_starts_where_the_clip_does(client, library):
-    (item,) = library.items(name="walk.webm")
-    last = library.segments(item.id)[-1]
+    (item,) = library.catalog.items(name="walk.webm")
+    last = library.catalog.segments(item.id)[-1]
     shown = client.get(f"/detail/{last.id}").text
     assert last.start > 0
     assert f'data-start="{last.start:.3f}"' in shown

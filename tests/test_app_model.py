@@ -354,7 +354,7 @@ def test_missing_files_keep_the_old_model_until_they_are_left_out(library, page_
     *_, last = follow(page)
     assert "The library now uses the model mini" in last.progress
     assert library.model == "mini"
-    assert library.stats().failed == 2
+    assert library.catalog.stats().failed == 2
 
 
 # ---- instructions

@@ -82,8 +82,8 @@ def filled_library(folder: Path, reds: int = 4) -> Library:
 
 def segment_of(library: Library, name: str) -> int:
     """The first segment of the file of that name."""
-    (item,) = library.items(name=name)
-    return library.segments(item.id)[0].id
+    (item,) = library.catalog.items(name=name)
+    return library.catalog.segments(item.id)[0].id
 
 
 @contextlib.contextmanager
@@ -116,7 +116,7 @@ def served(library: Path, *flags: str) -> Iterator[str]:
 
 def test_the_generated_media_hold_every_kind_and_one_broken_file(tmp_path):
     with filled_library(tmp_path) as library:
-        stats = library.stats()
+        stats = library.catalog.stats()
     assert {str(kind): count for kind, count in stats.items.items()} == {
         "image": 9,
         "video": 1,

@@ -114,7 +114,7 @@ def test_a_library_can_be_restored_elsewhere_with_its_uploads(where, tmp_path):
     assert run("restore", tmp_path / "backup", "--library", other) == 0
     assert len(found(other)) == 9
     with Library.open(other) as library:
-        (mine,) = library.items(name="mine")
+        (mine,) = library.catalog.items(name="mine")
         assert mine.path == other / "uploads/mine.txt"
         assert library.ingest([library.uploads]).unchanged == 1
     assert run("check", "--library", other, "--files") == 0
@@ -137,8 +137,8 @@ def test_vectors_of_the_library_that_was_replaced_are_never_taken_for_its_own(wh
     shutil.copytree(kept / "vectors", where / "vectors")
     with Library.open(where) as library:
         vector = library.embedder.embed([Content(text="another green text")], "query")[0]
-        (item,) = library.items(name="later")
-        (segment,) = library.segments(item.id)
+        (item,) = library.catalog.items(name="later")
+        (segment,) = library.catalog.segments(item.id)
         scores, ids = library.vectors.search(vector, 1, segment.kind)
         assert (ids[0], scores[0] > 0.99) == (segment.id, True)
 
@@ -160,7 +160,7 @@ def test_a_backup_during_an_ingest_is_of_one_moment(where, tmp_path, monkeypatch
                 for old in (media / f"{number - 2}.txt", media / f"{number - 1}.png"):
                     old.unlink(missing_ok=True)
                 library.ingest([media, library.uploads])
-                gone = [one.id for one in library.items(name=f"{number - 1}.txt")]
+                gone = [one.id for one in library.catalog.items(name=f"{number - 1}.txt")]
                 library.remove(gone)
                 try:
                     found(where)
@@ -283,7 +283,7 @@ def test_a_library_that_a_program_has_open_is_not_replaced(where, tmp_path, caps
     code = (
         "import sys, pathlib; from indexer import Library\n"
         "with Library.open(pathlib.Path(sys.argv[1])) as library:\n"
-        "    print(library.stats().bytes, flush=True); sys.stdin.read()"
+        "    print(library.catalog.stats().bytes, flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, where], stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -250,7 +250,9 @@ def test_a_planted_fault_is_found_and_mended(where: Path, planted: str) -> None:
     assert fault in {one.fault for one in report.found}
     assert report.left == ()
     with Library.open(where) as library:
-        assert bool(library.items(status=Status.FAILED)) == (again and fault != Fault.UNHELD)
+        assert bool(library.catalog.items(status=Status.FAILED)) == (
+            again and fault != Fault.UNHELD
+        )
         library.ingest([where.parent / "media"])
     assert faults(where) <= {Fault.REMOVALS}
     assert found(where) == everything()
@@ -292,7 +294,7 @@ def test_files_that_changed_or_went_or_decayed_are_told_only_when_files_are_read
     assert faults(where, read_files=True) == told
     assert run(where, "repair", "--files") == 1
     with Library.open(where) as library:
-        failed = library.items(status=Status.FAILED)
+        failed = library.catalog.items(status=Status.FAILED)
         assert [item.name for item in failed] == ["2.txt"]
         assert "size and date" in (failed[0].error or "")
         library.ingest([media])
@@ -310,7 +312,7 @@ def test_uploads_that_are_gone_or_unknown_are_told_and_never_deleted(where, caps
 def test_a_segment_whose_file_is_gone_is_still_found_by_its_words(where):
     sql(where, "UPDATE vectors SET data = x'00' WHERE segment_id = 3")
     with Library.open(where) as library:
-        name = library.item_of(3).name
+        name = library.catalog.item_of(3).name
     (where.parent / "media" / name).unlink()
     assert run(where, "repair") == 1
     assert faults(where) == {Fault.SEGMENTS_WITHOUT_VECTOR}

@@ -41,8 +41,8 @@ def test_what_is_removed_is_forgotten_by_a_compaction_and_by_every_open_program(
 
 
 def segments(library: Library, kind: Kind) -> Iterator[tuple[str, int]]:
-    for item in library.items(kind=kind):
-        for segment in library.segments(item.id):
+    for item in library.catalog.items(kind=kind):
+        for segment in library.catalog.segments(item.id):
             yield item.name, segment.id
 
 

@@ -65,7 +65,7 @@ def own(tmp_path: Path) -> Iterator[tuple[Library, Path]]:
 
 
 def names(library: Library, ids: object) -> list[str]:
-    return [library.item_of(int(one)).path.stem for one in ids]  # type: ignore[attr-defined]
+    return [library.catalog.item_of(int(one)).path.stem for one in ids]  # type: ignore[attr-defined]
 
 
 def words(library: Library, *terms: str, filters: Filters = ANY) -> list[str]:
@@ -176,8 +176,8 @@ def test_no_term_is_ever_syntax(library, term):
         library.catalog.find_words(asked)
         library.catalog.find_names(asked, ANY, 50)
         library.catalog.with_every_word(asked, np.arange(1, 20))
-    library.items(name=term)
-    assert library.stats().items[Kind.TEXT] == 4
+    library.catalog.items(name=term)
+    assert library.catalog.stats().items[Kind.TEXT] == 4
 
 
 def test_a_quote_does_not_end_a_term(library):
@@ -201,11 +201,16 @@ def test_many_terms_are_looked_up(library):
 
 @pytest.mark.parametrize("number", [2**63, -(2**64)])
 def test_a_number_that_sqlite_does_not_know_is_no_id(library, number):
-    for ask in (library.segment, library.item, library.item_of, library.segments):
+    for ask in (
+        library.catalog.segment,
+        library.catalog.item,
+        library.catalog.item_of,
+        library.catalog.segments,
+    ):
         with pytest.raises(NotFound):
             ask(number)
-    assert library.words(number) == ()
-    assert library.items(offset=2**70) == []
+    assert library.catalog.words(number) == ()
+    assert library.catalog.items(offset=2**70) == []
     assert library.remove([number]) == 0
 
 

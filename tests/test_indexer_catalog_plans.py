@@ -219,24 +219,24 @@ def take_in(library: Library, media: Path) -> None:
 
 def look_at(library: Library) -> None:
     """What the page shows before and beside a search."""
-    library.stats()
+    library.catalog.stats()
     sample_files(library)
     choice = folder_choices(library)[-1]
     folder_of(library, choice.id)
-    library.folders()
-    library.duplicates()
+    library.catalog.folders()
+    library.catalog.duplicates()
     for status, kind, name in product((None, Status.FAILED), (None, Kind.TEXT), (None, "t", "txt")):
-        library.items(status=status, kind=kind, name=name)
+        library.catalog.items(status=status, kind=kind, name=name)
     with pytest.MonkeyPatch.context() as patch:  # As where many files have the name.
         patch.setattr("indexer.catalog.listing._FEW", 0)
         for status, kind in product((None, Status.INDEXED), (None, Kind.TEXT)):
-            library.items(status=status, kind=kind, name="txt")
-    (item,) = library.items(name="red.png")
-    (segment,) = library.segments(item.id)
-    library.item(item.id)
-    library.segment(segment.id)
-    library.item_of(segment.id)
-    library.words(segment.id)
+            library.catalog.items(status=status, kind=kind, name="txt")
+    (item,) = library.catalog.items(name="red.png")
+    (segment,) = library.catalog.segments(item.id)
+    library.catalog.item(item.id)
+    library.catalog.segment(segment.id)
+    library.catalog.item_of(segment.id)
+    library.catalog.words(segment.id)
     library.thumbnail(segment.id)
 
 
@@ -248,7 +248,9 @@ def search(library: Library, media: Path) -> None:
     picture = QueryPart(
         Content(frames=(Image.new("RGB", (64, 64), "red"),), modality=Modality.IMAGE)
     )
-    like = QueryPart(segment_id=library.segments(library.items(name="red.png")[0].id)[0].id)
+    like = QueryPart(
+        segment_id=library.catalog.segments(library.catalog.items(name="red.png")[0].id)[0].id
+    )
     for chosen in product(kinds, (None, media), (None, day), (None, day.replace(year=2099))):
         filters = Filters(*chosen)
         library.catalog.filter_of(filters)
@@ -261,7 +263,7 @@ def search(library: Library, media: Path) -> None:
 def take_out(library: Library, media: Path) -> None:
     """A file that is removed, and the copy of one that stays."""
     for name in ("green.png", "copy.txt"):
-        library.remove([item.id for item in library.items(name=name)])
+        library.remove([item.id for item in library.catalog.items(name=name)])
     (media / "green.png").unlink()
     (media / "copy.txt").unlink()
 

@@ -85,7 +85,7 @@ def test_groups_are_counted_again_once_enough_pictures_have_come_or_gone(tmp_pat
 
         assert groups_with() == 0
         assert groups_with(0) == 0
-        assert len(library.duplicates().near) == 1
+        assert len(library.catalog.duplicates().near) == 1
         assert groups_with(1, 2) == 3
         assert groups_without(0) == 3
         assert groups_without(1, 2) == 0

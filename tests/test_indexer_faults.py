@@ -101,7 +101,7 @@ def test_an_ingest_that_fills_the_disk_says_so_and_the_next_one_completes(small_
     assert done.returncode == 2
     assert "the disk is full: free some space in " in done.stderr
     with Library.open(disk / "library") as library:
-        stored = library.items(limit=200)
+        stored = library.catalog.items(limit=200)
         assert 0 < len(stored) < 120
         assert all(item.status is Status.INDEXED for item in stored)
     assert is_sound(disk / "library")
@@ -139,7 +139,7 @@ def test_a_compaction_without_room_says_so_and_changes_nothing(small_disk, media
     disk = small_disk(40_000)
     with Library.open(disk / "library", model="toy") as library:
         library.ingest([media])
-        library.remove([item.id for item in library.items(limit=60)])
+        library.remove([item.id for item in library.catalog.items(limit=60)])
     expected = found(disk / "library")
     fill(disk)
     done = run("admin", "compact", "--library", disk / "library")
@@ -274,7 +274,7 @@ def test_a_removal_that_was_cut_short_is_over_for_every_search(media, tmp_path, 
         library.ingest([media])
         monkeypatch.setattr(CatalogWriter, "remove_orphans", killed)
         with pytest.raises(KeyboardInterrupt):
-            library.remove([item.id for item in library.items(name="07")])
+            library.remove([item.id for item in library.catalog.items(name="07")])
         monkeypatch.undo()
         for word in ("unique07", "word1", "07"):
             hits = library.search(Query((QueryPart(Content(text=word)),), limit=200))
@@ -301,8 +301,8 @@ def test_a_file_that_changes_after_it_was_read_is_taken_in_again_by_the_next_run
         monkeypatch.setattr(CatalogWriter, "record", changed_before)
         assert library.ingest([media]).added == 120
         monkeypatch.undo()
-        (item,) = library.items(name="07.txt")
-        assert "unique07" in (library.segments(item.id)[0].text or "")
+        (item,) = library.catalog.items(name="07.txt")
+        assert "unique07" in (library.catalog.segments(item.id)[0].text or "")
         assert library.ingest([media]).updated == 1
-        assert library.segments(item.id)[0].text == "later words"
+        assert library.catalog.segments(item.id)[0].text == "later words"
         assert library.ingest([media]).unchanged == 120

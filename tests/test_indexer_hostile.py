@@ -66,7 +66,7 @@ def library(corpus: Corpus, told: dict[str, Any]) -> Iterator[Library]:
 
 @pytest.fixture
 def items(library: Library) -> dict[Path, MediaItem]:
-    return {item.path: item for item in library.items(limit=10_000)}
+    return {item.path: item for item in library.catalog.items(limit=10_000)}
 
 
 def test_there_are_enough_of_them(corpus):
@@ -89,10 +89,10 @@ def test_every_file_ends_indexed_or_with_a_reason(corpus, items):
 def test_what_is_sound_is_found(corpus, items, library):
     lost = {path: items[path].error for path in corpus.sound if not items[path].segments}
     assert not lost
-    ids = [one.id for path in corpus.sound for one in library.segments(items[path].id)]
+    ids = [one.id for path in corpus.sound for one in library.catalog.segments(items[path].id)]
     assert library.catalog.vectors_of(ids).any(axis=1).all()
     for path in corpus.sound:
-        (segment, *_) = library.segments(items[path].id)
+        (segment, *_) = library.catalog.segments(items[path].id)
         vector = library.catalog.vectors_of([segment.id])[0]
         scores, found = library.vectors.search(vector, len(items), segment.kind)
         near = [one for one, score in zip(found, scores, strict=True) if score > scores[0] - 0.01]
@@ -126,7 +126,7 @@ def test_nothing_is_read_that_no_link_leads_to(corpus, items, library):
     hashes = {item.content_hash for item in items.values()}
     outside = {path.name: hash_of(path) in hashes for path in corpus.outside.iterdir()}
     assert outside == {"film.mp4": False, "secret.txt": False, "linked.png": True}
-    segments = [one for item in items.values() for one in library.segments(item.id)]
+    segments = [one for item in items.values() for one in library.catalog.segments(item.id)]
     assert any("words" in (segment.text or "") for segment in segments)
     assert not any(SECRET in (segment.text or "") for segment in segments)
 

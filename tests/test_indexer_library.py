@@ -133,7 +133,7 @@ def test_another_version_of_the_model_is_refused(library):
 
 
 def test_a_library_that_holds_nothing_takes_any_model(library):
-    library.remove([item.id for item in library.items()])
+    library.remove([item.id for item in library.catalog.items()])
     library.close()
     with Library.open(library.directory, model="mini") as emptied:
         assert emptied.model == "mini"
@@ -226,38 +226,43 @@ def test_removing_forgets_a_file_and_deletes_only_uploads(library, media):
     upload = library.uploads / "mine.txt"
     upload.write_text("an uploaded red text")
     library.ingest([library.uploads])
-    ids = {item.name: item.id for item in library.items()}
+    ids = {item.name: item.id for item in library.catalog.items()}
     assert library.remove([ids["mine.txt"], ids["00.txt"], 9_999]) == 2
     assert not upload.exists()
     assert (media / "00.txt").exists()
     assert len(found(library)) == 11
     with pytest.raises(NotFound):
-        library.item(ids["00.txt"])
+        library.catalog.item(ids["00.txt"])
 
 
 def test_ids_are_never_used_again(library, media):
     highest = max(found(library))
-    library.remove([item.id for item in library.items()])
+    library.remove([item.id for item in library.catalog.items()])
     library.ingest([media])
     assert min(found(library)) > highest
 
 
 def test_unknown_ids_are_not_found(library):
-    for ask in (library.item, library.segment, library.item_of, library.segments):
+    for ask in (
+        library.catalog.item,
+        library.catalog.segment,
+        library.catalog.item_of,
+        library.catalog.segments,
+    ):
         with pytest.raises(NotFound, match="has no"):
             ask(9_999)
-    assert library.words(9_999) == ()
+    assert library.catalog.words(9_999) == ()
 
 
 def test_files_are_listed_by_state_kind_and_name_in_pages(library, media):
     (media / "IMG_2041.txt").write_text("named by a camera")
     (media / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     library.ingest([media])
-    assert [item.name for item in library.items(kind=Kind.IMAGE)] == ["bad.png", "red.png"]
-    assert [item.name for item in library.items(status=Status.FAILED)] == ["bad.png"]
-    assert [item.name for item in library.items(name="img_20")] == ["IMG_2041.txt"]
-    assert library.items(name="%") == []
-    assert [item.name for item in library.items(limit=2, offset=1)] == ["01.txt", "02.txt"]
+    assert [item.name for item in library.catalog.items(kind=Kind.IMAGE)] == ["bad.png", "red.png"]
+    assert [item.name for item in library.catalog.items(status=Status.FAILED)] == ["bad.png"]
+    assert [item.name for item in library.catalog.items(name="img_20")] == ["IMG_2041.txt"]
+    assert library.catalog.items(name="%") == []
+    assert [item.name for item in library.catalog.items(limit=2, offset=1)] == ["01.txt", "02.txt"]
 
 
 def test_words_of_a_page_come_back_with_their_places(tmp_path):
@@ -272,8 +277,8 @@ def test_words_of_a_page_come_back_with_their_places(tmp_path):
     (tmp_path / "a.txt").write_text("x")
     with Library.open(tmp_path / "library", model="toy", decoders=InProcess(cut)) as library:
         library.ingest([tmp_path / "a.txt"])
-        assert library.words(1) == words
-        assert library.segment(1).page == 1
+        assert library.catalog.words(1) == words
+        assert library.catalog.segment(1).page == 1
 
 
 def test_pictures_that_look_the_same_are_told_from_exact_copies(tmp_path):
@@ -292,6 +297,6 @@ def test_pictures_that_look_the_same_are_told_from_exact_copies(tmp_path):
     with Library.open(tmp_path / "library", model="toy") as library:
         assert library.ingest([folder]).near_duplicates == 1
         assert library.ingest([folder]).near_duplicates == 1
-        duplicates = library.duplicates()
+        duplicates = library.catalog.duplicates()
     assert [{item.name for item in group} for group in duplicates.near] == [{"0.png", "small.jpg"}]
     assert [{item.name for item in group} for group in duplicates.exact] == [{"1.png", "copy.png"}]

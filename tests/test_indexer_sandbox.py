@@ -308,7 +308,7 @@ def test_an_ingest_takes_in_all_that_lies_beside_bad_files(tmp_path, monkeypatch
         report = library.ingest([folder], IngestOptions(workers=2, limits=limits))
         assert report.added == 9
         assert {failure.path.stem for failure in report.failures} == set(bad)
-        assert len(library.items(status=Status.FAILED)) == len(bad)
+        assert len(library.catalog.items(status=Status.FAILED)) == len(bad)
         assert set(children()) <= before
 
 

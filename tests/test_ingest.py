@@ -63,7 +63,7 @@ def nearest(library: Library, colour: str, kind: Kind = Kind.IMAGE) -> str:
     """Return the name of the file whose vector is nearest to a word."""
     vector = library.embedder.embed([Content(text=colour)], "query")[0]
     _, ids = library.vectors.search(vector, 1, kind)
-    return library.item_of(int(ids[0])).name
+    return library.catalog.item_of(int(ids[0])).name
 
 
 def test_ingested_files_are_found(library, folder):
@@ -73,8 +73,8 @@ def test_ingested_files_are_found(library, folder):
     assert nearest(library, "green") == "green.png"
     assert library.catalog.find_words(["lighthouse", "cliffs"]).every.tolist() == [True]
     (named,) = library.catalog.find_names(["blue"], Filters(), 9)[Kind.IMAGE]
-    assert library.item_of(named.segment_id).name == "blue.png"
-    assert library.folders() == [(folder, 2), (folder / "trip", 2)]
+    assert library.catalog.item_of(named.segment_id).name == "blue.png"
+    assert library.catalog.folders() == [(folder, 2), (folder / "trip", 2)]
 
 
 def test_unchanged_files_are_not_read(library, folder, monkeypatch):
@@ -101,14 +101,14 @@ def test_unchanged_folder_loads_no_model(library, folder, tmp_path):
 
 def test_moved_file_keeps_its_ids(library, folder):
     library.ingest([folder])
-    (item,) = library.items(name="green")
-    (segment,) = library.segments(item.id)
+    (item,) = library.catalog.items(name="green")
+    (segment,) = library.catalog.segments(item.id)
     (folder / "elsewhere").mkdir()
     (folder / "trip" / "green.png").rename(folder / "elsewhere" / "leaf.png")
     assert counts(library.ingest([folder])) == {"moved": 1, "unchanged": 3}
-    moved = library.item(item.id)
+    moved = library.catalog.item(item.id)
     assert moved.path == folder / "elsewhere" / "leaf.png"
-    assert library.segments(item.id) == [segment]
+    assert library.catalog.segments(item.id) == [segment]
     assert library.catalog.find_names(["leaf"], Filters(), 9)
     assert not library.catalog.find_names(["green"], Filters(), 9)
 
@@ -130,7 +130,7 @@ def test_copies_share_segments(library, folder):
     copy = folder / "copy.png"
     copy.write_bytes((folder / "red.png").read_bytes())
     assert counts(library.ingest([folder])) == {"copies": 1, "unchanged": 4}
-    (segment,) = library.segments(library.items(name="red")[0].id)
+    (segment,) = library.catalog.segments(library.catalog.items(name="red")[0].id)
     resolved = library.catalog.resolve([segment.id], Filters())
     assert [item.name for item in resolved[segment.id][1]] == ["red.png", "copy.png"]
     thumbnail = library.thumbnail(segment.id)
@@ -138,7 +138,7 @@ def test_copies_share_segments(library, folder):
 
     (folder / "red.png").unlink()
     assert counts(library.ingest([folder])) == {"removed": 1, "unchanged": 4}
-    assert library.item_of(segment.id).name == "copy.png"
+    assert library.catalog.item_of(segment.id).name == "copy.png"
     copy.unlink()
     assert counts(library.ingest([folder])) == {"removed": 1, "unchanged": 3}
     assert library.catalog.resolve([segment.id], Filters()) == {}
@@ -152,7 +152,7 @@ def test_same_bytes_are_embedded_once(library, folder):
     report = library.ingest([folder], IngestOptions(workers=4))
     assert counts(report) == {"added": 4, "copies": 5}
     assert report.segments == 4
-    assert [len(group) for group in library.duplicates().exact] == [6]
+    assert [len(group) for group in library.catalog.duplicates().exact] == [6]
 
 
 def test_deleted_file_is_removed(library, folder):
@@ -171,23 +171,23 @@ def test_sweep_stays_below_existing_paths(library, folder):
     report = library.ingest([folder])
     assert counts(report) == {"failed": 1}
     assert "no such file" in report.failures[0].reason
-    assert len(library.items()) == 4
+    assert len(library.catalog.items()) == 4
 
 
 def test_excluded_file_stays(library, folder):
     library.ingest([folder])
     report = library.ingest([folder], IngestOptions(exclude=("trip",)))
     assert counts(report) == {"unchanged": 2}
-    assert len(library.items()) == 4
+    assert len(library.catalog.items()) == 4
 
 
 def test_changed_file_gets_new_ids(library, folder):
     library.ingest([folder])
-    (item,) = library.items(name="red")
-    (before,) = library.segments(item.id)
+    (item,) = library.catalog.items(name="red")
+    (before,) = library.catalog.segments(item.id)
     picture(folder / "red.png", (245, 140, 30))
     assert counts(library.ingest([folder])) == {"updated": 1, "unchanged": 3}
-    (after,) = library.segments(item.id)
+    (after,) = library.catalog.segments(item.id)
     assert after.id > before.id
     assert after.content_hash != before.content_hash
     assert nearest(library, "orange") == "red.png"
@@ -198,7 +198,7 @@ def test_touched_file_is_not_embedded_again(library, folder):
     os.utime(folder / "red.png", ns=(5, 5))
     report = library.ingest([folder])
     assert (counts(report), report.segments) == ({"unchanged": 4}, 0)
-    assert library.items(name="red")[0].mtime_ns == 5
+    assert library.catalog.items(name="red")[0].mtime_ns == 5
 
 
 def test_failed_file_is_retried_on_request(library, folder):
@@ -208,7 +208,7 @@ def test_failed_file_is_retried_on_request(library, folder):
     report = library.ingest([folder])
     assert counts(report) == {"added": 4, "skipped": 1, "failed": 1}
     assert report.failures[0].path == bad
-    (failed,) = library.items(status=Status.FAILED)
+    (failed,) = library.catalog.items(status=Status.FAILED)
     assert failed.error == report.failures[0].reason
     assert counts(library.ingest([folder])) == {"unchanged": 6}
     assert counts(library.ingest([folder], IngestOptions(retry_failed=True))) == {
@@ -218,7 +218,7 @@ def test_failed_file_is_retried_on_request(library, folder):
     assert counts(library.ingest([], IngestOptions(retry_failed=True))) == {"failed": 1}
     picture(bad, BLUE)
     assert counts(library.ingest([folder])) == {"copies": 1, "unchanged": 5}
-    assert library.items(status=Status.FAILED) == []
+    assert library.catalog.items(status=Status.FAILED) == []
 
 
 def test_retry_removes_deleted_failed_files(library, folder):
@@ -226,7 +226,7 @@ def test_retry_removes_deleted_failed_files(library, folder):
     library.ingest([folder])
     (folder / "bad.png").unlink()
     assert counts(library.ingest([], IngestOptions(retry_failed=True))) == {"removed": 1}
-    assert library.stats().failed == 0
+    assert library.catalog.stats().failed == 0
 
 
 def test_damaged_file_is_no_longer_found(library, folder):
@@ -234,7 +234,7 @@ def test_damaged_file_is_no_longer_found(library, folder):
     (folder / "red.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     assert counts(library.ingest([folder])) == {"failed": 1, "unchanged": 3}
     assert nearest(library, "red") != "red.png"
-    (item,) = library.items(name="red")
+    (item,) = library.catalog.items(name="red")
     assert (item.status, item.content_hash, item.segments) == (Status.FAILED, None, 0)
 
 
@@ -342,7 +342,7 @@ def test_truncated_file_leaves_nothing(library, tmp_path):
     (tmp_path / "a.txt").write_text("words")
     report = library.ingest([tmp_path / "a.txt"])
     assert counts(report) == {"failed": 1}
-    assert (len(library.vectors), library.stats().segments) == (0, {})
+    assert (len(library.vectors), library.catalog.stats().segments) == (0, {})
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -362,7 +362,7 @@ def test_file_that_changes_while_read_is_read_again(library, tmp_path, times):
     assert len(reads) == 2
     if times == 1:
         assert counts(report) == {"added": 1}
-        assert library.segment(1).text == "later later "
+        assert library.catalog.segment(1).text == "later later "
     else:
         assert "changed twice while it was read" in report.failures[0].reason
         assert counts(library.ingest([path])) == {"added": 1}
@@ -390,7 +390,7 @@ def test_cancel_keeps_what_is_done(library, tmp_path):
     assert report.cancelled
     assert report.seconds < 5
     assert 0 < report.added < 120
-    assert library.stats().items == {Kind.TEXT: report.added}
+    assert library.catalog.stats().items == {Kind.TEXT: report.added}
     rest = library.ingest([tmp_path])
     assert (rest.added, rest.unchanged) == (120 - report.added, report.added)
     assert len(library.vectors) == 120
@@ -419,7 +419,7 @@ def test_cancel_abandons_a_long_file(library, tmp_path):
     report = library.ingest([tmp_path / "a.txt"], cancel=cancel)
     assert report.cancelled
     assert report.seconds < 8
-    assert library.items() == []
+    assert library.catalog.items() == []
 
 
 def test_long_file_is_bounded_in_memory(library, tmp_path):

@@ -177,7 +177,7 @@ def started(many: Path, toy: list[object]) -> subprocess.Popen[str]:
     while time.monotonic() < deadline and process.poll() is None:
         if (Path(str(toy[1])) / "library.sqlite3").exists():
             with Library.open(Path(str(toy[1]))) as library:
-                if library.stats().segments:
+                if library.catalog.stats().segments:
                     return process
         time.sleep(0.02)
     raise AssertionError(process.communicate())
@@ -185,9 +185,9 @@ def started(many: Path, toy: list[object]) -> subprocess.Popen[str]:
 
 def check_whole(library: Library) -> int:
     """Check that every indexed file has both segments and vectors; return how many there are."""
-    items = library.items(limit=1_000)
+    items = library.catalog.items(limit=1_000)
     assert all(item.segments == 2 for item in items)
-    ids = [segment.id for item in items for segment in library.segments(item.id)]
+    ids = [segment.id for item in items for segment in library.catalog.segments(item.id)]
     assert library.catalog.vectors_of(ids).any(axis=1).all()
     assert len(library.vectors) == len(ids)
     return len(items)
@@ -224,7 +224,7 @@ def test_second_ingest_is_refused(many, toy, tmp_path):
         done = run(many, *toy, status=2)
         assert "another program is adding to the library" in done.stderr
         with Library.open(tmp_path / "library") as library:
-            assert library.stats().items[Kind.TEXT] > 0
+            assert library.catalog.stats().items[Kind.TEXT] > 0
     finally:
         process.kill()
         process.communicate()

@@ -92,7 +92,7 @@ def found(library: Library, word: str = "red") -> list[str]:
 
 
 def segments(library: Library) -> list[object]:
-    return [one for item in library.items() for one in library.segments(item.id)]
+    return [one for item in library.catalog.items() for one in library.catalog.segments(item.id)]
 
 
 def is_whole(library: Library) -> bool:
@@ -148,8 +148,8 @@ def test_reembed_keeps_segment_ids(library, shop, model):
 def test_removed_segments_lose_their_vectors(library, media):
     for model in ("same", "toy", "small"):
         assert library.reembed(model).switched
-        gone = library.items()[0]
-        ids = [one.id for one in library.segments(gone.id)]
+        gone = library.catalog.items()[0]
+        ids = [one.id for one in library.catalog.segments(gone.id)]
         library.remove([gone.id])
         assert not library.catalog.vectors_of(ids).any()
         with library._database.reading() as connection:
@@ -164,7 +164,7 @@ def test_removed_segments_lose_their_staged_vectors(library, media, shop):
     assert cancelled_after(library, shop, 3).cancelled
     there = library._pending.count()
     assert there
-    library.remove([item.id for item in library.items()])
+    library.remove([item.id for item in library.catalog.items()])
     assert library._pending.count() == 0
 
 
@@ -265,8 +265,8 @@ def test_reembed_reads_any_copy(library, shop, media):
     assert library.plan_reembed("same").failures == ()
     report = library.reembed("same")
     assert report.switched
-    assert report.segments == library.stats().segments[Kind.TEXT] + 2 + len(
-        library.segments(library.items(name="moving")[0].id)
+    assert report.segments == library.catalog.stats().segments[Kind.TEXT] + 2 + len(
+        library.catalog.segments(library.catalog.items(name="moving")[0].id)
     )
     assert len(shop.opened["same"].embedded) == report.segments
 
@@ -319,12 +319,12 @@ def test_unreadable_file_blocks_the_switch(library, shop, media, harm, reason):
 def test_left_out_files_can_be_retried(library, media):
     kept = (media / "red.png").read_bytes()
     (media / "red.png").unlink()
-    (segment,) = library.segments(library.items(name="red")[0].id)
+    (segment,) = library.catalog.segments(library.catalog.items(name="red")[0].id)
     thumbnail = library.thumbnail(segment.id)
     report = library.reembed("same", leave_out=True)
     assert report.switched
     assert [failure.path.name for failure in report.failures] == ["red.png"]
-    (item,) = library.items(status=Status.FAILED)
+    (item,) = library.catalog.items(status=Status.FAILED)
     assert (item.path, item.error) == (media / "red.png", report.failures[0].reason)
     assert not thumbnail.exists()
     assert "red.png" not in found(library)
@@ -558,7 +558,10 @@ def test_searches_never_mix_models(tmp_path, monkeypatch):
     library = Library.open(tmp_path / "library", model="first")
     library.ingest([tmp_path / f"{number}.txt" for number in range(60)])
     other = Library.open(tmp_path / "library")
-    ids = {int(item.path.stem): library.segments(item.id)[0].id for item in library.items()}
+    ids = {
+        int(item.path.stem): library.catalog.segments(item.id)[0].id
+        for item in library.catalog.items()
+    }
     wrong, done = [], threading.Event()
 
     def search(where: Library) -> None:

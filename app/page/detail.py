@@ -32,7 +32,7 @@ def detail_html(
     Raises:
         NotFound: if there is no such segment.
     """
-    segment, item = library.segment(segment_id), library.item_of(segment_id)
+    segment, item = library.catalog.segment(segment_id), library.catalog.item_of(segment_id)
     hit = search.hit(segment_id) if search else None
     files = [item.path, *(hit.copies if hit else ())]
     return str(
@@ -68,7 +68,9 @@ def _stage(library: Library, segment: Segment, item: MediaItem, terms: Sequence[
 
 def _pdf_page(library: Library, segment: Segment, item: MediaItem, terms: Sequence[str]) -> Any:
     number = segment.page or 1
-    pages = {sibling.page: sibling.id for sibling in library.segments(item.id) if sibling.page}
+    pages = {
+        sibling.page: sibling.id for sibling in library.catalog.segments(item.id) if sibling.page
+    }
     before = max((page for page in pages if page < number), default=0)
     after = min((page for page in pages if page > number), default=0)
     return _html.pdf_page(
@@ -78,7 +80,7 @@ def _pdf_page(library: Library, segment: Segment, item: MediaItem, terms: Sequen
         max(pages, default=number),
         pages.get(before),
         pages.get(after),
-        _matching_words(library.words(segment.id), terms),
+        _matching_words(library.catalog.words(segment.id), terms),
     )
 
 

@@ -137,7 +137,7 @@ class LibraryView:
     def files(self, values: Mapping[str, Any]) -> str:
         """Return a page of the table of files."""
         chosen = validated(FileFilter, values)
-        items = self._services.library.items(
+        items = self._services.library.catalog.items(
             status=chosen.status,
             name=chosen.name or None,
             limit=chosen.limit + 1,
@@ -173,7 +173,7 @@ class LibraryView:
         header = library_tab.header(active, trusted=trusted)
         if not trusted:
             return Update(header=header)
-        segments = sum(services.library.stats().segments.values())
+        segments = sum(services.library.catalog.stats().segments.values())
         section = library_tab.model_section(
             active, services.models.offers(active), segments, running=services.jobs.state.running
         )
@@ -182,7 +182,7 @@ class LibraryView:
     def _everything(self) -> Update:
         """Return the panels stats, home and state."""
         library = self._services.library
-        counts = library.stats()
+        counts = library.catalog.stats()
         folders = folder_choices(library)
         state = library_tab.state(self._services.jobs.state.version, counts, folders)
         has_files = any(counts.items.values())

@@ -102,7 +102,7 @@ class FolderChoice:
 
 def folder_choices(library: Library) -> list[FolderChoice]:
     """Return folders with files, and their parents up to the common one, in order of paths."""
-    shown = sorted(library.branches(_MAX_FOLDERS))
+    shown = sorted(library.catalog.branches(_MAX_FOLDERS))
     if not shown:
         return []
     try:
@@ -118,7 +118,7 @@ def folder_of(library: Library, folder_id: str) -> Path:
     Raises:
         QueryError: if the library has no such folder.
     """
-    for path, _ in library.branches(_MAX_FOLDERS):
+    for path, _ in library.catalog.branches(_MAX_FOLDERS):
         if _id(path) == folder_id:
             return path
     raise QueryError("the library has no such folder: choose another one")

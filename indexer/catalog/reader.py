@@ -23,6 +23,7 @@ from indexer.catalog.duplicates import PictureHashes
 from indexer.catalog.sqlite import given_ids, one_of, row_id
 from indexer.errors import NotFound
 from indexer.types import (
+    Duplicates,
     Filters,
     LibraryStats,
     MediaItem,
@@ -274,7 +275,15 @@ class Catalog:
         limit: int = 100,
         offset: int = 0,
     ) -> list[MediaItem]:
-        """Files in order of their paths; see `Library.items`."""
+        """Return a page of files in order of their paths.
+
+        Args:
+            status: Only in this state.
+            kind: Only of this kind.
+            name: Only with this in their names, whatever the case.
+            limit: Most files to return.
+            offset: Files to skip first.
+        """
         with self._database.reading() as connection:
             return listing.items(connection, status, kind, name, limit, offset)
 
@@ -365,6 +374,10 @@ class Catalog:
         """How all still pictures look, oldest first."""
         with self._database.reading() as connection:
             return duplicates.looks(connection)
+
+    def duplicates(self) -> Duplicates:
+        """Return files with the same bytes, and pictures that look the same."""
+        return duplicates.duplicates(self)
 
     def exact_duplicates(self) -> list[tuple[MediaItem, ...]]:
         """Groups of files with the same bytes, each oldest first."""

@@ -18,7 +18,6 @@ from indexer.catalog.transaction import files_in, folder_exists
 from indexer.errors import LibraryBusy, LibraryError
 
 _CHUNK = 4_096
-_PICTURED = ", ".join(f"'{kind}'" for kind, one in MEDIA_KINDS.items() if one.has_picture)
 _MOST_SAID = 100
 _UNIT_TOLERANCE = 0.01  # Rounding to float16 changes the length of a vector by less than 0.001.
 

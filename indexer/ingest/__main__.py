@@ -191,7 +191,7 @@ def _print_report(library: "Library", report: "IngestReport", *, as_json: bool) 
     if as_json:
         print_json(asdict(report))
     else:
-        print("\n".join(cli.of_report(report, library.stats().failed)), flush=True)
+        print("\n".join(cli.of_report(report, library.catalog.stats().failed)), flush=True)
 
 
 if __name__ == "__main__":
