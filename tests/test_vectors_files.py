@@ -81,7 +81,7 @@ def test_one_more_vector_is_appended_to_the_files(folder):
         one.save(folder, "me", generation)
         grown = {path.name: path.stat().st_size - before[path.name] for path in folder.iterdir()}
         del grown[STATE_FILE]
-        assert sorted(grown.values()) == [0, 8, 16, 2 * DIM]  # Lists, id, holder, row.
+        assert sorted(grown.values()) == [0, 8, 24, 2 * DIM]  # Lists, id, holder, row.
         again = loaded(folder)
         assert again.search(QUERIES[generation], 1, Kind.IMAGE)[1].tolist() == [
             100_000 + generation
@@ -107,7 +107,7 @@ def test_opening_reads_nothing_wholly_that_grows_with_the_vectors(folder, monkey
     said = loaded(folder).describe()[Kind.IMAGE]
     assert read == [".gone"]
     assert said.memory < 2 * COUNT
-    assert said.mapped > COUNT * (8 + 16 + DIM // 8 + 8 + 8)  # Ids, holders and lists.
+    assert said.mapped > COUNT * (8 + DIM // 8 + 8 + 8)  # Ids and lists.
 
 
 def test_lists_are_read_into_memory_where_they_cannot_be_mapped(folder, monkeypatch):
@@ -141,7 +141,7 @@ def test_a_save_that_fails_halfway_is_made_good_by_the_next(folder, monkeypatch)
     append = storage.append_to_file
 
     def full(directory, stored, data):
-        if stored.name.endswith("holders"):
+        if stored.name.endswith("rows"):
             raise LibraryError("the disk is full")
         return append(directory, stored, data)
 
@@ -149,7 +149,7 @@ def test_a_save_that_fails_halfway_is_made_good_by_the_next(folder, monkeypatch)
         broken.setattr(storage, "append_to_file", full)
         with pytest.raises(LibraryError):
             one.save(folder, "me", 2)
-    assert len(loaded(folder)) == COUNT  # Rows are longer than the state says.
+    assert len(loaded(folder)) == COUNT  # The file of ids is longer than the state says.
     one.add(Kind.IMAGE, np.array([3]), QUERIES[:1])
     one.save(folder, "me", 3)
     again = loaded(folder)
@@ -226,7 +226,6 @@ def test_gaps_are_closed_once_they_are_many(folder):
     left = COUNT // 2 + 1
     assert next(folder.glob("*.rows")).stat().st_size == left * 2 * DIM
     assert not list(folder.glob("*.gone"))
-    assert not list(folder.glob("*.others"))
     for either in (one, loaded(folder)):
         assert len(either) == left
         assert recall(either, ROWS[::2], IDS[::2]) >= FOUND
@@ -320,7 +319,7 @@ def _flip(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("role", ["ids", "rows", "holders", "others", "gone", "faiss"])
+@pytest.mark.parametrize("role", ["ids", "rows", "holders", "gone", "faiss"])
 @pytest.mark.parametrize("damage", [Path.unlink, _shorten, _flip])
 def test_files_that_are_missing_or_damaged_are_not_loaded(folder, role, damage):
     one = loaded(folder)

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from embedder.interface import Vectors
 from embedder.media.kinds import Kind
 from indexer.vectors.interface import (
-    NO_FOLDER,
     NOTHING,
     Description,
     Found,
@@ -67,12 +66,12 @@ class Partition:
         self._columns = {
             "ids": Column(np.int64),
             "rows": Column(np.float16, (dim,)),
-            "holders": Column(np.int64, (2,)),
+            "holders": Column(np.int64, (3,)),
         }
-        self._others = np.empty((0, 3), dtype=np.int64)
         self._gone: Mask = np.empty(0, dtype=np.bool_)
         self._lists: Lists | None = None
-        self._stored: dict[str, StoredFile] = {}  # Of others and gaps.
+        self._gone_file: StoredFile | None = None
+        self._held = -1  # No file is known to hold a segment at a later position.
         self._refused = 0
         self._highest = -1
         self._ascending = 0
@@ -89,7 +88,6 @@ class Partition:
         self.view = View(
             self._policy,
             (ids, rows, holders),
-            self._others,
             self._gone,
             self._ascending,
             self._lists,
@@ -106,7 +104,6 @@ class Partition:
         self._highest = max(self._highest, int(ids.max()))
         self._columns["ids"].append(ids)
         self._columns["rows"].append(vectors)
-        self._columns["holders"].append(np.tile([NO_FOLDER, 0], (len(ids), 1)))
         self._gone = np.pad(self._gone, (0, len(ids)))
         self._change()
 
@@ -122,39 +119,25 @@ class Partition:
         if len(positions):
             self._gone = self._gone.copy()  # Views have the former.
             self._gone[positions] = True
-            self._stored.pop("gone", None)
-            self._drop_others(positions)
+            self._gone_file = None
 
     def set_holders(
         self, ids: Ids, folder_ids: NDArray[np.int32], mtimes_ns: NDArray[np.int64]
     ) -> None:
         """See `VectorIndex.set_holders`."""
         located = self.view.located(ids)
-        entries = np.stack([located, folder_ids.astype(np.int64), mtimes_ns], axis=1)
-        entries = entries[self.view.present(located)]
-        if not len(entries):
+        holders = np.stack([located, folder_ids.astype(np.int64), mtimes_ns], axis=1)
+        holders = holders[self.view.present(located)]
+        if not len(holders):
             return
-        entries = entries[np.argsort(entries[:, 0], kind="stable")]
-        positions, first, counts = np.unique(entries[:, 0], return_index=True, return_counts=True)
-        saved, fresh = self._columns["holders"].blocks
-        single, late = counts == 1, positions >= len(saved)
-        here = single & late
-        fresh[positions[here] - len(saved)] = entries[first[here], 1:]
-        # Files are mapped for reading, by others too: what changed in them is kept beside them.
-        same = single & ~late
-        same[same] = (saved[positions[same]] == entries[first[same], 1:]).all(axis=1)
-        self._drop_others(positions)
-        apart = entries[np.repeat(~(here | same), counts)]
-        if len(apart):
-            self._others = np.concatenate([self._others, apart])
-            self._stored.pop("others", None)
+        positions = holders[:, 0]
+        if positions.min() <= self._held:  # Files are only appended to: write a new one.
+            former = np.concatenate(self._columns["holders"].blocks)
+            former = former[~np.isin(former[:, 0], positions)]
+            self._columns["holders"] = Column.of(former)
+        self._columns["holders"].append(holders)
+        self._held = max(self._held, int(positions.max()))
         self._change()
-
-    def _drop_others(self, positions: Positions) -> None:
-        listed = np.isin(self._others[:, 0], positions)
-        if listed.any():
-            self._others = self._others[~listed]
-            self._stored.pop("others", None)
 
     def due(self) -> _MakeLists | None:
         """Return what makes the lists that this partition should have; None if it has them."""
@@ -184,14 +167,14 @@ class Partition:
         self._lists, self._refused = lists, len(self)
         self._change()
 
-    def save(self, directory: Path, stem: str, own: bool, tidy: bool) -> dict[str, Any]:
+    def save(self, directory: Path, stem: str, own: bool, renumber: bool) -> dict[str, Any]:
         """Write what is not in files yet.
 
         Args:
             directory: Where to.
             stem: What the names of new files begin with.
             own: No other process has written to the files since.
-            tidy: Positions may change: nothing is being built of a view.
+            renumber: Positions may change: nothing is being built of a view.
 
         Returns:
             What `load` needs.
@@ -202,17 +185,16 @@ class Partition:
         if not own:
             for column in self._columns.values():
                 column.forget_file()
-        if tidy and self._untidy():
-            self._tidy(directory, stem)
+        gaps = self.view.gaps
+        if renumber and gaps > max(_MIN_GAPS, self._policy.max_gaps * len(self.view)):
+            self._close_gaps(directory, stem)
         files = {
             role: column.save(directory, f"{stem}.{role}") for role, column in self._columns.items()
         }
         if self._lists is not None:
             self._lists, files["lists"] = self._lists.saved(directory, f"{stem}.faiss")
-        gone = np.packbits(self._gone) if self.view.gaps else self._gone[:0]
-        for role, array in (("others", self._others), ("gone", gone)):
-            if array.size:
-                files[role] = self._small_file(directory, f"{stem}.{role}", array)
+        if self.view.gaps:
+            files["gone"] = self._save_gone(directory, f"{stem}.gone")
         ids = self._columns["ids"].blocks[0]
         falls = np.flatnonzero(ids[1:] <= ids[:-1])
         self._ascending = int(falls[0]) + 1 if len(falls) else len(ids)
@@ -220,44 +202,28 @@ class Partition:
         self._show()
         return self._state(files)
 
-    def _small_file(self, directory: Path, name: str, array: NDArray[Any]) -> StoredFile:
-        role = name.rpartition(".")[2]
-        stored = self._stored.get(role)
-        if stored is None or not stored.is_in(directory):
-            stored = write_file(directory / name, lambda write: write(array.tobytes()))
-            self._stored[role] = stored
-        return stored
+    def _save_gone(self, directory: Path, name: str) -> StoredFile:
+        if self._gone_file is None or not self._gone_file.is_in(directory):
+            bits = np.packbits(self._gone).tobytes()
+            self._gone_file = write_file(directory / name, lambda write: write(bits))
+        return self._gone_file
 
-    def _untidy(self) -> bool:
-        """Return whether gaps, or changes kept beside the files, have become too many."""
-        most = max(_MIN_GAPS, self._policy.max_gaps * len(self.view))
-        return self.view.gaps > most or len(self._moved()) > most
-
-    def _moved(self) -> Positions:
-        """Return the positions of `others` that only one file holds."""
-        positions, counts = np.unique(self._others[:, 0], return_counts=True)
-        moved: Positions = positions[counts == 1]
-        return moved
-
-    def _tidy(self, directory: Path, stem: str) -> None:
-        """Write all columns without gaps, and holders as they are now."""
-        kept, moved = self.view.alive(), np.isin(self._others[:, 0], self._moved())
-        holders = np.concatenate(self._columns["holders"].blocks)
-        holders[self._others[moved, 0]] = self._others[moved, 1:]
-        columns = self._columns | {"holders": Column.of(holders)}
+    def _close_gaps(self, directory: Path, stem: str) -> None:
+        """Write rows and ids without gaps; holders follow, as all that can fail is done."""
+        kept = self.view.alive()
         columns = {
-            role: column.kept(directory, f"{stem}-tidy.{role}", kept)
-            for role, column in columns.items()
+            role: self._columns[role].kept(directory, f"{stem}-whole.{role}", kept)
+            for role in ("ids", "rows")
         }
-        # All that can fail is done.
         numbers = np.zeros(len(self.view), dtype=np.int64)
         numbers[kept] = np.arange(len(kept))
-        others = self._others[~moved]
-        others[:, 0] = numbers[others[:, 0]]
+        holders = np.concatenate(self._columns["holders"].blocks)
+        holders = holders[~self._gone[holders[:, 0]]]
+        holders[:, 0] = numbers[holders[:, 0]]
+        self._columns = columns | {"holders": Column.of(holders)}
         self._lists = self._lists and self._lists.renumbered(kept)
-        self._columns, self._others = columns, others
-        self._gone = np.zeros(len(kept), dtype=np.bool_)
-        self._stored, self._ascending = {}, 0
+        self._gone, self._gone_file = np.zeros(len(kept), dtype=np.bool_), None
+        self._held, self._ascending = len(kept) - 1, 0
         self._show()
 
     def _state(self, files: Mapping[str, StoredFile]) -> dict[str, Any]:
@@ -288,17 +254,13 @@ class Partition:
             column.restore(directory, files[role])
         count = int(saved["positions"])
         one._gone = np.zeros(count, dtype=np.bool_)
-        for role in ("others", "gone"):
-            if stored := files.get(role):
-                one._stored[role], data = stored, read_file(directory, stored)
-                if role == "others":
-                    one._others = np.frombuffer(data, dtype=np.int64).reshape(-1, 3)
-                else:
-                    bits = np.frombuffer(data, dtype=np.uint8)
-                    gone = np.unpackbits(bits)[:count].view(np.bool_)
-                    one._gone[: len(gone)] = gone
+        if "gone" in files:
+            one._gone_file = files["gone"]
+            bits = np.frombuffer(read_file(directory, one._gone_file), dtype=np.uint8)
+            gone = np.unpackbits(bits)[:count].view(np.bool_)
+            one._gone[: len(gone)] = gone
         one._refused, one._highest = int(saved["refused"]), int(saved["highest"])
-        one._ascending = int(saved["ascending"])
+        one._ascending, one._held = int(saved["ascending"]), count - 1
         said, lists = Description.of(saved["description"]), saved["lists"]
         if lists is not None and saved["faiss"] == faiss().__version__:
             if said.tuning is None:
@@ -313,22 +275,17 @@ class Partition:
         return one
 
     def _check_loaded(self, positions: int, vectors: int) -> None:
-        counts = {len(column) for column in self._columns.values()}
-        listed = self._others[:, 0]
-        within = (
-            0 <= self._ascending <= positions
-            and self.view.covered <= positions
-            and (not len(listed) or 0 <= listed.min() <= listed.max() < positions)
-        )
-        if counts != {positions} or not within:
-            raise ValueError("the files do not hold what the state says")
-        if len(self) != vectors:
+        counts = {len(self._columns["ids"]), len(self._columns["rows"]), positions}
+        starts = self._ascending, self.view.covered
+        if len(counts) != 1 or len(self) != vectors:
             raise ValueError("there are not as many vectors as the state says")
+        if not all(0 <= start <= positions for start in starts):
+            raise ValueError("the state names positions that do not exist")
 
     def describe(self) -> Description:
         """Return how the vectors are searched."""
         memory = sum(column.memory for column in self._columns.values())
-        memory += self._gone.nbytes + self._others.nbytes
+        memory += self._gone.nbytes
         mapped = self._columns["ids"].mapped + self._columns["holders"].mapped
         lists = self._lists
         if lists is None:
@@ -498,8 +455,8 @@ class FaissIndex(VectorIndex):
             own = self._state is not None and _state_or_none(directory) == self._state
             for kind, one in self._partitions.items():
                 if one.changed or not own or not _all_there(directory, self._saved[kind]):
-                    tidy = self._worker.kind is not kind
-                    self._saved[kind] = one.save(directory, f"{kind}-{stem}", own, tidy)
+                    idle = self._worker.kind is not kind
+                    self._saved[kind] = one.save(directory, f"{kind}-{stem}", own, renumber=idle)
             put_state(
                 directory,
                 {

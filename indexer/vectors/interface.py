@@ -22,9 +22,6 @@ Found = tuple[NDArray[np.float32], Ids]
 
 NOTHING: Found = (np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int64))
 
-NO_FOLDER = -1
-"""The folder of a segment whose holders are not known yet; no filter lets it pass."""
-
 _MAX_COUNT = 1 << 30
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.interface import Vectors
-from indexer.vectors.interface import NO_FOLDER, NOTHING, Found, Ids, SearchFilter
+from indexer.vectors.interface import NOTHING, Found, Ids, SearchFilter
 from indexer.vectors.ivf import IndexPolicy, Lists, Scores, faiss
 from indexer.vectors.storage import Positions, take
 
@@ -34,9 +34,7 @@ class View:
     Attributes:
         ids: By position.
         rows: Float16 (dim,) by position.
-        holders: The folder and mtime of a file that holds it, int64 (2,) by position.
-        others: Position, folder and mtime, int64 (n, 3), of all files that hold those segments of
-            which `holders` is not the whole truth.
+        holders: Position, folder and mtime, int64 (3,), of each file that holds a segment.
         gone: Which positions are gaps, a boolean for each.
         lists: Inverted lists of the first positions; None where every vector is compared.
     """
@@ -45,7 +43,6 @@ class View:
         self,
         policy: IndexPolicy,
         columns: tuple[Blocks, Blocks, Blocks],
-        others: NDArray[np.int64],
         gone: Mask,
         ascending: int,
         lists: Lists | None,
@@ -55,14 +52,13 @@ class View:
         Args:
             policy: How to search.
             columns: Ids, rows and holders.
-            others: See above.
             gone: See above.
             ascending: Of the saved ids, so many from the first on ascend.
             lists: See above.
         """
         self._policy = policy
         self.ids, self.rows, self.holders = columns
-        self.others, self.gone, self.lists = others, gone, lists
+        self.gone, self.lists = gone, lists
         self.gaps = int(np.count_nonzero(gone))
         self._ascending = ascending
         self._count = len(self.ids[0]) + len(self.ids[1])
@@ -123,7 +119,7 @@ class View:
         else:
             kept = self.find(ids)
             mask = np.zeros(self._count, dtype=np.bool_)
-            mask[kept if where is None else kept[self._passing(kept, where)]] = True
+            mask[kept if where is None else kept[self._mask(where)[kept]]] = True
         count = int(np.count_nonzero(mask))
         k = min(k, count)
         if count <= max(self._policy.gathered, 2 * k):
@@ -233,27 +229,20 @@ class View:
         """Return which positions pass a filter and are no gaps."""
         masked = self._masked
         if masked is None or masked[0] is not where:
-            passes = np.concatenate([_passes(block, where) for block in self.holders])
-            passes[self.others[:, 0]] = False
-            passes[self.others[_passes(self.others[:, 1:], where), 0]] = True
-            if self.gaps:
-                passes &= ~self.gone
-            self._masked = masked = where, passes
+            mask = np.zeros(self._count, dtype=np.bool_)
+            for holders in self.holders:
+                positions = holders[_passes(holders[:, 1], holders[:, 2], where), 0]
+                # Where the file is damaged, positions may be any numbers.
+                mask[positions[(positions >= 0) & (positions < self._count)]] = True
+            mask &= ~self.gone
+            self._masked = masked = where, mask
         return masked[1]
-
-    def _passing(self, positions: Positions, where: SearchFilter) -> Mask:
-        passes = _passes(take(self.holders, positions), where)
-        if not len(self.others):
-            return passes
-        allowed = self.others[_passes(self.others[:, 1:], where), 0]
-        listed = np.isin(positions, self.others[:, 0])
-        return np.where(listed, np.isin(positions, allowed), passes)
 
     def matching(self, ids: Ids, where: SearchFilter) -> Mask:
         """See `VectorIndex.matching`."""
         positions = self.located(ids)
         matches = self.present(positions)
-        matches[matches] = self._passing(positions[matches], where)
+        matches[matches] = self._mask(where)[positions[matches]]
         return matches
 
     # Ids.
@@ -373,11 +362,10 @@ def _each_once(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     return numbers if _ascend(numbers) else np.unique(numbers)
 
 
-def _passes(holders: NDArray[np.int64], where: SearchFilter) -> Mask:
-    """Return which files (n, 2), of a folder and mtime each, pass a filter."""
-    folders, mtimes = holders[:, 0], holders[:, 1]
+def _passes(folders: NDArray[np.int64], mtimes: NDArray[np.int64], where: SearchFilter) -> Mask:
+    """Return which files (n,) pass a filter."""
     if where.folders is None:
-        passes: Mask = folders != NO_FOLDER
+        passes = np.ones(len(folders), dtype=np.bool_)
     else:
         # A table is looked up in a quarter of the time that a search for each takes. Its ends
         # stand for all folders that are not in it.
