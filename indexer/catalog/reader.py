@@ -72,17 +72,6 @@ def _holders(filters: Filters) -> Select[Any]:
     return items.where(conditions.of_items(filters)).order_by(schema.items.c.id)
 
 
-@lru_cache(maxsize=64)
-def _within(filters: Filters) -> Select[str]:
-    """The segments of files that satisfy the filters."""
-    items, segments = schema.items, schema.segments
-    return (
-        select(func.json_group_array(segments.c.id))
-        .select_from(items.join(segments, segments.c.media_id == items.c.media_id))
-        .where(conditions.of_items(filters))
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Model:
     """Whose vectors a library holds; all None until the first ingest.
@@ -170,20 +159,6 @@ class Catalog:
             after_ns=None if filters.after is None else rows.nanoseconds(filters.after),
             before_ns=None if filters.before is None else rows.nanoseconds(filters.before),
         )
-
-    def matching_segments(self, filters: Filters) -> NDArray[np.int64] | None:
-        """Ids of the segments of files that satisfy the filters, ascending.
-
-        Returns:
-            None where neither a folder nor a date restricts them.
-        """
-        if not conditions.restricts_files(filters):
-            return None
-        with self._database.reading() as connection:
-            listed = connection.execute(_within(filters)).scalar_one()
-        # Copies hold the same ones. `np.unique` takes five times as long for a hundred thousand.
-        ids = np.sort(np.array(json.loads(listed), dtype=np.int64))
-        return ids[np.diff(ids, prepend=-1) > 0]
 
     def find_words(self, terms: Sequence[str]) -> WordMatches:
         """Segments whose texts have the terms.

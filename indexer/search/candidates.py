@@ -17,7 +17,7 @@ from indexer.types import NO_WORDS, Filters, NameMatch, Reason, WordMatches
 
 if TYPE_CHECKING:
     from indexer.catalog import Catalog
-    from indexer.vectors import VectorIndex
+    from indexer.vectors import SearchFilter, VectorIndex
 
 
 WORDED = frozenset(kind for kind, record in MEDIA_KINDS.items() if record.has_text)
@@ -126,7 +126,7 @@ class SearchContext:
         info: Of the embedder whose vectors they are.
         kinds: Of media to look among.
         filters: What the files must be.
-        only: The segments that the filters leave, ascending; None for all.
+        where: The part of them that the vector index knows; None if it leaves all files.
     """
 
     catalog: "Catalog"
@@ -134,7 +134,7 @@ class SearchContext:
     info: EmbedderInfo
     kinds: frozenset[Kind]
     filters: Filters
-    only: Ids | None
+    where: "SearchFilter | None"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -213,10 +213,12 @@ def _gathered(
     place: SearchContext, like: Side, said: KeywordMatches, kind: Kind, depth: int
 ) -> tuple[Ids, Vectors]:
     """The candidates of one kind, ascending, with their vectors."""
-    found = [*_nearest(place, like, kind, depth, place.only), said.named(kind)]
+    found = [*_nearest(place, like, kind, depth), said.named(kind)]
     ids = said.ids.get(kind, np.empty(0, dtype=np.int64))
-    if place.only is not None:
-        ids = ids[np.isin(ids, place.only)]
+    if place.where is not None:
+        # What lost its vector, and so is not in the index, the catalog filters at the end.
+        lost = np.isin(ids, place.vectors.among(ids, kind), invert=True)
+        ids = ids[place.vectors.matching(ids, kind, place.where) | lost]
     at = np.searchsorted(said.matches.ids, ids)
     every = ids[said.matches.every[at]]
     if len(every) > depth:  # So many have all words that the vectors have to tell which are best.
@@ -237,12 +239,12 @@ def _gathered(
 
 
 def _nearest(
-    place: SearchContext, like: Side, kind: Kind, depth: int, only: Ids | None
+    place: SearchContext, like: Side, kind: Kind, depth: int, ids: Ids | None = None
 ) -> list[Ids]:
     vectors = list(like.vectors[MODALITY[kind]])
     if len(vectors) > 1:
         vectors.append(normalised(like.weights @ np.stack(vectors)))
-    return [place.vectors.search(vector, depth, kind, ids=only)[1] for vector in vectors]
+    return [place.vectors.search(vector, depth, kind, place.where, ids)[1] for vector in vectors]
 
 
 def _seen(like: Side, kind: Kind) -> Reason:

@@ -82,9 +82,9 @@ def search(library: "Library", query: Query) -> list[Hit]:
         asked = EmbeddedQuery.of(embedder, query.parts, kinds)
         with library.turn, library.catalog.moment():
             if library.catalog.holds_vectors_of(embedder.info):
-                only = library.catalog.matching_segments(query.filters)
+                where = library.catalog.filter_of(query.filters)
                 place = SearchContext(
-                    library.catalog, vectors, embedder.info, kinds, query.filters, only
+                    library.catalog, vectors, embedder.info, kinds, query.filters, where
                 )
                 return _found(place, asked, query)
     raise LibraryBusy(f"the library in {library.directory} is changing its model: try again")
@@ -159,7 +159,9 @@ def _hits(
     ids = [i for one in found for i in (one.segment_id, *one.more)]
     resolved = place.catalog.resolve(ids, place.filters)
     hits = []
-    for rank, one in enumerate(found, first_rank):
+    # The index may be a moment ahead of the catalog's, with files that have moved since.
+    there = [one for one in found if one.segment_id in resolved]
+    for rank, one in enumerate(there, first_rank):
         segment, (item, *copies) = resolved[one.segment_id]
         hits.append(
             Hit(
@@ -170,7 +172,7 @@ def _hits(
                 relevance=one.relevance,
                 weak=one.relevance < _STRONG,
                 why=candidates.why(one.row, one.kind),
-                more=tuple(resolved[segment_id][0] for segment_id in one.more),
+                more=tuple(resolved[more][0] for more in one.more if more in resolved),
                 copies=tuple(copy.path for copy in copies),
             )
         )

@@ -5,9 +5,14 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from threading import Event, Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from embedder.media.kinds import Kind
 from indexer.catalog import Catalog
+from indexer.catalog.changes import Changes
 from indexer.catalog.database import WriterLock
 from indexer.errors import LibraryError
 from indexer.vectors import storage
@@ -161,6 +166,7 @@ class IndexSync:
                     index.remove(ids, kind)
                 for kind, ids, vectors in changes.added:
                     index.add(kind, ids, vectors)
+                _set_holders(index, changes)
                 self._generation = generation = changes.generation
             _log.debug("up to date with generation %d", generation)
         self._ready = index, generation
@@ -183,6 +189,16 @@ class IndexSync:
         index = FaissIndex(dim, fingerprint)
         index.after_building(self._save_built)
         return index
+
+
+def _set_holders(index: VectorIndex, changes: Changes) -> None:
+    """Pass on which files hold segments; of each segment all at once, which chunks may divide."""
+    found: dict[Kind, list[tuple[NDArray[Any], ...]]] = {}
+    for kind, ids, folder_ids, mtimes_ns in changes.holders:
+        found.setdefault(kind, []).append((ids, folder_ids, mtimes_ns))
+    for kind, chunks in found.items():
+        ids, folder_ids, mtimes_ns = map(np.concatenate, zip(*chunks, strict=True))
+        index.set_holders(kind, ids, folder_ids, mtimes_ns)
 
 
 def _load(
