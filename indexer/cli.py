@@ -1,4 +1,4 @@
-"""What the programs that talk to a terminal share: a progress bar, and stopping in good order."""
+"""What the commands share: options, a progress bar, orderly stopping, and printing of reports."""
 
 import argparse
 import json
@@ -6,8 +6,9 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TypedDict
@@ -27,18 +28,96 @@ if TYPE_CHECKING:
 
 _NICE = 15
 _LINE_SECONDS = 30.0
+_MAX_SKIPS_BY_NAME = 5
+_MAX_SUFFIXES = 8
+_LIMIT_FLAGS = {"pixels": "--max-pixels", "minutes": "--max-seconds", "pages": "--max-pages"}
+_DEFAULT_INSTRUCTION = "default"
+
+
+class Placement(TypedDict):
+    """Where a model runs, and in which precision: arguments of `Library.open`."""
+
+    device: str | None
+    dtype: str | None
+
+
+class Opening(Placement):
+    """All arguments of `Library.open` that options give."""
+
+    instructions: dict[Modality, str] | None
+
+
+def count(text: str) -> int:
+    """Parse a number of at least 1, for `argparse`."""
+    number = int(text.replace("_", ""))
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
+    return number
+
+
+def document_instruction(argument: str) -> tuple[Modality, str] | None:
+    """Parse MODALITY=TEXT, for `argparse`; return None for "default"."""
+    name, equals, text = argument.partition("=")
+    if argument == _DEFAULT_INSTRUCTION:
+        return None
+    if not equals or name not in set(Modality):
+        raise argparse.ArgumentTypeError(
+            f"cannot parse {argument!r}: write MODALITY=TEXT with one of "
+            f'{", ".join(Modality)}, or "{_DEFAULT_INSTRUCTION}"'
+        )
+    return Modality(name), text
+
+
+_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "--library": {"metavar": "DIR", "type": Path, "help": "folder of the library"},
+    "--device": {
+        "metavar": "D",
+        "help": 'run the model on this device: "cpu", "cuda", "cuda:1", "mps"',
+    },
+    "--dtype": {"metavar": "T", "help": 'run the model in this precision: "float32", "bfloat16"'},
+    "--instruction": {
+        "metavar": "MODALITY=TEXT",
+        "dest": "instructions",
+        "type": document_instruction,
+        "action": "append",
+        "help": f"embed documents of a modality ({', '.join(Modality)}) with this instruction; "
+        f'repeatable; "{_DEFAULT_INSTRUCTION}" restores the model\'s own',
+    },
+    "--workers": {"metavar": "N", "type": count, "help": "decode N files in parallel"},
+    "--dry-run": {"action": "store_true", "help": "print what would be done without doing it"},
+    "--json": {"action": "store_true", "help": "print the report as JSON"},
+}
+"""The options that several commands have, by flag."""
+
+
+def add_options(parser: argparse.ArgumentParser, *flags: str) -> None:
+    """Add options that several commands have."""
+    for flag in flags:
+        parser.add_argument(flag, **_OPTIONS[flag])
+
+
+def placement(arguments: argparse.Namespace) -> Placement:
+    """Return what `--device` and `--dtype` say, as arguments of `Library.open`."""
+    return Placement(device=arguments.device, dtype=arguments.dtype)
+
+
+def opening(arguments: argparse.Namespace) -> Opening:
+    """Return what these two and `--instruction` say; the last instruction for a modality counts."""
+    pairs: list[tuple[Modality, str] | None] = arguments.instructions or []
+    instructions = dict(pair for pair in pairs if pair is not None) if pairs else None
+    return Opening(**placement(arguments), instructions=instructions)
 
 
 class ProgressBar:
-    """A bar with rate and remaining time on standard error; a line now and then if that is a file.
+    """Shows progress on standard error: a bar on a terminal, a line now and then elsewhere.
 
     Args:
         unit: What is counted, in the plural.
-        shown: Whether there is anybody to see it.
+        shown: False to show nothing.
     """
 
     def __init__(self, unit: str, *, shown: bool) -> None:
-        self._unit, self._shown, self._told = unit, shown, monotonic()
+        self._unit, self._shown, self._printed_at = unit, shown, monotonic()
         self._bar: Any = None
         if shown and sys.stderr.isatty():
             from tqdm import tqdm
@@ -54,15 +133,15 @@ class ProgressBar:
 
     @property
     def show(self) -> "Callable[[Progress], None] | None":
-        """What is to be called with progress."""
+        """The function to call with progress, or None."""
         if not self._shown:
             return None
-        return self._tell if self._bar is None else self._show
+        return self._print_line if self._bar is None else self._update_bar
 
-    def _tell(self, progress: "Progress") -> None:
-        if monotonic() - self._told < _LINE_SECONDS:
+    def _print_line(self, progress: "Progress") -> None:
+        if monotonic() - self._printed_at < _LINE_SECONDS:
             return
-        self._told = monotonic()
+        self._printed_at = monotonic()
         line = f"{progress.stage}: {progress.done:,} of {progress.total:,} {self._unit}"
         if progress.failures:
             line += f", {progress.failures:,} failed"
@@ -70,9 +149,9 @@ class ProgressBar:
             line += f", {progress.rate:.1f}/s, {timedelta(seconds=round(progress.remaining))} left"
         print(line, file=sys.stderr, flush=True)
 
-    def _show(self, progress: "Progress") -> None:
+    def _update_bar(self, progress: "Progress") -> None:
         self._bar.total = max(progress.total, progress.done)
-        self._bar.initial = progress.reused  # It took no time now, so it says nothing of the rate.
+        self._bar.initial = progress.reused  # took no time now, so it must not count in the rate
         self._bar.n = progress.done
         failed = f", {progress.failures} failed" if progress.failures else ""
         self._bar.set_description_str(f"{progress.stage}{failed}", refresh=False)
@@ -80,13 +159,13 @@ class ProgressBar:
 
 
 def go_last() -> None:
-    """Lets other programs have the processors first, a page that searches the library above all."""
+    """Lower this process's priority, so that searches and other programs go first."""
     if sys.platform != "win32":
         os.nice(_NICE)
 
 
 def stop_on_signals(cancel: Event, after: str) -> None:
-    """The first Ctrl-C asks for an orderly end, the second ends at once: nothing can break.
+    """Set `cancel` on the first Ctrl-C, and exit on the second, which is safe as well.
 
     Args:
         cancel: Set by the first one.
@@ -97,105 +176,31 @@ def stop_on_signals(cancel: Event, after: str) -> None:
         if cancel.is_set():
             os._exit(130)
         cancel.set()
-        os.write(2, f"\nstopping after {after}; press again to quit at once\n".encode())
+        os.write(2, f"\nstopping after {after}; press Ctrl-C again to quit now\n".encode())
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
 
 
 def print_any_name() -> None:
-    """Lets file names in any encoding be printed."""
+    """Let file names in any encoding be printed."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """Prints an object."""
+    """Print an object."""
     print(json.dumps(value, indent=1, default=str), flush=True)
 
 
-def count(text: str) -> int:
-    """A number of at least 1, for `argparse`."""
-    number = int(text.replace("_", ""))
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
-    return number
-
-
-_DEFAULT = "default"
-
-
-class Placement(TypedDict):
-    """Where a model runs, and in which precision: arguments of `Library.open`."""
-
-    device: str | None
-    dtype: str | None
-
-
-class Opening(Placement):
-    """All that those flags say of it."""
-
-    instructions: dict[Modality, str] | None
-
-
-def add_placement_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds `--device` and `--dtype` to a command line."""
-    parser.add_argument(
-        "--device", metavar="D", help='where the model runs: "cpu", "cuda", "cuda:1", "mps"'
-    )
-    parser.add_argument("--dtype", metavar="T", help='its precision: "float32", "bfloat16"')
-
-
-def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds those and `--instruction` for documents."""
-    add_placement_flags(parser)
-    parser.add_argument(
-        "--instruction",
-        metavar="MODALITY=TEXT",
-        dest="instructions",
-        type=_instruction,
-        action="append",
-        help=f"what the model is told of documents of a modality ({', '.join(Modality)}) in place "
-        'of its own words; may be repeated; "default" goes back to its own',
-    )
-
-
-def placement(given: argparse.Namespace) -> Placement:
-    """What `--device` and `--dtype` say, as arguments of `Library.open`."""
-    return Placement(device=given.device, dtype=given.dtype)
-
-
-def opening(given: argparse.Namespace) -> Opening:
-    """What those flags say, as arguments of `Library.open`; nothing said leaves it to the library.
-
-    The last word on a modality counts.
-    """
-    told: list[tuple[Modality, str] | None] = given.instructions or []
-    instructions = dict(one for one in told if one is not None) if told else None
-    return Opening(device=given.device, dtype=given.dtype, instructions=instructions)
-
-
-def _instruction(argument: str) -> tuple[Modality, str] | None:
-    """MODALITY=TEXT as a pair; None for "default"."""
-    name, equals, text = argument.partition("=")
-    if argument == _DEFAULT:
-        return None
-    if not equals or name not in set(Modality):
-        raise argparse.ArgumentTypeError(
-            f"{argument!r} is not understood: write MODALITY=TEXT with one of "
-            f'{", ".join(Modality)}, or "{_DEFAULT}"'
-        )
-    return Modality(name), text
-
-
-_NAMED_SKIPS = 5
-_NAMED_ENDINGS = 8
-_FLAG_OF_LIMIT = {"pixels": "--max-pixels", "minutes": "--max-seconds", "pages": "--max-pages"}
-
-
 def of_report(report: "IngestReport", failed: int) -> list[str]:
-    """What an ingest did; `failed` are all files of the library that cannot be used."""
+    """Return what an ingest did, as lines.
+
+    Args:
+        report: What it returned.
+        failed: How many failed files the library has in all.
+    """
     counts = {
         "added": report.added,
         "updated": report.updated,
@@ -206,30 +211,30 @@ def of_report(report: "IngestReport", failed: int) -> list[str]:
         "skipped": len(report.skipped),
         "failed": len(report.failures),
     }
-    said = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
-    lines = [f"{said or 'nothing to do'} in {report.seconds:.1f} s"]
+    summary = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    lines = [f"{summary or 'nothing to do'} in {report.seconds:.1f} s"]
     if report.near_duplicates:
         groups = "group" if report.near_duplicates == 1 else "groups"
         lines.append(f"{report.near_duplicates:,} {groups} of pictures that look the same")
     lines += [*_skipped("skipped", report.skipped), *_failed("failed", report.failures)]
     if report.cancelled:
-        lines.append("Stopped before the end; run the same command again to continue.")
+        lines.append("Stopped early; run the same command again to continue.")
     elif failed and not report.failures:
         files = "file" if failed == 1 else "files"
-        lines.append(f"{failed:,} {files} failed in earlier runs; --retry-failed tries again")
+        lines.append(f"{failed:,} {files} failed in earlier runs; use --retry-failed to retry")
     return lines
 
 
 def of_plan(plan: "IngestPlan") -> list[str]:
-    """What an ingest would do, by file."""
-    named = {
+    """Return what an ingest would do, a line for each file."""
+    paths_by_verb = {
         "add": plan.added,
         "update": plan.updated,
-        "note as copy": plan.copies,
+        "record as copy": plan.copies,
         "remove": plan.removed,
     }
     return [
-        *(f"would {what} {path}" for what, paths in named.items() for path in paths),
+        *(f"would {verb} {path}" for verb, paths in paths_by_verb.items() for path in paths),
         *(f"would move {old} to {new}" for old, new in plan.moved),
         *_skipped("would skip", plan.skipped),
         *_failed("would fail", plan.failures),
@@ -238,52 +243,57 @@ def of_plan(plan: "IngestPlan") -> list[str]:
 
 
 def of_reembedding(report: "ReembedReport", before: str) -> list[str]:
-    """What a re-embedding did; `before` is the model that the library had."""
+    """Return what a re-embedding did, as lines.
+
+    Args:
+        report: What it returned.
+        before: The model that the library had.
+    """
     model, failures = report.model, len(report.failures)
     files = "file" if failures == 1 else "files"
     computed = f"{report.segments - report.reused:,} vectors computed in {report.seconds:.1f} s"
     if report.reused:
-        computed += f", {report.reused:,} kept from an earlier run"
+        computed += f", {report.reused:,} reused from an earlier run"
     if report.cancelled:
         return [
             computed,
-            f"Stopped before the end: the library has the model {before} as before, and what was "
-            "computed is kept. Run the same command again to continue.",
+            f"Stopped early: the library still has the model {before}; what was computed is kept. "
+            "Run the same command again to continue.",
         ]
     if report.switched:
-        lines = [computed, f"The library has the model {model} now."]
+        lines = [computed, f"The library now has the model {model}."]
         if failures:
-            lines.append(f"{failures:,} {files} left it; rzen-ingest --retry-failed tries again:")
-        return [*lines, *_failed("left out", report.failures)]
+            lines.append(f"{failures:,} {files} removed; rzen-ingest --retry-failed retries:")
+        return [*lines, *_failed("removed", report.failures)]
     if not failures:
-        return [f"The library has the model {model} already; nothing was done."]
+        return [f"The library already has the model {model}; nothing was done."]
     return [
         computed,
         *_failed("missing", report.failures),
-        f"{failures:,} {files} could not be read, so the library has the model {before} and its "
-        "vectors as before. Run the same command again when they are back, which goes on from "
-        "here; or with --leave-out, which switches without them.",
+        f"{failures:,} {files} could not be read, so the library still has the model {before}. Run "
+        "the same command again when they are back; it continues from here. Or use --leave-out to "
+        "switch without them.",
     ]
 
 
 def of_reembed_plan(plan: "ReembedPlan") -> list[str]:
-    """What a re-embedding would do."""
+    """Return what a re-embedding would do, as lines."""
     if plan.same:
-        return [f"The library has the model {plan.model} already; nothing would be done."]
+        return [f"The library already has the model {plan.model}; nothing would be done."]
     counts = [f"{count:,} {kind}" for kind, count in sorted(plan.segments.items()) if count]
     total = sum(plan.segments.values())
     lines = [f"would compute {total:,} vectors" + (f" ({', '.join(counts)})" if counts else "")]
     if plan.reused:
-        lines.append(f"would keep {plan.reused:,} from an earlier run")
+        lines.append(f"would reuse {plan.reused:,} from an earlier run")
     lines += _failed("missing", plan.failures)
     if not plan.failures:
-        lines.append("all files that have to be read are there")
+        lines.append("all files that have to be read exist")
     return [*lines, "nothing was written"]
 
 
 def of_discard(discarded: int, model: str) -> str:
-    """What was dropped, and what the library has."""
-    return f"{discarded:,} vectors dropped; the library has the model {model} as before."
+    """Return what was discarded, and what the library has."""
+    return f"{discarded:,} vectors discarded; the library still has the model {model}."
 
 
 def _failed(what: str, failures: "Sequence[Failure]") -> Iterator[str]:
@@ -292,21 +302,22 @@ def _failed(what: str, failures: "Sequence[Failure]") -> Iterator[str]:
 
 
 def _skipped(what: str, skipped: "Sequence[Failure]") -> Iterator[str]:
-    """Few by name, many by how they end: a folder of photos may hold as many side files."""
-    if len(skipped) <= _NAMED_SKIPS:
+    """Name few files, and count many by suffix: a folder of photos may hold as many side files."""
+    if len(skipped) <= _MAX_SKIPS_BY_NAME:
         yield from _failed(what, skipped)
         return
-    endings: dict[str, Counter[str]] = {}
+    suffixes_by_reason: dict[str, Counter[str]] = {}
     for one in skipped:
-        endings.setdefault(one.reason, Counter())[one.path.suffix.lower() or "no ending"] += 1
-    for reason, counts in endings.items():
-        told = [f"{count:,} {ending}" for ending, count in counts.most_common(_NAMED_ENDINGS)]
-        told += ["…"] if len(counts) > _NAMED_ENDINGS else []
-        yield f"  {what} {counts.total():,} ({', '.join(told)}): {reason}; --json lists them"
+        suffix = one.path.suffix.lower() or "no ending"
+        suffixes_by_reason.setdefault(one.reason, Counter())[suffix] += 1
+    for reason, suffixes in suffixes_by_reason.items():
+        names = [f"{count:,} {suffix}" for suffix, count in suffixes.most_common(_MAX_SUFFIXES)]
+        names += ["…"] if len(suffixes) > _MAX_SUFFIXES else []
+        yield f"  {what} {suffixes.total():,} ({', '.join(names)}): {reason}; --json lists them"
 
 
 def _with_flag(reason: str) -> str:
-    """A reason with the flag that raises the limit it speaks of."""
+    """Return a reason with the flag that raises the limit it mentions."""
     limit = reason.partition("the limit of")[0]
-    flag = next((flag for word, flag in _FLAG_OF_LIMIT.items() if word in limit), None)
+    flag = next((flag for word, flag in _LIMIT_FLAGS.items() if word in limit), None)
     return f"{reason}; raise it with {flag}" if flag and limit != reason else reason

@@ -9,15 +9,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
 from indexer import cli
 from indexer.cli import (
     ProgressBar,
-    add_model_flags,
-    count,
+    add_options,
     go_last,
     opening,
     placement,
@@ -40,23 +38,20 @@ def parser() -> argparse.ArgumentParser:
         "was stopped.",
     )
     parser.add_argument("--model", metavar="SPEC", help="new model of the library")
-    parser.add_argument("--library", metavar="DIR", type=Path, help="folder of the library")
-    add_model_flags(parser)
+    add_options(
+        parser,
+        *("--library", "--device", "--dtype", "--instruction", "--workers", "--dry-run", "--json"),
+    )
     parser.add_argument(
         "--leave-out",
         action="store_true",
         help="switch even if files cannot be read; those are removed from the library",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="print what would be done without doing it"
-    )
-    parser.add_argument(
         "--discard",
         action="store_true",
         help="discard the vectors that an unfinished run has computed",
     )
-    parser.add_argument("--workers", type=count, metavar="N", help="decode N files in parallel")
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
     return parser
 
 

@@ -21,7 +21,7 @@ def test_the_statistics_say_what_is_there(where, capsys):
     assert run(where, "stats") == 0
     told = capsys.readouterr().out
     assert "10 indexed (3 image, 7 text)" in told
-    assert "toy, 120 numbers a vector" in told
+    assert "toy, 120 dimensions" in told
     assert run(where, "stats", "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["holdings"]["items"] == {"image": 3, "text": 7}

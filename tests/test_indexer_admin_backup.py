@@ -188,16 +188,16 @@ def test_a_backup_during_an_ingest_is_of_one_moment(where, tmp_path, monkeypatch
 def test_the_target_and_the_library_are_never_overwritten(where, tmp_path, capsys):
     (tmp_path / "mine").mkdir()
     assert run("backup", tmp_path / "mine", "--library", where) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert run("backup", where / "uploads" / "backup", "--library", where) == 2
     assert "inside the library" in capsys.readouterr().err
     assert run("backup", tmp_path / "backup", "--library", where) == 0
     before = rows(where / "library.sqlite3")
     assert run("restore", tmp_path / "backup", "--library", where) == 2
-    assert "with --replace it is put aside" in capsys.readouterr().err
+    assert "with --replace it is kept" in capsys.readouterr().err
     (tmp_path / "mine/photo.jpg").write_text("mine")
     assert run("restore", tmp_path / "backup", "--library", tmp_path / "mine", "--replace") == 2
-    assert "holds other things than a library" in capsys.readouterr().err
+    assert "is no library and not empty" in capsys.readouterr().err
     assert (tmp_path / "mine/photo.jpg").exists()
     assert rows(where / "library.sqlite3") == before
     (tmp_path / "backup2.partial").mkdir()

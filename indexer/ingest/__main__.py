@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from indexer import cli
 from indexer.cli import (
     ProgressBar,
-    add_model_flags,
+    add_options,
     count,
     go_last,
     opening,
@@ -42,9 +42,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "paths", metavar="PATH", nargs="*", help="files, folders or patterns to index"
     )
-    parser.add_argument("--library", metavar="DIR", type=Path, help="folder of the library")
     parser.add_argument("--model", metavar="SPEC", help="model of a new library (default: mini)")
-    add_model_flags(parser)
+    add_options(
+        parser,
+        *("--library", "--device", "--dtype", "--instruction", "--workers", "--dry-run", "--json"),
+    )
     parser.add_argument(
         "--exclude",
         metavar="GLOB",
@@ -56,11 +58,6 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--retry-failed", action="store_true", help="retry failed files even if they are unchanged"
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print what would be done without doing it"
-    )
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.add_argument("--workers", type=count, metavar="N", help="decode N files in parallel")
     for name, what in (
         ("pixels", "largest image to decode, in pixels"),
         ("seconds", "longest video to decode, in seconds"),

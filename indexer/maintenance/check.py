@@ -1,11 +1,11 @@
-"""What can be wrong with a library, and what is to be done about it."""
+"""Which faults a library can have, and the check that finds them without changing anything."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -22,107 +22,109 @@ from indexer.types import Progress
 if TYPE_CHECKING:
     from indexer.vectors import VectorIndex
 
-
-SHOWN = 5
-"""How many examples a finding names."""
-
-
-class Fault(StrEnum):
-    """What a check looks for; each has a sentence and a remedy below."""
-
-    DATABASE = "database"
-    REFERENCES = "references"
-    SEGMENTS_WITHOUT_VECTOR = "segments-without-vector"
-    BAD_VECTORS = "bad-vectors"
-    BAD_PENDING = "bad-pending-vectors"
-    FILES_WITHOUT_CONTENT = "files-without-content"
-    INCOMPLETE = "incomplete"
-    TEXTS = "full-text"
-    NAMES = "file-names"
-    COUNTS = "counts"
-    GENERATION = "generation"
-    IDS = "ids"
-    INDEX = "index"
-    INDEX_CONTENT = "index-content"
-    THUMBNAILS_MISSING = "thumbnails-missing"
-    THUMBNAILS_BROKEN = "thumbnails-broken"
-    UPLOADS_GONE = "uploads-gone"
-    FILES_GONE = "files-gone"
-    FILES_CHANGED = "files-changed"
-    FILES_DECAYED = "files-decayed"
-    # What is merely left over: it takes room and does no harm.
-    UNHELD = "unheld"
-    RETIRED = "retired-vectors"
-    REMOVALS = "removals"
-    THUMBNAILS_LEFT = "thumbnails-left"
-    UPLOADS_UNKNOWN = "uploads-unknown"
-    INDEX_FOREIGN = "index-foreign"
-
+MAX_EXAMPLES = 5
+_SAMPLED_VECTORS = 1_000
+_SCORE_TOLERANCE = 0.02
 
 _REPAIR = "rzen-admin repair"
 _REPAIR_AND_INGEST = "rzen-admin repair, then rzen-ingest --retry-failed"
 _COMPACT = "rzen-admin compact"
 _RESTORE = "rzen-admin restore, from a backup"
 _INGEST = "rzen-ingest with their folder"
-_ITSELF = "nothing to do: the next search makes it anew"
+_NOTHING = "nothing to do: the next search rebuilds it"
 
-_TOLD = {
-    Fault.DATABASE: ("SQLite finds the database damaged", f"{_REPAIR}, or else {_RESTORE}"),
-    Fault.REFERENCES: ("rows that refer to what is not there", _REPAIR),
-    Fault.SEGMENTS_WITHOUT_VECTOR: ("segments without a vector", _REPAIR_AND_INGEST),
-    Fault.BAD_VECTORS: ("vectors that are of no use", _REPAIR_AND_INGEST),
-    Fault.BAD_PENDING: (
-        "vectors of an unfinished re-embedding that are of no use",
+
+class Fault(StrEnum):
+    """What a check looks for, in the order in which it is reported.
+
+    Attributes:
+        what: The fault in words.
+        remedy: What repairs it.
+        harmless: Whether it only wastes disk space.
+    """
+
+    what: str
+    remedy: str
+    harmless: bool
+
+    def __new__(cls, value: str, what: str, remedy: str, harmless: bool = False) -> Self:
+        """Make a member from its name, and what there is to say of it."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.what, member.remedy, member.harmless = what, remedy, harmless
+        return member
+
+    DATABASE = "database", "the database file is corrupt", f"{_REPAIR}, or else {_RESTORE}"
+    REFERENCES = "references", "rows that refer to missing rows", _REPAIR
+    SEGMENTS_WITHOUT_VECTOR = (
+        "segments-without-vector",
+        "segments without a vector",
+        _REPAIR_AND_INGEST,
+    )
+    BAD_VECTORS = "bad-vectors", "invalid vectors", _REPAIR_AND_INGEST
+    BAD_PENDING = (
+        "bad-pending-vectors",
+        "invalid vectors of an unfinished re-embedding",
         f"{_REPAIR}, then rzen-reembed",
-    ),
-    Fault.FILES_WITHOUT_CONTENT: ("files whose content is not there", _REPAIR_AND_INGEST),
-    Fault.INCOMPLETE: ("files of which segments are missing", _REPAIR_AND_INGEST),
-    Fault.TEXTS: ("texts that the full-text index does not have as they are", _REPAIR),
-    Fault.NAMES: ("file names that their index does not have as they are", _REPAIR),
-    Fault.COUNTS: ("numbers that are not what they count", _REPAIR),
-    Fault.GENERATION: ("changes that open programs would never notice", _REPAIR),
-    Fault.IDS: ("numbers that could be given to two segments", _REPAIR),
-    Fault.INDEX: ("the saved vector index cannot be used", f"{_ITSELF}; or {_REPAIR}"),
-    Fault.INDEX_CONTENT: ("vectors that the saved index has otherwise or not at all", _REPAIR),
-    Fault.THUMBNAILS_MISSING: ("thumbnails that are missing", _REPAIR),
-    Fault.THUMBNAILS_BROKEN: ("thumbnails that are cut off or empty", _REPAIR),
-    Fault.UPLOADS_GONE: ("uploaded files that are gone", f"{_RESTORE}, or rzen-ingest to forget"),
-    Fault.FILES_GONE: ("files that are not where they were", _INGEST),
-    Fault.FILES_CHANGED: ("files that have changed since", _INGEST),
-    Fault.FILES_DECAYED: (
-        "files with other bytes but the same size and date",
-        "look at them; rzen-admin repair --files, then rzen-ingest --retry-failed takes them anew",
-    ),
-    Fault.UNHELD: ("contents that no file holds any more", f"{_COMPACT}, or the next rzen-ingest"),
-    Fault.RETIRED: ("vectors of a model that is no longer used", _COMPACT),
-    Fault.REMOVALS: ("notes of removals that nobody needs any more", _COMPACT),
-    Fault.THUMBNAILS_LEFT: ("thumbnails of nothing", f"{_COMPACT}; a running ingest has some too"),
-    Fault.UPLOADS_UNKNOWN: (
-        "files in the uploads folder that the library does not know",
+    )
+    FILES_WITHOUT_CONTENT = (
+        "files-without-content",
+        "files whose content is missing",
+        _REPAIR_AND_INGEST,
+    )
+    INCOMPLETE = "incomplete", "files with missing segments", _REPAIR_AND_INGEST
+    TEXTS = "full-text", "full-text index out of sync with the texts", _REPAIR
+    NAMES = "file-names", "name index out of sync with the file names", _REPAIR
+    COUNTS = "counts", "stale counters", _REPAIR
+    GENERATION = "generation", "generation behind the latest change", _REPAIR
+    IDS = "ids", "segment ids may be reused", _REPAIR
+    INDEX = "index", "the saved vector index is unusable", f"{_NOTHING}; or {_REPAIR}"
+    INDEX_CONTENT = "index-content", "vector index out of sync with the database", _REPAIR
+    THUMBNAILS_MISSING = "thumbnails-missing", "missing thumbnails", _REPAIR
+    THUMBNAILS_BROKEN = "thumbnails-broken", "truncated or empty thumbnails", _REPAIR
+    UPLOADS_GONE = (
+        "uploads-gone",
+        "missing uploads",
+        f"{_RESTORE}; or rzen-ingest, which removes them from the library",
+    )
+    FILES_GONE = "files-gone", "missing files", _INGEST
+    FILES_CHANGED = "files-changed", "files that have changed since", _INGEST
+    FILES_DECAYED = (
+        "files-decayed",
+        "files whose content changed but size and mtime did not (possible bit rot)",
+        f"look at them; to index them again, {_REPAIR} --files, then rzen-ingest --retry-failed",
+    )
+    UNHELD = "unheld", "contents that no file has", f"{_COMPACT}, or the next rzen-ingest", True
+    RETIRED = "retired-vectors", "vectors of a former model", _COMPACT, True
+    REMOVALS = "removals", "obsolete tombstones", _COMPACT, True
+    THUMBNAILS_LEFT = (
+        "thumbnails-left",
+        "orphaned thumbnails",
+        f"{_COMPACT}; a running ingest has some too",
+        True,
+    )
+    UPLOADS_UNKNOWN = (
+        "uploads-unknown",
+        "files in the uploads folder that are not indexed",
         "rzen-ingest with that folder, or delete them",
-    ),
-    Fault.INDEX_FOREIGN: ("the saved vector index is of another library or model", _ITSELF),
-}
-_LEFT_OVER = frozenset(
-    {
-        Fault.UNHELD,
-        Fault.RETIRED,
-        Fault.REMOVALS,
-        Fault.THUMBNAILS_LEFT,
-        Fault.UPLOADS_UNKNOWN,
-        Fault.INDEX_FOREIGN,
-    }
-)
+        True,
+    )
+    INDEX_FOREIGN = (
+        "index-foreign",
+        "the saved vector index belongs to another library or model",
+        _NOTHING,
+        True,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found.
+    """A fault that a check found.
 
     Attributes:
-        fault: What kind it is of.
+        fault: Its kind.
         count: How many there are.
-        examples: Some of them: files, or what SQLite says.
+        examples: Some of them: files, rows, or SQLite's messages.
     """
 
     fault: Fault
@@ -132,27 +134,17 @@ class Finding:
     @property
     def what(self) -> str:
         """The fault in words."""
-        return _TOLD[self.fault][0]
+        return self.fault.what
 
     @property
     def remedy(self) -> str:
-        """What mends it."""
-        return _TOLD[self.fault][1]
+        """What repairs it."""
+        return self.fault.remedy
 
     @property
     def harmless(self) -> bool:
-        """Whether it only takes room."""
-        return self.fault in _LEFT_OVER
-
-
-def finding(fault: Fault, examples: Sequence[object]) -> Finding | None:
-    """A finding of everything given, or nothing where nothing is given."""
-    shown = tuple(map(str, examples[:SHOWN]))
-    return Finding(fault, len(examples), shown) if examples else None
-
-
-_SAMPLE = 1_000
-_SCORE_TOLERANCE = 0.02
+        """Whether it only wastes disk space."""
+        return self.fault.harmless
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +152,9 @@ class CheckReport:
     """What a check found.
 
     Attributes:
-        findings: Faults first, then what is merely left over.
+        findings: Faults, then what only wastes disk space.
         seconds: How long it took.
-        read_files: The files themselves were read and compared as well.
+        read_files: Whether the indexed files themselves were compared.
     """
 
     findings: tuple[Finding, ...]
@@ -171,48 +163,55 @@ class CheckReport:
 
     @property
     def faults(self) -> tuple[Finding, ...]:
-        """Findings that do harm."""
+        """The findings that do harm."""
         return tuple(one for one in self.findings if not one.harmless)
 
 
 def check(
-    place: LibraryFiles,
+    files: LibraryFiles,
     *,
     read_files: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> CheckReport:
-    """Looks for everything that can be wrong.
+    """Look for every kind of fault.
 
     Args:
-        place: The library; it may be opened for reading only.
-        read_files: Read all files again too, and compare them with what was taken in.
+        files: The library; it may be opened for reading only.
+        read_files: Also read all indexed files, and compare them with what was indexed.
         on_progress: Called several times a second at most.
 
     Raises:
-        LibraryBusy: if the database is locked.
+        LibraryBusy: If the database is locked.
     """
-    started_at, meter = monotonic(), ProgressReporter(on_progress)
-    meter.begin("database")
-    found = list(_in_database(place, meter))
+    started_at, progress = monotonic(), ProgressReporter(on_progress)
+    progress.begin("database")
+    found = list(_in_database(files, progress))
     if not any(one.fault is Fault.DATABASE for one in found):
-        found += _in_thumbnails(place, meter)
-        found += _in_uploads(place, meter)
+        found += _in_thumbnails(files, progress)
+        found += _in_uploads(files, progress)
         if not any(one.fault is Fault.BAD_VECTORS for one in found):
-            found += _in_index(place, meter)  # Otherwise there is nothing to compare it with.
+            found += _in_index(files, progress)  # else there is nothing to compare it with
         if read_files:
-            found += _in_files(place, meter)
+            found += _in_files(files, progress)
     order = list(Fault)
     found.sort(key=lambda one: (one.harmless, order.index(one.fault)))
     return CheckReport(tuple(found), monotonic() - started_at, read_files)
 
 
-def _in_database(place: LibraryFiles, meter: ProgressReporter) -> Iterator[Finding]:
-    audit = Audit(place.database)
+def _findings(found: dict[Fault, Sequence[object]]) -> Iterator[Finding]:
+    """Yield a finding for each fault of which there are examples."""
+    for fault, examples in found.items():
+        if examples:
+            yield Finding(fault, len(examples), tuple(map(str, examples[:MAX_EXAMPLES])))
+
+
+def _in_database(files: LibraryFiles, progress: ProgressReporter) -> Iterator[Finding]:
+    audit = Audit(files.database)
     if damage := audit.damage():
-        yield Finding(Fault.DATABASE, len(damage), tuple(damage[:SHOWN]))
+        yield from _findings({Fault.DATABASE: damage})
         return
-    saved = _saved_generation(place)
-    steps: dict[Fault, Callable[[], list[object]]] = {
+    saved = _saved_generation(files)
+    listings: dict[Fault, Callable[[], Sequence[object]]] = {
         Fault.REFERENCES: lambda: [f"{table}, row {row}" for table, row in audit.dangling()],
         Fault.SEGMENTS_WITHOUT_VECTOR: lambda: [
             f"segment {segment} of {path or 'no file'}"
@@ -224,134 +223,125 @@ def _in_database(place: LibraryFiles, meter: ProgressReporter) -> Iterator[Findi
         ],
         Fault.FILES_WITHOUT_CONTENT: lambda: [path for _, path in audit.files_without_content()],
         Fault.INCOMPLETE: lambda: [path or "no file" for _, path in audit.incomplete()],
-        Fault.TEXTS: lambda: list(audit.wrong_texts()),
-        Fault.NAMES: lambda: list(audit.wrong_names()),
-        Fault.COUNTS: lambda: list(audit.wrong_counts()),
+        Fault.TEXTS: audit.wrong_texts,
+        Fault.NAMES: audit.wrong_names,
+        Fault.COUNTS: audit.wrong_counts,
     }
-    numbers: dict[Fault, Callable[[], int]] = {
-        Fault.GENERATION: audit.late_generation,
-        Fault.IDS: audit.reusable_ids,
+    counts: dict[Fault, Callable[[], int]] = {
+        Fault.GENERATION: lambda: int(audit.late_generation() > 0),
+        Fault.IDS: lambda: int(audit.reusable_ids() > 0),
         Fault.UNHELD: audit.unheld,
         Fault.RETIRED: audit.retired_vectors,
         Fault.REMOVALS: lambda: audit.removals(saved) if saved else 0,
     }
     try:
-        with place.catalog.moment():
-            for fault, ask in steps.items():
-                meter.begin(f"database: {fault}")
-                if one := finding(fault, ask()):
-                    yield one
-            for fault, count in numbers.items():
+        with files.catalog.moment():
+            for fault, examples in listings.items():
+                progress.begin(f"database: {fault}")
+                yield from _findings({fault: examples()})
+            for fault, count in counts.items():
                 if number := count():
-                    one_number = fault in (Fault.GENERATION, Fault.IDS)
-                    yield Finding(fault, 1 if one_number else number)
+                    yield Finding(fault, number)
     except LibraryBusy:
         raise
     except LibraryError as error:
         yield Finding(Fault.DATABASE, 1, (str(error),))
 
 
-def _in_thumbnails(place: LibraryFiles, meter: ProgressReporter) -> Iterator[Finding]:
-    missing: list[object] = []
-    broken: list[object] = []
-    left: list[object] = []
-    prefixes = place.thumbnails.prefixes()
-    meter.begin("thumbnails", len(prefixes))
-    for prefix in meter.counted(prefixes):
-        lacking, unexpected = compared(place, prefix)
+def _in_thumbnails(files: LibraryFiles, progress: ProgressReporter) -> Iterator[Finding]:
+    missing, broken, orphaned = list[str](), list[str](), list[str]()
+    prefixes = files.thumbnails.prefixes()
+    progress.begin("thumbnails", len(prefixes))
+    for prefix in progress.counted(prefixes):
+        lacking, unexpected = compare_thumbnails(files, prefix)
         missing += lacking
-        broken += sorted(place.thumbnails.broken(prefix).difference(unexpected))
-        left += unexpected
-    for fault, names in (
-        (Fault.THUMBNAILS_MISSING, missing),
-        (Fault.THUMBNAILS_BROKEN, broken),
-        (Fault.THUMBNAILS_LEFT, left),
-    ):
-        if one := finding(fault, names):
-            yield one
+        broken += sorted(files.thumbnails.broken(prefix).difference(unexpected))
+        orphaned += unexpected
+    yield from _findings(
+        {
+            Fault.THUMBNAILS_MISSING: missing,
+            Fault.THUMBNAILS_BROKEN: broken,
+            Fault.THUMBNAILS_LEFT: orphaned,
+        }
+    )
 
 
-def compared(place: LibraryFiles, prefix: str) -> tuple[list[str], list[str]]:
-    """Names of thumbnails that are missing, and of those that belong to nothing."""
-    audit = Audit(place.database)
+def compare_thumbnails(files: LibraryFiles, prefix: str) -> tuple[list[str], list[str]]:
+    """Return the names of missing and of orphaned thumbnails whose hash has a prefix."""
+    audit = Audit(files.database)
 
     def expected() -> set[tuple[str, int]]:
         return {(one.content_hash, one.position) for one in audit.pictured(prefix)}
 
-    missing, left = place.thumbnails.compare(prefix, expected())
-    if missing:  # Unless their files have just been removed.
-        missing &= place.thumbnails.compare(prefix, expected())[0]
-    return sorted(missing), sorted(left)
+    missing, orphaned = files.thumbnails.compare(prefix, expected())
+    if missing:  # unless their files have just been removed
+        missing &= files.thumbnails.compare(prefix, expected())[0]
+    return sorted(missing), sorted(orphaned)
 
 
-def _in_uploads(place: LibraryFiles, meter: ProgressReporter) -> Iterator[Finding]:
-    meter.begin("uploads")
-    known = Audit(place.database).known_below(place.uploads)
-    there = {path for path in place.uploads.rglob("*") if path.is_file()}
-    gone = sorted(path for path in known - there if vanished(path))
-    gone = [path for path in gone if path in Audit(place.database).known_below(place.uploads)]
-    unknown = sorted(there - known)
-    for fault, paths in ((Fault.UPLOADS_GONE, gone), (Fault.UPLOADS_UNKNOWN, unknown)):
-        if one := finding(fault, paths):
-            yield one
+def _in_uploads(files: LibraryFiles, progress: ProgressReporter) -> Iterator[Finding]:
+    progress.begin("uploads")
+    audit = Audit(files.database)
+    known = audit.known_below(files.uploads)
+    present = {path for path in files.uploads.rglob("*") if path.is_file()}
+    gone = sorted(path for path in known - present if vanished(path))
+    gone = [path for path in gone if path in audit.known_below(files.uploads)]
+    yield from _findings({Fault.UPLOADS_GONE: gone, Fault.UPLOADS_UNKNOWN: sorted(present - known)})
 
 
-def _in_index(place: LibraryFiles, meter: ProgressReporter) -> Iterator[Finding]:
-    """What is wrong with the saved index, and with what becomes of it when it is caught up."""
-    meter.begin("vector index")
-    with place.index() as index:
+def _in_index(files: LibraryFiles, progress: ProgressReporter) -> Iterator[Finding]:
+    """Check the saved index, then compare what it is after catching up with the database."""
+    progress.begin("vector index")
+    with files.index() as index:
         if not index.has_files:
-            return  # The next search makes it.
-        saved = index.saved_generation()
+            return  # the next search builds it
+        saved, generation = index.saved_generation(), files.catalog.generation()
         if saved is None:
-            yield Finding(Fault.INDEX_FOREIGN, 1, (str(place.vectors),))
-        elif saved > place.catalog.generation():
-            ahead = f"it is of generation {saved}, the database of {place.catalog.generation()}"
+            yield Finding(Fault.INDEX_FOREIGN, 1, (str(files.vectors),))
+        elif saved > generation:
+            ahead = f"it is of generation {saved}, the database of {generation}"
             yield Finding(Fault.INDEX, 1, (ahead,))
         elif damage := index.damage():
-            yield Finding(Fault.INDEX, len(damage), tuple(damage[:SHOWN]))
+            yield from _findings({Fault.INDEX: damage})
         else:
-            with place.catalog.moment():
-                differences = list(_differences(place, index.current(), meter))
-            if one := finding(Fault.INDEX_CONTENT, differences):
-                yield one
+            with files.catalog.moment():
+                differences = list(_differences(files, index.current(), progress))
+            yield from _findings({Fault.INDEX_CONTENT: differences})
 
 
 def _differences(
-    place: LibraryFiles, store: "VectorIndex", meter: ProgressReporter
+    files: LibraryFiles, index: "VectorIndex", progress: ProgressReporter
 ) -> Iterator[str]:
-    audit = Audit(place.database)
-    if len(store) != audit.vectors():
-        yield f"{len(store)} vectors in the index, {audit.vectors()} in the database"
-    sample = audit.sample(_SAMPLE)
-    meter.begin("vector index", len(sample))
-    for segment_id, kind in meter.counted(sample):
-        if not _holds(place, store, segment_id, kind):
+    audit = Audit(files.database)
+    if len(index) != audit.vectors():
+        yield f"{len(index)} vectors in the index, {audit.vectors()} in the database"
+    sample = audit.sample(_SAMPLED_VECTORS)
+    progress.begin("vector index", len(sample))
+    for segment_id, kind in progress.counted(sample):
+        if not _holds(files, index, segment_id, kind):
             yield f"segment {segment_id}"
 
 
-def _holds(place: LibraryFiles, store: "VectorIndex", segment_id: int, kind: Kind) -> bool:
-    """Whether a store has a segment's vector as the database has it."""
-    vector = place.catalog.vectors_of([segment_id])[0]
-    scores, ids = store.search(vector, 1, kind, ids=np.array([segment_id], dtype=np.int64))
+def _holds(files: LibraryFiles, index: "VectorIndex", segment_id: int, kind: Kind) -> bool:
+    """Whether an index has a segment's vector as the database has it."""
+    vector = files.catalog.vectors_of([segment_id])[0]
+    scores, ids = index.search(vector, 1, kind, ids=np.array([segment_id], dtype=np.int64))
     if list(ids) != [segment_id]:
         return False
     return bool(abs(float(scores[0]) - float(vector @ vector)) < _SCORE_TOLERANCE)
 
 
-def _in_files(place: LibraryFiles, meter: ProgressReporter) -> Iterator[Finding]:
+def _in_files(files: LibraryFiles, progress: ProgressReporter) -> Iterator[Finding]:
     found: dict[Fault, list[object]] = {}
-    meter.begin("files", sum(place.catalog.stats().items.values()))
-    for held in meter.counted(Audit(place.database).held()):
-        if fault := state_of(held):
+    progress.begin("files", sum(files.catalog.stats().items.values()))
+    for held in progress.counted(Audit(files.database).held()):
+        if fault := file_fault(held):
             found.setdefault(fault, []).append(held.path)
-    for fault, paths in found.items():
-        if one := finding(fault, paths):
-            yield one
+    yield from _findings(dict(found))
 
 
-def state_of(held: Held) -> Fault | None:
-    """What has become of a file since it was taken in; nothing if it is as it was."""
+def file_fault(held: Held) -> Fault | None:
+    """Return what has happened to a file since it was indexed, or None."""
     try:
         now = stat_file(held.path)
         if (now.size, storable_time(now.mtime_ns)) != (held.size, held.mtime_ns):
@@ -361,17 +351,17 @@ def state_of(held: Held) -> Fault | None:
         return Fault.FILES_GONE
 
 
-def _saved_generation(place: LibraryFiles) -> int | None:
-    with place.index() as index:
+def _saved_generation(files: LibraryFiles) -> int | None:
+    with files.index() as index:
         return index.saved_generation()
 
 
 def folder_bytes(folder: Path) -> int:
-    """Bytes of all files in a folder and below it."""
+    """Return the size of all files in a folder and below it."""
     total = 0
     for path in folder.rglob("*"):
         try:
             total += path.stat().st_size if path.is_file() else 0
-        except OSError:  # Just removed.
+        except OSError:  # just removed
             continue
     return total

@@ -1,4 +1,4 @@
-"""Giving back the room that nothing needs any more; the library can be searched all the while."""
+"""Reclaiming unused disk space while the library stays searchable."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from time import monotonic
 from indexer.catalog.maintenance import Upkeep
 from indexer.catalog.verify import Audit
 from indexer.ingest.progress import ProgressReporter
-from indexer.maintenance.check import compared, folder_bytes
+from indexer.maintenance.check import compare_thumbnails, folder_bytes
 from indexer.maintenance.storage import LibraryFiles
 from indexer.types import Progress
 
-_WORTH_BYTES = 1 << 20
-_WORTH_SHARE = 0.1
+_MIN_FREE_BYTES = 1 << 20
+_MIN_FREE_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +20,13 @@ class CompactReport:
     """What a compaction did.
 
     Attributes:
-        before: Bytes of the library's folder.
-        after: Likewise.
-        removals: Notes of removals that were forgotten.
-        vectors: Vectors of a former model that were dropped.
-        contents: Contents that no file held any more.
-        thumbnails: Left-over thumbnails that were deleted.
-        rewritten: The database file was written anew.
+        before: Bytes of the library's folder before.
+        after: Bytes of the library's folder after.
+        removals: How many tombstones were deleted.
+        vectors: How many vectors of a former model were deleted.
+        contents: How many contents without a file were deleted.
+        thumbnails: How many orphaned thumbnails were deleted.
+        rewritten: Whether the database file was rewritten.
         seconds: How long it took.
     """
 
@@ -41,41 +41,41 @@ class CompactReport:
 
 
 def compact(
-    place: LibraryFiles, *, on_progress: Callable[[Progress], None] | None = None
+    files: LibraryFiles, *, on_progress: Callable[[Progress], None] | None = None
 ) -> CompactReport:
-    """Makes a library as small as it can be.
+    """Reclaim unused disk space.
 
-    The database is written anew only where that frees a tenth of it and more than a megabyte.
-    Killing it at any moment loses nothing.
+    The database is rewritten only if that frees a tenth of it and more than a megabyte. The
+    process may be killed at any moment.
 
     Raises:
-        LibraryBusy: if somebody is writing to the library.
-        LibraryError: if it cannot be written to, or the disk is full.
+        LibraryBusy: If another program is writing to the library.
+        LibraryError: If it cannot be written to, or the disk is full.
     """
-    started_at, meter = monotonic(), ProgressReporter(on_progress)
-    with place.writer.held():
-        before = folder_bytes(place.directory)
-        upkeep = Upkeep(place.database)
-        meter.begin("left-overs")
-        contents = drop_unheld(place)
-        vectors = drop_retired(place)
-        meter.begin("vector index")
-        with place.index() as index:
+    started_at, progress = monotonic(), ProgressReporter(on_progress)
+    with files.writer.held():
+        before = folder_bytes(files.directory)
+        upkeep = Upkeep(files.database)
+        progress.begin("unused contents")
+        contents = drop_unheld(files)
+        vectors = drop_retired(files)
+        progress.begin("vector index")
+        with files.index() as index:
             index.settle()
             index.save()
-        removals = upkeep.forget_removals(place.catalog.generation())
-        thumbnails = drop_thumbnails(place, meter)
-        meter.begin("full-text index")
+        removals = upkeep.forget_removals(files.catalog.generation())
+        thumbnails = drop_thumbnails(files, progress)
+        progress.begin("full-text index")
         upkeep.tidy_words()
         size = upkeep.size()
-        rewritten = size.free > max(_WORTH_BYTES, _WORTH_SHARE * size.bytes)
+        rewritten = size.free > max(_MIN_FREE_BYTES, _MIN_FREE_SHARE * size.bytes)
         if rewritten:
-            meter.begin("database")
+            progress.begin("database")
             upkeep.rewrite()
         upkeep.empty_log()
         return CompactReport(
             before=before,
-            after=folder_bytes(place.directory),
+            after=folder_bytes(files.directory),
             removals=removals,
             vectors=vectors,
             contents=contents,
@@ -85,26 +85,26 @@ def compact(
         )
 
 
-def drop_unheld(place: LibraryFiles) -> int:
-    """Removes contents that no file holds; returns how many."""
-    gone = place.ledger.remove_orphans()
+def drop_unheld(files: LibraryFiles) -> int:
+    """Delete contents that no file has; return how many."""
+    gone = files.ledger.remove_orphans()
     for content_hash in gone:
-        place.thumbnails.remove(content_hash)
+        files.thumbnails.remove(content_hash)
     return len(gone)
 
 
-def drop_retired(place: LibraryFiles) -> int:
-    """Removes vectors of a former model, but none of a re-embedding that can be continued."""
-    return place.pending.clear() if Audit(place.database).retired_vectors() else 0
+def drop_retired(files: LibraryFiles) -> int:
+    """Delete vectors of a former model, but none of a re-embedding that can be continued."""
+    return files.pending.clear() if Audit(files.database).retired_vectors() else 0
 
 
-def drop_thumbnails(place: LibraryFiles, meter: ProgressReporter) -> int:
-    """Deletes thumbnails that belong to nothing; returns how many."""
+def drop_thumbnails(files: LibraryFiles, progress: ProgressReporter) -> int:
+    """Delete orphaned thumbnails; return how many."""
     dropped = 0
-    prefixes = place.thumbnails.prefixes()
-    meter.begin("thumbnails", len(prefixes))
-    for prefix in meter.counted(prefixes):
-        _, left = compared(place, prefix)
-        place.thumbnails.discard(prefix, left)
-        dropped += len(left)
+    prefixes = files.thumbnails.prefixes()
+    progress.begin("thumbnails", len(prefixes))
+    for prefix in progress.counted(prefixes):
+        _, orphaned = compare_thumbnails(files, prefix)
+        files.thumbnails.discard(prefix, orphaned)
+        dropped += len(orphaned)
     return dropped

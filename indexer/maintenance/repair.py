@@ -1,6 +1,6 @@
-"""Mending what a check found: what is derived is made anew, the rest is marked to be taken in.
+"""Repair of what a check finds: derived data is rebuilt, the rest is marked to be indexed again.
 
-Nothing that a person owns is deleted: no file outside the library's folder, and no upload.
+No file of the user's is deleted, neither outside the library's folder nor among the uploads.
 """
 
 import logging
@@ -15,8 +15,9 @@ from embedder.media.file_access import sha256_of
 from embedder.media.kinds import Limits, MediaError
 from indexer.catalog.maintenance import Mending, Upkeep
 from indexer.catalog.verify import Audit
+from indexer.decoding.pool import DecoderPool
 from indexer.ingest.progress import ProgressReporter
-from indexer.maintenance.check import Fault, Finding, check, compared, state_of
+from indexer.maintenance.check import Fault, Finding, check, compare_thumbnails, file_fault
 from indexer.maintenance.compact import drop_retired, drop_thumbnails, drop_unheld
 from indexer.maintenance.storage import LibraryFiles
 from indexer.types import Progress
@@ -24,15 +25,16 @@ from indexer.types import Progress
 _log = logging.getLogger(__name__)
 
 _DAMAGED = "the library has lost part of it: ingest it again"
-_DECAYED = "its bytes are not those that were taken in, though size and date are: look at it"
+_DECAYED = "its content changed but its size and mtime did not (possible bit rot): look at it"
 
-# What is in the library was decoded before, whatever the limits then were.
-_LIMITS = replace(
+# What is in the library was decoded before, whatever the limits were then.
+_NO_LIMITS = replace(
     Limits(), pixels=sys.maxsize, seconds=inf, pages=sys.maxsize, file_bytes=sys.maxsize
 )
-
-
-_WORDS = {Fault.TEXTS: ("segment_texts",), Fault.NAMES: ("item_names", "name_parts")}
+_FULL_TEXT_INDEXES = {
+    Fault.TEXTS: ("segment_texts",),
+    Fault.NAMES: ("item_names", "name_parts"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +42,10 @@ class RepairReport:
     """What a repair did, or would do.
 
     Attributes:
-        found: What was wrong.
-        left: What still is; empty for a dry run.
-        marked: Files that the next ingest has to take in again.
-        dry: Nothing was written.
+        found: The faults that were found.
+        left: Those that remain; empty for a dry run.
+        marked: How many files the next ingest has to index again.
+        dry: Whether nothing was written.
         seconds: How long it took.
     """
 
@@ -55,60 +57,60 @@ class RepairReport:
 
 
 def repair(
-    place: LibraryFiles,
+    files: LibraryFiles,
     *,
     read_files: bool = False,
     dry: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> RepairReport:
-    """Checks a library, mends what can be mended, and checks it again.
+    """Check a library, repair what can be repaired, and check it again.
 
     Args:
-        place: The library.
-        read_files: Read all files too; those with other bytes than were taken in are marked.
+        files: The library.
+        read_files: Also read all indexed files, and mark those with possible bit rot.
         dry: Write nothing.
         on_progress: Called several times a second at most.
 
     Raises:
-        LibraryBusy: if somebody is writing to the library.
-        LibraryError: if it cannot be written to.
+        LibraryBusy: If another program is writing to the library.
+        LibraryError: If it cannot be written to.
     """
     started_at = monotonic()
     if dry:
-        found = check(place, read_files=read_files, on_progress=on_progress).findings
+        found = check(files, read_files=read_files, on_progress=on_progress).findings
         return RepairReport(found, (), 0, True, monotonic() - started_at)
-    with place.writer.held():
-        found = check(place, read_files=read_files, on_progress=on_progress).findings
+    with files.writer.held():
+        found = check(files, read_files=read_files, on_progress=on_progress).findings
         left, marked = found, 0
         if found:
-            mender = _Mender(place, ProgressReporter(on_progress))
-            mender.mend({one.fault for one in found})
-            marked = mender.marked
-            left = check(place, read_files=read_files, on_progress=on_progress).findings
+            repairer = _Repairer(files, ProgressReporter(on_progress))
+            repairer.repair({one.fault for one in found})
+            marked = repairer.marked
+            left = check(files, read_files=read_files, on_progress=on_progress).findings
     return RepairReport(found, left, marked, False, monotonic() - started_at)
 
 
-class _Mender:
-    """The steps of a repair, in the order in which one builds upon the other."""
+class _Repairer:
+    """The steps of a repair; each relies on those before it."""
 
-    def __init__(self, place: LibraryFiles, meter: ProgressReporter) -> None:
+    def __init__(self, files: LibraryFiles, progress: ProgressReporter) -> None:
         self.marked = 0
-        self._place = place
-        self._meter = meter
-        self._audit = Audit(place.database)
-        self._mending = Mending(place.database)
+        self._files = files
+        self._progress = progress
+        self._audit = Audit(files.database)
+        self._mending = Mending(files.database)
 
-    def mend(self, faults: set[Fault]) -> None:
-        """Mends what can be mended."""
+    def repair(self, faults: set[Fault]) -> None:
+        """Repair what can be repaired."""
         if Fault.DATABASE in faults:
-            self._meter.begin("database")
+            self._progress.begin("database")
             self._mending.rebuild_keys()
             if self._audit.damage():
                 return
-            faults = {one.fault for one in check(self._place).findings}
-        for fault, indexes in _WORDS.items():
+            faults = {one.fault for one in check(self._files).findings}
+        for fault, indexes in _FULL_TEXT_INDEXES.items():
             if fault in faults:
-                self._meter.begin(f"{fault} index")
+                self._progress.begin(f"{fault} index")
                 for index in indexes:
                     self._mending.rebuild_words(index)
         if Fault.COUNTS in faults:
@@ -118,21 +120,21 @@ class _Mender:
         if Fault.REFERENCES in faults:
             self._mark(self._mending.drop_dangling(self._audit.dangling()))
         if Fault.BAD_PENDING in faults:
-            self._place.pending.forget(
+            self._files.pending.forget(
                 [one for one, _ in self._audit.bad_vectors("pending_vectors")]
             )
-        self._take_in_again()
+        self._mark_incomplete()
         if Fault.FILES_DECAYED in faults:
             self._mark_decayed()
-        drop_unheld(self._place)
-        drop_retired(self._place)
+        drop_unheld(self._files)
+        drop_retired(self._files)
         if faults & {Fault.THUMBNAILS_MISSING, Fault.THUMBNAILS_BROKEN}:
-            self._remake_thumbnails()
-        drop_thumbnails(self._place, self._meter)
-        self._remake_index(faults)
+            self._rebuild_thumbnails()
+        drop_thumbnails(self._files, self._progress)
+        self._rebuild_index(faults)
 
-    def _take_in_again(self) -> None:
-        """Marks the files of what lacks a part; what no file can replace loses only its vector."""
+    def _mark_incomplete(self) -> None:
+        """Mark the files of incomplete contents; without a file, only bad vectors are dropped."""
         bad = {segment for segment, _ in self._audit.bad_vectors()}
         without = self._audit.segments_without_vector()
         broken = {media: path for _, media, path in without}
@@ -153,42 +155,41 @@ class _Mender:
             self._mending.ask_for_files(item_ids, reason)
 
     def _mark_decayed(self) -> None:
-        self._meter.begin("files", sum(self._place.catalog.stats().items.values()))
-        held = self._meter.counted(self._audit.held())
-        self._mark([one.id for one in held if state_of(one) is Fault.FILES_DECAYED], _DECAYED)
+        self._progress.begin("files", sum(self._files.catalog.stats().items.values()))
+        held = self._progress.counted(self._audit.held())
+        self._mark([one.id for one in held if file_fault(one) is Fault.FILES_DECAYED], _DECAYED)
 
-    def _remake_thumbnails(self) -> None:
-        prefixes = self._place.thumbnails.prefixes()
-        self._meter.begin("missing thumbnails", len(prefixes))
-        for prefix in self._meter.counted(prefixes):
-            missing, left = compared(self._place, prefix)
-            wanted = self._place.thumbnails.broken(prefix).difference(left).union(missing)
-            for content_hash in sorted({name.partition("-")[0] for name in wanted}):
-                self._remake(content_hash, wanted)
+    def _rebuild_thumbnails(self) -> None:
+        prefixes = self._files.thumbnails.prefixes()
+        self._progress.begin("missing thumbnails", len(prefixes))
+        with DecoderPool(_NO_LIMITS) as decoders:
+            for prefix in self._progress.counted(prefixes):
+                missing, orphaned = compare_thumbnails(self._files, prefix)
+                wanted = self._files.thumbnails.broken(prefix).difference(orphaned).union(missing)
+                for content_hash in sorted({name.partition("-")[0] for name in wanted}):
+                    self._redraw(content_hash, wanted, decoders)
 
-    def _remake(self, content_hash: str, wanted: set[str]) -> None:
-        """Cuts a file again, if one with these bytes is there; otherwise it stays as it is."""
-        from embedder.media import cut
-
+    def _redraw(self, content_hash: str, wanted: set[str], decoders: DecoderPool) -> None:
+        """Cut a file with these bytes again, if there still is one."""
         path = _first_with(content_hash, self._audit.holders(content_hash))
         if path is None:
             return
-        thumbnails = self._place.thumbnails
+        thumbnails, kind = self._files.thumbnails, self._audit.kind_of(content_hash)
         try:
-            for position, draft in enumerate(cut(path, self._audit.kind_of(content_hash), _LIMITS)):
+            for position, draft in enumerate(decoders.cut(path, kind, _NO_LIMITS)):
                 name = thumbnails.path(content_hash, position).name
                 if name in wanted and draft.thumbnail is not None:
                     thumbnails.write(content_hash, position, draft.thumbnail)
-        except MediaError as error:
-            _log.warning("no thumbnails of %s: %s", path, error)
+        except (MediaError, MemoryError) as error:
+            _log.warning("cannot rebuild the thumbnails of %s: %r", path, error)
 
-    def _remake_index(self, faults: set[Fault]) -> None:
-        self._meter.begin("vector index")
-        with self._place.index() as index:
+    def _rebuild_index(self, faults: set[Fault]) -> None:
+        self._progress.begin("vector index")
+        with self._files.index() as index:
             if faults & {Fault.INDEX, Fault.INDEX_CONTENT, Fault.INDEX_FOREIGN}:
                 index.discard()
             index.save()
-        Upkeep(self._place.database).forget_removals(self._place.catalog.generation())
+        Upkeep(self._files.database).forget_removals(self._files.catalog.generation())
 
 
 def _first_with(content_hash: str, paths: Iterable[Path]) -> Path | None:

@@ -1,4 +1,4 @@
-"""What a library holds and how much room it takes."""
+"""What a library contains, and how much disk space it uses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,25 +13,25 @@ from indexer.maintenance.storage import LibraryFiles
 from indexer.types import LibraryStats
 from indexer.vectors import Description
 
-_VECTOR_NOTE_BYTES = 40  # A row of `removals` with its place in the index, roughly.
+_TOMBSTONE_BYTES = 40  # A row of `removals` with its files in the index, roughly.
 
 
 @dataclass(frozen=True, slots=True)
-class Inventory:
+class LibraryInventory:
     """What is in a library's folder.
 
     Attributes:
         directory: The folder.
         holdings: Files and segments.
-        model: What opens its model; None while nothing was taken in.
-        fingerprint: Of that model.
-        dim: Length of its vectors.
-        generation: The number that every change of segments raises.
-        saved_generation: The one that the vector index on disk is of; None if it has to be made.
-        searching: How the vectors of each kind are searched by that index.
-        schema: The last step that the tables have taken.
-        pending: Vectors of a re-embedding that was stopped.
-        removals: Segments that are gone and still noted.
+        model: Spec of its model; None while nothing is indexed.
+        fingerprint: Fingerprint of that model.
+        dim: Dimensions of its vectors.
+        generation: The number that every change of segments increases.
+        saved_generation: That of the saved vector index; None if it has to be built.
+        searching: How the saved index searches the vectors of each kind.
+        schema: Version of the database schema.
+        pending: Vectors of an unfinished re-embedding.
+        removals: Tombstones of removed segments.
         bytes: On disk: "database", "vectors", "thumbnails", "uploads".
         reclaimable: Bytes that `compact` would free in the database, roughly.
     """
@@ -51,14 +51,14 @@ class Inventory:
     reclaimable: int
 
 
-def inventory(place: LibraryFiles) -> Inventory:
-    """What a library holds; reads only."""
-    catalog, audit, upkeep = place.catalog, Audit(place.database), Upkeep(place.database)
-    with place.index() as index, catalog.moment():
+def inventory(files: LibraryFiles) -> LibraryInventory:
+    """Return what a library contains, without changing anything."""
+    catalog, audit, upkeep = files.catalog, Audit(files.database), Upkeep(files.database)
+    with files.index() as index, catalog.moment():
         model, size, retired = catalog.model(), upkeep.size(), audit.retired_vectors()
         removals = audit.removals()
-        return Inventory(
-            directory=place.directory,
+        return LibraryInventory(
+            directory=files.directory,
             holdings=catalog.stats(),
             model=model.name,
             fingerprint=model.fingerprint,
@@ -69,12 +69,12 @@ def inventory(place: LibraryFiles) -> Inventory:
             schema=upkeep.schema_version(),
             pending=audit.pending_vectors(),
             removals=removals,
-            bytes=_sizes(place),
-            reclaimable=size.free + retired * 2 * (model.dim or 0) + removals * _VECTOR_NOTE_BYTES,
+            bytes=_sizes(files),
+            reclaimable=size.free + retired * 2 * (model.dim or 0) + removals * _TOMBSTONE_BYTES,
         )
 
 
-def _sizes(place: LibraryFiles) -> dict[str, int]:
-    database = sum(path.stat().st_size for path in place.directory.glob(f"{LIBRARY_FILE}*"))
+def _sizes(files: LibraryFiles) -> dict[str, int]:
+    database = sum(path.stat().st_size for path in files.directory.glob(f"{LIBRARY_FILE}*"))
     folders = ("vectors", "thumbnails", "uploads")
-    return {"database": database} | {name: folder_bytes(place.directory / name) for name in folders}
+    return {"database": database} | {name: folder_bytes(files.directory / name) for name in folders}

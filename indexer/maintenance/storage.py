@@ -1,4 +1,4 @@
-"""A library on disk as those who look after it see it: its parts, without a model."""
+"""Where the files of a library are, and how files are copied and folders replaced safely."""
 
 import errno
 import hashlib
@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -22,10 +21,13 @@ from indexer.errors import LibraryError
 from indexer.ingest.thumbnails import Thumbnails
 from indexer.vectors.sync import IndexSync
 
+_UNFINISHED = "unfinished"
+_BLOCK_BYTES = 1 << 20
+
 
 @dataclass(frozen=True)
 class LibraryFiles:
-    """The parts of a library; made by `open_storage`.
+    """The parts of a library that is open without its model; made by `open_storage`.
 
     Attributes:
         directory: Its folder.
@@ -37,37 +39,37 @@ class LibraryFiles:
 
     @property
     def uploads(self) -> Path:
-        """The folder for files that exist nowhere else."""
+        """The folder of uploads, which exist nowhere else."""
         return self.directory / "uploads"
 
     @property
     def vectors(self) -> Path:
-        """The folder with the saved vector index."""
+        """The folder of the saved vector index."""
         return self.directory / "vectors"
 
     @property
     def writer(self) -> WriterLock:
-        """Who may write for longer than a transaction."""
+        """The lock of whoever writes for longer than a transaction."""
         return WriterLock(self.directory / "writer.lock")
 
     @cached_property
     def catalog(self) -> Catalog:
-        """Questions to its tables."""
+        """Reads its tables."""
         return Catalog(self.database)
 
     @cached_property
     def ledger(self) -> CatalogWriter:
-        """Writing to its tables."""
+        """Writes its tables."""
         return CatalogWriter(self.database)
 
     @cached_property
     def pending(self) -> StagedVectors:
-        """Vectors of another model."""
+        """The vectors of an unfinished re-embedding."""
         return StagedVectors(self.database)
 
     @cached_property
     def thumbnails(self) -> Thumbnails:
-        """Its small pictures."""
+        """Its thumbnails."""
         return Thumbnails(self.directory / "thumbnails")
 
     @contextmanager
@@ -82,10 +84,10 @@ class LibraryFiles:
 
 @contextmanager
 def open_storage(directory: Path, *, read_only: bool = False) -> Iterator[LibraryFiles]:
-    """Opens what is on disk of a library.
+    """Open a library's files without its model.
 
     Raises:
-        LibraryError: there is none, or it cannot be opened.
+        LibraryError: If there is no library, or it cannot be opened.
     """
     directory = typed_path(directory)
     if not holds_library(directory):
@@ -97,77 +99,59 @@ def open_storage(directory: Path, *, read_only: bool = False) -> Iterator[Librar
         database.close()
 
 
-_UNFINISHED = "unfinished"
-_COPIED_BYTES = 1 << 20
-
-
-class Room:
-    """Room for a folder where there may be a library, which is put aside.
-
-    Attributes:
-        kept: Where that library is now.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self.kept: Path | None = None
-        self._directory = directory
-
-    def make(self) -> None:
-        """Gives the library that is there another name, if nobody else has it open."""
-        directory = self._directory
-        if not directory.is_dir():
-            return
-        if not any(directory.iterdir()):
-            directory.rmdir()
-            return
-        now = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-        kept = directory.with_name(f"{directory.name}.before-{now}")
-        with WriterLock(directory / "writer.lock").held(), alone(directory / LIBRARY_FILE):
-            directory.rename(kept)
-        self.kept = kept
-
-    def undo(self) -> None:
-        """Puts the library back where it was."""
-        if self.kept is not None:
-            self.kept.rename(self._directory)
-
-
 @contextmanager
 def replace_directory_atomically(
-    target: Path, suffix: str, room: Room | None = None
+    target: Path, suffix: str, *, kept: Path | None = None
 ) -> Iterator[Path]:
-    """A folder that gets the name of the target once all is in it; otherwise nothing stays."""
+    """Yield a folder to fill, which becomes `target` once it is complete, or else is deleted.
+
+    Args:
+        target: A folder that does not exist, is empty, or holds a library that gives way.
+        suffix: Appended to its name until it is complete.
+        kept: The new name of the library that gives way.
+
+    Raises:
+        LibraryBusy: If another program has that library open.
+        LibraryError: If the disk is full, or something cannot be written.
+    """
     partial = target.with_name(target.name + suffix)
     try:
         if os.path.lexists(partial):
             if not (partial / _UNFINISHED).is_file() and not _is_empty(partial):
                 raise LibraryError(f"{partial} is in the way: move or delete it")
-            _clear_away(partial)  # Of a run that was killed.
+            _delete_unfinished(partial)  # left by a run that was killed
         partial.mkdir(parents=True)
         (partial / _UNFINISHED).touch()
         try:
             yield partial
             if hasattr(os, "sync"):
-                os.sync()  # All of it is on the disk before it gets its name.
-            if room is not None:
-                room.make()
-            try:
-                partial.rename(target)
-            except OSError:
-                if room is not None:
-                    room.undo()
-                raise
+                os.sync()  # its content must not reach the disk after its name
+            _move_into_place(partial, target, kept)
             (target / _UNFINISHED).unlink()
         except BaseException:
             with suppress(OSError):
-                _clear_away(partial)
+                _delete_unfinished(partial)
             raise
     except OSError as error:
-        raise LibraryError(_refusal(error, target)) from error
+        raise LibraryError(_write_error(error, target)) from error
 
 
-def _clear_away(partial: Path) -> None:
-    """Deletes what is unfinished, and last of all the sign that it is, lest this is killed too."""
+def _move_into_place(partial: Path, target: Path, kept: Path | None) -> None:
+    if target.is_dir() and kept is None:
+        target.rmdir()
+    elif kept is not None:
+        with WriterLock(target / "writer.lock").held(), alone(target / LIBRARY_FILE):
+            target.rename(kept)
+    try:
+        partial.rename(target)
+    except OSError:
+        if kept is not None:
+            kept.rename(target)
+        raise
+
+
+def _delete_unfinished(partial: Path) -> None:
+    # The marker goes last: if this is killed too, the next run still knows that it may delete it.
     for path in partial.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
@@ -181,33 +165,33 @@ def _is_empty(folder: Path) -> bool:
 
 
 def is_free(folder: Path) -> bool:
-    """Whether there is nothing in a folder, or no folder.
+    """Whether a folder is empty or does not exist.
 
     Raises:
-        LibraryError: it cannot be looked into.
+        LibraryError: If it cannot be read.
     """
     try:
         return not folder.is_dir() or _is_empty(folder)
     except OSError as error:
-        raise LibraryError(_refusal(error, folder)) from error
+        raise LibraryError(_write_error(error, folder)) from error
 
 
 def copy_file(source: Path, target: Path) -> tuple[int, str]:
-    """Copies a file with its date, and reads the copy again; returns its size and SHA-256."""
+    """Copy a file with its date, and read the copy again; return its size and SHA-256."""
     digest, size = hashlib.sha256(), 0
     with source.open("rb", buffering=0) as file:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("wb") as written:
-            while block := file.read(_COPIED_BYTES):
+        with target.open("wb") as copy:
+            while block := file.read(_BLOCK_BYTES):
                 digest.update(block)
-                size += written.write(block)
+                size += copy.write(block)
     shutil.copystat(source, target)
     if sha256_of(target) != digest.hexdigest():
-        raise LibraryError(f"{target} cannot be read as it was written: try another disk")
+        raise LibraryError(f"{target} does not read back as it was written: try another disk")
     return size, digest.hexdigest()
 
 
-def _refusal(error: OSError, target: Path) -> str:
+def _write_error(error: OSError, target: Path) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk of {target} is full: free some space and run the same command again"
     return f"{target} cannot be written: {error.strerror or error}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedder.content import Modality
 from embedder.media import MEDIA_KINDS, Kind
-from indexer.cli import add_placement_flags, placement, print_any_name
+from indexer.cli import add_options, placement, print_any_name
 from indexer.config import default_library
 from indexer.types import Filters, Hit, Query, QueryPart
 
@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
         description="Find pictures, video clips, PDF pages and texts in a library. The words and "
         "the files of a query are used together.",
     )
-    parser.add_argument("text", nargs="?", help='what to look for, in words; "-" reads them')
+    parser.add_argument("text", nargs="?", help='search for these words; "-" reads them')
     for record in _FILE_KINDS:
         paged = record.modality is Modality.PAGE
         parser.add_argument(
@@ -37,33 +37,43 @@ def parser() -> argparse.ArgumentParser:
             metavar="FILE[:PAGE]" if paged else "FILE",
             action="append",
             default=[],
-            help=f"like a page of a {record.noun}" if paged else f"like a {record.noun}",
+            help=f"search for what is like this {'page of a ' if paged else ''}{record.noun}",
         )
     parser.add_argument(
-        "--not", metavar="TEXT", dest="unlike", action="append", default=[], help="not like this"
+        "--not",
+        metavar="TEXT",
+        dest="unlike",
+        action="append",
+        default=[],
+        help="search for what is not like this",
     )
     parser.add_argument(
         "--weight",
         metavar="PART=NUMBER",
         action="append",
         default=[],
-        help=f"how much a part counts (1 if not said): {', '.join(_PARTS)}; below 0 is unlike",
+        help=f"weigh a part of the query (default: 1): {', '.join(_PARTS)}; negative is unlike",
     )
-    parser.add_argument("--kind", metavar="KIND,…", help=f"only these kinds: {', '.join(Kind)}")
-    parser.add_argument("--folder", type=Path, help="only files in this folder or below")
-    parser.add_argument("--after", metavar="DATE", help="only files changed on this date or later")
-    parser.add_argument("--before", metavar="DATE", help="only files changed before this date")
-    parser.add_argument("--limit", type=int, default=20, help="hits to list (20)")
-    parser.add_argument("--offset", type=int, default=0, help="hits to pass over first (0)")
-    parser.add_argument("--library", metavar="DIR", type=Path, help="the library's folder")
-    add_placement_flags(parser)
+    parser.add_argument(
+        "--kind", metavar="KIND,…", help=f"find only these kinds: {', '.join(Kind)}"
+    )
+    parser.add_argument("--folder", type=Path, help="find only files in this folder or below")
+    parser.add_argument(
+        "--after", metavar="DATE", help="find only files modified on this date or later"
+    )
+    parser.add_argument(
+        "--before", metavar="DATE", help="find only files modified before this date"
+    )
+    parser.add_argument("--limit", type=int, default=20, help="list this many hits (default: 20)")
+    parser.add_argument(
+        "--offset", type=int, default=0, help="skip this many hits first (default: 0)"
+    )
     parser.add_argument(
         "--instruction",
         metavar="TEXT",
-        help="what the model is told to do with the words and files, in place of its own words; "
-        'for models that take one; "" tells it nothing',
+        help="embed the query with this instruction; an empty one is allowed",
     )
-    parser.add_argument("--json", action="store_true", help="print a list of objects")
+    add_options(parser, "--library", "--device", "--dtype", "--json")
     return parser
 
 

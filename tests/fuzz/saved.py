@@ -19,7 +19,7 @@ from embedder.rzen.checkpoint import Checkpoint
 from embedder.rzen.settings import SETTINGS_FILE, Settings
 from indexer.config import LIBRARY_FILE
 from indexer.errors import LibraryError
-from indexer.maintenance.backup import LIST, back_up, restore
+from indexer.maintenance.backup import FILE_LIST, back_up, restore
 from indexer.maintenance.backup import MANIFEST as BACKUP
 from indexer.maintenance.storage import open_storage
 from indexer.vectors import SearchFilter
@@ -62,12 +62,12 @@ def backups(data: bytes) -> None:
     """A backup is restored into its folder and nowhere else, or is refused in a sentence."""
     source, tables = _backup()
     manifest, _, names = data.partition(b"\0")
-    (source / LIST).write_bytes(names)
+    (source / FILE_LIST).write_bytes(names)
     try:
         # As an attacker would: checksums that agree.
         value = json.loads(manifest)
         if isinstance(value, dict) and value.get("list") == "":
-            value |= {"list": sha256_of(source / LIST), "tables": tables}
+            value |= {"list": sha256_of(source / FILE_LIST), "tables": tables}
         manifest = json.dumps(value).encode()
     except (ValueError, RecursionError):
         pass
