@@ -169,7 +169,7 @@ def opened(world: World) -> Any:
     indexer.ingest.pipeline._COMMIT_SECONDS = 0.0
     from indexer.maintenance import compact as compaction
 
-    compaction._WORTH_BYTES = compaction._WORTH_SHARE = -1
+    compaction._MIN_FREE_BYTES = compaction._MIN_FREE_SHARE = -1
     with Library.open(world.library) as library:
         yield library
 

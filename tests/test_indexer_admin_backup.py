@@ -19,7 +19,7 @@ from indexer.admin import main
 from indexer.errors import LibraryBusy
 from indexer.maintenance.backup import back_up, restore, verify
 from indexer.maintenance.check import check
-from indexer.maintenance.storage import _clear_away, open_storage
+from indexer.maintenance.storage import _delete_unfinished, open_storage
 
 COLOURS = ("red", "green", "blue")
 
@@ -332,7 +332,7 @@ def test_clearing_away_what_is_unfinished_can_be_killed_and_done_again(tmp_path,
         unlink(self, missing_ok)
 
     monkeypatch.setattr(Path, "unlink", watched)
-    _clear_away(partial)
+    _delete_unfinished(partial)
     assert left == [True, True]
     assert not partial.exists()
 
@@ -341,7 +341,7 @@ def test_clearing_away_what_is_unfinished_can_be_killed_and_done_again(tmp_path,
 def test_a_backup_that_was_killed_is_in_nobodys_way(where, tmp_path, moment, monkeypatch):
     partial = tmp_path / "backup.partial"
     if moment == "before the last step":
-        monkeypatch.setattr("indexer.maintenance.storage._clear_away", lambda _partial: None)
+        monkeypatch.setattr("indexer.maintenance.storage._delete_unfinished", lambda _partial: None)
         monkeypatch.setattr(Path, "rename", lambda *_given: (_ for _ in ()).throw(OSError(5, "x")))
         assert run("backup", tmp_path / "backup", "--library", where) == 2
         monkeypatch.undo()

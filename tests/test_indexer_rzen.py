@@ -78,7 +78,7 @@ def test_a_library_changes_to_rzen_and_back_on_the_command_line(
     assert f"python -m indexer.reembed --library {library} --model {rzen}" in refused.stderr
     changed = run("indexer.reembed", "--library", library, "--model", rzen, "--device", "cpu")
     assert changed.returncode == 0, changed.stderr
-    assert f"has the model {rzen} now" in changed.stdout
+    assert f"now has the model {rzen}" in changed.stdout
     found = run(
         *("indexer.search", "--image", media / "3.png", "--library", library, "--json"),
         *("--kind", "image", "--instruction", "Represent the given image."),

@@ -39,4 +39,4 @@ def test_many_skipped_files_are_counted_by_how_they_end():
 
 def test_earlier_failures_are_recalled_when_this_run_had_none():
     lines = cli.of_report(IngestReport(unchanged=3), failed=2)
-    assert lines[-1] == "2 files failed in earlier runs; --retry-failed tries again"
+    assert lines[-1] == "2 files failed in earlier runs; use --retry-failed to retry"

@@ -108,12 +108,12 @@ def started(where: Path) -> subprocess.Popen[str]:
 def test_reembed_prints_a_report(where, media):
     done = run(where, "--model", "other")
     assert re.fullmatch(
-        r"41 vectors computed in \d+\.\d s\nThe library has the model other now\.\n", done.stdout
+        r"41 vectors computed in \d+\.\d s\nThe library now has the model other\.\n", done.stdout
     )
     assert done.stderr == ""
     assert model(where) == "other"
     done = run(where, "--model", "other")
-    assert done.stdout == "The library has the model other already; nothing was done.\n"
+    assert done.stdout == "The library already has the model other; nothing was done.\n"
     report = json.loads(run(where, "--model", "toy", "--json").stdout)
     assert (report["model"], report["segments"], report["switched"]) == ("toy", 41, True)
     assert model(where) == "toy"
@@ -123,13 +123,13 @@ def test_missing_file_can_be_left_out(where, media):
     (media / "red.png").unlink()
     done = run(where, "--model", "other", status=1)
     assert f"  missing {media / 'red.png'}: the file is missing" in done.stdout
-    assert "1 file could not be read, so the library has the model toy" in done.stdout
+    assert "1 file could not be read, so the library still has the model toy" in done.stdout
     assert "or with --leave-out" in done.stdout
     assert model(where) == "toy"
     done = run(where, "--model", "other", "--leave-out")
-    assert "40 kept from an earlier run" in done.stdout
-    assert "1 file left it; rzen-ingest --retry-failed tries again" in done.stdout
-    assert f"  left out {media / 'red.png'}" in done.stdout
+    assert "40 reused from an earlier run" in done.stdout
+    assert "1 file removed; rzen-ingest --retry-failed retries" in done.stdout
+    assert f"  removed {media / 'red.png'}" in done.stdout
     assert model(where) == "other"
 
 
@@ -137,7 +137,7 @@ def test_reembed_dry_run(where, media):
     done = run(where, "--model", "other", "--dry-run")
     assert done.stdout == (
         "would compute 41 vectors (1 image, 40 text)\n"
-        "all files that have to be read are there\nnothing was written\n"
+        "all files that have to be read exist\nnothing was written\n"
     )
     (media / "red.png").unlink()
     plan = json.loads(run(where, "--model", "other", "--dry-run", "--json", status=1).stdout)
@@ -159,7 +159,7 @@ def test_killed_reembed_resumes(where, media):
     assert embedded(where) - there <= 32  # Only what was not committed yet is computed again.
     before = embedded(where)
     done = run(where, "--model", "other")
-    assert f"{there} kept from an earlier run" in done.stdout
+    assert f"{there} reused from an earlier run" in done.stdout
     assert embedded(where) - before == 41 - there
     assert model(where) == "other"
     with Library.open(where) as library:
@@ -174,12 +174,12 @@ def test_ctrl_c_stops_within_seconds(where, media):
     assert time.monotonic() - started_at < 10
     assert process.returncode == 130
     assert "press again to quit at once" in err
-    assert "the library has the model toy as before" in out
+    assert "the library still has the model toy" in out
     assert "Run the same command again to continue." in out
     there = json.loads(run(where, "--model", "other", "--dry-run", "--json").stdout)["reused"]
     assert there
     before = embedded(where)
-    assert f"{there} kept from an earlier run" in run(where, "--model", "other").stdout
+    assert f"{there} reused from an earlier run" in run(where, "--model", "other").stdout
     assert embedded(where) - before == 41 - there
 
 
@@ -189,7 +189,7 @@ def test_discard(where, media):
     process.communicate()
     done = run(where, "--discard")
     assert re.fullmatch(
-        r"\d+ vectors dropped; the library has the model toy as before\.\n", done.stdout
+        r"\d+ vectors discarded; the library still has the model toy\.\n", done.stdout
     )
     assert json.loads(run(where, "--discard", "--json").stdout) == {"discarded": 0}
 
