@@ -212,7 +212,7 @@ def test_ctrl_c_stops_within_seconds(many, toy, tmp_path):
     out, err = process.communicate(timeout=30)
     assert time.monotonic() - started_at < 10
     assert process.returncode == 130
-    assert "press again to quit at once" in err
+    assert "press Ctrl-C again to quit now" in err
     assert "run the same command again to continue" in out
     with Library.open(tmp_path / "library") as library:
         assert 0 < check_whole(library) < 400

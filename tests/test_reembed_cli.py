@@ -124,7 +124,7 @@ def test_missing_file_can_be_left_out(where, media):
     done = run(where, "--model", "other", status=1)
     assert f"  missing {media / 'red.png'}: the file is missing" in done.stdout
     assert "1 file could not be read, so the library still has the model toy" in done.stdout
-    assert "or with --leave-out" in done.stdout
+    assert "use --leave-out to switch" in done.stdout
     assert model(where) == "toy"
     done = run(where, "--model", "other", "--leave-out")
     assert "40 reused from an earlier run" in done.stdout
@@ -173,7 +173,7 @@ def test_ctrl_c_stops_within_seconds(where, media):
     out, err = process.communicate(timeout=30)
     assert time.monotonic() - started_at < 10
     assert process.returncode == 130
-    assert "press again to quit at once" in err
+    assert "press Ctrl-C again to quit now" in err
     assert "the library still has the model toy" in out
     assert "Run the same command again to continue." in out
     there = json.loads(run(where, "--model", "other", "--dry-run", "--json").stdout)["reused"]
