@@ -1,7 +1,7 @@
-"""Media files: what kind they are, and their frames and text within limits.
+"""Media files: their kind, and their frames and text within limits.
 
-Decoders are imported when the first file of their kind comes: OpenCV for videos, PyMuPDF for
-PDF, pillow-heif for pictures. Everything here may be called from several threads.
+Decoders are imported with the first file of their kind: OpenCV for videos, PyMuPDF for PDF,
+pillow-heif for pictures. Everything here is thread-safe.
 """
 
 import os

@@ -11,7 +11,7 @@ from embedder.content import Content, Modality
 
 
 class Kind(StrEnum):
-    """What a media file is for the person who searches; animated pictures count as video."""
+    """What a media file is to the person who searches; animated pictures are videos."""
 
     IMAGE = "image"
     VIDEO = "video"
@@ -32,20 +32,20 @@ class Limits:
     """What decoding may cost, and how finely media are cut.
 
     Attributes:
-        pixels: Most pixels a picture may have when decoded (JPEG counts as decoded scaled).
+        pixels: Most pixels of a picture when decoded (a JPEG is decoded at a scale).
         seconds: Longest video.
         pages: Most pages of a PDF.
         file_bytes: Largest text file.
         frame_side: Longest side of the frames that are delivered, in pixels.
-        page_side: The same for pages of PDFs, where it is less: they are drawn at any size.
-        video_side: The same for frames of videos, where it is less: there are many of them.
+        page_side: The same for pages of documents, which are drawn at any size.
+        video_side: The same for frames of videos, of which there are many.
         thumbnail_side: Longest side of thumbnails, in pixels.
         clip_seconds: Longest clip that a video is cut into.
         clip_frames: Frames taken of each clip, evenly spaced, first and last included.
         passage_words: Most words of a text passage.
-        memory_bytes: Most memory for decoding a file in a process of its own.
-        silence_seconds: Longest time that such a process may go without a sign of progress.
-        file_seconds: How long it may take for a file of no size; larger ones may take longer.
+        memory_bytes: Most memory of the process that decodes a file.
+        silence_seconds: Longest time without progress before that process is killed.
+        file_seconds: Longest time for a small file; larger ones may take longer.
     """
 
     pixels: int = 100_000_000
@@ -65,7 +65,7 @@ class Limits:
 
     @property
     def sheet_side(self) -> int:
-        """Longest side of a PDF's pages, in pixels."""
+        """Longest side of a document's pages, in pixels."""
         return min(self.frame_side, self.page_side)
 
     @property

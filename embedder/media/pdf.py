@@ -1,4 +1,4 @@
-"""PDF: every page as a picture, its text in reading order, and where each word stands."""
+"""PDF: every page as a picture, its text in reading order, and the box of each word."""
 
 import os
 import threading
@@ -28,7 +28,7 @@ class Page:
         number: From 1.
         picture: RGB, as rendered.
         text: The text layer in reading order; empty where there is none.
-        words: Its words with their places.
+        words: Its words with their boxes.
     """
 
     number: int
@@ -38,7 +38,7 @@ class Page:
 
 
 def read_pages(path: str | os.PathLike[str], limits: Limits | None = None) -> Iterator[Page]:
-    """Read a PDF page by page; a damaged page is left out as long as another can be read.
+    """Read a PDF page by page; damaged pages are skipped as long as another can be read.
 
     Args:
         path: A PDF file.
@@ -108,7 +108,7 @@ def _load_mupdf() -> Any:
 
 
 @contextmanager
-def _opened(path: Path, most_pages: int | None = None) -> Iterator[Any]:
+def _opened(path: Path, max_pages: int | None = None) -> Iterator[Any]:
     mupdf = _load_mupdf()
     with translated_os_errors(), path.open("rb") as file:
         if not file.read(1):
@@ -118,13 +118,13 @@ def _opened(path: Path, most_pages: int | None = None) -> Iterator[Any]:
         try:
             with _translated(), _MUPDF_LOCK:
                 document = mupdf.open(name, filetype="pdf")
-                if not document.is_pdf:  # MuPDF goes by the bytes and reads much else
+                if not document.is_pdf:  # MuPDF goes by the bytes and reads other formats too
                     raise MediaError("the file is not a PDF")
                 locked, pages = bool(document.needs_pass), document.page_count
             if locked:
                 raise MediaError("the PDF is protected by a password; save it without one")
-            if most_pages is not None and pages > most_pages:
-                raise MediaError(f"the PDF has {pages} pages, more than the limit of {most_pages}")
+            if max_pages is not None and pages > max_pages:
+                raise MediaError(f"the PDF has {pages} pages, more than the limit of {max_pages}")
             yield document
         finally:
             if document is not None:
@@ -164,7 +164,7 @@ def _read(document: Any, number: int, side: int) -> Page:
             found = page.get_text("words", sort=False)
             rotation, width, height = page.rotation_matrix, page.rect.width, page.rect.height
             boxes = [tuple(_load_mupdf().Rect(word[:4]) * rotation) for word in found]
-        except Exception:  # the picture is worth having without its text
+        except Exception:  # the picture is useful without its text
             found, boxes, width, height = [], [], 1.0, 1.0
     words = tuple(
         Word(word[4], *_fractions(box, width, height))
@@ -197,21 +197,21 @@ def _fractions(
 
 
 def _joined(words: list[tuple[Any, ...]]) -> str:
-    """Words as running text: lines and blocks kept, words divided at a line's end put together."""
-    text, place = "", None
+    """Join words to a text with lines and blocks; words hyphenated at a line's end are rejoined."""
+    text, previous = "", None
     for word in words:
         block, line = word[5], word[6]
-        if place is None:
+        if previous is None:
             pass
-        elif block != place[0]:
+        elif block != previous[0]:
             text += "\n\n"
-        elif line != place[1]:
+        elif line != previous[1]:
             divided = text[-1:] == "-" and text[-2:-1].isalpha() and word[4][:1].islower()
             text = text[:-1] if divided else text + "\n"
         else:
             text += " "
         text += word[4]
-        place = (block, line)
+        previous = (block, line)
     return text
 
 

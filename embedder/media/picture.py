@@ -22,6 +22,9 @@ from embedder.media.text import looks_binary
 Source = str | os.PathLike[str] | bytes | IO[bytes]
 """A picture's path, its bytes, or a file open for reading bytes."""
 
+Range = tuple[float, float]
+"""The grey values that stand for black and white."""
+
 # Left out: plug-ins that run other programs (EPS) or only recognise their format (HDF5, WMF …).
 FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "HEIF", "AVIF", "BMP", "DIB", "TIFF", "JPEG2000"),
@@ -39,14 +42,16 @@ _TRANSPOSE = {
 }
 _ORIENTATION_TAG = 0x0112
 _SCALED_JPEG_FACTOR = 4
+_LARGE_PIXELS = 16_000_000
+_STRIP_PIXELS = 2_000_000
 _ICON_STARTS = (b"\0\0\1\0", b"\0\0\2\0", b"icns")
 _NESTED_SIZES = re.compile(
     rb"\x89PNG\r\n\x1a\n.{8}(.{4})(.{4})|\xff\x4f\xff\x51.{4}(.{4})(.{4})", re.DOTALL
 )
 _TRUNCATED = ("truncated", "broken data stream", "not enough image data", "unexpected end of file")
 _DECODERS_LOCK = threading.Lock()
-# Two large pictures at a time would take the memory of two. A process that decodes beside others
-# puts a lock here that it shares with them.
+# Only one large picture is decoded at a time, to bound memory. Processes that decode side by side
+# put a lock here that they share.
 large_pictures: AbstractContextManager[object] = threading.Lock()
 
 
@@ -137,7 +142,7 @@ def to_frame(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def fitted(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """The size in pixels at which a picture's longest side is at most `side`."""
+    """Scale (width, height) down so that the longest side has at most `side` pixels."""
     longest = max(size)
     if longest <= side:
         return size
@@ -152,13 +157,13 @@ def thumbnail(frame: Image.Image, limits: Limits | None = None) -> Image.Image:
 
 
 def difference_hash(image: Image.Image) -> int:
-    """Describe the coarse look of a picture in 64 bits, so that near-duplicates differ in few.
+    """Hash the coarse look of a picture into 64 bits, of which near-duplicates differ in few.
 
     The picture is reduced to 9 × 8 grey values; each bit says whether a value is less than its
     right neighbour.
 
     Returns:
-        A signed 64-bit integer, as SQLite stores them. A picture without structure gives 0.
+        A signed 64-bit integer, as SQLite stores them; 0 for a picture without structure.
     """
     small = image.convert("L").resize((9, 8), Image.Resampling.BOX)
     grey = np.asarray(small, dtype=np.int16)
@@ -167,10 +172,8 @@ def difference_hash(image: Image.Image) -> int:
 
 
 def check_pixels(image: Image.Image, limits: Limits) -> None:
-    """Refuse too many pixels; a sequential JPEG may have more, for it is decoded at a scale.
-
-    A progressive one may not: libjpeg keeps all its coefficients, whatever the scale.
-    """
+    """Refuse too many pixels; a sequential JPEG may have more, since it is decoded at a scale."""
+    # Not a progressive one: libjpeg keeps all its coefficients, whatever the scale.
     scaled = image.format in ("JPEG", "MPO") and not image.info.get("progressive")
     allowed = limits.pixels * (_SCALED_JPEG_FACTOR if scaled else 1)
     _check_size(image.width, image.height, allowed)
@@ -190,7 +193,7 @@ def _check_icon(file: IO[bytes], limits: Limits) -> None:
 
 
 def _check_webp(file: IO[bytes], limits: Limits) -> None:
-    """Check the canvas of a WebP, for which Pillow takes memory as soon as it is opened."""
+    """Check the canvas of a WebP, for which Pillow allocates memory as soon as it is opened."""
     file.seek(0)
     head = file.read(30)
     file.seek(0)
@@ -217,7 +220,7 @@ def _check_size(width: int, height: int, allowed: int) -> None:
 
 
 def _draft(image: Image.Image, side: int) -> None:
-    """Have a JPEG decoded at 1/2, 1/4 or 1/8 where its longest side stays at least `side`."""
+    """Decode a JPEG at 1/2, 1/4 or 1/8 where its longest side stays at least `side`."""
     longest = max(image.size)
     if image.format in ("JPEG", "MPO") and longest > side:
         width, height = (max(1, pixels * side // longest) for pixels in image.size)
@@ -232,7 +235,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _reason(error: Exception) -> str:
-    """Why a decoder gave up, in one sentence for the owner of the file."""
+    """Return in one sentence why a decoder failed, for the owner of the file."""
     message = str(error)
     if isinstance(error, UnidentifiedImageError):
         return "the picture is damaged, or of a format that is not supported"
@@ -246,23 +249,16 @@ def _reason(error: Exception) -> str:
     return f"the picture is damaged or truncated and cannot be decoded ({detail:.80})"
 
 
-_LARGE_PIXELS = 16_000_000
-_STRIP_PIXELS = 2_000_000
-
-Range = tuple[float, float]
-
-
 def is_large(image: Image.Image) -> bool:
-    """Whether a picture takes so much memory that a copy of it hurts."""
+    """Whether a picture takes so much memory that copies of it should be avoided."""
     return image.width * image.height > _LARGE_PIXELS
 
 
 def plain_mode(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The picture in mode L, RGB, LA or RGBA, with 8 bits a channel.
+    """Convert a picture to mode L, RGB, LA or RGBA, with 8 bits a channel.
 
-    A large one is converted strip by strip and reduced on the way, but not below twice `size`,
-    the (width, height) that it is wanted in: converted as a whole, it would be copied two or
-    three times.
+    A large one is converted strip by strip, which saves two or three copies of it, and reduced on
+    the way, but not below twice `size`, the (width, height) that it is wanted in.
     """
     values = _grey_range(image)
     factor = max(image.size) // (2 * max(size))
@@ -279,7 +275,7 @@ def plain_mode(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def onto_white(image: Image.Image) -> Image.Image:
-    """A picture in a plain mode as RGB, what is transparent laid onto white."""
+    """Convert a picture in a plain mode to RGB, with transparency laid onto white."""
     if image.mode not in ("RGBA", "LA"):
         return image.convert("RGB") if image.mode != "RGB" else image
     white = Image.new("RGB", image.size, (255, 255, 255))
@@ -288,7 +284,7 @@ def onto_white(image: Image.Image) -> Image.Image:
 
 
 def _strips(image: Image.Image, factor: int = 1) -> Iterator[tuple[int, Image.Image]]:
-    """The top row and the pixels of each strip; all but the last have a multiple of `factor`."""
+    """Yield the top row and the pixels of each strip; heights are multiples of `factor`."""
     width, height = image.size
     rows = factor * max(1, _STRIP_PIXELS // (factor * width))
     for top in range(0, height, rows):
@@ -310,11 +306,11 @@ def _converted(image: Image.Image, values: Range | None) -> Image.Image:
 
 
 def _grey_range(image: Image.Image) -> Range | None:
-    """The values of black and white in a picture of more than 8 bits, None for all others.
+    """Return the values of black and white in a picture of more than 8 bits, None for others.
 
-    Whole numbers that fit 8, 10, 12, 14 or 16 bits are taken to use that range, as scanners,
-    cameras and microscopes do, and fractions to use 0 to 1 where they fit; anything else, as
-    depth in metres, is stretched from its least to its greatest value.
+    Integers that fit 8, 10, 12, 14 or 16 bits are assumed to use that range, as scanners, cameras
+    and microscopes do, and fractions to use 0 to 1 where they fit; anything else, such as depth in
+    metres, is stretched from its least to its greatest value.
     """
     if not image.mode.startswith("I") and image.mode != "F":
         return None
@@ -324,7 +320,7 @@ def _grey_range(image: Image.Image) -> Range | None:
         values = values[np.isfinite(values)]
         low, high = values.min(initial=low), values.max(initial=high)
     if low > high:
-        return 0.0, 0.0  # Not a single number.
+        return 0.0, 0.0  # no finite value
     ranges = (1,) if image.mode == "F" else (255, 1023, 4095, 16383, 65535)
     if low >= 0 and high <= ranges[-1]:
         return 0.0, float(next(top for top in ranges if high <= top))
@@ -332,7 +328,7 @@ def _grey_range(image: Image.Image) -> Range | None:
 
 
 def _to_8_bits(values: npt.NDArray[Any], span: Range) -> npt.NDArray[np.uint8]:
-    """Scale grey values from the range to 0…255; what is no number is black."""
+    """Scale grey values from the range to 0…255; values that are not finite become black."""
     low, high = span
     grey = values.astype(np.float32)
     scale = 255.0 / (high - low) if high > low else 0.0
@@ -356,7 +352,7 @@ _SIGNATURES = (
     b"icns",
     b"DDS ",
 )
-# Too short to prove anything against a file that reads as text.
+# Too short to outweigh bytes that read as text.
 _WEAK_SIGNATURES = (b"BM", b"\0\0\x01\0", b"\x0a\x05\x01", b"\x01\xda\0", b"\x01\xda\x01")
 _TEXTUAL_SIGNATURES = (
     *(b"P%d" % n for n in range(1, 8)),

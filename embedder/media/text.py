@@ -1,4 +1,4 @@
-"""Text files: bytes → text, whatever the encoding; HTML without its mark-up."""
+"""Text files: bytes → text, whatever the encoding, HTML without its mark-up; text → passages."""
 
 import codecs
 import os
@@ -13,7 +13,7 @@ from embedder.media.kinds import Draft, Kind, Limits, Match, MediaError, MediaKi
 
 _HTML_SUFFIXES = {".html", ".htm", ".xhtml"}
 _DECLARED = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([A-Za-z0-9._-]{2,30})""")
-# Codecs that Python knows and no document is written in; UTF-8 was tried before.
+# Codecs that Python knows but no document is written in; UTF-8 has been tried before.
 _NO_CHARSETS = {
     *("utf-8", "utf-7", "idna", "punycode", "undefined"),
     *("unicode-escape", "unicode_escape", "raw-unicode-escape", "raw_unicode_escape"),
@@ -25,24 +25,22 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-
-_UTF_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\v\b\x1b"))
 
 
 def read_text(path: str | os.PathLike[str], limits: Limits | None = None) -> str:
     """Read a text file.
 
-    The encoding is told by its mark, by what an HTML or XML file declares, by trying UTF-8, and
-    taken as Windows-1252 otherwise. Lines end in a line feed alone. Of HTML, the title and the
-    visible text are kept.
+    The encoding is found by its byte-order mark, by trying UTF-8, or by what an HTML or XML file
+    declares, and assumed to be Windows-1252 otherwise. Lines end in a line feed alone. Of HTML,
+    the title and the visible text are kept.
 
     Args:
         path: A text file.
         limits: Gives `file_bytes`.
 
     Returns:
-        The text into which the spans of passages point; the same for the same bytes.
+        The text, into which the spans of passages point; the same for the same bytes.
 
     Raises:
         MediaError: if it cannot be read, is too large, is binary, or holds no text.
@@ -90,7 +88,7 @@ def decoded(data: bytes) -> str:
 
 def looks_binary(head: bytes) -> bool:
     """Whether the first bytes of a file cannot be the start of a text in any usual encoding."""
-    if head.startswith(_UTF_MARKS):
+    if head.startswith(tuple(mark for mark, _ in _MARKS)):
         return False
     if b"\0" in head:
         return not looks_utf16(head)
@@ -99,7 +97,7 @@ def looks_binary(head: bytes) -> bool:
 
 
 def looks_utf16(head: bytes) -> str | None:
-    """The codec of UTF-16 without a mark, told by where the zero bytes are; None if it is not."""
+    """Return the codec of UTF-16 without a mark, by where zero bytes are; None for other bytes."""
     pairs = len(head) // 2
     if pairs < 2:
         return None
@@ -112,7 +110,7 @@ def looks_utf16(head: bytes) -> str | None:
 
 
 def html_to_text(source: str) -> str:
-    """The title and the visible text of an HTML page, blocks parted by blank lines."""
+    """Return the title and the visible text of an HTML page, with blank lines between blocks."""
     parser = _VisibleText()
     parser.feed(source)
     parser.close()
@@ -120,7 +118,7 @@ def html_to_text(source: str) -> str:
 
 
 def _declared_codec(data: bytes) -> str | None:
-    """The encoding that an HTML or XML file declares for itself, if Python knows it as a text."""
+    """Return the encoding that an HTML or XML file declares, if Python has a text codec for it."""
     head = data[:2048]
     if not head.lstrip().startswith(b"<"):
         return None
@@ -157,7 +155,7 @@ class _VisibleText(HTMLParser):
         self._parts: list[str] = []
 
     def parse_marked_section(self, i: int, report: bool = True) -> int:
-        """As browsers do: what is no section that is known is a comment."""
+        """Treat an unknown section as a comment, as browsers do."""
         try:
             return super().parse_marked_section(i, report)
         except AssertionError:
@@ -165,7 +163,7 @@ class _VisibleText(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if self._hidden == ["head"] and tag not in self._IN_HEAD:
-            self._hidden.clear()  # as browsers do where a head was not closed
+            self._hidden.clear()  # as browsers do where a head is not closed
         if tag == "title" and self._hidden in ([], ["head"]):
             self._in_title = True
         elif tag in self._HIDDEN:
@@ -194,7 +192,7 @@ class _VisibleText(HTMLParser):
             self._parts.append(data if self._in_pre else re.sub(r"\s+", " ", data))
 
     def text(self) -> str:
-        """Title first, then the body."""
+        """Return the title, then the body."""
         title = " ".join("".join(self._title).split())
         body = re.sub(r"(?<! ) *+\n *+", "\n", "".join(self._parts))
         body = re.sub(r"\n{3,}", "\n\n", re.sub(r"  +", " ", body)).strip()
@@ -220,30 +218,29 @@ _SENTENCE_END = re.compile(
     r"(?<![.!?…])[.!?…]++[\"'»”’)\]]*+\s+|[\u3002\uff01\uff1f\uff61]+[\u300d\u300f”’\uff09]*\s*|\n\s*"
 )
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-# A word; a character of a script that writes none apart; a part of anything endless.
+# A word; a character of a script without spaces; a part of an overlong run.
 _UNIT = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]{{1,24}}")
 
 
 def passages(text: str, limits: Limits | None = None) -> Iterator[Span]:
     """Cut a text into passages.
 
-    A passage ends where a paragraph or heading does, if it can; within a long paragraph where a
-    sentence or line does; within an endless one anywhere between words. Short paragraphs share a
-    passage, and a heading starts one unless the passage before is still very short. Chinese and
-    Japanese characters count as words each.
+    A passage ends at the end of a paragraph where possible, else of a sentence or line, else
+    between two words. Short paragraphs share a passage, and a heading starts a new one unless the
+    passage before is still very short. Each Chinese or Japanese character counts as a word.
 
     Args:
         text: As `read_text` gives it.
         limits: Gives `passage_words`.
 
     Yields:
-        Spans in order, without overlap; all that lies outside them is white space. No passage
-        starts or ends with white space, and none has more than `passage_words` words.
+        Spans in order, without overlap; only white space lies outside them. No passage starts or
+        ends with white space, and none has more than `passage_words` words.
     """
-    most = (limits or Limits()).passage_words
+    max_words = (limits or Limits()).passage_words
     start, end, held = 0, 0, 0
-    for piece, words, opens in _pieces(text, most):
-        if held and (held + words > most or (opens and held > most // 4)):
+    for piece, words, opens in _pieces(text, max_words):
+        if held and (held + words > max_words or (opens and held > max_words // 4)):
             yield start, end
             held = 0
         if not held:
@@ -253,25 +250,30 @@ def passages(text: str, limits: Limits | None = None) -> Iterator[Span]:
         yield start, end
 
 
-def _pieces(text: str, most: int) -> Iterator[tuple[Span, int, bool]]:
-    """Paragraphs, or their sentences, or parts of those; words of each; whether it opens anew."""
+def _pieces(text: str, max_words: int) -> Iterator[tuple[Span, int, bool]]:
+    """Yield pieces of at most `max_words`: paragraphs, or their sentences, or parts of those.
+
+    With each come its number of words, and whether it should start a new passage.
+    """
     for paragraph in _parted(text, (0, len(text)), _PARAGRAPH_END):
         words = _count(text, paragraph)
         opens = bool(_HEADING.match(text, *paragraph))
-        if words <= most:
+        if words <= max_words:
             yield paragraph, words, opens
             continue
-        opens = True  # a paragraph too long for one passage does not begin in another's rest
+        opens = True  # a paragraph too long for one passage does not begin within another
         for sentence in _parted(text, paragraph, _SENTENCE_END):
             words = _count(text, sentence)
-            parts = [(sentence, words)] if words <= most else _chunks(text, sentence, most)
+            parts = (
+                [(sentence, words)] if words <= max_words else _chunks(text, sentence, max_words)
+            )
             for part, count in parts:
                 yield part, count, opens
                 opens = False
 
 
 def _parted(text: str, span: Span, border: re.Pattern[str]) -> Iterator[Span]:
-    """The stretches between borders, without white space around them; empty ones left out."""
+    """Yield the spans between borders, without surrounding white space; skip empty ones."""
     start = span[0]
     for match in border.finditer(text, *span):
         yield from _trimmed(text, start, match.end())
@@ -291,13 +293,13 @@ def _count(text: str, span: Span) -> int:
     return sum(1 for _ in _UNIT.finditer(text, *span))
 
 
-def _chunks(text: str, span: Span, most: int) -> Iterator[tuple[Span, int]]:
-    """Cut without mercy, after every `most` words."""
+def _chunks(text: str, span: Span, max_words: int) -> Iterator[tuple[Span, int]]:
+    """Cut after every `max_words` words."""
     held: list[re.Match[str]] = []
     for unit in _UNIT.finditer(text, *span):
         held.append(unit)
-        if len(held) == most:
-            yield (held[0].start(), held[-1].end()), most
+        if len(held) == max_words:
+            yield (held[0].start(), held[-1].end()), max_words
             held = []
     if held:
         yield (held[0].start(), held[-1].end()), len(held)

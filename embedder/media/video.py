@@ -1,6 +1,5 @@
-"""Videos: a file that OpenCV decodes → clips, read as a stream in one pass."""
+"""Moving pictures → clips, read as a stream in one pass: videos with OpenCV, others with Pillow."""
 
-import itertools
 import math
 import os
 import struct
@@ -39,13 +38,14 @@ from embedder.media.shots import (
     signature,
 )
 
-_SEEK_FROM_SECONDS = 30.0
+_MIN_SEEK_SECONDS = 30.0  # shorter videos are decoded as a whole
+_MAX_ANIMATION_PIXELS = 50  # of all frames together, in multiples of `Limits.pixels`
 _FORMATS = (
     "mov,matroska,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,mjpeg,obu,ivf,asf,flv,live_flv,ogg,mxf,"
     "rm,dv,nut,wtv,swf"
 )
 _UNREADABLE = (
-    "the video cannot be opened: it is damaged, truncated, or of a coding that is not supported"
+    "the video cannot be opened: it is damaged, truncated, or of a codec that is not supported"
 )
 
 
@@ -55,7 +55,7 @@ def read_clips(path: str | os.PathLike[str], limits: Limits | None = None) -> It
     It is read in one pass, and memory holds the frames of one clip.
 
     Args:
-        path: A video file. One that breaks off is read as far as it goes.
+        path: A video file. A truncated one is read as far as it goes.
         limits: Gives `seconds`, `pixels` (of a frame), `frame_side`, `video_side`, `clip_seconds`
             and `clip_frames`.
 
@@ -69,16 +69,15 @@ def read_clips(path: str | os.PathLike[str], limits: Limits | None = None) -> It
     if _is_picture(path):
         yield from read_animation_clips(path, limits)
         return
-    with _opened(Path(path), limits) as stream:
-        yield from cut_clips(_samples(stream, limits), limits)
+    with _open_video(Path(path), limits) as stream:
+        yield from cut_clips(_video_samples(stream, limits), limits)
 
 
 def sample_video(path: str | os.PathLike[str], limits: Limits | None = None) -> Clip:
     """Read a whole video or animated picture as one clip.
 
-    It has at most `limits.clip_frames` frames, evenly spaced.
-
-    Long videos are sought through instead of being decoded as a whole.
+    Frames are evenly spaced, `limits.clip_frames` at most. In long videos they are sought, so that
+    the rest is not decoded.
 
     Raises:
         MediaError: if not a single frame can be decoded, or a limit is exceeded.
@@ -86,20 +85,26 @@ def sample_video(path: str | os.PathLike[str], limits: Limits | None = None) -> 
     limits = limits or Limits()
     if _is_picture(path):
         return read_animation(path, limits)
-    with _opened(Path(path), limits) as stream:
-        if stream.seconds >= _SEEK_FROM_SECONDS:
+    with _open_video(Path(path), limits) as stream:
+        if stream.seconds >= _MIN_SEEK_SECONDS:
             clip = gather(_sought_samples(stream, limits), limits)
             if clip is not None and len(clip.frames) == limits.clip_frames:
                 return Clip(0.0, max(stream.seconds, clip.end), clip.frames)
-    with _opened(Path(path), limits) as stream:
-        clip = gather(_samples(stream, limits), limits)
-    assert clip is not None  # _samples raises instead
+    with _open_video(Path(path), limits) as stream:
+        clip = gather(_video_samples(stream, limits), limits)
+    assert clip is not None  # _video_samples raises instead
     return clip
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Stream:
-    """An open video: OpenCV's capture, and what the file says of itself where it is plausible."""
+    """An open video.
+
+    Attributes:
+        capture: OpenCV's.
+        rate: Frames a second; 25 where the file states nothing plausible.
+        frames: How many there are; 0 if unknown.
+    """
 
     capture: Any
     rate: float
@@ -112,53 +117,50 @@ class _Stream:
 
 @cache
 def _load_opencv() -> ModuleType:
-    """Import OpenCV when the first video comes, silent and with one thread per resize.
-
-    FFmpeg reads its log level when the first video is opened; it would print a line to the
-    console for every damaged block. It also reads play lists, that name other files or addresses
-    on the network, and takes a name with % for a pattern: only formats that hold the video
-    themselves are let in. Files are decoded side by side already.
-    """
+    """Import OpenCV when the first video comes, silent and with one thread."""
+    # FFmpeg would print a line to the console for every damaged block.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    # Only formats that hold the video themselves: playlists name other files, or addresses on the
+    # network.
     safe = f"protocol_whitelist;file|format_whitelist;{_FORMATS}"
     os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = safe
     import cv2
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(1)  # files are decoded in parallel already
     return cv2
 
 
 @contextmanager
-def _opened(path: Path, limits: Limits) -> Iterator[_Stream]:
-    """Open a video by FFmpeg only: other backends would take a name with % as a pattern."""
+def _open_video(path: Path, limits: Limits) -> Iterator[_Stream]:
+    """Open a video with FFmpeg only: other backends take a name with % for a pattern."""
     cv2 = _load_opencv()
     with translated_os_errors(), path.open("rb"):
-        pass  # for the reason, which OpenCV would not tell
+        pass  # OpenCV gives no reason why it cannot open a file
     with plain_path(path) as name:
         capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
         try:
             if not capture.isOpened():
                 raise MediaError(_UNREADABLE)
-            stream = _described(capture, cv2)
-            _check(capture, stream, limits, cv2)
+            stream = _describe(capture, cv2)
+            _check_video(capture, stream, limits, cv2)
             yield stream
         except MediaError:
             raise
-        except Exception as error:  # cv2.error, MemoryError, what a broken header leads to
+        except Exception as error:  # cv2.error, MemoryError, and what broken headers cause
             raise MediaError(f"the video cannot be decoded ({type(error).__name__})") from error
         finally:
             capture.release()
 
 
-def _described(capture: Any, cv2: ModuleType) -> _Stream:
+def _describe(capture: Any, cv2: ModuleType) -> _Stream:
     rate = capture.get(cv2.CAP_PROP_FPS)
     rate = rate if math.isfinite(rate) and 0.1 <= rate <= 1000 else 25.0
     frames = capture.get(cv2.CAP_PROP_FRAME_COUNT)
     return _Stream(capture, rate, int(frames) if math.isfinite(frames) and frames > 0 else 0)
 
 
-def _check(capture: Any, stream: _Stream, limits: Limits, cv2: ModuleType) -> None:
+def _check_video(capture: Any, stream: _Stream, limits: Limits, cv2: ModuleType) -> None:
     width, height = (
         int(capture.get(prop)) for prop in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
     )
@@ -178,8 +180,8 @@ def _check_seconds(seconds: float, limits: Limits) -> None:
         )
 
 
-def _samples(stream: _Stream, limits: Limits) -> Iterator[Sample]:
-    """Decode every frame, deliver some five a second, the first and, where known, the last."""
+def _video_samples(stream: _Stream, limits: Limits) -> Iterator[Sample]:
+    """Decode every frame and yield some five a second, the first and, where known, the last."""
     interval = 1 / SAMPLES_PER_SECOND
     if stream.frames:
         interval = min(interval, stream.seconds / limits.clip_frames)
@@ -190,7 +192,7 @@ def _samples(stream: _Stream, limits: Limits) -> Iterator[Sample]:
         time = clock.time(index)
         if time >= due or index == stream.frames - 1:
             _check_seconds(time, limits)
-            retrieved = _retrieved(stream.capture, limits)
+            retrieved = _retrieve(stream.capture, limits)
             if retrieved is not None:
                 yield Sample(time, time + 1 / stream.rate, *retrieved)
                 due = time + interval - 0.25 / stream.rate
@@ -200,24 +202,24 @@ def _samples(stream: _Stream, limits: Limits) -> Iterator[Sample]:
 
 
 def _sought_samples(stream: _Stream, limits: Limits) -> Iterator[Sample]:
-    """Jump to evenly spaced frames; stop where the file cannot be sought."""
+    """Seek evenly spaced frames and yield them; stop where the file cannot be sought."""
     cv2 = _load_opencv()
     last = stream.frames - 1
     for step in range(limits.clip_frames):
         index = last * step // max(1, limits.clip_frames - 1)
         if step == limits.clip_frames - 1:
-            index = max(0, last - int(stream.rate / 2))  # the very last is often counted wrong
+            index = max(0, last - int(stream.rate / 2))  # the last is often counted wrong
         stream.capture.set(cv2.CAP_PROP_POS_FRAMES, index)
         if not stream.capture.grab():
             return
-        retrieved = _retrieved(stream.capture, limits)
+        retrieved = _retrieve(stream.capture, limits)
         if retrieved is None:
             return
         yield Sample(index / stream.rate, (index + 1) / stream.rate, *retrieved)
 
 
 class _Clock:
-    """When each frame is shown: by its own time stamp, or by its number where that is absurd."""
+    """The time of each frame: its time stamp, or its number over the rate where that is absurd."""
 
     def __init__(self, stream: _Stream) -> None:
         self._stream = stream
@@ -226,7 +228,7 @@ class _Clock:
         self._trusted = True
 
     def time(self, index: int) -> float:
-        """Seconds from the start; never less than before."""
+        """Return seconds from the start, always more than for the frame before."""
         counted = index / self._stream.rate
         stamp = self._stream.capture.get(self._property) / 1000 if self._trusted else counted
         jump = stamp - max(self._last, 0.0)
@@ -237,8 +239,8 @@ class _Clock:
         return stamp
 
 
-def _retrieved(capture: Any, limits: Limits) -> tuple[Image.Image, Signature] | None:
-    """The grabbed frame, reduced at once, and how it looks; OpenCV has turned it upright."""
+def _retrieve(capture: Any, limits: Limits) -> tuple[Image.Image, Signature] | None:
+    """Return the grabbed frame, upright and scaled down, and its signature; None if broken."""
     cv2 = _load_opencv()
     ok, pixels = capture.retrieve()
     if not ok or pixels is None or pixels.size == 0:
@@ -256,11 +258,10 @@ def _retrieved(capture: Any, limits: Limits) -> tuple[Image.Image, Signature] | 
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _WEBP_ANIMATED = 0x02
-_PIXELS_FACTOR = 50
 
 
 def is_animated(path: Path, head: bytes | None = None) -> bool:
-    """Whether a picture file moves; pages of a TIFF and layers of a PSD do not.
+    """Whether a picture file is animated; pages of a TIFF and layers of a PSD do not count.
 
     Args:
         path: A picture.
@@ -283,7 +284,7 @@ def is_animated(path: Path, head: bytes | None = None) -> bool:
         with opened_picture(path, Limits()) as image:
             return bool(getattr(image, "is_animated", False))
     except MediaError:
-        return False  # decoding will say what is wrong
+        return False  # decoding reports what is wrong
 
 
 def read_animation_clips(source: Source, limits: Limits | None = None) -> Iterator[Clip]:
@@ -304,22 +305,21 @@ def read_animation(source: Source, limits: Limits | None = None) -> Clip:
     """
     limits = limits or Limits()
     clip = gather(_animation_samples(source, limits), limits)
-    assert clip is not None  # _samples raises instead
+    assert clip is not None  # _animation_samples raises instead
     return clip
 
 
 def _animation_samples(source: Source, limits: Limits) -> Iterator[Sample]:
-    """Decode frame by frame; deliver some five a second, the first and the last always."""
+    """Decode frame by frame and yield some five a second, always the first and the last."""
     with opened_picture(source, limits) as image:
-        count = _frame_count(image)
-        most = max(1, _PIXELS_FACTOR * limits.pixels // (image.width * image.height))
-        count = min(count, most)
+        max_frames = _MAX_ANIMATION_PIXELS * limits.pixels // (image.width * image.height)
+        count = min(_frame_count(image), max(1, max_frames))
         time, due = 0.0, 0.0
-        for index in itertools.count():
-            if index >= count or not _decoded(image, index, limits):
+        for index in range(count):
+            if not _decode_frame(image, index, limits):
                 break
             file_access.report_progress()
-            end = time + _seconds(image)
+            end = time + _frame_seconds(image)
             if time >= due or index < 2 * limits.clip_frames or index == count - 1:
                 frame = to_frame(image.copy(), fitted(image.size, limits.video_side))
                 size = fitted(frame.size, limits.clip_side)
@@ -332,8 +332,8 @@ def _animation_samples(source: Source, limits: Limits) -> Iterator[Sample]:
                 )
 
 
-def _decoded(image: Image.Image, index: int, limits: Limits) -> bool:
-    """Decode frame `index`; False if the file ends or breaks there, unless it is the first."""
+def _decode_frame(image: Image.Image, index: int, limits: Limits) -> bool:
+    """Decode frame `index`; return False if the file ends or breaks there, after the first."""
     try:
         image.seek(index)
         check_pixels(image, limits)  # a frame of a GIF may enlarge the canvas
@@ -348,13 +348,13 @@ def _decoded(image: Image.Image, index: int, limits: Limits) -> bool:
 def _frame_count(image: Image.Image) -> int:
     try:
         return int(getattr(image, "n_frames", 1))
-    except Exception:  # a truncated GIF cannot be counted; frames are taken until it breaks
+    except Exception:  # a truncated GIF cannot be counted: read it until it breaks
         image.seek(0)
         return 1 << 31
 
 
-def _seconds(image: Image.Image) -> float:
-    """How long the current frame is shown; like browsers, 0.1 s where less than 0.02 is asked."""
+def _frame_seconds(image: Image.Image) -> float:
+    """Return the duration of the current frame: like browsers, 0.1 s if it is less than 0.02 s."""
     try:
         seconds = float(image.info.get("duration", 0)) / 1000
     except (TypeError, ValueError):
@@ -363,7 +363,7 @@ def _seconds(image: Image.Image) -> float:
 
 
 def _png_is_animated(path: Path) -> bool:
-    """Whether an animation chunk of more than one frame comes before the picture's data."""
+    """Whether an animation chunk of several frames comes before the picture's data."""
     with path.open("rb") as file:
         file.seek(8)
         for _ in range(1000):
@@ -378,7 +378,7 @@ def _png_is_animated(path: Path) -> bool:
 
 
 def _is_picture(path: str | os.PathLike[str]) -> bool:
-    """Whether a file's bytes are a picture's, moving or not, whatever its name."""
+    """Whether a file's bytes are those of a picture, whatever its name."""
     with translated_os_errors(), Path(path).open("rb") as file:
         return match_picture(file.read(4096), promised=False) is Match.SIGNATURE
 
@@ -409,7 +409,7 @@ def _match(head: bytes, promised: bool) -> Match:
 
 
 def _is_transport_stream(head: bytes) -> bool:
-    """MPEG-TS: a sync byte every 188 bytes, or every 192 with a time code before each."""
+    """Whether it is MPEG-TS: a sync byte every 188 bytes, or every 192 with a time code before."""
     return any(
         len(head) > start + 4 * step and all(head[start + n * step] == 0x47 for n in range(5))
         for start, step in ((0, 188), (4, 192))
