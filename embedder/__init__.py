@@ -2,10 +2,9 @@
 
 import os
 
-# NumPy's BLAS would keep a thread on each CPU busy while it waits for the next small product: an
-# ingest on two CPUs was no faster for it than on one. It is read when NumPy is loaded.
+# The threads of NumPy's BLAS spin on every CPU while they wait for the next small product, so that
+# an ingest on two CPUs was no faster than on one. The variable is read when NumPy is loaded.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
 
 from embedder.content import Content, Modality, Role
 from embedder.interface import (

@@ -8,13 +8,13 @@ from typing import Literal, get_args
 from PIL import Image
 
 Role = Literal["query", "document"]
-"""A query looks for documents; some models prepend another instruction to each."""
+"""A query searches documents; some models prepend different instructions to the two."""
 
 ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class Modality(StrEnum):
-    """What a content is, as models tell them apart."""
+    """What a content is, as models distinguish it."""
 
     TEXT = "text"
     IMAGE = "image"
@@ -30,9 +30,9 @@ class Content:
         text: The words, or None. With frames, the words belong to the pictures.
         frames: RGB pictures: one for an image or a page, several in order for a video.
         modality: Derived where it can be: no frames is TEXT, one is IMAGE, several are VIDEO.
-            A document page has to say PAGE.
-        instruction: What the model is told to do with it. None takes the embedder's default
-            for the role and the modality, the empty string gives no instruction.
+            A document page has to be marked as PAGE.
+        instruction: The instruction for the model. None takes the embedder's default for the role
+            and the modality, the empty string gives none.
 
     Raises:
         ValueError: if there is neither text nor a frame, if a frame is not an RGB picture with

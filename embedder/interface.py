@@ -1,4 +1,4 @@
-"""The one interface that every embedding model stands behind, and what is written once around it.
+"""The interface of embedding models, and the checks and batching that all of them share.
 
 Errors:
     EmbedderError            everything an embedder raises on purpose
@@ -21,11 +21,11 @@ from embedder.content import ROLES, Content, Modality, Role
 from embedder.spec import ModelSpec
 
 Vectors = NDArray[np.float32]
-"""Float32 array of shape (n, dim); rows have unit length unless it is said otherwise."""
+"""Float32 array of shape (n, dim); rows have unit length unless stated otherwise."""
 
 
 class EmbedderError(Exception):
-    """Everything that an embedder raises on purpose."""
+    """Base class of what an embedder raises on purpose."""
 
 
 class EmbedError(EmbedderError):
@@ -48,7 +48,7 @@ class EmbedderUnavailable(EmbedderError):
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How a cosine between two modalities turns into a log-odds of relevance.
+    """Turns a cosine between two modalities into the log-odds of relevance.
 
     Cosines between two texts are higher than those between a text and a picture, so they can be
     compared only after this step (Platt scaling): logit = slope · (cosine − midpoint).
@@ -62,7 +62,7 @@ class Calibration:
     slope: float
 
     def logit(self, cosine: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Log-odds of relevance for cosines of any shape."""
+        """Return the log-odds of relevance for cosines of any shape."""
         return np.asarray(self.slope * (cosine - self.midpoint), dtype=np.float32)
 
 
@@ -75,15 +75,14 @@ class EmbedderInfo:
 
     Attributes:
         name: The specification that opens it again, for instance "mini".
-        revision: Names everything else that changes vectors: weights, processor, prompts,
+        revision: Identifies everything else that changes vectors: weights, processor, prompts,
             positions, documents' instructions, library major version.
         dim: Length of its vectors.
         modalities: What it can embed.
-        frame_side: Longest side in pixels that it makes use of: decoders may deliver frames
-            scaled down to it.
+        frame_side: Longest side in pixels that it uses: decoders may scale frames down to it.
         calibration: By (query modality, document modality); see `Calibration`.
-        instructions: By (query modality, document modality): what a query of the one modality is
-            told when it looks for documents of the other. Empty for a model that takes none.
+        instructions: By (query modality, document modality): the instruction of a query of the one
+            that searches documents of the other. Empty for a model that takes none.
     """
 
     name: str
@@ -106,8 +105,8 @@ class EmbedderInfo:
         vectors.
         """
         family = ModelSpec.parse(self.name).family
-        stated = "\n".join([family, self.revision, str(self.dim)])
-        return hashlib.sha256(stated.encode()).hexdigest()[:16]
+        identity = "\n".join([family, self.revision, str(self.dim)])
+        return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
     @property
     def takes_instructions(self) -> bool:
@@ -115,13 +114,13 @@ class EmbedderInfo:
         return bool(self.instructions)
 
     def calibrated(self, query: Modality, document: Modality) -> Calibration:
-        """The calibration for a pair of modalities, or a generic one where none was measured."""
+        """Return the calibration of a pair of modalities, or a generic one if none was measured."""
         return self.calibration.get((query, document), UNCALIBRATED)
 
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Turns contents into unit vectors of one space, whatever their modality."""
+    """Turns contents of all modalities into unit vectors of one space."""
 
     @property
     def info(self) -> EmbedderInfo:
@@ -129,7 +128,7 @@ class Embedder(Protocol):
         ...
 
     def embed(self, contents: Sequence[Content], role: Role) -> Vectors:
-        """Embeds contents in order.
+        """Embed contents in order.
 
         Args:
             contents: What to embed; may be empty.
@@ -144,7 +143,7 @@ class Embedder(Protocol):
         ...
 
     def close(self) -> None:
-        """Frees the model; embedding afterwards raises `EmbedderError`."""
+        """Free the model; embedding afterwards raises `EmbedderError`."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -215,7 +214,7 @@ class Backend:
 
 
 class BaseEmbedder(ABC):
-    """Checks and batching, written once: a backend sets `info` and implements `_embed_batch`."""
+    """Base of backends, with checks and batching: they set `info` and implement `_embed_batch`."""
 
     info: EmbedderInfo
     batch_size: int = 32
@@ -225,7 +224,7 @@ class BaseEmbedder(ABC):
 
     @abstractmethod
     def _embed_batch(self, contents: Sequence[Content], role: Role) -> Vectors:
-        """At most `batch_size` contents of supported modalities to unit rows, in order."""
+        """Embed at most `batch_size` contents of supported modalities as unit rows, in order."""
 
     def embed(self, contents: Sequence[Content], role: Role) -> Vectors:
         """See `Embedder.embed`."""
@@ -246,7 +245,9 @@ class BaseEmbedder(ABC):
             vectors[start : start + len(batch)] = rows
         broken = np.flatnonzero(~(np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-3))
         if broken.size:
-            raise EmbedError(int(broken[0]), f"{self.info.name} gave a vector without unit length")
+            raise EmbedError(
+                int(broken[0]), f"{self.info.name} returned a vector of other than unit length"
+            )
         return vectors
 
     def close(self) -> None:
@@ -266,7 +267,7 @@ class BaseEmbedder(ABC):
 
 
 def normalised(rows: NDArray[np.floating]) -> Vectors:
-    """Rows scaled to unit length; a row of zeros stays zero. Shape (n, dim) in and out."""
+    """Scale rows (n, dim) to unit length; a row of zeros stays zero."""
     rows = np.asarray(rows, dtype=np.float32)
     lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
     return np.asarray(rows / np.where(lengths > 0, lengths, 1), dtype=np.float32)

@@ -1,7 +1,7 @@
-"""`toy`: a tiny deterministic embedder that needs no weights, for tests of everything above.
+"""`toy`: a tiny deterministic embedder without weights, for tests.
 
-It works, rather than pretends: texts that share words are near each other, pictures that share
-colours are, and a picture is near the words for its colour.
+It is a working fake: texts that share words are near each other, pictures that share colours are,
+and a picture is near the words for its colour.
 """
 
 import re

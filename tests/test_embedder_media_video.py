@@ -121,7 +121,7 @@ def test_a_rotated_recording_is_shown_upright(tmp_path: Path) -> None:
 def test_long_videos_are_sought_rather_than_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr("embedder.media.video._samples")
+    monkeypatch.delattr("embedder.media.video._video_samples")
     frames = [Image.new("RGB", (32, 24), (n, n, n)) for n in range(0, 240, 2)]
     path = write_video(tmp_path / "a.avi", frames, rate=1, code="MJPG")  # two minutes
     clip = sample_video(path, SMALL)

@@ -17,9 +17,17 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from embedder import Content, EmbedderUnavailable, Modality
 from embedder.interface import Vectors
-from embedder.mini.embedder import SIDE, WINDOW, MiniEmbedder, _run_text, _windows, pixels_of
+from embedder.mini.embedder import (
+    FOLDER,
+    SIDE,
+    WINDOW,
+    MiniEmbedder,
+    Weights,
+    _run_text,
+    _windows,
+    pixels_of,
+)
 from embedder.mini.space import Space
-from embedder.mini.weights import FOLDER, Weights
 
 MEDIA = Path(__file__).with_name("media")
 PHOTOS = ("cat", "coffee", "astronaut", "rocket")

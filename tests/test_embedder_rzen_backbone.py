@@ -37,7 +37,7 @@ def test_a_model_that_does_not_fit_one_gpu_is_spread(
 ):
     with_free_memory(monkeypatch, 2 * checkpoint.parameters)
     assert backbone.placement(checkpoint, GPU, torch.bfloat16) == "auto"
-    assert "spread over all devices" in caplog.text
+    assert "spreading it over all devices" in caplog.text
 
 
 def test_weights_that_accelerate_keeps_in_main_memory_give_the_same_vectors(

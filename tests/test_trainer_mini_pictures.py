@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
-from embedder.mini.weights import Weights
+from embedder.mini.embedder import Weights
 from trainer.data.examples import Unreadable
 from trainer.mini.features import Features
 from trainer.mini.pictures import Photo, drawing_view, open_photos, opened, read_photos, scene_views

@@ -10,7 +10,7 @@ from time import monotonic
 import torch
 from torch import Tensor, distributed, nn
 
-from embedder.rzen.schedule import groups_of
+from embedder.rzen.embedder import groups_of
 from embedder.rzen.template import Template
 from trainer.adapters import counts
 from trainer.checkpoints import Place, Restarts

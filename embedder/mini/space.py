@@ -1,9 +1,9 @@
-"""Where `mini` places pictures and texts: one space from a classifier and a sentence encoder.
+"""The space of `mini`: pictures and texts from a classifier and a sentence encoder.
 
 ConSE (Norouzi et al. 2013, https://arxiv.org/abs/1312.5650): a picture lies at the average of the
 text vectors of its likely classes, weighted by their probabilities. Beside that stand its
-whitened features; for a text, a linear map guesses them from its vector. Computed by
-trainer/mini/features.py. Where there is a head, it then moves the picture in the text space.
+whitened features; for a text, a linear map predicts them from its vector. A head, where there is
+one, then moves the picture in the text space. Computed by trainer/mini/features.py.
 """
 
 import io
@@ -22,7 +22,7 @@ class Head:
         inner: Float32 (v + 384 + 1, h): [visual part, text-space part, 1] to the hidden layer.
         outer: Float32 (h + 1, 384): [hidden layer, 1] to what is added.
         text_projection: Float32 (385, v): a text vector, with a 1 appended, to the visual part;
-            taught together with the rest, so it stands for the space's own.
+            trained together with the rest, so it replaces the space's own.
     """
 
     inner: Vectors
@@ -31,16 +31,16 @@ class Head:
 
     @classmethod
     def read(cls, content: bytes) -> "Head":
-        """From the bytes of an npz file, in which nothing may be pickled."""
+        """Read the bytes of an npz file; pickled arrays are refused."""
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return cls(**{name: np.asarray(arrays[name], np.float32) for name in arrays.files})
 
     def __call__(self, meaning: Vectors, looks: Vectors) -> Vectors:
-        """Moves pictures.
+        """Move pictures in the text space.
 
         Args:
-            meaning: Unit rows (n, 384).
-            looks: Unit rows (n, v).
+            meaning: Their text-space parts, unit rows (n, 384).
+            looks: Their visual parts, unit rows (n, v).
 
         Returns:
             Unit rows (n, 384).
@@ -52,7 +52,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """What maps both towers into one space.
+    """Maps both towers into one space.
 
     A vector is [text space (384) | visual (v)], each part of fixed length, so that a plain dot
     product compares everything with everything.
@@ -66,7 +66,7 @@ class Space:
             picture; their squares add up to 1.
         text_shares: The same for a text.
         temperature: Divides the logits before the softmax.
-        top: How many classes take part.
+        top: How many of the likeliest classes count.
         head: Moves pictures in the text space; None leaves them where ConSE puts them.
     """
 
@@ -87,32 +87,32 @@ class Space:
 
     @classmethod
     def read(cls, content: bytes, head: Head | None = None) -> "Space":
-        """From the bytes of an npz file, in which nothing may be pickled."""
+        """Read the bytes of an npz file; pickled arrays are refused."""
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             wide = {name: np.asarray(arrays[name], dtype=np.float32) for name in arrays.files}
         temperature, top = wide.pop("temperature").item(), round(wide.pop("top").item())
         return cls(**wide, temperature=temperature, top=top, head=head)
 
     def pictures(self, pooled: Vectors, logits: Vectors) -> Vectors:
-        """Pooled features (n, 1280) and logits (n, 1000) to unit rows (n, dim)."""
+        """Map pooled features (n, 1280) and logits (n, 1000) to unit rows (n, dim)."""
         meaning, looks = self.parts(pooled, logits)
         if self.head is not None:
             meaning = self.head(meaning, looks)
         return _join(meaning, looks, self.picture_shares)
 
     def parts(self, pooled: Vectors, logits: Vectors) -> tuple[Vectors, Vectors]:
-        """Where pictures are without the head: unit rows (n, 384) and unit rows (n, v)."""
+        """Return both parts of pictures, without the head: unit rows (n, 384) and (n, v)."""
         scaled = logits / self.temperature
         weights = np.exp(scaled - scaled.max(axis=1, keepdims=True)).astype(np.float32)
-        least = np.partition(weights, -self.top, axis=1)[:, -self.top, None]
-        meaning = np.where(weights >= least, weights, np.float32(0)) @ self.prototypes
+        threshold = np.partition(weights, -self.top, axis=1)[:, -self.top, None]
+        meaning = np.where(weights >= threshold, weights, np.float32(0)) @ self.prototypes
         looks = np.asarray((pooled - self.mean) @ self.projection, dtype=np.float32)
         return normalised(meaning), normalised(looks)
 
     def texts(self, vectors: Vectors) -> Vectors:
-        """Text vectors (n, 384) to unit rows (n, dim)."""
-        guess = self.text_projection if self.head is None else self.head.text_projection
-        looks = vectors @ guess[:-1] + guess[-1]
+        """Map text vectors (n, 384) to unit rows (n, dim)."""
+        projection = self.text_projection if self.head is None else self.head.text_projection
+        looks = vectors @ projection[:-1] + projection[-1]
         return _join(normalised(vectors), normalised(looks), self.text_shares)
 
 

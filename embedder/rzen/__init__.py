@@ -4,9 +4,8 @@ settings    prompts, positions and limits of a checkpoint (rzen.json)
 checkpoint  files on disk or the hub, checked and named
 pictures    sizes and patches
 template    a content → a sequence of tokens
-schedule    which sequences go through the model together
 backbone    the model: pictures and sequences → embeddings    (the only one that loads torch)
-embedder    all of it behind the project's interface
+embedder    all of it behind the project's interface, in groups of contents that run together
 """
 
 from typing import Any

@@ -18,23 +18,23 @@ from embedder.rzen.template import TokenSequence
 
 _log = logging.getLogger(__name__)
 
-_ROOM_FOR_ACTIVATIONS = 0.85
-_TEMPORAL = 2
-_CPU_TOKENS = 2_048
-_MOST_TOKENS = 65_536
+_MAX_MEMORY_SHARE = 0.85  # of the free memory, by weights; the rest is for activations
+_TEMPORAL = 2  # frames of a patch
+_CPU_TOKENS = 2_048  # more at a time are not faster
+_MAX_TOKENS = 65_536
 
 
 class Backbone(nn.Module):
-    """A Qwen2-VL without its head for words.
+    """A Qwen2-VL without its language-model head.
 
-    Sequences are padded on the right. Attention is causal, so no token sees the padding behind it:
-    a mask is not needed, and a result does not depend on what else is in the batch.
+    Sequences are padded on the right. Attention is causal, so no token attends to the padding
+    behind it: no mask is needed, and a result does not depend on the rest of the batch.
 
     Args:
         model: A transformers `Qwen2VLModel`.
-        mean: Of the pictures it was trained on, by channel.
+        mean: Mean of the pictures it was trained on, by channel.
         std: Their standard deviation.
-        settings: Give positions and pooling.
+        settings: Gives positions and pooling.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Backbone(nn.Module):
         self.model = model
         self._positions = settings.positions
         self._pooling = settings.pooling
-        # (x / 255 − mean) / std for each value of a patch, which are grouped by channel.
+        # (x / 255 − mean) / std for each value of a patch; values are grouped by channel.
         scale = torch.tensor([1 / (255 * one) for one in std]).repeat_interleave(PATCH_SIDE**2)
         shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)])
         self.register_buffer("_scale", scale, persistent=False)
@@ -54,16 +54,16 @@ class Backbone(nn.Module):
     def load(
         cls, checkpoint: Checkpoint, settings: Settings, device: torch.device, dtype: torch.dtype
     ) -> Self:
-        """Loads a checkpoint, spread over several devices if it does not fit the one.
+        """Load a checkpoint, spread over several devices if it does not fit on one.
 
         Raises:
-            EmbedderUnavailable: its weights are not those of a Qwen2-VL, or do not fit anywhere.
+            EmbedderUnavailable: its weights are not those of a Qwen2-VL, or do not fit.
         """
         from transformers import Qwen2VLModel
-        from transformers.utils import logging as said
+        from transformers.utils import logging as transformers_logging
 
         if not sys.stderr.isatty():
-            said.disable_progress_bar()
+            transformers_logging.disable_progress_bar()
         try:
             model, notes = Qwen2VLModel.from_pretrained(
                 checkpoint.directory,
@@ -83,24 +83,24 @@ class Backbone(nn.Module):
             raise EmbedderUnavailable(
                 f"the model in {checkpoint.directory} cannot be loaded: {error}"
             ) from error
-        if lacking := [*notes["missing_keys"], *notes.get("mismatched_keys", [])]:
+        if missing := [*notes["missing_keys"], *notes.get("mismatched_keys", [])]:
             raise EmbedderUnavailable(
-                f"the weights in {checkpoint.directory} are not those of its config.json: "
-                f"{len(lacking)} tensors are missing or of another shape, {lacking[0]} for one"
+                f"the weights in {checkpoint.directory} do not match its config.json: "
+                f"{len(missing)} tensors are missing or of another shape, for instance {missing[0]}"
             )
         backbone = cls(model.eval(), checkpoint.mean, checkpoint.std, settings)
-        eyes = _fed_on(model.visual.patch_embed.proj.weight)
-        backbone._scale, backbone._shift = backbone._scale.to(eyes), backbone._shift.to(eyes)
+        device = _input_device(model.visual.patch_embed.proj.weight)
+        backbone._scale, backbone._shift = backbone._scale.to(device), backbone._shift.to(device)
         return backbone
 
     def see(self, pictures: Sequence[Patched]) -> list[Tensor]:
-        """Pictures to the tokens that stand for them in the language model.
+        """Encode pictures as the tokens that represent them in the language model.
 
         Args:
             pictures: At least one.
 
         Returns:
-            A tensor (tokens, hidden size) for each.
+            A tensor (tokens, hidden size) for each picture.
         """
         raw = torch.from_numpy(np.concatenate([one.patches for one in pictures]))
         values = raw.to(self._scale.device).float() * self._scale - self._shift
@@ -111,11 +111,11 @@ class Backbone(nn.Module):
         return list(torch.split(seen, [one.plan.tokens for one in pictures]))
 
     def read(self, sequences: Sequence[TokenSequence], seen: Sequence[Sequence[Tensor]]) -> Tensor:
-        """Sequences to embeddings.
+        """Embed sequences.
 
         Args:
             sequences: At least one.
-            seen: For each, its pictures' tokens from `see`.
+            seen: For each sequence, its pictures' tokens from `see`.
 
         Returns:
             Float32 tensor (len(sequences), hidden size) with unit rows.
@@ -128,7 +128,7 @@ class Backbone(nn.Module):
             ids[row, : len(sequence)] = sequence.ids
             positions[:, row, : len(sequence)] = sequence.positions(self._positions)
         embedding = self.model.get_input_embeddings()
-        states = embedding(torch.from_numpy(ids).to(_fed_on(embedding.weight)))
+        states = embedding(torch.from_numpy(ids).to(_input_device(embedding.weight)))
         device = states.device
         if any(seen):
             rows, columns = _places(sequences)
@@ -142,10 +142,10 @@ class Backbone(nn.Module):
         return functional.normalize(self._pooled(states, lengths.to(states.device)), dim=-1)
 
     def token_budget(self) -> int:
-        """Tokens that may go through the language model together.
+        """Return how many tokens may go through the language model together.
 
-        On a GPU as many as half of the free memory holds the activations of, as estimated from
-        the widths; elsewhere a few thousand, for more are not faster.
+        On a GPU, as many as have their activations, estimated from the widths, in half of the free
+        memory; elsewhere a few thousand, since more are not faster.
         """
         config = self.model.config.text_config
         device = self.model.get_input_embeddings().weight.device
@@ -153,72 +153,72 @@ class Backbone(nn.Module):
             return _CPU_TOKENS
         free, _ = torch.cuda.mem_get_info(device)
         width = 6 * config.hidden_size + 3 * config.intermediate_size
-        most = free // 2 // (width * self.model.dtype.itemsize)
-        return max(_CPU_TOKENS, min(_MOST_TOKENS, most))
+        fitting = free // 2 // (width * self.model.dtype.itemsize)
+        return max(_CPU_TOKENS, min(_MAX_TOKENS, fitting))
 
     def _pooled(self, states: Tensor, lengths: Tensor) -> Tensor:
-        """States (n, length, hidden size) to (n, hidden size) in float32."""
+        """Pool states (n, length, hidden size) to float32 (n, hidden size)."""
         if self._pooling == "last":
             return states[torch.arange(len(states), device=states.device), lengths - 1].float()
         real = torch.arange(states.shape[1], device=states.device) < lengths[:, None]
         return (states.float() * real[..., None]).sum(1) / lengths[:, None]
 
 
-def chosen_device(asked: str | None) -> torch.device:
-    """The device to run on: the one asked for, else CUDA, MPS or the CPU, what there is.
+def chosen_device(name: str | None) -> torch.device:
+    """Return the named device, or without a name the first available of CUDA, MPS and the CPU.
 
     Raises:
-        EmbedderUnavailable: the one asked for is not there.
+        EmbedderUnavailable: the named device is not available.
     """
-    if asked is None:
+    if name is None:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
-        device = torch.device(asked)
+        device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        there += ["mps"] if torch.backends.mps.is_available() else []
+        available = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        available += ["mps"] if torch.backends.mps.is_available() else []
         raise EmbedderUnavailable(
-            f"the device {asked!r} cannot be used: this machine has {', '.join(there)}"
+            f"the device {name!r} cannot be used: this machine has {', '.join(available)}"
         ) from error
     return device
 
 
-def chosen_dtype(asked: str | None, device: torch.device) -> torch.dtype:
-    """The precision asked for, else bfloat16 where the device computes in it, else float32.
+def chosen_dtype(name: str | None, device: torch.device) -> torch.dtype:
+    """Return the named precision, or bfloat16 where the device computes in it, else float32.
 
     Raises:
-        EmbedderUnavailable: it is not one that embeddings can be computed in.
+        EmbedderUnavailable: embeddings cannot be computed in that precision.
     """
-    if asked is None:
+    if name is None:
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if fast else torch.float32
     known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if asked not in known:
-        raise EmbedderUnavailable(f"the precision {asked!r} is none of {', '.join(known)}")
-    return known[asked]
+    if name not in known:
+        raise EmbedderUnavailable(f"the precision {name!r} is none of {', '.join(known)}")
+    return known[name]
 
 
 def free_memory() -> None:
-    """Gives back what PyTorch keeps for later."""
+    """Return the memory that PyTorch caches to the device."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device's memory did not suffice."""
+    """Whether an error means that a device's memory did not suffice."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    said = str(error)
+    message = str(error)
     return isinstance(error, RuntimeError) and (
-        "not enough memory" in said or "out of memory" in said  # The CPU's and MPS's allocators.
+        "not enough memory" in message or "out of memory" in message  # CPU and MPS allocators
     )
 
 
 def attention(device: torch.device, dtype: torch.dtype) -> str:
-    """FlashAttention 2 where it is installed and takes the precision, else PyTorch's own."""
+    """Select FlashAttention 2 where it is installed and supports the precision, else PyTorch's."""
     from transformers.utils import is_flash_attn_2_available
 
     fast = device.type == "cuda" and dtype != torch.float32 and is_flash_attn_2_available()
@@ -226,31 +226,31 @@ def attention(device: torch.device, dtype: torch.dtype) -> str:
 
 
 def placement(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Any:
-    """One device, or "auto": then accelerate spreads the layers over GPUs and main memory."""
+    """Return the device, or "auto" for accelerate to spread layers over GPUs and main memory."""
     if device.type != "cuda":
         return device
     free, _ = torch.cuda.mem_get_info(device)
     needed = checkpoint.parameters * torch.finfo(dtype).bits // 8
-    if needed < _ROOM_FOR_ACTIVATIONS * free:
+    if needed < _MAX_MEMORY_SHARE * free:
         return device
     _log.warning(
-        "the model needs %.1f GB and %s has %.1f GB free: it is spread over all devices",
+        "the model needs %.1f GB and %s has %.1f GB free: spreading it over all devices",
         *(needed / 1e9, device, free / 1e9),
     )
     return "auto"
 
 
-def _fed_on(weight: Tensor) -> torch.device:
-    """The device for what goes into a layer, by its weight.
+def _input_device(weight: Tensor) -> torch.device:
+    """Return the device for the input of a layer, by its weight.
 
-    A layer whose weight accelerate keeps in main memory shows it on "meta", and takes what it is
-    given from anywhere.
+    A layer whose weight accelerate keeps in main memory shows it on "meta", and accepts input from
+    any device.
     """
     return torch.device("cpu") if weight.is_meta else weight.device
 
 
 def _places(sequences: Sequence[TokenSequence]) -> tuple[Tensor, Tensor]:
-    """Rows and columns of the tokens that stand for pictures, in the order of the pictures."""
+    """Return rows and columns of the pictures' tokens, in the order of the pictures."""
     rows, columns = [], []
     for row, sequence in enumerate(sequences):
         for picture, start in zip(sequence.pictures, sequence.starts, strict=True):

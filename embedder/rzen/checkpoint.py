@@ -1,4 +1,4 @@
-"""A checkpoint on disk: found or fetched, checked before anything is loaded, and named."""
+"""A checkpoint on disk: found or downloaded, checked before it is loaded, and fingerprinted."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ _PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
 _NO_PICKLES = "; *.bin, *.pt and the like are not read, since such files can run code"
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 _PROBED_BYTES = 4096
-# What is in a config file but changes no vector.
+# Entries of a config file that change no vector.
 _TRANSIENT = frozenset({"_name_or_path", "transformers_version", "torch_dtype", "dtype"})
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
@@ -38,7 +38,10 @@ _STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True, slots=True)
 class _Tensor:
-    """What a file says of a tensor, and a hash of some of its bytes."""
+    """The header of a tensor, and a hash of some of its bytes.
+
+    Its repr is part of fingerprints: renaming it or a field would invalidate every library.
+    """
 
     name: str
     dtype: str
@@ -48,18 +51,18 @@ class _Tensor:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Checkpoint:
-    """A Qwen2-VL in a folder, whole as far as can be told without loading it.
+    """A Qwen2-VL in a folder, complete as far as can be checked without loading it.
 
     Attributes:
-        directory: Where it lies.
-        spec: What `open_embedder` opens it by.
-        config: Its config.json.
-        mean: Of the pictures it was trained on, by channel, from 0 to 1.
+        directory: Its folder.
+        spec: The specification that opens it.
+        config: The content of its config.json.
+        mean: Mean of the pictures it was trained on, by channel, from 0 to 1.
         std: Their standard deviation.
-        parameters: How many numbers its weights are.
-        digest: SHA-256 over what the weights, the tokenizer and the configuration say. Of each
-            tensor the first and last 4 KiB count: training changes whole tensors, and reading
-            gigabytes would take seconds. How tensors are spread over files does not matter.
+        parameters: The number of its weights.
+        digest: SHA-256 over the weights, the tokenizer and the configuration. Of each tensor, the
+            first and last 4 KiB are hashed: training changes whole tensors, and reading gigabytes
+            would take seconds. How tensors are spread over files does not matter.
     """
 
     directory: Path
@@ -72,16 +75,16 @@ class Checkpoint:
 
     @classmethod
     def find(cls, argument: str = "") -> Self:
-        """Finds a checkpoint, and fetches it from the hub if it is not on this machine.
+        """Find a checkpoint, and download it from the hub if it is not on this machine.
 
         Args:
             argument: A folder, a name on the hub, or nothing for the released weights.
 
         Raises:
-            EmbedderUnavailable: it is not there and cannot be fetched, is incomplete or damaged,
-                or is no Qwen2-VL.
+            EmbedderUnavailable: it is missing and cannot be downloaded, is incomplete or damaged,
+                or is not a Qwen2-VL.
         """
-        path = Path(os.path.expanduser(argument))  # noqa: PTH111 -- Path's raises for nobody's home.
+        path = Path(os.path.expanduser(argument))  # noqa: PTH111 -- Path.expanduser raises for unknown users.
         try:
             if argument and (path.exists() or not _HUB_ID.fullmatch(argument)):
                 if not path.is_dir():
@@ -97,27 +100,27 @@ class Checkpoint:
 
     @classmethod
     def _of_hub(cls, name: str, spec: str) -> Self:
-        """A model of the hub; what is not on this machine is fetched, with progress."""
+        """Open a model of the hub; missing files are downloaded, with progress."""
         try:
             from huggingface_hub import snapshot_download
         except ImportError as error:
             raise EmbedderUnavailable(BACKEND.install_hint("huggingface_hub")) from error
         fetch = {"repo_id": name, "allow_patterns": list(_NEEDED_FILES)}
-        found: EmbedderUnavailable | None = None
+        incomplete: EmbedderUnavailable | None = None
         try:
             return cls._read(Path(snapshot_download(**fetch, local_files_only=True)), spec)
-        except EmbedderUnavailable as error:  # The rest of an unfinished download is fetched.
-            found = error
-        except Exception as error:  # The hub's client raises what its HTTP library does, and more.
+        except EmbedderUnavailable as error:  # a download that was interrupted: get the rest
+            incomplete = error
+        except Exception as error:  # the hub's client raises what its HTTP library does, and more
             _log.debug("%s is not on this machine: %s", name, error)
         try:
             directory = Path(snapshot_download(**fetch))
         except Exception as error:
-            if found is not None:
-                raise found from error
+            if incomplete is not None:
+                raise incomplete from error
             reason = str(error).strip().splitlines()
             raise EmbedderUnavailable(
-                f"the weights of {name} are not on this machine and could not be fetched from "
+                f"the weights of {name} are not on this machine and could not be downloaded from "
                 f"huggingface.co ({reason[0] if reason else type(error).__name__}). Connect and "
                 f"try again, or copy a folder with them here and use --model rzen:FOLDER"
             ) from error
@@ -127,9 +130,11 @@ class Checkpoint:
     def _read(cls, directory: Path, spec: str) -> Self:
         config = _json(directory / "config.json")
         _check_architecture(directory, config)
-        words = next((directory / n for n in _TOKENIZER_FILES if (directory / n).is_file()), None)
-        if words is None:
-            raise EmbedderUnavailable(f"{directory} has no tokenizer.json: {_again(spec)}")
+        vocabulary = next(
+            (directory / n for n in _TOKENIZER_FILES if (directory / n).is_file()), None
+        )
+        if vocabulary is None:
+            raise EmbedderUnavailable(f"{directory} has no tokenizer.json: {_remedy(spec)}")
         path = directory / "preprocessor_config.json"
         pictures = _json(path) if path.is_file() else {}
         mean = _channels(path, pictures, "image_mean", _MEAN)
@@ -138,21 +143,21 @@ class Checkpoint:
             (one for path in _weight_files(directory, spec) for one in _tensors(path, spec)),
             key=lambda one: one.name,
         )
-        stated = hashlib.sha256(json.dumps(_lasting(config), sort_keys=True).encode())
-        stated.update(repr((mean, std)).encode())
-        stated.update(words.read_bytes())
+        digest = hashlib.sha256(json.dumps(_lasting(config), sort_keys=True).encode())
+        digest.update(repr((mean, std)).encode())
+        digest.update(vocabulary.read_bytes())
         for tensor in tensors:
-            stated.update(repr(tensor).encode())
+            digest.update(repr(tensor).encode())
         parameters = sum(math.prod(tensor.shape) for tensor in tensors)
-        return cls(directory, spec, config, mean, std, parameters, stated.hexdigest())
+        return cls(directory, spec, config, mean, std, parameters, digest.hexdigest())
 
     @property
     def dim(self) -> int:
-        """Length of its hidden states."""
+        """Length of the hidden states."""
         return int(self.config.get("text_config", self.config)["hidden_size"])
 
     def tokenizer(self) -> "Tokenizer":
-        """Its tokenizer."""
+        """Load the tokenizer."""
         from tokenizers import Tokenizer
 
         path = self.directory / "tokenizer.json"
@@ -165,9 +170,9 @@ class Checkpoint:
                 self.directory, local_files_only=True, trust_remote_code=False
             )
             return slow.backend_tokenizer
-        except Exception as error:  # tokenizers raises plain Exception.
+        except Exception as error:  # tokenizers raises plain Exception
             raise EmbedderUnavailable(
-                f"the tokenizer in {self.directory} cannot be read ({error}): {_again(self.spec)}"
+                f"the tokenizer in {self.directory} cannot be read ({error}): {_remedy(self.spec)}"
             ) from error
 
 
@@ -182,19 +187,19 @@ def _weight_files(directory: Path, spec: str) -> list[Path]:
         what = ", ".join(missing) or "any *.safetensors file"
         pickled = "" if names or not _pickled(directory) else _NO_PICKLES
         raise EmbedderUnavailable(
-            f"the weights in {directory} are not complete, it lacks {what}: {_again(spec)}{pickled}"
+            f"the weights in {directory} are incomplete, missing {what}: {_remedy(spec)}{pickled}"
         )
     return [directory / name for name in names]
 
 
 def _names(index: Path, spec: str) -> list[str]:
-    """The files that an index spreads tensors over."""
+    """Return the names of the files that an index lists."""
     places = _json(index).get("weight_map")
     stated = list(places.values()) if isinstance(places, dict) else [places]
     names = {name for name in stated if isinstance(name, str) and _WEIGHTS_NAME.fullmatch(name)}
     if not all(isinstance(name, str) and name in names for name in stated):
         raise EmbedderUnavailable(
-            f"{index} names other files than *.safetensors beside it: {_again(spec)}"
+            f"{index} names other files than *.safetensors beside it: {_remedy(spec)}"
         )
     return sorted(names)
 
@@ -223,7 +228,7 @@ def _check_architecture(directory: Path, config: Mapping[str, Any]) -> None:
 
 
 def _tensors(path: Path, spec: str) -> Iterator[_Tensor]:
-    """The tensors of a safetensors file.
+    """Yield the tensors of a safetensors file.
 
     Source:
         The safetensors format: eight bytes with the length of a JSON header, the header, data.
@@ -233,17 +238,17 @@ def _tensors(path: Path, spec: str) -> Iterator[_Tensor]:
         length = int.from_bytes(file.read(8), "little")
         start = 8 + length
         if start > size:
-            raise EmbedderUnavailable(f"{path} is cut off or damaged: {_again(spec)}")
+            raise EmbedderUnavailable(f"{path} is truncated or damaged: {_remedy(spec)}")
         try:
             header: dict[str, Any] = json.loads(file.read(length))
             header.pop("__metadata__", None)
             found = [_stated(name, tensor) for name, tensor in header.items()]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise EmbedderUnavailable(f"{path} is damaged: {_again(spec)}") from error
+            raise EmbedderUnavailable(f"{path} is damaged: {_remedy(spec)}") from error
         end = start + max((last for *_, last in found), default=0)
         if end > size:
             raise EmbedderUnavailable(
-                f"{path} is cut off, {size:,} of {end:,} bytes are there: {_again(spec)}"
+                f"{path} is truncated, {size:,} of {end:,} bytes are there: {_remedy(spec)}"
             )
         for name, dtype, shape, first, last in found:
             probe = hashlib.sha256()
@@ -254,7 +259,7 @@ def _tensors(path: Path, spec: str) -> Iterator[_Tensor]:
 
 
 def _stated(name: str, tensor: Mapping[str, Any]) -> tuple[str, str, tuple[int, ...], int, int]:
-    """Name, type, shape, and where the bytes are from the end of the header on."""
+    """Return name, type and shape, and the range of bytes, counted from the end of the header."""
     dtype, shape, (first, last) = tensor["dtype"], tuple(tensor["shape"]), tensor["data_offsets"]
     whole = all(type(number) is int and number >= 0 for number in (*shape, first, last))
     if not isinstance(dtype, str) or not whole or first > last:
@@ -265,7 +270,7 @@ def _stated(name: str, tensor: Mapping[str, Any]) -> tuple[str, str, tuple[int, 
 def _channels(
     path: Path, stated: Mapping[str, Any], name: str, default: tuple[float, ...]
 ) -> tuple[float, ...]:
-    """A number for each of red, green and blue."""
+    """Return the numbers for red, green and blue."""
     value = stated.get(name, default)
     if (
         not isinstance(value, list | tuple)
@@ -277,7 +282,7 @@ def _channels(
 
 
 def _lasting(value: Any) -> Any:
-    """A configuration without what changes no vector."""
+    """Return a configuration without entries that change no vector."""
     if isinstance(value, dict):
         return {name: _lasting(one) for name, one in value.items() if name not in _TRANSIENT}
     return value
@@ -297,9 +302,9 @@ def _json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _again(spec: str) -> str:
+def _remedy(spec: str) -> str:
     """Return how to get undamaged files."""
     name = ModelSpec.parse(spec).argument or RELEASED
     if _HUB_ID.fullmatch(name):
-        return f"fetch it again with `hf download {name}`"
-    return "copy the folder again from where it came"
+        return f"download it again with `hf download {name}`"
+    return "copy the folder again from its source"

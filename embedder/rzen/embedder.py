@@ -5,9 +5,10 @@ import importlib.metadata
 import logging
 import os
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -23,9 +24,8 @@ from embedder.interface import (
 from embedder.rzen import BACKEND
 from embedder.rzen.checkpoint import Checkpoint
 from embedder.rzen.pictures import Patched, Unfit, patched
-from embedder.rzen.schedule import Group, Member, Name, schedule
 from embedder.rzen.settings import Settings
-from embedder.rzen.template import Template, TokenSequence
+from embedder.rzen.template import Picture, Template, TokenSequence
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,14 +37,50 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 U = TypeVar("U")
 
+Name = Hashable
+"""Equal for pictures that look the same to the model."""
+
 _REVISION = 1
-"""Raised when this package changes what it computes."""
+"""Increment when this package changes what it computes."""
 
 _FRAME_SIDE = 4096
-"""The first of both resizing steps keeps about as many pixels as a square of this side has."""
+"""The first of the two resizing steps keeps about as many pixels as a square of this side."""
 
-_PREPARERS = max(4, min(8, os.cpu_count() or 1))
-_PREPARED_GROUPS = 2
+_MAX_PREPARERS = max(4, min(8, os.cpu_count() or 1))
+_MAX_PREPARED_GROUPS = 2
+_MIN_FILL = 0.8  # of the longest sequence of a group, by every other one
+_PADDING_ALLOWED = 8  # tokens that a sequence may be shorter than that
+_PROBE_SIZE = (8, 8)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Member:
+    """A sequence of one content, or of several equal ones.
+
+    Attributes:
+        sequence: What the model reads.
+        pictures: The names of its pictures.
+        positions: Where those contents stand in the call.
+    """
+
+    sequence: TokenSequence
+    pictures: tuple[Name, ...]
+    positions: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Group:
+    """Members that go through the language model together.
+
+    Attributes:
+        members: Sequences of about the same length.
+        fresh: Their pictures that no earlier group has, by name.
+        last: Their pictures that no later group has.
+    """
+
+    members: tuple[Member, ...]
+    fresh: Mapping[Name, Picture]
+    last: tuple[Name, ...]
 
 
 def open_rzen(
@@ -74,13 +110,12 @@ class RzenEmbedder(BaseEmbedder):
     """A Qwen2-VL checkpoint with its settings; the weights load on first use.
 
     Contents are sorted into groups of about the same length under a budget of tokens. While one
-    group is computed, the pictures of the next are prepared. What occurs several times in a call,
-    a frame or a whole content, is computed once. Where memory does not suffice, the group is
-    halved.
+    group is computed, the pictures of the next are prepared. A frame or content that occurs several
+    times in a call is computed once. Where memory does not suffice, the group is halved.
 
     Args:
-        checkpoint: What to run.
-        settings: How.
+        checkpoint: The weights to run.
+        settings: How to run them.
         device: "cpu", "cuda", "cuda:1", "mps"; None for the best there is.
         dtype: "float32", "bfloat16" or "float16"; None for bfloat16 on CUDA and float32 elsewhere.
             It is not part of the fingerprint: a library made on a GPU can be searched on a CPU.
@@ -89,7 +124,7 @@ class RzenEmbedder(BaseEmbedder):
         EmbedderUnavailable: PyTorch or transformers are missing.
     """
 
-    batch_size = 512  # Contents that are sorted together.
+    batch_size = 512  # contents that are sorted together
 
     def __init__(
         self,
@@ -103,7 +138,7 @@ class RzenEmbedder(BaseEmbedder):
             raise EmbedderUnavailable(missing)
         self.checkpoint = checkpoint
         self.settings = settings
-        self._asked = device, dtype
+        self._device, self._dtype = device, dtype
         self._loading, self._computing = threading.Lock(), threading.Lock()
         self._model: tuple[Template, Backbone] | None = None
         self.token_budget = 0
@@ -127,9 +162,9 @@ class RzenEmbedder(BaseEmbedder):
         groups = schedule(_sequences(template, contents, role), self.token_budget)
         vectors = np.empty((len(contents), self.info.dim), dtype=np.float32)
         seen: dict[Name, Tensor] = {}
-        with ThreadPoolExecutor(_PREPARERS, "rzen-prepare") as pool:
+        with ThreadPoolExecutor(_MAX_PREPARERS, "rzen-prepare") as pool:
             for group, pictures in _prepared(groups, pool):
-                with self._computing:  # Another thread's search goes in between two groups.
+                with self._computing:  # another thread's search runs between two groups
                     rows = self._computed(backbone, group, pictures, seen)
                 for member, row in zip(group.members, rows, strict=True):
                     vectors[member.positions] = row
@@ -144,7 +179,7 @@ class RzenEmbedder(BaseEmbedder):
         pictures: "Sequence[tuple[Name, Patched]]",
         seen: "dict[Name, Tensor]",
     ) -> Sequence[Vectors]:
-        """The vectors of a group's members, of shape (dim,) each; adds its pictures to `seen`."""
+        """Return the members' vectors, of shape (dim,) each, and add their pictures to `seen`."""
         import torch
 
         def see(pictures: "Sequence[tuple[Name, Patched]]") -> "list[Tensor]":
@@ -157,9 +192,9 @@ class RzenEmbedder(BaseEmbedder):
 
         with torch.inference_mode():
             try:
-                for some in _parts(pictures, self.token_budget):
-                    features = self._halving(see, some)
-                    seen.update(zip((name for name, _ in some), features, strict=True))
+                for run in _within_budget(pictures, self.token_budget):
+                    features = self._halving(see, run)
+                    seen.update(zip((name for name, _ in run), features, strict=True))
                 return self._halving(read, group.members)
             except _TooLarge as error:
                 member = _holder(group, error.item)
@@ -173,7 +208,7 @@ class RzenEmbedder(BaseEmbedder):
     def _halving(
         self, compute: "Callable[[Sequence[T]], list[U]]", items: Sequence[T]
     ) -> "list[U]":
-        """What `compute` makes of all items, in halves where memory does not suffice."""
+        """Return what `compute` makes of all items, in halves where memory does not suffice."""
         from embedder.rzen.backbone import free_memory, is_out_of_memory
 
         try:
@@ -183,7 +218,7 @@ class RzenEmbedder(BaseEmbedder):
                 raise
             if len(items) == 1:
                 raise _TooLarge(items[0]) from error
-        # Out of the handler, whose traceback would hold on to the tensors.
+        # Outside the handler, whose traceback would keep the tensors alive.
         free_memory()
         middle = len(items) // 2
         _log.info("not enough memory for %d at a time: halved", len(items))
@@ -191,7 +226,7 @@ class RzenEmbedder(BaseEmbedder):
         return [*self._halving(compute, items[:middle]), *self._halving(compute, items[middle:])]
 
     def loaded(self) -> "tuple[Template, Backbone]":
-        """What puts contents into sequences, and the model; loaded when first asked for.
+        """Return the template and the model, loaded on first use.
 
         Raises:
             EmbedderUnavailable: the weights do not fit, or are not those of a Qwen2-VL.
@@ -200,8 +235,8 @@ class RzenEmbedder(BaseEmbedder):
             if self._model is None:
                 from embedder.rzen.backbone import Backbone, chosen_device, chosen_dtype
 
-                device = chosen_device(self._asked[0])
-                dtype = chosen_dtype(self._asked[1], device)
+                device = chosen_device(self._device)
+                dtype = chosen_dtype(self._dtype, device)
                 template = Template(self.checkpoint.tokenizer(), self.settings)
                 backbone = Backbone.load(self.checkpoint, self.settings, device, dtype)
                 self.token_budget = backbone.token_budget()
@@ -210,7 +245,7 @@ class RzenEmbedder(BaseEmbedder):
 
 
 class _TooLarge(Exception):
-    """Something does not fit into memory by itself."""
+    """An item does not fit into memory even alone."""
 
     def __init__(self, item: object) -> None:
         super().__init__()
@@ -233,7 +268,7 @@ def _sequences(template: Template, contents: Sequence[Content], role: Role) -> l
 def _prepared(
     groups: Sequence[Group], pool: Executor
 ) -> Iterator[tuple[Group, list[tuple[Name, Patched]]]]:
-    """Each group with its pictures, which are prepared while the groups before are computed."""
+    """Yield each group with its pictures, prepared while the groups before are computed."""
     waiting: deque[tuple[Group, list[tuple[Name, Future[Patched]]]]] = deque()
     for group in groups:
         futures = [
@@ -241,16 +276,16 @@ def _prepared(
             for name, picture in group.fresh.items()
         ]
         waiting.append((group, futures))
-        if len(waiting) > _PREPARED_GROUPS:
+        if len(waiting) > _MAX_PREPARED_GROUPS:
             yield _finished(*waiting.popleft())
     while waiting:
         yield _finished(*waiting.popleft())
 
 
-def _parts(
+def _within_budget(
     pictures: Sequence[tuple[Name, Patched]], budget: int
 ) -> Iterator[Sequence[tuple[Name, Patched]]]:
-    """The pictures in runs of no more tokens than the budget, or of one."""
+    """Yield the pictures in runs of at most `budget` tokens, or of one picture."""
     start = tokens = 0
     for index, (_, picture) in enumerate(pictures):
         if index > start and tokens + picture.plan.tokens > budget:
@@ -268,7 +303,7 @@ def _finished(
 
 
 def _holder(group: Group, item: Any) -> Member:
-    """The member that is too large, or that has the picture that is."""
+    """Return the member that is too large, or whose picture is."""
     if isinstance(item, Member):
         return item
     name, _ = item
@@ -279,3 +314,79 @@ def _revision(checkpoint: Checkpoint, settings: Settings) -> str:
     major = importlib.metadata.version("transformers").partition(".")[0]
     stated = [str(_REVISION), checkpoint.digest, settings.stated(), f"transformers {major}"]
     return hashlib.sha256("\n".join(stated).encode()).hexdigest()[:16]
+
+
+def schedule(sequences: Sequence[TokenSequence], budget: int) -> list[Group]:
+    """Group contents for computing, each picture and each content once.
+
+    Args:
+        sequences: Of the contents, in their order.
+        budget: Most tokens of a group, padding included; a longer sequence gets its own group.
+    """
+    members = _members(sequences)
+    groups = groups_of([len(member.sequence) for member in members], budget)
+    used = Counter(name for member in members for name in set(member.pictures))
+    met: set[Name] = set()
+    found = []
+    for group in groups:
+        chosen = tuple(members[i] for i in group)
+        named = {
+            name: picture
+            for member in chosen
+            for name, picture in zip(member.pictures, member.sequence.pictures, strict=True)
+        }
+        used.subtract(name for member in chosen for name in set(member.pictures))
+        fresh = {name: picture for name, picture in named.items() if name not in met}
+        met.update(named)
+        found.append(Group(chosen, fresh, tuple(name for name in named if not used[name])))
+    return found
+
+
+def groups_of(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Group sequences of about the same length, so that little of a padded batch is padding.
+
+    Args:
+        lengths: Tokens of each sequence.
+        budget: Most tokens of a group, padding included.
+
+    Returns:
+        Indexes into `lengths`, each once, the longest first: if memory does not suffice, that
+        shows at once.
+    """
+    groups: list[list[int]] = []
+    longest = 0
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        length = lengths[index]
+        fits = groups and (len(groups[-1]) + 1) * longest <= budget
+        if not fits or length + _PADDING_ALLOWED < _MIN_FILL * longest:
+            groups.append([])
+            longest = length
+        groups[-1].append(index)
+    return groups
+
+
+def _members(sequences: Sequence[TokenSequence]) -> list[Member]:
+    """Return the distinct sequences, in order."""
+    names = iter(_names([picture for one in sequences for picture in one.pictures]))
+    found: dict[Hashable, Member] = {}
+    for position, sequence in enumerate(sequences):
+        pictures = tuple(next(names) for _ in sequence.pictures)
+        key = (sequence.ids.tobytes(), pictures)
+        found.setdefault(key, Member(sequence, pictures)).positions.append(position)
+    return list(found.values())
+
+
+def _names(pictures: Sequence[Picture]) -> list[Name]:
+    """Name each picture; hash all pixels only where a few do not distinguish it."""
+    probes = [
+        (picture.plan, picture.frame.size, picture.frame.resize(_PROBE_SIZE, 0).tobytes())
+        for picture in pictures
+    ]
+    occurs = Counter(probes)
+    names: list[Name] = []
+    for picture, probe in zip(pictures, probes, strict=True):
+        if occurs[probe] == 1:
+            names.append(probe)
+        else:
+            names.append((probe, hashlib.sha256(picture.frame.tobytes()).digest()))
+    return names

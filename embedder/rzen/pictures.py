@@ -1,11 +1,11 @@
-"""Pictures for Qwen2-VL: how large they become, and their patches.
+"""Pictures for Qwen2-VL: their sizes and patches.
 
 A picture is resized twice, as the released script does: first to whole tokens at about its own
 size, then into the range of tokens it may have. Both use PIL's bicubic filter. Here and below, a
 token stands for 28 × 28 pixels: 2 × 2 patches of 14 × 14.
 
-Qwen2-VL refuses a picture that is more than 200 times as long as wide. Here it is laid onto white
-that is just wide enough, which keeps all of it and its shape.
+Qwen2-VL refuses a picture that is more than 200 times as long as wide. Here it is laid onto a white
+canvas that is just wide enough, which keeps all of it and its shape.
 """
 
 import math
@@ -20,11 +20,11 @@ PATCH_SIDE = 14
 MAX_RATIO = 200
 
 _MERGE = TOKEN_SIDE // PATCH_SIDE
-_FIRST_TOKENS = (4, 16_384)
+_FIRST_STEP_TOKENS = (4, 16_384)
 
 
 class Unfit(ValueError):
-    """A content cannot be put before the model; the message says why and what to do."""
+    """A content does not fit the model; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +51,13 @@ class Plan:
 
 
 def planned(size: tuple[int, int], tokens: tuple[int, int]) -> Plan:
-    """How a picture is resized so that it has a number of tokens within a range.
+    """Plan how to resize a picture to a number of tokens within a range.
 
     Args:
         size: Width and height in pixels.
-        tokens: The least and the most; a very elongated picture may have a few more.
+        tokens: Minimum and maximum; a very elongated picture may have a few more.
     """
-    first = _fitted(_widened(size), _FIRST_TOKENS)
+    first = _fitted(_widened(size), _FIRST_STEP_TOKENS)
     return Plan(first, _fitted(first, tokens))
 
 
@@ -76,7 +76,7 @@ class Patched:
 
 
 def patched(picture: Image.Image, plan: Plan) -> Patched:
-    """Resizes an RGB picture as planned for its size and cuts it into patches."""
+    """Resize an RGB picture as planned for its size and cut it into patches."""
     width, height = _widened(picture.size)
     if picture.size != (width, height):
         white = Image.new("RGB", (width, height), "white")
@@ -92,13 +92,13 @@ def patched(picture: Image.Image, plan: Plan) -> Patched:
 
 
 def _widened(size: tuple[int, int]) -> tuple[int, int]:
-    """The size of the white below a picture: its own, unless it is too elongated."""
+    """Return the size of the canvas of a picture: its own, unless it is too elongated."""
     least = -(-max(size) // MAX_RATIO)
     return max(size[0], least), max(size[1], least)
 
 
 def _fitted(size: tuple[int, int], tokens: tuple[int, int]) -> tuple[int, int]:
-    """The nearest size in whole tokens, of about the same shape, within a range of tokens."""
+    """Return the nearest size in whole tokens and of about the same shape, within a range."""
     least, most = (count * TOKEN_SIDE**2 for count in tokens)
     area = size[0] * size[1]
     width, height = (max(TOKEN_SIDE, round(side / TOKEN_SIDE) * TOKEN_SIDE) for side in size)

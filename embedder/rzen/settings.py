@@ -1,7 +1,7 @@
-"""How a checkpoint wants to be used: prompts, positions, limits; `rzen.json` beside its weights.
+"""The settings of a checkpoint: prompts, positions and limits, in `rzen.json` beside its weights.
 
-Without that file, the settings of the released inference script hold (arXiv 2510.27350 and the
-script its authors published).
+The defaults are those of the released inference script (arXiv 2510.27350 and the script that its
+authors published).
 """
 
 import json
@@ -18,7 +18,7 @@ SETTINGS_FILE = "rzen.json"
 _FORMAT = 1
 
 Positions = Literal["sequential", "mrope"]
-"""Of image tokens in the language model: one after the other, or by row and column (M-RoPE)."""
+"""How image tokens are numbered: one after the other, or by row and column (M-RoPE)."""
 
 Pooling = Literal["last", "mean"]
 """The embedding is the state of the last token, or the mean of all."""
@@ -35,7 +35,7 @@ DOCUMENT_INSTRUCTIONS: Mapping[Modality, str] = MappingProxyType(
         _PAGE: "Understand the content of the provided document image.",
     }
 )
-"""What documents are told: as published for the released weights."""
+"""Instructions for documents, as published for the released weights."""
 
 QUERY_INSTRUCTIONS: Mapping[Pair, str] = MappingProxyType(
     {
@@ -45,8 +45,8 @@ QUERY_INSTRUCTIONS: Mapping[Pair, str] = MappingProxyType(
         (_TEXT, _PAGE): "Find a document image that matches the given query: ",
         (_IMAGE, _TEXT): "Find an image caption describing the given everyday image.",
     }
-    # Nothing is published for a picture that looks for pictures: told what it would be told as a
-    # document, it finds its own copies with a cosine of 1.
+    # Nothing is published for pictures that search pictures: with the instruction of a document, a
+    # picture finds its own copies with a cosine of 1.
     | {
         (query, document): DOCUMENT_INSTRUCTIONS[query]
         for query in (_IMAGE, _VIDEO, _PAGE)
@@ -54,31 +54,31 @@ QUERY_INSTRUCTIONS: Mapping[Pair, str] = MappingProxyType(
         if (query, document) != (_IMAGE, _TEXT)
     }
 )
-"""What queries are told, by (query modality, document modality)."""
+"""Instructions for queries, by (query modality, document modality)."""
 
 _PAIRS: Mapping[str, Pair] = MappingProxyType(
     {f"{query} {document}": (query, document) for query in Modality for document in Modality}
 )
-"""By its key in the file: "text image" is what a text is told that looks for images."""
+"""Keys in the file: "text image" is the instruction of a text that searches images."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything about a checkpoint that changes vectors, but for the weights themselves.
+    """Everything about a checkpoint that changes vectors, besides its weights.
 
     Attributes:
         system: The system prompt.
         text_prompt: Follows the words of a content without pictures (the representation prompt).
-        visual_prompt: Follows everything else.
+        visual_prompt: Follows every other content.
         query_instructions: By (query modality, document modality).
         document_instructions: By modality.
-        positions: Of image tokens.
-        pooling: From states to the embedding.
-        image_tokens: Least and most tokens of a picture or page, a token being 28 × 28 pixels.
+        positions: How image tokens are numbered.
+        pooling: How states become the embedding.
+        image_tokens: Minimum and maximum tokens of a picture or page, a token being 28 × 28 pixels.
         frame_tokens: The same for a frame of a video.
-        frames: Most frames of a video; from more, evenly spaced ones are taken.
-        max_tokens: Longest sequence. Words beyond it are cut; pictures are made smaller.
-        page_text: Whether the words of a document page are read beside its picture.
+        frames: Most frames of a video; of more, evenly spaced ones are used.
+        max_tokens: Longest sequence. Words beyond it are cut; pictures are scaled down.
+        page_text: Whether the words of a document page are embedded beside its picture.
     """
 
     system: str = "You are a helpful assistant."
@@ -98,10 +98,10 @@ class Settings:
 
     @classmethod
     def of(cls, directory: Path) -> Self:
-        """The settings of a checkpoint; the released script's where it has no file of its own.
+        """Read the settings of a checkpoint; the released script's if it has no file.
 
         Raises:
-            EmbedderUnavailable: the file cannot be read; the message lists all that is wrong.
+            EmbedderUnavailable: the file cannot be read; the message lists all problems.
         """
         path = directory / SETTINGS_FILE
         try:
@@ -112,25 +112,25 @@ class Settings:
             raise EmbedderUnavailable(f"{path} cannot be read: {error}") from error
         problems = cls.problems(stated)
         if problems:
-            raise EmbedderUnavailable(f"{path} is not understood: {'; '.join(problems)}")
+            raise EmbedderUnavailable(f"{path} is not valid: {'; '.join(problems)}")
         return cls.of_values(stated)
 
     @staticmethod
     def problems(stated: object) -> list[str]:
-        """All that is wrong with the values of a file, each in a few words."""
+        """List what is wrong with the values of a file, each in a few words."""
         return _problems(stated)
 
     @classmethod
     def of_values(cls, stated: Mapping[str, Any]) -> Self:
-        """The settings from the values of a file without `problems`; the rest is as released."""
+        """Make settings from the values of a file without `problems`; the rest is as released."""
         return cls(**_values(stated))
 
     def save(self, directory: Path) -> None:
-        """Writes them beside a checkpoint's weights."""
+        """Write the settings beside a checkpoint's weights."""
         (directory / SETTINGS_FILE).write_text(self.stated(), encoding="utf-8")
 
     def stated(self) -> str:
-        """They as JSON; the same for the same settings, so that it can be hashed."""
+        """Return the settings as JSON; the same for equal settings, so that it can be hashed."""
         values = {one.name: getattr(self, one.name) for one in fields(self)} | {
             "query_instructions": {f"{q} {d}": t for (q, d), t in self.query_instructions.items()},
             "document_instructions": {m.value: t for m, t in self.document_instructions.items()},
@@ -138,29 +138,29 @@ class Settings:
         return json.dumps({"format": _FORMAT} | values, indent=1, sort_keys=True) + "\n"
 
     def instructed(self, instructions: Mapping[Modality, str]) -> Self:
-        """The settings with other instructions for documents of some modalities."""
+        """Return the settings with other instructions for documents of some modalities."""
         return replace(self, document_instructions={**self.document_instructions, **instructions})
 
 
 def _values(stated: Mapping[str, Any]) -> dict[str, Any]:
-    """From the file's values to those of the dataclass; pairs not named keep their default."""
+    """Convert the file's values to those of the dataclass; pairs not named keep their default."""
     values = {name: value for name, value in stated.items() if name != "format"}
     for name in ("image_tokens", "frame_tokens"):
         if name in values:
             values[name] = tuple(values[name])
     if "query_instructions" in values:
-        said = {_PAIRS[key]: text for key, text in values["query_instructions"].items()}
-        values["query_instructions"] = {**QUERY_INSTRUCTIONS, **said}
+        queries = {_PAIRS[key]: text for key, text in values["query_instructions"].items()}
+        values["query_instructions"] = {**QUERY_INSTRUCTIONS, **queries}
     if "document_instructions" in values:
-        told = {Modality(key): text for key, text in values["document_instructions"].items()}
-        values["document_instructions"] = {**DOCUMENT_INSTRUCTIONS, **told}
+        documents = {Modality(key): text for key, text in values["document_instructions"].items()}
+        values["document_instructions"] = {**DOCUMENT_INSTRUCTIONS, **documents}
     return values
 
 
 def _problems(stated: object) -> list[str]:
-    """All that is wrong with a file's values, each in a few words."""
+    """List what is wrong with a file's values, each in a few words."""
     if not isinstance(stated, dict):
-        return ["it is not an object"]
+        return ["it is not a JSON object"]
     found = []
     if stated.get("format", _FORMAT) != _FORMAT:
         found.append(f"its format is {stated['format']!r}, this version knows {_FORMAT}")
@@ -174,11 +174,11 @@ def _problems(stated: object) -> list[str]:
             found.append(f"{name} must be one of {', '.join(choices)}")
     for name in ("image_tokens", "frame_tokens"):
         if not _is_range(stated.get(name, (1, 1))):
-            found.append(f"{name} must be the least and the most, two numbers from 1 on")
+            found.append(f"{name} must be the minimum and the maximum, two integers from 1 on")
     for name, least in (("frames", 1), ("max_tokens", 64)):
         value = stated.get(name, least)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            found.append(f"{name} must be a number from {least} on")
+            found.append(f"{name} must be an integer from {least} on")
     if not isinstance(stated.get("page_text", False), bool):
         found.append("page_text must be true or false")
     return found + _instruction_problems(stated)

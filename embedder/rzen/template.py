@@ -1,4 +1,4 @@
-r"""The input template: a content becomes a sequence of tokens with places for pictures.
+r"""The input template: a content becomes a sequence of tokens, with pad tokens for pictures.
 
     <|im_start|>system\n{SYSTEM}<|im_end|>\n
     <|im_start|>user\n{VISION}{INSTRUCTION}{TEXT}{PROMPT}<|im_end|>\n
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 Ids = NDArray[np.int64]
 
-_WORDS_KEPT = 256
-_LEAST_TOKENS = 16
-_LONGEST_TOKEN = 128
+_MIN_TEXT_TOKENS = 256  # kept of a text that competes with pictures
+_MIN_PICTURE_TOKENS = 16
+_MAX_TOKEN_CHARACTERS = 128
 _SPECIAL = (
     *("<|im_start|>", "<|im_end|>", "<|endoftext|>"),
     *("<|vision_start|>", "<|vision_end|>", "<|image_pad|>"),
@@ -37,7 +37,7 @@ _SPECIAL = (
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Picture:
-    """A frame, and how it is resized."""
+    """A frame and how it is resized."""
 
     frame: Image.Image
     plan: Plan
@@ -45,13 +45,13 @@ class Picture:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TokenSequence:
-    """What the model reads for a content.
+    """The input of the model for one content.
 
     Attributes:
-        ids: Int64 (length,); a picture's tokens are that many `<|image_pad|>`.
-        pictures: In order.
+        ids: Int64 (length,); each token of a picture is an `<|image_pad|>`.
+        pictures: The pictures, in order.
         starts: Where each picture's tokens begin.
-        reduced: What was cut or made smaller to fit, in words; empty if nothing.
+        reduced: What was cut or scaled down to fit, for the log; empty if nothing.
     """
 
     ids: Ids
@@ -63,7 +63,7 @@ class TokenSequence:
         return len(self.ids)
 
     def positions(self, kind: Positions) -> Ids:
-        """Positions on the three axes of M-RoPE (time, row, column), int64 (3, length).
+        """Return positions on the three axes of M-RoPE (time, row, column), int64 (3, length).
 
         "sequential" counts tokens on all three, as the released script does; "mrope" gives the
         tokens of a picture one time, and their rows and columns (arXiv 2409.12191, section 2.1).
@@ -71,7 +71,7 @@ class TokenSequence:
         positions = np.tile(np.arange(len(self.ids)), (3, 1))
         if kind == "sequential":
             return positions
-        shift = 0  # How far behind the count of tokens the positions are.
+        shift = 0  # how far the positions lag behind the count of tokens
         for picture, start in zip(self.pictures, self.starts, strict=True):
             rows, columns = (side // 2 for side in picture.plan.grid)
             end, first = start + rows * columns, start - shift
@@ -84,14 +84,14 @@ class TokenSequence:
 
 
 class Template:
-    """Puts contents into sequences. Thread-safe.
+    """Turns contents into sequences. Thread-safe.
 
-    Special tokens are recognised only where the template has them: a text that contains
-    `<|image_pad|>` is a text.
+    Special tokens are recognised only where the template has them: in a text, `<|image_pad|>` is
+    plain text.
 
     Args:
-        tokenizer: Qwen2's; it is changed so that it takes special tokens for text.
-        settings: Of the checkpoint.
+        tokenizer: Qwen2's; it is changed to read special tokens as text.
+        settings: Those of the checkpoint.
 
     Raises:
         EmbedderUnavailable: the tokenizer lacks a special token.
@@ -114,10 +114,10 @@ class Template:
         self._tail = [end, *self._ids("\n"), start, *self._ids("assistant\n"), final]
 
     def sequence(self, content: Content, role: Role) -> TokenSequence:
-        """The sequence of a content.
+        """Return the sequence of a content.
 
-        Of a video's frames at most `settings.frames` are taken, evenly spaced. If the sequence
-        would be longer than `settings.max_tokens`, pictures are made smaller and words are cut.
+        At most `settings.frames` frames of a video are used, evenly spaced. If the sequence would
+        be longer than `settings.max_tokens`, pictures are scaled down and words are cut.
 
         Raises:
             Unfit: there are too many pictures, or the instruction is too long.
@@ -138,10 +138,10 @@ class Template:
 
         room = settings.max_tokens - self._length_without(frames, instruction, prompt)
         if room < settings.max_tokens // 4:
-            raise Unfit("the instruction leaves no room for what it is about: shorten it")
-        # What is beyond would be cut anyway, after it had been read to its end.
-        whole, words = words, _plain(words[: _LONGEST_TOKEN * settings.max_tokens])
-        wanted = min(len(self._ids(words)), _WORDS_KEPT)
+            raise Unfit("the instruction leaves no room for the content: shorten it")
+        # The rest would be cut anyway; tokenizing a book first would take seconds.
+        whole, words = words, _plain(words[: _MAX_TOKEN_CHARACTERS * settings.max_tokens])
+        wanted = min(len(self._ids(words)), _MIN_TEXT_TOKENS)
         pictures, smaller = self._pictures(frames, modality, room - wanted)
         allowed = room - sum(picture.plan.tokens for picture in pictures)
         while True:
@@ -159,9 +159,9 @@ class Template:
         )
 
     def instruction(self, modality: Modality, role: Role) -> str:
-        """What a content is told that brings no instruction of its own.
+        """Return the instruction for a content without one.
 
-        A query does not say what it looks for: it is told what finds pictures.
+        For a query, it is the one that finds pictures, since the kind searched is unknown here.
         """
         if role == "document":
             return self._settings.document_instructions[modality]
@@ -170,25 +170,25 @@ class Template:
     def _assembled(
         self, pictures: Sequence[Picture], instruction: str, words: str, prompt: str
     ) -> tuple[list[int], list[int]]:
-        """The ids, and where each picture's tokens begin."""
-        said = f"{instruction}{words}{prompt}"
+        """Return the ids, and where each picture's tokens begin."""
+        prompted = f"{instruction}{words}{prompt}"
         if not pictures:
-            return [*self._head, *self._ids(f"user\n{said}"), *self._tail], []
+            return [*self._head, *self._ids(f"user\n{prompted}"), *self._tail], []
         ids, starts = [*self._head, *self._ids("user\n")], []
         for picture in pictures:
             starts.append(len(ids) + 1)
             ids += [self._vision_start, *[self._pad] * picture.plan.tokens, self._vision_end]
-        return [*ids, *self._ids(said), *self._tail], starts
+        return [*ids, *self._ids(prompted), *self._tail], starts
 
     def _length_without(self, frames: Sequence[object], instruction: str, prompt: str) -> int:
-        """Tokens of a sequence without its words and without what stands for pictures."""
-        said = len(self._ids("user\n")) + len(self._ids(f"{instruction}{prompt}"))
-        return len(self._head) + said + 2 * len(frames) + len(self._tail)
+        """Count the tokens of a sequence without its text and without its pictures."""
+        prompted = len(self._ids("user\n")) + len(self._ids(f"{instruction}{prompt}"))
+        return len(self._head) + prompted + 2 * len(frames) + len(self._tail)
 
     def _pictures(
         self, frames: Sequence[Image.Image], modality: Modality, room: int
     ) -> tuple[tuple[Picture, ...], bool]:
-        """The frames at the size they are read at, and whether that is less than usual."""
+        """Plan the frames' sizes; also return whether they are smaller than usual."""
         settings = self._settings
         video = modality is Modality.VIDEO
         least, most = settings.frame_tokens if video else settings.image_tokens
@@ -196,19 +196,19 @@ class Template:
         smaller = sum(plan.tokens for plan in plans) > room
         if smaller:
             share = room // len(frames)
-            if share < _LEAST_TOKENS:
+            if share < _MIN_PICTURE_TOKENS:
                 raise Unfit(
                     f"{len(frames)} pictures do not fit into {settings.max_tokens} tokens: give "
-                    f"{room // _LEAST_TOKENS} at most"
+                    f"{room // _MIN_PICTURE_TOKENS} at most"
                 )
             plans = [planned(frame.size, (min(least, share), share)) for frame in frames]
             if sum(plan.tokens for plan in plans) > room:
-                raise Unfit("its pictures are too elongated to be read together: crop them")
+                raise Unfit("its pictures are too elongated to fit together: crop them")
         pairs = zip(frames, plans, strict=True)
         return tuple(Picture(frame, plan) for frame, plan in pairs), smaller
 
     def _cut(self, words: str, count: int) -> str:
-        """The words as far as they have no more than `count` tokens."""
+        """Cut the words after `count` tokens."""
         encoded = self._tokenizer.encode(words, add_special_tokens=False)
         if len(encoded.ids) <= count:
             return words
@@ -221,7 +221,7 @@ class Template:
 
 
 def evenly(frames: Sequence[Image.Image], count: int) -> tuple[Image.Image, ...]:
-    """`count` frames or all if fewer, evenly spaced, the first and the last among them."""
+    """Choose at most `count` frames, evenly spaced, the first and the last included."""
     if len(frames) <= count:
         return tuple(frames)
     chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
@@ -229,5 +229,5 @@ def evenly(frames: Sequence[Image.Image], count: int) -> tuple[Image.Image, ...]
 
 
 def _plain(text: str) -> str:
-    """The text without halves of surrogate pairs, which no tokenizer takes."""
+    """Replace lone surrogates, which no tokenizer accepts."""
     return text.encode(errors="replace").decode()

@@ -14,7 +14,7 @@ from embedder import EmbedderUnavailable
 from embedder.interface import normalised
 from embedder.media import Kind
 from embedder.media.file_access import sha256_of
-from embedder.mini.weights import MANIFEST, Weights
+from embedder.mini.embedder import MANIFEST, Weights
 from embedder.rzen.checkpoint import Checkpoint
 from embedder.rzen.settings import SETTINGS_FILE, Settings
 from indexer.config import LIBRARY_FILE

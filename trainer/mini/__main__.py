@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from embedder.interface import EmbedderError
-from embedder.mini.weights import FOLDER, MANIFEST, SCHEMA, Weights
+from embedder.mini.embedder import FOLDER, MANIFEST, SCHEMA, Weights
 from trainer.data.examples import Unreadable
 from trainer.mini.measure import CACHE
 

@@ -19,8 +19,7 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from embedder.interface import Vectors
-from embedder.mini.embedder import WINDOW, _run_text, pixels_of
-from embedder.mini.weights import Weights
+from embedder.mini.embedder import WINDOW, Weights, _run_text, pixels_of
 from trainer.mini.words import Synset
 
 logger = logging.getLogger(__name__)

@@ -22,8 +22,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 from embedder import Content, Modality, Role
 from embedder.interface import Vectors
-from embedder.mini.embedder import MiniEmbedder
-from embedder.mini.weights import FOLDER, Weights
+from embedder.mini.embedder import FOLDER, MiniEmbedder, Weights
 from trainer.evaluation.metrics import means, measured, ranked
 from trainer.mini.features import Features, Seen
 from trainer.mini.pictures import (

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from embedder.rzen.embedder import groups_of, schedule
 from embedder.rzen.pictures import planned
-from embedder.rzen.schedule import groups_of, schedule
 from embedder.rzen.template import Picture, TokenSequence
 
 
