@@ -16,7 +16,6 @@ from embedder.interface import Embedder, EmbedderInfo, EmbedError, Vectors
 
 _MAX_QUERIES = 16
 _MAX_WAIT_SECONDS = 2.0
-_MAX_WAIT_BATCHES = 20.0
 # Documents in a batch, for which a search may have to wait. Of photos, the default model embeds 16
 # in the time of 32 halves, but takes 1.6 times as long for them in batches of 4.
 _DOCUMENTS_BESIDE_SEARCHES = 4
@@ -28,15 +27,13 @@ class SearchPriority:
     """Lets searches go before other work. Thread-safe.
 
     Guarantees: a batch of other work does not begin while a search is running, unless it has
-    waited for two seconds or twenty times as long as the last one took: an ingest becomes slower
-    but never stops, however many search.
+    waited for two seconds: an ingest becomes slower but never stops, however many search.
     """
 
     def __init__(self) -> None:
         self._changed = Condition()
         self._searches = 0
         self._searched_at = -inf
-        self._batch_seconds = 0.0
 
     @contextmanager
     def search(self) -> Iterator[None]:
@@ -51,21 +48,17 @@ class SearchPriority:
                 self._searched_at = monotonic()
                 self._changed.notify_all()
 
-    @contextmanager
-    def batch(self) -> Iterator[int | None]:
-        """Wait for searches, then give one thread a context for a batch of other work.
+    def wait(self) -> int | None:
+        """Wait until a batch of other work may begin.
 
-        Yields:
+        Returns:
             How many documents it may have; None for any number, as long as nothing is searched.
         """
-        patience = min(_MAX_WAIT_SECONDS, _MAX_WAIT_BATCHES * self._batch_seconds)
         with self._changed:
-            self._changed.wait_for(lambda: not self._searches, patience)
+            self._changed.wait_for(lambda: not self._searches, _MAX_WAIT_SECONDS)
             beside = self._searches or monotonic() - self._searched_at < _BESIDE_SECONDS
             between = None if self._searched_at == -inf else _DOCUMENTS_BETWEEN_SEARCHES
-        started = monotonic()
-        yield _DOCUMENTS_BESIDE_SEARCHES if beside else between
-        self._batch_seconds = monotonic() - started
+        return _DOCUMENTS_BESIDE_SEARCHES if beside else between
 
 
 class SharedEmbedder:
@@ -105,12 +98,11 @@ class SharedEmbedder:
         batches: list[Vectors] = []
         done = 0
         while done < len(contents) or not batches:
-            with self._priority.batch() as size:
-                batch = contents[done:][:size]
-                try:
-                    batches.append(self.inner.embed(batch, "document"))
-                except EmbedError as error:
-                    raise EmbedError(done + error.position, error.reason) from error
+            batch = contents[done:][: self._priority.wait()]
+            try:
+                batches.append(self.inner.embed(batch, "document"))
+            except EmbedError as error:
+                raise EmbedError(done + error.position, error.reason) from error
             done += len(batch)
         return np.concatenate(batches)
 
