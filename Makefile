@@ -1,9 +1,9 @@
-# make app      the page with the sample library on http://127.0.0.1:7860
-# make test     the whole test suite            make lint     ruff, mypy, import-linter
-# make install  only .venv                      make clean    removes .venv, var and build outputs
+# make app      open the page with the sample library on http://127.0.0.1:7860
+# make test     run the test suite              make lint     run ruff, mypy, import-linter
+# make install  only create .venv               make clean    remove .venv, var and build outputs
 #
-# Variables: PYTHON (an interpreter, 3.11 or later), HOST, PORT, LIBRARY (a library folder),
-# MEDIA (what is ingested into it), ARGS (passed on to the page or to pytest).
+# Variables: PYTHON (an interpreter, 3.11 or later), HOST, PORT, LIBRARY (folder of the library),
+# MEDIA (what is indexed into it), ARGS (passed on to the page or to pytest).
 
 SHELL := /bin/sh
 VENV := .venv
@@ -13,8 +13,8 @@ PORT ?= 7860
 LIBRARY ?= var/samples
 MEDIA ?= samples/media
 ARGS ?=
-# A process for each core; a file's tests stay together, for they share what they set up.
-SIDE_BY_SIDE := --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+# A process for each core; tests of a file stay together, because they share fixtures.
+PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -31,7 +31,7 @@ app: $(VENV)/.installed
 install: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
@@ -42,9 +42,9 @@ lint: $(VENV)/.installed-lint
 clean:
 	rm -rf $(VENV) var build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
-# Each stamp is written only after pip has finished, and goes stale when pyproject.toml changes.
+# A stamp is written after pip has finished, and is outdated when pyproject.toml changes.
 $(VENV)/.installed: pyproject.toml requirements.lock $(BIN)/python
-	@echo "Installing what the page needs into $(VENV) (about a minute, 0.9 GB on disk)"
+	@echo "Installing the page's dependencies into $(VENV) (about a minute, 0.9 GB on disk)"
 	@$(PIP) --require-hashes --requirement requirements.lock
 	@$(PIP) --no-deps --editable .
 	@touch $@
@@ -54,7 +54,7 @@ $(VENV)/.installed-test $(VENV)/.installed-lint: $(VENV)/.installed-%: $(VENV)/.
 	@$(PIP) --editable ".[$*]"
 	@touch $@
 
-# Without prerequisites: an environment that is there already is used as it is.
+# Without prerequisites: an existing environment is used as it is.
 $(BIN)/python:
 	@set -e; enough='import sys; sys.exit(sys.version_info < (3, 11))'; found=; \
 	for candidate in $(PYTHON) python3.11 python3 python3.12 python3.13 python3.14 python; do \
@@ -69,6 +69,6 @@ $(BIN)/python:
 	echo "Setting up $(VENV) with $$("$$found" --version); this is done once."; \
 	if ! "$$found" -m venv $(VENV); then \
 	    rm -rf $(VENV); \
-	    echo "$$found could not make a virtual environment (Debian, Ubuntu: apt install python3-venv)." >&2; \
+	    echo "$$found cannot create a virtual environment (Debian, Ubuntu: apt install python3-venv)." >&2; \
 	    exit 1; \
 	fi

@@ -77,7 +77,7 @@ class Library:
         decoders: "OpenDecoders | None",
     ) -> None:
         self.directory = directory
-        self.decoders = decoders or _decoder_pool
+        self.decoders = decoders or open_decoders
         self.uploads = directory / "uploads"
         self._opening = opening
         self._database = Database(directory / LIBRARY_FILE)
@@ -415,7 +415,8 @@ class Library:
         self._index.save()
 
 
-def _decoder_pool(limits: Limits, cancel: threading.Event) -> "DecoderPool":
+def open_decoders(limits: Limits, cancel: threading.Event) -> "DecoderPool":
+    """Return the processes that decode files for one ingest."""
     from indexer.decoding.pool import DecoderPool
 
     return DecoderPool(limits, cancel=cancel)

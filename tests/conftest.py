@@ -3,6 +3,8 @@
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,38 @@ def tiny_rzen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from trainer.untrained import build
 
     return build(tmp_path_factory.mktemp("rzen") / "tiny", texts=["a few words to learn from"])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_decoders() -> Iterator[pytest.MonkeyPatch]:
+    """Let all ingests of the test process use the same decoding processes.
+
+    Starting them takes longer than most ingests. `own_decoders` is for tests about starting them.
+    """
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+
+        @cache
+        def pool() -> Any:
+            from indexer.decoding.pool import DecoderPool
+
+            return stack.enter_context(DecoderPool())
+
+        def shared(_limits: object, _cancel: object) -> AbstractContextManager[Any]:
+            return nullcontext(pool())
+
+        patch.setattr("indexer.library.open_decoders", shared)
+        yield patch
+
+
+@pytest.fixture
+def own_decoders(_shared_decoders: pytest.MonkeyPatch) -> Iterator[None]:
+    """Start decoding processes for each ingest of the test, as programs do."""
+    import indexer.library
+
+    shared = indexer.library.open_decoders
+    _shared_decoders.undo()
+    yield
+    _shared_decoders.setattr("indexer.library.open_decoders", shared)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

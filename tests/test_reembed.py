@@ -101,7 +101,7 @@ def is_whole(library: Library) -> bool:
     embedder, store = library.snapshot()
     vectors = library.catalog.vectors_of([one.id for one in every])
     for one, vector in zip(every, vectors, strict=True):
-        score, nearest = store.search(vector, 1, one.kind, np.array([one.id]))
+        score, nearest = store.search(vector, 1, one.kind, ids=np.array([one.id]))
         if nearest.tolist() != [one.id] or abs(score[0] - 1) > 0.01:
             return False
         if one.text and not one.page:
