@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import programs
 import pytest
 from PIL import Image
 
@@ -24,12 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "indexer.search", "--library", str(folder / "library"), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return programs.run("indexer.search", "--library", folder / "library", *arguments)
 
 
 def test_hits_are_printed_as_a_list_of_objects(folder: Path):

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import programs
 import pytest
 from PIL import Image
 
@@ -22,9 +23,7 @@ def command(*arguments: object) -> list[str]:
 
 
 def run(*arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=60, check=False
-    )
+    done = programs.run("indexer.ingest", *arguments)
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done
