@@ -89,8 +89,8 @@ def test_searching_goes_on_during_a_compaction(where, monkeypatch):
         answers.append(found(where))
 
     monkeypatch.setattr(Upkeep, "rewrite", searched)
-    monkeypatch.setattr("indexer.maintenance.compact._WORTH_BYTES", -1)
-    monkeypatch.setattr("indexer.maintenance.compact._WORTH_SHARE", -1.0)
+    monkeypatch.setattr("indexer.maintenance.compact._MIN_FREE_BYTES", -1)
+    monkeypatch.setattr("indexer.maintenance.compact._MIN_FREE_SHARE", -1.0)
     with (
         Library.open(where) as reader,
         open_storage(where) as place,

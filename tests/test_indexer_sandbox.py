@@ -267,7 +267,7 @@ def test_modules_in_the_current_folder_are_not_imported(tmp_path, monkeypatch):
 
 
 def test_pictures_come_through_where_no_file_can_be_passed_on(tmp_path, monkeypatch):
-    monkeypatch.setattr("indexer.decoding.pool._memory_file", lambda: None)
+    monkeypatch.setattr("indexer.decoding.process._memory_file", lambda: None)
     with DecoderPool(performer=PERFORMER) as workers:
         (draft,) = cut(workers, tmp_path, "a")
         assert draft.content.frames[0].getpixel((3, 3)) == (220, 30, 30)
