@@ -1,4 +1,4 @@
-"""What a library holds, as its callers ask for it."""
+"""`Library`: open a library, ingest, search, re-embed and remove."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 _REMOVAL_WAIT_SECONDS = 10.0
-_SNAPSHOTS = 5
+_MAX_SNAPSHOT_ATTEMPTS = 5
 
 
 class Library:
@@ -54,17 +54,17 @@ class Library:
 
     Guarantees: opening it loads neither a model nor vectors; reading and searching never wait
     for an ingest or a re-embedding; only one ingest, removal or re-embedding at a time changes
-    it, others get `LibraryBusy`; a search sees all that was committed before it, whoever did so;
-    when another process gives the library another model, this one follows.
+    it, and others raise `LibraryBusy`; a search sees everything committed before it, by any
+    process; when another process gives the library another model, this one follows.
 
     Attributes:
         directory: Its folder.
         uploads: The folder for files that exist nowhere else; removing them deletes them.
-        catalog: Questions to its tables.
+        catalog: Reads its tables.
         decoders: Opens what decodes files while an ingest or a re-embedding runs.
-        turn: Held while a search compares what it found: threads that do so side by side take the
-            interpreter from each other at every row that SQLite gives, and each takes longer than
-            all of them one after the other.
+        search_lock: Held while a search ranks its candidates: threads that do so in parallel hand
+            the interpreter over at every row that SQLite returns, and each takes longer than all
+            of them one after the other.
     """
 
     def __init__(
@@ -83,14 +83,14 @@ class Library:
         self._database = Database(directory / LIBRARY_FILE)
         self.catalog = Catalog(self._database)
         self._thumbnails = Thumbnails(directory / "thumbnails")
-        self._ledger = CatalogWriter(self._database)
-        self._pending = StagedVectors(self._database)
-        self._writer = WriterLock(directory / "writer.lock")
-        self._index = IndexSync(self.catalog, directory / "vectors", self._writer)
+        self._writer = CatalogWriter(self._database)
+        self._staged = StagedVectors(self._database)
+        self._write_lock = WriterLock(directory / "writer.lock")
+        self._index = IndexSync(self.catalog, directory / "vectors", self._write_lock)
         self._viewer: OnDemandDecoder | None = None
         self._viewer_lock = threading.Lock()
-        self._model = LibraryModel(directory, self.catalog, self._ledger, self._open, embedder)
-        self.turn = threading.Lock()
+        self._model = LibraryModel(directory, self.catalog, self._writer, self._open, embedder)
+        self.search_lock = threading.Lock()
         self._priority = SearchPriority()
         self._shared: SharedEmbedder | None = None
         try:
@@ -112,38 +112,38 @@ class Library:
         instructions: Mapping[Modality, str] | None = None,
         decoders: "OpenDecoders | None" = None,
     ) -> Self:
-        """Opens a library.
+        """Open a library.
 
         Args:
             directory: Its folder; `indexer.config.default_library` if None.
-            model: The model it must have; the one it remembers if None, "mini" for a new one.
-            create: Make it if it does not exist.
-            embedder: Use this one, which stays open, rather than opening the model by name.
+            model: The model it must have; if None, the one it has, or "mini" for a new library.
+            create: Create it if it does not exist.
+            embedder: Use this one, and leave it open, rather than opening the model by name.
             device: Where the model runs, see `embedder.open_embedder`.
             dtype: Its precision.
-            instructions: What documents of a modality are told; those that it remembers if None,
-                the model's own if empty.
+            instructions: Instructions for documents by modality; if None, those that the library
+                has, if empty, the model's own.
             decoders: Opens what decodes files while an ingest runs; processes of
                 `indexer.decoding.pool.DecoderPool` if None.
 
         Raises:
-            LibraryError: it does not exist, cannot be used, or is of a newer version.
-            ModelMismatch: it holds vectors of another model, or with other instructions.
-            EmbedderUnavailable: the model that was asked for has to be compared with the one it
-                remembers, and cannot be opened.
+            LibraryError: if it does not exist, cannot be used, or is of a newer version.
+            ModelMismatch: if it holds vectors of another model, or with other instructions.
+            EmbedderUnavailable: if the model has to be compared with the one of the library, and
+                cannot be opened.
         """
         directory = typed_path(directory or default_library())
         if not holds_library(directory):
             if not create:
                 raise LibraryError(
-                    f"there is no library in {directory}: make one with "
+                    f"there is no library in {directory}: create one with "
                     f"`python -m indexer.ingest PATH --library {directory}`"
                 )
             try:
                 directory.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise LibraryError(
-                    f"the library's folder {directory} cannot be made: {error.strerror}"
+                    f"cannot create the library's folder {directory}: {error.strerror}"
                 ) from error
         opening = {"device": device, "dtype": dtype}
         return cls(directory, model, embedder, opening, instructions, decoders)
@@ -155,26 +155,26 @@ class Library:
 
     @property
     def embedder(self) -> Embedder:
-        """The library's model, opened when it is first asked for.
+        """The library's model, opened on first use.
 
         Raises:
-            EmbedderUnavailable: it cannot be opened.
-            ModelMismatch: the library holds vectors of another version of it.
+            EmbedderUnavailable: if it cannot be opened.
+            ModelMismatch: if the library holds vectors of another version of it.
         """
         return self._model.embedder
 
     def snapshot(self) -> tuple[Embedder, VectorIndex]:
-        """The model and the vectors, of the same model though it may just be changing.
+        """Return an embedder and a vector index of the same model, even during a switch.
 
-        The catalog may be ahead of both: whoever reads vectors from it as well asks
+        The catalog may be ahead of both: before reading vectors from it as well, check
         `Catalog.holds_vectors_of` within the same moment.
 
         Raises:
-            EmbedderUnavailable: the model cannot be opened.
-            ModelMismatch: the library holds vectors of another version of it.
-            LibraryBusy: the model changes again and again.
+            EmbedderUnavailable: if the model cannot be opened.
+            ModelMismatch: if the library holds vectors of another version of it.
+            LibraryBusy: if the model changes again and again.
         """
-        for _ in range(_SNAPSHOTS):
+        for _ in range(_MAX_SNAPSHOT_ATTEMPTS):
             embedder, vectors = self.embedder, self.vectors
             if vectors.fingerprint == embedder.info.fingerprint or not len(vectors):
                 return self._share(embedder), vectors
@@ -182,17 +182,17 @@ class Library:
 
     @property
     def limits(self) -> Limits:
-        """What a file to search with is decoded to: no larger than the model makes use of."""
+        """Limits for a file to search with: frames no larger than the model makes use of."""
         return within(Limits(), self.embedder.info)
 
     @property
     def vectors(self) -> VectorIndex:
-        """The vectors, loaded when first asked for and caught up with the catalog each time."""
+        """The vector index, loaded on first use and synchronised with the catalog each time."""
         return self._index.current()
 
     @property
     def viewer(self) -> "OnDemandDecoder":
-        """What decodes files for whoever searches with them or looks at them."""
+        """The decoder of files that are searched with or viewed, started on first use."""
         from indexer.decoding.on_demand import OnDemandDecoder
 
         with self._viewer_lock:
@@ -211,12 +211,12 @@ class Library:
         return path if path.is_file() else None
 
     def plan(self, paths: Sequence[Path], options: IngestOptions | None = None) -> IngestPlan:
-        """What an ingest would do; embeds nothing and writes nothing."""
+        """Return what an ingest would do, without embedding or writing anything."""
         from indexer.ingest.discovery import plan
 
         options = options or IngestOptions()
         with self.decoders(options.limits, threading.Event()) as decoders:
-            return plan(self._ledger, decoders, self._targets(paths, options), options)
+            return plan(self._writer, decoders, self._targets(paths, options), options)
 
     def ingest(
         self,
@@ -226,13 +226,13 @@ class Library:
         on_progress: Callable[[Progress], None] | None = None,
         cancel: threading.Event | None = None,
     ) -> IngestReport:
-        """Takes in what is at some paths; see `indexer.ingest.pipeline.FileIngest`.
+        """Ingest what is at some paths; see `indexer.ingest.pipeline.FileIngest`.
 
         Args:
             paths: Files, folders and patterns; none to retry failed files only.
-            options: How to.
+            options: How to ingest.
             on_progress: Called several times a second at most, in the calling thread.
-            cancel: Set it to stop within seconds; what was done stays.
+            cancel: Set it to stop within seconds; what was done is kept.
 
         Raises:
             LibraryBusy: if another ingest is running.
@@ -248,13 +248,13 @@ class Library:
         options, cancel = options or IngestOptions(), cancel or threading.Event()
         if not paths and not options.retry_failed:
             raise ValueError("nothing to ingest: give a path")
-        with self._writer.held():
+        with self._write_lock.held():
             targets = self._targets(paths, options)
             with self.decoders(options.limits, cancel) as decoders:
                 ingest = FileIngest(
                     [path for path in targets if paths or not vanished(path)],
                     options,
-                    writer=self._ledger,
+                    writer=self._writer,
                     thumbnails=self._thumbnails,
                     embedder=lambda: self._share(self.embedder),
                     adopt=self._model.adopt,
@@ -265,17 +265,17 @@ class Library:
                 ingest.run()
             removed = 0
             if options.sweep and not cancel.is_set():
-                swept = self._ledger.below(roots(targets) if paths else targets)
+                swept = self._writer.below(roots(targets) if paths else targets)
                 gone = [one for one, path, _ in swept if one not in ingest.known and vanished(path)]
-                removed = len(self._ledger.remove(gone))
+                removed = len(self._writer.remove(gone))
             self._tidy()
             if ingest.changed or removed:
-                count_again(self.catalog, self._ledger)
+                count_again(self.catalog, self._writer)
                 self._index.settle(cancel)
                 self._index.save()
             return ingest.report(
                 removed=removed,
-                near_duplicates=self._ledger.near_duplicates(),
+                near_duplicates=self._writer.near_duplicates(),
                 cancelled=cancel.is_set(),
             )
 
@@ -289,33 +289,32 @@ class Library:
         on_progress: Callable[[Progress], None] | None = None,
         cancel: threading.Event | None = None,
     ) -> ReembedReport:
-        """Gives the library another model: computes all vectors anew, then switches over at once.
+        """Give the library another model: compute all vectors with it, then switch atomically.
 
-        Until then it is searched with the vectors it has. What was computed stays when this is
-        stopped, fails or is killed, and the next call with the same model goes on from there.
+        Until then searches use the vectors in place. What was computed is kept when this is
+        cancelled, fails or is killed, and the next call with the same model continues.
 
         Args:
-            model: What opens the model.
-            instructions: What documents of a modality are told; None for those remembered if it
-                is of the same family as the library's, empty for the model's own.
-            leave_out: Switch though some files cannot be read or embedded: they leave the library
-                and are failed files from then on.
+            model: The specification of the model.
+            instructions: Instructions for documents by modality; if None, those of the library if
+                the model is of the same family, if empty, the model's own.
+            leave_out: Switch even if files cannot be read or embedded: they become failed files.
             workers: Threads that read and decode files.
             on_progress: Called several times a second at most, in the calling thread.
             cancel: Set it to stop within seconds.
 
         Returns:
-            Whether it switched. It does not where files cannot be read, unless they are to be
-            left out, and where the library has that model already.
+            A report that says whether it switched. It does not if files cannot be read, unless
+            they are left out, nor if the library has that model already.
 
         Raises:
             LibraryBusy: if the library is being written to.
             LibraryError: if it cannot be written to.
             EmbedderUnavailable: if the model cannot be opened.
-            EmbedderError: if it does not work; the library is as it was.
+            EmbedderError: if it does not work; the library is unchanged.
             ValueError: if `workers` is less than 1.
         """
-        with self._writer.held():
+        with self._write_lock.held():
             return self._switch().run(
                 model,
                 instructions,
@@ -328,32 +327,32 @@ class Library:
     def plan_reembed(
         self, model: str, *, instructions: Mapping[Modality, str] | None = None
     ) -> ReembedPlan:
-        """What `reembed` would do; reads no file and writes nothing."""
+        """Return what `reembed` would do, without reading files or writing anything."""
         return self._switch().plan(model, instructions)
 
     def discard_pending(self) -> int:
-        """Discards what an unfinished `reembed` has computed; returns how many vectors."""
-        with self._writer.held():
-            return self._pending.clear()
+        """Discard what an unfinished `reembed` has computed; return how many vectors."""
+        with self._write_lock.held():
+            return self._staged.clear()
 
     def search(self, query: Query) -> list[Hit]:
-        """The hits of a query, best first; see `indexer.search.ranking.search`."""
+        """Return the hits of a query, best first; see `indexer.search.ranking.search`."""
         from indexer.search import ranking
 
         with self._priority.search():
             return ranking.search(self, query)
 
     def remove(self, item_ids: Sequence[int]) -> int:
-        """Removes files from the library; on disk only copies under `uploads` are deleted.
+        """Remove files from the library; on disk only copies under `uploads` are deleted.
 
         Returns:
-            How many there were; unknown ids are passed over.
+            How many there were; unknown ids are ignored.
 
         Raises:
-            LibraryBusy: if an ingest is running and does not end soon.
+            LibraryBusy: if an ingest is running and does not end within ten seconds.
         """
-        with self._writer.held(_REMOVAL_WAIT_SECONDS):
-            removed = self._ledger.remove(item_ids)
+        with self._write_lock.held(_REMOVAL_WAIT_SECONDS):
+            removed = self._writer.remove(item_ids)
             for path in removed:
                 if self.uploads in path.parents:
                     path.unlink(missing_ok=True)
@@ -361,7 +360,7 @@ class Library:
             return len(removed)
 
     def close(self) -> None:
-        """Closes the database and the model that the library opened, and stops other work."""
+        """Close the database and the model that the library opened, and stop background work."""
         with self._viewer_lock:
             if self._viewer is not None:
                 self._viewer.close()
@@ -385,8 +384,8 @@ class Library:
 
         return ModelSwitch(
             catalog=self.catalog,
-            writer=self._ledger,
-            staged=self._pending,
+            writer=self._writer,
+            staged=self._staged,
             model=self._model,
             sync=self._index,
             thumbnails=self._thumbnails,
@@ -405,12 +404,12 @@ class Library:
 
     def _targets(self, paths: Sequence[Path], options: IngestOptions | None) -> list[Path]:
         if not paths and options is not None and options.retry_failed:
-            return self._ledger.failed()
+            return self._writer.failed()
         return [Path(path) for path in paths]
 
     def _tidy(self) -> None:
-        """Removes what no file holds any more, and writes the vectors to disk."""
-        for content_hash in self._ledger.remove_orphans():
+        """Remove segments that no file holds any more, and save the vector index."""
+        for content_hash in self._writer.remove_orphans():
             self._thumbnails.remove(content_hash)
         self._index.save()
 

@@ -1,4 +1,4 @@
-"""The model of a library: which one it is, and the embedder that is open for it."""
+"""The model of a library: its name and instructions, and the open embedder."""
 
 import shlex
 import threading
@@ -15,38 +15,38 @@ from indexer.config import DEFAULT_MODEL
 from indexer.errors import ModelMismatch
 
 Instructions: TypeAlias = Mapping[Modality, str] | None
-"""What documents of a modality are told; None for the model's own."""
+"""Instructions for documents by modality; None for the model's own."""
 
 Opener: TypeAlias = Callable[[str, Instructions], Embedder]
-"""From a specification and instructions to an embedder."""
+"""Opens an embedder, given a specification and instructions."""
 
 
 class LibraryModel:
-    """The model of a library, opened when it is first needed. Thread-safe.
+    """The model of a library, opened on first use. Thread-safe.
 
     Guarantees: `embedder` is of the model whose vectors the library holds, also after another
-    process has given it another one; an embedder that was handed out is not closed before
-    `close`, so a search that holds it comes to its end.
+    process has switched it; an embedder that was returned is not closed before `close`, so that
+    searches in progress can finish.
 
     Args:
         directory: The library's folder, for messages.
-        catalog: Says whose vectors the library holds.
-        ledger: Remembers it.
-        opener: Opens an embedder; it need not load any weights yet.
-        given: An embedder to use as long as the vectors are its own; it is never closed.
+        catalog: Reads which model's vectors the library holds.
+        writer: Stores it.
+        opener: Opens an embedder; it may load the weights later.
+        given: An embedder to use as long as the vectors are of its model; it is never closed.
     """
 
     def __init__(
         self,
         directory: Path,
         catalog: Catalog,
-        ledger: CatalogWriter,
+        writer: CatalogWriter,
         opener: Opener,
         given: Embedder | None,
     ) -> None:
         self._directory = directory
         self._catalog = catalog
-        self._ledger = ledger
+        self._writer = writer
         self._opener = opener
         self._given = self._current = given
         self._lock = threading.Lock()
@@ -55,15 +55,14 @@ class LibraryModel:
         self._instructions: Instructions = None
 
     def agree(self, asked: str | None, instructions: Instructions) -> None:
-        """Settles which model it is: the one asked for, or else the one that is remembered.
+        """Decide which model it is: the one asked for, or else the stored one.
 
-        Where the vectors may be of the model asked for, though its specification is another one
-        than is remembered (a folder that was moved, instructions spelled out), it is opened to
-        find out.
+        If the specification differs from the stored one but may name the same model (a folder
+        that was moved, instructions spelled out), the model is opened to compare fingerprints.
 
         Raises:
-            ModelMismatch: the library holds vectors of another model.
-            EmbedderUnavailable: the model that was asked for cannot be opened.
+            ModelMismatch: if the library holds vectors of another model.
+            EmbedderUnavailable: if the model that was asked for cannot be opened.
         """
         stored = self._seen
         if self._given is not None:
@@ -79,7 +78,7 @@ class LibraryModel:
             self._current = self._opened()
 
     def kept(self, name: str, instructions: Instructions) -> Instructions:
-        """The instructions to open a model with: those given, or remembered of the same family."""
+        """Return the instructions to open a model with: those given, or stored of its family."""
         if instructions is not None:
             return dict(instructions) or None
         stored = self._catalog.model()
@@ -87,18 +86,18 @@ class LibraryModel:
 
     @property
     def name(self) -> str:
-        """What opens the model of the library, also after another process has changed it."""
+        """The specification of the model, also after another process has switched it."""
         stored = self._catalog.model()
         changed = stored.fingerprint != self._seen.fingerprint
         return (stored.name if changed else None) or self._name
 
     @property
     def embedder(self) -> Embedder:
-        """The model, opened when it is first asked for.
+        """The model, opened on first use.
 
         Raises:
-            EmbedderUnavailable: it cannot be opened.
-            ModelMismatch: the library holds vectors of another version of it.
+            EmbedderUnavailable: if it cannot be opened.
+            ModelMismatch: if the library holds vectors of another version of it.
         """
         with self._lock:
             self._follow()
@@ -106,43 +105,43 @@ class LibraryModel:
                 try:
                     self._current = self._opened()
                 except ModelMismatch:
-                    if not self._follow():  # Otherwise it was changed while this was opened.
+                    if not self._follow():  # Otherwise the library was switched meanwhile.
                         raise
             return self._current
 
     def open_another(self, name: str, instructions: Instructions) -> Embedder:
-        """Opens a model that the library might be given; the caller closes it.
+        """Open a model that the library may switch to; the caller closes it.
 
         Raises:
-            EmbedderUnavailable: it cannot be opened.
+            EmbedderUnavailable: if it cannot be opened.
         """
         return self._opener(name, instructions)
 
     def rename(self, info: EmbedderInfo, instructions: Instructions) -> None:
-        """Remembers what else opens the model that the library has."""
-        self._ledger.rename_model(info, instructions)
+        """Store another specification of the model that the library has."""
+        self._writer.rename_model(info, instructions)
         with self._lock:
             self._name, self._instructions = info.name, instructions
 
     def replace(self, embedder: Embedder) -> None:
-        """Takes over an embedder of the model that the library was given."""
+        """Use an embedder of the model that the library has switched to."""
         with self._lock:
             self._follow()
             self._current = embedder
 
     def adopt(self, info: EmbedderInfo) -> None:
-        """Remembers whose vectors the library holds; only while it holds none."""
-        self._ledger.adopt(info, self._instructions)
+        """Store which model's vectors the library holds; only while it holds none."""
+        self._writer.adopt(info, self._instructions)
 
     def close(self) -> None:
-        """Closes the embedder that is open, unless it was given."""
+        """Close the open embedder, unless it was given."""
         with self._lock:
             if self._current is not None and self._current is not self._given:
                 self._current.close()
             self._current = None
 
     def _follow(self) -> bool:
-        """Lets go of the embedder if the vectors have become another model's; whether they have."""
+        """Drop the embedder if the library was switched; return whether it was."""
         stored = self._catalog.model()
         if stored.fingerprint == self._seen.fingerprint:
             return False
@@ -172,39 +171,43 @@ class LibraryModel:
     def _remember(self, info: EmbedderInfo) -> None:
         stored = self._catalog.model()
         if stored.name is None:
-            self._ledger.remember_model(info.name, self._instructions)
+            self._writer.remember_model(info.name, self._instructions)
         elif stored.fingerprint == info.fingerprint and (
             (stored.name, stored.instructions) != (info.name, self._instructions)
         ):
-            self._ledger.rename_model(info, self._instructions)
+            self._writer.rename_model(info, self._instructions)
 
 
 def reembed_command(directory: Path, name: str, instructions: Instructions) -> str:
-    """The command that gives a library another model."""
+    """Return the command that gives a library another model."""
     words = ["python", "-m", "indexer.reembed", "--library", str(directory), "--model", name]
     if instructions is not None:
-        told = [f"{modality}={text}" for modality, text in instructions.items()]
-        for one in told or ["default"]:
+        values = [f"{modality}={text}" for modality, text in instructions.items()]
+        for one in values or ["default"]:
             words += ["--instruction", one]
     return shlex.join(words)
 
 
-def mismatch(directory: Path, stored: Model, asked: str, told: Instructions) -> ModelMismatch:
-    """Why a model cannot be used with a library, and what to do."""
-    command = reembed_command(directory, asked, told or ({} if stored.instructions else None))
-    anew = f"compute its vectors anew with `{command}`"
+def mismatch(
+    directory: Path, stored: Model, asked: str, instructions: Instructions
+) -> ModelMismatch:
+    """Return why a model cannot be used with a library, and what to do."""
+    command = reembed_command(
+        directory, asked, instructions or ({} if stored.instructions else None)
+    )
+    switch = f"re-embed it with `{command}`"
     if stored.name != asked:
         return ModelMismatch(
-            f"the library in {directory} was made with the model {stored.name}, not {asked}: "
-            f"use --model {stored.name}, or {anew}"
+            f"the library in {directory} has the model {stored.name}, not {asked}: "
+            f"use --model {stored.name}, or {switch}"
         )
-    if stored.instructions != told:
+    if stored.instructions != instructions:
         return ModelMismatch(
-            f"the library in {directory} was made with other instructions for the model "
-            f"{asked}: leave --instruction out, or {anew}"
+            f"the library in {directory} has other instructions for the model "
+            f"{asked}: leave --instruction out, or {switch}"
         )
     return ModelMismatch(
-        f"the library in {directory} was made with another version of the model {asked}: {anew}"
+        f"the library in {directory} has vectors of another version of the model {asked}: {switch}"
     )
 
 

@@ -79,7 +79,7 @@ def test_without_a_folder_the_default_library_is_opened(monkeypatch, tmp_path):
 
 def test_a_folder_that_cannot_hold_a_library_is_refused_with_a_sentence(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(LibraryError, match="cannot be made"):
+    with pytest.raises(LibraryError, match="cannot create"):
         Library.open(tmp_path / "file" / "library")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "library.sqlite3").write_text("not a database at all, but text" * 99)

@@ -108,7 +108,7 @@ def test_patterns_and_exclude(media, toy):
         ([], "nothing to ingest"),
         (["/no/such/folder"], "no such file or folder: /no/such/folder"),
         (["/no/such/*.png"], "no file matches the pattern"),
-        ([".", "--library", "/dev/null/x"], "cannot be made"),
+        ([".", "--library", "/dev/null/x"], "cannot create"),
         ([".", "--model", "nonsense"], "unknown model 'nonsense'"),
         (["--retry-failed", "--watch"], "--watch needs paths"),
         ([".", "--workers", "0"], "must be at least 1"),

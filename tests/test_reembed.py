@@ -139,7 +139,7 @@ def test_reembed_keeps_segment_ids(library, shop, model):
     assert [library.thumbnail(one.id) for one in before] == pictures
     assert is_whole(library)
     assert "red.png" in found(library)
-    assert library._pending.count() == 0
+    assert library._staged.count() == 0
     with Library.open(library.directory) as again:
         assert again.model == model
         assert is_whole(again)
@@ -162,10 +162,10 @@ def test_removed_segments_lose_their_vectors(library, media):
 
 def test_removed_segments_lose_their_staged_vectors(library, media, shop):
     assert cancelled_after(library, shop, 3).cancelled
-    there = library._pending.count()
+    there = library._staged.count()
     assert there
     library.remove([item.id for item in library.catalog.items()])
-    assert library._pending.count() == 0
+    assert library._staged.count() == 0
 
 
 def test_texts_are_embedded_without_their_files(library, media):
@@ -227,7 +227,7 @@ def test_retired_vectors_are_not_reused(library, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("indexer.catalog.staged.StagedVectors.clear", lambda self: 0)
         assert library.reembed("same").switched
-    assert library._pending.count() == len(segments(library))
+    assert library._staged.count() == len(segments(library))
     assert library.plan_reembed("small").reused == 0
     report = library.reembed("small")
     assert (report.switched, report.reused) == (True, 0)
@@ -390,7 +390,7 @@ def test_changed_pages_fail(long, shop, shift, pages):
     report = long.reembed("same")
     assert "cut into other segments" in report.failures[0].reason
     assert (report.switched, report.segments) == (False, 0)
-    assert long._pending.missing() == {Kind.IMAGE: LONG}
+    assert long._staged.missing() == {Kind.IMAGE: LONG}
 
 
 def test_reembed_stores_nothing_read_after_a_change(long, shop, tmp_path):
@@ -405,7 +405,7 @@ def test_reembed_stores_nothing_read_after_a_change(long, shop, tmp_path):
 
     shop.at = at
     assert not long.reembed("same", cancel=cancel).switched
-    assert long._pending.count() == 0
+    assert long._staged.count() == 0
 
 
 def test_file_that_changes_while_read_gives_no_vector(library, media):
@@ -417,7 +417,7 @@ def test_file_that_changes_while_read_gives_no_vector(library, media):
     library.decoders = InProcess(cut_and_change)
     report = library.reembed("same")
     assert [failure.path.name for failure in report.failures] == ["red.png"]
-    assert library._pending.missing() == {Kind.IMAGE: 1}
+    assert library._staged.missing() == {Kind.IMAGE: 1}
 
 
 def test_reembed_names_a_file_that_fails(library, monkeypatch):
@@ -619,11 +619,11 @@ def test_mismatch_names_the_command(library, shop):
     with pytest.raises(ModelMismatch) as refusal:
         Library.open(where, model="same")
     assert str(refusal.value) == (
-        f"the library in {where} was made with the model toy, not same: use --model toy, or "
-        f"compute its vectors anew with `python -m indexer.reembed --library {where} --model same`"
+        f"the library in {where} has the model toy, not same: use --model toy, or "
+        f"re-embed it with `python -m indexer.reembed --library {where} --model same`"
     )
     assert not shop.opened  # It takes no opening to see that.
-    with pytest.raises(ModelMismatch, match="another version of the model toy: compute its vec"):
+    with pytest.raises(ModelMismatch, match="another version of the model toy: re-embed it"):
         Library.open(where, embedder=Other("toy", "2"))
 
 

@@ -99,7 +99,7 @@ def started(where: Path) -> subprocess.Popen[str]:
     deadline = time.monotonic() + 30
     with Library.open(where) as library:
         while time.monotonic() < deadline and process.poll() is None:
-            if library._pending.count():
+            if library._staged.count():
                 return process
             time.sleep(0.02)
     raise AssertionError(process.communicate())
@@ -154,7 +154,7 @@ def test_killed_reembed_resumes(where, media):
     process.communicate()
     assert model(where) == "toy"
     with Library.open(where) as library:
-        there = library._pending.count()
+        there = library._staged.count()
     assert 0 < there < 41
     assert embedded(where) - there <= 32  # Only what was not committed yet is computed again.
     before = embedded(where)

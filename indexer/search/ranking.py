@@ -80,7 +80,7 @@ def search(library: "Library", query: Query) -> list[Hit]:
         embedder, vectors = library.snapshot()
         kinds = vectors.kinds & (query.filters.kinds or frozenset(Kind))
         asked = EmbeddedQuery.of(embedder, query.parts, kinds)
-        with library.turn, library.catalog.moment():
+        with library.search_lock, library.catalog.moment():
             if library.catalog.holds_vectors_of(embedder.info):
                 where = library.catalog.filter_of(query.filters)
                 place = SearchContext(
