@@ -55,7 +55,7 @@ class Api:
             text: What to look for, in plain words. May be empty if a file is given.
             file: Id of a file sent as body of POST /query-files?name=a.jpg, or a "data:" URL.
             not_like: Words that hits should not be like.
-            kinds: Any of image, video, pdf and text; empty means all.
+            kinds: Kinds of files, named as in the library's counts; empty means all.
             folder: Only files in or below this folder; an id from the folders endpoint.
             after: Only files modified on this day or later, as 2026-03-31.
             before: Only files modified on this day or earlier, as 2026-03-31.
@@ -92,7 +92,7 @@ class Api:
 
         Args:
             segment_id: Segment id of an earlier hit.
-            kinds: Any of image, video, pdf and text; empty means all.
+            kinds: Kinds of files, named as in the library's counts; empty means all.
             limit: Maximum number of hits, up to 200.
             offset: Number of hits to skip.
         """

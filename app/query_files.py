@@ -19,6 +19,7 @@ from app.uploads import (
     clean_name,
     save,
 )
+from embedder.media import MEDIA_TYPES
 
 MAX_QUERY_FILE_BYTES = 1 << 30
 """Most bytes of a file to search with."""
@@ -26,14 +27,9 @@ MAX_QUERY_FILE_BYTES = 1 << 30
 _MAX_TOTAL_BYTES = 2 << 30
 _MAX_DATA_URL_BYTES = 32 << 20
 _SPARE_BYTES = 16 << 20
-_EXTENSIONS = {
-    "image/jpeg": ".jpg",
-    "image/png": ".png",
-    "image/webp": ".webp",
-    "image/gif": ".gif",
-    "video/mp4": ".mp4",
-    "application/pdf": ".pdf",
-    "text/plain": ".txt",
+# Reversed, so that a type gets the first of its suffixes.
+_SUFFIXES = {
+    media_type.partition(";")[0]: suffix for suffix, media_type in reversed([*MEDIA_TYPES.items()])
 }
 
 
@@ -152,16 +148,16 @@ class QueryFiles:
     def _save_data_url(self, url: str) -> Path:
         head, _, body = url.partition(",")
         media_type = head.removeprefix("data:").split(";")[0].lower()
-        extension = _EXTENSIONS.get(media_type)
-        if extension is None or not head.endswith(";base64"):
-            raise UploadError(f"a data URL must be base64 of one of {', '.join(_EXTENSIONS)}")
+        suffix = _SUFFIXES.get(media_type)
+        if suffix is None or not head.endswith(";base64"):
+            raise UploadError(f"a data URL must be base64 of one of {', '.join(sorted(_SUFFIXES))}")
         if len(body) > _MAX_DATA_URL_BYTES * 4 // 3:
             raise UploadError(f"a data URL may hold at most {_MAX_DATA_URL_BYTES >> 20} MB")
         try:
             content = base64.b64decode(body, validate=True)
         except ValueError:  # Not base64, or not even ASCII.
             raise UploadError("the data URL is not valid base64") from None
-        return self._write(f"query{extension}", content)
+        return self._write(f"query{suffix}", content)
 
     def _write(self, name: str, content: bytes) -> Path:
         reservation = self.admit(len(content))

@@ -38,7 +38,7 @@ from app.query_files import QueryFiles
 from app.search import MAX_DATABASE_INTEGER, Searches
 from app.uploads import IncomingFile, LibraryUploads, NoRoom, Reservation, TooLarge, UploadError
 from embedder import EmbedderError
-from embedder.media import MEDIA_KINDS, Kind, MediaError
+from embedder.media import MEDIA_KINDS, MEDIA_TYPES, MediaError
 from indexer import (
     IndexerError,
     Library,
@@ -46,17 +46,8 @@ from indexer import (
     MediaItem,
     NotFound,
     QueryError,
-    Segment,
 )
 from indexer.decoding.on_demand import OnDemandDecoder
-
-MEDIA_TYPES = {
-    suffix: media_type
-    for kind in MEDIA_KINDS.values()
-    if kind.has_picture
-    for suffix, media_type in kind.media_types.items()
-}
-"""What is shown in place; everything else is plain text, or a download."""
 
 _SANDBOX = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
 _FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
@@ -82,9 +73,7 @@ def media_router(library: Library, searches: Searches, *, paths: bool = False) -
     @router.api_route("/media/{segment_id}", methods=["GET", "HEAD"])
     def media(segment_id: SegmentId, download: bool = False) -> Response:
         try:
-            return _original(
-                library.catalog.segment(segment_id), library.catalog.item_of(segment_id), download
-            )
+            return _original(library.catalog.item_of(segment_id), download)
         except NotFound as error:
             return PlainTextResponse(str(error), status_code=404)
 
@@ -131,11 +120,10 @@ def media_router(library: Library, searches: Searches, *, paths: bool = False) -
     return router
 
 
-def _original(segment: Segment, item: MediaItem, download: bool) -> Response:
+def _original(item: MediaItem, download: bool) -> Response:
     if not item.path.is_file():
         return PlainTextResponse(f"{readable(item.name)} no longer exists.", status_code=404)
-    media_type = "text/plain; charset=utf-8" if segment.kind is Kind.TEXT else None
-    media_type = media_type or MEDIA_TYPES.get(item.path.suffix.lower())
+    media_type = MEDIA_TYPES.get(item.path.suffix.lower())
     inline = media_type is not None and not download
     return FileResponse(
         item.path,
@@ -186,12 +174,13 @@ class PageCache:
             self._library.catalog.segment(segment_id),
             self._library.catalog.item_of(segment_id),
         )
-        if segment.kind is Kind.PDF and segment.page is not None:
-            picture = self._library.viewer.page(item.path, segment.page, side)
-        elif segment.kind is Kind.IMAGE:
-            picture = self._library.viewer.picture(item.path, side)
-        else:
+        if MEDIA_KINDS[segment.kind].draw is None:
             raise NotFound(f"segment {segment_id} is neither a page nor a picture")
+        viewer = self._library.viewer
+        if segment.page is None:
+            picture = viewer.picture(item.path, side)
+        else:
+            picture = viewer.page(item.path, segment.page, side)
         out = BytesIO()
         picture.save(out, format="PNG", compress_level=1)
         return out.getvalue()

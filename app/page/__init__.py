@@ -44,8 +44,7 @@ _environment.filters |= {
 }
 _environment.globals |= {
     "kinds": MEDIA_KINDS,
-    "names": labels.KIND_NAMES,
-    "plurals": labels.KIND_PLURALS,
+    "labels": labels.KIND_LABELS,
 }
 
 

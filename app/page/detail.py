@@ -7,6 +7,7 @@ from typing import Any
 from app.page import labels, macros
 from app.page.results import marked, word_pattern
 from app.search import SearchSession
+from embedder.content import Modality
 from embedder.media import MEDIA_KINDS, Kind, MediaError
 from embedder.media.kinds import Word
 from indexer import Library, LibraryError, MediaItem, Segment
@@ -52,21 +53,22 @@ def detail_html(
 def _stage(library: Library, segment: Segment, item: MediaItem, terms: Sequence[str]) -> Any:
     if not item.path.is_file():
         return _html.missing()
-    match segment.kind:
-        case Kind.PDF:
-            return _pdf_page(library, segment, item, terms)
-        case Kind.TEXT:
+    match MEDIA_KINDS[segment.kind].modality:
+        case Modality.PAGE:
+            return _page(library, segment, item, terms)
+        case Modality.TEXT:
             passage = _passage(library, segment, item)
             return _html.passage(passage, marked(passage.text, terms))
-        case _:
+        case modality:
+            # Browsers show animated pictures, which are videos too.
             shown = item.path.suffix.lower() in _SHOWN_BY_BROWSERS
-            if segment.kind is Kind.VIDEO and not shown:
+            if modality is Modality.VIDEO and not shown:
                 return _html.video(segment)
             source = f"media/{segment.id}" if shown else f"page/{segment.id}.png"
             return _html.picture(segment, item, source)
 
 
-def _pdf_page(library: Library, segment: Segment, item: MediaItem, terms: Sequence[str]) -> Any:
+def _page(library: Library, segment: Segment, item: MediaItem, terms: Sequence[str]) -> Any:
     number = segment.page or 1
     pages = {
         sibling.page: sibling.id for sibling in library.catalog.segments(item.id) if sibling.page

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,15 +11,35 @@ from pathlib import Path
 from embedder.media.kinds import Kind
 from indexer import Hit, Library, MediaItem, QueryError, Reason
 
-KIND_NAMES = {Kind.IMAGE: "Photo", Kind.VIDEO: "Video", Kind.PDF: "PDF", Kind.TEXT: "Text"}
-KIND_PLURALS = {Kind.IMAGE: "Photos", Kind.VIDEO: "Videos", Kind.PDF: "PDFs", Kind.TEXT: "Texts"}
+
+@dataclass(frozen=True, slots=True)
+class KindLabel:
+    """What the page calls a kind of file.
+
+    Attributes:
+        name: One file.
+        plural: Several files.
+        icon: The macro in icons.html that draws it.
+        similar: The reason for a hit whose picture is similar.
+    """
+
+    name: str
+    plural: str
+    icon: str
+    similar: str = "Similar picture"
+
+
+KIND_LABELS: Mapping[Kind, KindLabel] = {
+    Kind.IMAGE: KindLabel("Photo", "Photos", "image"),
+    Kind.VIDEO: KindLabel("Video", "Videos", "video", similar="Similar frame"),
+    Kind.PDF: KindLabel("PDF", "PDFs", "pdf"),
+    Kind.TEXT: KindLabel("Text", "Texts", "text"),
+}
 
 _REASONS = {
-    (None, Reason.WORDS): "Contains your words",
-    (None, Reason.FILE_NAME): "File name matches",
-    (None, Reason.TEXT): "Similar text",
-    (None, Reason.PICTURE): "Similar picture",
-    (Kind.VIDEO, Reason.PICTURE): "Similar frame",
+    Reason.WORDS: "Contains your words",
+    Reason.FILE_NAME: "File name matches",
+    Reason.TEXT: "Similar text",
 }
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -70,14 +91,14 @@ def sentence(text: str) -> str:
 
 def reason(hit: Hit) -> str:
     """Return why a hit matched, in a few words."""
-    kind = hit.segment.kind
-    reasons = [_REASONS.get((kind, why)) or _REASONS[None, why] for why in hit.why[:2]]
+    similar = KIND_LABELS[hit.segment.kind].similar
+    reasons = [_REASONS.get(why, similar) for why in hit.why[:2]]
     return ", ".join(dict.fromkeys(reasons)).capitalize()
 
 
 def kind_name(item: MediaItem) -> str:
     """Return the kind of a file in a word."""
-    return KIND_NAMES[item.kind] if item.kind else "File"
+    return KIND_LABELS[item.kind].name if item.kind else "File"
 
 
 # ---- folders

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from embedder.content import Content
-from embedder.media.detect import MEDIA_KINDS, detect, suffix_kind
+from embedder.media.detect import MEDIA_KINDS, MEDIA_TYPES, detect, suffix_kind
 from embedder.media.kinds import (
     Draft,
     Kind,
@@ -27,6 +27,7 @@ from embedder.media.video import read_clips, sample_video
 
 __all__ = [
     "MEDIA_KINDS",
+    "MEDIA_TYPES",
     "Clip",
     "Draft",
     "Kind",

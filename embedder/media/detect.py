@@ -18,6 +18,13 @@ MEDIA_KINDS: Mapping[Kind, MediaKind] = {
 }
 """Every kind with its record, in the order in which kinds are listed."""
 
+MEDIA_TYPES: Mapping[str, str] = {
+    suffix: media_type
+    for record in MEDIA_KINDS.values()
+    for suffix, media_type in record.media_types.items()
+}
+"""MIME types by suffix, of the files that a browser can show."""
+
 HEAD_BYTES = 4096
 
 _KIND_OF_SUFFIX = {

@@ -319,7 +319,7 @@ def _cut(path: Path, limits: Limits) -> Iterator[Draft]:
         yield Draft(Content(text=text[start:end]), span=(start, end))
 
 
-_SUFFIXES = suffixes(
+_NAMES = (
     "txt text md markdown mdown rst adoc asciidoc org tex bib html htm xhtml csv tsv json jsonl "
     "ndjson geojson xml yaml yml log srt vtt sub ass ics vcf eml nfo"
 )
@@ -329,9 +329,9 @@ TEXT = MediaKind(
     unit="passage",
     modality=Modality.TEXT,
     has_text=True,
-    suffixes=_SUFFIXES,
+    suffixes=suffixes(_NAMES),
     # Never as HTML, which could run scripts on the page that shows it.
-    media_types=dict.fromkeys(sorted(_SUFFIXES), "text/plain; charset=utf-8"),
+    media_types={f".{name}": "text/plain; charset=utf-8" for name in _NAMES.split()},
     match=_match,
     read=_read,
     cut=_cut,

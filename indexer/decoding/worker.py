@@ -22,7 +22,6 @@ from embedder.content import Content
 from embedder.media import (
     MEDIA_KINDS,
     Draft,
-    Kind,
     Limits,
     MediaError,
     cut,
@@ -142,7 +141,7 @@ class _Server:
             if isinstance(task, protocol.Detect):
                 ending["kind"] = detect(path)
             else:
-                streamed = isinstance(task, Cut) and task.kind is not Kind.IMAGE
+                streamed = isinstance(task, Cut) and MEDIA_KINDS[task.kind].unit != "picture"
                 for draft in self._perform(path, task, self._limits):
                     self._add(draft, streamed=streamed)
         except Exception as error:

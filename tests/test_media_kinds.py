@@ -2,7 +2,11 @@
 
 import mimetypes
 
+from app.page import macros
+from app.page.labels import KIND_LABELS
 from embedder.media import MEDIA_KINDS, Kind, suffix_kind
+from indexer import LibraryStats
+from indexer.search.__main__ import parser
 from indexer.search.candidates import WORDED
 from indexer.search.query import MODALITY
 
@@ -34,3 +38,13 @@ def test_media_types_are_of_suffixes_that_the_kind_has():
 def test_every_table_of_kinds_has_every_kind():
     assert set(MODALITY) == set(Kind)
     assert {kind for kind, record in MEDIA_KINDS.items() if record.has_text} == WORDED
+    assert list(KIND_LABELS) == list(Kind)
+    flags = parser().format_help()
+    assert all(f"--{kind} FILE" in flags for kind in Kind if MEDIA_KINDS[kind].has_picture)
+
+
+def test_every_kind_is_drawn_on_the_page():
+    shown = macros("library.html").stats(LibraryStats({}, {}, 0, 0, 0))
+    for kind, label in KIND_LABELS.items():
+        assert f'data-kind="{kind}"' in shown
+        assert label.plural in shown
