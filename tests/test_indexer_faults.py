@@ -124,7 +124,7 @@ def test_vectors_that_cannot_be_saved_lose_nothing(small_disk, media, monkeypatc
 
     with Library.open(disk / "library", model="toy") as library:
         monkeypatch.setattr(IndexSync, "save", without_room)
-        with pytest.raises(LibraryError, match=r"cannot be saved: No space left.*nothing is lost"):
+        with pytest.raises(LibraryError, match=r"Cannot save .*: No space left.*Nothing is lost"):
             library.ingest([media])
     monkeypatch.undo()
     assert len(found(disk / "library")) == 120
