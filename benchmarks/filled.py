@@ -27,8 +27,8 @@ from embedder.content import Modality
 from embedder.interface import EmbedderInfo, normalised
 from embedder.media.kinds import Kind
 from indexer.catalog import rows, schema
-from indexer.catalog.database import Database
 from indexer.catalog.fulltext import folder_words, name_words
+from indexer.catalog.sqlite import Database
 from indexer.catalog.transaction import recount
 from indexer.catalog.writer import CatalogWriter
 from indexer.config import LIBRARY_FILE

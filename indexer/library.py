@@ -11,7 +11,7 @@ from embedder.interface import Embedder
 from embedder.media.kinds import Limits
 from embedder.registry import open_embedder
 from indexer.catalog import Catalog
-from indexer.catalog.database import Database, WriterLock
+from indexer.catalog.sqlite import Database, WriterLock
 from indexer.catalog.staged import StagedVectors
 from indexer.catalog.writer import CatalogWriter, vanished
 from indexer.config import (
@@ -241,7 +241,6 @@ class Library:
             EmbedderUnavailable: if the model cannot be opened.
             ValueError: without paths, unless failed files are to be retried.
         """
-        from indexer.catalog.duplicates import count_again
         from indexer.ingest.discovery import roots
         from indexer.ingest.pipeline import FileIngest
 
@@ -270,7 +269,7 @@ class Library:
                 removed = len(self._writer.remove(gone))
             self._tidy()
             if ingest.changed or removed:
-                count_again(self.catalog, self._writer)
+                self._writer.count_near_duplicates(self.catalog)
                 self._index.settle(cancel)
                 self._index.save()
             return ingest.report(

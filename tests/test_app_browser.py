@@ -586,7 +586,10 @@ def test_originals_run_no_scripts_when_they_are_opened_by_themselves(
 ):
     with served_here(hostile, tmp_path / "scratch") as address:
         visitor = Visitor(chromium, address, screenshots)
-        ids = [hostile.segments(item.id)[0].id for item in hostile.items(status=Status.INDEXED)]
+        ids = [
+            hostile.catalog.segments(item.id)[0].id
+            for item in hostile.catalog.items(status=Status.INDEXED)
+        ]
         for one in ids:
             answer = visitor.context.request.get(f"{address}/media/{one}")
             pdf = answer.headers["content-type"] == "application/pdf"

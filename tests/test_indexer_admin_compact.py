@@ -78,17 +78,17 @@ def test_a_compaction_keeps_what_a_reembedding_has_computed(where):
 
 
 def test_searching_goes_on_during_a_compaction(where, monkeypatch):
-    from indexer.catalog.maintenance import Upkeep
+    from indexer.catalog.sqlite import Database
 
     answers = []
-    rewrite = Upkeep.rewrite
+    rewrite = Database.rewrite
 
-    def searched(self: Upkeep) -> None:
+    def searched(self: Database) -> None:
         answers.append(found(where))
         rewrite(self)
         answers.append(found(where))
 
-    monkeypatch.setattr(Upkeep, "rewrite", searched)
+    monkeypatch.setattr(Database, "rewrite", searched)
     monkeypatch.setattr("indexer.maintenance.compact._MIN_FREE_BYTES", -1)
     monkeypatch.setattr("indexer.maintenance.compact._MIN_FREE_SHARE", -1.0)
     with (

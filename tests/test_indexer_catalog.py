@@ -272,7 +272,7 @@ def crowded(own, monkeypatch) -> tuple[Library, Path]:
         write(root / "crowd" / f"sheep {number}.txt", f"a sheep on a roof {'far away' * number}")
     write(root / "black sheep.txt", "a fox in sheep's clothing")
     library.ingest([root])
-    for limit in ("_LISTED", "_WEIGHED", "_NAMED"):
+    for limit in ("MAX_LISTED", "MAX_WEIGHED", "MAX_NAMED"):
         monkeypatch.setattr(fulltext, limit, 2)
     return library, root
 

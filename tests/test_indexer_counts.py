@@ -13,9 +13,8 @@ from sqlalchemy import delete, insert, select, update
 
 from embedder.media.kinds import Kind
 from indexer.catalog import Catalog, listing, schema
-from indexer.catalog.database import Database
 from indexer.catalog.fulltext import name_words
-from indexer.catalog.sqlite import stored_path
+from indexer.catalog.sqlite import Database, stored_path
 from indexer.catalog.transaction import WriteTransaction, recount
 from indexer.catalog.verify import Audit
 from indexer.catalog.writer import CatalogWriter, Indexed, Refused, SegmentRecord
@@ -199,9 +198,9 @@ def test_counts_that_are_wrong_are_found_and_made_right(world):
     assert world.audit.wrong_counts() == []
 
 
-@pytest.mark.parametrize("few", [listing._FEW, 0])
+@pytest.mark.parametrize("few", [listing._MAX_SORTED_FILES, 0])
 def test_pages_are_those_of_looking_at_every_file(world, monkeypatch, few):
-    monkeypatch.setattr(listing, "_FEW", few)
+    monkeypatch.setattr(listing, "_MAX_SORTED_FILES", few)
     every = sorted(world.catalog.items(limit=9_999), key=lambda one: stored_order(one.path))
     assert [one.path for one in every] == [one.path for one in world.catalog.items(limit=9_999)]
     names = (None, "img_20", "BEACH", "zq", 'u"o', "%", "nothing", "\0")

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.catalog.database import Database
+from indexer.catalog.sqlite import Database
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from indexer import Library
-from indexer.catalog.duplicates import MAX_BITS, MAX_TINT, near_groups
+from indexer.catalog.listing import MAX_HASH_DISTANCE, MAX_TINT_DISTANCE, near_groups
 
 
 def by_every_pair(hashes: np.ndarray, tints: np.ndarray) -> list[list[int]]:
@@ -16,7 +16,11 @@ def by_every_pair(hashes: np.ndarray, tints: np.ndarray) -> list[list[int]]:
         for j in range(i):
             bits = bin((int(hashes[i]) ^ int(hashes[j])) & (2**64 - 1)).count("1")
             tint = np.abs(tints[i].astype(int) - tints[j].astype(int)).max()
-            if bits <= MAX_BITS and tint <= MAX_TINT and groups[i] is not groups[j]:
+            if (
+                bits <= MAX_HASH_DISTANCE
+                and tint <= MAX_TINT_DISTANCE
+                and groups[i] is not groups[j]
+            ):
                 groups[i] |= groups[j]
                 for member in groups[i]:
                     groups[member] = groups[i]
@@ -57,7 +61,7 @@ def test_ten_thousand_equal_pictures_are_one_group_at_once():
 
 
 def test_groups_are_counted_again_once_enough_pictures_have_come_or_gone(tmp_path, monkeypatch):
-    monkeypatch.setattr("indexer.catalog.duplicates._WORTH", 4)
+    monkeypatch.setattr("indexer.catalog.writer._PICTURES_PER_CHANGE", 4)
     rng = np.random.default_rng(1)
     folder = tmp_path / "media"
     folder.mkdir()

@@ -244,7 +244,7 @@ def test_writing_to_a_library_on_a_read_only_disk_is_refused(read_only, media):
 
 
 def test_a_locked_database_is_waited_for_and_then_told(media, tmp_path, monkeypatch):
-    monkeypatch.setattr("indexer.catalog.database.BUSY_SECONDS", 0.3)
+    monkeypatch.setattr("indexer.catalog.sqlite.BUSY_SECONDS", 0.3)
     where = tmp_path / "library"
     with Library.open(where, model="toy") as library:
         library.ingest([media])

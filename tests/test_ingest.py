@@ -312,8 +312,10 @@ def test_embed_error_fails_one_file(moody, tmp_path, word, reason):
     assert counts(report) == {"added": 8, "failed": 1}
     assert report.failures[0].path.name == "4.txt"
     assert reason in report.failures[0].reason
-    ids = [moody.segments(item.id)[0].id for item in moody.items(status=Status.INDEXED)]
-    texts = [moody.segment(one).text for one in ids]
+    ids = [
+        moody.catalog.segments(item.id)[0].id for item in moody.catalog.items(status=Status.INDEXED)
+    ]
+    texts = [moody.catalog.segment(one).text for one in ids]
     expected = open_embedder("toy").embed([Content(text=text) for text in texts], "document")
     assert np.allclose(moody.catalog.vectors_of(ids), expected, atol=1e-3)
 
@@ -325,7 +327,7 @@ def test_broken_model_ends_the_ingest(moody, tmp_path):
         (tmp_path / f"{number}.txt").write_text(f"crash {number}")
     with pytest.raises(EmbedderError, match="does not work"):
         moody.ingest([tmp_path], IngestOptions(workers=1))
-    assert moody.stats().failed < 4
+    assert moody.catalog.stats().failed < 4
 
 
 def drafts(count: int) -> Iterator[Draft]:

@@ -16,7 +16,7 @@ from PIL import Image
 from embedder import Content
 from embedder.media.kinds import Kind
 from indexer import Library, admin
-from indexer.catalog.database import WriterLock
+from indexer.catalog.sqlite import WriterLock
 from indexer.maintenance.check import Fault, check
 from indexer.maintenance.storage import open_storage
 from indexer.vectors import Description, faiss_index, storage

@@ -74,10 +74,12 @@ INDEXES = {
 }
 
 _NO_IDS = np.empty(0, dtype=np.int64)
-_MOST_TERMS = 64
-_LISTED = 1_000  # As many as a filtered search for the nearest compares one by one.
-_WEIGHED = 500
-_NAMED = 500
+MAX_TERMS = 64
+MAX_LISTED = 1_000  # As many as a filtered search for the nearest compares one by one.
+MAX_WEIGHED = 500
+MAX_NAMED = 500
+_TRIGRAM = 3
+_MAX_TRIGRAMS = 200  # What begins as many trigrams is in very many names.
 
 # Where a name goes over from one word to the next without a separator: "IMG2041", "beachParty".
 _SEAM = re.compile(
@@ -111,8 +113,8 @@ def find_words(connection: Connection, terms: Sequence[str]) -> WordMatches:
         return NO_WORDS
     listed, *counts = _answers(
         connection,
-        (_IDS.format("segment_texts"), " AND ".join(phrases), _LISTED),
-        *((_COUNT, phrase, _WEIGHED + 1) for phrase in phrases),
+        (_IDS.format("segment_texts"), " AND ".join(phrases), MAX_LISTED),
+        *((_COUNT, phrase, MAX_WEIGHED + 1) for phrase in phrases),
     )
     every = _numbers(listed)
     rare = _rarest(dict(zip(phrases, counts, strict=True)))
@@ -120,7 +122,7 @@ def find_words(connection: Connection, terms: Sequence[str]) -> WordMatches:
     ids = np.union1d(every, scored)
     known = np.zeros(len(ids))
     known[np.searchsorted(ids, scored)] = scores
-    complete = len(every) < _LISTED or len(rare) == len(phrases)
+    complete = len(every) < MAX_LISTED or len(rare) == len(phrases)
     return WordMatches(ids, known, np.isin(ids, every, assume_unique=True), complete)
 
 
@@ -173,12 +175,36 @@ def find_names(
     return {kind: list(found.values()) for kind, found in chosen.items()}
 
 
+def names_with(connection: Connection, plain: str, limit: int) -> list[int] | None:
+    """Return the files with something in their names, whatever the case; None if too many.
+
+    Args:
+        connection: To the library.
+        plain: From `plain_name`.
+        limit: Most files.
+    """
+    if "\0" in plain:
+        return []  # No name has it, and FTS5 takes it for an end.
+    parts = [plain]
+    if len(plain) < _TRIGRAM:  # Then it is the beginning of trigrams.
+        folded = plain.lower()
+        beginning = (folded, f"{folded}\U0010ffff", _MAX_TRIGRAMS)
+        parts = list(connection.exec_driver_sql(_TRIGRAMS, beginning).scalars())
+        if len(parts) == _MAX_TRIGRAMS:
+            return None
+        if not parts:
+            return []
+    expression = " OR ".join('"' + part.replace('"', '""') + '"' for part in parts)
+    found = connection.exec_driver_sql(_WITH_PART, (expression, limit + 1)).scalars().all()
+    return list(found) if len(found) <= limit else None
+
+
 def _rarest(counts: Mapping[str, int]) -> list[str]:
     """The rarest phrases, as many as come to some number of texts together."""
     rare: list[str] = []
     for phrase in sorted(counts, key=counts.__getitem__):
         rare.append(phrase)
-        if sum(counts[one] for one in rare) > _WEIGHED:
+        if sum(counts[one] for one in rare) > MAX_WEIGHED:
             return rare[:-1]
     return rare
 
@@ -204,13 +230,13 @@ def _named(connection: Connection, phrases: Sequence[str], *, every: bool) -> tu
     sql, together = _IDS.format("item_names"), " AND ".join(phrases)
     answers = _answers(
         connection,
-        (sql, f"{{name_words}} : ({together})", _LISTED),
-        *((sql, phrase, _NAMED + 1) for phrase in phrases),
+        (sql, f"{{name_words}} : ({together})", MAX_LISTED),
+        *((sql, phrase, MAX_NAMED + 1) for phrase in phrases),
     )
     whole, *lists = map(_numbers, answers)
-    common = [number for number, ids in enumerate(lists) if len(ids) > _NAMED]
+    common = [number for number, ids in enumerate(lists) if len(ids) > MAX_NAMED]
     if len(common) == len(lists):
-        most = -1 if every else _NAMED
+        most = -1 if every else MAX_NAMED
         return whole, [_numbers(*_answers(connection, (sql, together, most)))]
     if common:
         rare = " OR ".join(phrase for i, phrase in enumerate(phrases) if i not in common)
@@ -244,7 +270,7 @@ def _phrases(terms: Sequence[str]) -> list[str]:
         plain = term.encode(errors="replace").decode().replace("\0", " ")
         if any(character.isalnum() for character in plain):
             quoted['"' + plain.replace('"', '""') + '"'] = None
-    return list(quoted)[:_MOST_TERMS]
+    return list(quoted)[:MAX_TERMS]
 
 
 def _name_phrase(phrase: str) -> str:
@@ -264,6 +290,8 @@ _SCORE = (
     "-bm25(segment_texts) AS score FROM segment_texts WHERE segment_texts MATCH ? "
     "ORDER BY rowid LIMIT ?)"  # Only within a limit does FTS5 know the row that it is to weigh.
 )
+_TRIGRAMS = "SELECT term FROM name_parts_terms WHERE term >= ? AND term < ? LIMIT ?"
+_WITH_PART = "SELECT rowid FROM name_parts WHERE name_parts MATCH ? LIMIT ?"
 _TEXTS = select(schema.segments.c.id, schema.segments.c.text).where(
     one_of(schema.segments.c.id), schema.segments.c.text.is_not(None)
 )
@@ -302,3 +330,53 @@ def create_statements() -> Iterator[str]:
             name = f"{one.name}_{event.split()[0].lower()}"
             yield f"CREATE TRIGGER {name} AFTER {event} ON {one.table} BEGIN {body} END"
     yield "CREATE VIRTUAL TABLE name_parts_terms USING fts5vocab (name_parts, row)"
+
+
+def rebuild(connection: Connection, name: str) -> None:
+    """Make an index again from the table it is of."""
+    columns = ", ".join(("rowid", *INDEXES[name].columns))
+    connection.exec_driver_sql(f"INSERT INTO {name} ({name}) VALUES ('delete-all')")
+    connection.exec_driver_sql(f"INSERT INTO {name} ({columns}) {INDEXES[name].source}")
+
+
+def optimize(connection: Connection, name: str) -> None:
+    """Merge the parts of an index."""
+    connection.exec_driver_sql(f"INSERT INTO {name} ({name}) VALUES ('optimize')")
+
+
+def differences(connection: Connection, name: str) -> list[str]:
+    """Return rows that an index lacks or has too many; if none, terms that it has otherwise.
+
+    What is right is found by indexing everything once more, beside the library.
+    """
+    index = INDEXES[name]
+    source = f"SELECT id FROM ({index.source})"
+    wrong = connection.exec_driver_sql(
+        f"SELECT id FROM ({source} EXCEPT SELECT id FROM {name}_docsize) UNION ALL "
+        f"SELECT id FROM (SELECT id FROM {name}_docsize EXCEPT {source})"
+    ).scalars()
+    return [f"row {one}" for one in wrong] or _other_terms(connection, index)
+
+
+def _other_terms(connection: Connection, index: FullTextIndex) -> list[str]:
+    columns = ", ".join(index.columns)
+    statements = (
+        f"CREATE VIRTUAL TABLE temp.audited USING fts5 ({columns}, tokenize = '{index.tokenizer}')",
+        f"INSERT INTO temp.audited (rowid, {columns}) {index.source}",
+        f"CREATE VIRTUAL TABLE temp.stored_words USING fts5vocab(main, {index.name}, col)",
+        "CREATE VIRTUAL TABLE temp.right_words USING fts5vocab(temp, audited, col)",
+    )
+    dropped = ("stored_words", "right_words", "audited")
+    try:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+        wrong = connection.exec_driver_sql(
+            "SELECT DISTINCT term FROM (SELECT * FROM (SELECT term, col, doc, cnt FROM "
+            "temp.stored_words EXCEPT SELECT term, col, doc, cnt FROM temp.right_words) UNION ALL "
+            "SELECT * FROM (SELECT term, col, doc, cnt FROM temp.right_words EXCEPT "
+            "SELECT term, col, doc, cnt FROM temp.stored_words))"
+        ).scalars()
+        return [f"the word {word!r}" for word in wrong]
+    finally:
+        for name in dropped:
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS temp.{name}")

@@ -4,28 +4,23 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Select, func, select
+from sqlalchemy import Row, Select, func, select
 
 from embedder.content import Modality
 from embedder.interface import EmbedderInfo, Vectors
 from embedder.media.kinds import Kind, Word
-from indexer.catalog import counts, duplicates, fulltext, listing, rows, schema
-from indexer.catalog import rows as conditions
+from indexer.catalog import fulltext, rows, schema
 from indexer.catalog.changes import Changes, changes
-from indexer.catalog.database import Database
-from indexer.catalog.duplicates import PictureHashes
-from indexer.catalog.sqlite import given_ids, one_of, row_id
+from indexer.catalog.sqlite import Database, given_ids, one_of, row_id
 from indexer.errors import NotFound
 from indexer.types import (
-    Duplicates,
     Filters,
-    LibraryStats,
     MediaItem,
     NameMatch,
     Segment,
@@ -33,6 +28,87 @@ from indexer.types import (
     WordMatches,
 )
 from indexer.vectors.interface import SearchFilter
+
+
+def select_items() -> Select[*tuple[Any, ...]]:
+    """A query for items, to be given conditions; for `item`."""
+    items, media, segments = schema.items, schema.media, schema.segments
+    count = (
+        select(func.count())
+        .select_from(segments)
+        .where(segments.c.media_id == items.c.media_id)
+        .correlate(items)
+        .scalar_subquery()
+    )
+    return select(
+        items.c.id,
+        items.c.path,
+        media.c.content_hash,
+        items.c.size,
+        items.c.mtime_ns,
+        items.c.kind,
+        items.c.status,
+        items.c.error,
+        items.c.added_us,
+        count.label("segments"),
+        items.c.media_id,
+    ).select_from(items.outerjoin(media, media.c.id == items.c.media_id))
+
+
+def item_of_row(row: Row[*tuple[Any, ...]]) -> MediaItem:
+    """The file that a row of `select_items` describes."""
+    item_id, path, content_hash, size, mtime_ns, kind, status, error, added_us, segments, *_ = row
+    return MediaItem(
+        id=item_id,
+        path=path,
+        content_hash=content_hash,
+        size=size,
+        mtime_ns=mtime_ns,
+        kind=Kind(kind) if kind else None,
+        status=Status(status),
+        error=error,
+        added_at=rows.EPOCH + timedelta(microseconds=added_us),
+        segments=segments,
+    )
+
+
+def select_segments() -> Select[*tuple[Any, ...]]:
+    """A query for segments, to be given conditions; for `segment`."""
+    segments, media = schema.segments.c, schema.media.c
+    return select(
+        segments.id,
+        media.content_hash,
+        segments.kind,
+        segments.modality,
+        segments.position,
+        segments.page,
+        segments.start,
+        segments.end,
+        segments.span_start,
+        segments.span_end,
+        segments.text,
+        segments.media_id,
+    ).join_from(schema.segments, schema.media, media.id == segments.media_id)
+
+
+def segment_of_row(row: Row[*tuple[Any, ...]]) -> Segment:
+    """The segment that a row of `select_segments` describes."""
+    segment_id, content_hash, kind, modality, position, page, start, end, first, last, text, *_ = (
+        row
+    )
+    return Segment(
+        id=segment_id,
+        content_hash=content_hash,
+        kind=Kind(kind),
+        modality=Modality(modality),
+        position=position,
+        page=page,
+        start=start,
+        end=end,
+        span=None if first is None else (first, last),
+        text=text,
+    )
+
 
 # Of every search; putting a statement together takes longer than SQLite takes to answer it. Where
 # many rows of numbers answer, they come as one JSON text: at each row that it gives, SQLite lets
@@ -62,14 +138,14 @@ _MODEL = select(
     schema.library.c.dim,
     schema.library.c.instructions,
 )
-_SEGMENTS = rows.select_segments().where(one_of(schema.segments.c.id))
+_SEGMENTS = select_segments().where(one_of(schema.segments.c.id))
 
 
 @lru_cache(maxsize=64)
 def _holders(filters: Filters) -> Select[Any]:
     """The files of some media that satisfy the filters."""
-    items = rows.select_items().where(one_of(schema.items.c.media_id))
-    return items.where(conditions.of_items(filters)).order_by(schema.items.c.id)
+    items = select_items().where(one_of(schema.items.c.media_id))
+    return items.where(rows.of_items(filters)).order_by(schema.items.c.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +165,7 @@ class Model:
     instructions: Mapping[Modality, str] | None = None
 
 
-class Catalog:
+class CatalogReader:
     """Reads a library's tables. Thread-safe; never waits for a writer.
 
     Each answer is of one moment; two answers may have a commit between them, so an id from one
@@ -98,7 +174,6 @@ class Catalog:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._branches: tuple[tuple[int, int], list[tuple[Path, int]]] | None = None
 
     def moment(self) -> AbstractContextManager[None]:
         """Within it, all answers to this thread are of one moment, and come faster."""
@@ -233,60 +308,39 @@ class Catalog:
             media_ids = {row.id: row.media_id for row in answer}
             given = given_ids(set(media_ids.values()))
             for row in connection.execute(_holders(filters), given).all():
-                files.setdefault(row.media_id, []).append(rows.item(row))
-        found = {row.id: rows.segment(row) for row in answer}
+                files.setdefault(row.media_id, []).append(item_of_row(row))
+        found = {row.id: segment_of_row(row) for row in answer}
         return {
             segment_id: (found[segment_id], tuple(files[media_ids[segment_id]]))
             for segment_id in map(int, segment_ids)
             if media_ids.get(segment_id) in files
         }
 
-    def items(
-        self,
-        *,
-        status: Status | None = None,
-        kind: Kind | None = None,
-        name: str | None = None,
-        limit: int = 100,
-        offset: int = 0,
-    ) -> list[MediaItem]:
-        """Return a page of files in order of their paths.
-
-        Args:
-            status: Only in this state.
-            kind: Only of this kind.
-            name: Only with this in their names, whatever the case.
-            limit: Most files to return.
-            offset: Files to skip first.
-        """
-        with self._database.reading() as connection:
-            return listing.items(connection, status, kind, name, limit, offset)
-
     def item(self, item_id: int) -> MediaItem:
         """A file by id, or `NotFound`."""
         with self._database.reading() as connection:
             row = connection.execute(
-                rows.select_items().where(schema.items.c.id == row_id(item_id))
+                select_items().where(schema.items.c.id == row_id(item_id))
             ).one_or_none()
         if row is None:
             raise NotFound(f"the library has no file with the id {item_id}")
-        return rows.item(row)
+        return item_of_row(row)
 
     def segment(self, segment_id: int) -> Segment:
         """A segment by id, or `NotFound`."""
         with self._database.reading() as connection:
             row = connection.execute(
-                rows.select_segments().where(schema.segments.c.id == row_id(segment_id))
+                select_segments().where(schema.segments.c.id == row_id(segment_id))
             ).one_or_none()
         if row is None:
             raise NotFound(f"the library has no segment with the id {segment_id}")
-        return rows.segment(row)
+        return segment_of_row(row)
 
     def item_of(self, segment_id: int) -> MediaItem:
         """The oldest file that holds a segment, or `NotFound`."""
         items, segments = schema.items.c, schema.segments.c
         query = (
-            rows.select_items()
+            select_items()
             .join(schema.segments, segments.media_id == items.media_id)
             .where(segments.id == row_id(segment_id))
             .order_by(items.id)
@@ -296,20 +350,20 @@ class Catalog:
             row = connection.execute(query).one_or_none()
         if row is None:
             raise NotFound(f"the library has no segment with the id {segment_id}")
-        return rows.item(row)
+        return item_of_row(row)
 
     def segments(self, item_id: int) -> list[Segment]:
         """What can be found in a file, in order of position; `NotFound` without such a file."""
         self.item(item_id)
         items, segments = schema.items.c, schema.segments.c
         query = (
-            rows.select_segments()
+            select_segments()
             .join(schema.items, items.media_id == segments.media_id)
             .where(items.id == item_id)
             .order_by(segments.position)
         )
         with self._database.reading() as connection:
-            return [rows.segment(row) for row in connection.execute(query)]
+            return [segment_of_row(row) for row in connection.execute(query)]
 
     def words(self, segment_id: int) -> tuple[Word, ...]:
         """The words of a page with their places; none for other segments."""
@@ -319,52 +373,3 @@ class Catalog:
                 select(table.data).where(table.segment_id == row_id(segment_id))
             ).scalar_one_or_none()
         return () if data is None else rows.unpacked_words(data)
-
-    def folders(self) -> list[tuple[Path, int]]:
-        """Folders that hold indexed files, with their number, in order."""
-        with self._database.reading() as connection:
-            return counts.folders(connection)
-
-    def branches(self, most: int) -> list[tuple[Path, int]]:
-        """Folders that hold indexed files or more than one branch, with the files in and below.
-
-        The first of them, in order, and no more than `most`.
-        """
-        with self._database.moment():
-            known = self._branches
-            if known is None or known[0] != (self.generation(), most):
-                known = (self.generation(), most), counts.branches(self.folders(), most)
-                self._branches = known
-        return list(known[1])
-
-    def sample(self, count: int) -> list[tuple[MediaItem, Segment]]:
-        """Files with different contents from all over the library, and where each begins.
-
-        The same ones each time, oldest first; in a library of many, `count` of them.
-        """
-        with self._database.reading() as connection:
-            return counts.sample(connection, count)
-
-    def looks(self) -> PictureHashes:
-        """How all still pictures look, oldest first."""
-        with self._database.reading() as connection:
-            return duplicates.looks(connection)
-
-    def duplicates(self) -> Duplicates:
-        """Return files with the same bytes, and pictures that look the same."""
-        return duplicates.duplicates(self)
-
-    def exact_duplicates(self) -> list[tuple[MediaItem, ...]]:
-        """Groups of files with the same bytes, each oldest first."""
-        with self._database.reading() as connection:
-            return duplicates.exact(connection)
-
-    def oldest_items(self, media_ids: Sequence[int]) -> dict[int, MediaItem]:
-        """The file that was added first, by media."""
-        with self._database.reading() as connection:
-            return duplicates.oldest(connection, media_ids)
-
-    def stats(self) -> LibraryStats:
-        """What the library holds."""
-        with self._database.reading() as connection:
-            return counts.stats(connection)

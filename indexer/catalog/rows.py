@@ -1,4 +1,4 @@
-"""Between rows of the tables and the values that cross the indexer's boundary."""
+"""How values are stored in columns, and the conditions that filters are."""
 
 import json
 import os
@@ -6,105 +6,24 @@ import zlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, or_, select
 
 from embedder.content import Modality
 from embedder.interface import Vectors
-from embedder.media.kinds import Kind, Word
+from embedder.media.kinds import Word
 from indexer.catalog import schema
 from indexer.catalog.sqlite import MAX_INTEGER
-from indexer.types import Filters, MediaItem, Segment, Status
+from indexer.types import Filters
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def select_items() -> Select[*tuple[Any, ...]]:
-    """A query for items, to be given conditions; for `item`."""
-    items, media, segments = schema.items, schema.media, schema.segments
-    count = (
-        select(func.count())
-        .select_from(segments)
-        .where(segments.c.media_id == items.c.media_id)
-        .correlate(items)
-        .scalar_subquery()
-    )
-    return select(
-        items.c.id,
-        items.c.path,
-        media.c.content_hash,
-        items.c.size,
-        items.c.mtime_ns,
-        items.c.kind,
-        items.c.status,
-        items.c.error,
-        items.c.added_us,
-        count.label("segments"),
-        items.c.media_id,
-    ).select_from(items.outerjoin(media, media.c.id == items.c.media_id))
-
-
-def item(row: Row[*tuple[Any, ...]]) -> MediaItem:
-    """The file that a row of `select_items` describes."""
-    item_id, path, content_hash, size, mtime_ns, kind, status, error, added_us, segments, *_ = row
-    return MediaItem(
-        id=item_id,
-        path=path,
-        content_hash=content_hash,
-        size=size,
-        mtime_ns=mtime_ns,
-        kind=Kind(kind) if kind else None,
-        status=Status(status),
-        error=error,
-        added_at=_EPOCH + timedelta(microseconds=added_us),
-        segments=segments,
-    )
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def microseconds_now() -> int:
     """Microseconds since 1970."""
-    return (datetime.now(UTC) - _EPOCH) // timedelta(microseconds=1)
-
-
-def select_segments() -> Select[*tuple[Any, ...]]:
-    """A query for segments, to be given conditions; for `segment`."""
-    segments, media = schema.segments.c, schema.media.c
-    return select(
-        segments.id,
-        media.content_hash,
-        segments.kind,
-        segments.modality,
-        segments.position,
-        segments.page,
-        segments.start,
-        segments.end,
-        segments.span_start,
-        segments.span_end,
-        segments.text,
-        segments.media_id,
-    ).join_from(schema.segments, schema.media, media.id == segments.media_id)
-
-
-def segment(row: Row[*tuple[Any, ...]]) -> Segment:
-    """The segment that a row of `select_segments` describes."""
-    segment_id, content_hash, kind, modality, position, page, start, end, first, last, text, *_ = (
-        row
-    )
-    return Segment(
-        id=segment_id,
-        content_hash=content_hash,
-        kind=Kind(kind),
-        modality=Modality(modality),
-        position=position,
-        page=page,
-        start=start,
-        end=end,
-        span=None if first is None else (first, last),
-        text=text,
-    )
+    return (datetime.now(UTC) - EPOCH) // timedelta(microseconds=1)
 
 
 def packed_words(words: Sequence[Word]) -> bytes:
@@ -181,7 +100,7 @@ def below(*folders: Path) -> ColumnElement[bool]:
 def nanoseconds(moment: datetime) -> int:
     """Nanoseconds since 1970 of a moment, local where no zone is given; far ones are clamped."""
     try:
-        since = moment.astimezone(UTC) - _EPOCH
+        since = moment.astimezone(UTC) - EPOCH
     except (OverflowError, ValueError, OSError):
-        return MAX_INTEGER if moment.year > _EPOCH.year else -MAX_INTEGER
+        return MAX_INTEGER if moment.year > EPOCH.year else -MAX_INTEGER
     return max(-MAX_INTEGER, min(MAX_INTEGER, since // timedelta(microseconds=1) * 1000))

@@ -1,6 +1,7 @@
 """The tables of a library, declared once; `indexer.catalog.sqlite` makes them."""
 
 from pathlib import Path
+from secrets import token_hex
 
 from sqlalchemy import (
     CheckConstraint,
@@ -175,3 +176,23 @@ Index("ix_items_by_status_and_kind", items.c.status, items.c.kind, items.c.path)
 # With all that a filter by date looks at.
 Index("ix_items_modified", items.c.mtime_ns, items.c.media_id, items.c.kind)
 Index("ix_segments_media", segments.c.media_id, segments.c.position, unique=True)
+
+
+def new_library() -> dict[str, object]:
+    """Return the row of `library` in new tables."""
+    numbers = ("generation", "pruned", "near_duplicates", "near_generation")
+    return {"id": 1, "uid": token_hex(8)} | dict.fromkeys(numbers, 0)
+
+
+def refusal(folder: Path, version: int) -> str:
+    """Return why a library of another version is refused, and what to do."""
+    if version > VERSION:
+        return (
+            f"the library in {folder} was made by a newer version of RzenEmbed Search (its tables "
+            f"are version {version}, this program reads {VERSION}): update the program"
+        )
+    return (
+        f"the library in {folder} was made by an older version of RzenEmbed Search (its tables are "
+        f"version {version}, this program reads {VERSION}): rename the folder and index "
+        f"your files again with `python -m indexer.ingest PATH --library {folder}`"
+    )

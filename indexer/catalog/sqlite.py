@@ -1,25 +1,224 @@
-"""What only SQLite does: storing paths, lists of numbers as JSON, ids that are never reused."""
+"""What only SQLite does: connections and transactions, storing paths, lists of ids as JSON."""
 
 import json
 import os
-from collections.abc import Iterable
+import shutil
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Dialect,
+    Engine,
     Insert,
     LargeBinary,
-    MetaData,
+    NullPool,
+    QueuePool,
     Text,
     TypeDecorator,
+    UnaryExpression,
     bindparam,
+    create_engine,
+    event,
     func,
+    insert,
     select,
 )
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql import operators
+
+from indexer.errors import LibraryBusy, LibraryError
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large a database file is.
+
+    Attributes:
+        bytes: All of it, without what waits beside it to be written.
+        free: How much of that holds nothing.
+    """
+
+    bytes: int
+    free: int
+
+
+BUSY_SECONDS = 30.0
+"""How long a transaction waits for another one; no transaction takes nearly as long."""
+
+_RETRY_SECONDS = 0.02
+_LITTLE_BYTES = 1 << 16
+
+_PRAGMAS = (
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA synchronous = NORMAL",  # A crash of the program loses nothing, one of the power a bit.
+    "PRAGMA cache_size = -8000",
+)
+_WRITE_AHEAD = "PRAGMA journal_mode = WAL"
+
+
+class Database:
+    """The SQLite file of a library. Thread-safe.
+
+    Guarantees: foreign keys hold on every connection; readers never wait for the writer and see
+    one moment of the library for as long as they hold a connection; `writing` commits all or
+    nothing; errors of SQLite come out as `LibraryError`. The tables of a new file are made in one
+    transaction. Where its folder cannot be written to, as on a read-only disk, it can be read all
+    the same.
+
+    Args:
+        path: The file.
+        read_only: Write nothing whatever is asked for.
+
+    Raises:
+        LibraryError: the file cannot be opened, is no database, or has tables of another version.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self._held = threading.local()
+        how = _how_to_open(path, read_only=read_only)
+        self._reading = _engine(path, how, poolclass=QueuePool, pool_size=8, max_overflow=64)
+        # A connection of its own for each transaction that writes: on one whose moment is over,
+        # SQLite would refuse to write at once instead of waiting.
+        self._writing = _engine(path, how, poolclass=NullPool)
+        try:
+            self._create(read_only=read_only)
+        except BaseException:
+            self.close()
+            raise
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection that sees one moment of the library; within `moment`, that one's."""
+        held: Connection | None = getattr(self._held, "connection", None)
+        if held is not None:
+            yield held
+            return
+        with translated(self.path), self._reading.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def moment(self) -> Iterator[None]:
+        """Within it, all that this thread reads is of one moment, over one connection."""
+        with self.reading() as connection:
+            before = getattr(self._held, "connection", None)
+            self._held.connection = connection
+            try:
+                yield
+            finally:
+                self._held.connection = before
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that commits at the end, or rolls back if anything is raised."""
+        with (
+            translated(self.path),
+            self._writing.connect() as connection,
+            connection.execution_options(immediate=True).begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def outside(self) -> Iterator[sqlite3.Connection]:
+        """A connection of its own without a transaction, for what SQLite does only there."""
+        with translated(self.path), closing(self._writing.raw_connection()) as borrowed:
+            driver: Any = borrowed.driver_connection
+            yield driver
+
+    def size(self) -> Size:
+        """Return how large the file is."""
+        with self.reading() as connection:
+            pages, free, size = (
+                int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        return Size(pages * size, free * size)
+
+    def rewrite(self) -> None:
+        """Write the file again without its free pages; it needs as much space again meanwhile."""
+        with self.outside() as connection:
+            connection.execute("VACUUM")
+
+    def empty_log(self) -> None:
+        """Move what is in the write-ahead log to the file, as far as no connection reads it."""
+        with self.outside() as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        """Closes every connection."""
+        self._reading.dispose()
+        self._writing.dispose()
+
+    def _create(self, *, read_only: bool) -> None:
+        from indexer.catalog import fulltext, schema  # Declared with the types of this module.
+
+        with self.reading() as connection:
+            version = _version(connection)
+        if version is None and not read_only:
+            with self.writing() as connection:
+                version = _version(connection)
+                if version is None:  # Otherwise another process has just made the tables.
+                    schema.metadata.create_all(connection, checkfirst=False)
+                    for statement in fulltext.create_statements():
+                        connection.exec_driver_sql(statement)
+                    connection.execute(insert(schema.library), schema.new_library())
+                    connection.exec_driver_sql(f"PRAGMA user_version = {schema.VERSION}")
+                    version = schema.VERSION
+        if version != schema.VERSION:
+            raise LibraryError(schema.refusal(self.path.parent, version or 0))
+
+
+def _version(connection: Connection) -> int | None:
+    """Return the version of the tables; None in an empty file, 0 in one of another origin."""
+    if not connection.exec_driver_sql("SELECT 1 FROM sqlite_master LIMIT 1").first():
+        return None
+    return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+
+
+class WriterLock:
+    """Who may write to a library for longer than a transaction: one at a time, in any process.
+
+    It is a lock of the operating system on a file of its own, so it ends with its process,
+    however that ends.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @contextmanager
+    def held(self, wait_seconds: float = 0.0) -> Iterator[None]:
+        """Holds the lock.
+
+        Raises:
+            LibraryBusy: if somebody else holds it, after waiting for them.
+            LibraryError: if the file cannot be written.
+        """
+        if not os.access(self._path.parent, os.W_OK):
+            raise LibraryError(_SENTENCES["readonly"].format(folder=self._path.parent))
+        try:
+            connection = sqlite3.connect(
+                self._path, timeout=wait_seconds, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.Error as error:
+            raise _as_library_error(error, self._path) from error
+        try:
+            try:
+                connection.execute("BEGIN EXCLUSIVE")
+            except sqlite3.Error as error:
+                raise _as_library_error(error, self._path) from error
+            yield
+        finally:
+            connection.close()
+
 
 MAX_INTEGER = 2**63 - 1
 """The largest integer that SQLite stores."""
@@ -75,7 +274,8 @@ def row_id(number: int) -> int | None:
     return number if abs(number) <= MAX_INTEGER else None
 
 
-_IDS = func.json_each(bindparam("ids")).table_valued("value", name="ids")
+id_table = func.json_each(bindparam("ids")).table_valued("value", name="ids")
+"""The numbers in `given_ids`, as a table."""
 
 
 def one_of(column: ColumnElement[Any]) -> ColumnElement[bool]:
@@ -83,7 +283,7 @@ def one_of(column: ColumnElement[Any]) -> ColumnElement[bool]:
 
     As a single parameter, a list of any length takes the same statement, prepared once.
     """
-    return column.in_(select(_IDS.c.value))
+    return column.in_(select(id_table.c.value))
 
 
 def given_ids(ids: Iterable[int]) -> dict[str, str]:
@@ -102,18 +302,165 @@ def last_id(connection: Connection, table: str) -> int:
     return connection.exec_driver_sql(query, (table,)).scalar_one_or_none() or 0
 
 
-def create_tables(
-    connection: Connection, metadata: MetaData, more: Iterable[str], version: int
-) -> None:
-    """Make the tables, run further statements, and note the version of it all."""
-    metadata.create_all(connection, checkfirst=False)
-    for statement in more:
-        connection.exec_driver_sql(statement)
-    connection.exec_driver_sql(f"PRAGMA user_version = {version}")
+def raise_last_id(connection: Connection, table: str, last: int) -> None:
+    """Make a table give only ids above one."""
+    connection.exec_driver_sql("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
+    connection.exec_driver_sql(
+        "INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, last)
+    )
 
 
-def tables_version(connection: Connection) -> int | None:
-    """Return the version noted by `create_tables`; None in an empty file, 0 in a foreign one."""
-    if not connection.exec_driver_sql("SELECT 1 FROM sqlite_master LIMIT 1").first():
-        return None
-    return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+def integrity_errors(connection: Connection, limit: int) -> list[str]:
+    """Return what SQLite finds wrong with the file, at most some of it."""
+    found = connection.exec_driver_sql(f"PRAGMA integrity_check({limit})").scalars()
+    return [str(line) for line in found if line != "ok"]
+
+
+def dangling_rows(connection: Connection) -> list[tuple[str, int]]:
+    """Return rows that refer to missing rows: table and number of the row."""
+    found = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+    return [(row[0], row[1]) for row in found]
+
+
+def reindex(connection: Connection) -> None:
+    """Make all indexes again, full-text indexes not among them."""
+    connection.exec_driver_sql("REINDEX")
+
+
+def swap_tables(connection: Connection, one: str, other: str) -> None:
+    """Exchange the names of two tables, which takes the same time however many rows they have."""
+    for old, new in ((one, "swapped"), (other, one), ("swapped", other)):
+        connection.exec_driver_sql(f"ALTER TABLE {old} RENAME TO {new}")
+
+
+def unindexed(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return a column that SQLite does not look up in an index, nor sorts by one."""
+    return UnaryExpression(column, operator=operators.custom_op("+"))
+
+
+def _how_to_open(path: Path, *, read_only: bool) -> str:
+    """The options of SQLite's that suit where the file is."""
+    if os.access(path.parent, os.W_OK) or not path.is_file():
+        return "mode=ro" if read_only else "mode=rwc"
+    # Beside a file that nobody can write to, SQLite cannot make those that it reads along; without
+    # a write-ahead log it needs none.
+    log = path.with_name(path.name + "-wal")
+    return "mode=ro" if log.is_file() and log.stat().st_size else "mode=ro&immutable=1"
+
+
+def _engine(path: Path, how: str, **pool: Any) -> Engine:
+    def connect() -> sqlite3.Connection:
+        address = f"{path.absolute().as_uri()}?{how}"
+        connection = sqlite3.connect(
+            address, uri=True, timeout=BUSY_SECONDS, check_same_thread=False
+        )
+        try:
+            _prepare(connection, writable=how == "mode=rwc")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    # Parameters are what people look for and where their files lie: no error repeats them.
+    engine = create_engine("sqlite://", creator=connect, hide_parameters=True, **pool)
+    event.listen(engine, "begin", _begin)
+    event.listen(engine, "after_cursor_execute", _remember_cursor)
+    event.listen(engine, "checkin", _close_cursors)
+    return engine
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Raises errors of SQLite about a file as `LibraryError`."""
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error) as error:
+        raise _as_library_error(getattr(error, "orig", error), path) from error
+
+
+def _as_library_error(error: BaseException, path: Path) -> LibraryError:
+    """SQLite's errors as sentences; the one place that knows them."""
+    said = str(error)
+    if "locked" in said or "busy" in said:
+        return LibraryBusy(
+            f"another program is adding to the library in {path.parent}: "
+            f"try again when it has finished"
+        )
+    if "disk I/O error" in said and _is_full(path.parent):
+        said = "disk is full"  # SQLite cannot always tell.
+    for sign, sentence in _SENTENCES.items():
+        if sign in said:
+            return LibraryError(sentence.format(path=path, folder=path.parent))
+    return LibraryError(f"the library's database {path} cannot be used: {said}")
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < _LITTLE_BYTES
+    except OSError:
+        return False
+
+
+_SENTENCES = {
+    "not a database": "{path} is not the database of a library: choose another folder",
+    "malformed": "the library's database {path} is damaged: restore it from a copy, or delete "
+    "the folder {folder} and ingest again",
+    "readonly": "the library in {folder} cannot be written to: check its permissions",
+    "unable to open": "the library's database {path} cannot be opened: check that the folder "
+    "exists and its permissions",
+    "disk is full": "the disk is full: free some space in {folder} and run the same command again",
+    "disk I/O error": "the disk that holds {folder} reports an error",
+}
+
+
+def _prepare(connection: sqlite3.Connection, *, writable: bool) -> None:
+    connection.isolation_level = None  # SQLAlchemy says when a transaction begins, see `_begin`.
+    for pragma in (*_PRAGMAS, *([_WRITE_AHEAD] if writable else [])):
+        connection.execute(pragma)
+
+
+def _remember_cursor(connection: Connection, cursor: Any, *_statement: object) -> None:
+    connection.info.setdefault("cursors", []).append(cursor)
+
+
+def _close_cursors(_driver: object, record: Any) -> None:
+    """An answer that was not read to its end would keep the next reader in the past."""
+    for cursor in record.info.pop("cursors", ()):
+        cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    driver: Any = connection.connection.driver_connection
+    if not connection.get_execution_options().get("immediate", False):
+        driver.execute("BEGIN")
+        return
+    give_up = monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            # In some states SQLite answers so at once instead of waiting as it was told to.
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > give_up:
+                raise
+            sleep(_RETRY_SECONDS)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Within it nobody else has a database file open, and all of it is in that one file.
+
+    Raises:
+        LibraryBusy: if somebody has.
+    """
+    with translated(path), closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as held:
+        try:
+            # Nobody can leave the write-ahead log behind while others have the file open.
+            held.execute("PRAGMA journal_mode = DELETE")
+            held.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            raise LibraryBusy(
+                f"another program has the library in {path.parent} open: close it (the page of "
+                "rzen-app, for instance) and run the same command again"
+            ) from error
+        yield

@@ -11,23 +11,14 @@ from embedder.content import Modality
 from embedder.interface import EmbedderInfo
 from embedder.media.kinds import Kind
 from indexer.catalog import rows, schema
-from indexer.catalog.database import Database
-from indexer.catalog.reader import Model
-from indexer.catalog.sqlite import given_ids, one_of, replacing
+from indexer.catalog.reader import Model, segment_of_row, select_segments
+from indexer.catalog.sqlite import Database, given_ids, one_of, replacing, swap_tables
 from indexer.catalog.transaction import WriteTransaction
 from indexer.errors import LibraryError
 from indexer.types import Segment, Status
 
 _MEDIA_AT_ONCE = 20
 _DELETED_AT_ONCE = 20_000
-
-# Renaming takes the same moment however many vectors there are. The retired ones get the name of
-# those that are pending, and without a row in `pending` they count for nothing.
-_SWAP = (
-    "ALTER TABLE vectors RENAME TO retired_vectors",
-    "ALTER TABLE pending_vectors RENAME TO vectors",
-    "ALTER TABLE retired_vectors RENAME TO pending_vectors",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +158,9 @@ class StagedVectors:
                     "some segments have no vector of the new model yet: run the command again"
                 )
             model = connection.execute(select(schema.pending)).one()
-            for statement in _SWAP:
-                connection.exec_driver_sql(statement)
+            # The former vectors get the name of the pending ones, which count for nothing without a
+            # row in `pending`.
+            swap_tables(connection, "vectors", "pending_vectors")
             connection.execute(
                 update(schema.library).values(
                     generation=transaction.generation,
@@ -190,10 +182,12 @@ def _without_vector(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]
 
 def _outline(connection: Connection, media_id: int, content_hash: str, *, of_all: bool) -> Outline:
     segments, items, table = schema.segments.c, schema.items.c, schema.pending_vectors
-    of_media = rows.select_segments().where(segments.media_id == media_id)
+    of_media = select_segments().where(segments.media_id == media_id)
     there = select(table.c.segment_id).join(schema.segments, segments.id == table.c.segment_id)
     have = set(connection.execute(there.where(segments.media_id == media_id)).scalars())
-    found = [rows.segment(row) for row in connection.execute(of_media.order_by(segments.position))]
+    found = [
+        segment_of_row(row) for row in connection.execute(of_media.order_by(segments.position))
+    ]
     holders = select(items.path).where(items.media_id == media_id).order_by(items.id)
     return Outline(
         content_hash=content_hash,

@@ -19,9 +19,8 @@ from sqlalchemy import (
 )
 
 from indexer.catalog import rows, schema
-from indexer.catalog.database import Database
 from indexer.catalog.fulltext import folder_words, name_words
-from indexer.catalog.sqlite import given_ids, one_of, replacing
+from indexer.catalog.sqlite import Database, given_ids, one_of, replacing
 from indexer.types import Status
 
 _COUNTED = (

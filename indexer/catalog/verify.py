@@ -1,35 +1,55 @@
-"""Looking for what is wrong in the tables; reads only."""
+"""Verifying the tables and copies of them; reads only."""
 
-import os
-from collections.abc import Iterable, Iterator
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Select, Table, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    Table,
+    func,
+    select,
+    union_all,
+)
 
 from embedder.media import MEDIA_KINDS, Kind
-from indexer.catalog import schema
-from indexer.catalog.database import Database
-from indexer.catalog.fulltext import INDEXES, FullTextIndex
-from indexer.catalog.sqlite import as_path
+from indexer.catalog import fulltext, rows, schema
+from indexer.catalog.sqlite import (
+    Database,
+    dangling_rows,
+    given_ids,
+    integrity_errors,
+    last_id,
+    one_of,
+    translated,
+)
 from indexer.catalog.transaction import files_in, folder_exists
 from indexer.errors import LibraryBusy, LibraryError
+from indexer.types import Status
 
-_CHUNK = 4_096
-_MOST_SAID = 100
+_ROWS_PER_CHUNK = 4_096
+_ROWS_PER_DIGEST = 1_000
+_PAGES_PER_STEP = 2_000
+_MAX_ERRORS = 100
 _UNIT_TOLERANCE = 0.01  # Rounding to float16 changes the length of a vector by less than 0.001.
 
-_PICTURED = ", ".join(f"'{kind}'" for kind, one in MEDIA_KINDS.items() if one.has_picture)
-_OLDEST_FILE = "(SELECT path FROM items WHERE media_id = {media} ORDER BY id LIMIT 1)"
+_PICTURED = [kind.value for kind, record in MEDIA_KINDS.items() if record.has_picture]
 
-VectorTable = Literal["vectors", "pending_vectors"]
+Located = tuple[int, int, Path | None]
+"""A segment, its media, and a file that holds it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """An indexed file, and its bytes as they were taken in."""
+    """An indexed file, and its bytes as they were indexed."""
 
     id: int
     path: Path
@@ -47,118 +67,122 @@ class Pictured:
 
 
 class Audit:
-    """Questions whose right answer is "nothing". Thread-safe.
+    """Finds what is wrong in a library's tables. Thread-safe.
 
-    All but `damage` take for granted that SQLite can read the tables, and raise `LibraryError`
-    where it cannot.
+    All but `damage` require that SQLite can read the tables, and raise `LibraryError` where it
+    cannot.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def damage(self) -> list[str]:
-        """What SQLite itself finds wrong with the file."""
+        """Return what SQLite itself finds wrong with the file."""
         try:
-            found = self._list(f"PRAGMA integrity_check({_MOST_SAID})")
+            with self._database.reading() as connection:
+                return integrity_errors(connection, _MAX_ERRORS)
         except LibraryBusy:
             raise
         except LibraryError as error:
             return [str(error)]
-        return [line for line in found if line != "ok"]
 
     def dangling(self) -> list[tuple[str, int]]:
-        """Rows that refer to what is not there: table and row."""
+        """Return rows that refer to missing rows: table and row."""
         with self._database.reading() as connection:
-            rows = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
-        return [(row[0], row[1]) for row in rows]
+            return dangling_rows(connection)
 
-    def segments_without_vector(self) -> list[tuple[int, int, Path | None]]:
-        """Segment, media and a file that holds it."""
-        return self._located(
-            "FROM segments s LEFT JOIN vectors v ON v.segment_id = s.id "
-            "WHERE v.segment_id IS NULL ORDER BY s.id"
-        )
+    def segments_without_vector(self) -> list[Located]:
+        """Return segments that have no vector."""
+        segments, vectors = schema.segments, schema.vectors
+        joined = segments.outerjoin(vectors, vectors.c.segment_id == segments.c.id)
+        query = _located().select_from(joined).where(vectors.c.segment_id.is_(None))
+        return [tuple(row) for row in self._rows(query.order_by(segments.c.id))]
 
-    def bad_vectors(self, table: VectorTable = "vectors") -> list[tuple[int, str]]:
-        """Segments whose vector is too short or long, not finite, or not of length 1; and why."""
-        owner = "library" if table == "vectors" else "pending"
+    def bad_vectors(self, *, pending: bool = False) -> list[tuple[int, str]]:
+        """Return segments whose vector has a wrong size, is not finite or not of length 1; and why.
+
+        Args:
+            pending: Look at the vectors of an unfinished re-embedding.
+        """
+        table, owner = schema.vectors, select(schema.library.c.dim)
+        if pending:
+            table, owner = schema.pending_vectors, select(schema.pending.c.dim)
         with self._database.reading() as connection:
-            dim = connection.exec_driver_sql(f"SELECT dim FROM {owner}").scalar_one_or_none()
-            if table == "pending_vectors" and dim is None:
-                return []  # They have been retired.
-            rows = connection.exec_driver_sql(f"SELECT segment_id, data FROM {table}")
-            return [bad for some in rows.partitions(_CHUNK) for bad in _bad(some, dim or 0)]
+            dim = connection.execute(owner).scalar_one_or_none()
+            if pending and dim is None:
+                return []  # They are left over from a former model.
+            found = connection.execute(select(table.c.segment_id, table.c.data))
+            chunks = found.partitions(_ROWS_PER_CHUNK)
+            return [bad for chunk in chunks for bad in _bad(chunk, dim or 0)]
 
     def locate(self, segment_ids: Iterable[int]) -> dict[int, tuple[int, Path | None]]:
-        """The media of segments, and a file that holds each."""
-        found: dict[int, tuple[int, Path | None]] = {}
-        for one in segment_ids:
-            located = self._located(f"FROM segments s WHERE s.id = {int(one)}")
-            found |= {segment: (media, path) for segment, media, path in located}
-        return found
+        """Return the media of segments, and a file that holds each."""
+        query = _located().where(one_of(schema.segments.c.id))
+        found = self._rows(query, given_ids(segment_ids))
+        return {segment: (media, path) for segment, media, path in found}
 
     def files_without_content(self) -> list[tuple[int, Path]]:
-        """Indexed files without media, and others with: id and path."""
-        rows = self._rows(
-            "SELECT i.id, i.path FROM items i LEFT JOIN media m ON m.id = i.media_id "
-            "WHERE (i.status = 'indexed') <> (m.id IS NOT NULL) ORDER BY i.id"
-        )
-        return [(row[0], as_path(row[1])) for row in rows]
+        """Return id and path of indexed files without media, and of other files with one."""
+        items, media = schema.items, schema.media
+        joined = items.outerjoin(media, media.c.id == items.c.media_id)
+        indexed = items.c.status == Status.INDEXED.value
+        query = select(items.c.id, items.c.path).select_from(joined)
+        query = query.where(indexed != media.c.id.is_not(None)).order_by(items.c.id)
+        return [(row.id, row.path) for row in self._rows(query)]
 
     def incomplete(self) -> list[tuple[int, Path | None]]:
-        """Media that lack segments, or have none at all: id and a file that holds it."""
-        oldest = _OLDEST_FILE.format(media="m.id")
-        rows = self._rows(
-            f"SELECT m.id, {oldest} FROM media m LEFT JOIN segments s ON s.media_id = m.id "
-            "GROUP BY m.id HAVING count(s.id) <> coalesce(max(s.position) + 1, -1) ORDER BY m.id"
+        """Return media that lack segments or have none: id and a file that holds it."""
+        media, segments = schema.media, schema.segments
+        count = func.coalesce(func.max(segments.c.position) + 1, -1)
+        query = (
+            select(media.c.id, _oldest_file(media.c.id))
+            .select_from(media.outerjoin(segments, segments.c.media_id == media.c.id))
+            .group_by(media.c.id)
+            .having(func.count(segments.c.id) != count)
+            .order_by(media.c.id)
         )
-        return [(row[0], as_path(row[1]) if row[1] is not None else None) for row in rows]
+        return [(media_id, path) for media_id, path in self._rows(query)]
 
     def unheld(self) -> int:
-        """How many media no file holds any more."""
-        return self._count(
-            "SELECT count(*) FROM media m WHERE NOT EXISTS "
-            "(SELECT 1 FROM items WHERE media_id = m.id)"
-        )
+        """Return how many media no file holds."""
+        return self._count(schema.media, ~_held())
 
     def retired_vectors(self) -> int:
-        """How many vectors of a former model are still there."""
-        return self._count(
-            "SELECT count(*) FROM pending_vectors WHERE NOT EXISTS (SELECT 1 FROM pending)"
-        )
+        """Return how many vectors of a former model are still there."""
+        return self._count(schema.pending_vectors, ~select(schema.pending.c.id).exists())
 
     def pending_vectors(self) -> int:
-        """How many vectors an unfinished re-embedding has computed."""
-        return self._count("SELECT count(*) FROM pending_vectors") - self.retired_vectors()
+        """Return how many vectors an unfinished re-embedding has computed."""
+        return self._count(schema.pending_vectors, select(schema.pending.c.id).exists())
 
     def removals(self, until: int | None = None) -> int:
-        """How many removals are noted, of generations up to a number."""
-        limit = "" if until is None else f" WHERE generation <= {int(until)}"
-        return self._count(f"SELECT count(*) FROM removals{limit}")
+        """Return how many removals are noted, of generations up to a number."""
+        table = schema.removals
+        return self._count(table, *([] if until is None else [table.c.generation <= until]))
 
     def late_generation(self) -> int:
-        """The generation of the latest change, if the library's own lies behind it; else 0."""
-        return self._count(
-            "SELECT coalesce(max(generation), 0) FROM (SELECT max(generation) AS generation "
-            "FROM segments UNION ALL SELECT max(generation) FROM removals) "
-            "WHERE generation > (SELECT generation FROM library)"
-        )
+        """Return the generation of the latest change if the library's is behind it; else 0."""
+        library, tables = schema.library, (schema.segments, schema.media, schema.removals)
+        latest = union_all(*(select(func.max(one.c.generation)) for one in tables)).subquery()
+        query = select(func.max(latest.c[0]), select(library.c.generation).scalar_subquery())
+        late, generation = self._rows(query)[0]
+        return int(late) if late is not None and late > generation else 0
 
     def reusable_ids(self) -> int:
-        """The highest number that was given to a segment, if it could be given again; else 0."""
-        return self._count(
-            "SELECT coalesce(max(id), 0) FROM (SELECT max(id) AS id FROM segments "
-            "UNION ALL SELECT max(segment_id) FROM removals) WHERE id > "
-            "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'segments'), 0)"
-        )
+        """Return the highest id ever given to a segment if it could be given again; else 0."""
+        ids = (schema.segments.c.id, schema.removals.c.segment_id)
+        given = union_all(*(select(func.max(one)) for one in ids)).subquery()
+        highest = int(self._rows(select(func.max(given.c[0])))[0][0] or 0)
+        with self._database.reading() as connection:
+            return highest if highest > last_id(connection, "segments") else 0
 
     def wrong_texts(self) -> list[str]:
-        """Segments whose text the full-text index does not have; or words that differ."""
-        return self._wrong_words("segment_texts")
+        """Return segments whose text the full-text index lacks; or terms that differ."""
+        return self._differences("segment_texts")
 
     def wrong_names(self) -> list[str]:
-        """Files whose names their index does not have; or words that differ."""
-        return self._wrong_words("item_names") + self._wrong_words("name_parts")
+        """Return files whose names their indexes lack; or terms that differ."""
+        return self._differences("item_names") + self._differences("name_parts")
 
     def wrong_counts(self) -> list[str]:
         """Return tables with wrong numbers, media not noted as unheld, and missing folders."""
@@ -170,7 +194,6 @@ class Audit:
             schema.segment_counts: select(segment_kind, func.count()).group_by(segment_kind),
             folders: select(folders.c.id, folders.c.path, files_in(folders)),
         }
-        held = select(items.c.id).where(items.c.media_id == media.c.id).exists()
         noted = select(schema.unheld).where(schema.unheld.c.media_id == media.c.id).exists()
         with self._database.reading() as connection:
             wrong = [
@@ -178,107 +201,101 @@ class Audit:
                 for table, query in counted.items()
                 if _counts(connection, select(table)) != _counts(connection, query)
             ]
-            missed = connection.execute(select(media.c.id).where(~held, ~noted)).scalars()
+            missed = connection.execute(select(media.c.id).where(~_held(), ~noted)).scalars()
             wrong += [f"content {one}" for one in missed]
             lost = connection.execute(select(items.c.path).where(~folder_exists())).scalars()
             return wrong + [f"the folder of {path}" for path in lost]
 
     def pictured(self, prefix: str) -> list[Pictured]:
-        """Segments with thumbnails whose content hash begins so."""
-        rows = self._rows(
-            "SELECT m.content_hash, s.position FROM media m JOIN segments s ON s.media_id = m.id "
-            f"WHERE m.content_hash >= ? AND m.content_hash < ? AND s.kind IN ({_PICTURED})",
-            (prefix, prefix + "g"),
+        """Return the segments with thumbnails whose content hash begins like this."""
+        media, segments = schema.media.c, schema.segments
+        query = (
+            select(media.content_hash, segments.c.position)
+            .join_from(schema.media, segments, segments.c.media_id == media.id)
+            .where(media.content_hash >= prefix, media.content_hash < prefix + "g")
+            .where(segments.c.kind.in_(_PICTURED))
         )
-        return [Pictured(content_hash, position) for content_hash, position in rows]
-
-    def holders(self, content_hash: str) -> list[Path]:
-        """The files that hold some bytes, oldest first."""
-        rows = self._rows(
-            "SELECT i.path FROM items i JOIN media m ON m.id = i.media_id "
-            "WHERE m.content_hash = ? ORDER BY i.id",
-            (content_hash,),
-        )
-        return [as_path(row[0]) for row in rows]
+        return [Pictured(content_hash, position) for content_hash, position in self._rows(query)]
 
     def kind_of(self, content_hash: str) -> Kind:
-        """What some bytes are."""
-        rows = self._rows("SELECT kind FROM media WHERE content_hash = ?", (content_hash,))
-        return Kind(rows[0][0])
+        """Return the kind of a content."""
+        media = schema.media.c
+        return Kind(self._rows(select(media.kind).where(media.content_hash == content_hash))[0][0])
 
     def held(self) -> Iterator[Held]:
-        """All indexed files in order of their ids, while more may be added."""
+        """Yield all indexed files in order of their ids, while more may be added."""
+        items, media = schema.items.c, schema.media.c
+        query = (
+            select(items.id, items.path, items.size, items.mtime_ns, media.content_hash)
+            .join_from(schema.items, schema.media, media.id == items.media_id)
+            .order_by(items.id)
+            .limit(_ROWS_PER_CHUNK)
+        )
         last = 0
-        while True:
-            rows = self._rows(
-                "SELECT i.id, i.path, i.size, i.mtime_ns, m.content_hash FROM items i "
-                "JOIN media m ON m.id = i.media_id WHERE i.id > ? ORDER BY i.id LIMIT ?",
-                (last, _CHUNK),
-            )
-            if not rows:
-                return
-            for number, path, size, mtime_ns, content_hash in rows:
-                yield Held(number, as_path(path), size, mtime_ns, content_hash)
-            last = rows[-1][0]
+        while found := self._rows(query.where(items.id > last)):
+            yield from (Held(*row) for row in found)
+            last = found[-1].id
 
     def known_below(self, folder: Path) -> set[Path]:
-        """The paths of all files that the library knows below a folder, in whatever state."""
-        start = os.path.join(folder, "")
-        rows = self._rows(
-            "SELECT path FROM items WHERE substr(CAST(path AS BLOB), 1, ?) = CAST(? AS BLOB)",
-            (len(os.fsencode(start)), os.fsencode(start)),
-        )
-        return {as_path(row[0]) for row in rows}
+        """Return the paths of all files that the library knows below a folder, in any state."""
+        query = select(schema.items.c.path).where(rows.in_folders(folder))
+        return {row.path for row in self._rows(query)}
 
     def sample(self, count: int) -> list[tuple[int, Kind]]:
-        """Some segments with vectors, the same ones each time, spread over all: id and kind."""
-        total = self._count("SELECT count(*) FROM vectors")
-        step = max(1, total // count)
-        rows = self._rows(
-            "SELECT id, kind FROM (SELECT s.id, s.kind, row_number() OVER (ORDER BY s.id) AS n "
-            "FROM segments s JOIN vectors v ON v.segment_id = s.id) WHERE n % ? = 0",
-            (step,),
+        """Return id and kind of some segments with vectors, always the same, spread over all."""
+        segments, vectors = schema.segments, schema.vectors
+        number = func.row_number().over(order_by=segments.c.id).label("number")
+        numbered = (
+            select(segments.c.id, segments.c.kind, number)
+            .join(vectors, vectors.c.segment_id == segments.c.id)
+            .subquery()
         )
-        return [(one, Kind(kind)) for one, kind in rows]
+        step = max(1, self.vectors() // count)
+        query = select(numbered.c.id, numbered.c.kind).where(numbered.c.number % step == 0)
+        return [(segment_id, Kind(kind)) for segment_id, kind in self._rows(query)]
 
     def vectors(self) -> int:
-        """How many vectors there are."""
-        return self._count("SELECT count(*) FROM vectors")
+        """Return how many vectors there are."""
+        return self._count(schema.vectors)
 
-    def _located(self, rest: str) -> list[tuple[int, int, Path | None]]:
-        oldest = _OLDEST_FILE.format(media="s.media_id")
-        rows = self._rows(f"SELECT s.id, s.media_id, {oldest} {rest}")
-        return [(row[0], row[1], as_path(row[2]) if row[2] is not None else None) for row in rows]
-
-    def _wrong_words(self, name: str) -> list[str]:
-        """Rows that an index lacks or has too many; if none, words it has otherwise.
-
-        What is right is found out by indexing everything once more, beside the library.
-        """
+    def _differences(self, index: str) -> list[str]:
         try:
             with self._database.reading() as connection:
-                index = INDEXES[name]
-                source = f"SELECT id FROM ({index.source})"
-                wrong = connection.exec_driver_sql(
-                    f"SELECT id FROM ({source} EXCEPT SELECT id FROM {name}_docsize) UNION ALL "
-                    f"SELECT id FROM (SELECT id FROM {name}_docsize EXCEPT {source})"
-                ).scalars()
-                found = [f"row {one}" for one in wrong]
-                return found or _other_words(connection, index)
+                return fulltext.differences(connection, index)
         except LibraryBusy:
             raise
         except LibraryError as error:
             return [str(error)]
 
-    def _rows(self, statement: str, given: tuple[Any, ...] = ()) -> list[Any]:
+    def _rows(self, query: Select[*tuple[Any, ...]], parameters: Any = None) -> list[Any]:
         with self._database.reading() as connection:
-            return list(connection.exec_driver_sql(statement, given).all())
+            return list(connection.execute(query, parameters).all())
 
-    def _list(self, statement: str) -> list[str]:
-        return [str(row[0]) for row in self._rows(statement)]
+    def _count(self, table: FromClause, *conditions: ColumnElement[bool]) -> int:
+        query = select(func.count()).select_from(table).where(*conditions)
+        return int(self._rows(query)[0][0])
 
-    def _count(self, statement: str) -> int:
-        return int(self._rows(statement)[0][0] or 0)
+
+def _held() -> ColumnElement[bool]:
+    items = schema.items.c
+    return select(items.id).where(items.media_id == schema.media.c.id).exists()
+
+
+def _oldest_file(media_id: ColumnElement[int]) -> ColumnElement[Path]:
+    items = schema.items.c
+    query = select(items.path).where(items.media_id == media_id).order_by(items.id).limit(1)
+    return query.scalar_subquery()
+
+
+def _located() -> Select[*tuple[Any, ...]]:
+    segments = schema.segments.c
+    return select(segments.id, segments.media_id, _oldest_file(segments.media_id))
+
+
+def _counts(connection: Connection, query: Select[*tuple[Any, ...]]) -> set[tuple[Any, ...]]:
+    """Return the rows of a query that count anything."""
+    found = map(tuple, connection.execute(query))
+    return {row for row in found if any(isinstance(value, int) and value for value in row)}
 
 
 def _bad(rows: Iterable[Any], dim: int) -> Iterator[tuple[int, str]]:
@@ -299,31 +316,92 @@ def _bad(rows: Iterable[Any], dim: int) -> Iterator[tuple[int, str]]:
             yield segment_id, f"of length {length:.3f}, not 1"
 
 
-def _counts(connection: Connection, query: Select[*tuple[Any, ...]]) -> set[tuple[Any, ...]]:
-    """Return the rows of a query that count anything."""
-    found = map(tuple, connection.execute(query))
-    return {row for row in found if any(isinstance(value, int) and value for value in row)}
+Advance = Callable[[int, int], None]
+"""Called with what is done and what there is to do."""
 
 
-def _other_words(connection: Connection, index: FullTextIndex) -> list[str]:
-    columns = ", ".join(index.columns)
-    statements = (
-        f"CREATE VIRTUAL TABLE temp.audited USING fts5 ({columns}, tokenize = '{index.tokenizer}')",
-        f"INSERT INTO temp.audited (rowid, {columns}) {index.source}",
-        f"CREATE VIRTUAL TABLE temp.stored_words USING fts5vocab(main, {index.name}, col)",
-        "CREATE VIRTUAL TABLE temp.right_words USING fts5vocab(temp, audited, col)",
-    )
-    dropped = ("stored_words", "right_words", "audited")
-    try:
-        for statement in statements:
-            connection.exec_driver_sql(statement)
-        wrong = connection.exec_driver_sql(
-            "SELECT DISTINCT term FROM (SELECT * FROM (SELECT term, col, doc, cnt FROM "
-            "temp.stored_words EXCEPT SELECT term, col, doc, cnt FROM temp.right_words) UNION ALL "
-            "SELECT * FROM (SELECT term, col, doc, cnt FROM temp.right_words EXCEPT "
-            "SELECT term, col, doc, cnt FROM temp.stored_words))"
-        ).scalars()
-        return [f"the word {word!r}" for word in wrong]
-    finally:
-        for name in dropped:
-            connection.exec_driver_sql(f"DROP TABLE IF EXISTS temp.{name}")
+@dataclass(frozen=True, slots=True)
+class TableDigest:
+    """What is in a table: two with the same digest have the same rows."""
+
+    rows: int
+    sha256: str
+
+
+def copy(database: Database, target: Path, advance: Advance) -> dict[str, TableDigest]:
+    """Copies a database as it is at one moment, whatever is written to it meanwhile.
+
+    Args:
+        database: What is copied.
+        target: A file that does not exist yet.
+        advance: Called with pages.
+
+    Returns:
+        By table, what was copied. The copy has been read again and compared with the original.
+
+    Raises:
+        LibraryError: if it cannot be written, or is not like the original.
+    """
+    with database.reading() as held, translated(target):
+        held.exec_driver_sql("SELECT count(*) FROM library").one()  # Begins the moment.
+        source: Any = held.connection.driver_connection
+        with closing(sqlite3.connect(target)) as written:
+            source.backup(
+                written,
+                pages=_PAGES_PER_STEP,
+                progress=lambda _status, left, total: advance(total - left, total),
+            )
+            written.execute("PRAGMA journal_mode = DELETE")  # One file, nothing beside it.
+        original = _digests(source, advance)
+    if digests(target, advance) != original:
+        target.unlink()
+        raise LibraryError(f"{target} cannot be read as it was written: try another disk")
+    return original
+
+
+def digests(path: Path, advance: Advance = lambda _done, _all: None) -> dict[str, TableDigest]:
+    """What is in each table of a database file that nobody writes to."""
+    address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+    with translated(path), closing(sqlite3.connect(address, uri=True)) as connection:
+        return _digests(connection, advance)
+
+
+def _digests(connection: sqlite3.Connection, advance: Advance) -> dict[str, TableDigest]:
+    tables = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%' "
+        "ORDER BY name"
+    ).fetchall()
+    counts = [connection.execute(f"SELECT count(*) FROM {name}").fetchone() for (name,) in tables]
+    total = sum(count for (count,) in counts)
+    done, found = 0, dict[str, TableDigest]()
+    for (name,) in tables:
+        rows, digest = 0, hashlib.sha256()
+        for chunk in _chunks(connection, name):
+            for row in chunk:
+                digest.update(_packed(row))
+            rows += len(chunk)
+            done += len(chunk)
+            advance(done, total)
+        found[name] = TableDigest(rows, digest.hexdigest())
+    return found
+
+
+def _chunks(connection: sqlite3.Connection, table: str) -> Iterator[list[tuple[Any, ...]]]:
+    # By the table's own key, of which some have no `rowid`.
+    keys = connection.execute(
+        "SELECT group_concat(name) FROM (SELECT name FROM pragma_table_info(?) "
+        "WHERE pk ORDER BY pk)",
+        (table,),
+    ).fetchone()[0]
+    cursor = connection.execute(f"SELECT * FROM {table} ORDER BY {keys or 'rowid'}")
+    while chunk := cursor.fetchmany(_ROWS_PER_DIGEST):
+        yield chunk
+
+
+def _packed(row: tuple[Any, ...]) -> bytes:
+    """A row so that no two different ones are packed alike."""
+    parts: list[bytes] = []
+    for cell in row:
+        data = cell if isinstance(cell, bytes) else repr(cell).encode()
+        parts.append(b"%s%d:%s" % (type(cell).__name__.encode(), len(data), data))
+    return b"".join(parts) + b"\n"

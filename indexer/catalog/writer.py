@@ -1,22 +1,32 @@
 """What became of a file, and how that is stored."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, func, insert, select, union_all, update
+from sqlalchemy import ColumnElement, delete, func, insert, select, union_all, update
 
 from embedder.content import Modality
 from embedder.interface import EmbedderInfo
 from embedder.media.kinds import Kind
-from indexer.catalog import rows, schema
-from indexer.catalog.database import Database
-from indexer.catalog.sqlite import MAX_INTEGER, given_ids, one_of, row_id
-from indexer.catalog.transaction import WriteTransaction
+from indexer.catalog import fulltext, rows, schema
+from indexer.catalog.sqlite import (
+    MAX_INTEGER,
+    Database,
+    given_ids,
+    one_of,
+    raise_last_id,
+    reindex,
+    row_id,
+)
+from indexer.catalog.transaction import WriteTransaction, recount
 from indexer.types import Candidate, Status
+
+if TYPE_CHECKING:
+    from indexer.catalog.listing import Catalog
 
 
 class Effect(StrEnum):
@@ -174,6 +184,9 @@ def vanished(path: Path) -> bool:
 
 
 _CHUNK = 1_000
+_NEVER_NS = -1  # A time that no file has: the next ingest reads it.
+_PICTURES_PER_CHANGE = 1_000
+_REMOVALS_AT_ONCE = 20_000
 _MEDIA_IN_ONE_REMOVAL = 500
 _ROOTS_IN_ONE_QUERY = 200  # SQLite takes expressions of depth 1,000.
 
@@ -323,6 +336,112 @@ class CatalogWriter:
                     delete(schema.unheld).where(one_of(unheld.media_id)), again
                 )
 
+    def forget_removals(self, until: int) -> int:
+        """Forgets which segments left up to a generation; returns how many notes that were.
+
+        A vector store that is older than that takes note of all that is gone instead.
+        """
+        library, removals = schema.library.c, schema.removals
+        some = select(removals.c.segment_id).where(removals.c.generation <= until)
+        forgotten = 0
+        while True:
+            with self._database.writing() as connection:  # In steps: others may have to write.
+                connection.execute(
+                    update(schema.library).values(pruned=func.max(library.pruned, until))
+                )
+                gone = connection.execute(
+                    delete(removals).where(removals.c.segment_id.in_(some.limit(_REMOVALS_AT_ONCE)))
+                )
+            if not gone.rowcount:
+                return forgotten
+            forgotten += gone.rowcount
+
+    def merge_words(self) -> None:
+        """Merge the parts of the full-text indexes, which makes them smaller and faster."""
+        for index in fulltext.INDEXES:
+            with self._database.writing() as connection:
+                fulltext.optimize(connection, index)
+
+    def rebuild_words(self, index: str) -> None:
+        """Make a full-text index from the table it is of."""
+        with self._database.writing() as connection:
+            fulltext.rebuild(connection, index)
+
+    def rebuild_keys(self) -> None:
+        """Make SQLite's own indexes again."""
+        with self._database.writing() as connection:
+            reindex(connection)
+
+    def recount(self) -> None:
+        """Make the counts that are kept beside the rows again."""
+        with self._database.writing() as connection:
+            recount(connection)
+
+    def move(self, uid: str, folders: Mapping[Path, Path]) -> None:
+        """Make the library another one than it was copied from, with files in other folders.
+
+        Args:
+            uid: Its new name, so that vectors saved for the other one are never taken for its own.
+            folders: New folders by old ones.
+        """
+        with WriteTransaction.of(self._database) as transaction:
+            transaction.connection.execute(update(schema.library).values(uid=uid))
+            for old, new in folders.items():
+                transaction.move_items(old, new)
+
+    def drop_dangling(self, dangling: Iterable[tuple[str, int]]) -> list[int]:
+        """Deletes rows that refer to what is not there; files are kept and returned by id."""
+        files: list[int] = []
+        with WriteTransaction.of(self._database) as transaction:
+            for table, row in dangling:
+                if table == "items":
+                    files.append(row)
+                elif table == "segments":
+                    transaction.remove_segments(schema.segments.c.id == row, {})
+                else:
+                    chosen = schema.metadata.tables[table]
+                    (key,) = chosen.primary_key.columns  # The row number of each such table.
+                    transaction.connection.execute(delete(chosen).where(key == row))
+        return files
+
+    def ask_for_files(self, item_ids: Sequence[int], reason: str) -> None:
+        """Marks files as failed, and so that the next ingest reads them."""
+        with WriteTransaction.of(self._database) as transaction:
+            _mark(transaction, one_of(schema.items.c.id), item_ids, reason)
+
+    def forget_media(self, media_ids: Sequence[int], reason: str) -> None:
+        """Drops contents with their segments, and marks the files that hold them as above."""
+        with WriteTransaction.of(self._database) as transaction:
+            _mark(transaction, one_of(schema.items.c.media_id), media_ids, reason)
+            transaction.remove_media(media_ids)
+
+    def drop_vectors(self, segment_ids: Sequence[int]) -> None:
+        """Drops vectors whose segments stay to be found by their words."""
+        vectors, chosen = schema.vectors, given_ids(segment_ids)
+        with WriteTransaction.of(self._database) as transaction:
+            transaction.note_removals(one_of(schema.segments.c.id), chosen)
+            transaction.connection.execute(
+                delete(vectors).where(one_of(vectors.c.segment_id)), chosen
+            )
+
+    def raise_numbers(self, generation: int, last_id: int) -> None:
+        """Put the generation and the ids of segments beyond numbers that were given before."""
+        library = schema.library
+        late = update(library).where(library.c.generation <= generation)
+        with self._database.writing() as connection:
+            connection.execute(late.values(generation=generation + 1))
+            if last_id:
+                raise_last_id(connection, "segments", last_id)
+
+    def count_near_duplicates(self, catalog: "Catalog") -> None:
+        """Count groups of pictures that look the same, once one in a thousand has come or gone.
+
+        Comparing all of them takes less time than it took to index as many.
+        """
+        worth = 1 + catalog.stats().segments.get(Kind.IMAGE, 0) // _PICTURES_PER_CHANGE
+        if self.pictures_changed(worth) >= worth:
+            self.remember_near_duplicates(len(catalog.near_duplicates()))
+
     def near_duplicates(self) -> int:
         """The number of groups that was remembered last."""
         with self._database.reading() as connection:
@@ -355,3 +474,15 @@ class CatalogWriter:
             )
             both = union_all(come, gone).limit(most).subquery()
             return connection.execute(select(func.count()).select_from(both)).scalar_one()
+
+
+def _mark(
+    transaction: WriteTransaction, chosen: ColumnElement[bool], ids: Sequence[int], reason: str
+) -> None:
+    marked = {
+        "status": Status.FAILED.value,
+        "error": reason,
+        "media_id": None,
+        "mtime_ns": _NEVER_NS,
+    }
+    transaction.change_items(chosen, given_ids(ids), marked)

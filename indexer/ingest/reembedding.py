@@ -13,7 +13,6 @@ from embedder.media import Draft
 from embedder.media.file_access import os_reason
 from embedder.media.kinds import Limits
 from indexer.catalog import Catalog
-from indexer.catalog.duplicates import near_media
 from indexer.catalog.staged import Outline, StagedVectors
 from indexer.catalog.writer import CatalogWriter
 from indexer.config import IngestOptions, within
@@ -159,7 +158,7 @@ class ModelSwitch:
         for content_hash in left_out:
             self.thumbnails.remove(content_hash)
         if left_out:
-            self.writer.remember_near_duplicates(len(near_media(self.catalog)))
+            self.writer.remember_near_duplicates(len(self.catalog.near_duplicates()))
         self.sync.save()
         self.staged.clear()
 

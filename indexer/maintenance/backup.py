@@ -22,9 +22,9 @@ from typing import Any, TypeVar, cast
 
 from embedder.media.file_access import os_reason, sha256_of
 from indexer.catalog import Catalog
-from indexer.catalog.database import Database
-from indexer.catalog.maintenance import copy, digests, identify
-from indexer.catalog.verify import Audit
+from indexer.catalog.sqlite import Database
+from indexer.catalog.verify import Audit, copy, digests
+from indexer.catalog.writer import CatalogWriter
 from indexer.config import LIBRARY_FILE, holds_library, typed_path
 from indexer.errors import LibraryError
 from indexer.ingest.progress import ProgressReporter
@@ -173,7 +173,8 @@ def restore(
         copy_file(source / LIBRARY_FILE, partial / LIBRARY_FILE)
         before, uploads = Path(manifest["directory"]) / "uploads", directory / "uploads"
         moved = {} if before == uploads else {before: uploads}
-        identify(partial / LIBRARY_FILE, secrets.token_hex(8), moved)
+        with closing(Database(partial / LIBRARY_FILE)) as database:
+            CatalogWriter(database).move(secrets.token_hex(8), moved)
     return BackupReport(
         target=directory,
         files=verified.files,

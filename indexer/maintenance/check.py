@@ -219,7 +219,7 @@ def _in_database(files: LibraryFiles, progress: ProgressReporter) -> Iterator[Fi
         ],
         Fault.BAD_VECTORS: lambda: [f"segment {one}: {why}" for one, why in audit.bad_vectors()],
         Fault.BAD_PENDING: lambda: [
-            f"segment {one}: {why}" for one, why in audit.bad_vectors("pending_vectors")
+            f"segment {one}: {why}" for one, why in audit.bad_vectors(pending=True)
         ],
         Fault.FILES_WITHOUT_CONTENT: lambda: [path for _, path in audit.files_without_content()],
         Fault.INCOMPLETE: lambda: [path or "no file" for _, path in audit.incomplete()],

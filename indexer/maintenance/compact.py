@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
-from indexer.catalog.maintenance import Upkeep
 from indexer.catalog.verify import Audit
 from indexer.ingest.progress import ProgressReporter
 from indexer.maintenance.check import compare_thumbnails, folder_bytes
@@ -55,7 +54,6 @@ def compact(
     started_at, progress = monotonic(), ProgressReporter(on_progress)
     with files.writer.held():
         before = folder_bytes(files.directory)
-        upkeep = Upkeep(files.database)
         progress.begin("unused contents")
         contents = drop_unheld(files)
         vectors = drop_retired(files)
@@ -63,16 +61,16 @@ def compact(
         with files.index() as index:
             index.settle()
             index.save()
-        removals = upkeep.forget_removals(files.catalog.generation())
+        removals = files.ledger.forget_removals(files.catalog.generation())
         thumbnails = drop_thumbnails(files, progress)
         progress.begin("full-text index")
-        upkeep.tidy_words()
-        size = upkeep.size()
+        files.ledger.merge_words()
+        size = files.database.size()
         rewritten = size.free > max(_MIN_FREE_BYTES, _MIN_FREE_SHARE * size.bytes)
         if rewritten:
             progress.begin("database")
-            upkeep.rewrite()
-        upkeep.empty_log()
+            files.database.rewrite()
+        files.database.empty_log()
         return CompactReport(
             before=before,
             after=folder_bytes(files.directory),

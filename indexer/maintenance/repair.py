@@ -13,7 +13,6 @@ from time import monotonic
 
 from embedder.media.file_access import sha256_of
 from embedder.media.kinds import Limits, MediaError
-from indexer.catalog.maintenance import Mending, Upkeep
 from indexer.catalog.verify import Audit
 from indexer.decoding.pool import DecoderPool
 from indexer.ingest.progress import ProgressReporter
@@ -98,13 +97,12 @@ class _Repairer:
         self._files = files
         self._progress = progress
         self._audit = Audit(files.database)
-        self._mending = Mending(files.database)
 
     def repair(self, faults: set[Fault]) -> None:
         """Repair what can be repaired."""
         if Fault.DATABASE in faults:
             self._progress.begin("database")
-            self._mending.rebuild_keys()
+            self._files.ledger.rebuild_keys()
             if self._audit.damage():
                 return
             faults = {one.fault for one in check(self._files).findings}
@@ -112,17 +110,17 @@ class _Repairer:
             if fault in faults:
                 self._progress.begin(f"{fault} index")
                 for index in indexes:
-                    self._mending.rebuild_words(index)
+                    self._files.ledger.rebuild_words(index)
         if Fault.COUNTS in faults:
-            self._mending.recount()
+            self._files.ledger.recount()
         if faults & {Fault.GENERATION, Fault.IDS}:
-            self._mending.raise_numbers()
-        if Fault.REFERENCES in faults:
-            self._mark(self._mending.drop_dangling(self._audit.dangling()))
-        if Fault.BAD_PENDING in faults:
-            self._files.pending.forget(
-                [one for one, _ in self._audit.bad_vectors("pending_vectors")]
+            self._files.ledger.raise_numbers(
+                self._audit.late_generation(), self._audit.reusable_ids()
             )
+        if Fault.REFERENCES in faults:
+            self._mark(self._files.ledger.drop_dangling(self._audit.dangling()))
+        if Fault.BAD_PENDING in faults:
+            self._files.pending.forget([one for one, _ in self._audit.bad_vectors(pending=True)])
         self._mark_incomplete()
         if Fault.FILES_DECAYED in faults:
             self._mark_decayed()
@@ -143,16 +141,16 @@ class _Repairer:
         broken |= dict(located.values())
         lost = {media for media, path in broken.items() if path is None or not path.exists()}
         if hopeless := [one for one, (media, _) in located.items() if media in lost]:
-            self._mending.drop_vectors(hopeless)
+            self._files.ledger.drop_vectors(hopeless)
         if again := [media for media in broken if media not in lost]:
             self.marked += len(again)
-            self._mending.forget_media(again, _DAMAGED)
+            self._files.ledger.forget_media(again, _DAMAGED)
         self._mark([one for one, _ in self._audit.files_without_content()])
 
     def _mark(self, item_ids: list[int], reason: str = _DAMAGED) -> None:
         if item_ids:
             self.marked += len(item_ids)
-            self._mending.ask_for_files(item_ids, reason)
+            self._files.ledger.ask_for_files(item_ids, reason)
 
     def _mark_decayed(self) -> None:
         self._progress.begin("files", sum(self._files.catalog.stats().items.values()))
@@ -171,7 +169,7 @@ class _Repairer:
 
     def _redraw(self, content_hash: str, wanted: set[str], decoders: DecoderPool) -> None:
         """Cut a file with these bytes again, if there still is one."""
-        path = _first_with(content_hash, self._audit.holders(content_hash))
+        path = _first_with(content_hash, self._files.ledger.holders(content_hash))
         if path is None:
             return
         thumbnails, kind = self._files.thumbnails, self._audit.kind_of(content_hash)
@@ -189,7 +187,7 @@ class _Repairer:
             if faults & {Fault.INDEX, Fault.INDEX_CONTENT, Fault.INDEX_FOREIGN}:
                 index.discard()
             index.save()
-        Upkeep(self._files.database).forget_removals(self._files.catalog.generation())
+        self._files.ledger.forget_removals(self._files.catalog.generation())
 
 
 def _first_with(content_hash: str, paths: Iterable[Path]) -> Path | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedder.media.kinds import Kind
-from indexer.catalog.maintenance import Upkeep
+from indexer.catalog import schema
 from indexer.catalog.verify import Audit
 from indexer.config import LIBRARY_FILE
 from indexer.maintenance.check import folder_bytes
@@ -53,9 +53,9 @@ class LibraryInventory:
 
 def inventory(files: LibraryFiles) -> LibraryInventory:
     """Return what a library contains, without changing anything."""
-    catalog, audit, upkeep = files.catalog, Audit(files.database), Upkeep(files.database)
+    catalog, audit = files.catalog, Audit(files.database)
     with files.index() as index, catalog.moment():
-        model, size, retired = catalog.model(), upkeep.size(), audit.retired_vectors()
+        model, size, retired = catalog.model(), files.database.size(), audit.retired_vectors()
         removals = audit.removals()
         return LibraryInventory(
             directory=files.directory,
@@ -66,7 +66,7 @@ def inventory(files: LibraryFiles) -> LibraryInventory:
             generation=catalog.generation(),
             saved_generation=index.saved_generation(),
             searching=index.describe_saved(),
-            schema=upkeep.schema_version(),
+            schema=schema.VERSION,
             pending=audit.pending_vectors(),
             removals=removals,
             bytes=_sizes(files),

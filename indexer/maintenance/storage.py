@@ -12,8 +12,7 @@ from pathlib import Path
 
 from embedder.media.file_access import sha256_of
 from indexer.catalog import Catalog
-from indexer.catalog.database import Database, WriterLock
-from indexer.catalog.maintenance import alone
+from indexer.catalog.sqlite import Database, WriterLock, alone
 from indexer.catalog.staged import StagedVectors
 from indexer.catalog.writer import CatalogWriter
 from indexer.config import LIBRARY_FILE, holds_library, typed_path

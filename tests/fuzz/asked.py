@@ -12,7 +12,7 @@ from sqlalchemy import Connection, insert
 
 from embedder.media import Kind
 from indexer.catalog import fulltext, schema
-from indexer.catalog.database import Database
+from indexer.catalog.sqlite import Database
 from indexer.errors import IndexerError, QueryError
 from indexer.search import __main__
 from indexer.search.query import MAX_TERMS, moment, terms
