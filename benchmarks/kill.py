@@ -166,7 +166,7 @@ def answered(work: Callable[[], Any]) -> Any:
 def opened(world: World) -> Any:
     """Open the library with its two models, committing all the time."""
     indexer.library.open_embedder = lambda name, **_options: Slow(name)  # type: ignore[attr-defined]
-    indexer.ingest.pipeline._COMMIT_SECONDS = 0.0
+    indexer.ingest.pipeline.Pipeline.commit_seconds = 0.0
     from indexer.maintenance import compact as compaction
 
     compaction._MIN_FREE_BYTES = compaction._MIN_FREE_SHARE = -1

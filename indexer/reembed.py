@@ -73,11 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with Library.open(directory, create=False, **placement(arguments)) as library:
             if arguments.discard:
                 return _discard(library, as_json=arguments.json)
-            return (
-                _dry_run(library, arguments)
-                if arguments.dry_run
-                else _reembed(library, arguments, cancel)
-            )
+            if arguments.dry_run:
+                return _dry_run(library, arguments)
+            return _reembed(library, arguments, cancel)
     except (IndexerError, EmbedderError) as error:
         return _refuse(str(error))
 

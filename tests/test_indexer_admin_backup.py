@@ -145,7 +145,7 @@ def test_vectors_of_the_library_that_was_replaced_are_never_taken_for_its_own(wh
 
 def test_a_backup_during_an_ingest_is_of_one_moment(where, tmp_path, monkeypatch):
     """Files come and go all the while; whatever is in the backup is whole."""
-    monkeypatch.setattr("indexer.ingest.pipeline._COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr("indexer.ingest.pipeline.Pipeline.commit_seconds", 0.0)
     monkeypatch.setattr("indexer.catalog.verify._PAGES_PER_STEP", 2)
     media, stop, problems = where.parent / "media", threading.Event(), []
 

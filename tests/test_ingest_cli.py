@@ -62,7 +62,7 @@ def test_failed_files_are_listed(media, toy, tmp_path):
         assert re.search(rf"  failed \S*{name}: \w.{{10,}}", done.stdout)
     (media / "loop.png").unlink()
     done = run(media, *toy)
-    assert "3 files failed in earlier runs; --retry-failed tries again" in done.stdout
+    assert "3 files failed in earlier runs; use --retry-failed to retry" in done.stdout
     for name in ("bad.jpg", "lie.jpg"):
         (media / name).unlink()
     done = run("--retry-failed", *toy, status=1)

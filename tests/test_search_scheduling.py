@@ -94,9 +94,8 @@ def test_failing_query_fails_alone():
     assert others[1].error.position == 0
 
 
-def test_documents_wait_for_a_search(monkeypatch):
-    monkeypatch.setattr("indexer.search.scheduling._MAX_WAIT_SECONDS", 60.0)
-    priority, held = SearchPriority(), Held("document")
+def test_documents_wait_for_a_search():
+    priority, held = SearchPriority(max_wait=60.0), Held("document")
     documents = SharedEmbedder(held, priority)
     held.let.release()
     work = threading.Thread(
@@ -110,9 +109,8 @@ def test_documents_wait_for_a_search(monkeypatch):
     work.join(30)
 
 
-def test_documents_continue_despite_searches(monkeypatch):
-    monkeypatch.setattr("indexer.search.scheduling._MAX_WAIT_SECONDS", 0.01)
-    priority, held = SearchPriority(), Held("document")
+def test_documents_continue_despite_searches():
+    priority, held = SearchPriority(max_wait=0.01), Held("document")
     texts = [str(number) for number in range(11)]
     held.let.release(99)
     with priority.search():
@@ -123,9 +121,8 @@ def test_documents_continue_despite_searches(monkeypatch):
     assert [len(held.calls.get()) for _ in range(3)] == [4, 4, 3]
 
 
-def test_documents_come_in_larger_batches_between_searches(monkeypatch):
-    monkeypatch.setattr("indexer.search.scheduling._BESIDE_SECONDS", 0.0)
-    priority, held = SearchPriority(), Held("document")
+def test_documents_come_in_larger_batches_between_searches():
+    priority, held = SearchPriority(recent=0.0), Held("document")
     held.let.release(9)
     with priority.search():
         pass
@@ -142,9 +139,8 @@ def test_documents_without_searches_are_one_batch():
     assert documents.embed([], "document").shape == (0, held.info.dim)
 
 
-def test_document_error_names_its_position(monkeypatch):
-    monkeypatch.setattr("indexer.search.scheduling._MAX_WAIT_SECONDS", 0.01)
-    priority, held = SearchPriority(), Held("document")
+def test_document_error_names_its_position():
+    priority, held = SearchPriority(max_wait=0.01), Held("document")
     contents = [Content(text=text) for text in ("a", "b", "c", "d", "e", "bad")]
     held.let.release(9)
     with priority.search(), pytest.raises(EmbedError) as caught:

@@ -174,8 +174,8 @@ def _dry_run(arguments: argparse.Namespace) -> int:
     directory = typed_path(arguments.library or default_library())
     paths = [Path(path) for path in arguments.paths]
     with TemporaryDirectory(prefix="rzen-") as empty:
-        place = directory if holds_library(directory) else Path(empty)
-        with Library.open(place, model=arguments.model, **opening(arguments)) as library:
+        target = directory if holds_library(directory) else Path(empty)
+        with Library.open(target, model=arguments.model, **opening(arguments)) as library:
             plan = library.plan(paths, _options(arguments))
     if arguments.json:
         print_json(asdict(plan))

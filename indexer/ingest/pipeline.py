@@ -34,7 +34,6 @@ from indexer.ingest.progress import ProgressReporter
 from indexer.ingest.thumbnails import Thumbnails
 from indexer.types import Failure, IngestReport, Progress, Status
 
-_COMMIT_SECONDS = 0.5
 _COMMIT_BYTES = 32 << 20
 _STOP_SECONDS = 2.0
 _TICK_SECONDS = 0.2
@@ -81,6 +80,7 @@ class Pipeline(FileReader):
         max_waiting_jobs: How many files may wait to be read.
         stores_whole_files: A part of a file is worth nothing. After a cancellation, what has been
             decoded is then still embedded, for two seconds.
+        commit_seconds: How long results may wait to be stored.
         total: Jobs listed.
         done: Jobs settled.
         listing: Whether more jobs may be listed.
@@ -98,6 +98,7 @@ class Pipeline(FileReader):
     name = "pipeline"
     max_waiting_jobs = 1_000
     stores_whole_files = False
+    commit_seconds = 0.5
 
     def __init__(
         self,
@@ -209,7 +210,7 @@ class Pipeline(FileReader):
             self._handle(event)
         if self._batch.full or (event is None and self._batch):
             self._embed()
-        due = monotonic() - self._committed_at > _COMMIT_SECONDS
+        due = monotonic() - self._committed_at > self.commit_seconds
         if event is None or due or self.unsaved_bytes > _COMMIT_BYTES:
             self._committed_at = monotonic()
             self.commit()

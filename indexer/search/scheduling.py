@@ -15,22 +15,25 @@ from embedder.content import Content, Role
 from embedder.interface import Embedder, EmbedderInfo, EmbedError, Vectors
 
 _MAX_QUERIES = 16
-_MAX_WAIT_SECONDS = 2.0
 # Documents in a batch, for which a search may have to wait. Of photos, the default model embeds 16
 # in the time of 32 halves, but takes 1.6 times as long for them in batches of 4.
 _DOCUMENTS_BESIDE_SEARCHES = 4
 _DOCUMENTS_BETWEEN_SEARCHES = 16
-_BESIDE_SECONDS = 1.0
 
 
 class SearchPriority:
     """Lets searches go before other work. Thread-safe.
 
     Guarantees: a batch of other work does not begin while a search is running, unless it has
-    waited for two seconds: an ingest becomes slower but never stops, however many search.
+    waited long enough: an ingest becomes slower but never stops, however many search.
+
+    Args:
+        max_wait: Seconds that a batch waits at most.
+        recent: Seconds after a search in which the next one is expected.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_wait: float = 2.0, recent: float = 1.0) -> None:
+        self._max_wait, self._recent = max_wait, recent
         self._changed = Condition()
         self._searches = 0
         self._searched_at = -inf
@@ -55,8 +58,8 @@ class SearchPriority:
             How many documents it may have; None for any number, as long as nothing is searched.
         """
         with self._changed:
-            self._changed.wait_for(lambda: not self._searches, _MAX_WAIT_SECONDS)
-            beside = self._searches or monotonic() - self._searched_at < _BESIDE_SECONDS
+            self._changed.wait_for(lambda: not self._searches, self._max_wait)
+            beside = self._searches or monotonic() - self._searched_at < self._recent
             between = None if self._searched_at == -inf else _DOCUMENTS_BETWEEN_SEARCHES
         return _DOCUMENTS_BESIDE_SEARCHES if beside else between
 
