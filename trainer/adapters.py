@@ -73,7 +73,7 @@ class Counts:
 
 
 def linear_layers(model: nn.Module) -> list[str]:
-    """Names of all linear layers, in order.
+    """Return the names of all linear layers, in order.
 
     In a Qwen2-VL: attention and MLPs of the vision encoder, the merger behind it, attention and
     MLPs of the language model. Embeddings, norms and the convolution that cuts patches are none.
@@ -82,7 +82,7 @@ def linear_layers(model: nn.Module) -> list[str]:
 
 
 def trainable(model: Any, lora: Lora | None) -> Any:
-    """Makes a model ready for training, in place.
+    """Prepare a model for training, in place.
 
     Args:
         model: A `Qwen2VLModel`. It keeps its own names: `Backbone` goes on using it.
@@ -107,7 +107,7 @@ def trainable(model: Any, lora: Lora | None) -> Any:
 
 
 def counts(model: nn.Module) -> Counts:
-    """How many parameters are trained, and how many there are."""
+    """Count the trainable parameters and all parameters."""
     sizes = [(one.numel(), one.requires_grad) for one in model.parameters()]
     return Counts(sum(size for size, trained in sizes if trained), sum(size for size, _ in sizes))
 
@@ -115,7 +115,7 @@ def counts(model: nn.Module) -> Counts:
 def save_adapter(
     adapted: Any, checkpoint: Checkpoint, settings: Settings, directory: Path, lora: Lora
 ) -> None:
-    """Writes what was trained, whole or not at all.
+    """Write an adapter to a new folder, atomically.
 
     Args:
         adapted: What `trainable` gave with LoRA.
@@ -159,7 +159,7 @@ class Adapter:
 
     @classmethod
     def of(cls, directory: Path) -> "Adapter":
-        """What a folder says of itself.
+        """Read the description of an adapter's folder.
 
         Raises:
             BadAdapter: it is no adapter, or an incomplete one.
@@ -185,7 +185,7 @@ class Adapter:
         return cls(directory, base, digest, Settings.of(directory))
 
     def find_base(self, base: str | None = None) -> Checkpoint:
-        """The checkpoint that it belongs on.
+        """Find the checkpoint that the adapter was trained on.
 
         Args:
             base: Where it lies now: a folder or a name on the hub; None for where it lay.
@@ -206,7 +206,7 @@ class Adapter:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what peft 0.19–0.21 draws from transformers 5: a warning on a name that it reads."""
+    """Silence peft 0.19–0.21's warning about an attribute of transformers 5."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         yield
@@ -257,7 +257,7 @@ class Mixture:
         self._base = [one.base_layer.weight.cpu().clone() for one in kept]
 
     def mix(self, weights: Sequence[float]) -> None:
-        """Gives the model the base weights and the weighted sum, rounded once.
+        """Set the weights to base plus weighted sum, rounded once.
 
         Args:
             weights: One for each adapter; all zero give the base model.
@@ -281,12 +281,12 @@ class Mixture:
                 weight.copy_(total)
 
     def unload(self) -> Any:
-        """The `Qwen2VLModel` without the adapters, as it is mixed."""
+        """Return the mixed `Qwen2VLModel` without its adapters."""
         return self._adapted.unload()
 
 
 def load_base(checkpoint: Checkpoint, settings: Settings, device: str = "cpu") -> Backbone:
-    """A checkpoint in the precision that it is stored in, so that a merge rounds only once."""
+    """Load a checkpoint in its stored precision, so that a merge rounds only once."""
     config = checkpoint.config
     stated = config.get("dtype") or config.get("torch_dtype") or "float32"
     dtype = getattr(torch, str(stated).removeprefix("torch."))
@@ -294,7 +294,7 @@ def load_base(checkpoint: Checkpoint, settings: Settings, device: str = "cpu") -
 
 
 def merge(directory: Path, out: Path, base: str | None = None) -> None:
-    """Makes a checkpoint of an adapter and its base, which opens as "rzen:OUT".
+    """Merge an adapter into its base: a checkpoint that opens as "rzen:OUT".
 
     Args:
         directory: Of the adapter.
@@ -314,7 +314,7 @@ def merge(directory: Path, out: Path, base: str | None = None) -> None:
 def write_mixture(
     adapters: Sequence[Adapter], weights: Sequence[float], checkpoint: Checkpoint, out: Path
 ) -> None:
-    """Writes a checkpoint of a base and the weighted sum of adapters; see `Mixture` and `merge`."""
+    """Write a checkpoint of a base plus a weighted sum of adapters; see `Mixture`."""
     settings = adapters[0].settings
     mixture = Mixture(load_base(checkpoint, settings).model, adapters)
     mixture.mix(weights)
@@ -345,7 +345,7 @@ class Trial:
 
 
 def averaged(weights: Sequence[float]) -> tuple[float, ...]:
-    """Weights scaled to a sum of 1, as those of an average.
+    """Scale weights to a sum of 1.
 
     Raises:
         ValueError: one is negative or not finite, or all are 0.
@@ -359,7 +359,7 @@ def averaged(weights: Sequence[float]) -> tuple[float, ...]:
 def greedy(
     count: int, score: Callable[[tuple[float, ...]], float], weights: Sequence[float] | None = None
 ) -> tuple[tuple[float, ...], list[Trial]]:
-    """Finds which adapters to keep.
+    """Choose adapters greedily (model soups, arXiv 2203.05482, algorithm 1).
 
     Args:
         count: How many there are.
@@ -399,7 +399,7 @@ def _mixture(kept: Sequence[int], parts: Sequence[float]) -> tuple[float, ...]:
 
 
 def mixable(directories: Sequence[Path], base: str | None) -> tuple[list[Adapter], Checkpoint]:
-    """The adapters and the one base model that they all belong on.
+    """Open adapters and the one base model that they share.
 
     Raises:
         BadAdapter: one is incomplete, or they have different bases or settings.
@@ -428,7 +428,7 @@ def found_greedily(
     device: str | None = None,
     dtype: str | None = None,
 ) -> tuple[tuple[float, ...], list[Trial]]:
-    """`greedy` with a model that is loaded once and mixed anew for each trial.
+    """Run `greedy` on one loaded model that is mixed again for each trial.
 
     Args:
         adapters: From `mixable`.

@@ -34,7 +34,7 @@ class BadOutput(Exception):
 
 @contextmanager
 def whole_folder(directory: Path) -> Iterator[Path]:
-    """A new folder that gets its name only when everything is in it.
+    """Create a folder that gets its name only when its contents are complete.
 
     Args:
         directory: The name; must not be there yet, unless as an empty folder.
@@ -69,7 +69,7 @@ def write_checkpoint(
     directory: Path,
     made: Mapping[str, Any],
 ) -> None:
-    """Writes a trained model so that it opens as "rzen:DIRECTORY".
+    """Write a trained model so that it opens as "rzen:DIRECTORY".
 
     Args:
         model: A `Qwen2VLModel`, adapters merged.
@@ -99,7 +99,7 @@ def write_checkpoint(
 
 
 def _flush(path: Path) -> None:
-    """Waits until a file, or a folder's list of files, is on the disk."""
+    """Sync a file, or a folder's directory entries, to disk."""
     if path.is_dir() and os.name == "nt":
         return  # Windows cannot open folders.
     handle = os.open(path, os.O_RDONLY)
@@ -158,7 +158,7 @@ class Restarts:
         self._schedule = schedule
 
     def save(self, place: Place) -> None:
-        """Writes a checkpoint and removes those before the last two.
+        """Write a checkpoint and remove all but the last two.
 
         All processes must call it together: the first one writes, the others tell it where their
         generators are.
@@ -189,7 +189,7 @@ class Restarts:
             shutil.rmtree(old, ignore_errors=True)
 
     def restore(self) -> Place:
-        """Puts everything back as it was at the latest checkpoint.
+        """Restore weights, optimizer and random states of the latest checkpoint.
 
         Raises:
             BadRestart: there is none, or it is of another model or version.
@@ -231,13 +231,13 @@ def _rank() -> int:
 
 
 def _generators() -> list[Any]:
-    """The modules whose `get_rng_state` gives the CPU's state and the accelerator's."""
+    """Return the modules with the random states of the CPU and of the accelerator."""
     device = torch.accelerator.current_accelerator(check_available=True)
     return [torch] if device is None else [torch, torch.get_device_module(device)]
 
 
 def _generators_everywhere() -> list[list[Tensor]]:
-    """Where the generators of each process are."""
+    """Collect the random states of every process."""
     own = [module.get_rng_state() for module in _generators()]
     if world_size() == 1:
         return [own]

@@ -10,7 +10,7 @@ from pathlib import Path
 def run_stage(
     name: str, about: str | None, *, instructions: bool, arguments: Sequence[str] | None
 ) -> int:
-    """Runs a stage; returns the exit status: 0, or 2 where it cannot be carried out.
+    """Run a training stage and return its exit status: 0, or 2 where it cannot run.
 
     Args:
         name: Of the module.

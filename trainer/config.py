@@ -156,7 +156,7 @@ class Run:
 
     @classmethod
     def read(cls, path: Path) -> "Run":
-        """A configuration file.
+        """Read a configuration file.
 
         Raises:
             BadConfig: it cannot be read, or has keys or values that make no sense.
@@ -169,7 +169,7 @@ class Run:
 
     @classmethod
     def of(cls, stated: Mapping[str, Any], path: Path) -> "Run":
-        """A configuration from the values of a file; names of files in it start beside that."""
+        """Validate a configuration; relative paths start at its file's folder."""
         from pydantic import TypeAdapter, ValidationError
 
         problems = [f"settings: {one}" for one in Settings.problems(stated.get("settings", {}))]
@@ -205,7 +205,7 @@ class Run:
         return wrong
 
     def _placed(self, folder: Path) -> "Run":
-        """The run with names of files made absolute."""
+        """Return the run with absolute paths."""
         data = tuple(
             replace(one, path=folder / one.path, media=one.media and folder / one.media)
             for one in self.data

@@ -45,7 +45,7 @@ class Gathered:
 
 
 def gather(rows: Tensor) -> Gathered:
-    """Rows of all processes, with gradients.
+    """Gather the rows of all processes, with gradients.
 
     All processes must call it together and take the backward pass together. They may have
     different numbers of rows, also none. Without a process group it returns the rows themselves.
@@ -69,7 +69,7 @@ def gather(rows: Tensor) -> Gathered:
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Makes the gradients of all processes their mean, as DistributedDataParallel does.
+    """Average gradients over processes, as DistributedDataParallel does.
 
     For models outside of it: after gradient caching, and where batches leave parameters unused. A
     parameter without a gradient in any process keeps none; one without a gradient in some counts
@@ -99,7 +99,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def world_size() -> int:
-    """How many processes train together; 1 without a process group."""
+    """Return the number of processes that train together; 1 without a process group."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return 1
     size: int = distributed.get_world_size()
@@ -128,7 +128,7 @@ class _GatherRows(torch.autograd.Function):
 
 
 def _buckets(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
-    """Parameters in order, in runs of one device and precision that are not too large."""
+    """Split parameters, in order, into buckets of one device, precision and bounded size."""
     bucket: list[nn.Parameter] = []
     for one in parameters:
         full = sum(other.numel() for other in bucket) + one.numel() > _BUCKET

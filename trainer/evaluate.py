@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 def find_sets(
     folders: Sequence[Path], images: Path | None, cache: Path, limit: int | None = None
 ) -> Iterator[EvaluationSet]:
-    """Reads the sets that folders are, or have directly below them, one after the other.
+    """Yield the evaluation sets that folders are, or have directly below them.
 
     Args:
         folders: Of a set or of sets.
@@ -66,7 +66,7 @@ def find_sets(
 
 
 def _has_data(folder: Path) -> bool:
-    """Whether a folder has data files itself, or the parts of a corpus, and not sets below it."""
+    """Return whether a folder itself has data files, or the parts of a corpus."""
     names = {one.name.partition(".")[0].partition("-")[0] for one in folder.iterdir()}
     return {"queries", "corpus", "qrels"} <= names or any(
         one.suffix in (".parquet", ".jsonl") for one in folder.iterdir()
@@ -74,7 +74,7 @@ def _has_data(folder: Path) -> bool:
 
 
 def validation_score(embedder: Embedder, sets: Sequence[EvaluationSet]) -> float:
-    """The mean over datasets, from 0 to 1, without anything written.
+    """Return the mean score over datasets, from 0 to 1, and write nothing.
 
     Raises:
         BadSet: a set has no query that can be embedded.
@@ -83,7 +83,7 @@ def validation_score(embedder: Embedder, sets: Sequence[EvaluationSet]) -> float
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Run the command and return its exit status."""
     given = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     out: Path = given.out
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _row(embedder: Embedder, given: EvaluationSet, out: Path) -> dict[str, Any]:
-    """What the set's score file says, which is written if it is not there."""
+    """Return the set's score record; compute and write it if it is not there."""
     known = scored(out, given, embedder.info)
     if known is not None:
         print(f"{given.name}: done before, {known['score']:.4f}", file=sys.stderr)
@@ -170,7 +170,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def positive(text: str) -> int:
-    """A number from 1 on, of a command line."""
+    """Parse a positive integer argument."""
     count = int(text)
     if count < 1:
         raise argparse.ArgumentTypeError("it must be 1 or more")

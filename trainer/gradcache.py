@@ -70,7 +70,7 @@ class GradCache(Generic[T]):
         )
 
     def backward(self, no_sync: Callable[[], AbstractContextManager[object]] = nullcontext) -> None:
-        """Takes the gradient of `embeddings` to the parameters; once, after the loss's backward.
+        """Propagate the gradient of `embeddings` to the parameters; call once, after the loss's.
 
         A group that the loss did not use is not encoded again.
 
@@ -95,7 +95,7 @@ class GradCache(Generic[T]):
                 torch.autograd.backward(embeddings, gradient.to(embeddings.dtype))
 
     def _gradients(self) -> "Iterator[tuple[T, _RandomState, Tensor]]":
-        """Each chunk, the random state it was encoded from, and the gradient of its rows."""
+        """Yield each chunk, its random state, and the gradient of its rows."""
         parts = zip(self._groups, self._states, self._counts, self.embeddings, strict=True)
         for group, states, counts, embeddings in parts:
             if embeddings.grad is not None:
@@ -103,7 +103,7 @@ class GradCache(Generic[T]):
 
 
 def chunked(items: Sequence[T], size: int) -> list[Sequence[T]]:
-    """Items in runs of `size`, the last of which may be shorter.
+    """Yield items in runs of `size`, the last of which may be shorter.
 
     Raises:
         ValueError: the size is not above 0.
@@ -121,7 +121,7 @@ class _RandomState:
 
     @contextmanager
     def put_back(self) -> Iterator[None]:
-        """Generators as they were then; afterwards as they are now."""
+        """Restore the generators inside the context, and undo that afterwards."""
         now = _RandomState()
         self._put()
         try:
@@ -135,6 +135,6 @@ class _RandomState:
 
 
 def _generators() -> list[Any]:
-    """The modules whose `get_rng_state` gives the CPU's state and the accelerator's."""
+    """Return the modules with the random states of the CPU and of the accelerator."""
     device = torch.accelerator.current_accelerator(check_available=True)
     return [torch] if device is None else [torch, torch.get_device_module(device)]

@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 def train(run: Run, *, instructions: bool, resume: bool = False) -> Path:
-    """Trains, and writes a checkpoint that opens as "rzen:OUT/model".
+    """Train, and write a checkpoint that opens as "rzen:OUT/model".
 
     With several processes (`accelerate launch`) each takes its share of every batch; the first
     one writes.
@@ -117,21 +117,21 @@ def train(run: Run, *, instructions: bool, resume: bool = False) -> Path:
 
 
 def _shards(sampler: Sampler, epochs: int, rank: int) -> Iterator[Batch]:
-    """This process's part of each batch."""
+    """Yield this process's shard of each batch."""
     while sampler.epoch < epochs:
         for batch in sampler:
             yield batch.shard(rank, world_size())
 
 
 def _joined_processes(device: str | None) -> int:
-    """Joins the other processes where `accelerate launch` has started several; the rank."""
+    """Join the processes that `accelerate launch` started; return the rank."""
     from accelerate import PartialState
 
     return int(PartialState(cpu=device == "cpu").process_index)
 
 
 def _all(flag: bool) -> bool:
-    """Whether it holds in every process."""
+    """Return whether it holds in every process."""
     if world_size() == 1:
         return flag
     everywhere = torch.tensor([int(flag)])
@@ -188,7 +188,7 @@ class Step:
         ]
 
     def take(self, fed: Fed) -> Told:
-        """Learns from a batch; all processes must take the step together.
+        """Train on a batch; all processes must take the step together.
 
         Args:
             fed: This process's part of it; at least one query.
@@ -230,7 +230,7 @@ class Step:
 
 
 def _averaged(values: Tensor) -> Tensor:
-    """The mean over processes, which is that over all rows of the batch."""
+    """Average over processes."""
     if world_size() > 1:
         distributed.all_reduce(values)
     return values / world_size()
@@ -245,7 +245,7 @@ class _Chunks:
 
     @property
     def padded(self) -> int:
-        """Tokens that they are computed as."""
+        """Return the number of tokens after padding."""
         return sum(len(one) * max(map(len, one)) for one in self.chunks)
 
     @classmethod

@@ -71,7 +71,7 @@ class LossConfig:
 
     @classmethod
     def plain(cls) -> "LossConfig":
-        """InfoNCE: neither weights nor mask, and a temperature that stays."""
+        """Return InfoNCE: no weights, no mask, a fixed temperature."""
         return cls(alpha=0.0, delta=2.0, learn_temperature=False)
 
 
@@ -121,7 +121,7 @@ class TaskTemperatures(nn.Module):
             self.register_parameter(_theta(task), nn.Parameter(theta, requires_grad=learned))
 
     def forward(self, tasks: Sequence[str]) -> Tensor:
-        """The temperatures of queries.
+        """Return the temperatures of queries.
 
         Args:
             tasks: Of each query, at least one.
@@ -142,7 +142,7 @@ class TaskTemperatures(nn.Module):
         return torch.stack([known[task] for task in tasks])
 
     def values(self) -> dict[str, float]:
-        """τ of every task, for logs."""
+        """Return τ of every task, for logs."""
         return {task: getattr(self, _theta(task)).exp().item() for task in self.tasks}
 
 
@@ -156,7 +156,7 @@ def contrastive_loss(
     offset: int = 0,
     all_queries: Tensor | None = None,
 ) -> Loss:
-    """The loss of this process's queries among the targets of all processes.
+    """Compute the loss of this process's queries among the targets of all processes.
 
     1. Every positive and every explicit negative is a candidate for every query, whosever it is.
     2. Logits s/τ; those of negatives plus α·s, the logarithm of their weight.
@@ -221,7 +221,7 @@ def contrastive_loss(
 
 
 def similarities(rows: Tensor, columns: Tensor) -> Tensor:
-    """Cosines, in float32 or better.
+    """Return cosines, in float32 or better.
 
     Args:
         rows: (n, dim) with unit rows.
@@ -238,7 +238,7 @@ def similarities(rows: Tensor, columns: Tensor) -> Tensor:
 def false_negative_mask(
     targets: Tensor, positives: Tensor, columns: Tensor, delta: float
 ) -> Tensor:
-    """Which targets leave the denominator of which query: s(kᵢ⁻, k⁺) > δ.
+    """Mark targets to leave out of a query's denominator: s(kᵢ⁻, k⁺) > δ.
 
     Target is held against target, not against the query: what is nearly the positive is as right
     an answer. Explicit negatives are held to it like the others.
@@ -262,7 +262,7 @@ def false_negative_mask(
 
 
 def log_hardness_weights(cosines: Tensor, alpha: float, *, detach: bool) -> Tensor:
-    """log wᵢ = α · s(q, kᵢ⁻): the harder a negative, the more it weighs.
+    """Return log wᵢ = α · s(q, kᵢ⁻): the harder a negative, the more it weighs.
 
     The logarithm, since in log-sum-exp a factor is a summand, which cannot overflow.
 

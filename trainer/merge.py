@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Merges an adapter; returns the exit status."""
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m trainer.merge", description="Merge an adapter into its base model."
     )

@@ -38,7 +38,7 @@ class Logbook:
         self._bar = _bar(total, resume_after) if shown else None
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes the numbers of a step, which must be later than those before."""
+        """Write the metrics of a step, which must be later than those before."""
         row: dict[str, Any] = {_STEP: step} | {
             name: f"{value:.9g}" for name, value in values.items()
         }
@@ -58,7 +58,7 @@ class Logbook:
             self._bar.update(step - self._bar.n)
 
     def close(self) -> None:
-        """Closes the files."""
+        """Close the files."""
         if self._file is not None:
             self._file.close()
         self._board.close()
@@ -81,7 +81,7 @@ class Logbook:
         return csv.DictWriter(self._file, self._columns, restval="")
 
     def _rewrite(self) -> None:
-        """The whole file anew, put in place at once."""
+        """Rewrite the whole file atomically."""
         if self._file is not None:
             self._file.close()
         temporary = self._path.with_name(self._path.name + ".part")
@@ -97,7 +97,7 @@ class Logbook:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    """What an earlier run wrote; a last line that was cut off is left out."""
+    """Read what an earlier run wrote; drop a last line that was cut off."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             found = list(csv.DictReader(file))

@@ -38,7 +38,7 @@ class Prepared:
 
 
 def prepared(template: Template, content: Content, role: Role) -> Prepared:
-    """Tokens and patches of a content.
+    """Tokenize a content and cut its pictures into patches.
 
     Raises:
         Unfit: it cannot be put into a sequence.
@@ -62,7 +62,7 @@ class Encoder(nn.Module):
         self.backbone = backbone
 
     def forward(self, contents: Sequence[Prepared]) -> Tensor:
-        """Embeds a chunk.
+        """Embed a chunk.
 
         Args:
             contents: At least one; padded to the longest, so chunks of about the same length
@@ -99,7 +99,7 @@ class Learner:
 
     @classmethod
     def of(cls, run: Run) -> Self:
-        """Loads the base model and makes it ready.
+        """Load the base model and prepare it for training.
 
         Raises:
             EmbedderUnavailable: it cannot be opened.
@@ -121,7 +121,7 @@ class Learner:
         return cls(run, checkpoint, settings, encoder, adapted, temperatures.to(device))
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """AdamW over all that learns; temperatures are not decayed, which would pull τ to 1."""
+        """Create AdamW over all parameters; decaying temperatures would pull τ to 1."""
         rates = self.run.optimizer
         learning = [one for one in self.encoder.parameters() if one.requires_grad]
         return torch.optim.AdamW(
@@ -138,7 +138,7 @@ class Learner:
         )
 
     def save(self) -> Path:
-        """Writes the trained model, and its adapter where it has one; the model's folder.
+        """Write the trained model, and its adapter if any; return the model's folder.
 
         Raises:
             BadOutput: a folder is there already, or cannot be written.
@@ -156,7 +156,7 @@ class Learner:
 
 
 def _compute_activations_again(model: Any) -> None:
-    """Gradient checkpointing, by the name it has in this version of transformers."""
+    """Enable gradient checkpointing under this version's name for it."""
     enable = getattr(model, "activation_checkpointing_enable", None)
     (enable or model.gradient_checkpointing_enable)()
     model.enable_input_require_grads()  # Otherwise frozen embeddings would end the graph.

@@ -75,7 +75,7 @@ class Batch:
     rows: tuple[Row, ...]
 
     def shard(self, rank: int, world: int) -> "Batch":
-        """The part of one of several processes.
+        """Return the part of one of several processes.
 
         In the order of ranks, the parts are the batch; their sizes differ by one at most.
         """
@@ -173,19 +173,19 @@ class Sampler:
 
     @property
     def epoch(self) -> int:
-        """The epoch of the next batch, from 0."""
+        """Return the epoch of the next batch, from 0."""
         return self._epoch
 
     def batches(self, epoch: int) -> int:
-        """Batches of an epoch; a few more or less in one than in another."""
+        """Return the number of batches of an epoch; it varies a little between epochs."""
         return len(self._plan(epoch).batches)
 
     def left_out(self, epoch: int) -> dict[str, int]:
-        """Rows that an epoch lacks because their positives could not be told apart, by dataset."""
+        """Return the rows that an epoch lacks because their keys are equal, by dataset."""
         return dict(self._plan(epoch).left_out)
 
     def __iter__(self) -> Iterator[Batch]:
-        """The rest of the current epoch; then the next one is the current.
+        """Yield the rest of the current epoch, then advance to the next.
 
         A run of several epochs iterates `while sampler.epoch < epochs`, so that one that stopped
         right after the last batch of an epoch goes on with the next.
@@ -199,7 +199,7 @@ class Sampler:
             self._epoch, self._next = epoch + 1, 0
 
     def state(self, after: Batch | None = None) -> dict[str, Any]:
-        """Where the run is, to be written as JSON.
+        """Return the sampler's position, for JSON.
 
         Args:
             after: The last batch that was used, where others were fetched ahead; without it, the
@@ -211,7 +211,7 @@ class Sampler:
         return {"schema": _SCHEMA, "data": self._about, "epoch": epoch, "next": number}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state.
+        """Continue from a state.
 
         Raises:
             ValueError: it is of other data, options or seed, or of another version.
@@ -238,7 +238,7 @@ class Sampler:
         return self._planned[1]
 
     def _drawn(self, epoch: int) -> _Plan:
-        """The batches of an epoch. Those of all groups are mixed, so that none comes last."""
+        """Draw the batches of an epoch, those of all groups shuffled together."""
         found: list[tuple[int, Numbers]] = []
         left_out: dict[str, int] = {}
         quotas = self._quotas()
@@ -261,7 +261,7 @@ class Sampler:
         return _Plan([found[place] for place in order], left_out)
 
     def _quotas(self) -> list[int]:
-        """Rows that an epoch has of each source."""
+        """Return the number of rows that an epoch has of each source."""
         total = sum(map(len, self._kept))
         weights = sum(source.weight or 0 for source in self._sources)
         shares = (
@@ -274,7 +274,7 @@ class Sampler:
         ]
 
     def _resampled(self, number: int, quota: int, epoch: int) -> Numbers:
-        """As many rows of a source as wanted: whole rounds of all, then some of them."""
+        """Draw rows of a source: whole rounds of all, then a random rest."""
         kept = self._kept[number]
         rounds, rest = divmod(quota, len(kept))
         drawn = kept[self._order(len(kept), epoch, f"source {self._sources[number].name}")[:rest]]
@@ -288,7 +288,7 @@ class Sampler:
         return np.sort(self._order(len(rows), 0, f"cap {source.name}")[:most])
 
     def _order(self, count: int, epoch: int, purpose: str) -> Numbers:
-        """A permutation that no other purpose or epoch shares.
+        """Return a permutation that no other purpose or epoch shares.
 
         NumPy guarantees the raw bits of PCG64 for all its versions, but not what its generators
         make of them (NEP 19); and a resumed run may have another version.
@@ -299,7 +299,7 @@ class Sampler:
 
 
 def _grouped(sources: Sequence[Source], merge: Sequence[Task]) -> list[tuple[str, tuple[int, ...]]]:
-    """What batches are drawn from: a name and the numbers of sources."""
+    """Group sources that share batches: a name and the sources' numbers."""
     groups: dict[tuple[str, bool], list[int]] = {}
     for number, source in enumerate(sources):
         merged = source.task in merge
@@ -308,14 +308,14 @@ def _grouped(sources: Sequence[Source], merge: Sequence[Task]) -> list[tuple[str
 
 
 def _numbered(sources: Sequence[Source]) -> Numbers:
-    """Numbers of the keys of all rows: equal where keys are."""
+    """Number the keys of all rows; equal keys get equal numbers."""
     known: dict[bytes, int] = {}
     numbers = (known.setdefault(key, len(known)) for source in sources for key in source.keys)
     return np.fromiter(numbers, np.int64)
 
 
 def _fingerprint(sources: Sequence[Source], keys: Numbers, options: Sequence[object]) -> str:
-    """What the batches follow from. Of the keys, only which are equal: folders may have moved."""
+    """Hash what the batches depend on; of keys only their equality: folders may move."""
     shapes = [(s.name, str(s.task), len(s.keys), s.weight, s.resampling, s.cap) for s in sources]
     about = repr([shapes, [str(option) for option in options]]).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(about + keys.astype("<i8").tobytes(), digest_size=16).hexdigest()

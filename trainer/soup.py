@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Run the command and return its exit status."""
     parser = _parser()
     given = parser.parse_args(arguments)
     if given.weights is not None and len(given.weights) != len(given.adapters):

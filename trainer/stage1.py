@@ -12,7 +12,7 @@ from trainer.cli import run_stage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Run the command and return its exit status."""
     return run_stage("trainer.stage1", __doc__, instructions=False, arguments=arguments)
 
 

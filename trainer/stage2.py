@@ -12,7 +12,7 @@ from trainer.cli import run_stage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Run the command and return its exit status."""
     return run_stage("trainer.stage2", __doc__, instructions=True, arguments=arguments)
 
 

@@ -88,7 +88,7 @@ HUNDRED_MILLION = Shape(
 def build(
     directory: Path, shape: Shape = TINY, *, texts: Iterable[str] = (), seed: int = 0
 ) -> Path:
-    """Writes an untrained checkpoint.
+    """Write an untrained checkpoint.
 
     Args:
         directory: Made if it is not there.
@@ -154,7 +154,7 @@ def _config(shape: Shape, ids: dict[str, int]) -> "object":
 
 
 def _write_tokenizer(directory: Path, texts: Iterable[str], vocabulary: int) -> dict[str, int]:
-    """Qwen2's sort of tokenizer, byte-level BPE, with words of its own; the ids of all tokens."""
+    """Train a byte-level BPE tokenizer like Qwen2's; return the ids of all tokens."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -190,7 +190,7 @@ def _write_tokenizer(directory: Path, texts: Iterable[str], vocabulary: int) -> 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m trainer.untrained",
         description="Write an untrained Qwen2-VL: its vectors mean nothing.",

@@ -51,12 +51,12 @@ class CutClip:
     frames: tuple[Path, ...]
 
     def overlap(self, start: float, end: float) -> float:
-        """Seconds that it has in common with a stretch of its video."""
+        """Return the seconds in common with a stretch of the video."""
         return max(0.0, min(self.end, end) - max(self.start, start))
 
     @property
     def side(self) -> Side:
-        """The clip as one side of a pair."""
+        """Return the clip as one side of a pair."""
         return Side(images=self.frames, modality=Modality.VIDEO)
 
 
@@ -77,7 +77,7 @@ def read_captioned_clips(
     dataset: str | None = None,
     most_negatives: int = 4,
 ) -> Iterator[Example]:
-    """Read videos with captions for stretches of them; the module's docstring has the format.
+    """Read videos with captions for stretches of them; the format is above.
 
     Args:
         path: The JSON Lines file; names of videos are relative to its folder.
@@ -125,7 +125,7 @@ def read_captioned_clips(
 
 
 def paired(clips: Sequence[CutClip], captions: Sequence[Caption]) -> list[tuple[Caption, CutClip]]:
-    """Each caption with the clip that it has most in common with.
+    """Pair each caption with the clip that it overlaps most.
 
     A caption is left out if what they have in common is less than half of what either covers:
     the clip would show too much that is not said, or too little of what is.
@@ -146,7 +146,7 @@ def hard_negatives(
     clips: Sequence[CutClip],
     most: int,
 ) -> list[CutClip]:
-    """Other clips of the same video, the nearest in time first.
+    """Return other clips of the same video, the nearest in time first.
 
     Left out are clips that the caption covers too, and those that another caption with the same
     words belongs to: they are no wrong answers.
@@ -166,7 +166,7 @@ def hard_negatives(
 
 
 def cut(video: Path, folder: Path, limits: Limits) -> list[CutClip]:
-    """The clips of a video, their frames written to a folder unless they are there already.
+    """Cut a video into clips and write their frames, unless they are there already.
 
     A changed video or changed limits are cut anew. The list of clips is written last, so that
     what was broken off is done again.
@@ -202,7 +202,7 @@ def _write(video: Path, place: Path, limits: Limits) -> None:
 
 
 def _moved(source: Path, place: Path) -> None:
-    """Renames a folder as a whole; one that appears meanwhile holds the same and is kept."""
+    """Rename a folder; one that appears meanwhile holds the same and is kept."""
     shutil.copymode(place.parent, source)  # temporary folders are closed to others
     try:
         source.replace(place)
@@ -237,13 +237,13 @@ def _captions(given: Any) -> list[Caption]:
 
 
 def _seconds(value: Any) -> float:
-    """A time, or NaN if it is none."""
+    """Parse a time in seconds; NaN if it is none."""
     good = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if good and 0 <= value < _LONGEST else math.nan
 
 
 def _fit(clip: CutClip, caption: Caption) -> float:
-    """Seconds in common, as a share of the longer of the two."""
+    """Return the seconds in common, as a share of the longer of the two."""
     longer = max(clip.end - clip.start, caption.end - caption.start)
     return clip.overlap(caption.start, caption.end) / longer if longer else 0.0
 

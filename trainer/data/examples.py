@@ -77,7 +77,7 @@ class Side:
 
     @property
     def key(self) -> bytes:
-        """16 bytes that are equal for equal sides.
+        """Return 16 bytes that are equal for equal sides.
 
         Words are compared without regard to case and spacing, as a label may be written in two
         ways; media by name, since to compare what they show would mean to decode them. Copies
@@ -95,7 +95,7 @@ class Side:
         return hashlib.blake2b(data, digest_size=16).digest()
 
     def content(self, limits: Limits | None = None, instruction: str | None = None) -> Content:
-        """Decode it.
+        """Decode the side.
 
         Args:
             limits: What decoding may cost.
@@ -160,11 +160,11 @@ class Example:
 
     @property
     def key(self) -> bytes:
-        """That of the positive: two examples with the same are not to meet in a batch."""
+        """Return the positive's key: rows with equal keys must not share a batch."""
         return self.positive.key
 
     def decoded(self, limits: Limits | None = None) -> "Decoded":
-        """Decode all its sides.
+        """Decode all sides.
 
         Raises:
             MediaError: if a file of any side cannot be used.
@@ -246,7 +246,7 @@ class Ledger:
         self._lock = threading.Lock()
 
     def use(self) -> None:
-        """Counts a row that could be used.
+        """Count a usable row.
 
         Raises:
             TooManyBroken: the share of broken rows is above the limit.
@@ -256,7 +256,7 @@ class Ledger:
             self._check()
 
     def skip(self, origin: Origin, reason: str) -> None:
-        """Notes a row that could not.
+        """Count a broken row and log the first few.
 
         Raises:
             TooManyBroken: the share of broken rows is above the limit.
@@ -278,7 +278,7 @@ class Ledger:
         rows: Iterable[tuple[int, Row]],
         parse: Callable[[Row, Origin], Iterable[Example]],
     ) -> Iterator[Example]:
-        """The examples of the rows that `parse` takes.
+        """Yield the examples of the rows that `parse` accepts.
 
         Args:
             path: The file that the rows are from.
@@ -301,7 +301,7 @@ class Ledger:
     def decoded(
         self, examples: Iterable[Example], limits: Limits | None = None
     ) -> Iterator[Decoded]:
-        """The examples whose media can be decoded, in order; the others are skipped.
+        """Yield the examples whose media can be decoded, in order; skip the others.
 
         Raises:
             TooManyBroken: the share of broken rows is above the limit.
@@ -327,7 +327,7 @@ class Ledger:
 
 
 def existing(folder: Path, name: str) -> Path:
-    """The path of a file that a row names.
+    """Return the path of a file that a row names.
 
     Rows whose file is missing are found when they are read, hours before they would be decoded.
 

@@ -39,7 +39,7 @@ class Corpus:
         self.add(examples)
 
     def add(self, examples: Iterable[Example]) -> None:
-        """Take in more examples."""
+        """Add examples."""
         for example in examples:
             self._examples.setdefault((example.dataset, example.task), []).append(example)
 
@@ -47,7 +47,7 @@ class Corpus:
         return sum(map(len, self._examples.values()))
 
     def sources(self, shares: Mapping[str, Share] | None = None) -> list[Source]:
-        """What a sampler chooses from, in the order in which the datasets came.
+        """Return the sources of a sampler, in the order in which the datasets came.
 
         Args:
             shares: By name of the dataset; others are taken as they are.
@@ -74,13 +74,13 @@ class Corpus:
         return list(self._examples.values())[row.source][row.index]
 
     def examples(self, batch: Batch) -> Sequence[Example]:
-        """The examples of a batch, in its order."""
+        """Return the examples of a batch, in its order."""
         lists = list(self._examples.values())
         return [lists[row.source][row.index] for row in batch.rows]
 
 
 def collected(data: tuple[Dataset, ...], ledger: Ledger, work: Path) -> tuple[Corpus, list[Source]]:
-    """Reads all sets; decodes nothing but long videos, whose clips are kept.
+    """Read all datasets; decode nothing but long videos, whose clips are kept.
 
     Args:
         data: The sets.
@@ -172,7 +172,7 @@ class Feeder:
         self._instructions = instructions
 
     def fed(self, batches: Iterable[Batch]) -> Iterator[Fed]:
-        """The batches in order, prepared two ahead of the one that is used.
+        """Yield the batches in order, prepared two ahead of the one in use.
 
         Raises:
             TooManyBroken: more examples are broken than the ledger allows.

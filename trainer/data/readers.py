@@ -56,7 +56,7 @@ def read_jsonl(
     dataset: str | None = None,
     folder: Path | None = None,
 ) -> Iterator[Example]:
-    """Read a JSON Lines file; the module's docstring describes it.
+    """Read a JSON Lines file in the format described above.
 
     Args:
         path: The file, in UTF-8.
@@ -82,7 +82,7 @@ def read_jsonl(
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file that are not blank, as bytes: one that is not UTF-8 spoils no other.
+    """Yield the lines that are not blank, as bytes: one that is not UTF-8 spoils no other.
 
     Raises:
         Unreadable: the file cannot be opened.
@@ -98,7 +98,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def parsed_object(line: bytes) -> dict[str, Any]:
-    """The object of a line.
+    """Parse a line as a JSON object.
 
     Raises:
         BrokenRow: it is not UTF-8, not JSON, or not an object.
@@ -187,7 +187,7 @@ def _task(given: Any, default: Task | None) -> Task:
 
 
 def words(row: dict[str, Any], name: str) -> str | None:
-    """A field that is a string or missing.
+    """Return a field that is a string or missing.
 
     Raises:
         BrokenRow: it is something else.
@@ -199,7 +199,7 @@ def words(row: dict[str, Any], name: str) -> str | None:
 
 
 def check_fields(row: dict[str, Any], known: Collection[str], what: str) -> None:
-    """Refuse a field that is not known.
+    """Refuse unknown fields.
 
     Raises:
         BrokenRow: there is one.
@@ -253,7 +253,7 @@ def read_mmeb(
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows with their numbers, from 1."""
+    """Yield the rows with their numbers, from 1."""
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
 
@@ -303,7 +303,7 @@ def _mmeb_side(text: Any, name: Any, images: Path, which: str) -> Side:
 
 
 def _without_token(text: str, pictures: int) -> str:
-    """The text without the marks of pictures: our template has the pictures before the words."""
+    """Remove the picture tokens: our template puts pictures before the words."""
     for number in _TOKEN.findall(text):
         if not 1 <= int(number) <= pictures:
             raise BrokenRow(f"the text points to picture {number}, but there are {pictures}")
@@ -375,7 +375,7 @@ def read_captioned(
 
 
 def _pictures(folder: Path) -> Iterator[Path]:
-    """The pictures below a folder in the order of their names, hidden ones left out."""
+    """Yield the pictures below a folder by name, without hidden ones."""
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
@@ -397,7 +397,7 @@ def _caption_beside(picture: Path, first_line: bool) -> str:
 
 
 def _table_rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows below the first, each with the number of the line where it ends."""
+    """Yield the rows below the header, each with the number of its last line."""
     try:
         with path.open(encoding="utf-8-sig", newline="", errors="replace") as file:
             rows = csv.reader(file, delimiter=delimiter)

@@ -44,12 +44,12 @@ _ONE = "rows.jsonl"
 
 
 def is_own(folder: Path) -> bool:
-    """Whether a folder is laid out like this."""
+    """Return whether a folder has our own layout."""
     return (folder / _ONE).is_file() or (folder / _THREE[0]).is_file()
 
 
 def read_own(folder: Path, images: Path | None = None) -> EvaluationSet:
-    """Reads a set; broken rows are named in it.
+    """Read a set and list its broken rows.
 
     Args:
         folder: Of the set.
@@ -172,7 +172,7 @@ def _grade(stated: Any) -> float:
 
 
 def _lines(draft: Draft, name: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Number from 1, place and object of each line that has one; the others count as broken."""
+    """Yield number, location and object of each valid line; record the others as broken."""
     path = draft.folder / name
     draft.files.append(path)
     for number, row in objects(path, draft.broken):
@@ -187,7 +187,7 @@ _PARTS = ("queries", "corpus", "qrels")
 
 
 def is_mmeb(folder: Path) -> bool:
-    """Whether a folder has data files of one of these layouts."""
+    """Return whether a folder has data files of one of MMEB's layouts."""
     first = next(iter(_files(folder)), None)
     if first is None:
         return False
@@ -198,7 +198,7 @@ def is_mmeb(folder: Path) -> bool:
 
 
 def read_mmeb(folder: Path, images: Path | None, cache: Path) -> EvaluationSet:
-    """Reads a set; broken rows are named in it.
+    """Read a set and list its broken rows.
 
     Args:
         folder: Of the set.
@@ -321,7 +321,7 @@ def _part(draft: Draft, part: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _picture(stated: Any, name: str, images: Path, cache: Path) -> Path:
-    """Where a page's picture lies; one inside the data file is written to `cache` first."""
+    """Return a page's picture file; extract an embedded one to `cache` first."""
     if isinstance(stated, Mapping):
         content = stated.get("bytes")
         if not isinstance(content, bytes):
@@ -338,7 +338,7 @@ def _picture(stated: Any, name: str, images: Path, cache: Path) -> Path:
 
 
 def _files(folder: Path, part: str = "") -> list[Path]:
-    """Data files below a folder, in order, whose path within it contains a word."""
+    """Return the data files below a folder, in order, whose relative path contains a word."""
     return sorted(
         path
         for path in folder.rglob("*")
@@ -347,7 +347,7 @@ def _files(folder: Path, part: str = "") -> list[Path]:
 
 
 def _rows(path: Path, broken: list[Broken]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Place and object of each row that has one; the others are added to `broken`."""
+    """Yield location and object of each valid row; add the others to `broken`."""
     if path.suffix == ".jsonl":
         for number, row in objects(path, broken):
             yield f"{path.name}:{number}", row

@@ -25,7 +25,7 @@ CATEGORIES: tuple[Category, ...] = get_args(Category)
 
 
 def ranked(scores: ArrayLike, grades: ArrayLike) -> Grades:
-    """Grades in the order of a ranking by score, highest first.
+    """Return the grades in the order of a ranking by score, highest first.
 
     Of candidates with the same score the less relevant comes first: a model that gives everything
     the same vector gets the worst value, not the one that the order of the file happens to give.
@@ -55,22 +55,22 @@ def ranked(scores: ArrayLike, grades: ArrayLike) -> Grades:
 
 
 def hit(grades: Grades, k: int) -> float:
-    """1 if something relevant is among the first k, else 0."""
+    """Return 1 if something relevant is among the first k, else 0."""
     return float((grades[:k] > 0).any())
 
 
 def recall(grades: Grades, k: int) -> float:
-    """The share of all relevant candidates that is among the first k."""
+    """Return the share of all relevant candidates that is among the first k."""
     return float((grades[:k] > 0).sum() / (grades > 0).sum())
 
 
 def reciprocal_rank(grades: Grades) -> float:
-    """1 / rank of the first relevant candidate, over the whole ranking; its mean is MRR."""
+    """Return 1 / rank of the first relevant candidate; its mean is MRR."""
     return 1.0 / (1 + int(np.argmax(grades > 0)))
 
 
 def ndcg(grades: Grades, k: int) -> float:
-    """Discounted cumulative gain of the first k over that of the best order.
+    """Return the discounted cumulative gain of the first k over that of the best order.
 
     DCG@k = Σᵢ gradeᵢ / log₂(i + 1), i from 1. The gain is linear, the grade itself, as MMEB uses
     for documents; the other custom, 2^grade − 1, agrees with it for grades of 0 and 1 only.
@@ -101,12 +101,12 @@ MAIN_METRIC: Mapping[Category, str] = MappingProxyType(
 
 
 def measured(grades: Grades) -> dict[str, float]:
-    """All metrics of one ranking, by name."""
+    """Return all metrics of one ranking, by name."""
     return {name: metric(grades) for name, metric in METRICS.items()}
 
 
 def means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean over the queries of a dataset, by metric.
+    """Return the mean over the queries of a dataset, by metric.
 
     Raises:
         ValueError: there is no query.
@@ -145,7 +145,7 @@ class Summary:
 
 
 def summary(scores: Iterable[Score]) -> Summary:
-    """The mean by category and over all datasets; a large dataset counts no more than a small one.
+    """Return the mean by category and over all datasets, each dataset counting once.
 
     Raises:
         ValueError: there is no dataset.

@@ -42,7 +42,7 @@ class QueryResult:
     metrics: Mapping[str, float]
 
     def stated(self) -> dict[str, Any]:
-        """It as one line of JSON, under the names of MMEB's prediction files."""
+        """Return the record under the names of MMEB's prediction files."""
         return {
             "query": self.query,
             "prediction": list(self.prediction),
@@ -71,14 +71,14 @@ class SetResult:
 
     @property
     def score(self) -> Score:
-        """Its main number."""
+        """Return the set's main metric."""
         return Score(self.set.name, self.set.category, self.metrics[self.set.metric])
 
 
 def evaluate(
     embedder: Embedder, given: EvaluationSet, progress: Progress | None = None
 ) -> SetResult:
-    """Ranks a set's candidates for each of its queries.
+    """Rank a set's candidates for each of its queries.
 
     A query without an instruction of its own is told what the model tells queries that look for
     what most candidates are. What cannot be decoded or embedded is named in the result: a broken
@@ -179,7 +179,7 @@ def _embedded(
 
 
 def _decoded(entries: Sequence[Entry], limits: Limits) -> Iterator[list[tuple[str, Content | str]]]:
-    """Ids with contents, or with why there is none; a chunk is decoded while the last is used."""
+    """Yield chunks of ids with contents or errors; decode one chunk ahead."""
 
     def decode(entry: Entry) -> Content | str:
         try:
@@ -208,7 +208,7 @@ class OtherModel(Exception):
 
 
 def scored(out: Path, given: EvaluationSet, info: EmbedderInfo) -> dict[str, Any] | None:
-    """What a set's score file says, or None where it has to be evaluated (again).
+    """Return a set's score record, or None where it must be evaluated (again).
 
     A set is evaluated again if its files or the number of queries are others than before.
 
@@ -232,7 +232,7 @@ def scored(out: Path, given: EvaluationSet, info: EmbedderInfo) -> dict[str, Any
 
 
 def write_result(out: Path, result: SetResult, info: EmbedderInfo) -> dict[str, Any]:
-    """Writes what each query found, then the score file; returns what that says."""
+    """Write the ranking of each query, then the score file; return its record."""
     name = result.set.name
     lines = (json.dumps(one.stated(), ensure_ascii=False) for one in result.queries)
     _write(out / f"{name}_pred.jsonl", "\n".join(lines) + "\n")
@@ -256,7 +256,7 @@ def write_result(out: Path, result: SetResult, info: EmbedderInfo) -> dict[str, 
 
 
 def write_report(out: Path, rows: Sequence[dict[str, Any]]) -> str:
-    """Writes the table and the plot of what score files say; returns the table."""
+    """Write the table and the plot of score records; return the table."""
     text = table(rows)
     _write(out / "scores.md", text)
     _plot(out / "scores.png", rows)
@@ -264,7 +264,7 @@ def write_report(out: Path, rows: Sequence[dict[str, Any]]) -> str:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """A Markdown table: a line for each set, then the mean of each category and of all sets."""
+    """Format a Markdown table: a line a set, then the means by category and over all sets."""
     shown = ("hit@1", "hit@5", "hit@10", "ndcg_linear@5", "recall@10", "mrr")
     head = ["dataset", "category", "queries", "broken", "metric", "score", *shown]
     lines = [head, ["---"] * 2 + ["---:"] * 2 + ["---"] + ["---:"] * (1 + len(shown))]
@@ -288,7 +288,7 @@ def _summary(rows: Sequence[dict[str, Any]]) -> Summary:
 
 
 def _plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Bars by dataset in the colours of their categories, and a line at the mean over all."""
+    """Plot bars by dataset in their category's colour, and a line at the overall mean."""
     # Not pyplot, which keeps every figure and picks a window system.
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch

@@ -39,7 +39,7 @@ class Entry:
 
     @classmethod
     def of(cls, stated: object, root: Path, default_id: str | None = None) -> "Entry":
-        """What a line of JSON states.
+        """Parse an entry from a JSON object.
 
         Args:
             stated: An object with some of `KEYS`.
@@ -81,7 +81,7 @@ class Entry:
 
     @property
     def kind(self) -> Modality:
-        """Its modality, without decoding anything."""
+        """Return the modality, without decoding anything."""
         side = self.side
         if side.pdf is not None:
             return Modality.IMAGE if (side.text or "").strip() else Modality.PAGE
@@ -92,7 +92,7 @@ class Entry:
         return Modality.IMAGE if side.images else Modality.TEXT
 
     def content(self, limits: Limits) -> Content:
-        """Decodes it.
+        """Decode the entry.
 
         Raises:
             MediaError: a file is missing, damaged or beyond the limits.
@@ -177,11 +177,11 @@ class EvaluationSet:
 
     @property
     def target(self) -> Modality:
-        """What most candidates are: it decides what queries are told."""
+        """Return the modality of most candidates; it chooses the queries' instruction."""
         return Counter(one.kind for one in self.candidates.values()).most_common(1)[0][0]
 
     def limited(self, count: int | None) -> "EvaluationSet":
-        """The first `count` queries among all candidates of the set, those of lists only once.
+        """Return the set with only its first `count` queries.
 
         Candidates that only other queries are ranked among are left out; a candidate that is
         ranked for everybody stays, since fewer distractors would make another, easier set.
@@ -218,7 +218,7 @@ class Draft:
 
     @classmethod
     def of(cls, folder: Path, images: Path | None = None) -> "Draft":
-        """An empty draft.
+        """Start an empty draft.
 
         Raises:
             BadSet: `dataset.json` is not understood.
@@ -238,7 +238,7 @@ class Draft:
         return draft
 
     def finished(self) -> EvaluationSet:
-        """The set.
+        """Return the finished set.
 
         Raises:
             BadSet: no query is left.
@@ -265,7 +265,7 @@ class Draft:
 
 
 def objects(path: Path, broken: list[Broken]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Number from 1 and object of each line of a JSON Lines file; the others go to `broken`.
+    """Yield number (from 1) and object of each JSON line; add the others to `broken`.
 
     Raises:
         BadSet: the file cannot be read.
@@ -283,7 +283,7 @@ def objects(path: Path, broken: list[Broken]) -> Iterator[tuple[int, dict[str, A
 
 
 def _category(kinds: Iterable[Modality]) -> Category:
-    """What a set is about: documents if there is a page, videos if there is one, else images."""
+    """Choose the category: documents if there is a page, then videos, else images."""
     kinds = set(kinds)
     if Modality.PAGE in kinds:
         return "document"

@@ -50,7 +50,7 @@ FILES = {
 
 
 def write_manifest(folder: Path = FOLDER) -> None:
-    """Writes manifest.json over the files that are there, replacing the old one at once."""
+    """Write manifest.json for the files that are there, atomically."""
     files = {}
     for name, (origin, licence, in_revision) in FILES.items():
         path = folder / name
@@ -91,14 +91,14 @@ class Build:
 
 
 def build_towers(build: Build) -> None:
-    """Converts both towers; needs the packages that hold them."""
+    """Convert both towers; needs the packages that hold them."""
     from trainer.mini.convert import export_towers
 
     export_towers(build.out)
 
 
 def build_space(build: Build) -> None:
-    """Computes the space before any training."""
+    """Compute the space before any training."""
     from trainer.mini import features as space
     from trainer.mini.features import Features, Reader
     from trainer.mini.teach import whitened
@@ -117,7 +117,7 @@ def build_space(build: Build) -> None:
 
 
 def build_head(build: Build) -> None:
-    """Trains the head on top of the space."""
+    """Train the head on top of the space."""
     import torch
 
     from embedder.mini.space import Space
@@ -159,7 +159,7 @@ def build_head(build: Build) -> None:
 
 
 def build_calibration(build: Build) -> None:
-    """Fits the constants of ranking."""
+    """Fit the constants of ranking."""
     from trainer.mini.measure import calibrate
 
     calibrate(build.out)
@@ -174,7 +174,7 @@ STAGES: Mapping[str, Callable[[Build], None]] = {
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes an npz file whose bytes depend on the arrays alone, replacing the old one at once."""
+    """Write an npz file atomically; its bytes depend on the arrays alone."""
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, **arrays)
     draft = path.with_suffix(".new")
@@ -183,7 +183,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the stages; returns the exit status: 0, or 2 where something is missing."""
+    """Run the stages; return the exit status: 0, or 2 where something is missing."""
     parser = argparse.ArgumentParser(
         prog="python -m trainer.mini",
         description="Builds the weights of mini from packages.",

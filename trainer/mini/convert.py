@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 def export_towers(out: Path) -> None:
-    """Writes vision.onnx, text.onnx and tokenizer.json into a folder.
+    """Write vision.onnx, text.onnx and tokenizer.json into a folder.
 
     Raises:
         ConversionError: a converted tower does not compute what the original does.
@@ -56,7 +56,7 @@ def export_towers(out: Path) -> None:
 
 
 def write_tokenizer(path: Path) -> None:
-    """The packaged tokenizer without its padding and truncation: windows are cut by the caller."""
+    """Write the packaged tokenizer without padding and truncation: callers cut windows."""
     tokenizer = json.loads((model_folder() / "tokenizer.json").read_text("utf-8"))
     tokenizer["truncation"] = tokenizer["padding"] = None
     text = json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":"))
@@ -64,7 +64,7 @@ def write_tokenizer(path: Path) -> None:
 
 
 def picture_pixels() -> NDArray[np.uint8]:
-    """Pixels (m, 260, 260, 3) of photos and drawings, to compare towers on."""
+    """Return pixels (m, 260, 260, 3) of photos and drawings, to compare towers on."""
     rows = [pixels_of(scene.image) for scene in pictures.scenes(every=10)]
     logger.info("%d pictures at %d × %d", len(rows), SIDE, SIDE)
     return np.stack(rows)
@@ -81,7 +81,7 @@ class Vision(nn.Module):
         self.tower = tower
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pixels uint8 (n, 260, 260, 3) to pooled features (n, 1280) and logits (n, 1000)."""
+        """Map pixels uint8 (n, 260, 260, 3) to features (n, 1280) and logits (n, 1000)."""
         x = (pixels.to(torch.float32) - 127.0) / 128.0
         x = self.tower.extract_features(x.permute(0, 3, 1, 2))
         pooled = x.mean(dim=(2, 3))
@@ -89,7 +89,7 @@ class Vision(nn.Module):
 
 
 def load_vision() -> Vision:
-    """The original model in float32 and evaluation mode, nothing folded.
+    """Load the original model in float32 and evaluation mode, nothing folded.
 
     Raises:
         ValueError: the packaged checkpoint is not the one that this project was built on.
@@ -106,7 +106,7 @@ def load_vision() -> Vision:
 
 
 def fold_batch_norms(module: nn.Module) -> None:
-    """Folds every `_bnX` into the convolution it follows, in place (evaluation mode only).
+    """Fold every `_bnX` into the convolution before it, in place (evaluation mode only).
 
     Weights are folded before they are rounded to float16, so that nothing has to be computed
     from rounded statistics.
@@ -128,7 +128,7 @@ def fold_batch_norms(module: nn.Module) -> None:
 
 
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    """w ← w · γ/√(σ² + ε), b ← β − μ · γ/√(σ² + ε)."""
+    """Set w ← w · γ/√(σ² + ε), b ← β − μ · γ/√(σ² + ε)."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
@@ -137,7 +137,7 @@ def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
 
 
 def export_vision(path: Path) -> None:
-    """Writes the folded model to an ONNX file in float32, for any number of pictures."""
+    """Write the folded model to an ONNX file in float32, for any number of pictures."""
     model = load_vision()
     fold_batch_norms(model)
     example = torch.zeros(2, SIDE, SIDE, 3, dtype=torch.uint8)
@@ -171,7 +171,7 @@ class Layer(nn.Module):
         self.wide, self.narrow = nn.Linear(WIDTH, INNER), nn.Linear(INNER, WIDTH)
 
     def forward(self, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        """States (n, t, 384) and an attention bias (n, 1, 1, t) to states of the same shape."""
+        """Map states (n, t, 384) and an attention bias (n, 1, 1, t) to states of that shape."""
         n, t, _ = x.shape
         q, k, v = (
             part(x).view(n, t, HEADS, WIDTH // HEADS).transpose(1, 2)
@@ -195,7 +195,7 @@ class Text(nn.Module):
         self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Ids and mask, int64 (n, t), to float32 unit vectors (n, 384)."""
+        """Map ids and mask, int64 (n, t), to float32 unit vectors (n, 384)."""
         kept = mask.to(torch.float32)
         x = self.words(ids) + self.positions(torch.arange(ids.shape[1])) + self.segment
         x = self.norm(x)
@@ -207,7 +207,7 @@ class Text(nn.Module):
 
 
 def model_folder() -> Path:
-    """The folder of the packaged model.
+    """Return the folder of the packaged model.
 
     Raises:
         ValueError: its weights are not the ones that this project was built on.
@@ -222,7 +222,7 @@ def model_folder() -> Path:
 
 
 def load_text() -> Text:
-    """The packaged weights in float32 and evaluation mode."""
+    """Load the packaged weights in float32 and evaluation mode."""
     theirs = load_file(model_folder() / "model.safetensors")
     model = Text()
     ours = {
@@ -252,7 +252,7 @@ def load_text() -> Text:
 
 
 def export_text(path: Path) -> None:
-    """Writes the model to an ONNX file in float32, for any number of texts and pieces."""
+    """Write the model to an ONNX file in float32, for any number of texts and tokens."""
     example = torch.ones(2, 7, dtype=torch.int64)
     sizes = {0: torch.export.Dim("n", min=1), 1: torch.export.Dim("t", min=2, max=POSITIONS)}
     torch.onnx.export(
@@ -273,7 +273,7 @@ SMALLEST = 256  # values; below this a float16 copy saves nothing worth a node
 
 
 def compact(source: Path, target: Path, table: str | None = None) -> None:
-    """Writes a copy of an ONNX file with float16 weights and, if named, one int8 table.
+    """Write a copy of an ONNX file with float16 weights and, if named, one int8 table.
 
     Args:
         source: File with float32 initialisers.
@@ -314,7 +314,7 @@ def compact(source: Path, target: Path, table: str | None = None) -> None:
 
 
 def _quantise_rows(graph: onnx.GraphProto, name: str, values: np.ndarray) -> None:
-    """Replaces Gather(table, ids) by Gather(int8, ids) · Gather(scale, ids), a scale per row."""
+    """Replace Gather(table, ids) by Gather(int8, ids) · Gather(scale, ids), a scale per row."""
     scale = np.maximum(np.abs(values).max(axis=1, keepdims=True), 1e-12) / 127
     codes = np.rint(values / scale).astype(np.int8)
     graph.initializer.append(numpy_helper.from_array(codes, f"{name}.i8"))
@@ -364,7 +364,7 @@ class TextReader:
 
 
 def run_vision(path: Path, pixels: NDArray[np.uint8]) -> tuple[Floats, Floats]:
-    """Pixels (n, 260, 260, 3) to pooled features (n, 1280) and logits (n, 1000)."""
+    """Run pixels (n, 260, 260, 3) to pooled features (n, 1280) and logits (n, 1000)."""
     session = onnxruntime.InferenceSession(path)
     batches = [pixels[i : i + 16] for i in range(0, len(pixels), 16)]
     results = [session.run(None, {"pixels": batch}) for batch in batches]
@@ -372,7 +372,7 @@ def run_vision(path: Path, pixels: NDArray[np.uint8]) -> tuple[Floats, Floats]:
 
 
 def verify_vision(path: Path, pixels: NDArray[np.uint8]) -> dict[str, float]:
-    """The converted tower against the packaged one on real pictures.
+    """Compare the converted tower with the packaged one on real pictures.
 
     Raises:
         ConversionError: features point elsewhere, or the most likely class is another one.
@@ -391,7 +391,7 @@ def verify_vision(path: Path, pixels: NDArray[np.uint8]) -> dict[str, float]:
 
 
 def verify_text(folder: Path, texts: list[str]) -> dict[str, float]:
-    """The converted tower against transformers running the packaged one.
+    """Compare the converted tower with transformers running the packaged one.
 
     Raises:
         ConversionError: vectors point elsewhere.

@@ -64,7 +64,7 @@ class Features:
         self._threads = threads or 0
 
     def of(self, kind: str, pictures: Iterable[tuple[str, Image.Image]], version: str) -> Seen:
-        """The features of a set of pictures.
+        """Return the features of a set of pictures.
 
         Args:
             kind: Name of the set, of letters, digits and hyphens.
@@ -162,13 +162,13 @@ TEXT_SHARE = 0.2
 
 
 def unit(rows: Floats) -> Matrix:
-    """Rows scaled to unit length, in float64."""
+    """Scale rows to unit length, in float64."""
     rows = np.asarray(rows, dtype=np.float64)
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
 def class_texts(classes: Sequence[Synset]) -> dict[str, list[str]]:
-    """Ways to say each class: its name, its name and gloss, its gloss, all its names."""
+    """Return ways to say each class: name, name and gloss, gloss, all names."""
     return {
         "name": [c.names[0] for c in classes],
         "name and gloss": [f"{c.names[0]}: {c.gloss}" for c in classes],
@@ -183,7 +183,7 @@ def build_space(
     pooled: Floats,
     classifier: Floats,
 ) -> dict[str, NDArray[np.generic]]:
-    """The arrays of space.npz.
+    """Compute the arrays of space.npz.
 
     A prototype is the text vector of the class name plus that of "name: gloss", normalised. The
     visual part is z = Sᵀ(x − μ) with S = U (Λ + ε)^-½ of the features' covariance U Λ Uᵀ. For a
@@ -215,7 +215,7 @@ def build_space(
 
 
 def last_layer(pooled: Floats, logits: Floats) -> Matrix:
-    """The classifier's weights (1000, 1280), solved from what it answers.
+    """Solve for the classifier's weights (1000, 1280) from its logits.
 
     Logits are linear in pooled features, so with more pictures than features least squares gives
     the layer itself, up to the rounding of both; the packaged checkpoint is not needed.
@@ -230,7 +230,7 @@ def last_layer(pooled: Floats, logits: Floats) -> Matrix:
 
 
 def _whitening(pooled: Floats) -> tuple[Matrix, Matrix, Matrix]:
-    """Mean (1280,), strongest directions (1280, v) and their shrunken deviations (v,)."""
+    """Return mean (1280,), strongest directions (1280, v), shrunken deviations (v,)."""
     mean = pooled.mean(axis=0, dtype=np.float64)
     centred = pooled - mean
     values, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
@@ -240,14 +240,14 @@ def _whitening(pooled: Floats) -> tuple[Matrix, Matrix, Matrix]:
 
 
 def _ridge(inputs: Matrix, targets: Matrix) -> Matrix:
-    """argmin over R of Σ‖[x 1] R − y‖² + λ‖R‖², with λ = RIDGE · rows / 1000."""
+    """Return argmin over R of Σ‖[x 1] R − y‖² + λ‖R‖², λ = RIDGE · rows / 1000."""
     extended = np.hstack([inputs, np.ones((len(inputs), 1))])
     penalty = RIDGE * len(inputs) / 1000 * np.eye(extended.shape[1])
     return np.asarray(np.linalg.solve(extended.T @ extended + penalty, extended.T @ targets))
 
 
 def _shares(visual: float) -> NDArray[np.float32]:
-    """Lengths of the text-space part and the visual part."""
+    """Return the lengths of the text-space part and the visual part."""
     return np.sqrt(np.array([1 - visual, visual])).astype(np.float32)
 
 
@@ -256,7 +256,7 @@ _STEPS = 12
 
 
 def imagined(photos: Seen, count: int, seed: int = 0) -> tuple[Seen, list[int]]:
-    """Photos moved towards classes.
+    """Move photos towards classes.
 
     Args:
         photos: Real ones, more than 1280 views.
@@ -290,7 +290,7 @@ def imagined(photos: Seen, count: int, seed: int = 0) -> tuple[Seen, list[int]]:
 
 
 def _root(covariance: np.ndarray) -> Vectors:
-    """Σ^½."""
+    """Return Σ^½."""
     values, vectors = np.linalg.eigh(covariance)
     return _single(vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T)
 

@@ -62,7 +62,7 @@ class Topic:
 
 
 def stamp_topics(seed: int = 0) -> Iterator[Topic]:
-    """Topics with pictures. A query of a picture is an altered copy of the document's.
+    """Yield topics with pictures; a picture's query is an altered copy of the document's.
 
     Only photos of things that the classifier can know: an ImageNet class, or what is more general
     than one. For others the picture says nothing, and no constants can make up for that.
@@ -100,7 +100,7 @@ def _stamp_topic(
 
 
 def _passages(nouns: Nouns, synset: Synset) -> tuple[str, str]:
-    """Two passages on one thing: what it is and belongs to; and its kinds, which rarely define it.
+    """Return two passages on a thing: what it is and belongs to; and its kinds.
 
     Passages in a library are about a thing without defining it, so the second is the document.
     """
@@ -114,7 +114,7 @@ def _passages(nouns: Nouns, synset: Synset) -> tuple[str, str]:
 
 
 def noun_topics(limit: int, seed: int = 0) -> Iterator[Topic]:
-    """Topics without pictures: a word asks for a passage on its kinds.
+    """Yield topics without pictures: a word looks for a passage on its kinds.
 
     Words are from fields in which no stamp is: people, acts, events, places, states and so on.
     Two words of one field are one family.
@@ -134,7 +134,7 @@ def noun_topics(limit: int, seed: int = 0) -> Iterator[Topic]:
 
 
 def package_topics(limit: int, seed: int = 0) -> Iterator[Topic]:
-    """Topics without pictures: a summary asks for the long description, as text or as a page."""
+    """Yield topics without pictures: a summary looks for the long description."""
     found = re.findall(
         r"^Section: (.+)$(?:\n(?!Description).+)*\nDescription: (.+)\n((?: .+\n)+)",
         PACKAGES.read_text("utf-8"),
@@ -157,7 +157,7 @@ def _as_documents(passage: str) -> dict[Modality, Content]:
 
 
 def backdrop(picture: Picture) -> Topic:
-    """A picture that no query asks for, as a document alone and as a clip."""
+    """Return a picture that no query looks for, as a document and as a clip."""
     documents = {
         Modality.IMAGE: Content(frames=(picture.image,)),
         Modality.VIDEO: Content(frames=(picture.image, ImageOps.mirror(picture.image))),
@@ -166,7 +166,7 @@ def backdrop(picture: Picture) -> Topic:
 
 
 def render_page(text: str, picture: Image.Image | None) -> Image.Image:
-    """A white page of 480 × 640 pixels with a picture on top, if given, and the text below."""
+    """Render a 480 × 640 page with a picture on top, if given, and the text below."""
     page = Image.new("RGB", (480, 640), (255, 255, 255))
     top = 30
     if picture is not None:
@@ -207,7 +207,7 @@ class Asked:
 
 
 def main() -> None:
-    """Prints a table, a line a set."""
+    """Print a table, one line a set."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", type=Path, default=FOLDER, help="folder of the weights")
     parser.add_argument("--against", type=Path, help="folder of others to compare with")
@@ -224,7 +224,7 @@ def main() -> None:
 
 
 def scores(folder: Path, asked: Sequence[Asked]) -> dict[str, Mapping[str, float]]:
-    """The metrics of weights, by set."""
+    """Return the metrics of weights, by set."""
     with MiniEmbedder(Weights(folder)) as embedder:
         space = embedder._loaded().space
 
@@ -237,7 +237,7 @@ def scores(folder: Path, asked: Sequence[Asked]) -> dict[str, Mapping[str, float
 
 
 def measure(asked: Asked, vectors: Callable[[Seen | list[str]], Vectors]) -> dict[str, float]:
-    """The means over the queries of a set."""
+    """Return the means over the queries of a set."""
     similar = vectors(asked.queries) @ vectors(asked.documents).T
     names = np.array(asked.names)
     rows = [
@@ -248,7 +248,7 @@ def measure(asked: Asked, vectors: Callable[[Seen | list[str]], Vectors]) -> dic
 
 
 def all_sets(features: Features) -> Iterator[Asked]:
-    """Every set, in the order of the table."""
+    """Yield every set, in the order of the table."""
     yield from drawing_sets(features)
     yield stamp_set(features)
     yield from photo_sets(features)
@@ -264,7 +264,7 @@ def all_sets(features: Features) -> Iterator[Asked]:
 
 
 def drawing_sets(features: Features) -> Iterator[Asked]:
-    """Held-out drawings on white, asked for by their titles, and by titles and keywords."""
+    """Yield held-out drawings on white, queried by title, and by title and keywords."""
     given = drawings()
     seen = see_drawings(features, given)[0]
     places = {name: row for row, name in enumerate(seen.names)}
@@ -278,7 +278,7 @@ def drawing_sets(features: Features) -> Iterator[Asked]:
 
 
 def stamp_set(features: Features) -> Asked:
-    """Tux Paint's stamps, asked for by their captions; those of one thing count for each other."""
+    """Return Tux Paint's stamps, queried by caption; stamps of one thing all count."""
     given = list(stamps(least=1))
     seen = features.of("stamps", ((one.source, one.image) for one in given), VERSION)
     captions = [one.caption for one in given]
@@ -287,7 +287,7 @@ def stamp_set(features: Features) -> Asked:
 
 
 def photo_sets(features: Features) -> Iterator[Asked]:
-    """Our own photos of people, scenes and things, each among all of them."""
+    """Yield our own photos of people, scenes and things, each among all of them."""
     given = list(open_photos(read_photos()))
     pictures = ((photo.source, picture.image) for photo, picture in given)
     seen = features.of("photos", pictures, f"{VERSION} {len(given)}")
@@ -298,7 +298,7 @@ def photo_sets(features: Features) -> Iterator[Asked]:
 
 
 def copy_sets(features: Features) -> Iterator[Asked]:
-    """Copies of photos look for the original among all photos."""
+    """Yield sets in which copies of photos look for the original among all photos."""
     originals = list(scenes(every=_EVERY))
     names = [one.source for one in originals]
     documents = features.of(
@@ -347,7 +347,7 @@ Floats = NDArray[np.float64]
 
 
 def calibrate(out: Path) -> None:
-    """Measures cosines with the weights of a folder, fits, and writes its settings.json."""
+    """Measure cosines with a folder's weights, fit, and write its settings.json."""
     topics = [*stamp_topics(), *noun_topics(NOUNS), *package_topics(CALIBRATE_PACKAGES)]
     topics += [backdrop(picture) for picture in scenes(every=3)]
     logger.info("%d topics", len(topics))
@@ -363,7 +363,7 @@ def calibrate(out: Path) -> None:
 
 
 def _fitted(cosines: Floats, relevant: NDArray[np.bool_]) -> dict[str, float]:
-    """Constants for one pair of modalities, and how well they part what they were fitted on."""
+    """Return a modality pair's constants, and how well they separate the data of the fit."""
     midpoint, slope = fit(cosines, relevant, PRIOR)
     return {
         "midpoint": round(midpoint, 4),
@@ -386,14 +386,14 @@ class Rows:
     def _embed(
         self, embedder: MiniEmbedder, modality: Modality, kind: str
     ) -> tuple[list[int], NDArray[np.float32]]:
-        """Which topics have that modality, and their vectors (n, dim)."""
+        """Return the topics that have a modality, and their vectors (n, dim)."""
         own = [i for i, topic in enumerate(self._topics) if modality in getattr(topic, kind)]
         contents: list[Content] = [getattr(self._topics[i], kind)[modality] for i in own]
         role: Role = "query" if kind == "queries" else "document"
         return own, embedder.embed(contents, role=role)
 
     def pairs(self, query: Modality, document: Modality) -> tuple[Floats, NDArray[np.bool_]]:
-        """Cosines of all pairs that are clearly relevant or clearly not, and which they are."""
+        """Return cosines of clearly relevant or unrelated pairs, and which are relevant."""
         own_queries, queries = self._queries[query]
         own_documents, documents = self._documents[document]
         names = np.array([topic.name for topic in self._topics])
@@ -406,7 +406,7 @@ class Rows:
 
 
 def fit(cosines: Floats, relevant: NDArray[np.bool_], prior: float) -> tuple[float, float]:
-    """Platt scaling by Newton's method.
+    """Fit Platt scaling by Newton's method.
 
     Args:
         cosines: Of the pairs (n,).

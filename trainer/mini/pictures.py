@@ -50,7 +50,7 @@ class Picture:
 
 
 def stamps(least: int = LEAST_SIDE) -> Iterator[Picture]:
-    """Tux Paint's stamps that have an English caption, on white squares; letters are left out.
+    """Yield Tux Paint's stamps that have an English caption, on white, without letters.
 
     Args:
         least: Pixels of the shorter side; smaller ones are left out.
@@ -70,7 +70,7 @@ def stamps(least: int = LEAST_SIDE) -> Iterator[Picture]:
 
 
 def scenes(every: int = 1) -> Iterator[Picture]:
-    """Wallpapers, figures of manuals and the pictures of GCompris, without captions.
+    """Yield wallpapers, figures of manuals and the pictures of GCompris, without captions.
 
     Args:
         every: Takes only each n-th file of a folder and each n-th picture of a bundle.
@@ -90,7 +90,7 @@ def scenes(every: int = 1) -> Iterator[Picture]:
 
 
 def opened(source: str) -> Image.Image | None:
-    """The picture of a source, as `Picture` names it; None where it is not installed."""
+    """Open the picture of a source named as in `Picture`; None where it is not installed."""
     name, _, number = source.partition("@")
     path = Path(name)
     if not path.is_file():
@@ -102,7 +102,7 @@ def opened(source: str) -> Image.Image | None:
 
 
 def _bundled(path: Path) -> Iterator[bytes]:
-    """The WebP files in a bundle, in their order."""
+    """Yield the WebP files in a bundle, in order."""
     content = path.read_bytes()
     for match in _WEBP.finditer(content):
         size = int.from_bytes(match.group(1), "little") + 8
@@ -117,7 +117,7 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 
 def _opened(content: bytes, least: int = LEAST_SIDE) -> Image.Image | None:
-    """RGB on white, at most 640 pixels; None for what is broken or too small."""
+    """Decode to RGB on white, at most 640 pixels; None if broken or too small."""
     try:
         image = Image.open(io.BytesIO(content)).convert("RGBA")
     except (OSError, ValueError):
@@ -132,7 +132,7 @@ def _opened(content: bytes, least: int = LEAST_SIDE) -> Image.Image | None:
 
 
 def alter(image: Image.Image, chance: random.Random) -> Image.Image:
-    """A copy as copies are met: cropped, smaller, compressed again, recoloured, mirrored."""
+    """Make a realistic copy: cropped, smaller, compressed again, recoloured, mirrored."""
     width, height = image.size
     kept = chance.uniform(0.7, 1.0)
     left, top = (chance.uniform(0, 1 - kept) * side for side in image.size)
@@ -167,12 +167,12 @@ class Photo:
 
 
 def read_photos(table: Path = TABLE) -> list[Photo]:
-    """All of them, whether their packages are installed or not."""
+    """Return all photos, whether their packages are installed or not."""
     return [Photo(*line.split("\t")) for line in table.read_text("utf-8").splitlines()]
 
 
 def open_photos(given: list[Photo]) -> Iterator[tuple[Photo, Picture]]:
-    """Those that are installed."""
+    """Yield the photos that are installed."""
     for photo in given:
         image = opened(photo.source)
         if image is not None:
@@ -211,12 +211,12 @@ class Drawing:
 
     @property
     def held_out(self) -> bool:
-        """Whether it is for measuring; all of a group are, or none. Never changes."""
+        """Return whether its group is held out for measuring. Never changes."""
         digest = hashlib.blake2b(self.group.encode(), digest_size=8).digest()
         return int.from_bytes(digest) % 100 < _HELD_OUT
 
     def image(self, side: int = 1024) -> Image.Image:
-        """The drawing on white, RGB, its longest side at most `side` pixels.
+        """Render the drawing on white, RGB, its longest side at most `side` pixels.
 
         Raises:
             MediaError: it cannot be decoded, or has hundreds of megapixels, as one of them has.
@@ -225,7 +225,7 @@ class Drawing:
 
 
 def drawings(library: Path = LIBRARY) -> list[Drawing]:
-    """All drawings that there are as SVG and as PNG, in the order of their names.
+    """Return all drawings with both SVG and PNG, by name.
 
     Args:
         library: With the folders `svg` and `png`.
@@ -246,7 +246,7 @@ def drawings(library: Path = LIBRARY) -> list[Drawing]:
 
 
 def limited(given: Sequence[Drawing], most: int) -> list[Drawing]:
-    """At most so many of a group, those first in order."""
+    """Keep at most `count` of a group, the first in order."""
     seen = Counter[str]()
     kept = []
     for one in given:
@@ -272,7 +272,7 @@ def _read(svg: Path, png: Path, category: str) -> Drawing:
 
 
 def _named(drawing: Drawing, same: int) -> Drawing:
-    """With a title of its own, and the group of that."""
+    """Return the drawing with its title and the group of that title."""
     title = _BY.sub("", drawing.title)
     if same >= _COLLECTION or _NO_WORD.match(title):
         title = " ".join(_NOT_LETTERS.sub(" ", drawing.path.stem).split())
@@ -288,7 +288,7 @@ WHITE: RGB = (255, 255, 255)
 
 
 def drawing_view(path: Path, name: str, view: int) -> Image.Image:
-    """A drawing with a transparent background, RGB.
+    """Render a view of a drawing with a transparent background, RGB.
 
     Args:
         path: Of a PNG.
@@ -321,7 +321,7 @@ def drawing_view(path: Path, name: str, view: int) -> Image.Image:
 
 
 def scene_views(image: Image.Image, name: str) -> list[Image.Image]:
-    """A photo whole, two corners that overlap, and an altered copy."""
+    """Return a photo whole, two corners that overlap, and an altered copy."""
     width, height = image.size
     return [
         image,
@@ -347,7 +347,7 @@ def _colour(chance: random.Random) -> RGB:
 
 
 def _placed(image: Image.Image, ground: RGB, chance: random.Random) -> Image.Image:
-    """Somewhere in a square that is up to 1.3 times as large."""
+    """Place the drawing in a square up to 1.3 times as large."""
     side = int(max(image.size) * chance.uniform(1, 1.3))
     square = Image.new("RGB", (side, side), ground)
     left = chance.randint(0, side - image.width)
@@ -356,7 +356,7 @@ def _placed(image: Image.Image, ground: RGB, chance: random.Random) -> Image.Ima
 
 
 def _cut(image: Image.Image, chance: random.Random) -> Image.Image:
-    """A part of 75 % to 100 % of each side."""
+    """Crop to 75 % to 100 % of each side."""
     kept = chance.uniform(0.75, 1)
     width, height = image.size
     left, top = chance.uniform(0, 1 - kept) * width, chance.uniform(0, 1 - kept) * height

@@ -60,7 +60,7 @@ class Lesson:
 
 
 def drawing_texts(drawing: Drawing) -> tuple[str, ...]:
-    """Its title; title and keywords; each keyword; all keywords; title and category."""
+    """Return title; title and keywords; each keyword; all keywords; title and category."""
     title, keywords = drawing.title, list(drawing.keywords)
     together = ", ".join(dict.fromkeys([title, *keywords]))
     said = [title, together, *keywords, *([", ".join(keywords)] if keywords else [])]
@@ -68,12 +68,12 @@ def drawing_texts(drawing: Drawing) -> tuple[str, ...]:
 
 
 def emoji_texts(emoji: Emoji) -> tuple[str, ...]:
-    """Its name; name and keywords; each keyword."""
+    """Return name; name and keywords; each keyword."""
     return _short([emoji.name, ", ".join([emoji.name, *emoji.keywords]), *emoji.keywords])
 
 
 def see_drawings(features: Features, given: Sequence[Drawing]) -> list[Seen]:
-    """All drawings, once for each view; those that cannot be read are left out of all."""
+    """Return features of all drawings, once a view, without those that cannot be read."""
     return [
         features.of(f"drawings-{view}", _drawing_views(given, view), f"{VERSION} {len(given)}")
         for view in range(VIEWS)
@@ -81,7 +81,7 @@ def see_drawings(features: Features, given: Sequence[Drawing]) -> list[Seen]:
 
 
 def lessons(features: Features) -> list[Lesson]:
-    """Drawings that are not held out, and emoji.
+    """Return lessons on drawings that are not held out, and emoji.
 
     Raises:
         Unreadable: a package is not installed.
@@ -100,7 +100,7 @@ def lessons(features: Features) -> list[Lesson]:
 
 
 def class_lessons(photos: Seen, count: int = IMAGINED, seed: int = 1) -> list[Lesson]:
-    """Imagined photos of classes, each with other words of those that WordNet has for its class.
+    """Return imagined photos of classes, each with other words that WordNet has for them.
 
     Args:
         photos: Real ones, to start from.
@@ -123,7 +123,7 @@ def class_lessons(photos: Seen, count: int = IMAGINED, seed: int = 1) -> list[Le
 
 
 def in_place(photos: Seen, count: int = IMAGINED) -> Seen:
-    """Photos that are to stay where they are: the real ones, and imagined ones of all classes."""
+    """Return photos to hold in place: real ones, and imagined ones of all classes."""
     more, _ = imagined(photos, count)
     return Seen(
         photos.names + more.names,
@@ -133,7 +133,7 @@ def in_place(photos: Seen, count: int = IMAGINED) -> Seen:
 
 
 def unlabelled(features: Features) -> Seen:
-    """Photos without words, four views of each."""
+    """Return photos without words, four views of each."""
     # Of a wallpaper that is there in several sizes, none.
     kept_out = tuple(photo.source.partition("/contents/")[0] for photo in read_photos())
 
@@ -147,7 +147,7 @@ def unlabelled(features: Features) -> Seen:
 
 
 def whitened(features: Features) -> Seen:
-    """What the visual part is whitened on: scenes with two overlapping corners of each, and stamps.
+    """Return what the visual part is whitened on: two corners of each scene, and stamps.
 
     Of the stamps, which are otherwise for measuring, only mean and covariance of what the tower
     sees take part, together with those of the scenes, and no words. Without them, and with
@@ -279,21 +279,21 @@ class Network(nn.Module):
         self._scale = torch.cat([torch.full((n,), n**0.5) for n in (visual, width)])
 
     def meaning(self, before: Tensor, looks: Tensor) -> Tensor:
-        """Unit rows (n, 384) from unit rows (n, 384) and (n, v)."""
+        """Map unit rows (n, 384) and (n, v) to unit rows (n, 384)."""
         hidden = functional.relu(self.inner(torch.cat([looks, before], 1) * self._scale))
         return functional.normalize(before + self.outer(self.dropout(hidden)), dim=1)
 
     def pictures(self, before: Tensor, looks: Tensor) -> Tensor:
-        """Whole vectors (n, dim) of pictures."""
+        """Return whole vectors (n, dim) of pictures."""
         return self._joined(self.meaning(before, looks), looks, self._picture_shares)
 
     def texts(self, vectors: Tensor) -> Tensor:
-        """Whole vectors (n, dim) of texts, from unit rows (n, 384)."""
+        """Return whole vectors (n, dim) of texts, from unit rows (n, 384)."""
         looks = functional.normalize(vectors @ self.guess[:-1] + self.guess[-1], dim=1)
         return self._joined(vectors, looks, self._text_shares)
 
     def export(self) -> Head:
-        """The same in NumPy."""
+        """Return the head in NumPy."""
         with torch.no_grad():
             inner = torch.cat([self.inner.weight.T * self._scale[:, None], self.inner.bias[None]])
             outer = torch.cat([self.outer.weight.T, self.outer.bias[None]])
@@ -331,7 +331,7 @@ class School:
 
 
 def concrete_nouns(seed: int = 0) -> list[str]:
-    """Names of the classes of ImageNet, and nouns of things that can be seen."""
+    """Return ImageNet's class names, and nouns of visible things."""
     nouns = Nouns()
     words = [
         word
@@ -342,7 +342,7 @@ def concrete_nouns(seed: int = 0) -> list[str]:
 
 
 def train(school: School, space: Space, config: HeadConfig) -> tuple[Head, list[Step]]:
-    """Trains a head.
+    """Train a head.
 
     Args:
         school: What it is taught.
@@ -405,7 +405,7 @@ def train(school: School, space: Space, config: HeadConfig) -> tuple[Head, list[
 def _pairs(
     network: Network, school: School, chance: random.Random, batch: int
 ) -> tuple[Tensor, Tensor]:
-    """A batch of texts and their pictures, one of a group."""
+    """Draw a batch of texts and their pictures, one of a group."""
     groups = chance.sample(school.groups, min(batch, len(school.groups)))
     rows = [chance.choice(group) for group in groups]
     views = [chance.randrange(school.meaning.shape[1]) for _ in rows]
@@ -417,7 +417,7 @@ def _pairs(
 def _staying(
     network: Network, school: School, nouns_before: Tensor, batch: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """How far photos moved, and cosines of nouns with photos and with each other."""
+    """Return how far photos moved, and cosines of nouns with photos and each other."""
     photos = torch.randint(len(school.photo_meaning), (batch,))
     nouns = torch.randint(len(school.nouns), (batch,))
     before, looks = school.photo_meaning[photos], school.photo_looks[photos]
@@ -432,7 +432,7 @@ def _staying(
 
 
 def _drift(before: Tensor, after: Tensor) -> Tensor:
-    """Mean over the rows of the divergence between rankings, as distributions."""
+    """Return the mean divergence between rankings, as distributions."""
     old, new = (functional.log_softmax(rows / _SHARP, dim=1) for rows in (before, after))
     return functional.kl_div(new, old, reduction="batchmean", log_target=True)
 
@@ -440,7 +440,7 @@ def _drift(before: Tensor, after: Tensor) -> Tensor:
 def gathered(
     lessons: Sequence[Lesson], photos: Seen, space: Space, read: Callable[[list[str]], Vectors]
 ) -> School:
-    """Features and words as tensors, in the space before training.
+    """Convert features and words to tensors, in the space before training.
 
     Args:
         lessons: Pictures with words.

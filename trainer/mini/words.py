@@ -44,7 +44,7 @@ class Nouns:
     """
 
     def __init__(self, folder: Path = FOLDER) -> None:
-        """Reads data.noun and index.noun."""
+        """Read data.noun and index.noun."""
         self.synsets: dict[str, Synset] = {}
         self.senses: dict[str, list[str]] = {}
         self.attested: set[str] = set()
@@ -62,14 +62,14 @@ class Nouns:
                 self.attested.add(word)
 
     def usual(self, phrase: str) -> Synset | None:
-        """The most usual sense of a phrase, also where it is a plural in -s."""
+        """Return the most usual sense of a phrase, also of a plural in -s."""
         for form in (phrase.lower(), phrase.lower().removesuffix("s")):
             if form in self.senses:
                 return self.synsets[self.senses[form][0]]
         return None
 
     def above(self, wordnet_id: str) -> set[str]:
-        """A synset's id and those of everything more general."""
+        """Return a synset's id and those of its ancestors."""
         found: set[str] = set()
         waiting = [wordnet_id]
         while waiting:
@@ -81,12 +81,12 @@ class Nouns:
 
 
 def _records(path: Path) -> list[str]:
-    """The lines below the licence."""
+    """Yield the lines below the licence."""
     return [line for line in path.read_text("latin-1").splitlines() if not line.startswith("  ")]
 
 
 def _parsed(line: str) -> Synset:
-    """One line of data.noun; see wndb(5)."""
+    """Parse one line of data.noun; see wndb(5)."""
     fields, _, gloss = line.partition(" | ")
     head = fields.split()
     words = int(head[3], 16)
@@ -101,13 +101,13 @@ CLASSES = Path(__file__).with_name("classes.tsv")
 
 
 def read_classes(path: Path = CLASSES) -> list[Synset]:
-    """The classes in the order of the logits."""
+    """Return the classes in the order of the logits."""
     rows = [line.split("\t") for line in path.read_text("utf-8").splitlines()]
     return [Synset(wnid, tuple(names.split(", ")), gloss) for wnid, names, gloss in rows]
 
 
 def main() -> None:
-    """Writes classes.tsv."""
+    """Write classes.tsv."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("synsets", type=Path, help="one WordNet id a line")
     parser.add_argument("--wordnet", type=Path, default=FOLDER)
@@ -128,7 +128,7 @@ _MOST_STEPS = 3  # from a noun up to what it shares with a class
 
 
 def class_words(classes: Sequence[Synset], nouns: Nouns) -> list[list[str]]:
-    """For each class: its names, what it is a kind of, and its relatives.
+    """Return, for each class, its names, its kinds and its relatives.
 
     Args:
         classes: Of ImageNet.
@@ -156,7 +156,7 @@ def class_words(classes: Sequence[Synset], nouns: Nouns) -> list[list[str]]:
 
 
 def _nearest(noun: Synset, nouns: Nouns, below: dict[str, list[int]]) -> list[int]:
-    """The classes under the nearest ancestor that has any; none where they are too many."""
+    """Return the classes under the nearest ancestor with any; none where too many."""
     level = [noun.wordnet_id]
     for _ in range(_MOST_STEPS):
         level = [parent for one in level for parent in nouns.synsets[one].parents]
@@ -167,7 +167,7 @@ def _nearest(noun: Synset, nouns: Nouns, below: dict[str, list[int]]) -> list[in
 
 
 def _usual(noun: Synset) -> list[str]:
-    """Its names without Latin ones, which are written with a capital."""
+    """Return its names without Latin ones, which begin with a capital."""
     return [name for name in noun.names if name == name.lower()]
 
 
@@ -194,7 +194,7 @@ class Emoji:
 
 
 def named_emoji(words: Path = WORDS) -> list[Emoji]:
-    """All that have an English name, without those that only differ by the tone of the skin.
+    """Return all emoji with an English name, one of each set of skin tones.
 
     Raises:
         Unreadable: the package is not installed.
@@ -218,7 +218,7 @@ def named_emoji(words: Path = WORDS) -> list[Emoji]:
 
 
 def drawn_emoji(given: list[Emoji], font: Path = FONT) -> Iterator[tuple[Emoji, Image.Image]]:
-    """Those that the font draws in one cell, with RGB pictures of 150 × 150 pixels on white.
+    """Yield emoji that the font draws in one cell, as RGB, 150 × 150 pixels on white.
 
     Raises:
         Unreadable: the package is not installed.

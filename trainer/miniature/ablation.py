@@ -45,7 +45,7 @@ class Job:
 
 
 def run(jobs: Sequence[Job], logs: Path, workers: int) -> None:
-    """Runs what is not done, in order as far as dependencies and workers allow.
+    """Run unfinished jobs, in order as far as dependencies and workers allow.
 
     Args:
         jobs: In an order in which each comes after those it needs.
@@ -84,7 +84,7 @@ def run(jobs: Sequence[Job], logs: Path, workers: int) -> None:
 
 
 def _ran(job: Job, logs: Path, workers: int, stopping: threading.Event) -> float:
-    """Runs one; how many seconds it took."""
+    """Run one job and return the seconds it took."""
     started = monotonic()
     path = logs / f"{job.name}.txt"
     threads = str(max(1, (os.cpu_count() or 1) // workers))
@@ -115,7 +115,7 @@ _TASKS = ("image_retrieval", "image_qa", "image_classification")
 
 
 def plot(out: Path, seeds: int, path: Path) -> None:
-    """Plots the loss of stage 1, the temperatures that were learned, and what the mask took.
+    """Plot stage 1's loss, the learned temperatures, and the share masked.
 
     Args:
         out: Where the ablation was made.
@@ -146,14 +146,14 @@ def plot(out: Path, seeds: int, path: Path) -> None:
 
 
 def _column(run: Path, name: str) -> tuple[list[int], list[float]]:
-    """Steps and values of a run's metric."""
+    """Return steps and values of a run's metric."""
     with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return [int(row["step"]) for row in rows], [float(row[name]) for row in rows]
 
 
 def _smooth(values: Sequence[float]) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
-    """The mean of each value and of those up to some steps before it."""
+    """Return moving averages over the last few steps."""
     sums = np.cumsum([0.0, *values])
     ends = np.arange(1, len(sums))
     starts = np.maximum(ends - _SMOOTHED, 0)
@@ -181,7 +181,7 @@ class Line:
 
 
 def write(out: Path, seeds: int) -> str:
-    """Writes `ablation.csv`, `ablation.md`, `ablation.png` and `curves.png`; returns the table.
+    """Write `ablation.csv`, `ablation.md`, `ablation.png`, `curves.png`; return the table.
 
     Args:
         out: Where the ablation was made; its scores are there.
@@ -201,7 +201,7 @@ def write(out: Path, seeds: int) -> str:
 
 
 def read(scores: Path, seeds: int) -> list[dict[str, object]]:
-    """The score of each set, by seed and variant."""
+    """Return the score of each set, by seed and variant."""
     rows: list[dict[str, object]] = []
     for seed in range(seeds):
         for variant in _LINES:
@@ -214,7 +214,7 @@ def read(scores: Path, seeds: int) -> list[dict[str, object]]:
 
 
 def summed(rows: Sequence[Mapping[str, object]], seeds: int) -> list[Line]:
-    """Means over the sets of each column, and of the columns, by variant and seed."""
+    """Return means over the sets of each column, by variant and seed."""
     found: dict[tuple[object, object, str], list[float]] = {}
     for row in rows:
         column = GROUPS[str(row["set"]).partition("-")[0]]
@@ -232,7 +232,7 @@ def summed(rows: Sequence[Mapping[str, object]], seeds: int) -> list[Line]:
 
 
 def table(lines: Sequence[Line]) -> str:
-    """Markdown: mean ± standard deviation over seeds, in points of 100.
+    """Format Markdown: mean ± standard deviation over seeds, in points of 100.
 
     The last column is the difference of the mean to the baseline of the same seed: seeds differ
     more among themselves than ingredients do.
@@ -258,7 +258,7 @@ def _spread(values: Sequence[float], *, signed: bool = False) -> str:
 
 
 def _plot(path: Path, lines: Sequence[Line]) -> None:
-    """For each run of stage 2 and each seed, the difference to that seed's baseline."""
+    """Plot, for each run of stage 2 and each seed, the difference to that seed's baseline."""
     from matplotlib.figure import Figure
 
     baseline = next(one for one in lines if one.variant == sets.BASELINE.name)
@@ -286,7 +286,7 @@ _OFTEN = 2000  # prompts are in every sequence: so often that each of their word
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Run the command and return its exit status."""
     given = _parser().parse_args(arguments)
     out: Path = given.directory
     try:
@@ -309,7 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def prepare(out: Path, seeds: int) -> None:
-    """Writes what runs start from, where it is not there: sets, untrained models, configurations.
+    """Write missing inputs of runs: sets, untrained models, configurations.
 
     Raises:
         Unreadable: a package is not installed; the message says what to install.
@@ -346,7 +346,7 @@ def prepare(out: Path, seeds: int) -> None:
 
 
 def planned(out: Path, seeds: int) -> list[Job]:
-    """All that is to be done: for each seed stage 1, the runs of stage 2, the soup, the scores.
+    """List all jobs: for each seed stage 1, the runs of stage 2, the soup, the scores.
 
     What the other runs start from comes first.
     """
@@ -418,7 +418,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    """A number from 1 on, of a command line."""
+    """Parse a positive integer argument."""
     count = int(text)
     if count < 1:
         raise argparse.ArgumentTypeError("it must be 1 or more")

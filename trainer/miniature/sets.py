@@ -103,7 +103,7 @@ SOUP = "soup"
 
 
 def stage1(seed: int, data: Path) -> str:
-    """The configuration of stage 1: everything learns, from nothing, to find pictures by words.
+    """Return stage 1's configuration: train everything from scratch on pictures and words.
 
     Plain InfoNCE: what an untrained model embeds is all alike, so a mask would leave no negative.
 
@@ -124,7 +124,7 @@ def stage1(seed: int, data: Path) -> str:
 
 
 def stage2(seed: int, data: Path, variant: Variant) -> str:
-    """The configuration of a run of stage 2; see `stage1`."""
+    """Return the configuration of a run of stage 2; see `stage1`."""
     merged, learned = (json.dumps(one) for one in (variant.merged, variant.temperatures))
     alpha = 9.0 if variant.hardness else 0.0
     return _config(
@@ -153,7 +153,7 @@ def stage2(seed: int, data: Path, variant: Variant) -> str:
 
 
 def _settings(*prompts: str) -> str:
-    """The table of settings; prompts are the system's, that of texts and that of pictures."""
+    """Format the settings table; prompts are system, text and visual."""
     names = ("system", "text_prompt", "visual_prompt")
     stated = [f"{name} = {json.dumps(told)}" for name, told in zip(names, prompts, strict=False)]
     return "\n".join([f"image_tokens = [{TOKENS}, {TOKENS}]", *stated])
@@ -236,7 +236,7 @@ class Pair:
 
 
 def write(folder: Path) -> list[str]:
-    """Writes pictures, training rows and held-out sets; returns every text, to learn words from.
+    """Write pictures, training rows and held-out sets; return every text.
 
     The folder has `pictures/`, a JSON Lines file for each training set, and in `held-out/` a
     folder for each set to measure on, in the layout of `trainer.evaluation.formats`.
@@ -273,7 +273,7 @@ def _clipart(folder: Path) -> list[Pictured]:
 
 
 def _labels(given: Sequence[Drawing]) -> dict[Drawing, tuple[tuple[str, str], ...]]:
-    """The top folder is a label of the set "kinds", the one below a label of a set of its own."""
+    """Use the top folder as label of "kinds", and the one below as label of a set each."""
     found: dict[Drawing, list[tuple[str, str]]] = defaultdict(list)
     for one in given:
         top, _, rest = one.category.partition("/")
@@ -308,7 +308,7 @@ def _stamps(folder: Path) -> list[Pictured]:
 
 
 def _save(image: Image.Image, path: Path) -> None:
-    """In the middle of a white square."""
+    """Save the picture in the middle of a white square."""
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     square = Image.new("RGB", (SIDE, SIDE), (255, 255, 255))
     square.paste(image, ((SIDE - image.width) // 2, (SIDE - image.height) // 2))
@@ -316,7 +316,7 @@ def _save(image: Image.Image, path: Path) -> None:
 
 
 def _sets(given: Sequence[Pictured]) -> Iterable[tuple[str, Task, str, list[Pair]]]:
-    """Name, task, metric and pairs of each set."""
+    """Yield name, task, metric and pairs of each set."""
     for source in ("clipart", "stamps"):
         pairs = [
             Pair({"text": one.title}, {"images": one.file}) for one in given if one.source == source
@@ -349,7 +349,7 @@ def _write_rows(path: Path, task: Task, pairs: Sequence[Pair]) -> None:
 
 
 def _write_held_out(folder: Path, pairs: Sequence[Pair], metric: str) -> None:
-    """Equal candidates are one, and all that share a query's words are right for it."""
+    """Merge equal candidates; all that share a query's words are relevant."""
     folder.mkdir(parents=True)
     about = {"metric": metric, "category": "image", "images": "../../pictures"}
     (folder / "dataset.json").write_text(json.dumps(about) + "\n", encoding="utf-8")
@@ -373,7 +373,7 @@ def _write_held_out(folder: Path, pairs: Sequence[Pair], metric: str) -> None:
 
 
 def _entry(key: str, said: str, told: str) -> dict[str, Any]:
-    """A side as evaluation sets have it."""
+    """Return a side in the form of evaluation sets."""
     side = json.loads(said)
     named = {"image": side["images"]} if "images" in side else side
     return {"id": key, **named, "instruction": told}

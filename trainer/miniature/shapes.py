@@ -56,7 +56,7 @@ class Thing:
 
     @property
     def one(self) -> str:
-        """With its article."""
+        """Return the name with its article."""
         return f"{'an' if self.colour[0] in 'aeiou' else 'a'} {self}"
 
 
@@ -64,7 +64,7 @@ THINGS = tuple(Thing(colour, shape) for colour, shape in product(COLOURS, SHAPES
 
 
 def several(thing: Thing, count: int, draw: random.Random) -> Image.Image:
-    """A picture of as many things of a kind, anywhere."""
+    """Draw a picture of several things of a kind."""
     radii = [draw.uniform(11, 15) for _ in range(count)]
     places: list[Point] = []
     while len(places) < count:
@@ -80,7 +80,7 @@ def several(thing: Thing, count: int, draw: random.Random) -> Image.Image:
 
 
 def moving(thing: Thing, direction: str, draw: random.Random) -> list[Image.Image]:
-    """The frames of a film in which a thing crosses the picture."""
+    """Draw the frames of a film in which a thing crosses the picture."""
     radius, (dx, dy) = draw.uniform(10, 13), DIRECTIONS[direction]
     across = draw.uniform(radius, FILM_SIDE - radius)
     middle, way = FILM_SIDE / 2, FILM_SIDE / 2 - radius
@@ -94,7 +94,7 @@ def moving(thing: Thing, direction: str, draw: random.Random) -> list[Image.Imag
 
 
 def _ground(draw: random.Random) -> tuple[int, ...]:
-    """A pale colour."""
+    """Choose a pale colour."""
     return tuple(draw.randint(205, 255) for _ in range(3))
 
 
@@ -144,7 +144,7 @@ Value = TypeVar("Value")
 
 
 def held_out(thing: Thing, number: int) -> bool:
-    """Whether training never shows a thing so many times less one, or moving in that direction.
+    """Return whether training never shows this combination.
 
     One of four for each thing, another one for its neighbours: a colour or a shape by itself says
     little about the number.
@@ -154,7 +154,7 @@ def held_out(thing: Thing, number: int) -> bool:
 
 
 def _split(values: Iterable[Value], *, out: bool) -> list[tuple[Thing, Value]]:
-    """What is held out, or what is not: things with one of four values."""
+    """Return what is held out, or what is not: things with one of four values."""
     pairs = product(THINGS, enumerate(values))
     return [(thing, value) for thing, (number, value) in pairs if held_out(thing, number) is out]
 
@@ -183,7 +183,7 @@ class Album:
         self._folder, self._names, self._draw, self._count = folder, names, draw, 0
 
     def __call__(self, how: Callable[..., Any], *what: Any) -> Row:
-        """A picture or film as a side of a row."""
+        """Draw a picture or film as a side of a row."""
         made = how(*what, self._draw)
         frames = made if isinstance(made, list) else [made]
         names = []
@@ -198,7 +198,7 @@ class Album:
 
 
 def captions(thing: Thing, count: int) -> tuple[str, ...]:
-    """Wordings of several things of a kind; the first is the plainest."""
+    """Return captions of several things of a kind, the plainest first."""
     number, many = COUNTS[count - 1], "" if count == 1 else "es" if thing.shape == "cross" else "s"
     return (
         f"{number} {thing}{many}",
@@ -208,7 +208,7 @@ def captions(thing: Thing, count: int) -> tuple[str, ...]:
 
 
 def film_captions(thing: Thing, direction: str) -> tuple[str, ...]:
-    """Wordings of a film."""
+    """Return captions of a film."""
     return (
         f"{thing.one} moves {direction}",
         f"a film of {thing.one} that goes {direction}",
@@ -217,7 +217,7 @@ def film_captions(thing: Thing, direction: str) -> tuple[str, ...]:
 
 
 def words() -> list[tuple[str, str]]:
-    """Each word that will be an answer, with phrases that say the same.
+    """Return each word that will be an answer, with synonymous phrases.
 
     Stage 2's mask leaves out negatives that the model cannot tell from the positive, and answers
     are single words, which captions are not: so stage 1 tells them apart.
@@ -229,7 +229,7 @@ def words() -> list[tuple[str, str]]:
 
 
 def write(directory: Path, seed: int = 0) -> None:
-    """Writes all of it.
+    """Write data, an untrained model and configurations.
 
     Args:
         directory: Must be empty or not there yet.
@@ -251,7 +251,7 @@ def write(directory: Path, seed: int = 0) -> None:
 
 
 def _spread(checkpoint: Path) -> None:
-    """Makes the random weights as large as a narrow model needs them.
+    """Scale the random weights up to what a narrow model needs.
 
     Qwen2-VL's have a deviation of 0.02, which suits widths of thousands. At a width of 128 (0.1 is
     about 1/√128) the layers would add next to nothing to what is the same in every sequence: all
@@ -267,7 +267,7 @@ def _spread(checkpoint: Path) -> None:
 
 
 def stage1_sets(album: Album, draw: random.Random) -> Iterable[tuple[str, list[Row]]]:
-    """Pairs of what means the same."""
+    """Yield sets of pairs that mean the same."""
     scenes = _split(range(1, 5), out=False) * _PICTURES
     yield (
         "stage1-captions.jsonl",
@@ -282,7 +282,7 @@ def stage1_sets(album: Album, draw: random.Random) -> Iterable[tuple[str, list[R
 
 
 def stage2_sets(album: Album, draw: random.Random) -> Iterable[tuple[str, list[Row]]]:
-    """Tasks; what queries are told is said where it is not what finds pictures."""
+    """Yield tasks with instructions, except for the default, which finds pictures."""
     scenes = _split(range(1, 5), out=False) * _PICTURES
     yield (
         "stage2-captions.jsonl",
@@ -340,7 +340,7 @@ def _write_held_out(directory: Path, draw: random.Random) -> None:
 
 
 def _write_set(directory: Path, pairs: Sequence[Row]) -> None:
-    """A set in which each query is ranked among the positives of all."""
+    """Write a set in which each query is ranked among the positives of all."""
     directory.mkdir()
     candidates: dict[str, Row] = {}
     queries, right = [], []
@@ -364,7 +364,7 @@ def _write_lines(path: Path, rows: Iterable[Row]) -> None:
 
 
 def _texts(directory: Path, settings: Sequence[Settings]) -> list[str]:
-    """All that the model will read."""
+    """Return all that the model will read."""
     said = []
     for one in settings:
         said += [f"system\n{one.system}", one.text_prompt, one.visual_prompt, "user\nassistant\n"]
@@ -377,7 +377,7 @@ def _texts(directory: Path, settings: Sequence[Settings]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m trainer.miniature.shapes",
         description="Write drawn shapes, an untrained tiny model, and the configurations for both.",
