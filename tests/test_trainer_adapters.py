@@ -20,14 +20,14 @@ from trainer.adapters import (
     BadAdapter,
     Lora,
     Mixture,
-    counts,
+    count_parameters,
     linear_layers,
     load_base,
+    make_trainable,
     merge,
     save_adapter,
-    trainable,
 )
-from trainer.checkpoints import MARKER, BadOutput, whole_folder, write_checkpoint
+from trainer.checkpoints import MARKER, BadOutput, atomic_folder, write_checkpoint
 from trainer.merge import main
 
 SETTINGS = Settings(
@@ -59,7 +59,7 @@ def adapter(checkpoint: Checkpoint, directory: Path, seed: int = 0, lora: Lora |
     lora = lora or Lora(rank=4, alpha=8)
     embedder = RzenEmbedder(checkpoint, SETTINGS, "cpu", "float32")
     with embedder:
-        adapted = trainable(embedder.loaded()[1].model, lora)
+        adapted = make_trainable(embedder.loaded()[1].model, lora)
         filled(adapted, seed)
         adapted.eval()
         save_adapter(adapted, checkpoint, SETTINGS, directory, lora)
@@ -84,7 +84,7 @@ def test_lora_sits_on_all_linear_layers_of_vision_encoder_and_language_model(
         *(f"visual.merger.mlp.{one}" for one in (0, 2)),
         *(f"language_model.layers.{layer}.{one}" for layer in range(2) for one in of_a_layer),
     }
-    trainable(model, Lora(rank=4))
+    make_trainable(model, Lora(rank=4))
     adapted = {
         name.partition(".lora_A")[0] for name, _ in model.named_parameters() if "_A." in name
     }
@@ -94,23 +94,29 @@ def test_lora_sits_on_all_linear_layers_of_vision_encoder_and_language_model(
 def test_only_the_adapters_are_trained_and_their_number_is_told(checkpoint: Checkpoint) -> None:
     model = load_base(checkpoint, SETTINGS).model
     shapes = [model.get_submodule(name).weight.shape for name in linear_layers(model)]
-    before = counts(model)
-    adapted = trainable(model, Lora(rank=4))
+    before = count_parameters(model)
+    adapted = make_trainable(model, Lora(rank=4))
     expected = sum(4 * (inward + outward) for outward, inward in shapes)
-    assert counts(adapted).trainable == expected
-    assert counts(adapted).total == before.total + expected
-    assert str(counts(adapted)).startswith(f"{expected:,} of {before.total + expected:,} ")
+    assert count_parameters(adapted).make_trainable == expected
+    assert count_parameters(adapted).total == before.total + expected
+    assert str(count_parameters(adapted)).startswith(
+        f"{expected:,} of {before.total + expected:,} "
+    )
 
 
 def test_without_lora_everything_is_trained(checkpoint: Checkpoint) -> None:
     model = load_base(checkpoint, SETTINGS).model.requires_grad_(False)
-    assert counts(trainable(model, None)).trainable == counts(model).total > 0
+    assert (
+        count_parameters(make_trainable(model, None)).make_trainable
+        == count_parameters(model).total
+        > 0
+    )
 
 
 def test_adapters_start_by_adding_nothing(checkpoint: Checkpoint) -> None:
     with RzenEmbedder(checkpoint, SETTINGS, "cpu", "float32") as embedder:
         before = embedder.embed(contents(), "document")
-        trainable(embedder.loaded()[1].model, Lora(rank=4)).eval()
+        make_trainable(embedder.loaded()[1].model, Lora(rank=4)).eval()
         assert np.array_equal(embedder.embed(contents(), "document"), before)
 
 
@@ -161,7 +167,7 @@ def test_a_merged_checkpoint_records_settings_tokenizer_and_where_it_comes_from(
 
 def test_full_fine_tuning_is_written_the_same_way(checkpoint: Checkpoint, tmp_path: Path) -> None:
     with RzenEmbedder(checkpoint, SETTINGS, "cpu", "float32") as embedder:
-        model = trainable(embedder.loaded()[1].model, None)
+        model = make_trainable(embedder.loaded()[1].model, None)
         with torch.no_grad():
             for weight in model.parameters():
                 weight.mul_(1.05)
@@ -259,7 +265,7 @@ def test_an_unfinished_or_damaged_adapter_is_refused(
 
 def test_a_folder_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     def stopped() -> None:
-        with whole_folder(tmp_path / "out") as folder:
+        with atomic_folder(tmp_path / "out") as folder:
             (folder / "half").write_text("half")
             assert not (tmp_path / "out").exists()
             raise KeyboardInterrupt
@@ -267,7 +273,7 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         stopped()
     assert list(tmp_path.iterdir()) == []
-    with whole_folder(tmp_path / "out") as folder:
+    with atomic_folder(tmp_path / "out") as folder:
         (folder / "whole").write_text("whole")
     assert [one.name for one in tmp_path.iterdir()] == ["out"]
     assert (tmp_path / "out/whole").read_text() == "whole"
@@ -276,7 +282,7 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_nothing_is_written_over(checkpoint: Checkpoint, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/mine").write_text("mine")
-    with pytest.raises(BadOutput, match="is there already"), whole_folder(tmp_path / "out"):
+    with pytest.raises(BadOutput, match="is there already"), atomic_folder(tmp_path / "out"):
         pass
     assert (tmp_path / "out/mine").read_text() == "mine"
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.checkpoints import BadRestart, Place, Restarts
+from trainer.checkpoints import Checkpointer, ResumeError, TrainingState
 
 ROOT = Path(__file__).parent.parent
 DRAWING = """
@@ -15,29 +15,29 @@ import sys
 from pathlib import Path
 import torch
 from torch import distributed
-from tests.test_trainer_restarts import learning
-from trainer.checkpoints import Place
+from tests.test_trainer_checkpoints import learning
+from trainer.checkpoints import TrainingState
 distributed.init_process_group("gloo")
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])
-_, _, restarts = learning(folder / "restarts")
+_, _, checkpoints = learning(folder / "checkpoints")
 torch.manual_seed(distributed.get_rank())
-restarts.save(Place(1, {}))
+checkpoints.save(TrainingState(1, {}))
 distributed.barrier()
 drawn = torch.rand(3)
-restarts.restore()
+checkpoints.restore()
 assert torch.equal(torch.rand(3), drawn)
 torch.save(drawn, folder / f"drawn-{distributed.get_rank()}")
 distributed.destroy_process_group()
 """
 
 
-def learning(folder: Path, width: int = 3) -> tuple[nn.Module, torch.optim.Optimizer, Restarts]:
+def learning(folder: Path, width: int = 3) -> tuple[nn.Module, torch.optim.Optimizer, Checkpointer]:
     torch.manual_seed(1)
     module = nn.Linear(width, 2)
     optimizer = torch.optim.AdamW(module.parameters(), lr=0.1)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
-    return module, optimizer, Restarts(folder, {"module": module}, optimizer, schedule)
+    return module, optimizer, Checkpointer(folder, {"module": module}, optimizer, schedule)
 
 
 def step(module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -47,44 +47,44 @@ def step(module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
 
 
 def test_all_that_the_next_step_depends_on_is_put_back(tmp_path: Path):
-    module, optimizer, restarts = learning(tmp_path)
+    module, optimizer, checkpoints = learning(tmp_path)
     step(module, optimizer)
-    restarts.save(Place(1, {"next": 7}))
+    checkpoints.save(TrainingState(1, {"next": 7}))
     drawn = torch.rand(3)
     step(module, optimizer)
     expected = module.weight.detach().clone()
-    other, its_optimizer, its_restarts = learning(tmp_path)
-    assert its_restarts.restore() == Place(1, {"next": 7})
+    other, its_optimizer, its_checkpoints = learning(tmp_path)
+    assert its_checkpoints.restore() == TrainingState(1, {"next": 7})
     assert torch.equal(torch.rand(3), drawn)
     step(other, its_optimizer)
     assert torch.equal(other.weight, expected)
 
 
 def test_the_two_latest_are_kept_and_the_latest_is_taken(tmp_path: Path):
-    _, _, restarts = learning(tmp_path)
+    _, _, checkpoints = learning(tmp_path)
     for number in (9, 10, 100):
-        restarts.save(Place(number, {}))
+        checkpoints.save(TrainingState(number, {}))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000010", "step-00000100"]
-    assert restarts.restore().step == 100
+    assert checkpoints.restore().step == 100
 
 
 def test_one_that_was_not_finished_does_not_count(tmp_path: Path):
-    _, _, restarts = learning(tmp_path)
-    restarts.save(Place(1, {}))
+    _, _, checkpoints = learning(tmp_path)
+    checkpoints.save(TrainingState(1, {}))
     (tmp_path / ".step-00000002.123.partial").mkdir()
-    assert restarts.restore().step == 1
+    assert checkpoints.restore().step == 1
 
 
 def test_there_has_to_be_one_of_this_model(tmp_path: Path):
-    _, _, restarts = learning(tmp_path)
-    with pytest.raises(BadRestart, match="no checkpoint"):
-        restarts.restore()
-    restarts.save(Place(1, {}))
+    _, _, checkpoints = learning(tmp_path)
+    with pytest.raises(ResumeError, match="no checkpoint"):
+        checkpoints.restore()
+    checkpoints.save(TrainingState(1, {}))
     other = nn.Linear(3, 2, bias=False)
     optimizer = torch.optim.SGD(other.parameters(), lr=1.0)
     schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
-    with pytest.raises(BadRestart, match="another model"):
-        Restarts(tmp_path, {"module": other}, optimizer, schedule).restore()
+    with pytest.raises(ResumeError, match="another model"):
+        Checkpointer(tmp_path, {"module": other}, optimizer, schedule).restore()
 
 
 def test_each_process_goes_on_with_what_it_would_have_drawn(tmp_path: Path):
@@ -97,9 +97,9 @@ def test_each_process_goes_on_with_what_it_would_have_drawn(tmp_path: Path):
     drawn = [torch.load(tmp_path / f"drawn-{rank}") for rank in range(2)]
     assert not torch.equal(*drawn)
     # One process cannot know what either would have drawn: it draws its own.
-    _, _, restarts = learning(tmp_path / "restarts")
+    _, _, checkpoints = learning(tmp_path / "checkpoints")
     before = torch.get_rng_state()
-    restarts.restore()
+    checkpoints.restore()
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -115,9 +115,9 @@ class Spell:
 
 @pytest.mark.parametrize("damage", ["code", "cut off", "another file"])
 def test_a_checkpoint_that_is_damaged_or_would_run_code_is_refused(tmp_path: Path, damage: str):
-    module, optimizer, restarts = learning(tmp_path / "runs")
+    module, optimizer, checkpoints = learning(tmp_path / "runs")
     step(module, optimizer)
-    restarts.save(Place(1, {}))
+    checkpoints.save(TrainingState(1, {}))
     (state,) = (tmp_path / "runs").glob("*/state.pt")
     if damage == "code":
         torch.save({"optimizer": Spell(tmp_path / "ran")}, state)
@@ -127,6 +127,6 @@ def test_a_checkpoint_that_is_damaged_or_would_run_code_is_refused(tmp_path: Pat
         state.write_bytes(state.read_bytes()[:99])
     else:
         state.with_name("trained.safetensors").write_text("<html>not found</html>")
-    with pytest.raises(BadRestart, match="cannot be read"):
-        restarts.restore()
+    with pytest.raises(ResumeError, match="cannot be read"):
+        checkpoints.restore()
     assert not (tmp_path / "ran").exists()

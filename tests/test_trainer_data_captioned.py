@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from trainer.data.examples import Ledger, Side, Task, TooManyBroken, Unreadable
+from trainer.data.examples import ErrorBudget, Side, Task, TooManyBroken, Unreadable
 from trainer.data.readers import read_captioned
 
 
@@ -22,12 +22,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def read(folder: Path, **options: object) -> tuple[list[tuple[str, str]], list[str]]:
-    ledger = Ledger()
+    errors = ErrorBudget()
     found = [
         (example.query.text, example.positive.images[0].relative_to(folder).as_posix())
-        for example in read_captioned(folder, ledger, **options)
+        for example in read_captioned(folder, errors, **options)
     ]
-    return found, [str(note) for note in ledger.skipped]
+    return found, [str(note) for note in errors.skipped]
 
 
 def test_captions_beside_pictures_look_for_them(folder: Path) -> None:
@@ -39,7 +39,7 @@ def test_captions_beside_pictures_look_for_them(folder: Path) -> None:
         ],
         [],
     )
-    example = next(read_captioned(folder, Ledger()))
+    example = next(read_captioned(folder, ErrorBudget()))
     assert (example.task, example.dataset) == (Task.IMAGE_RETRIEVAL, "stamps")
 
 
@@ -48,7 +48,7 @@ def test_only_the_first_line_counts_where_translations_follow(folder: Path) -> N
 
 
 def test_pictures_may_look_for_captions(folder: Path) -> None:
-    example = next(read_captioned(folder, Ledger(), queries="pictures", dataset="mine"))
+    example = next(read_captioned(folder, ErrorBudget(), queries="pictures", dataset="mine"))
     assert example.query == Side(images=(folder / "a.png",))
     assert example.positive == Side("A red bicycle.")
     assert example.dataset == "mine"

@@ -12,8 +12,8 @@ from PIL import Image
 from embedder.content import Modality
 from embedder.media import Limits, MediaError
 from trainer.data import clips
-from trainer.data.clips import Caption, CutClip, cut, hard_negatives, paired, read_captioned_clips
-from trainer.data.examples import Example, Ledger
+from trainer.data.clips import Caption, CutClip, cut, nearby_clips, paired, read_captioned_clips
+from trainer.data.examples import ErrorBudget, Example
 
 COLORS = [(200, 30, 30), (30, 160, 40), (40, 60, 210), (220, 210, 60)]
 SMALL = Limits(video_side=64, clip_frames=3)
@@ -47,10 +47,10 @@ def said(*rows: tuple[float, float, str]) -> list[dict[str, object]]:
 
 
 def read(path: Path, **options: object) -> tuple[list[Example], list[str]]:
-    ledger = Ledger()
+    errors = ErrorBudget()
     frames = path.parent / "frames"
-    found = list(read_captioned_clips(path, frames, ledger, SMALL, **options))
-    return found, [note.reason for note in ledger.skipped]
+    found = list(read_captioned_clips(path, frames, errors, SMALL, **options))
+    return found, [note.reason for note in errors.skipped]
 
 
 def seconds(*edges: float) -> list[CutClip]:
@@ -142,10 +142,10 @@ def test_the_nearest_clips_are_the_hardest_and_right_ones_are_left_out() -> None
         (Caption(30, 36, "A  dog"), cuts[5]),
         (Caption(0, 4, "a cat"), cuts[0]),
     ]
-    found = hard_negatives(cuts[2], pairs[0][0], pairs, cuts, 10)
+    found = nearby_clips(cuts[2], pairs[0][0], pairs, cuts, 10)
     assert [clip.start for clip in found] == [20, 4, 22, 0]
     wide = Caption(9, 21, "a dog")
-    assert [c.start for c in hard_negatives(cuts[2], wide, pairs, cuts, 10)] == [22, 0]
+    assert [c.start for c in nearby_clips(cuts[2], wide, pairs, cuts, 10)] == [22, 0]
 
 
 @pytest.mark.parametrize(

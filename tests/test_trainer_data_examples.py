@@ -10,13 +10,13 @@ from embedder.content import Modality
 from embedder.media import Limits, MediaError
 from trainer.data.examples import (
     BrokenRow,
+    ErrorBudget,
     Example,
-    Ledger,
     Origin,
     Side,
     Task,
     TooManyBroken,
-    existing,
+    existing_file,
 )
 from trainer.data.loader import Corpus, Share
 from trainer.sampling import Batch, Sampler
@@ -127,22 +127,22 @@ def test_a_broken_row_is_named_and_the_others_go_on(caplog: pytest.LogCaptureFix
             raise BrokenRow("it is bad")
         return [pair(Side(text=row), origin=origin)]
 
-    ledger = Ledger()
+    errors = ErrorBudget()
     rows = [(1, "a"), (2, "bad"), (4, "b")]
-    found = list(ledger.usable(HERE, rows, parse))
+    found = list(errors.usable(HERE, rows, parse))
     assert [str(example.origin) for example in found] == ["some.jsonl:1", "some.jsonl:4"]
-    assert (ledger.used, ledger.broken) == (2, 1)
+    assert (errors.used, errors.broken) == (2, 1)
     assert "skipped some.jsonl:2: it is bad" in caplog.text
 
 
 def test_a_share_above_the_limit_stops_with_the_first_reasons() -> None:
-    ledger = Ledger(limit=0.05, least=100)
+    errors = ErrorBudget(limit=0.05, least=100)
     for _ in range(1, 96):
-        ledger.use()
+        errors.use()
     for line in range(96, 101):
-        ledger.skip(Origin(HERE, line), "no picture")
+        errors.skip(Origin(HERE, line), "no picture")
     with pytest.raises(TooManyBroken) as stopped:
-        ledger.skip(Origin(HERE, 101), "no picture")
+        errors.skip(Origin(HERE, 101), "no picture")
     message = str(stopped.value)
     assert "6 of the first 101 rows" in message
     assert "0.05" in message
@@ -151,45 +151,37 @@ def test_a_share_above_the_limit_stops_with_the_first_reasons() -> None:
 
 
 def test_the_share_is_not_judged_by_a_few_rows() -> None:
-    ledger = Ledger(limit=0.05, least=100)
+    errors = ErrorBudget(limit=0.05, least=100)
     for line in range(99):
-        ledger.skip(Origin(HERE, line), "bad")
+        errors.skip(Origin(HERE, line), "bad")
     with pytest.raises(TooManyBroken):
-        ledger.use()
+        errors.use()
 
 
 def test_a_limit_of_one_lets_everything_pass_and_of_nought_nothing() -> None:
-    lenient, strict = Ledger(limit=1), Ledger(limit=0, least=1)
+    lenient, strict = ErrorBudget(limit=1), ErrorBudget(limit=0, least=1)
     for line in range(300):
         lenient.skip(Origin(HERE, line), "bad")
     strict.use()
     with pytest.raises(TooManyBroken):
         strict.skip(Origin(HERE, 1), "bad")
     with pytest.raises(ValueError, match="between 0 and 1"):
-        Ledger(limit=5)
+        ErrorBudget(limit=5)
 
 
-def test_an_example_that_cannot_be_decoded_is_skipped_with_its_line(
-    picture: Path, tmp_path: Path
-) -> None:
+def test_one_broken_side_makes_an_example_undecodable(picture: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no picture")
     bad = Side(images=(tmp_path / "broken.png",))
     good = Side(images=(picture,))
-    ledger = Ledger()
-    examples = [
-        pair(good, origin=Origin(HERE, 1)),
-        pair(bad, origin=Origin(HERE, 2)),
-        pair(good, negatives=(bad,), origin=Origin(HERE, 3)),
-        pair(good, origin=Origin(HERE, 4)),
-    ]
-    decoded = list(ledger.decoded(examples))
-    assert [one.example.origin.line for one in decoded] == [1, 4]
-    assert [note.origin.line for note in ledger.skipped] == [2, 3]
+    assert len(pair(good).decoded().positive.frames) == 1
+    for example in (pair(bad), pair(good, negatives=(bad,))):
+        with pytest.raises(MediaError):
+            example.decoded()
 
 
 def test_a_file_that_a_row_names_has_to_be_there(picture: Path, tmp_path: Path) -> None:
-    assert existing(tmp_path, "red.png") == picture
-    assert existing(Path("/elsewhere"), str(picture)) == picture
+    assert existing_file(tmp_path, "red.png") == picture
+    assert existing_file(Path("/elsewhere"), str(picture)) == picture
     (tmp_path / "folder").mkdir()
     for name, reason in [
         ("blue.png", "does not exist"),
@@ -199,7 +191,7 @@ def test_a_file_that_a_row_names_has_to_be_there(picture: Path, tmp_path: Path) 
         ("n" * 300, "cannot be read|does not exist"),
     ]:
         with pytest.raises(BrokenRow, match=reason):
-            existing(tmp_path, name)
+            existing_file(tmp_path, name)
 
 
 def test_a_corpus_gives_sources_by_dataset_and_task_and_the_examples_of_a_batch() -> None:
@@ -218,7 +210,8 @@ def test_a_corpus_gives_sources_by_dataset_and_task_and_the_examples_of_a_batch(
         assert isinstance(batch, Batch)
         examples = corpus.examples(batch)
         assert {(e.dataset, e.task) for e in examples} == {(batch.dataset[0], batch.task)}
-        assert examples == [corpus[row] for row in batch.rows]
+        wanted = [f"{batch.dataset[0]} {row.index}" for row in batch.rows]
+        assert [example.positive.text for example in examples] == wanted
 
 
 def test_a_share_of_a_dataset_that_is_not_there_is_refused() -> None:

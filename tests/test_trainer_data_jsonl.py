@@ -9,7 +9,15 @@ from PIL import Image
 
 from embedder.content import Modality
 from trainer.data import readers
-from trainer.data.examples import Example, Ledger, Origin, Side, Task, TooManyBroken, Unreadable
+from trainer.data.examples import (
+    ErrorBudget,
+    Example,
+    Origin,
+    Side,
+    Task,
+    TooManyBroken,
+    Unreadable,
+)
 from trainer.data.readers import read_jsonl
 
 
@@ -20,10 +28,10 @@ def write(folder: Path, *rows: object) -> Path:
 
 
 def read(path: Path, **options: object) -> tuple[list[Example], list[tuple[int, str]]]:
-    ledger = Ledger()
+    errors = ErrorBudget()
     options.setdefault("task", Task.IMAGE_RETRIEVAL)
-    found = list(read_jsonl(path, ledger, **options))
-    return found, [(note.origin.line, note.reason) for note in ledger.skipped]
+    found = list(read_jsonl(path, errors, **options))
+    return found, [(note.origin.line, note.reason) for note in errors.skipped]
 
 
 @pytest.fixture

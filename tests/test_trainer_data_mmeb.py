@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from trainer.data.examples import Example, Ledger, Origin, Side, Task, Unreadable
+from trainer.data.examples import ErrorBudget, Example, Origin, Side, Task, Unreadable
 from trainer.data.readers import read_mmeb
 
 
@@ -33,9 +33,9 @@ def row(**fields: object) -> dict[str, object]:
 def read(folder: Path, rows: list[dict[str, object]]) -> tuple[list[Example], list[str]]:
     path = folder / "OK-VQA" / "train.parquet"
     parquet.write_table(pa.Table.from_pylist(rows), path)
-    ledger = Ledger()
-    found = list(read_mmeb(path, folder / "images", ledger, Task.IMAGE_QA))
-    return found, [f"{note.origin.line}: {note.reason}" for note in ledger.skipped]
+    errors = ErrorBudget()
+    found = list(read_mmeb(path, folder / "images", errors, Task.IMAGE_QA))
+    return found, [f"{note.origin.line}: {note.reason}" for note in errors.skipped]
 
 
 def test_a_row_becomes_an_example_without_marks_of_pictures(folder: Path) -> None:
@@ -127,9 +127,9 @@ def test_a_file_that_is_no_parquet_or_has_other_columns_is_named(folder: Path) -
     path = folder / "other.parquet"
     path.write_bytes(b"PAR1 but no parquet PAR1")
     with pytest.raises(Unreadable, match=r"other\.parquet cannot be read as parquet"):
-        list(read_mmeb(path, folder, Ledger(), Task.IMAGE_QA))
+        list(read_mmeb(path, folder, ErrorBudget(), Task.IMAGE_QA))
     with pytest.raises(Unreadable, match=r"none\.parquet cannot be read"):
-        list(read_mmeb(folder / "none.parquet", folder, Ledger(), Task.IMAGE_QA))
+        list(read_mmeb(folder / "none.parquet", folder, ErrorBudget(), Task.IMAGE_QA))
     parquet.write_table(pa.table({"qry": ["a"], "pos_text": ["b"]}), path)
     with pytest.raises(Unreadable, match="no column qry_image_path"):
-        list(read_mmeb(path, folder, Ledger(), Task.IMAGE_QA))
+        list(read_mmeb(path, folder, ErrorBudget(), Task.IMAGE_QA))

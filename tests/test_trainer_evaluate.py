@@ -15,7 +15,7 @@ from embedder.content import Modality
 from embedder.interface import BaseEmbedder, EmbedderInfo
 from embedder.toy import COLOURS
 from trainer.evaluate import find_sets, main, validation_score
-from trainer.evaluation.formats import read_own
+from trainer.evaluation.formats import read_native
 from trainer.evaluation.scoring import evaluate, table
 from trainer.evaluation.sets import BadSet, EvaluationSet
 
@@ -53,7 +53,7 @@ def only(folder: Path, cache: Path, **options: object) -> EvaluationSet:
 
 
 def test_the_toy_finds_the_pictures_of_colours(tmp_path: Path) -> None:
-    given = read_own(colours(tmp_path / "colours"))
+    given = read_native(colours(tmp_path / "colours"))
     assert (given.name, given.category, given.metric) == ("colours", "image", "hit@1")
     with open_embedder("toy") as toy:
         result = evaluate(toy, given)
@@ -68,7 +68,7 @@ def test_a_wrong_answer_lowers_the_score(tmp_path: Path) -> None:
     folder = colours(tmp_path / "colours")
     change(folder / "qrels.jsonl", 0, {"query": "q-red", "candidate": "blue"})
     with open_embedder("toy") as toy:
-        assert evaluate(toy, read_own(folder)).metrics["hit@1"] == pytest.approx(2 / 3)
+        assert evaluate(toy, read_native(folder)).metrics["hit@1"] == pytest.approx(2 / 3)
 
 
 def test_grades_of_qrels_count(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_grades_of_qrels_count(tmp_path: Path) -> None:
             {"query": "q-green", "candidate": "green", "relevance": 0},
         ],
     )
-    given = read_own(folder)
+    given = read_native(folder)
     assert [one.entry.id for one in given.queries] == ["q-red"]
     assert given.queries[0].grades == {"blue": 3.0, "red": 1.0}
     assert [one.reason for one in given.broken] == [
@@ -95,7 +95,7 @@ def test_a_query_may_be_ranked_among_candidates_of_its_own(tmp_path: Path) -> No
     row = {"id": "q-red", "text": "blue", "candidates": ["red", "green"]}
     change(folder / "queries.jsonl", 0, row)
     with open_embedder("toy") as toy:
-        result = evaluate(toy, read_own(folder))
+        result = evaluate(toy, read_native(folder))
     assert set(result.queries[0].prediction) == {"red", "green"}
     assert set(result.queries[1].prediction) == {"red", "green", "blue"}
 
@@ -111,7 +111,7 @@ def test_one_file_has_queries_with_their_candidates(tmp_path: Path) -> None:
             {"query": {"text": "red"}, "candidates": both, "label": [0, 1]},
         ],
     )
-    given = read_own(tmp_path / "rows")
+    given = read_native(tmp_path / "rows")
     assert [list(one.grades) for one in given.queries] == [["1/1"], ["2/0", "2/1"]]
     with open_embedder("toy") as toy:
         assert evaluate(toy, given).metrics["recall@1"] == pytest.approx(0.75)
@@ -142,7 +142,7 @@ def test_a_broken_row_is_named_and_the_others_are_read(
 ) -> None:
     good = {"query": {"text": "a"}, "candidates": [{"text": "b"}], "label": 0}
     lines(tmp_path / "rows.jsonl", [good, row, good])
-    given = read_own(tmp_path)
+    given = read_native(tmp_path)
     assert len(given.queries) == 2
     (broken,) = given.broken
     assert broken.where == "rows.jsonl:2"
@@ -155,7 +155,7 @@ def test_a_candidate_that_cannot_be_decoded_is_left_out_and_its_query_does_not_c
     folder = colours(tmp_path / "colours")
     (folder / "green.png").write_bytes(b"no picture")
     with open_embedder("toy") as toy:
-        result = evaluate(toy, read_own(folder))
+        result = evaluate(toy, read_native(folder))
     assert [one.query for one in result.queries] == ["q-red", "q-blue"]
     assert [one.where for one in result.broken] == ["candidates: green", "query q-green"]
     assert "green" not in result.queries[0].prediction
@@ -182,7 +182,7 @@ class Recording(BaseEmbedder):
 def test_what_cannot_be_embedded_is_named_and_the_others_keep_their_vectors(
     tmp_path: Path,
 ) -> None:
-    result = evaluate(Recording(), read_own(colours(tmp_path / "colours")))
+    result = evaluate(Recording(), read_native(colours(tmp_path / "colours")))
     assert [(one.where, one.reason) for one in result.broken] == [
         ("queries: q-green", "it is green")
     ]
@@ -198,7 +198,7 @@ def test_queries_are_told_what_the_model_tells_those_that_look_for_such_candidat
     change(folder / "queries.jsonl", 0, {"id": "q-red", "text": "red", "instruction": ""})
     rows = [json.loads(one) for one in (folder / "candidates.jsonl").read_text().splitlines()]
     lines(folder / "candidates.jsonl", [row | {"modality": "page"} for row in rows])
-    given = read_own(folder)
+    given = read_native(folder)
     assert (given.category, given.metric) == ("document", "ndcg_linear@5")
     recording = Recording()
     evaluate(recording, given)
@@ -212,11 +212,11 @@ def test_a_set_says_what_it_is_in_dataset_json(tmp_path: Path) -> None:
     folder = colours(tmp_path / "colours")
     about = {"name": "Farben", "category": "document", "metric": "recall@5"}
     (folder / "dataset.json").write_text(json.dumps(about))
-    given = read_own(folder)
+    given = read_native(folder)
     assert (given.name, given.category, given.metric) == ("Farben", "document", "recall@5")
     (folder / "dataset.json").write_text('{"name": "a/b", "metric": "luck", "colour": 1}')
     with pytest.raises(BadSet) as caught:
-        read_own(folder)
+        read_native(folder)
     for part in ("unknown key 'colour'", "metric must be one of", "name must be that of a file"):
         assert part in str(caught.value)
 
@@ -233,7 +233,7 @@ def test_a_set_without_a_query_is_refused_with_what_is_wrong(
 ) -> None:
     (tmp_path / "rows.jsonl").write_text(content)
     with pytest.raises(BadSet, match=rf"no query with an answer: {told}"):
-        read_own(tmp_path)
+        read_native(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0b"])
@@ -241,7 +241,7 @@ def test_a_set_is_not_called_what_no_file_can_be_called(tmp_path: Path, name: st
     folder = colours(tmp_path / "colours")
     (folder / "dataset.json").write_text(json.dumps({"name": name}))
     with pytest.raises(BadSet, match="name must be that of a file"):
-        read_own(folder)
+        read_native(folder)
 
 
 @pytest.mark.parametrize("relevance", [-1, True, "1", 10**400, float("nan"), float("inf")])
@@ -251,7 +251,7 @@ def test_a_relevance_that_is_no_number_breaks_its_row_alone(
     folder = colours(tmp_path / "colours")
     told = [json.loads(one) for one in (folder / "qrels.jsonl").read_text().splitlines()]
     lines(folder / "qrels.jsonl", [*told, told[0] | {"relevance": relevance}])
-    (broken,) = read_own(folder).broken
+    (broken,) = read_native(folder).broken
     assert broken.reason == "relevance is not a number from 0 on"
 
 

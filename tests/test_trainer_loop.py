@@ -18,7 +18,7 @@ from embedder import Content, open_embedder
 from trainer import stage1, stage2
 from trainer.config import Run
 from trainer.loop import Step, train
-from trainer.model import Encoder, Learner, Prepared
+from trainer.model import Encoder, PreparedContent, TrainingModel
 
 ROOT = Path(__file__).parent.parent
 COLOURS = ("red", "green", "blue", "yellow", "white", "black", "orange", "purple")
@@ -113,10 +113,10 @@ def test_a_run_that_was_killed_goes_on_to_the_same_curve_and_the_same_weights(
     train(Run.read(configured(whole, data, tiny_rzen)), instructions=True)
     config, taken = configured(broken, data, tiny_rzen), Step.take
 
-    def killed(step: Step, fed: object) -> object:
+    def killed(step: Step, batches: object) -> object:
         if len(curve(broken)) == 3:
             raise KeyboardInterrupt
-        return taken(step, fed)  # type: ignore[arg-type]
+        return taken(step, batches)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Step, "take", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -152,7 +152,7 @@ def test_only_a_batch_larger_than_a_chunk_is_encoded_twice(
     passes = []
     forward = Encoder.forward
 
-    def counted(self: Encoder, contents: Sequence[Prepared]) -> Tensor:
+    def counted(self: Encoder, contents: Sequence[PreparedContent]) -> Tensor:
         passes.append(len(contents))
         return forward(self, contents)
 
@@ -207,7 +207,7 @@ def test_temperatures_learn_at_the_rate_of_the_model_or_at_their_own(
 ):
     for changes, expected in ({}, 2e-3), ({"optimizer.temperature_rate": 0.05}, 0.05):
         changes = {"optimizer.learning_rate": 2e-3, **changes}
-        learner = Learner.of(Run.read(configured(tmp_path, data, tiny_rzen, **changes)))
+        learner = TrainingModel.of(Run.read(configured(tmp_path, data, tiny_rzen, **changes)))
         model, temperatures = learner.optimizer().param_groups
         assert (model["lr"], temperatures["lr"]) == (2e-3, expected)
         assert temperatures["weight_decay"] == 0.0

@@ -1,7 +1,7 @@
 import csv
 from pathlib import Path
 
-from trainer.metrics_log import METRICS_FILE, Logbook
+from trainer.metrics_log import METRICS_FILE, MetricsLog
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -10,13 +10,13 @@ def table(folder: Path) -> list[dict[str, str]]:
 
 
 def run(folder: Path, first: int, last: int, after: int = 0) -> None:
-    with Logbook(folder, resume_after=after, total=9) as book:
+    with MetricsLog(folder, resume_after=after, total=9) as book:
         for step in range(first, last + 1):
             book.write(step, {"loss": step / 10})
 
 
 def test_each_step_is_on_disk_at_once(tmp_path: Path):
-    with Logbook(tmp_path, total=3) as book:
+    with MetricsLog(tmp_path, total=3) as book:
         book.write(1, {"loss": 0.5, "masked": 0.25})
         assert table(tmp_path) == [{"step": "1", "loss": "0.5", "masked": "0.25"}]
 
@@ -34,7 +34,7 @@ def test_a_new_run_in_the_same_folder_starts_over(tmp_path: Path):
 
 
 def test_a_column_may_come_later(tmp_path: Path):
-    with Logbook(tmp_path, total=3) as book:
+    with MetricsLog(tmp_path, total=3) as book:
         book.write(1, {"loss": 0.5})
         book.write(2, {"loss": 0.4, "tau/image-qa": 0.02})
         book.write(3, {"loss": 0.3})
@@ -60,6 +60,6 @@ def test_tensorboard_has_the_same_numbers(tmp_path: Path):
 
 
 def test_a_bar_is_shown_to_whoever_looks(tmp_path: Path, capsys):
-    with Logbook(tmp_path, total=4, shown=True) as book:
+    with MetricsLog(tmp_path, total=4, shown=True) as book:
         book.write(4, {"loss": 0.5})
     assert "4/4" in capsys.readouterr().err

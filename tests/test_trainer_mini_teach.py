@@ -13,9 +13,9 @@ from embedder.mini.space import Head, Space
 from trainer.losses import LossConfig
 from trainer.mini import __main__ as program
 from trainer.mini import teach
-from trainer.mini.features import Seen, imagined, last_layer
-from trainer.mini.measure import Asked, measure
-from trainer.mini.teach import HeadConfig, Lesson, Network, School, gathered, train
+from trainer.mini.features import PictureFeatures, imagined, last_layer
+from trainer.mini.measure import RetrievalSet, measure
+from trainer.mini.teach import HeadConfig, Lesson, Network, TrainingData, gathered, train
 
 WIDTH, VISUAL, CLASSES, FEATURES = 8, 6, 10, 12
 QUICK = HeadConfig(
@@ -48,7 +48,7 @@ def space() -> Space:
 
 
 @pytest.fixture
-def school() -> School:
+def school() -> TrainingData:
     """Twelve pictures that are far from their words, and forty photos elsewhere."""
     chance = np.random.default_rng(1)
 
@@ -57,7 +57,7 @@ def school() -> School:
         made[:, 0] += shift
         return torch.from_numpy(normalised(made))
 
-    return School(
+    return TrainingData(
         groups=[[i] for i in range(12)],
         texts=[[i] for i in range(12)],
         words=rows(12, WIDTH, 0),
@@ -69,7 +69,7 @@ def school() -> School:
     )
 
 
-def right(space: Space, school: School) -> float:
+def right(space: Space, school: TrainingData) -> float:
     """The share of pictures whose own words are the nearest."""
     meaning, looks = school.meaning[:, 0].numpy(), school.looks[:, 0].numpy()
     moved = meaning if space.head is None else space.head(meaning, looks)
@@ -78,14 +78,14 @@ def right(space: Space, school: School) -> float:
     return float((nearest == np.arange(len(nearest))).mean())
 
 
-def moved(trained: Head, school: School) -> float:
+def moved(trained: Head, school: TrainingData) -> float:
     before = school.photo_meaning.numpy()
     after = trained(before, school.photo_looks.numpy())
     return float((1 - (after * before).sum(axis=1)).mean())
 
 
 def test_training_brings_pictures_to_their_words_and_leaves_photos_in_place(
-    space: Space, school: School
+    space: Space, school: TrainingData
 ) -> None:
     trained, steps = train(school, space, QUICK)
     assert right(space, school) < 0.5
@@ -95,14 +95,16 @@ def test_training_brings_pictures_to_their_words_and_leaves_photos_in_place(
     assert steps[-1].pairs < steps[0].pairs
 
 
-def test_photos_stay_because_of_the_terms_that_hold_them(space: Space, school: School) -> None:
+def test_photos_stay_because_of_the_terms_that_hold_them(
+    space: Space, school: TrainingData
+) -> None:
     free, _ = train(school, space, replace(QUICK, place=0.0, similarity=0.0))
     held, _ = train(school, space, QUICK)
     assert moved(free, school) > 5 * moved(held, school)
 
 
 def test_texts_keep_their_cosines_because_of_the_term_that_holds_them(
-    space: Space, school: School
+    space: Space, school: TrainingData
 ) -> None:
     nouns = school.nouns.numpy()
     before = space.texts(nouns) @ space.texts(nouns).T
@@ -117,7 +119,7 @@ def test_texts_keep_their_cosines_because_of_the_term_that_holds_them(
 
 
 def test_the_same_seed_gives_the_same_head_and_another_does_not(
-    space: Space, school: School
+    space: Space, school: TrainingData
 ) -> None:
     config = replace(QUICK, epochs=10, dropout=0.2)
     one, other = (train(school, space, config)[0] for _ in range(2))
@@ -128,7 +130,7 @@ def test_the_same_seed_gives_the_same_head_and_another_does_not(
 
 
 def test_as_much_of_the_taught_guess_is_exported_as_is_asked_for(
-    space: Space, school: School
+    space: Space, school: TrainingData
 ) -> None:
     none, half, whole = (
         train(school, space, replace(QUICK, epochs=5, guess=share))[0].text_projection
@@ -140,7 +142,7 @@ def test_as_much_of_the_taught_guess_is_exported_as_is_asked_for(
 
 
 def test_all_of_the_loss_takes_part(
-    space: Space, school: School, monkeypatch: pytest.MonkeyPatch
+    space: Space, school: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[LossConfig, float]] = []
 
@@ -158,7 +160,7 @@ def test_all_of_the_loss_takes_part(
     assert retrieval[-1] != classification[-1]
 
 
-def test_numpy_and_torch_compute_the_same_head(space: Space, school: School) -> None:
+def test_numpy_and_torch_compute_the_same_head(space: Space, school: TrainingData) -> None:
     torch.manual_seed(0)
     network = Network(space, QUICK).eval()
     torch.nn.init.normal_(network.outer.weight)
@@ -202,7 +204,7 @@ def test_lessons_and_photos_become_tensors_in_the_space(
         Lesson(group, texts, features(2, FEATURES), features(2, CLASSES))
         for group, texts in (("cat", ("a cat", "pet")), ("sea", ("sea",)), ("cat", ("pet",)))
     ]
-    photos = Seen(["a", "b"], features(2, FEATURES), features(2, CLASSES))
+    photos = PictureFeatures(["a", "b"], features(2, FEATURES), features(2, CLASSES))
     found = gathered(
         lessons, photos, space, lambda texts: np.eye(len(texts), WIDTH, dtype=np.float32)
     )
@@ -215,13 +217,13 @@ def test_lessons_and_photos_become_tensors_in_the_space(
     assert found.nouns.shape == (2, WIDTH)
 
 
-def linear(count: int) -> tuple[Seen, np.ndarray]:
+def linear(count: int) -> tuple[PictureFeatures, np.ndarray]:
     """Features with the answers of a linear layer, and its weights."""
     chance = np.random.default_rng(4)
     pooled = np.abs(chance.normal(size=(count, FEATURES))).astype(np.float32)
     weights = chance.normal(size=(CLASSES, FEATURES))
     logits = (pooled @ weights.T + 0.5).astype(np.float32)
-    return Seen([str(i) for i in range(count)], pooled, logits), weights
+    return PictureFeatures([str(i) for i in range(count)], pooled, logits), weights
 
 
 def test_the_last_layer_is_solved_from_what_it_answers() -> None:
@@ -242,7 +244,7 @@ def test_in_imagined_photos_the_class_leads() -> None:
 
 def test_a_set_is_measured_by_the_best_document_of_the_wanted_name() -> None:
     rows = {"queries": np.eye(3), "documents": np.array([[0.1, 1, 0], [0.9, 0, 0], [0, 0.5, 1]])}
-    asked = Asked("set", ["q"] * 3, ["d"] * 3, ["a", "b", "a"], ["a", "b", "a"])
+    asked = RetrievalSet("set", ["q"] * 3, ["d"] * 3, ["a", "b", "a"], ["a", "b", "a"])
     values = iter(rows.values())
     found = measure(asked, lambda _: next(values).astype(np.float32))
     # Ranks of the first right one: a 2nd for the first query, b 3rd for the second, a 1st.

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from trainer.config import Run
-from trainer.data.examples import Ledger, Unreadable
+from trainer.data.examples import ErrorBudget, Unreadable
 from trainer.data.readers import read_jsonl
-from trainer.evaluation.formats import read_own
+from trainer.evaluation.formats import read_native
 from trainer.mini.pictures import Drawing, Picture
 from trainer.miniature import ablation, sets
 from trainer.miniature import ablation as table
@@ -48,16 +48,16 @@ def written(debian: None, tmp_path: Path) -> Path:
 
 
 def test_every_row_of_the_sets_can_be_read(written: Path) -> None:
-    ledger = Ledger(0.0)
+    errors = ErrorBudget(0.0)
     for path in sorted(written.glob("*.jsonl")):
-        rows = list(read_jsonl(path, ledger, folder=written / "pictures"))
+        rows = list(read_jsonl(path, errors, folder=written / "pictures"))
         assert rows
         decoded = rows[0].decoded()
         frames = [*decoded.query.frames, *decoded.positive.frames]
         assert [frame.size for frame in frames] == [(112, 112)]
-    assert ledger.broken == 0
+    assert errors.broken == 0
     for folder in sorted((written / "held-out").iterdir()):
-        assert not read_own(folder).broken
+        assert not read_native(folder).broken
 
 
 def test_nothing_that_is_measured_on_was_trained_on(written: Path) -> None:
@@ -74,9 +74,9 @@ def test_nothing_that_is_measured_on_was_trained_on(written: Path) -> None:
 
 
 def test_all_pictures_of_a_label_or_keyword_are_right_for_it(written: Path) -> None:
-    found = read_own(written / "held-out" / "find-by-keywords")
+    found = read_native(written / "held-out" / "find-by-keywords")
     assert max(len(query.grades) for query in found.queries) > 1
-    sorts = read_own(written / "held-out" / "sort-animals")
+    sorts = read_native(written / "held-out" / "sort-animals")
     assert {entry.side.text for entry in sorts.candidates.values()} == {"kind0", "kind1", "kind2"}
 
 
@@ -85,7 +85,7 @@ def test_variants_are_thinned_out_and_what_cannot_be_decoded_is_left_out(written
         json.loads(line)["query"]["text"]
         for line in (written / "find-clipart.jsonl").read_text().splitlines()
     ]
-    found = read_own(written / "held-out" / "find-clipart")
+    found = read_native(written / "held-out" / "find-clipart")
     rows += [query.entry.side.text for query in found.queries]
     assert sum(one.startswith("variant") for one in rows) == 10
     assert "gone" not in rows
@@ -186,7 +186,7 @@ def test_a_run_that_was_stopped_goes_on_from_its_checkpoint(tmp_path: Path) -> N
     (tmp_path / "seed-0" / "stage1" / "tensorboard").mkdir(parents=True)
     assert "--resume" not in first.arguments()
     assert not (tmp_path / "seed-0" / "stage1").exists(), "half a run is in the way of a new one"
-    (tmp_path / "seed-0" / "stage1" / "restarts" / "step-00000060").mkdir(parents=True)
+    (tmp_path / "seed-0" / "stage1" / "checkpoints" / "step-00000060").mkdir(parents=True)
     assert "--resume" in first.arguments()
 
 

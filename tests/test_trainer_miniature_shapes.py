@@ -14,8 +14,8 @@ from PIL import Image
 from embedder.content import Modality
 from embedder.rzen.settings import Settings
 from trainer.config import Run
-from trainer.data.examples import Ledger
-from trainer.data.loader import collected
+from trainer.data.examples import ErrorBudget
+from trainer.data.loader import load_datasets
 from trainer.evaluate import find_sets
 from trainer.miniature import shapes
 from trainer.miniature.shapes import (
@@ -118,9 +118,9 @@ def test_the_same_folder_comes_out_each_time_and_the_commands_that_follow_are_to
 
 def test_all_that_is_written_can_be_read(written: Path):
     for name in shapes.CONFIGS:
-        run, ledger = Run.read(written / name), Ledger(0)
-        corpus, sources = collected(run.data, ledger, written / "work")
-        assert ledger.broken == 0
+        run, errors = Run.read(written / name), ErrorBudget(0)
+        corpus, sources = load_datasets(run.data, errors, written / "work")
+        assert errors.broken == 0
         assert len(corpus) == sum(len(source.keys) for source in sources) > 1000
     stated = {path.name for path in written.glob("*.jsonl")}
     used = {one.path.name for name in shapes.CONFIGS for one in Run.read(written / name).data}

@@ -7,7 +7,7 @@ from PIL import Image
 
 from embedder import Content
 from embedder.rzen.embedder import RzenEmbedder, open_rzen
-from trainer.model import Encoder, prepared
+from trainer.model import Encoder, prepare
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ CONTENTS = [
 
 def test_training_computes_the_vectors_that_the_embedder_serves(embedder: RzenEmbedder):
     template, backbone = embedder.loaded()
-    chunk = [prepared(template, content, "document") for content in CONTENTS]
+    chunk = [prepare(template, content, "document") for content in CONTENTS]
     with torch.no_grad():
         rows = Encoder(backbone)(chunk).numpy()
     assert np.abs(rows - embedder.embed(CONTENTS, role="document")).max() < 1e-5
@@ -40,7 +40,7 @@ def test_training_computes_the_vectors_that_the_embedder_serves(embedder: RzenEm
 def test_each_content_gets_its_own_pictures_whatever_the_chunk(embedder: RzenEmbedder):
     template, backbone = embedder.loaded()
     encoder = Encoder(backbone)
-    chunk = [prepared(template, content, "document") for content in CONTENTS]
+    chunk = [prepare(template, content, "document") for content in CONTENTS]
     with torch.no_grad():
         together = encoder(chunk)
         alone = torch.cat([encoder([one]) for one in chunk])
@@ -50,7 +50,7 @@ def test_each_content_gets_its_own_pictures_whatever_the_chunk(embedder: RzenEmb
 def test_gradients_reach_what_sees_and_what_reads(embedder: RzenEmbedder):
     template, backbone = embedder.loaded()
     encoder = Encoder(backbone)
-    encoder([prepared(template, CONTENTS[2], "query")])[0, :8].sum().backward()
+    encoder([prepare(template, CONTENTS[2], "query")])[0, :8].sum().backward()
     grown = {name for name, one in encoder.named_parameters() if one.grad is not None}
     assert any("visual.blocks" in name for name in grown)
     assert any("language_model.layers" in name for name in grown)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trainer.data.examples import Task
-from trainer.sampling import Batch, Sampler, Source, assembled
+from trainer.sampling import Batch, Sampler, Source, assemble_batches
 
 RETRIEVAL, CLASSES = Task.IMAGE_RETRIEVAL, Task.IMAGE_CLASSIFICATION
 
@@ -105,9 +105,9 @@ def test_a_last_batch_that_is_too_small_takes_rows_of_the_one_before() -> None:
 
 
 def test_a_last_batch_is_not_filled_with_positives_that_it_has() -> None:
-    batches, rest = assembled(np.array([5, 6, 7, 5, 6]), 3, 3)
+    batches, rest = assemble_batches(np.array([5, 6, 7, 5, 6]), 3, 3)
     assert ([places.tolist() for places in batches], rest) == ([[0, 1, 2]], 2)
-    batches, rest = assembled(np.array([6, 7, 8, 5, 5]), 4, 2)
+    batches, rest = assemble_batches(np.array([6, 7, 8, 5, 5]), 4, 2)
     assert ([places.tolist() for places in batches], rest) == ([[0, 1, 3], [4, 2]], 0)
 
 
@@ -135,7 +135,7 @@ def test_a_frequent_positive_is_in_every_batch_until_it_is_used_up() -> None:
     # A tenth of all rows have it: with one in each of 30 batches of 10, few are left.
     numbers = [0] * 30 + [1 + n % 90 for n in range(270)]
     order = np.random.default_rng(0).permutation(numbers)
-    batches, rest = assembled(order.astype(np.int64), 10, 10)
+    batches, rest = assemble_batches(order.astype(np.int64), 10, 10)
     assert rest <= 20
     assert all(len(set(order[places])) == 10 for places in batches)
 

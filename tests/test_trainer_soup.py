@@ -15,14 +15,14 @@ from trainer.adapters import (
     BadAdapter,
     Lora,
     Mixture,
-    NothingGained,
-    averaged,
-    found_greedily,
+    NoImprovement,
     greedy,
     load_base,
-    mixable,
+    make_trainable,
+    normalized,
+    open_adapters,
     save_adapter,
-    trainable,
+    search_greedily,
 )
 from trainer.soup import main
 
@@ -44,7 +44,7 @@ def write(
     settings: Settings = SETTINGS,
 ) -> Path:
     """An adapter whose A is `a` and whose B is `b` everywhere: it adds a·b·alpha to each weight."""
-    adapted = trainable(load_base(checkpoint, settings).model, lora)
+    adapted = make_trainable(load_base(checkpoint, settings).model, lora)
     with torch.no_grad():
         for name, weight in adapted.named_parameters():
             if "lora_" in name:
@@ -125,10 +125,10 @@ def test_a_model_whose_base_is_not_kept_is_mixed_once(
 
 
 def test_weights_are_those_of_an_average() -> None:
-    assert averaged([2, 6]) == (0.25, 0.75)
+    assert normalized([2, 6]) == (0.25, 0.75)
     for bad in ([0, 0], [1, -1], [float("nan"), 1], [float("inf"), 1]):
         with pytest.raises(ValueError, match="weights must be"):
-            averaged(bad)
+            normalized(bad)
 
 
 def test_the_greedy_search_keeps_an_adapter_only_if_the_score_rises() -> None:
@@ -160,7 +160,7 @@ def test_kept_adapters_are_averaged_in_the_given_proportion() -> None:
 
 
 def test_a_soup_that_does_not_beat_the_base_model_is_not_made() -> None:
-    with pytest.raises(NothingGained, match=r"base model has 0\.5000.*the best has 0\.5000"):
+    with pytest.raises(NoImprovement, match=r"base model has 0\.5000.*the best has 0\.5000"):
         greedy(2, lambda _mixed: 0.5)
 
 
@@ -169,7 +169,7 @@ def test_the_greedy_search_scores_what_is_written_in_the_end(
 ) -> None:
     from embedder import Content, open_embedder
 
-    adapters, base = mixable(pair, None)
+    adapters, base = open_adapters(pair, None)
     seen = []
     scores = iter([0.1, 0.3, 0.2, 0.4])  # Base, one, two, both.
 
@@ -177,7 +177,7 @@ def test_the_greedy_search_scores_what_is_written_in_the_end(
         seen.append(embedder.embed([Content("a few words")], "document"))
         return next(scores)
 
-    weights, _ = found_greedily(adapters, base, score, device="cpu", dtype="float32")
+    weights, _ = search_greedily(adapters, base, score, device="cpu", dtype="float32")
     assert weights == (0.5, 0.5)
     assert main([*map(str, pair), "--out", str(tmp_path / "soup")]) == 0
     with open_embedder(f"rzen:{tmp_path / 'soup'}", device="cpu") as soup:
@@ -226,11 +226,11 @@ def test_adapters_of_different_bases_or_settings_are_not_mixed(
     other = Checkpoint.find(str(tmp_path / "base"))
     foreign = write(other, tmp_path / "foreign", 0.1, 0.1, Lora(rank=2))
     with pytest.raises(BadAdapter, match="different base models"):
-        mixable([pair[0], foreign], None)
+        open_adapters([pair[0], foreign], None)
     prompted = Settings(system="Another.", image_tokens=(4, 16), frame_tokens=(4, 8))
     told = write(checkpoint, tmp_path / "told", 0.1, 0.1, Lora(rank=2), prompted)
     with pytest.raises(BadAdapter, match="different prompts"):
-        mixable([pair[0], told], None)
+        open_adapters([pair[0], told], None)
 
 
 @pytest.mark.parametrize(

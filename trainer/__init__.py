@@ -1,1 +1,1 @@
-"""Builds embedders; so far the weights of `mini`."""
+"""Train and evaluate embedders: RzenEmbed's recipe, and the weights of `mini`."""

@@ -1,11 +1,13 @@
-"""What of a Qwen2-VL is trained: LoRA on all its linear layers, or everything.
+"""LoRA adapters: train, save, merge into their base model, and mix.
 
 An adapter is a folder with peft's two files, the settings that it was trained with (`rzen.json`)
-and, written last, `adapter.json`, which says what it belongs on. `trainer.merge` makes a
-checkpoint of it.
+and, written last, `adapter.json`, which identifies its base model. `trainer.merge` is the command
+that merges one adapter, `trainer.soup` mixes several.
 
 Source:
-    LoRA: arXiv 2106.09685. Where it is put, and the rank: RzenEmbed, arXiv 2510.27350.
+    LoRA: arXiv 2106.09685. Its placement and rank, and souping adapters of different data mixes:
+    RzenEmbed, arXiv 2510.27350, which does not say how the weights of a soup are found. The greedy
+    order: Model soups, arXiv 2203.05482, algorithm 1.
 """
 
 import json
@@ -24,7 +26,7 @@ from embedder.rzen.backbone import Backbone
 from embedder.rzen.checkpoint import Checkpoint
 from embedder.rzen.embedder import RzenEmbedder
 from embedder.rzen.settings import Settings
-from trainer.checkpoints import whole_folder, write_checkpoint
+from trainer.checkpoints import atomic_folder, write_checkpoint
 
 ADAPTER_FILE = "adapter.json"
 _WEIGHTS_FILE = "adapter_model.safetensors"
@@ -61,15 +63,15 @@ class Lora:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class ParameterCounts:
     """Numbers in a model: those that are trained, and all (adapters included)."""
 
-    trainable: int
+    make_trainable: int
     total: int
 
     def __str__(self) -> str:
-        share = 100 * self.trainable / self.total
-        return f"{self.trainable:,} of {self.total:,} parameters are trained ({share:.2f} %)"
+        share = 100 * self.make_trainable / self.total
+        return f"{self.make_trainable:,} of {self.total:,} parameters are trained ({share:.2f} %)"
 
 
 def linear_layers(model: nn.Module) -> list[str]:
@@ -81,7 +83,7 @@ def linear_layers(model: nn.Module) -> list[str]:
     return [name for name, module in model.named_modules() if type(module) is nn.Linear]
 
 
-def trainable(model: Any, lora: Lora | None) -> Any:
+def make_trainable(model: Any, lora: Lora | None) -> Any:
     """Prepare a model for training, in place.
 
     Args:
@@ -102,14 +104,16 @@ def trainable(model: Any, lora: Lora | None) -> Any:
         target_modules=linear_layers(model),
         bias="none",
     )
-    with quiet():
+    with _quiet_peft():
         return get_peft_model(model, config)
 
 
-def counts(model: nn.Module) -> Counts:
+def count_parameters(model: nn.Module) -> ParameterCounts:
     """Count the trainable parameters and all parameters."""
     sizes = [(one.numel(), one.requires_grad) for one in model.parameters()]
-    return Counts(sum(size for size, trained in sizes if trained), sum(size for size, _ in sizes))
+    return ParameterCounts(
+        sum(size for size, trained in sizes if trained), sum(size for size, _ in sizes)
+    )
 
 
 def save_adapter(
@@ -118,7 +122,7 @@ def save_adapter(
     """Write an adapter to a new folder, atomically.
 
     Args:
-        adapted: What `trainable` gave with LoRA.
+        adapted: What `make_trainable` gave with LoRA.
         checkpoint: What it was trained on.
         settings: What it was trained with: prompts, positions, limits.
         directory: Must not be there yet.
@@ -127,7 +131,7 @@ def save_adapter(
     Raises:
         BadOutput: the directory is there, or cannot be written.
     """
-    with whole_folder(directory) as folder:
+    with atomic_folder(directory) as folder:
         # Embeddings are not trained; to see whether they were, peft would ask the hub.
         adapted.save_pretrained(folder, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # peft's, with nothing filled in
@@ -205,7 +209,7 @@ class Adapter:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def _quiet_peft() -> Iterator[None]:
     """Silence peft 0.19–0.21's warning about an attribute of transformers 5."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
@@ -236,7 +240,7 @@ class Mixture:
 
         names = [str(place) for place in range(len(adapters))]
         try:
-            with quiet():
+            with _quiet_peft():
                 # Without some of its weights an adapter would be loaded, and be another one.
                 warnings.filterwarnings("error", "Found missing adapter keys")
                 first, *others = zip(names, adapters, strict=True)
@@ -325,7 +329,7 @@ def write_mixture(
     write_checkpoint(mixture.unload(), checkpoint, settings, out, {"merged": parts})
 
 
-class NothingGained(Exception):
+class NoImprovement(Exception):
     """No adapter scores higher than the base model."""
 
 
@@ -344,7 +348,7 @@ class Trial:
     kept: bool
 
 
-def averaged(weights: Sequence[float]) -> tuple[float, ...]:
+def normalized(weights: Sequence[float]) -> tuple[float, ...]:
     """Scale weights to a sum of 1.
 
     Raises:
@@ -387,7 +391,7 @@ def greedy(
             best = value
             kept.append(place)
     if not kept:
-        raise NothingGained(
+        raise NoImprovement(
             f"the base model has {best:.4f} and no adapter is above it, the best has "
             f"{max(alone):.4f}: nothing is written"
         )
@@ -395,10 +399,12 @@ def greedy(
 
 
 def _mixture(kept: Sequence[int], parts: Sequence[float]) -> tuple[float, ...]:
-    return averaged([part if place in kept else 0.0 for place, part in enumerate(parts)])
+    return normalized([part if place in kept else 0.0 for place, part in enumerate(parts)])
 
 
-def mixable(directories: Sequence[Path], base: str | None) -> tuple[list[Adapter], Checkpoint]:
+def open_adapters(
+    directories: Sequence[Path], base: str | None
+) -> tuple[list[Adapter], Checkpoint]:
     """Open adapters and the one base model that they share.
 
     Raises:
@@ -419,7 +425,7 @@ def mixable(directories: Sequence[Path], base: str | None) -> tuple[list[Adapter
     return adapters, checkpoint
 
 
-def found_greedily(
+def search_greedily(
     adapters: Sequence[Adapter],
     checkpoint: Checkpoint,
     score: Callable[[RzenEmbedder], float],
@@ -431,8 +437,8 @@ def found_greedily(
     """Run `greedy` on one loaded model that is mixed again for each trial.
 
     Args:
-        adapters: From `mixable`.
-        checkpoint: From `mixable`.
+        adapters: From `open_adapters`.
+        checkpoint: From `open_adapters`.
         score: Of an embedder.
         weights: See `greedy`.
         device: Where to run.

@@ -1,4 +1,4 @@
-"""Folders that training writes: whole or not at all."""
+"""Folders written atomically: trained models, and checkpoints to resume a run from."""
 
 import json
 import os
@@ -33,7 +33,7 @@ class BadOutput(Exception):
 
 
 @contextmanager
-def whole_folder(directory: Path) -> Iterator[Path]:
+def atomic_folder(directory: Path) -> Iterator[Path]:
     """Create a folder that gets its name only when its contents are complete.
 
     Args:
@@ -81,7 +81,7 @@ def write_checkpoint(
     Raises:
         BadOutput: the directory is there, or cannot be written.
     """
-    with whole_folder(directory) as folder:
+    with atomic_folder(directory) as folder:
         model.save_pretrained(folder)
         for name in _KEPT_FILES:
             if (checkpoint.directory / name).is_file():
@@ -114,19 +114,19 @@ _RESTARTS_FORMAT = 2
 _KEPT = 2
 
 
-class BadRestart(Exception):
+class ResumeError(Exception):
     """There is nothing to go on from, or it is of another run."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TrainingState:
     """Where a run is: steps taken, and what its sampler needs to go on."""
 
     step: int
     sampler: Mapping[str, Any]
 
 
-class Restarts:
+class Checkpointer:
     """Writes and reads checkpoints; the two latest are kept.
 
     Guarantees: a checkpoint has its name only when it is complete; a run that goes on from one
@@ -157,7 +157,7 @@ class Restarts:
         self._optimizer = optimizer
         self._schedule = schedule
 
-    def save(self, place: Place) -> None:
+    def save(self, place: TrainingState) -> None:
         """Write a checkpoint and remove all but the last two.
 
         All processes must call it together: the first one writes, the others tell it where their
@@ -170,7 +170,7 @@ class Restarts:
         directory = self._directory / f"step-{place.step:08}"
         if _rank() or directory.exists():
             return
-        with whole_folder(directory) as folder:
+        with atomic_folder(directory) as folder:
             weights = {name: one.detach().contiguous() for name, one in self._parameters.items()}
             save_file(weights, folder / _WEIGHTS)
             state = {
@@ -188,7 +188,7 @@ class Restarts:
         for old in self._complete()[:-_KEPT]:
             shutil.rmtree(old, ignore_errors=True)
 
-    def restore(self) -> Place:
+    def restore(self) -> TrainingState:
         """Restore weights, optimizer and random states of the latest checkpoint.
 
         Raises:
@@ -196,7 +196,7 @@ class Restarts:
         """
         found = self._complete()
         if not found:
-            raise BadRestart(f"there is no checkpoint in {self._directory}: leave --resume out")
+            raise ResumeError(f"there is no checkpoint in {self._directory}: leave --resume out")
         folder = found[-1]
         try:
             stated = json.loads((folder / _PLACE).read_text(encoding="utf-8"))
@@ -205,12 +205,12 @@ class Restarts:
             state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
         except Exception as error:  # Those of safetensors and of pickle have no other parent.
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise BadRestart(
+            raise ResumeError(
                 f"{folder} cannot be read ({reason}): delete it to go on from the checkpoint "
                 "before it, or leave --resume out"
             ) from error
         if stated["format"] != _RESTARTS_FORMAT or set(weights) != set(self._parameters):
-            raise BadRestart(f"{folder} is of another model or version: leave --resume out")
+            raise ResumeError(f"{folder} is of another model or version: leave --resume out")
         with torch.no_grad():
             for name, parameter in self._parameters.items():
                 parameter.copy_(weights[name])
@@ -220,7 +220,7 @@ class Restarts:
             # Fewer than there are now, where there was no accelerator then.
             for module, one in zip(_generators(), state["random"][_rank()], strict=False):
                 module.set_rng_state(one)
-        return Place(stated["step"], stated["sampler"])
+        return TrainingState(stated["step"], stated["sampler"])
 
     def _complete(self) -> list[Path]:
         return sorted(self._directory.glob("step-*"))

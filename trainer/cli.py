@@ -1,4 +1,4 @@
-"""The command line of the stages."""
+"""Command-line parsing that several commands share."""
 
 import argparse
 import logging
@@ -25,7 +25,7 @@ def run_stage(
     parser.add_argument("--resume", action="store_true", help="go on from the latest checkpoint")
     given = parser.parse_args(arguments)
     from embedder import EmbedderError
-    from trainer.checkpoints import BadOutput, BadRestart
+    from trainer.checkpoints import BadOutput, ResumeError
     from trainer.config import BadConfig, Run
     from trainer.data.examples import TooManyBroken, Unreadable
     from trainer.loop import train
@@ -34,7 +34,7 @@ def run_stage(
     try:
         out = train(Run.read(given.config), instructions=instructions, resume=given.resume)
     except (
-        *(BadConfig, BadOutput, BadRestart, EmbedderError),
+        *(BadConfig, BadOutput, ResumeError, EmbedderError),
         *(TooManyBroken, Unreadable, ValueError),
     ) as error:
         print(f"{name}: {error}", file=sys.stderr)

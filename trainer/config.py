@@ -1,4 +1,4 @@
-"""The configuration of a training run: one TOML file, one frozen dataclass, all errors at once."""
+"""The configuration of a run: a TOML file read into frozen dataclasses, all errors at once."""
 
 import os
 import tomllib

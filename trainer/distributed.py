@@ -1,19 +1,19 @@
-"""Embeddings and gradients across processes.
+"""Gather embeddings and average gradients across processes, exactly.
 
 Each of W processes has a share of the batch. It computes the mean loss L_p of its own queries
 among the targets of all (`gather`). The loss of the whole batch of N is the mean over all queries,
 L = Σ_p n_p/N · L_p, and its gradient comes out exactly:
 
-- The backward pass of `gather` sums what all processes' losses say about this process's rows, so
-  its parameters receive the gradient of Σ_p L_p through its own share of the batch.
+- The backward pass of `gather` sums the gradients of all processes' losses for this process's
+  rows, so its parameters receive the gradient of Σ_p L_p through its own share of the batch.
 - Then gradients are averaged over processes: by DistributedDataParallel (which `accelerate`
   prepares models with) or by `average_gradients`. That is 1/W · Σ_p ∂L_p/∂parameters.
 - With shares of one size this is ∂L/∂parameters: there is no factor. Otherwise each process
   multiplies its loss by `Gathered.weight`, n_p·W/N.
 
 Parameters of the loss itself (temperatures) are averaged in the same way and come out exactly too;
-DistributedDataParallel knows only of parameters that its `forward` uses, so `average_gradients`
-is for them. In the common other way, where every process computes the whole loss, gradients of the
+DistributedDataParallel knows only the parameters that its `forward` uses, so `average_gradients`
+is for them. In the other common way, where every process computes the whole loss, gradients of the
 encoder must be multiplied by W, and those of the temperatures must not.
 """
 

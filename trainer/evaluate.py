@@ -1,7 +1,7 @@
 """Evaluate a model on retrieval sets from disk.
 
-`python -m trainer.evaluate --spec SPEC --data DIR…`: each DIR is a set, or a folder of sets, in our
-own layout (`trainer.evaluation.formats`) or one of MMEB's (`trainer.evaluation.formats`).
+`python -m trainer.evaluate --spec SPEC --data DIR…`: each DIR is a set, or a folder of sets, in one
+of the layouts that `trainer.evaluation.formats` describes.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from typing import Any
 
 from embedder import EmbedderError, open_embedder
 from embedder.interface import Embedder
-from trainer.evaluation.formats import is_mmeb, is_own, read_mmeb, read_own
+from trainer.evaluation.formats import is_mmeb, is_native, read_mmeb, read_native
 from trainer.evaluation.metrics import summary
 from trainer.evaluation.scoring import (
     OtherModel,
@@ -45,17 +45,17 @@ def find_sets(
     seen: dict[str, Path] = {}
     for folder in folders:
         below = sorted(one for one in folder.iterdir() if one.is_dir()) if folder.is_dir() else []
-        if is_own(folder) or (folder.is_dir() and _has_data(folder) and is_mmeb(folder)):
+        if is_native(folder) or (folder.is_dir() and _has_data(folder) and is_mmeb(folder)):
             found = [folder]
         else:
-            found = [one for one in below if is_own(one) or is_mmeb(one)]
+            found = [one for one in below if is_native(one) or is_mmeb(one)]
         if not found:
             raise BadSet(
                 f"{folder} has no evaluation set: neither queries.jsonl nor rows.jsonl, nor "
                 f"MMEB's rows or queries, corpus and qrels, in it or right below it"
             )
         for one in found:
-            given = read_own(one, images) if is_own(one) else read_mmeb(one, images, cache)
+            given = read_native(one, images) if is_native(one) else read_mmeb(one, images, cache)
             if given.name in seen:
                 raise BadSet(
                     f"{one} and {seen[given.name]} are both called {given.name}: "

@@ -1,4 +1,4 @@
-"""Gradients of a large batch in the memory of a small one: GradCache (arXiv 2101.06983).
+"""GradCache: the gradients of a large batch in the memory of a small one (arXiv 2101.06983).
 
 A contrastive loss needs all embeddings of a batch at once, but not all activations:
 
@@ -7,8 +7,8 @@ A contrastive loss needs all embeddings of a batch at once, but not all activati
 3. Chunk by chunk again, embeddings with a graph, and each chunk's share of that gradient through
    it (`GradCache.backward`).
 
-By the chain rule the parameters' gradients are those of the plain step. What it costs is one more
-forward pass; what it saves is that only one chunk's activations live at a time.
+By the chain rule the parameters' gradients are those of the plain step. It costs one more forward
+pass, and only one chunk's activations live at a time.
 """
 
 from collections.abc import Callable, Iterator, Sequence

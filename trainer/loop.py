@@ -1,8 +1,8 @@
-"""A training run, read from top to bottom; the stages differ in what their contents are told."""
+"""The training loop: set-up, the steps, and what one step does."""
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -12,17 +12,17 @@ from torch import Tensor, distributed, nn
 
 from embedder.rzen.embedder import groups_of
 from embedder.rzen.template import Template
-from trainer.adapters import counts
-from trainer.checkpoints import Place, Restarts
-from trainer.config import Run
-from trainer.data.examples import Ledger, Task
-from trainer.data.loader import Fed, Feeder, collected
+from trainer.adapters import count_parameters
+from trainer.checkpoints import Checkpointer, TrainingState
+from trainer.config import Batches, Run
+from trainer.data.examples import ErrorBudget, Task
+from trainer.data.loader import BatchLoader, PreparedBatch, load_datasets
 from trainer.distributed import average_gradients, gather, world_size
 from trainer.gradcache import GradCache
-from trainer.losses import TaskTemperatures, contrastive_loss
-from trainer.metrics_log import Logbook
-from trainer.model import Encoder, Learner, Prepared
-from trainer.sampling import Batch, Sampler
+from trainer.losses import BatchEmbeddings, ContrastiveLoss, Loss
+from trainer.metrics_log import MetricsLog
+from trainer.model import Encoder, PreparedContent, TrainingModel
+from trainer.sampling import Batch, Sampler, Source
 
 _log = logging.getLogger(__name__)
 
@@ -35,9 +35,9 @@ def train(run: Run, *, instructions: bool, resume: bool = False) -> Path:
 
     Args:
         run: The configuration.
-        instructions: Whether contents are told what is in the data or the settings; stage 1
-            tells them nothing.
-        resume: Go on from the latest checkpoint of the run.
+        instructions: Whether contents get the instructions of the data or the settings; stage 1
+            uses none.
+        resume: Continue from the latest checkpoint of the run.
 
     Returns:
         The folder of the trained model.
@@ -45,75 +45,74 @@ def train(run: Run, *, instructions: bool, resume: bool = False) -> Path:
     Raises:
         EmbedderUnavailable: the base model cannot be opened.
         Unreadable, TooManyBroken, ValueError: the data cannot be used.
-        BadRestart: there is nothing to resume.
-        BadOutput: the output is there already, or cannot be written.
+        ResumeError: there is nothing to resume.
+        BadOutput: the output exists already, or cannot be written.
     """
     rank = _joined_processes(run.model.device)
     torch.manual_seed(run.seed)  # All processes start from the same adapters …
-
-    learner = Learner.of(run)
-    torch.manual_seed(run.seed + rank)  # … and each drops out its own.
-    optimizer = learner.optimizer()
+    model = TrainingModel.of(run)
+    torch.manual_seed(run.seed + rank)  # … and each draws its own dropout.
+    optimizer = model.optimizer()
 
     # The data, and which rows make a batch.
-    reading = Ledger(run.broken_rows)
-    corpus, sources = collected(run.data, reading, run.out)
-    merged = (Task.IMAGE_CLASSIFICATION,) if run.batches.merge_classification else ()
-    sampler = Sampler(
-        sources,
-        run.batches.size,
-        seed=run.seed,
-        cap=run.batches.cap,
-        merge=merged,
-        unique=run.batches.unique,
-        repeat=run.batches.repeat,
-    )
+    read_errors, decode_errors = ErrorBudget(run.broken_rows), ErrorBudget(run.broken_rows)
+    corpus, sources = load_datasets(run.data, read_errors, run.out)
+    sampler = _sampler(sources, run.batches, run.seed)
     total = sum(sampler.batches(epoch) for epoch in range(run.optimizer.epochs))
     total = min(total, run.optimizer.steps or total)
-    template = Template(learner.checkpoint.tokenizer(), learner.settings)
-    decoding = Ledger(run.broken_rows)
-    feeder = Feeder(corpus, template, decoding, instructions=instructions)
+    template = Template(model.checkpoint.tokenizer(), model.settings)
+    loader = BatchLoader(corpus, template, decode_errors, instructions=instructions)
 
-    # How it learns, and where it goes on.
+    # How it learns, and where it continues.
     schedule = _schedule(optimizer, round(run.optimizer.warmup * total), total)
-    step = Step(learner.encoder, learner.temperatures, run, optimizer, schedule)
-    modules = {"encoder": learner.encoder, "temperatures": learner.temperatures}
-    restarts = Restarts(run.out / "restarts", modules, optimizer, schedule)
-    place = restarts.restore() if resume else Place(0, sampler.state())
-    sampler.restore(place.sampler)
-    taken = place.step
-    sizes = (counts(learner.encoder), len(corpus), total, world_size())
+    loss = ContrastiveLoss(model.temperatures, run.loss)
+    step = Step(model.encoder, loss, model.parameters(), run, optimizer, schedule)
+    modules = {"encoder": model.encoder, "temperatures": model.temperatures}
+    checkpoints = Checkpointer(run.out / "checkpoints", modules, optimizer, schedule)
+    state = checkpoints.restore() if resume else TrainingState(0, sampler.state())
+    sampler.restore(state.sampler)
+    done = state.step
+    sizes = (count_parameters(model.encoder), len(corpus), total, world_size())
     _log.info("%s; %d rows, %d steps, %d processes", *sizes)
 
     # The steps.
     shown = rank == 0 and sys.stderr.isatty()
     folder = run.out / f"log-{rank}" if rank else run.out
-    with Logbook(folder, resume_after=taken, total=total, shown=shown) as book:
-        for fed in feeder.fed(_shards(sampler, run.optimizer.epochs, rank)):
-            if taken >= total:
+    with MetricsLog(folder, resume_after=done, total=total, shown=shown) as metrics:
+        for batch in loader.batches(_shards(sampler, run.optimizer.epochs, rank)):
+            if done >= total:
                 break
-            if not _all(bool(fed.queries)):
+            if not _all(bool(batch.queries)):
                 continue
             started = monotonic()
-            told = step.take(fed)
-            taken += 1
-            contents = len(fed.queries) + len(fed.positives) + len(fed.negatives)
-            book.write(
-                taken,
-                {
-                    "loss": told.loss,
-                    "masked": told.masked,
-                    "gradient": told.gradient,
-                    "contents_per_second": contents / (monotonic() - started),
-                    "learning_rate": schedule.get_last_lr()[0],
-                    "skipped": reading.broken + decoding.broken,
-                }
-                | {f"tau/{task}": tau for task, tau in learner.temperatures.values().items()},
-            )
-            if taken % run.checkpoint_every == 0 or taken == total:
-                restarts.save(Place(taken, sampler.state(fed.batch)))
+            result = step.take(batch)
+            done += 1
+            values = {
+                "loss": result.loss,
+                "masked": result.masked,
+                "gradient": result.gradient_norm,
+                "contents_per_second": len(batch) / (monotonic() - started),
+                "learning_rate": schedule.get_last_lr()[0],
+                "skipped": read_errors.broken + decode_errors.broken,
+            }
+            taus = {f"tau/{task}": tau for task, tau in model.temperatures.values().items()}
+            metrics.write(done, values | taus)
+            if done % run.checkpoint_every == 0 or done == total:
+                checkpoints.save(TrainingState(done, sampler.state(batch.rows)))
 
-    return learner.save() if rank == 0 else run.out / "model"
+    return model.save() if rank == 0 else run.out / "model"
+
+
+def _sampler(sources: Sequence[Source], options: Batches, seed: int) -> Sampler:
+    return Sampler(
+        sources,
+        options.size,
+        seed=seed,
+        cap=options.cap,
+        merge=(Task.IMAGE_CLASSIFICATION,) if options.merge_classification else (),
+        unique=options.unique,
+        repeat=options.repeat,
+    )
 
 
 def _shards(sampler: Sampler, epochs: int, rank: int) -> Iterator[Batch]:
@@ -131,7 +130,7 @@ def _joined_processes(device: str | None) -> int:
 
 
 def _all(flag: bool) -> bool:
-    """Return whether it holds in every process."""
+    """Return whether the flag is set in every process."""
     if world_size() == 1:
         return flag
     everywhere = torch.tensor([int(flag)])
@@ -148,85 +147,87 @@ def _schedule(
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a step says of itself: loss, share of masked negatives, norm of the gradient."""
+class StepResult:
+    """Metrics of a step: loss, share of masked negatives, norm of the gradient."""
 
     loss: float
     masked: float
-    gradient: float
+    gradient_norm: float
 
 
 class Step:
-    """Forward, loss, backward, update.
+    """Forward, loss, backward, update: a large batch's exact gradient in a chunk's memory.
 
     Args:
-        encoder: What learns.
-        temperatures: Of the loss; they learn too.
-        run: Says which loss, how much is computed at a time, and how large gradients may be.
-        optimizer: Over the parameters of both.
+        encoder: What is trained.
+        loss: Any function of a batch's embeddings, the mean over this process's queries.
+        parameters: All that are trained, of encoder and loss.
+        run: Chunk size and gradient clipping.
+        optimizer: Over the parameters.
         schedule: Of the learning rate.
     """
 
     def __init__(
         self,
         encoder: Encoder,
-        temperatures: TaskTemperatures,
+        loss: Callable[[BatchEmbeddings], Loss],
+        parameters: Sequence[nn.Parameter],
         run: Run,
         optimizer: torch.optim.Optimizer,
         schedule: torch.optim.lr_scheduler.LRScheduler,
     ) -> None:
         self._encoder = encoder
-        self._temperatures = temperatures
-        self._loss = run.loss
+        self._loss = loss
+        self._parameters = parameters
         self._optimizer = optimizer
         self._schedule = schedule
         self._chunk_tokens = run.batches.chunk_tokens
-        self._largest = run.optimizer.largest_gradient
-        modules: list[nn.Module] = [encoder, temperatures]
-        self._parameters = [
-            one for module in modules for one in module.parameters() if one.requires_grad
-        ]
+        self._max_norm = run.optimizer.largest_gradient
 
-    def take(self, fed: Fed) -> Told:
+    def take(self, batch: PreparedBatch) -> StepResult:
         """Train on a batch; all processes must take the step together.
 
         Args:
-            fed: This process's part of it; at least one query.
+            batch: This process's shard of it; at least one query.
         """
         self._optimizer.zero_grad(set_to_none=True)
-        groups = [_Chunks.of(one, self._chunk_tokens) for one in (fed.queries, fed.positives)]
-        if fed.negatives:
-            groups.append(_Chunks.of(fed.negatives, self._chunk_tokens))
-        # A batch that fits into one chunk has no need of caching, which costs a forward pass.
-        fits = sum(group.padded for group in groups) <= self._chunk_tokens
+        cache, (queries, own_positives, own_negatives) = self._embed(batch)
+        positives = gather(own_positives)
+        embeddings = BatchEmbeddings(
+            tasks=batch.tasks,
+            queries=queries,
+            positives=positives.rows,
+            negatives=gather(own_negatives).rows,
+            offset=positives.offset,
+            all_queries=lambda: gather(queries).rows,
+        )
+        loss = self._loss(embeddings)
+        (loss.value * positives.weight).backward()
+        if cache is not None:
+            cache.backward()
+        average_gradients(self._parameters)
+        norm = nn.utils.clip_grad_norm_(self._parameters, self._max_norm)
+        self._optimizer.step()
+        self._schedule.step()
+        own = torch.stack([loss.value.detach(), loss.masked]) * positives.weight
+        value, masked = _averaged(own).tolist()
+        return StepResult(value, masked, float(norm))
+
+    def _embed(
+        self, batch: PreparedBatch
+    ) -> tuple[GradCache[list[PreparedContent]] | None, list[Tensor]]:
+        """Return the embeddings of queries, positives and negatives, and the cache behind them."""
+        sides = [batch.queries, batch.positives, *([batch.negatives] if batch.negatives else [])]
+        groups = [_Chunks.of(side, self._chunk_tokens) for side in sides]
         cache = None
-        if fits:
+        # A batch that fits into one chunk needs no caching, which costs a forward pass.
+        if sum(group.padded for group in groups) <= self._chunk_tokens:
             found = [torch.cat([self._encoder(one) for one in group.chunks]) for group in groups]
         else:
             cache = GradCache(self._encoder, [group.chunks for group in groups])
             found = list(cache.embeddings)
         rows = [embeddings[one.back] for embeddings, one in zip(found, groups, strict=True)]
-        queries, positives = rows[0], gather(rows[1])
-        negatives = gather(rows[2] if len(rows) > 2 else rows[0][:0]).rows
-        loss = contrastive_loss(
-            queries,
-            positives.rows,
-            negatives,
-            temperatures=self._temperatures(fed.tasks),
-            config=self._loss,
-            offset=positives.offset,
-            all_queries=gather(queries).rows if self._loss.two_sided else None,
-        )
-        (loss.value * positives.weight).backward()
-        if cache is not None:
-            cache.backward()
-        average_gradients(self._parameters)
-        norm = nn.utils.clip_grad_norm_(self._parameters, self._largest)
-        self._optimizer.step()
-        self._schedule.step()
-        told = torch.stack([loss.value.detach(), loss.masked]) * positives.weight
-        value, masked = _averaged(told).tolist()
-        return Told(value, masked, float(norm))
+        return cache, rows if batch.negatives else [*rows, rows[0][:0]]
 
 
 def _averaged(values: Tensor) -> Tensor:
@@ -238,9 +239,9 @@ def _averaged(values: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Chunks:
-    """Contents in chunks of about the same length, and how their rows get back into order."""
+    """Contents in chunks of similar length, and the index that restores their order."""
 
-    chunks: list[list[Prepared]]
+    chunks: list[list[PreparedContent]]
     back: Tensor
 
     @property
@@ -249,7 +250,7 @@ class _Chunks:
         return sum(len(one) * max(map(len, one)) for one in self.chunks)
 
     @classmethod
-    def of(cls, contents: Sequence[Prepared], tokens: int) -> "_Chunks":
+    def of(cls, contents: Sequence[PreparedContent], tokens: int) -> "_Chunks":
         groups = groups_of([len(content) for content in contents], tokens)
         order = [index for group in groups for index in group]
         back = torch.empty(len(order), dtype=torch.long)

@@ -1,4 +1,4 @@
-"""The contrastive loss of RzenEmbed (arXiv 2510.27350, section 3.3), piece by piece.
+"""The contrastive loss of RzenEmbed (arXiv 2510.27350, section 3.3).
 
 For a query q of task t with its positive k⁺, and the negatives kᵢ⁻ of the batch, with s the cosine:
 
@@ -13,7 +13,7 @@ the temperatures is a pure function of tensors. All is computed in float32 or be
 autocast: at τ = 0.02 the rounding of bfloat16 would move a logit by up to 0.2.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,12 +23,12 @@ from torch.nn import functional
 from trainer.data.examples import Task
 
 TASKS = tuple(task.value for task in Task)
-"""The tasks that have a temperature of their own in the paper."""
+"""The tasks of the paper, each with its own temperature."""
 
 
 @dataclass(frozen=True, slots=True)
 class LossConfig:
-    """Which loss it is.
+    """The options of `contrastive_loss`.
 
     The abstract of the paper applies α and δ in stage 2; stage 1 has `LossConfig.plain()`.
 
@@ -48,7 +48,7 @@ class LossConfig:
         learn_temperature: Whether τ_t is learned. Paper: yes.
 
     Raises:
-        ValueError: some of them make no sense; the message names all that do not.
+        ValueError: some are out of range; the message names all of them.
     """
 
     alpha: float = 9.0
@@ -77,7 +77,7 @@ class LossConfig:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Loss:
-    """What `contrastive_loss` returns.
+    """A loss and what logs show of it.
 
     Attributes:
         value: Scalar, with a gradient: the mean over the queries.
@@ -88,8 +88,30 @@ class Loss:
     masked: Tensor
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class BatchEmbeddings:
+    """What a loss gets in a training step; all rows are unit vectors.
+
+    Attributes:
+        tasks: Of each query.
+        queries: (n, dim), of this process; at least one.
+        positives: (N, dim), of all processes; that of query i is row offset + i.
+        negatives: (M, dim), explicit ones of all processes; may be empty.
+        offset: Rows of `positives` that belong to the processes before this one.
+        all_queries: Gathers the queries of all processes, (N, dim); processes must call it
+            together, so either all or none.
+    """
+
+    tasks: Sequence[str]
+    queries: Tensor
+    positives: Tensor
+    negatives: Tensor
+    offset: int
+    all_queries: Callable[[], Tensor]
+
+
 class TaskTemperatures(nn.Module):
-    """τ_t = e^{θ_t}: one learned temperature a task (arXiv 2510.27350, section 3.3).
+    """One learned temperature a task, τ_t = e^{θ_t} (arXiv 2510.27350, section 3.3).
 
     Each θ_t is a parameter by itself, so that a batch without task t leaves its gradient None: an
     optimizer then neither moves it by its momentum nor decays it. Give these parameters no weight
@@ -110,11 +132,11 @@ class TaskTemperatures(nn.Module):
     ) -> None:
         super().__init__()
         if not tasks or len(set(tasks)) != len(tasks):
-            raise ValueError(f"each task needs one name of its own: {', '.join(tasks) or 'none'}")
-        if unfit := [task for task in tasks if not task.isidentifier()]:
-            raise ValueError(f"names of tasks are letters, digits and _, unlike {unfit[0]!r}")
+            raise ValueError(f"task names must be unique: {', '.join(tasks) or 'none'}")
+        if invalid := [task for task in tasks if not task.isidentifier()]:
+            raise ValueError(f"task names must be identifiers, not {invalid[0]!r}")
         if start <= 0:
-            raise ValueError(f"a temperature is above 0, not {start}")
+            raise ValueError(f"a temperature must be above 0, not {start}")
         self.tasks = tuple(tasks)
         for task in tasks:
             theta = torch.tensor(start, dtype=torch.float32).log()
@@ -134,16 +156,40 @@ class TaskTemperatures(nn.Module):
         """
         if unknown := set(tasks).difference(self.tasks):
             raise KeyError(
-                f"no temperature for {', '.join(sorted(unknown))}: there are "
+                f"no temperature for {', '.join(sorted(unknown))}; known tasks: "
                 f"{', '.join(self.tasks)}"
             )
-        # Asked for once a task: the gradients of a task's queries meet in one place.
+        # Once a task, so that the gradients of its queries meet in one place.
         known = {task: getattr(self, _theta(task)).exp() for task in dict.fromkeys(tasks)}
         return torch.stack([known[task] for task in tasks])
 
     def values(self) -> dict[str, float]:
         """Return τ of every task, for logs."""
         return {task: getattr(self, _theta(task)).exp().item() for task in self.tasks}
+
+
+class ContrastiveLoss:
+    """`contrastive_loss` of a step's embeddings, with a temperature for each task.
+
+    Args:
+        temperatures: Of the tasks.
+        config: Weights, mask and sides.
+    """
+
+    def __init__(self, temperatures: TaskTemperatures, config: LossConfig) -> None:
+        self._temperatures = temperatures
+        self._config = config
+
+    def __call__(self, batch: BatchEmbeddings) -> Loss:
+        return contrastive_loss(
+            batch.queries,
+            batch.positives,
+            batch.negatives,
+            temperatures=self._temperatures(batch.tasks),
+            config=self._config,
+            offset=batch.offset,
+            all_queries=batch.all_queries() if self._config.two_sided else None,
+        )
 
 
 def contrastive_loss(
@@ -189,14 +235,14 @@ def contrastive_loss(
     count = len(queries)
     if not 0 < count <= len(positives) - offset or offset < 0:
         raise ValueError(
-            f"{count} queries from {offset} on do not fit {len(positives)} positives: each query "
-            f"needs one, and there must be a query"
+            f"{count} queries from row {offset} on do not match {len(positives)} positives: each "
+            f"query needs one, and there must be at least one query"
         )
     everyone = queries if all_queries is None else all_queries
     if config.two_sided and len(everyone) != len(positives):
         raise ValueError(
-            f"two-sided, {len(positives)} positives need the queries of all processes, not "
-            f"{len(everyone)}: give all_queries"
+            f"a two-sided loss of {len(positives)} positives needs the queries of all processes, "
+            f"not {len(everyone)}: pass all_queries"
         )
     targets = positives if negatives is None else torch.cat([positives, negatives])
     own = positives[offset : offset + count]

@@ -1,4 +1,4 @@
-"""What a training run tells while it goes on: a CSV file, TensorBoard, and a line to look at."""
+"""Log training metrics: a CSV file, TensorBoard, and a progress bar."""
 
 import csv
 import os
@@ -11,7 +11,7 @@ METRICS_FILE = "metrics.csv"
 _STEP = "step"
 
 
-class Logbook:
+class MetricsLog:
     """Writes numbers by step.
 
     Guarantees: each step is on disk when `write` returns; a run that resumes after step n first

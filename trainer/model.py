@@ -1,4 +1,4 @@
-"""What learns in a run: a Qwen2-VL with its adapters, and the temperatures of the loss."""
+"""The model that is trained: a Qwen2-VL with adapters, and the temperatures of the loss."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from embedder.rzen.checkpoint import Checkpoint
 from embedder.rzen.pictures import Patched, patched
 from embedder.rzen.settings import Settings
 from embedder.rzen.template import Template, TokenSequence
-from trainer.adapters import merge, save_adapter, trainable
+from trainer.adapters import make_trainable, merge, save_adapter
 from trainer.checkpoints import write_checkpoint
 from trainer.config import Run
 from trainer.data.examples import Task
@@ -22,12 +22,12 @@ from trainer.losses import TaskTemperatures
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Prepared:
-    """A content as the model takes it; made in other threads, since it needs no model.
+class PreparedContent:
+    """A content as the model takes it; preparing it in other threads needs no model.
 
     Attributes:
-        sequence: Its tokens.
-        pictures: What stands in the places of its pictures.
+        sequence: Tokens.
+        pictures: Patches of its pictures, in order.
     """
 
     sequence: TokenSequence
@@ -37,20 +37,22 @@ class Prepared:
         return len(self.sequence)
 
 
-def prepared(template: Template, content: Content, role: Role) -> Prepared:
+def prepare(template: Template, content: Content, role: Role) -> PreparedContent:
     """Tokenize a content and cut its pictures into patches.
 
     Raises:
-        Unfit: it cannot be put into a sequence.
+        Unfit: it does not fit into a sequence.
     """
     sequence = template.sequence(content, role)
-    return Prepared(sequence, tuple(patched(one.frame, one.plan) for one in sequence.pictures))
+    return PreparedContent(
+        sequence, tuple(patched(one.frame, one.plan) for one in sequence.pictures)
+    )
 
 
 class Encoder(nn.Module):
-    """Prepared contents to unit vectors, as the embedder computes them.
+    """Computes unit vectors of prepared contents, with gradients.
 
-    Its vectors are those of `embedder.rzen.RzenEmbedder` on the same weights: the same backbone
+    The vectors equal those of `embedder.rzen.RzenEmbedder` on the same weights: the same backbone
     runs in both, so there is nothing that training and serving could do differently.
 
     Args:
@@ -61,7 +63,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.backbone = backbone
 
-    def forward(self, contents: Sequence[Prepared]) -> Tensor:
+    def forward(self, contents: Sequence[PreparedContent]) -> Tensor:
         """Embed a chunk.
 
         Args:
@@ -78,15 +80,15 @@ class Encoder(nn.Module):
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Learner:
-    """What learns.
+class TrainingModel:
+    """A base model prepared for training.
 
     Attributes:
         run: The configuration.
-        checkpoint: What it starts from.
+        checkpoint: The base model.
         settings: Prompts, positions and limits that it is trained with.
-        encoder: Contents to embeddings.
-        adapted: Its model, in peft's wrapping where there are adapters.
+        encoder: Maps contents to embeddings.
+        adapted: The encoder's model, wrapped by peft where there are adapters.
         temperatures: Of the loss.
     """
 
@@ -102,7 +104,7 @@ class Learner:
         """Load the base model and prepare it for training.
 
         Raises:
-            EmbedderUnavailable: it cannot be opened.
+            EmbedderUnavailable: the base model cannot be opened.
         """
         checkpoint = Checkpoint.find(run.model.base)
         settings = Settings.of(checkpoint.directory)
@@ -111,22 +113,26 @@ class Learner:
         device, dtype = chosen_device(run.model.device), getattr(torch, run.model.dtype)
         backbone = Backbone.load(checkpoint, settings, device, dtype)
         lora = run.model.lora if run.model.method == "lora" else None
-        adapted = trainable(backbone.model, lora)
+        adapted = make_trainable(backbone.model, lora)
         if run.model.gradient_checkpointing:
-            _compute_activations_again(backbone.model)
+            _enable_gradient_checkpointing(backbone.model)
         temperatures = TaskTemperatures(
             [task.value for task in Task], run.loss.temperature, learned=run.loss.learn_temperature
         )
         encoder = Encoder(backbone).train()
         return cls(run, checkpoint, settings, encoder, adapted, temperatures.to(device))
 
+    def parameters(self) -> list[nn.Parameter]:
+        """Return all that are trained, of encoder and temperatures."""
+        everything = (*self.encoder.parameters(), *self.temperatures.parameters())
+        return [one for one in everything if one.requires_grad]
+
     def optimizer(self) -> torch.optim.Optimizer:
         """Create AdamW over all parameters; decaying temperatures would pull τ to 1."""
         rates = self.run.optimizer
-        learning = [one for one in self.encoder.parameters() if one.requires_grad]
         return torch.optim.AdamW(
             [
-                {"params": learning},
+                {"params": [one for one in self.encoder.parameters() if one.requires_grad]},
                 {
                     "params": list(self.temperatures.parameters()),
                     "lr": rates.temperature_rate or rates.learning_rate,
@@ -141,7 +147,7 @@ class Learner:
         """Write the trained model, and its adapter if any; return the model's folder.
 
         Raises:
-            BadOutput: a folder is there already, or cannot be written.
+            BadOutput: a folder exists already, or cannot be written.
         """
         self.encoder.eval()
         out = self.run.out / "model"
@@ -155,7 +161,7 @@ class Learner:
         return out
 
 
-def _compute_activations_again(model: Any) -> None:
+def _enable_gradient_checkpointing(model: Any) -> None:
     """Enable gradient checkpointing under this version's name for it."""
     enable = getattr(model, "activation_checkpointing_enable", None)
     (enable or model.gradient_checkpointing_enable)()

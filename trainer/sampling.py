@@ -1,4 +1,4 @@
-"""Batches: which rows of which datasets are compared with each other."""
+"""Sample batches: one dataset each, no positive twice, reproducible from a seed."""
 
 import hashlib
 import logging
@@ -94,7 +94,7 @@ Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _EpochPlan:
     """The batches of an epoch: each its group's number and rows as one number each."""
 
     batches: list[tuple[int, Numbers]]
@@ -169,7 +169,7 @@ class Sampler:
             self._sources, self._keys, [batch, seed, cap, least, *merge, *sorted(self._unique)]
         )
         self._epoch = self._next = 0
-        self._planned: tuple[int, _Plan] | None = None
+        self._planned: tuple[int, _EpochPlan] | None = None
 
     @property
     def epoch(self) -> int:
@@ -232,12 +232,12 @@ class Sampler:
         task = self._sources[members[0]].task
         return Batch(name, task, epoch, number, tuple(Row(*pair) for pair in pairs))
 
-    def _plan(self, epoch: int) -> _Plan:
+    def _plan(self, epoch: int) -> _EpochPlan:
         if self._planned is None or self._planned[0] != epoch:
             self._planned = epoch, self._drawn(epoch)
         return self._planned[1]
 
-    def _drawn(self, epoch: int) -> _Plan:
+    def _drawn(self, epoch: int) -> _EpochPlan:
         """Draw the batches of an epoch, those of all groups shuffled together."""
         found: list[tuple[int, Numbers]] = []
         left_out: dict[str, int] = {}
@@ -248,7 +248,7 @@ class Sampler:
             rows = rows[self._order(len(rows), epoch, f"group {name}")]
             unique = self._sources[members[0]].task in self._unique
             keys = self._keys[rows] if unique else np.arange(len(rows))
-            batches, rest = assembled(keys, self._batch, self._least)
+            batches, rest = assemble_batches(keys, self._batch, self._least)
             found += [(number, rows[places]) for places in batches]
             small = sum(len(places) < self._batch for places in batches)
             _log.info("epoch %d: %s: %d batches, %d not full", epoch, name, len(batches), small)
@@ -258,7 +258,7 @@ class Sampler:
                     "epoch %d leaves out %d of %d rows of %s", epoch, rest, len(rows), name
                 )
         order = self._order(len(found), epoch, "all")
-        return _Plan([found[place] for place in order], left_out)
+        return _EpochPlan([found[place] for place in order], left_out)
 
     def _quotas(self) -> list[int]:
         """Return the number of rows that an epoch has of each source."""
@@ -321,7 +321,7 @@ def _fingerprint(sources: Sequence[Source], keys: Numbers, options: Sequence[obj
     return hashlib.blake2b(about + keys.astype("<i8").tobytes(), digest_size=16).hexdigest()
 
 
-def assembled(keys: Numbers, size: int, least: int) -> tuple[list[Numbers], int]:
+def assemble_batches(keys: Numbers, size: int, least: int) -> tuple[list[Numbers], int]:
     """Put rows into batches in which no key comes twice.
 
     A row whose key is in the batch already waits for the next one, where waiting rows come first,
@@ -357,7 +357,7 @@ def assembled(keys: Numbers, size: int, least: int) -> tuple[list[Numbers], int]
             place += 1
         if len(batch) < least:
             rest = len(batch) + sum(map(len, waiting.values()))
-            fill = (_filled(batch, before, listed, least) for before in reversed(batches))
+            fill = (_top_up(batch, before, listed, least) for before in reversed(batches))
             if rest == len(batch) and any(fill):
                 batches.append(batch)
                 rest = 0
@@ -365,7 +365,7 @@ def assembled(keys: Numbers, size: int, least: int) -> tuple[list[Numbers], int]
         batches.append(batch)
 
 
-def _filled(batch: list[int], before: list[int], keys: Sequence[int], least: int) -> bool:
+def _top_up(batch: list[int], before: list[int], keys: Sequence[int], least: int) -> bool:
     """Fill up a batch with rows of one before, if both then have at least `least`."""
     taken = {keys[place] for place in batch}
     spare = [place for place in before if keys[place] not in taken]

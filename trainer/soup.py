@@ -2,7 +2,7 @@
 
 `python -m trainer.soup ADAPTER… --weights … --out DIR` adds the weighted average of what the
 adapters add to their base model. With `--greedy --data DIR…` the weights come from validation: the
-adapters are tried from the best on, and one is kept only if the score rises.
+adapters are tried in the order of their scores, and one is kept only if the mixture's score rises.
 """
 
 import argparse
@@ -27,13 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.out.exists():
         parser.error(f"{given.out} is there already: name a new folder")
     from embedder import EmbedderError
-    from trainer.adapters import BadAdapter, NothingGained, averaged, mixable, write_mixture
+    from trainer.adapters import BadAdapter, NoImprovement, normalized, open_adapters, write_mixture
     from trainer.checkpoints import BadOutput
     from trainer.evaluation.sets import BadSet
 
     try:
-        weights = averaged(given.weights or [1.0] * len(given.adapters))
-        adapters, checkpoint = mixable(given.adapters, given.base)
+        weights = normalized(given.weights or [1.0] * len(given.adapters))
+        adapters, checkpoint = open_adapters(given.adapters, given.base)
         if given.greedy:
             weights = _searched(given, adapters, checkpoint)
         chosen = [(one, part) for one, part in zip(adapters, weights, strict=True) if part]
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     except (
         *(BadAdapter, BadOutput, BadSet, EmbedderError),
-        *(NothingGained, OSError, ValueError),
+        *(NoImprovement, OSError, ValueError),
     ) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -55,12 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _searched(
     given: argparse.Namespace, adapters: "Sequence[Adapter]", checkpoint: "Checkpoint"
 ) -> tuple[float, ...]:
-    from trainer.adapters import found_greedily
+    from trainer.adapters import search_greedily
     from trainer.evaluate import find_sets, validation_score
 
     pictures = given.out.with_name(f"{given.out.name}-pictures")
     sets = list(find_sets(given.data, given.images, pictures, given.limit))
-    weights, trials = found_greedily(
+    weights, trials = search_greedily(
         adapters,
         checkpoint,
         lambda embedder: validation_score(embedder, sets),

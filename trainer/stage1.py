@@ -1,7 +1,7 @@
 """Stage 1, multimodal continual training: `python -m trainer.stage1 CONFIG.toml`.
 
 Pairs of texts, pictures and videos, without instructions (arXiv 2510.27350, section 3.2): the model
-learns that what belongs together lies close together. What is weighed and masked is said in the
+learns that what belongs together lies close together. Hardness weights and masking are set in the
 configuration's [loss]; the paper's abstract has both only in stage 2.
 """
 

@@ -1,8 +1,8 @@
 """Stage 2, fine-tuning with instructions: `python -m trainer.stage2 CONFIG.toml`.
 
-The tasks of MMEB and its like (arXiv 2510.27350, section 3.2): contents are told what the data
-says, or what the checkpoint's settings say for their role and modality. False negatives are masked,
-hard ones weighed, and every task learns its temperature.
+The tasks of MMEB and its like (arXiv 2510.27350, section 3.2): contents carry the instructions of
+the data, or those of the checkpoint's settings for their role and modality. False negatives are
+masked, hard ones weighted, and every task learns its temperature.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """An untrained Qwen2-VL of any size, in the file formats of a real one.
 
-`python -m trainer.untrained DIR` writes one: something to train from nothing, to measure speed
-with, and to test with, where no weights can be fetched. Its vectors mean nothing.
+`python -m trainer.untrained DIR` writes one: to train from scratch, to measure speed, and to test
+where no weights can be downloaded. Its vectors are meaningless.
 """
 
 import argparse

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from embedder.rzen.settings import Settings
 from trainer.config import BadConfig, Run
-from trainer.data.examples import Ledger, Task
+from trainer.data.examples import ErrorBudget, Task
 from trainer.data.readers import read_jsonl
-from trainer.evaluation.formats import is_mmeb, is_own, read_mmeb, read_own
+from trainer.evaluation.formats import is_mmeb, is_native, read_mmeb, read_native
 from trainer.evaluation.sets import ABOUT_FILE, BadSet
 
 from . import world
@@ -21,10 +21,10 @@ def rows(data: bytes) -> None:
     path = world.folder("rows") / "rows.jsonl"
     path.write_bytes(data)
     (path.parent / "a.png").touch()
-    ledger = Ledger(limit=1.0)
-    found = list(read_jsonl(path, ledger, Task.IMAGE_RETRIEVAL))
-    assert len(found) == ledger.used
-    assert ledger.used + ledger.broken == sum(1 for line in data.split(b"\n") if line.strip())
+    errors = ErrorBudget(limit=1.0)
+    found = list(read_jsonl(path, errors, Task.IMAGE_RETRIEVAL))
+    assert len(found) == errors.used
+    assert errors.used + errors.broken == sum(1 for line in data.split(b"\n") if line.strip())
 
 
 def runs(data: bytes) -> None:
@@ -52,8 +52,8 @@ def sets(data: bytes) -> None:
     for name, part in zip(_LAYOUTS[len(about) % len(_LAYOUTS)], parts, strict=False):
         (folder / name).write_bytes(part)
     try:
-        if is_own(folder):
-            found = read_own(folder)
+        if is_native(folder):
+            found = read_native(folder)
         elif is_mmeb(folder):
             found = read_mmeb(folder, None, cache)
         else:

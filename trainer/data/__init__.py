@@ -1,1 +1,1 @@
-"""Training data: files of several formats → examples whose media are decoded when they are used."""
+"""Training data: files of several formats → examples that are decoded when they are used."""

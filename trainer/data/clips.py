@@ -1,4 +1,4 @@
-"""Long videos with captions for stretches of them: clips that are each other's hard negatives.
+"""Captioned stretches of long videos, cut into clips that are each other's hard negatives.
 
 JSON Lines, one video a line, without the line breaks:
 
@@ -7,11 +7,12 @@ JSON Lines, one video a line, without the line breaks:
                   {"start": 8.5, "end": 15, "text": "two boys carry a crate"}]}
 
 Times are in seconds. A video is cut once, at its shot changes, and the frames of its clips are
-kept as JPEG files: to decode a clip out of a long video in every epoch would mean to decode all
-that comes before it. What looks for a clip is the caption that fits it best; what it should not
-find are clips of the same video, the nearest in time first, because these look most alike.
-Source: arXiv 2510.27350 cuts long videos into clips as each other's hard negatives; how many of
-them and which ones it does not say.
+kept as JPEG files: decoding a clip out of a long video in every epoch would mean decoding all
+that comes before it. The query of a clip is the caption that fits it best; its negatives are clips
+of the same video, the nearest in time first, because these look most alike.
+
+Source: arXiv 2510.27350 cuts long videos into clips as each other's hard negatives; it does not
+say how many and which.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ from typing import Any
 
 from embedder.content import Modality
 from embedder.media import Limits, MediaError, read_clips
-from trainer.data.examples import BrokenRow, Example, Ledger, Origin, Side, Task, existing
+from trainer.data.examples import BrokenRow, ErrorBudget, Example, Origin, Side, Task, existing_file
 from trainer.data.readers import check_fields, numbered_lines, parsed_object, words
 
 _SCHEMA = 1
@@ -72,7 +73,7 @@ class Caption:
 def read_captioned_clips(
     path: Path,
     frames: Path,
-    ledger: Ledger,
+    errors: ErrorBudget,
     limits: Limits | None = None,
     dataset: str | None = None,
     most_negatives: int = 4,
@@ -105,7 +106,7 @@ def read_captioned_clips(
             raise BrokenRow("the video is missing")
         captions = _captions(row.get("captions"))
         try:
-            clips = cut(existing(path.parent, video), frames, limits)
+            clips = cut(existing_file(path.parent, video), frames, limits)
         except MediaError as error:
             raise BrokenRow(f"{video}: {error}") from error
         pairs = paired(clips, captions)
@@ -115,13 +116,13 @@ def read_captioned_clips(
             yield Example(
                 Side(text=caption.text),
                 clip.side,
-                tuple(c.side for c in hard_negatives(clip, caption, pairs, clips, most_negatives)),
+                tuple(c.side for c in nearby_clips(clip, caption, pairs, clips, most_negatives)),
                 Task.VIDEO_RETRIEVAL,
                 name,
                 origin=origin,
             )
 
-    yield from ledger.usable(path, numbered_lines(path), parse)
+    yield from errors.usable(path, numbered_lines(path), parse)
 
 
 def paired(clips: Sequence[CutClip], captions: Sequence[Caption]) -> list[tuple[Caption, CutClip]]:
@@ -139,7 +140,7 @@ def paired(clips: Sequence[CutClip], captions: Sequence[Caption]) -> list[tuple[
     return pairs
 
 
-def hard_negatives(
+def nearby_clips(
     clip: CutClip,
     caption: Caption,
     pairs: Sequence[tuple[Caption, CutClip]],

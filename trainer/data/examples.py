@@ -1,4 +1,4 @@
-"""Examples: a query, what it should find and what it should not, as names of files."""
+"""Training examples, lazily decoded, and the budget of broken ones that a run tolerates."""
 
 import hashlib
 import logging
@@ -11,14 +11,23 @@ from pathlib import Path
 from typing import TypeVar
 
 from embedder.content import Content, Modality
-from embedder.media import Limits, MediaError, read_page, read_picture, sample_video
+from embedder.media import Limits, read_page, read_picture, sample_video
+
+_log = logging.getLogger(__name__)
+_MAX_REASONS_IN_ERROR = 3
+_MAX_SKIPPED_KEPT = 1000
+_MAX_WARNINGS = 20
+
+Row = TypeVar("Row")
 
 
 class Task(StrEnum):
-    """What a pair teaches; each task has a temperature of its own.
+    """The tasks of pairs; each has its own temperature.
 
-    Source: arXiv 2510.27350, section 3.3. The text pairs of stage 1 belong to none of the seven:
-    who names a dataset says which task's temperature it shares.
+    The text pairs of stage 1 belong to none of the seven: the configuration says which task's
+    temperature a dataset shares.
+
+    Source: arXiv 2510.27350, section 3.3.
     """
 
     IMAGE_CLASSIFICATION = "image_classification"
@@ -32,20 +41,20 @@ class Task(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side of a pair: words, pictures, a video or a PDF page; words may come with any.
+    """One side of a pair: text, pictures, a video or a PDF page; text may accompany any.
 
-    Only names are held, nothing is decoded before `content` is called.
+    Holds file names only; nothing is decoded before `content` is called.
 
     Attributes:
-        text: The words, or None.
+        text: The text, or None.
         images: Picture files; several are the frames of a video, or the parts of a page.
-        video: A video file, of which frames are taken evenly.
-        pdf: A PDF file, of which one page is read.
-        page: Its number, from 1.
+        video: A video file, sampled evenly.
+        pdf: A PDF file.
+        page: The page of it to read, from 1.
         modality: For `images` that are not what their number suggests: scanned pages are PAGE.
 
     Raises:
-        ValueError: it is empty, has media of two kinds, or a page or modality that fits none.
+        ValueError: the side is empty, has media of two kinds, or a page or modality without one.
     """
 
     text: str | None = None
@@ -58,13 +67,13 @@ class Side:
     def __post_init__(self) -> None:
         media = (bool(self.images), self.video is not None, self.pdf is not None)
         if sum(media) > 1:
-            raise ValueError("a side has images, a video or a PDF page, not two of them")
+            raise ValueError("a side can have only one of images, a video and a PDF page")
         if not any(media) and not (self.text or "").strip():
             raise ValueError("a side needs a text that is not blank, images, a video or a PDF page")
         if self.page < 1:
-            raise ValueError(f"pages are counted from 1, so there is no page {self.page}")
+            raise ValueError(f"page must be 1 or more, not {self.page}")
         if self.page != 1 and self.pdf is None:
-            raise ValueError("a page number goes with a PDF")
+            raise ValueError("page needs a pdf")
         if self.modality is not None and not self._is_possible(self.modality):
             raise ValueError(
                 f"{len(self.images)} images cannot be of modality {self.modality.value}"
@@ -79,9 +88,9 @@ class Side:
     def key(self) -> bytes:
         """Return 16 bytes that are equal for equal sides.
 
-        Words are compared without regard to case and spacing, as a label may be written in two
-        ways; media by name, since to compare what they show would mean to decode them. Copies
-        under another name are left to the loss, which leaves out targets that look alike.
+        Texts are compared without regard to case and spacing, as a label may be written in two
+        ways; media by name, since comparing their contents would mean decoding them. Copies
+        under another name are left to the loss, which masks targets that look alike.
         """
         parts = [" ".join((self.text or "").split()).casefold()]
         for kind, paths in (
@@ -99,16 +108,16 @@ class Side:
 
         Args:
             limits: What decoding may cost.
-            instruction: What the model is told to do with it; None takes the default of its
-                checkpoint, the empty string gives none.
+            instruction: Instruction for the model; None takes the checkpoint's default, the empty
+                string gives none.
 
         Returns:
-            What an embedder takes. A PDF page without words of its own brings those of its text
-            layer and is a PAGE. With words of its own it is an IMAGE, because embedders may leave
-            out the words of a page, and a question must not be.
+            The content for an embedder. A PDF page without `text` carries its text layer and is a
+            PAGE. With `text` it is an IMAGE, because embedders may drop the text of a page, and a
+            question must not be dropped.
 
         Raises:
-            MediaError: if a file cannot be used.
+            MediaError: a file cannot be used.
         """
         limits = limits or Limits()
         if self.pdf is not None:
@@ -139,14 +148,14 @@ class Example:
     """A query, what it should find and what it should not.
 
     Attributes:
-        query: What is looked for.
+        query: The query.
         positive: What the query should find.
-        negatives: What it should not find although it looks like it; often none.
-        task: Gives the temperature, and whether datasets are merged.
-        dataset: Name of the set that it comes from; a batch is from one.
+        negatives: Hard negatives: what it should not find although it looks similar; often none.
+        task: Decides the temperature, and whether datasets are merged.
+        dataset: Name of its dataset; a batch is from one.
         instruction: Of the query; see `Side.content`.
         target_instruction: Of the positive and the negatives.
-        origin: Where it was read, for messages; takes no part in comparisons.
+        origin: Where it was read, for messages; ignored in comparisons.
     """
 
     query: Side
@@ -167,10 +176,9 @@ class Example:
         """Decode all sides.
 
         Raises:
-            MediaError: if a file of any side cannot be used.
+            MediaError: a file of any side cannot be used.
         """
         return Decoded(
-            self,
             self.query.content(limits, self.instruction),
             self.positive.content(limits, self.target_instruction),
             tuple(side.content(limits, self.target_instruction) for side in self.negatives),
@@ -179,24 +187,15 @@ class Example:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Decoded:
-    """An example with its contents."""
+    """The contents of an example."""
 
-    example: Example
     query: Content
     positive: Content
     negatives: tuple[Content, ...]
 
 
-_log = logging.getLogger(__name__)
-_SHOWN = 3
-_KEPT = 1000
-_LOGGED = 20
-
-Row = TypeVar("Row")
-
-
 class BrokenRow(ValueError):
-    """A row cannot be used; the message says why, in words for the person who owns the data."""
+    """A row cannot be used; the message says why."""
 
 
 class Unreadable(Exception):
@@ -204,12 +203,12 @@ class Unreadable(Exception):
 
 
 class TooManyBroken(Exception):
-    """More rows are broken than the limit allows: it is likely the format, not the rows."""
+    """More rows are broken than the limit allows: likely the format is wrong, not the rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A row that was left out, and why."""
+    """A row that was skipped, and why."""
 
     origin: Origin
     reason: str
@@ -218,26 +217,26 @@ class Skipped:
         return f"{self.origin}: {self.reason}"
 
 
-class Ledger:
-    """Counts the rows that were used and those that were skipped. Thread-safe.
+class ErrorBudget:
+    """Counts usable and broken rows, and stops a run with too many of the latter. Thread-safe.
 
-    Guarantees: the run goes on after a broken row; once `least` rows were seen it stops as soon as
-    the share of broken ones is above `limit`. Reading and decoding see the same rows, so each
-    takes a ledger of its own.
+    Guarantees: a broken row does not stop the run; once `least` rows were seen it stops as soon
+    as the share of broken ones is above `limit`. Reading and decoding see the same rows, so each
+    needs a separate budget.
 
     Args:
         limit: Largest share of broken rows, from 0 to 1.
-        least: Rows that must have been seen before the share is judged.
+        least: Rows that must have been seen before the share is checked.
 
     Attributes:
-        used: Rows that could be used.
-        broken: Rows that could not.
+        used: Number of usable rows.
+        broken: Number of broken rows.
         skipped: The first thousand of these.
     """
 
     def __init__(self, limit: float = 0.05, least: int = 100) -> None:
         if not 0 <= limit <= 1:
-            raise ValueError(f"a share is between 0 and 1, not {limit}")
+            raise ValueError(f"limit must be between 0 and 1, not {limit}")
         self.limit = limit
         self.least = least
         self.used = 0
@@ -264,11 +263,13 @@ class Ledger:
         with self._lock:
             self.broken += 1
             note = Skipped(origin, reason)
-            if len(self.skipped) < _KEPT:
+            if len(self.skipped) < _MAX_SKIPPED_KEPT:
                 self.skipped.append(note)
-            # Broken rows come by the thousand; the first say what is wrong.
+            # Broken rows come by the thousand; the first show what is wrong.
             _log.log(
-                logging.WARNING if self.broken <= _LOGGED else logging.DEBUG, "skipped %s", note
+                logging.WARNING if self.broken <= _MAX_WARNINGS else logging.DEBUG,
+                "skipped %s",
+                note,
             )
             self._check()
 
@@ -281,9 +282,9 @@ class Ledger:
         """Yield the examples of the rows that `parse` accepts.
 
         Args:
-            path: The file that the rows are from.
+            path: The file of the rows.
             rows: Each with its number, from 1.
-            parse: Makes the examples of a row; raises `BrokenRow` where it cannot.
+            parse: Returns the examples of a row, or raises `BrokenRow`.
 
         Raises:
             TooManyBroken: the share of broken rows is above the limit.
@@ -298,48 +299,31 @@ class Ledger:
                 self.use()
                 yield from examples
 
-    def decoded(
-        self, examples: Iterable[Example], limits: Limits | None = None
-    ) -> Iterator[Decoded]:
-        """Yield the examples whose media can be decoded, in order; skip the others.
-
-        Raises:
-            TooManyBroken: the share of broken rows is above the limit.
-        """
-        for example in examples:
-            try:
-                contents = example.decoded(limits)
-            except MediaError as error:
-                self.skip(example.origin or Origin(Path(example.dataset), 0), str(error))
-            else:
-                self.use()
-                yield contents
-
     def _check(self) -> None:
         seen = self.used + self.broken
         if seen < self.least or self.broken <= self.limit * seen:
             return
-        first = "; ".join(str(note) for note in self.skipped[:_SHOWN])
+        first = "; ".join(str(note) for note in self.skipped[:_MAX_REASONS_IN_ERROR])
         raise TooManyBroken(
             f"{self.broken:,} of the first {seen:,} rows cannot be used, more than the limit of "
-            f"{self.limit:.3g} of them. Mend the data or raise the limit. The first: {first}"
+            f"{self.limit:.3g} of them. Fix the data or raise broken_rows. The first: {first}"
         )
 
 
-def existing(folder: Path, name: str) -> Path:
+def existing_file(folder: Path, name: str) -> Path:
     """Return the path of a file that a row names.
 
-    Rows whose file is missing are found when they are read, hours before they would be decoded.
+    Checked when rows are read: a missing file is found hours before it would be decoded.
 
     Args:
         folder: What relative names start from.
-        name: As the row has it.
+        name: The name in the row.
 
     Raises:
         BrokenRow: there is no such file.
     """
     if not name.strip() or "\0" in name:
-        raise BrokenRow(f"{name!r} is not a name of a file")
+        raise BrokenRow(f"{name!r} is not a file name")
     path = folder / name
     try:
         found = path.is_file()

@@ -1,4 +1,4 @@
-"""The examples of all datasets, by dataset and task, for a sampler to choose from."""
+"""From the datasets of a configuration to prepared batches, decoded in threads ahead of use."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,10 +12,13 @@ from embedder.rzen.pictures import Unfit
 from embedder.rzen.template import Template
 from trainer.config import Dataset
 from trainer.data.clips import read_captioned_clips
-from trainer.data.examples import Decoded, Example, Ledger, Origin, Task
+from trainer.data.examples import ErrorBudget, Example, Origin, Task
 from trainer.data.readers import read_captioned, read_jsonl, read_mmeb
-from trainer.model import Prepared, prepared
-from trainer.sampling import Batch, Row, Source
+from trainer.model import PreparedContent, prepare
+from trainer.sampling import Batch, Source
+
+_BATCHES_AHEAD = 2
+_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +31,10 @@ class Share:
 
 
 class Corpus:
-    """Holds examples in memory, as names of files and words; no pictures.
+    """Holds examples in memory: texts and file names, no pictures.
 
-    A dataset with several tasks becomes one source for each of them, named `dataset/task`: each
-    has a temperature of its own, and batches are of one task.
+    A dataset with several tasks becomes one source for each of them, named `dataset/task`, since
+    a batch is of one task.
     """
 
     def __init__(self, examples: Iterable[Example] = ()) -> None:
@@ -50,17 +53,17 @@ class Corpus:
         """Return the sources of a sampler, in the order in which the datasets came.
 
         Args:
-            shares: By name of the dataset; others are taken as they are.
+            shares: By name of the dataset; the default for the others.
 
         Raises:
-            ValueError: a share is for a dataset that is not there.
+            ValueError: a share names an unknown dataset.
         """
         shares = shares or {}
         datasets = [dataset for dataset, _ in self._examples]
         for name in shares:
             if name not in datasets:
                 raise ValueError(
-                    f"there is no dataset {name!r}; there are: {', '.join(dict.fromkeys(datasets))}"
+                    f"unknown dataset {name!r}; known are: {', '.join(dict.fromkeys(datasets))}"
                 )
         found = []
         for (dataset, task), examples in self._examples.items():
@@ -70,89 +73,90 @@ class Corpus:
             found.append(Source(name, task, keys, share.weight, share.resampling, share.cap))
         return found
 
-    def __getitem__(self, row: Row) -> Example:
-        return list(self._examples.values())[row.source][row.index]
-
     def examples(self, batch: Batch) -> Sequence[Example]:
         """Return the examples of a batch, in its order."""
         lists = list(self._examples.values())
         return [lists[row.source][row.index] for row in batch.rows]
 
 
-def collected(data: tuple[Dataset, ...], ledger: Ledger, work: Path) -> tuple[Corpus, list[Source]]:
+def load_datasets(
+    data: tuple[Dataset, ...], errors: ErrorBudget, work: Path
+) -> tuple[Corpus, list[Source]]:
     """Read all datasets; decode nothing but long videos, whose clips are kept.
 
     Args:
-        data: The sets.
-        ledger: Counts what can be used and what is skipped.
+        data: The datasets.
+        errors: Counts usable and broken rows.
         work: A folder for the frames of clips.
 
     Returns:
-        The examples, and what a sampler chooses from.
+        The examples, and the sources of a sampler.
 
     Raises:
         Unreadable: a file cannot be opened.
-        TooManyBroken: more rows are broken than the ledger allows.
-        ValueError: two sets have the same name and other shares, or one has no rows.
+        TooManyBroken: more rows are broken than the budget allows.
+        ValueError: a dataset has no usable rows.
     """
     corpus, shares = Corpus(), dict[str, Share]()
     for dataset in data:
         known = len(corpus)
-        examples = list(_read(dataset, ledger, work))
+        examples = list(_read(dataset, errors, work))
         corpus.add(examples)
         if len(corpus) == known:
-            raise ValueError(f"{dataset.path} has no row that can be used")
+            raise ValueError(f"{dataset.path} has no usable rows")
         for name in {example.dataset for example in examples}:
             shares[name] = Share(dataset.weight, dataset.resampling, dataset.cap)
     return corpus, corpus.sources(shares)
 
 
-def _read(dataset: Dataset, ledger: Ledger, work: Path) -> Iterator[Example]:
+def _read(dataset: Dataset, errors: ErrorBudget, work: Path) -> Iterator[Example]:
     path, name = dataset.path, dataset.name
     task = dataset.task or Task.IMAGE_RETRIEVAL
     if dataset.format == "jsonl":
-        return read_jsonl(path, ledger, dataset.task, name, dataset.media)
+        return read_jsonl(path, errors, dataset.task, name, dataset.media)
     if dataset.format == "mmeb":
-        return read_mmeb(path, dataset.media or path.parent, ledger, task, name)
+        return read_mmeb(path, dataset.media or path.parent, errors, task, name)
     if dataset.format == "captioned":
-        return read_captioned(path, ledger, task, name)
-    return read_captioned_clips(path, work / "clips", ledger, dataset=name)
-
-
-_AHEAD = 2
-_THREADS = 4
+        return read_captioned(path, errors, task, name)
+    return read_captioned_clips(path, work / "clips", errors, dataset=name)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Fed:
-    """A batch, as far as its media could be decoded.
+class PreparedBatch:
+    """A batch without the examples that could not be decoded.
 
     Attributes:
-        batch: Its rows.
+        rows: All its rows.
         tasks: Of each query.
         queries: Prepared contents.
-        positives: Likewise; positive i belongs to query i.
+        positives: Prepared contents; positive i belongs to query i.
         negatives: Explicit ones, of all queries together.
     """
 
-    batch: Batch
+    rows: Batch
     tasks: tuple[str, ...]
-    queries: tuple[Prepared, ...]
-    positives: tuple[Prepared, ...]
-    negatives: tuple[Prepared, ...]
+    queries: tuple[PreparedContent, ...]
+    positives: tuple[PreparedContent, ...]
+    negatives: tuple[PreparedContent, ...]
+
+    def __len__(self) -> int:
+        return len(self.queries) + len(self.positives) + len(self.negatives)
 
 
-class Feeder:
-    """Decodes and prepares batches ahead of their use.
+class BatchLoader:
+    """Decodes and prepares batches in threads, ahead of their use.
 
-    An example whose media cannot be decoded, or that does not fit a sequence, is left out of its
-    batch and counted in the ledger.
+    Not torch's DataLoader: its worker processes would each need the tokenizer and an error budget,
+    and what they fetched ahead would be missing from the sampler's state on resume.
+
+    An example whose media cannot be decoded, or that does not fit into a sequence, is left out of
+    its batch and counted as broken.
 
     Args:
         corpus: Where rows are looked up.
         template: Puts contents into sequences.
-        ledger: Counts.
-        instructions: Whether contents are told anything; stage 1 has none.
+        errors: Counts usable and broken examples.
+        instructions: Whether contents get instructions; stage 1 uses none.
         limits: What decoding may cost.
     """
 
@@ -160,70 +164,70 @@ class Feeder:
         self,
         corpus: Corpus,
         template: Template,
-        ledger: Ledger,
+        errors: ErrorBudget,
         *,
         instructions: bool,
         limits: Limits | None = None,
     ) -> None:
         self._corpus = corpus
         self._template = template
-        self._ledger = ledger
+        self._errors = errors
         self._limits = limits
         self._instructions = instructions
 
-    def fed(self, batches: Iterable[Batch]) -> Iterator[Fed]:
+    def batches(self, batches: Iterable[Batch]) -> Iterator[PreparedBatch]:
         """Yield the batches in order, prepared two ahead of the one in use.
 
         Raises:
-            TooManyBroken: more examples are broken than the ledger allows.
+            TooManyBroken: more examples are broken than the budget allows.
         """
-        waiting: deque[tuple[Batch, list[Future[_Ready | None]]]] = deque()
-        with ThreadPoolExecutor(_THREADS, "train-feed") as pool:
+        pending: deque[tuple[Batch, list[Future[_PreparedExample | None]]]] = deque()
+        with ThreadPoolExecutor(_THREADS, "train-load") as pool:
             for batch in batches:
-                rows = self._corpus.examples(batch)
-                waiting.append((batch, [pool.submit(self._ready, row) for row in rows]))
-                if len(waiting) > _AHEAD:
-                    yield self._joined(*waiting.popleft())
-            while waiting:
-                yield self._joined(*waiting.popleft())
+                examples = self._corpus.examples(batch)
+                pending.append((batch, [pool.submit(self._load, one) for one in examples]))
+                if len(pending) > _BATCHES_AHEAD:
+                    yield _collate(*pending.popleft())
+            while pending:
+                yield _collate(*pending.popleft())
 
-    def _ready(self, example: Example) -> "_Ready | None":
+    def _load(self, example: Example) -> "_PreparedExample | None":
+        """Decode and prepare an example; None, counted as broken, where that fails."""
         try:
-            ready = self._prepared(example.decoded(self._limits))
+            decoded = example.decoded(self._limits)
+            prepared = _PreparedExample(
+                example.task.value,
+                self._prepare(decoded.query, "query"),
+                self._prepare(decoded.positive, "document"),
+                tuple(self._prepare(content, "document") for content in decoded.negatives),
+            )
         except (MediaError, Unfit) as error:
             origin = example.origin or Origin(Path(example.dataset), 0)
-            self._ledger.skip(origin, str(error))
+            self._errors.skip(origin, str(error))
             return None
-        self._ledger.use()
-        return ready
+        self._errors.use()
+        return prepared
 
-    def _prepared(self, decoded: Decoded) -> "_Ready":
-        return _Ready(
-            decoded.example.task.value,
-            self._one(decoded.query, "query"),
-            self._one(decoded.positive, "document"),
-            tuple(self._one(content, "document") for content in decoded.negatives),
-        )
-
-    def _one(self, content: Content, role: Role) -> Prepared:
+    def _prepare(self, content: Content, role: Role) -> PreparedContent:
         if not self._instructions:
             content = Content(content.text, content.frames, content.modality, "")
-        return prepared(self._template, content, role)
-
-    def _joined(self, batch: Batch, rows: Sequence["Future[_Ready | None]"]) -> Fed:
-        found = [one for row in rows if (one := row.result()) is not None]
-        return Fed(
-            batch,
-            tuple(one.task for one in found),
-            tuple(one.query for one in found),
-            tuple(one.positive for one in found),
-            tuple(negative for one in found for negative in one.negatives),
-        )
+        return prepare(self._template, content, role)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Ready:
+class _PreparedExample:
     task: str
-    query: Prepared
-    positive: Prepared
-    negatives: tuple[Prepared, ...]
+    query: PreparedContent
+    positive: PreparedContent
+    negatives: tuple[PreparedContent, ...]
+
+
+def _collate(batch: Batch, loading: Sequence["Future[_PreparedExample | None]"]) -> PreparedBatch:
+    examples = [example for future in loading if (example := future.result()) is not None]
+    return PreparedBatch(
+        batch,
+        tuple(example.task for example in examples),
+        tuple(example.query for example in examples),
+        tuple(example.positive for example in examples),
+        tuple(negative for example in examples for negative in example.negatives),
+    )

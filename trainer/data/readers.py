@@ -1,6 +1,6 @@
-"""Our own format: JSON Lines, one example a line.
+"""Readers of training files: our JSON Lines, MMEB's Parquet files, folders of captioned pictures.
 
-A line is an object such as this one, without the line breaks:
+Our own format, one example a line (here with line breaks):
 
     {"query": "a red bicycle against a wall",
      "positive": {"images": "photos/bicycle.jpg"},
@@ -9,17 +9,26 @@ A line is an object such as this one, without the line breaks:
      "instruction": "Find me an everyday image that matches the given caption: ",
      "target_instruction": "Represent the given image."}
 
-- `query` and `positive` are needed, `negatives` is a list and may be missing.
-- A side is a string, its words, or an object with `text` and one of `images` (a name, or a list
-  of them), `video`, or `pdf` with `page` (from 1; the first if missing). Images that are scanned
-  pages say `"modality": "page"`, and single frames `"modality": "video"`.
-- Names of files are relative to the folder of the JSON Lines file, unless another is given.
-- `task` is a value of `Task`; `dataset` names the set. Where a line has none, what
-  the reader was given counts, and the name of the file for the set.
+- `query` and `positive` are required, `negatives` is an optional list.
+- A side is a string (its text), or an object with `text` and one of `images` (a name, or a list
+  of them), `video`, or `pdf` with `page` (from 1, the default). Images that are scanned pages have
+  `"modality": "page"`, and single frames `"modality": "video"`.
+- File names are relative to the folder of the JSON Lines file, unless another is given.
+- `task` is a value of `Task`; `dataset` names the dataset. The reader's arguments, and the file
+  name as dataset, are the defaults.
 - `instruction` is the query's, `target_instruction` that of the others. Missing or null takes the
   checkpoint's default, the empty string gives none.
-- Fields that start with an underscore are for notes. Any other field is an error, since a
-  misspelt one would be lost without a word. Blank lines are passed over.
+- Fields that start with an underscore are comments. Any other field is an error, so that a
+  misspelt one is noticed. Blank lines are skipped.
+
+MMEB's training sets are Parquet files with the columns `qry, qry_image_path, pos_text,
+pos_image_path`, and sometimes `neg_text, neg_image_path` (a value or a list). A text has
+`<|image_1|>` in the place of its picture and begins with the instruction, so these examples add
+none. Source: arXiv 2410.05160 and the datasets TIGER-Lab/MMEB-train and MMEB-eval.
+
+A folder of captioned pictures has, beside every picture, a text file of the same name (`cat.jpg`,
+`cat.txt`), in subfolders too; or a `captions.csv` or `captions.tsv` whose first line is
+`file,caption`, with any number of lines a picture. If there is a table, text files are ignored.
 """
 
 import csv
@@ -33,13 +42,13 @@ from embedder.content import Modality
 from embedder.media import Kind, Limits, MediaError, read_text, suffix_kind
 from trainer.data.examples import (
     BrokenRow,
+    ErrorBudget,
     Example,
-    Ledger,
     Origin,
     Side,
     Task,
     Unreadable,
-    existing,
+    existing_file,
 )
 
 _EXAMPLE = (
@@ -51,7 +60,7 @@ _SIDE = ("text", "images", "video", "pdf", "page", "modality")
 
 def read_jsonl(
     path: Path,
-    ledger: Ledger,
+    errors: ErrorBudget,
     task: Task | None = None,
     dataset: str | None = None,
     folder: Path | None = None,
@@ -78,7 +87,7 @@ def read_jsonl(
     def parse(line: bytes, origin: Origin) -> list[Example]:
         return [_example(parsed_object(line), origin, folder, task, name)]
 
-    yield from ledger.usable(path, numbered_lines(path), parse)
+    yield from errors.usable(path, numbered_lines(path), parse)
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -151,7 +160,7 @@ def _side(row: Any, folder: Path, which: str) -> Side:
         modality = words(row, "modality")
         return Side(
             words(row, "text"),
-            tuple(existing(folder, name) for name in _names(row.get("images"))),
+            tuple(existing_file(folder, name) for name in _names(row.get("images"))),
             _file(row, "video", folder),
             _file(row, "pdf", folder),
             page,
@@ -172,7 +181,7 @@ def _names(images: Any) -> list[str]:
 
 def _file(row: dict[str, Any], name: str, folder: Path) -> Path | None:
     given = words(row, name)
-    return None if given is None else existing(folder, given)
+    return None if given is None else existing_file(folder, given)
 
 
 def _task(given: Any, default: Task | None) -> Task:
@@ -216,7 +225,7 @@ _ROWS_AT_A_TIME = 1024
 
 
 def read_mmeb(
-    path: Path, images: Path, ledger: Ledger, task: Task, dataset: str | None = None
+    path: Path, images: Path, errors: ErrorBudget, task: Task, dataset: str | None = None
 ) -> Iterator[Example]:
     """Read a parquet file of MMEB rows, a thousand at a time.
 
@@ -249,7 +258,7 @@ def read_mmeb(
         )
         return [example]
 
-    yield from ledger.usable(path, _rows(path), parse)
+    yield from errors.usable(path, _rows(path), parse)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -295,7 +304,7 @@ def _mmeb_side(text: Any, name: Any, images: Path, which: str) -> Side:
     for value in (text, name):
         if value is not None and not isinstance(value, str):
             raise BrokenRow(f"{which}: a {type(value).__name__} stands in place of a string")
-    pictures = (existing(images, name),) if name else ()
+    pictures = (existing_file(images, name),) if name else ()
     try:
         return Side(_without_token(text or "", len(pictures)) or None, pictures)
     except ValueError as error:
@@ -319,7 +328,7 @@ _CAPTION_LIMITS = Limits(file_bytes=100_000)
 
 def read_captioned(
     folder: Path,
-    ledger: Ledger,
+    errors: ErrorBudget,
     task: Task = Task.IMAGE_RETRIEVAL,
     dataset: str | None = None,
     queries: Queries = "captions",
@@ -362,16 +371,16 @@ def read_captioned(
             def of_table(row: list[str], origin: Origin) -> list[Example]:
                 if len(row) != len(_COLUMNS):
                     raise BrokenRow(f"the line has {len(row)} fields, not a file and a caption")
-                return [pair(existing(folder, row[0]), row[1], origin)]
+                return [pair(existing_file(folder, row[0]), row[1], origin)]
 
-            yield from ledger.usable(path, _table_rows(path, delimiter), of_table)
+            yield from errors.usable(path, _table_rows(path, delimiter), of_table)
             return
 
     def beside(picture: Path, origin: Origin) -> list[Example]:
         return [pair(picture, _caption_beside(picture, first_line), origin)]
 
     for picture in _pictures(folder):
-        yield from ledger.usable(picture, [(1, picture)], beside)
+        yield from errors.usable(picture, [(1, picture)], beside)
 
 
 def _pictures(folder: Path) -> Iterator[Path]:

@@ -1,11 +1,9 @@
-"""Retrieval measured on sets from disk.
+"""Retrieval evaluation on sets from disk.
 
-entry     one query or candidate as a file states it → a content
-sets      what an evaluation set is
-own       our own layout of files
-mmeb      MMEB's layouts
-ranking   a set and an embedder → the metrics of every query
-report    results and scores on disk, the table and the plot
+metrics   hit@k, NDCG, recall, MRR and their means
+sets      queries, candidates and their relevance
+formats   our own layout of files, and MMEB's
+scoring   a set and an embedder → metrics, files, table and plot
 
-`trainer.evaluation.metrics` has the definitions, `trainer.evaluate` the command.
+`trainer.evaluate` is the command.
 """

@@ -1,21 +1,40 @@
-"""Our own layout of an evaluation set: JSON Lines in a folder.
+"""Read evaluation sets: our own layout, and MMEB's.
 
-Three files, every query ranked among all candidates:
+Our own layout is JSON Lines in a folder. Three files, every query ranked among all candidates:
 
     queries.jsonl      {"id": "q1", "text": "a red bus"}
     candidates.jsonl   {"id": "c1", "image": "bus.jpg"}
     qrels.jsonl        {"query": "q1", "candidate": "c1", "relevance": 1}
 
-`relevance` may be left out and is 1 then. A query may name the "candidates" that it alone is ranked
-among, a list of ids. Or one file, every query ranked among the candidates of its row:
+`relevance` defaults to 1. A query may list the ids of its "candidates", and is ranked among these
+alone. Or one file, every query ranked among the candidates of its row:
 
     rows.jsonl         {"query": {"text": "…"}, "candidates": [{"image": "…"}, …], "label": 0}
 
-`label` is the place of the right candidate from 0, or a list of places. A query or candidate has
+`label` is the index of the right candidate from 0, or a list of indices. A query or candidate has
 "text" and/or one of "image", "images" (frames in order), "video", "pdf" with "page" (from 1);
-"modality": "page" for the picture of a document; "instruction" for what the model is told in place
-of its own. Paths start from the folder. `dataset.json` may state "name", "category" ("image",
-"video", "document"), "metric" and "images" (a folder that paths start from).
+"modality": "page" for the picture of a document; "instruction" in place of the model's default.
+Paths are relative to the folder. `dataset.json` may state "name", "category" ("image", "video",
+"document"), "metric" and "images" (a folder that paths start from).
+
+Of MMEB two layouts are read, one folder a dataset, Parquet or JSON Lines:
+
+- Rows (the image sets of MMEB and MMEB-V2): `qry_text`, `qry_img_path`, `tgt_text`, `tgt_img_path`
+  and optionally `qry_inst`, `tgt_inst`. The targets are two lists of the same length and the query
+  is ranked among them; the first one is right. Files anywhere below the folder.
+- Corpora (the document sets of MMEB-V2, which are those of ViDoRe and VisRAG): folders or files
+  whose path contains `queries` (`query-id`, `query`, optionally `language`), `corpus`
+  (`corpus-id`, `image` as bytes or a path) and `qrels` (`query-id`, `corpus-id`, `score`); every
+  query is ranked among the whole corpus, and scores are grades.
+
+The video sets have a layout each and are not read: rewrite them in our own. A set in several
+languages counts as one unless "language" in `dataset.json` picks one.
+
+Differences from MMEB's own evaluation: `<|image_1|>` is removed from texts, since our template
+places pictures; an instruction and its text are joined with one space, without line breaks.
+
+Source:
+    The evaluation code of VLM2Vec (arXiv 2507.04590).
 """
 
 import hashlib
@@ -32,10 +51,10 @@ from trainer.evaluation.sets import (
     BadEntry,
     BadSet,
     Broken,
-    Draft,
     Entry,
     EvaluationSet,
     Query,
+    SetBuilder,
     objects,
 )
 
@@ -43,12 +62,12 @@ _THREE = ("queries.jsonl", "candidates.jsonl", "qrels.jsonl")
 _ONE = "rows.jsonl"
 
 
-def is_own(folder: Path) -> bool:
+def is_native(folder: Path) -> bool:
     """Return whether a folder has our own layout."""
     return (folder / _ONE).is_file() or (folder / _THREE[0]).is_file()
 
 
-def read_own(folder: Path, images: Path | None = None) -> EvaluationSet:
+def read_native(folder: Path, images: Path | None = None) -> EvaluationSet:
     """Read a set and list its broken rows.
 
     Args:
@@ -58,7 +77,7 @@ def read_own(folder: Path, images: Path | None = None) -> EvaluationSet:
     Raises:
         BadSet: a file is missing, or nothing can be used.
     """
-    draft = Draft.of(folder, images)
+    draft = SetBuilder.of(folder, images)
     if (folder / _ONE).is_file():
         _read_rows(draft)
     else:
@@ -66,7 +85,7 @@ def read_own(folder: Path, images: Path | None = None) -> EvaluationSet:
     return draft.finished()
 
 
-def _read_rows(draft: Draft) -> None:
+def _read_rows(draft: SetBuilder) -> None:
     for number, where, row in _lines(draft, _ONE):
         try:
             query, labels = _row(draft, number, row)
@@ -78,7 +97,7 @@ def _read_rows(draft: Draft) -> None:
         draft.queries.append(Query(query.entry, grades, names))
 
 
-def _row(draft: Draft, number: int, row: Mapping[str, Any]) -> tuple[Query, list[int]]:
+def _row(draft: SetBuilder, number: int, row: Mapping[str, Any]) -> tuple[Query, list[int]]:
     if not {"query", "candidates", "label"} <= set(row):
         raise BadEntry("it lacks one of query, candidates and label")
     if not isinstance(row["candidates"], list) or not row["candidates"]:
@@ -104,7 +123,7 @@ def _row(draft: Draft, number: int, row: Mapping[str, Any]) -> tuple[Query, list
     return Query(entry, {}, tuple(found)), labels
 
 
-def _read_three(draft: Draft) -> None:
+def _read_three(draft: SetBuilder) -> None:
     if missing := [name for name in _THREE if not (draft.folder / name).is_file()]:
         raise BadSet(f"{draft.folder} has no {' and no '.join(missing)}")
     for _, where, row in _lines(draft, _THREE[1]):
@@ -136,7 +155,7 @@ def _read_three(draft: Draft) -> None:
         draft.queries.append(Query(entry, right, names))
 
 
-def _among(draft: Draft, stated: Any) -> tuple[str, ...] | None:
+def _among(draft: SetBuilder, stated: Any) -> tuple[str, ...] | None:
     if stated is None:
         return None
     if not isinstance(stated, list) or not stated:
@@ -147,7 +166,7 @@ def _among(draft: Draft, stated: Any) -> tuple[str, ...] | None:
     return names
 
 
-def _qrels(draft: Draft) -> dict[str, dict[str, float]]:
+def _qrels(draft: SetBuilder) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for _, where, row in _lines(draft, _THREE[2]):
         try:
@@ -171,7 +190,7 @@ def _grade(stated: Any) -> float:
     return float(stated)
 
 
-def _lines(draft: Draft, name: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
+def _lines(draft: SetBuilder, name: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """Yield number, location and object of each valid line; record the others as broken."""
     path = draft.folder / name
     draft.files.append(path)
@@ -208,7 +227,7 @@ def read_mmeb(folder: Path, images: Path | None, cache: Path) -> EvaluationSet:
     Raises:
         BadSet: nothing in it can be used.
     """
-    draft = Draft.of(folder, images)
+    draft = SetBuilder.of(folder, images)
     draft.files.extend(_files(folder))
     if _is_corpora(folder):
         _read_corpora(draft, cache / str(draft.about.get("name", folder.resolve().name)))
@@ -217,7 +236,7 @@ def read_mmeb(folder: Path, images: Path | None, cache: Path) -> EvaluationSet:
     return draft.finished()
 
 
-def _mmeb_read_rows(draft: Draft) -> None:
+def _mmeb_read_rows(draft: SetBuilder) -> None:
     for path in _files(draft.folder):
         for where, row in _rows(path, draft.broken):
             try:
@@ -230,7 +249,9 @@ def _mmeb_read_rows(draft: Draft) -> None:
             draft.queries.append(query)
 
 
-def _mmeb_row(draft: Draft, where: str, row: Mapping[str, Any]) -> tuple[Query, dict[str, Entry]]:
+def _mmeb_row(
+    draft: SetBuilder, where: str, row: Mapping[str, Any]
+) -> tuple[Query, dict[str, Entry]]:
     texts = _texts(row["tgt_text"])
     paths = row.get("tgt_img_path")
     paths = [""] * len(texts) if paths is None else _texts(paths)
@@ -251,7 +272,7 @@ def _mmeb_row(draft: Draft, where: str, row: Mapping[str, Any]) -> tuple[Query, 
     return Query(query, {right: 1.0}, tuple(entries)), entries
 
 
-def _entry(draft: Draft, name: str, text: str, path: str, told: str) -> Entry:
+def _entry(draft: SetBuilder, name: str, text: str, path: str, told: str) -> Entry:
     words = text.replace(IMAGE_TOKEN, "").strip()
     instruction = told.replace(IMAGE_TOKEN, "").strip()
     if words and instruction:
@@ -278,7 +299,7 @@ def _is_corpora(folder: Path) -> bool:
     return all(any(True for _ in _files(folder, part)) for part in _PARTS)
 
 
-def _read_corpora(draft: Draft, cache: Path) -> None:
+def _read_corpora(draft: SetBuilder, cache: Path) -> None:
     for where, row in _part(draft, "corpus"):
         try:
             path = _picture(row["image"], str(row["corpus-id"]), draft.images, cache)
@@ -315,7 +336,7 @@ def _read_corpora(draft: Draft, cache: Path) -> None:
         draft.queries.append(Query(entry, grades[name]))
 
 
-def _part(draft: Draft, part: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _part(draft: SetBuilder, part: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for path in _files(draft.folder, part):
         yield from _rows(path, draft.broken)
 

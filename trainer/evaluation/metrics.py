@@ -1,7 +1,7 @@
-"""How good rankings are: hit@k, NDCG@k, recall@k and MRR, and their means over datasets.
+"""Ranking metrics: hit@k, NDCG@k, recall@k and MRR, and their means over datasets.
 
 Each metric is a function of *ranked relevance*: the grades of all candidates of a query, best
-first, 0 for the irrelevant. `ranked` makes it from scores.
+first, 0 for the irrelevant. `ranked` computes it from scores.
 
 Source:
     The definitions of MMEB-V2 (arXiv 2507.04590) and its evaluation code: hit@1 for image and video

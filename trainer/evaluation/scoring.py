@@ -1,4 +1,12 @@
-"""An evaluation set and an embedder → the metrics of every query."""
+"""Evaluate an embedder on a set, and write results, table and plot.
+
+    NAME_pred.jsonl    a line a query: its ranking, the right candidates, its metrics
+    NAME_score.json    the means; written last, so a set with this file is complete
+    scores.md          all sets, the mean by category and over all sets
+    scores.png         the same as bars
+
+The names are those of MMEB's evaluation.
+"""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence

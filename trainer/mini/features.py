@@ -1,7 +1,20 @@
-"""What the vision tower sees in many pictures, computed once and kept in a folder.
+"""Features of pictures and texts, the space that joins both towers, and imagined photos.
 
-Features are kept as float16: the towers' weights are float16 too, and heads are trained on noisier
-things. A kept file is used again only for the same tower and the same names.
+Features are cached in a folder as float16: the towers' weights are float16 too, and heads are
+trained on noisier inputs. A cached file is used only for the same tower and the same names.
+
+The space (prototypes, whitening, and the text's predicted looks) was chosen on 298 captioned stamps
+that are photos and on altered copies of 455 pictures among 1914, never on the photos that the
+project is measured on. Of copies, those cut to 80 % came back first in 95 of 100 searches, a
+quarter of the size in 87, JPEG at quality 30 in 99, recoloured in 100.
+
+Imagined photos are features of photos that do not exist. There are few photos in Debian's
+packages, and of most things none. But the classifier knows where its thousand classes lie. Were
+the features of every class a cloud of one shape (the assumption of linear discriminants), its
+weights would be w = Σ⁻¹(μ_class − μ), and the way from any photo towards the class Σ w. That
+overshoots: features became 22 long, where those of photos are 13 and of clear photos of animals
+11. The way Σ^½ w, between that and the shortest way w, gives 15, with the highest logit at 8.0
+where clear photos of animals have 7.0.
 """
 
 import hashlib
@@ -29,7 +42,7 @@ _TELL = 60.0  # seconds between two lines of progress
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class PictureFeatures:
     """What the tower says of pictures.
 
     Attributes:
@@ -42,10 +55,10 @@ class Seen:
     pooled: Vectors
     logits: Vectors
 
-    def __getitem__(self, rows: Any) -> "Seen":
+    def __getitem__(self, rows: Any) -> "PictureFeatures":
         chosen = np.arange(len(self.names))[rows]
         names = [self.names[i] for i in chosen]
-        return Seen(names, self.pooled[chosen], self.logits[chosen])
+        return PictureFeatures(names, self.pooled[chosen], self.logits[chosen])
 
 
 class Features:
@@ -63,7 +76,9 @@ class Features:
         self._folder = folder
         self._threads = threads or 0
 
-    def of(self, kind: str, pictures: Iterable[tuple[str, Image.Image]], version: str) -> Seen:
+    def of(
+        self, kind: str, pictures: Iterable[tuple[str, Image.Image]], version: str
+    ) -> PictureFeatures:
         """Return the features of a set of pictures.
 
         Args:
@@ -78,7 +93,7 @@ class Features:
             self._write(path, kind, pictures)
         with np.load(path, allow_pickle=False) as arrays:
             wide = (arrays[name].astype(np.float32) for name in ("pooled", "logits"))
-            return Seen(arrays["names"].tolist(), *wide)
+            return PictureFeatures(arrays["names"].tolist(), *wide)
 
     def _write(self, path: Path, kind: str, pictures: Iterable[tuple[str, Image.Image]]) -> None:
         session = self._session()
@@ -127,7 +142,7 @@ def _batches(
 _READER_AT_ONCE = 2000
 
 
-class Reader:
+class TextEncoder:
     """Texts to unit rows (n, 384); of a long text the first 256 pieces."""
 
     def __init__(self, weights: Weights, threads: int | None = None) -> None:
@@ -255,7 +270,9 @@ _LEAD = (0.0, 4.0)  # of the class over all others, in logits
 _STEPS = 12
 
 
-def imagined(photos: Seen, count: int, seed: int = 0) -> tuple[Seen, list[int]]:
+def imagined(
+    photos: PictureFeatures, count: int, seed: int = 0
+) -> tuple[PictureFeatures, list[int]]:
     """Move photos towards classes.
 
     Args:
@@ -286,7 +303,7 @@ def imagined(photos: Seen, count: int, seed: int = 0) -> tuple[Seen, list[int]]:
         pooled = np.maximum(pooled + missing[:, None] * ways[classes], 0)
     logits = pooled @ weights.T + bias
     names = [photos.names[row] for row in rows]
-    return Seen(names, _single(pooled), _single(logits)), classes.tolist()
+    return PictureFeatures(names, _single(pooled), _single(logits)), classes.tolist()
 
 
 def _root(covariance: np.ndarray) -> Vectors:

@@ -1,10 +1,20 @@
-r"""Pictures and captions from Debian packages, to whiten features and to calibrate on.
+r"""Pictures with and without captions from Debian packages, and views of them.
 
-    apt-get install tuxpaint-stamps-default gcompris-qt-data mate-backgrounds gnome-backgrounds \
-        plasma-workspace-wallpapers lxqt-themes lomiri-wallpapers ukui-wallpapers opencv-doc
+    apt-get install tuxpaint-stamps-default tuxpaint-data gcompris-qt-data mate-backgrounds \
+        gnome-backgrounds plasma-workspace-wallpapers lxqt-themes lomiri-wallpapers \
+        lomiri-wallpapers-16.04 ukui-wallpapers opencv-doc scratch openclipart-svg openclipart-png
 
-Only statistics of these pictures (a mean, a covariance, two numbers for each pair of modalities)
-end in the weights. Folders that are not installed are left out, with a warning.
+- Stamps and scenes: only statistics of them (a mean, a covariance, two numbers for each pair of
+  modalities) end in the weights. Folders that are not installed are skipped, with a warning.
+- Photos of people, scenes and things, with our own captions: photos.tsv names each with its kind
+  and a caption written after looking at it. For measuring and choosing; never trained on.
+- Drawings: the Open Clip Art Library as Debian packages it, some 8,000 with titles and keywords,
+  all in the public domain. Titles and keywords are as people wrote them: in several languages, some
+  the name of a whole collection, some wrong; hundreds of drawings differ from another by a colour
+  or a number.
+- Views: what a head must recognise whatever is done to the picture. Every view is a function of
+  the picture and a name that seeds the random numbers, so views of one picture do not depend on
+  which others there are.
 """
 
 import hashlib

@@ -1,9 +1,23 @@
-"""What the head of `mini` is taught: pictures with words, and photos without.
+"""Train the head of `mini`: a residual on the picture's side, a linear map on the text's.
 
-Drawings of the Open Clip Art Library that are not held out, and emoji, bring words. Photos of
-wallpapers, manuals and GCompris bring none: on them the head is to leave everything in place. The
-classes of ImageNet bring photos that are only imagined, with the words of WordNet.
-Tux Paint's stamps and the photos of photos.tsv are for measuring and bring no words here.
+    python -m trainer.mini --only head
+
+Drawings of the Open Clip Art Library that are not held out, and emoji, have words. Photos of
+wallpapers, manuals and GCompris have none: the head must leave them in place. The classes of
+ImageNet add imagined photos, with the words of WordNet. Tux Paint's stamps and the photos of
+photos.tsv are for measuring and are not trained on.
+
+The loss is that of the project (trainer/losses.py: InfoNCE with a mask for false negatives,
+weights for hard ones and a learned temperature a task), in both directions:
+
+    L = L_retrieval(text → picture) + L_classification(picture → text)
+      + λ₁ · mean over photos of 1 − cos(m', m)
+      + λ₂ · mean of KL(softmax(s/τ₀) ‖ softmax(s'/τ₀)), nouns over photos and photos over nouns
+      + λ₃ · mean over pairs of nouns of (s'(noun, noun) − s(noun, noun))²
+
+m is where a photo without words is in the text space before training and m' after it; s and s' are
+cosines of whole vectors, before and after; τ₀ = 0.02, so that it is the first places of a ranking
+that are held. What was right on photos stays so, and texts among each other keep their ranking.
 """
 
 import logging
@@ -23,7 +37,7 @@ from embedder.interface import Vectors
 from embedder.mini.space import Head, Space
 from trainer.data.examples import Task
 from trainer.losses import LossConfig, TaskTemperatures, contrastive_loss
-from trainer.mini.features import Features, Seen, imagined
+from trainer.mini.features import Features, PictureFeatures, imagined
 from trainer.mini.pictures import (
     Drawing,
     drawing_view,
@@ -72,7 +86,7 @@ def emoji_texts(emoji: Emoji) -> tuple[str, ...]:
     return _short([emoji.name, ", ".join([emoji.name, *emoji.keywords]), *emoji.keywords])
 
 
-def see_drawings(features: Features, given: Sequence[Drawing]) -> list[Seen]:
+def see_drawings(features: Features, given: Sequence[Drawing]) -> list[PictureFeatures]:
     """Return features of all drawings, once a view, without those that cannot be read."""
     return [
         features.of(f"drawings-{view}", _drawing_views(given, view), f"{VERSION} {len(given)}")
@@ -99,7 +113,7 @@ def lessons(features: Features) -> list[Lesson]:
     return found + _emoji_lessons(features)
 
 
-def class_lessons(photos: Seen, count: int = IMAGINED, seed: int = 1) -> list[Lesson]:
+def class_lessons(photos: PictureFeatures, count: int = IMAGINED, seed: int = 1) -> list[Lesson]:
     """Return imagined photos of classes, each with other words that WordNet has for them.
 
     Args:
@@ -122,17 +136,17 @@ def class_lessons(photos: Seen, count: int = IMAGINED, seed: int = 1) -> list[Le
     return found
 
 
-def in_place(photos: Seen, count: int = IMAGINED) -> Seen:
+def in_place(photos: PictureFeatures, count: int = IMAGINED) -> PictureFeatures:
     """Return photos to hold in place: real ones, and imagined ones of all classes."""
     more, _ = imagined(photos, count)
-    return Seen(
+    return PictureFeatures(
         photos.names + more.names,
         np.concatenate([photos.pooled, more.pooled]),
         np.concatenate([photos.logits, more.logits]),
     )
 
 
-def unlabelled(features: Features) -> Seen:
+def unlabelled(features: Features) -> PictureFeatures:
     """Return photos without words, four views of each."""
     # Of a wallpaper that is there in several sizes, none.
     kept_out = tuple(photo.source.partition("/contents/")[0] for photo in read_photos())
@@ -146,7 +160,7 @@ def unlabelled(features: Features) -> Seen:
     return features.of("scenes", seen(), VERSION)
 
 
-def whitened(features: Features) -> Seen:
+def whitened(features: Features) -> PictureFeatures:
     """Return what the visual part is whitened on: two corners of each scene, and stamps.
 
     Of the stamps, which are otherwise for measuring, only mean and covariance of what the tower
@@ -306,7 +320,7 @@ class Network(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
-class School:
+class TrainingData:
     """All that training needs, as tensors.
 
     Attributes:
@@ -341,7 +355,7 @@ def concrete_nouns(seed: int = 0) -> list[str]:
     return [one.names[0] for one in read_classes()] + random.Random(seed).sample(words, _NOUNS)
 
 
-def train(school: School, space: Space, config: HeadConfig) -> tuple[Head, list[Step]]:
+def train(school: TrainingData, space: Space, config: HeadConfig) -> tuple[Head, list[Step]]:
     """Train a head.
 
     Args:
@@ -403,7 +417,7 @@ def train(school: School, space: Space, config: HeadConfig) -> tuple[Head, list[
 
 
 def _pairs(
-    network: Network, school: School, chance: random.Random, batch: int
+    network: Network, school: TrainingData, chance: random.Random, batch: int
 ) -> tuple[Tensor, Tensor]:
     """Draw a batch of texts and their pictures, one of a group."""
     groups = chance.sample(school.groups, min(batch, len(school.groups)))
@@ -415,7 +429,7 @@ def _pairs(
 
 
 def _staying(
-    network: Network, school: School, nouns_before: Tensor, batch: int
+    network: Network, school: TrainingData, nouns_before: Tensor, batch: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return how far photos moved, and cosines of nouns with photos and each other."""
     photos = torch.randint(len(school.photo_meaning), (batch,))
@@ -438,8 +452,11 @@ def _drift(before: Tensor, after: Tensor) -> Tensor:
 
 
 def gathered(
-    lessons: Sequence[Lesson], photos: Seen, space: Space, read: Callable[[list[str]], Vectors]
-) -> School:
+    lessons: Sequence[Lesson],
+    photos: PictureFeatures,
+    space: Space,
+    read: Callable[[list[str]], Vectors],
+) -> TrainingData:
     """Convert features and words to tensors, in the space before training.
 
     Args:
@@ -459,7 +476,7 @@ def gathered(
     parts = space.parts(pooled.reshape(count * views, -1), logits.reshape(count * views, -1))
     meaning, looks = (torch.from_numpy(part.reshape(count, views, -1)) for part in parts)
     photo_meaning, photo_looks = map(torch.from_numpy, space.parts(photos.pooled, photos.logits))
-    return School(
+    return TrainingData(
         list(groups.values()),
         [[places[text] for text in one.texts] for one in lessons],
         torch.from_numpy(read(texts)),

@@ -1,4 +1,14 @@
-"""The nouns of WordNet 3.0, as Debian's wordnet-base installs them (WordNet 3.0 licence)."""
+"""Words for pictures: WordNet's nouns, ImageNet's classes and their relatives, emoji.
+
+- WordNet 3.0 as Debian's wordnet-base installs it (WordNet 3.0 licence).
+- The thousand ImageNet classes in the order of the classifier, with WordNet id, names and gloss:
+  `python -m trainer.mini.words SYNSETS.txt [--wordnet /usr/share/wordnet]` writes classes.tsv
+  beside this file. SYNSETS.txt is imagenet_synsets.txt of timm (Apache-2.0).
+- Relatives: a donkey is no class of ImageNet, but WordNet says that it is an equine, like sorrels
+  and zebras. So of all photos those of sorrels and zebras are the ones to show for "donkey".
+- Noto Color Emoji (SIL Open Font License 1.1) with Unicode's English names and keywords (Unicode
+  licence): `apt-get install fonts-noto-color-emoji unicode-cldr-core`.
+"""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -108,7 +118,7 @@ def read_classes(path: Path = CLASSES) -> list[Synset]:
 
 def main() -> None:
     """Write classes.tsv."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description="Write classes.tsv.")
     parser.add_argument("synsets", type=Path, help="one WordNet id a line")
     parser.add_argument("--wordnet", type=Path, default=FOLDER)
     arguments = parser.parse_args()

@@ -1,1 +1,1 @@
-"""Training in miniature: whole runs on two CPU cores."""
+"""Train in miniature: whole runs on two CPU cores."""

@@ -1,4 +1,12 @@
-"""Commands that depend on each other, several at a time; what is done is not done again."""
+"""The paper's ablation in miniature: what each ingredient of the recipe does, measured.
+
+`python -m trainer.miniature.ablation DIR` trains a Qwen2-VL of two million parameters from scratch,
+once for each ingredient and seed, on real pictures with words from Debian packages, mixes a soup,
+measures all on held-out pictures, and writes the table and plots of it. Finished jobs are kept: the
+same command continues after a stop.
+
+    apt-get install openclipart-svg openclipart-png tuxpaint-stamps-default
+"""
 
 import argparse
 import csv
@@ -314,12 +322,12 @@ def prepare(out: Path, seeds: int) -> None:
     Raises:
         Unreadable: a package is not installed; the message says what to install.
     """
-    from trainer.checkpoints import whole_folder
+    from trainer.checkpoints import atomic_folder
 
     words = out / "words.txt"
     if not (out / "data").exists():
         print("preparing pictures, half a minute", file=sys.stderr)
-        with whole_folder(out / "data") as folder:
+        with atomic_folder(out / "data") as folder:
             texts = sets.write(folder)
             told = [
                 *sets.PROMPTS,
@@ -335,7 +343,7 @@ def prepare(out: Path, seeds: int) -> None:
         if not (folder / "base").exists():
             from trainer.untrained import build
 
-            with whole_folder(folder / "base") as base:
+            with atomic_folder(folder / "base") as base:
                 texts = words.read_text(encoding="utf-8").splitlines()
                 build(base, sets.SHAPE, texts=texts, seed=seed)
                 sets.SETTINGS.save(base)
@@ -371,7 +379,7 @@ def _stage(number: int, run: Path, *needs: str) -> Job:
     config = run.with_suffix(".toml")
 
     def command() -> list[str]:
-        resumes = any((run / "restarts").glob("step-*"))
+        resumes = any((run / "checkpoints").glob("step-*"))
         if not resumes:
             shutil.rmtree(run, ignore_errors=True)
         return ["-m", f"trainer.stage{number}", str(config), *["--resume"] * resumes]
