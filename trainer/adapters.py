@@ -34,19 +34,19 @@ _FORMAT = 1
 
 
 class BadAdapter(Exception):
-    """A folder is no adapter, is incomplete, or belongs on another model."""
+    """A folder is no adapter, is incomplete, or belongs to another base model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """How large the adapters are; what they add is B·A · alpha / rank.
+    """The size of adapters, which add B·A · alpha / rank to a layer.
 
     Attributes:
         rank: Of A and B; the paper's.
         alpha: Not in the paper. 64 is what VLM2Vec trains with, whose data and benchmark these
             are; with rank 64 the factor is 1, so a rank can be tried without a new learning rate.
-        dropout: Not in the paper. None: in one epoch no pair is seen twice, and gradient caching
-            runs each chunk twice, where dropout has to fall on the same values.
+        dropout: Not in the paper. None by default: in one epoch no pair is seen twice, and
+            gradient caching runs each chunk twice and has to repeat the same dropout.
     """
 
     rank: int = 64
@@ -64,7 +64,7 @@ class Lora:
 
 @dataclass(frozen=True, slots=True)
 class ParameterCounts:
-    """Numbers in a model: those that are trained, and all (adapters included)."""
+    """Numbers of parameters: trainable ones, and all (adapters included)."""
 
     make_trainable: int
     total: int
@@ -78,7 +78,7 @@ def linear_layers(model: nn.Module) -> list[str]:
     """Return the names of all linear layers, in order.
 
     In a Qwen2-VL: attention and MLPs of the vision encoder, the merger behind it, attention and
-    MLPs of the language model. Embeddings, norms and the convolution that cuts patches are none.
+    MLPs of the language model; not embeddings, norms and the patch convolution.
     """
     return [name for name, module in model.named_modules() if type(module) is nn.Linear]
 
@@ -87,8 +87,8 @@ def make_trainable(model: Any, lora: Lora | None) -> Any:
     """Prepare a model for training, in place.
 
     Args:
-        model: A `Qwen2VLModel`. It keeps its own names: `Backbone` goes on using it.
-        lora: Of the adapters, which start by adding nothing; None trains everything.
+        model: A `Qwen2VLModel`. Its attributes stay in place, so `Backbone` can go on using it.
+        lora: Of the adapters, which initially add nothing; None trains everything.
 
     Returns:
         With LoRA the `PeftModel` around the model, for saving and merging; else the model.
@@ -122,17 +122,17 @@ def save_adapter(
     """Write an adapter to a new folder, atomically.
 
     Args:
-        adapted: What `make_trainable` gave with LoRA.
-        checkpoint: What it was trained on.
-        settings: What it was trained with: prompts, positions, limits.
-        directory: Must not be there yet.
+        adapted: The result of `make_trainable` with LoRA.
+        checkpoint: The base model.
+        settings: The prompts, positions and limits that it was trained with.
+        directory: Must not exist yet.
         lora: Of the adapters, for the record.
 
     Raises:
-        BadOutput: the directory is there, or cannot be written.
+        BadOutput: the directory exists, or cannot be written.
     """
     with atomic_folder(directory) as folder:
-        # Embeddings are not trained; to see whether they were, peft would ask the hub.
+        # Embeddings are not trained; to find that out, peft would query the hub.
         adapted.save_pretrained(folder, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # peft's, with nothing filled in
         settings.save(folder)
@@ -150,10 +150,10 @@ class Adapter:
     """An adapter in a folder.
 
     Attributes:
-        directory: Where it lies.
-        base: What `open_embedder` opens its base model by.
+        directory: Its folder.
+        base: The spec of its base model, for `open_embedder`.
         base_digest: Of that checkpoint.
-        settings: What it was trained with.
+        settings: The settings that it was trained with.
     """
 
     directory: Path
@@ -166,24 +166,24 @@ class Adapter:
         """Read the description of an adapter's folder.
 
         Raises:
-            BadAdapter: it is no adapter, or an incomplete one.
+            BadAdapter: the folder is no adapter, or an incomplete one.
             EmbedderUnavailable: its settings cannot be read.
         """
         path = directory / ADAPTER_FILE
         try:
             stated = json.loads(path.read_text(encoding="utf-8"))
             if stated["format"] != _FORMAT:
-                raise BadAdapter(f"{path} has format {stated['format']}, this one knows {_FORMAT}")
+                raise BadAdapter(f"{path} has format {stated['format']}, not {_FORMAT}")
             base, digest = str(stated["base"]), str(stated["base_digest"])
         except FileNotFoundError as error:
             raise BadAdapter(
-                f"{directory} is no finished adapter: it has no {path.name}"
+                f"{directory} is not a complete adapter: {path.name} is missing"
             ) from error
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise BadAdapter(f"{path} cannot be read: {error}") from error
         if not (directory / _WEIGHTS_FILE).is_file():  # peft would take adapter_model.bin.
             raise BadAdapter(
-                f"{directory} has no {_WEIGHTS_FILE}; other files of weights are not read, since "
+                f"{directory} has no {_WEIGHTS_FILE}; weights in other formats are not read, since "
                 "they can run code"
             )
         return cls(directory, base, digest, Settings.of(directory))
@@ -192,18 +192,18 @@ class Adapter:
         """Find the checkpoint that the adapter was trained on.
 
         Args:
-            base: Where it lies now: a folder or a name on the hub; None for where it lay.
+            base: Its current folder or name on the hub; None for the recorded one.
 
         Raises:
-            BadAdapter: there lies another one.
-            EmbedderUnavailable: there lies none.
+            BadAdapter: another model is there.
+            EmbedderUnavailable: no model is there.
         """
         argument = self.base.removeprefix("rzen").removeprefix(":") if base is None else base
         checkpoint = Checkpoint.find(argument)
         if checkpoint.digest != self.base_digest:
             raise BadAdapter(
-                f"{self.directory} was trained on other weights than those in "
-                f"{checkpoint.directory}: name the right ones with --base"
+                f"{self.directory} was trained on weights other than those in "
+                f"{checkpoint.directory}: pass the right ones with --base"
             )
         return checkpoint
 
@@ -217,18 +217,18 @@ def _quiet_peft() -> Iterator[None]:
 
 
 class Mixture:
-    """A base model to whose linear layers a weighted sum of what adapters add is added.
+    """A base model plus a weighted sum of adapters.
 
-    The sum is taken in weight space, Σᵢ wᵢ · Bᵢ·Aᵢ · alphaᵢ/rankᵢ. An average of A and B apart
-    would be something else: (A₁+A₂)(B₁+B₂) has products that no adapter has learned.
+    The sum is taken in weight space, Σᵢ wᵢ · Bᵢ·Aᵢ · alphaᵢ/rankᵢ. Averaging A and B separately
+    would be wrong: (A₁+A₂)(B₁+B₂) has products that no adapter has learned.
 
     Args:
         model: A `Qwen2VLModel`; changed in place.
         adapters: At least one, all of this base.
-        restorable: Whether the base weights are kept in main memory, to mix more than once.
+        restorable: Whether to keep the base weights in main memory, to mix more than once.
 
     Raises:
-        BadAdapter: an adapter's weights cannot be read, or the model is spread to the disk.
+        BadAdapter: an adapter's weights cannot be read, or the model is offloaded to disk.
     """
 
     def __init__(
@@ -241,7 +241,7 @@ class Mixture:
         names = [str(place) for place in range(len(adapters))]
         try:
             with _quiet_peft():
-                # Without some of its weights an adapter would be loaded, and be another one.
+                # An adapter that lacks some of its weights would load, as a different one.
                 warnings.filterwarnings("error", "Found missing adapter keys")
                 first, *others = zip(names, adapters, strict=True)
                 adapted = PeftModel.from_pretrained(model, first[1].directory, first[0])
@@ -256,7 +256,7 @@ class Mixture:
         self._adapted, self._names, self._mixed = adapted, names, False
         self._layers = [one for one in model.modules() if isinstance(one, LoraLayer)]
         if any(one.base_layer.weight.is_meta for one in self._layers):
-            raise BadAdapter("the model does not fit into memory whole, which a mixture needs")
+            raise BadAdapter("the whole model must fit into memory to be mixed")
         kept = self._layers if restorable else []
         self._base = [one.base_layer.weight.cpu().clone() for one in kept]
 
@@ -270,7 +270,7 @@ class Mixture:
             RuntimeError: it was mixed before and the base weights were not kept.
         """
         if self._mixed and not self._base:
-            raise RuntimeError("the base weights were not kept: this model is mixed already")
+            raise RuntimeError("this model is mixed already, and its base weights were not kept")
         self._mixed = True
         with torch.no_grad():
             for place, layer in enumerate(self._layers):
@@ -302,12 +302,12 @@ def merge(directory: Path, out: Path, base: str | None = None) -> None:
 
     Args:
         directory: Of the adapter.
-        out: Must not be there yet; written whole or not at all.
-        base: Where the base model lies now; None for where it lay.
+        out: Must not exist yet; written atomically.
+        base: Current folder or hub name of the base model; None for the recorded one.
 
     Raises:
         BadAdapter: the adapter is incomplete or not of this base.
-        BadOutput: `out` is there, or cannot be written.
+        BadOutput: `out` exists, or cannot be written.
         EmbedderUnavailable: there is no base model.
     """
     adapter = Adapter.of(directory)
@@ -355,7 +355,7 @@ def normalized(weights: Sequence[float]) -> tuple[float, ...]:
         ValueError: one is negative or not finite, or all are 0.
     """
     if any(not math.isfinite(one) or one < 0 for one in weights) or not sum(weights) > 0:
-        raise ValueError("weights must be 0 or more, and one of them above 0")
+        raise ValueError("weights must be 0 or more, and at least one above 0")
     total = math.fsum(weights)
     return tuple(one / total for one in weights)
 
@@ -366,9 +366,9 @@ def greedy(
     """Choose adapters greedily (model soups, arXiv 2203.05482, algorithm 1).
 
     Args:
-        count: How many there are.
-        score: Of a mixture, by its weights; all zero for the base model. Higher is better.
-        weights: In which proportion kept ones are averaged; None for equal parts.
+        count: Number of adapters.
+        score: Scores a mixture by its weights; all zero for the base model. Higher is better.
+        weights: The proportion in which kept adapters are averaged; None for equal parts.
 
     Returns:
         The weights of the best mixture, and every mixture tried, the base model first.
@@ -392,8 +392,8 @@ def greedy(
             kept.append(place)
     if not kept:
         raise NoImprovement(
-            f"the base model has {best:.4f} and no adapter is above it, the best has "
-            f"{max(alone):.4f}: nothing is written"
+            f"no adapter improves on the base model's {best:.4f}, the best scores "
+            f"{max(alone):.4f}: nothing was written"
         )
     return _mixture(kept, parts), trials
 
@@ -420,7 +420,7 @@ def open_adapters(
         if other.settings != first.settings:
             raise BadAdapter(
                 f"{other.directory} and {first.directory} were trained with different prompts, "
-                f"positions or limits (rzen.json): their mixture would fit neither"
+                f"positions or limits (rzen.json) and cannot be mixed"
             )
     return adapters, checkpoint
 
@@ -439,10 +439,10 @@ def search_greedily(
     Args:
         adapters: From `open_adapters`.
         checkpoint: From `open_adapters`.
-        score: Of an embedder.
+        score: Scores an embedder.
         weights: See `greedy`.
         device: Where to run.
-        dtype: In which precision; the result is merged in that of the base all the same.
+        dtype: Precision of the trials; the result is merged in that of the base all the same.
     """
     with RzenEmbedder(checkpoint, adapters[0].settings, device, dtype) as embedder:
         mixture = Mixture(embedder.loaded()[1].model, adapters, restorable=True)

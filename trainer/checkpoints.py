@@ -20,7 +20,7 @@ from trainer.distributed import world_size
 
 MARKER = "complete.json"
 _FORMAT = 1
-# What a checkpoint has beside weights and config, and what stays the same when it is trained.
+# Files of a checkpoint beside weights and config, which training does not change.
 _KEPT_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"),
     *("special_tokens_map.json", "added_tokens.json", "chat_template.json", "chat_template.jinja"),
@@ -29,7 +29,7 @@ _KEPT_FILES = (
 
 
 class BadOutput(Exception):
-    """A folder is there already or cannot be written; the message says which."""
+    """A folder exists already or cannot be written."""
 
 
 @contextmanager
@@ -37,16 +37,16 @@ def atomic_folder(directory: Path) -> Iterator[Path]:
     """Create a folder that gets its name only when its contents are complete.
 
     Args:
-        directory: The name; must not be there yet, unless as an empty folder.
+        directory: Must not exist yet, unless as an empty folder.
 
     Yields:
-        Where to write to: a hidden folder beside it, which is removed if writing fails.
+        A hidden folder beside it to write to, which is removed if writing fails.
 
     Raises:
-        BadOutput: it is there, or cannot be written.
+        BadOutput: it exists, or cannot be written.
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise BadOutput(f"{directory} is there already: name a new folder")
+        raise BadOutput(f"{directory} exists already: choose a new folder")
     partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
@@ -73,13 +73,13 @@ def write_checkpoint(
 
     Args:
         model: A `Qwen2VLModel`, adapters merged.
-        checkpoint: What it was trained on: gives the tokenizer and how pictures are prepared.
-        settings: What it was trained with, recorded as `rzen.json`.
-        directory: Must not be there yet.
-        made: How it came to be, for the record.
+        checkpoint: The base model; its tokenizer and preprocessing are copied.
+        settings: The settings it was trained with, recorded as `rzen.json`.
+        directory: Must not exist yet.
+        made: How it was made, for the record.
 
     Raises:
-        BadOutput: the directory is there, or cannot be written.
+        BadOutput: the directory exists, or cannot be written.
     """
     with atomic_folder(directory) as folder:
         model.save_pretrained(folder)
@@ -87,7 +87,7 @@ def write_checkpoint(
             if (checkpoint.directory / name).is_file():
                 shutil.copyfile(checkpoint.directory / name, folder / name)
         settings.save(folder)
-        # The marker comes last: it says that what stands before it is all there.
+        # The marker comes last: it certifies that all other files are complete.
         stated = {
             "format": _FORMAT,
             "base": checkpoint.spec,
@@ -109,33 +109,33 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-_WEIGHTS, _STATE, _PLACE = "trained.safetensors", "state.pt", "place.json"
-_RESTARTS_FORMAT = 2
-_KEPT = 2
+_WEIGHTS, _STATE, _POSITION = "trained.safetensors", "state.pt", "place.json"
+_RESUME_FORMAT = 2
+_CHECKPOINTS_KEPT = 2
 
 
 class ResumeError(Exception):
-    """There is nothing to go on from, or it is of another run."""
+    """There is no checkpoint to resume from, or it is of another run."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingState:
-    """Where a run is: steps taken, and what its sampler needs to go on."""
+    """The position of a run: steps done, and the state of its sampler."""
 
     step: int
     sampler: Mapping[str, Any]
 
 
 class Checkpointer:
-    """Writes and reads checkpoints; the two latest are kept.
+    """Writes and reads checkpoints to resume from; the two latest are kept.
 
-    Guarantees: a checkpoint has its name only when it is complete; a run that goes on from one
-    takes the steps that it would have taken, what is random in them included if it has as many
-    processes as before. Reading runs no code from the files.
+    Guarantees: a checkpoint has its name only when it is complete; a resumed run takes the steps
+    that it would have taken, random numbers included if it has as many processes as before.
+    Reading runs no code from the files.
 
     Args:
-        directory: Where they are.
-        modules: By name: what learns. Only parameters with a gradient are stored.
+        directory: Folder of the checkpoints.
+        modules: What is trained, by name. Only parameters with a gradient are stored.
         optimizer: Over them.
         schedule: Of the learning rate.
     """
@@ -160,11 +160,10 @@ class Checkpointer:
     def save(self, place: TrainingState) -> None:
         """Write a checkpoint and remove all but the last two.
 
-        All processes must call it together: the first one writes, the others tell it where their
-        generators are.
+        All processes must call it together: the first one writes, with the random states of all.
 
         Raises:
-            BadOutput: it cannot be written.
+            BadOutput: the checkpoint cannot be written.
         """
         states = _generators_everywhere()
         directory = self._directory / f"step-{place.step:08}"
@@ -180,37 +179,37 @@ class Checkpointer:
             }
             torch.save(state, folder / _STATE)
             stated = {
-                "format": _RESTARTS_FORMAT,
+                "format": _RESUME_FORMAT,
                 "step": place.step,
                 "sampler": dict(place.sampler),
             }
-            (folder / _PLACE).write_text(json.dumps(stated, indent=1) + "\n", encoding="utf-8")
-        for old in self._complete()[:-_KEPT]:
+            (folder / _POSITION).write_text(json.dumps(stated, indent=1) + "\n", encoding="utf-8")
+        for old in self._complete()[:-_CHECKPOINTS_KEPT]:
             shutil.rmtree(old, ignore_errors=True)
 
     def restore(self) -> TrainingState:
         """Restore weights, optimizer and random states of the latest checkpoint.
 
         Raises:
-            BadRestart: there is none, or it is of another model or version.
+            ResumeError: there is none, or it is of another model or version.
         """
         found = self._complete()
         if not found:
-            raise ResumeError(f"there is no checkpoint in {self._directory}: leave --resume out")
+            raise ResumeError(f"no checkpoint in {self._directory}: run without --resume")
         folder = found[-1]
         try:
-            stated = json.loads((folder / _PLACE).read_text(encoding="utf-8"))
+            stated = json.loads((folder / _POSITION).read_text(encoding="utf-8"))
             weights = load_file(folder / _WEIGHTS)
             # Without `weights_only` a file could run code.
             state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
         except Exception as error:  # Those of safetensors and of pickle have no other parent.
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise ResumeError(
-                f"{folder} cannot be read ({reason}): delete it to go on from the checkpoint "
-                "before it, or leave --resume out"
+                f"{folder} cannot be read ({reason}): delete it to resume from the checkpoint "
+                "before it, or run without --resume"
             ) from error
-        if stated["format"] != _RESTARTS_FORMAT or set(weights) != set(self._parameters):
-            raise ResumeError(f"{folder} is of another model or version: leave --resume out")
+        if stated["format"] != _RESUME_FORMAT or set(weights) != set(self._parameters):
+            raise ResumeError(f"{folder} is of another model or version: run without --resume")
         with torch.no_grad():
             for name, parameter in self._parameters.items():
                 parameter.copy_(weights[name])

@@ -15,14 +15,14 @@ def run_stage(
     Args:
         name: Of the module.
         about: Its docstring.
-        instructions: Whether contents are told what to do with themselves.
+        instructions: Whether contents get instructions.
         arguments: Of the command line.
     """
     parser = argparse.ArgumentParser(
         prog=f"python -m {name}", description=(about or "").splitlines()[0].partition(":")[0] + "."
     )
     parser.add_argument("config", metavar="CONFIG.toml", type=Path)
-    parser.add_argument("--resume", action="store_true", help="go on from the latest checkpoint")
+    parser.add_argument("--resume", action="store_true", help="continue from the latest checkpoint")
     given = parser.parse_args(arguments)
     from embedder import EmbedderError
     from trainer.checkpoints import BadOutput, ResumeError

@@ -16,7 +16,7 @@ _STRICT = {"extra": "forbid"}
 
 
 class BadConfig(Exception):
-    """A configuration cannot be used; the message lists all that is wrong with it."""
+    """A configuration is invalid; the message lists all problems."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class Model:
         base: A checkpoint's folder, or its name on the hub.
         method: LoRA on all linear layers (the paper's), or all parameters.
         lora: Of the adapters.
-        device: As of `embedder.open_embedder`; None for the best there is.
+        device: As for `embedder.open_embedder`; None for the best available.
         dtype: Of the weights. The paper trains in bfloat16.
-        gradient_checkpointing: Compute activations again instead of keeping them. The paper does.
+        gradient_checkpointing: Recompute activations instead of keeping them, as in the paper.
     """
 
     __pydantic_config__ = _STRICT
@@ -44,7 +44,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Optimizer:
-    """AdamW, as in the paper where it says anything.
+    """AdamW, as in the paper as far as it says.
 
     Attributes:
         learning_rate: At its highest.
@@ -52,7 +52,7 @@ class Optimizer:
             θ by at most the rate in a step, so that a short run may need more than the model.
         weight_decay: Of everything but temperatures, whose decay would pull τ to 1.
         epochs: The paper has one.
-        steps: End after so many steps, whatever the epochs; None for no such end.
+        steps: End after this many steps, whatever the epochs; None for no limit.
         warmup: Share of the steps in which the rate rises to its highest. The paper does not say;
             3 % is usual with LoRA at this rate. After it, a cosine to 0, as in the paper.
         largest_gradient: Norm to which gradients are clipped. The paper does not say; 1 is the
@@ -72,17 +72,17 @@ class Optimizer:
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """What is compared with what.
+    """How batches are made.
 
     Attributes:
         size: Rows of a batch, of all processes together. Paper: 768.
-        chunk_tokens: Tokens that are computed at a time, by gradient caching; memory depends on
-            it and not on `size`. A batch that has no more is computed at once, without caching.
+        chunk_tokens: Tokens computed at a time, by gradient caching; memory depends on it and not
+            on `size`. A batch with no more tokens is computed at once, without caching.
         cap: Most rows of a dataset. Paper: 100,000.
-        merge_classification: Whether all classification sets are one. Paper: yes.
-        unique: Whether no positive comes twice in a batch.
-        repeat: Tasks in which positives may come twice all the same: with few labels there would
-            be few full batches, and the loss's mask leaves equal targets out.
+        merge_classification: Whether to batch all classification datasets as one. Paper: yes.
+        unique: Whether a positive may occur only once in a batch.
+        repeat: Tasks in which positives may repeat all the same: few labels would give few full
+            batches, and the loss masks equal targets.
     """
 
     __pydantic_config__ = _STRICT
@@ -100,15 +100,15 @@ class Dataset:
     """Rows to train on.
 
     Attributes:
-        path: A file or folder; from the configuration's folder on.
+        path: A file or folder, relative to the configuration's folder.
         format: "jsonl" (our own), "mmeb" (parquet), "captioned" (pictures with captions), or
             "clips" (long videos with captions of their parts).
-        task: Of rows that name none.
-        name: Of the set; that of the file if None.
-        media: Where names of media start from, if not beside the file.
+        task: Default of rows without one.
+        name: Of the dataset; that of the file if None.
+        media: Folder that media paths start from, if not that of the file.
         weight: Its share of an epoch; see `trainer.sampling.Source`.
-        resampling: How often it comes in an epoch.
-        cap: Most rows, instead of the cap of all.
+        resampling: How often it is repeated in an epoch.
+        cap: Most rows, instead of the common cap.
     """
 
     __pydantic_config__ = _STRICT
@@ -128,17 +128,17 @@ class Run:
     """A training run.
 
     Attributes:
-        out: The folder of what it writes; from the configuration's folder on.
+        out: Output folder, relative to the configuration's folder.
         model: What is trained.
-        data: On what.
-        settings: Prompts, positions and limits, the names of `embedder.rzen.Settings`; recorded in
-            the checkpoint that comes out.
-        loss: Which loss.
-        optimizer: How it learns.
-        batches: What is compared with what.
-        seed: Of all that is drawn.
-        checkpoint_every: Steps between two checkpoints to go on from.
-        broken_rows: Largest share of rows that may be broken.
+        data: The datasets.
+        settings: Prompts, positions and limits, by the names of `embedder.rzen.settings.Settings`;
+            recorded in the trained checkpoint.
+        loss: Options of the loss.
+        optimizer: Options of the optimizer.
+        batches: How batches are made.
+        seed: Of all random numbers.
+        checkpoint_every: Steps between two checkpoints.
+        broken_rows: Largest tolerated share of broken rows.
     """
 
     __pydantic_config__ = _STRICT
@@ -159,7 +159,7 @@ class Run:
         """Read a configuration file.
 
         Raises:
-            BadConfig: it cannot be read, or has keys or values that make no sense.
+            BadConfig: it cannot be read, or has unknown keys or invalid values.
         """
         try:
             stated = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -184,15 +184,15 @@ class Run:
         if run is not None:
             problems += run._contradictions()
         if problems or run is None:
-            raise BadConfig(f"{path} is not understood:\n  " + "\n  ".join(problems))
+            raise BadConfig(f"{path} is invalid:\n  " + "\n  ".join(problems))
         return run._placed(path.absolute().parent)
 
     def _contradictions(self) -> list[str]:
         wrong = []
         if not self.data:
-            wrong.append("data: name at least one set, as [[data]]")
+            wrong.append("data: at least one dataset is required, as [[data]]")
         if self.batches.size < 2:
-            wrong.append("batches.size: a batch needs two rows, or there is nothing to compare")
+            wrong.append("batches.size: must be at least 2, or there is nothing to compare")
         if self.batches.chunk_tokens < 1 or self.checkpoint_every < 1:
             wrong.append("batches.chunk_tokens and checkpoint_every must be at least 1")
         rates = (self.optimizer.learning_rate, self.optimizer.temperature_rate)
@@ -201,7 +201,7 @@ class Run:
         if not 0 <= self.optimizer.warmup < 1:
             wrong.append("optimizer.warmup must be from 0 to below 1")
         if len({one.weight is None for one in self.data}) > 1:
-            wrong.append("data: either all sets have a weight or none has")
+            wrong.append("data: either all datasets or none must have a weight")
         return wrong
 
     def _placed(self, folder: Path) -> "Run":

@@ -12,17 +12,17 @@ _STEP = "step"
 
 
 class MetricsLog:
-    """Writes numbers by step.
+    """Writes metrics by step.
 
-    Guarantees: each step is on disk when `write` returns; a run that resumes after step n first
-    drops what was written of later steps, so the curve is that of a run that never stopped; the
-    columns are those of the first step, and later ones may add some.
+    Guarantees: each step is in the file when `write` returns; a run that resumes after step n
+    first drops the rows of later steps, so its curve is that of an uninterrupted run; later steps
+    may add columns.
 
     Args:
         directory: Where `metrics.csv` and TensorBoard's files go.
-        resume_after: The last step that counts, 0 for a new run.
+        resume_after: The last step to keep, 0 for a new run.
         total: Steps of the whole run, for the remaining time.
-        shown: Whether somebody looks at standard error.
+        shown: Whether to show a progress bar on standard error.
     """
 
     def __init__(
@@ -53,8 +53,8 @@ class MetricsLog:
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
         if self._bar is not None:
-            told = {name: f"{value:.3g}" for name, value in list(values.items())[:4]}
-            self._bar.set_postfix(told, refresh=False)
+            first = {name: f"{value:.3g}" for name, value in list(values.items())[:4]}
+            self._bar.set_postfix(first, refresh=False)
             self._bar.update(step - self._bar.n)
 
     def close(self) -> None:

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from trainer.data.examples import Task
 
+_log = logging.getLogger(__name__)
+_SCHEMA = 1
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Source:
@@ -20,12 +23,12 @@ class Source:
     Attributes:
         name: Of the dataset; no two sources have the same.
         task: Of all its rows.
-        keys: What the positive of each row is told by: rows with equal keys do not meet.
-        weight: Its share of an epoch beside the weights of the others; all sources have one, or
+        keys: Of the positive of each row: rows with equal keys must not share a batch.
+        weight: Its share of an epoch relative to the other weights; all sources have one, or
             none has and its number of rows is its share.
-        resampling: How many times as much of it an epoch has: with 2 each row comes twice, with
-            0.5 half of them, other ones in each epoch. The paper resamples image data upwards,
-            because the losses of video data converge sooner.
+        resampling: Factor on its share of an epoch: with 2 each row comes twice, with 0.5 half of
+            them, different ones in each epoch. The paper resamples image data upwards, because
+            the losses of video data converge sooner.
         cap: Most rows that are used at all, instead of the sampler's.
 
     Raises:
@@ -45,12 +48,12 @@ class Source:
         for what in ("weight", "resampling", "cap"):
             value = getattr(self, what)
             if value is not None and not 0 < value < float("inf"):
-                raise ValueError(f"the {what} of {self.name} is above 0, not {value}")
+                raise ValueError(f"{what} of {self.name} must be above 0, not {value}")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row: the number of its source among the sampler's, and its number in it, both from 0."""
+    """A row: the index of its source among the sampler's, and its index in it."""
 
     source: int
     index: int
@@ -61,8 +64,8 @@ class Batch:
     """Rows that are compared with each other.
 
     Attributes:
-        dataset: Where they are from; of merged sets, the name of their task.
-        task: Of all of them.
+        dataset: Of all rows; of merged datasets, the name of their task.
+        task: Of all rows.
         epoch: From 0.
         number: Of the batch in its epoch, from 0.
         rows: In order.
@@ -80,15 +83,10 @@ class Batch:
         In the order of ranks, the parts are the batch; their sizes differ by one at most.
         """
         if not 0 <= rank < world:
-            raise ValueError(f"of {world} processes none has rank {rank}")
+            raise ValueError(f"rank must be below {world} and not negative, not {rank}")
         start, end = (len(self.rows) * at // world for at in (rank, rank + 1))
         return Batch(self.dataset, self.task, self.epoch, self.number, self.rows[start:end])
 
-
-__all__ = ["Batch", "Row", "Sampler", "Source"]
-
-_log = logging.getLogger(__name__)
-_SCHEMA = 1
 
 Numbers = NDArray[np.int64]
 
@@ -102,40 +100,40 @@ class _EpochPlan:
 
 
 class Sampler:
-    """Yields the batches of an epoch, and goes on where a stopped run was.
+    """Yields the batches of an epoch, and resumes where a stopped run was.
 
     Guarantees:
 
     - All rows of a batch are from one dataset; those of image classification are from all
-      datasets of that task, taken as one: a batch of few labels would have few real negatives.
-    - No two rows of a batch have positives with the same key. A row that would is put into another
+      datasets of that task, merged: a batch of few labels would have few real negatives.
+    - No two rows of a batch have positives with the same key. A row that would is moved to another
       batch of the epoch. Where so few different positives are left that a batch would have less
       than `least` rows, they are left out, counted in `left_out`, and come in another epoch.
       Batches that are not full are therefore rare, unless a dataset has few different positives.
-    - Apart from these, an epoch has each row as often as `resampling` says, or the dataset's
-      weight; fractions and caps are drawn anew (fractions each epoch, caps once and for all).
-    - The batches of an epoch follow from the sources, the options, the seed and the number of the
-      epoch, not from what was drawn before, nor from the number of processes: all of them compute
-      the same batches, and each takes its `Batch.shard`.
-    - `restore(state())` goes on with exactly the batches that would have come.
+    - Apart from these, an epoch has each row as often as `resampling` or the dataset's weight
+      says; fractions are drawn each epoch, caps once.
+    - The batches of an epoch depend on the sources, the options, the seed and the number of the
+      epoch only, not on earlier draws, nor on the number of processes: all of them compute the
+      same batches, and each takes its `Batch.shard`.
+    - `restore(state())` continues with exactly the batches that would have come.
     - Memory holds some 30 bytes a row beside its key, 130 while an epoch is planned; no example.
 
     Args:
         sources: The datasets.
         batch: Rows of a batch, of all processes together.
-        seed: Of all that is drawn.
+        seed: Of all random numbers.
         cap: Most rows of a dataset; the paper has 100,000. None for no cap.
         least: Rows of the smallest batch. The default, 2, leaves out only rows that have nothing
             to be compared with; a dataset of few labels then has many small batches.
-        merge: Tasks whose datasets are taken as one; empty for none.
-        unique: False lets equal positives meet in any batch.
-        repeat: Tasks in whose batches they may meet although `unique`, for sets of few labels:
-            185,000 rows of five sets with 1,000, 397, 24, 20 and 2 labels give 165 batches of 768
-            and then 4,000 small ones if no label may come twice, and 242 batches if it may. The
-            loss's mask leaves equal targets out of the negatives.
+        merge: Tasks whose datasets are merged; empty for none.
+        unique: False allows equal positives in any batch.
+        repeat: Tasks whose batches may have equal positives although `unique`, for datasets of few
+            labels: 185,000 rows of five datasets with 1,000, 397, 24, 20 and 2 labels give 165
+            batches of 768 and then 4,000 small ones without repetition, and 242 with it. The
+            loss masks equal targets.
 
     Raises:
-        ValueError: there is no source, names or options contradict each other.
+        ValueError: there is no source, or names or options contradict each other.
     """
 
     def __init__(
@@ -152,13 +150,13 @@ class Sampler:
     ) -> None:
         names = [source.name for source in sources]
         if not sources or len(set(names)) != len(names):
-            raise ValueError("a sampler needs datasets, each with a name of its own")
+            raise ValueError("a sampler needs datasets with unique names")
         if len({source.weight is None for source in sources}) > 1:
-            raise ValueError("either all datasets have a weight or none has")
+            raise ValueError("either all datasets or none must have a weight")
         if not 1 <= least <= batch:
-            raise ValueError(f"batches have {batch} rows: the smallest cannot have {least}")
+            raise ValueError(f"least must be from 1 to the {batch} rows of a batch, not {least}")
         if seed < 0 or (cap is not None and cap < 1):
-            raise ValueError(f"seed {seed} and cap {cap} cannot be negative, nor can the cap be 0")
+            raise ValueError(f"seed must be 0 or more and cap above 0, not {seed} and {cap}")
         self._sources, self._batch, self._seed = tuple(sources), batch, seed
         self._least, self._unique = least, set(Task) - set(repeat) if unique else set()
         self._groups = _grouped(self._sources, merge)
@@ -202,8 +200,8 @@ class Sampler:
         """Return the sampler's position, for JSON.
 
         Args:
-            after: The last batch that was used, where others were fetched ahead; without it, the
-                last one that was yielded.
+            after: The last batch that was used, where others were prefetched; None for the last
+                one that was yielded.
         """
         epoch, number = self._epoch, self._next
         if after is not None:
@@ -214,7 +212,7 @@ class Sampler:
         """Continue from a state.
 
         Raises:
-            ValueError: it is of other data, options or seed, or of another version.
+            ValueError: the state is of other data, options or seed, or of another version.
         """
         if state.get("schema") != _SCHEMA:
             raise ValueError(f"the sampler's state is of version {state.get('schema')}, not 1")

@@ -83,7 +83,7 @@ def read_captioned_clips(
     Args:
         path: The JSON Lines file; names of videos are relative to its folder.
         frames: A folder for the frames of clips; what is there already is not cut again.
-        ledger: Counts videos that can be used and those that are skipped.
+        errors: Counts usable and broken videos.
         limits: Gives `clip_seconds`, `clip_frames` and `video_side`.
         dataset: Name of the set; the name of the file without its suffix if None.
         most_negatives: Clips of the same video that an example has as negatives at most.
@@ -93,7 +93,7 @@ def read_captioned_clips(
 
     Raises:
         Unreadable: the file cannot be opened.
-        TooManyBroken: more videos are broken than the ledger allows.
+        TooManyBroken: more videos are broken than the budget allows.
     """
     name = path.stem if dataset is None else dataset
     limits = limits or Limits()

@@ -69,7 +69,7 @@ def read_jsonl(
 
     Args:
         path: The file, in UTF-8.
-        ledger: Counts lines that can be used and those that are skipped.
+        errors: Counts usable and broken lines.
         task: Of lines that name none.
         dataset: Of lines that name none; the name of the file without its suffix if None.
         folder: What names of files start from; that of `path` if None.
@@ -79,7 +79,7 @@ def read_jsonl(
 
     Raises:
         Unreadable: the file cannot be opened.
-        TooManyBroken: more lines are broken than the ledger allows.
+        TooManyBroken: more lines are broken than the budget allows.
     """
     folder = path.parent if folder is None else folder
     name = path.stem if dataset is None else dataset
@@ -232,7 +232,7 @@ def read_mmeb(
     Args:
         path: The parquet file.
         images: The folder that names of pictures start from.
-        ledger: Counts rows that can be used and those that are skipped.
+        errors: Counts usable and broken rows.
         task: Of all rows.
         dataset: Name of the set; that of the folder the file is in if None, as MMEB has it.
 
@@ -241,7 +241,7 @@ def read_mmeb(
 
     Raises:
         Unreadable: the file is not parquet, or lacks a column.
-        TooManyBroken: more rows are broken than the ledger allows.
+        TooManyBroken: more rows are broken than the budget allows.
     """
     name = path.absolute().parent.name if dataset is None else dataset
 
@@ -338,7 +338,7 @@ def read_captioned(
 
     Args:
         folder: Laid out as the module's docstring says.
-        ledger: Counts pictures that can be used and those that are skipped.
+        errors: Counts usable and broken pictures.
         task: Of all of them.
         dataset: Name of the set; that of the folder if None.
         queries: Whether captions look for pictures or pictures for captions.
@@ -350,7 +350,7 @@ def read_captioned(
 
     Raises:
         Unreadable: there is no such folder, or its table cannot be read.
-        TooManyBroken: more pictures are broken than the ledger allows.
+        TooManyBroken: more pictures are broken than the budget allows.
     """
     if not folder.is_dir():
         raise Unreadable(f"{folder} is not a folder")
