@@ -7,6 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
+def positive_int(text: str) -> int:
+    """Parse a positive integer argument."""
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError("it must be 1 or more")
+    return count
+
+
 def run_stage(
     name: str, about: str | None, *, instructions: bool, arguments: Sequence[str] | None
 ) -> int:

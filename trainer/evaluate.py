@@ -13,11 +13,11 @@ from typing import Any
 
 from embedder import EmbedderError, open_embedder
 from embedder.interface import Embedder
+from trainer.cli import positive_int
 from trainer.evaluation.formats import is_mmeb, is_native, read_mmeb, read_native
 from trainer.evaluation.metrics import summary
 from trainer.evaluation.scoring import (
     OtherModel,
-    Progress,
     evaluate,
     scored,
     write_report,
@@ -36,7 +36,7 @@ def find_sets(
     Args:
         folders: Of a set or of sets.
         images: Folder that MMEB's picture paths start from; None for each set's own.
-        cache: Where pictures that lie inside data files are written to.
+        cache: Folder for pictures embedded in data files.
         limit: Most queries of a set.
 
     Raises:
@@ -52,7 +52,7 @@ def find_sets(
         if not found:
             raise BadSet(
                 f"{folder} has no evaluation set: neither queries.jsonl nor rows.jsonl, nor "
-                f"MMEB's rows or queries, corpus and qrels, in it or right below it"
+                f"MMEB's rows or queries, corpus and qrels, in it or directly below it"
             )
         for one in found:
             given = read_native(one, images) if is_native(one) else read_mmeb(one, images, cache)
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; the same command goes on after the sets that are done", file=sys.stderr)
+        print("stopped; run the command again to do the remaining sets", file=sys.stderr)
         return 130
     print(f"written to {out}: scores.md, scores.png, and *_score.json, *_pred.jsonl by dataset")
     return 0
@@ -107,7 +107,7 @@ def _row(embedder: Embedder, given: EvaluationSet, out: Path) -> dict[str, Any]:
     """Return the set's score record; compute and write it if it is not there."""
     known = scored(out, given, embedder.info)
     if known is not None:
-        print(f"{given.name}: done before, {known['score']:.4f}", file=sys.stderr)
+        print(f"{given.name}: already done, {known['score']:.4f}", file=sys.stderr)
         return known
     with _Bar(given.name) as bar:
         result = evaluate(embedder, given, bar.show)
@@ -120,7 +120,7 @@ def _row(embedder: Embedder, given: EvaluationSet, out: Path) -> dict[str, Any]:
 
 
 class _Bar:
-    """Progress of a set on a terminal."""
+    """A progress bar for a set, if standard error is a terminal."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -137,12 +137,8 @@ class _Bar:
         if self._bar is not None:
             self._bar.close()
 
-    @property
-    def show(self) -> Progress:
-        """What is told of progress."""
-        return self._show
-
-    def _show(self, what: str, done: int, total: int) -> None:
+    def show(self, what: str, done: int, total: int) -> None:
+        """Show that `done` of `total` contents are embedded."""
         if self._bar is None:
             return
         if done == 0:
@@ -155,26 +151,18 @@ class _Bar:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m trainer.evaluate",
-        description="Evaluate a model on retrieval sets from disk. Sets that are done are kept.",
+        description="Evaluate a model on retrieval sets from disk. Finished sets are skipped.",
     )
     parser.add_argument("--spec", required=True, help="the model: mini, rzen, rzen:FOLDER")
     parser.add_argument("--data", required=True, nargs="+", type=Path, metavar="DIR")
     parser.add_argument("--out", type=Path, default=Path("var/evaluation"), metavar="DIR")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="where MMEB's pictures lie")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="folder of MMEB's pictures")
     parser.add_argument(
-        "--limit", type=positive, metavar="N", help="only the first N queries of each"
+        "--limit", type=positive_int, metavar="N", help="use only the first N queries of each set"
     )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; without it, the best there is")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the best)")
     parser.add_argument("--dtype", help="float32, bfloat16 or float16")
     return parser
-
-
-def positive(text: str) -> int:
-    """Parse a positive integer argument."""
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError("it must be 1 or more")
-    return count
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("adapter", type=Path, metavar="ADAPTER")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR")
-    parser.add_argument("--base", metavar="FOLDER-OR-HUB-ID", help="where the base model lies now")
+    parser.add_argument("--base", metavar="FOLDER-OR-HUB-ID", help="use this base model")
     given = parser.parse_args(arguments)
     from embedder import EmbedderError
     from trainer.adapters import BadAdapter, merge

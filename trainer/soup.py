@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainer.cli import positive_int
+
 if TYPE_CHECKING:
     from embedder.rzen.checkpoint import Checkpoint
     from trainer.adapters import Adapter
@@ -21,11 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     if given.weights is not None and len(given.weights) != len(given.adapters):
-        parser.error(f"{len(given.adapters)} adapters need as many weights")
+        parser.error(f"--weights needs {len(given.adapters)} values, one for each adapter")
     if bool(given.greedy) != bool(given.data):
-        parser.error("--greedy and --data DIR go together")
+        parser.error("--greedy needs --data DIR, and the other way round")
     if given.out.exists():
-        parser.error(f"{given.out} is there already: name a new folder")
+        parser.error(f"{given.out} exists already: choose a new folder")
     from embedder import EmbedderError
     from trainer.adapters import BadAdapter, NoImprovement, normalized, open_adapters, write_mixture
     from trainer.checkpoints import BadOutput
@@ -77,7 +79,6 @@ def _searched(
 
 
 def _parser() -> argparse.ArgumentParser:
-    from trainer.evaluate import positive
 
     parser = argparse.ArgumentParser(
         prog="python -m trainer.soup",
@@ -90,17 +91,17 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         type=float,
         metavar="W",
-        help="one for each adapter, in proportion (default: equal parts)",
+        help="weights of the adapters, normalized (default: equal)",
     )
-    parser.add_argument("--base", metavar="FOLDER-OR-HUB-ID", help="where the base model lies now")
+    parser.add_argument("--base", metavar="FOLDER-OR-HUB-ID", help="use this base model")
     parser.add_argument("--greedy", action="store_true", help="keep an adapter only if it helps")
     parser.add_argument("--data", nargs="+", type=Path, metavar="DIR", help="validation sets")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="where MMEB's pictures lie")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="folder of MMEB's pictures")
     parser.add_argument(
-        "--limit", type=positive, metavar="N", help="only the first N queries of each"
+        "--limit", type=positive_int, metavar="N", help="use only the first N queries of each set"
     )
-    parser.add_argument("--device", help="to validate on: cpu, cuda, cuda:1, mps")
-    parser.add_argument("--dtype", help="to validate in: float32, bfloat16 or float16")
+    parser.add_argument("--device", help="validate on cpu, cuda, cuda:1 or mps")
+    parser.add_argument("--dtype", help="validate in float32, bfloat16 or float16")
     return parser
 
 

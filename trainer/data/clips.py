@@ -32,9 +32,9 @@ from trainer.data.readers import check_fields, numbered_lines, parsed_object, wo
 
 _SCHEMA = 1
 _QUALITY = 92
-_LEAST_FIT = 0.5
-_LARGEST_SHARE_OF_NEGATIVE = 0.1
-_LONGEST = 1e6
+_MIN_OVERLAP = 0.5
+_MAX_OVERLAP_OF_NEGATIVE = 0.1
+_MAX_SECONDS = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class CutClip:
 
     Attributes:
         start: Seconds from the start of the video.
-        end: Likewise.
+        end: Seconds from the start of the video.
         frames: In order.
     """
 
@@ -63,7 +63,7 @@ class CutClip:
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """What is said of a stretch of a video, in seconds."""
+    """A caption of a stretch of a video, in seconds."""
 
     start: float
     end: float
@@ -84,12 +84,12 @@ def read_captioned_clips(
         path: The JSON Lines file; names of videos are relative to its folder.
         frames: A folder for the frames of clips; what is there already is not cut again.
         errors: Counts usable and broken videos.
-        limits: Gives `clip_seconds`, `clip_frames` and `video_side`.
-        dataset: Name of the set; the name of the file without its suffix if None.
-        most_negatives: Clips of the same video that an example has as negatives at most.
+        limits: Its `clip_seconds`, `clip_frames` and `clip_side` apply.
+        dataset: Name of the dataset; that of the file without its suffix if None.
+        most_negatives: Most clips of the same video that an example has as negatives.
 
     Yields:
-        Examples in order: caption → clip. Captions that fit no clip well give none.
+        Examples in order: caption → clip. Captions that fit no clip well are left out.
 
     Raises:
         Unreadable: the file cannot be opened.
@@ -128,14 +128,14 @@ def read_captioned_clips(
 def paired(clips: Sequence[CutClip], captions: Sequence[Caption]) -> list[tuple[Caption, CutClip]]:
     """Pair each caption with the clip that it overlaps most.
 
-    A caption is left out if what they have in common is less than half of what either covers:
-    the clip would show too much that is not said, or too little of what is.
+    A caption is left out if the overlap is less than half of either: the clip would show too much
+    that the caption lacks, or too little of it.
     """
     pairs = []
     for caption in captions:
         fits = [_fit(clip, caption) for clip in clips]
         best = max(range(len(clips)), key=fits.__getitem__)
-        if fits[best] >= _LEAST_FIT:
+        if fits[best] >= _MIN_OVERLAP:
             pairs.append((caption, clips[best]))
     return pairs
 
@@ -149,8 +149,8 @@ def nearby_clips(
 ) -> list[CutClip]:
     """Return other clips of the same video, the nearest in time first.
 
-    Left out are clips that the caption covers too, and those that another caption with the same
-    words belongs to: they are no wrong answers.
+    Clips that the caption covers too, and those of another caption with the same words, are left
+    out: they are not wrong answers.
     """
     same = {id(c) for other, c in pairs if _same_words(other.text, caption.text)}
     wrong = [
@@ -159,7 +159,7 @@ def nearby_clips(
         if other is not clip
         and id(other) not in same
         and other.overlap(caption.start, caption.end)
-        <= _LARGEST_SHARE_OF_NEGATIVE * (other.end - other.start)
+        <= _MAX_OVERLAP_OF_NEGATIVE * (other.end - other.start)
     ]
     middle = (clip.start + clip.end) / 2
     wrong.sort(key=lambda other: abs((other.start + other.end) / 2 - middle))
@@ -169,11 +169,11 @@ def nearby_clips(
 def cut(video: Path, folder: Path, limits: Limits) -> list[CutClip]:
     """Cut a video into clips and write their frames, unless they are there already.
 
-    A changed video or changed limits are cut anew. The list of clips is written last, so that
-    what was broken off is done again.
+    A changed video or changed limits are cut again. The list of clips is written last, so that
+    an interrupted cut is repeated.
 
     Raises:
-        MediaError: if the video cannot be decoded.
+        MediaError: the video cannot be decoded.
     """
     about = _fingerprint(video, limits)
     place = folder / f"{video.stem[:40]}-{about}"
@@ -181,7 +181,7 @@ def cut(video: Path, folder: Path, limits: Limits) -> list[CutClip]:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".cutting-", dir=folder) as name:
             _write(video, Path(name), limits)
-            if not (place / "clips.json").is_file():  # another process may have been faster
+            if not (place / "clips.json").is_file():  # another process may have cut it meanwhile
                 shutil.rmtree(place, ignore_errors=True)
                 _moved(Path(name), place)
     listed = json.loads((place / "clips.json").read_text("utf-8"))
@@ -204,7 +204,7 @@ def _write(video: Path, place: Path, limits: Limits) -> None:
 
 def _moved(source: Path, place: Path) -> None:
     """Rename a folder; one that appears meanwhile holds the same and is kept."""
-    shutil.copymode(place.parent, source)  # temporary folders are closed to others
+    shutil.copymode(place.parent, source)  # temporary folders are private
     try:
         source.replace(place)
     except OSError:
@@ -230,7 +230,7 @@ def _captions(given: Any) -> list[Caption]:
         text = words(row, "text") or ""
         start, end = _seconds(row.get("start")), _seconds(row.get("end"))
         if not start < end:  # nor if one of them is NaN
-            raise BrokenRow(f"caption {number} has no start before its end, in seconds")
+            raise BrokenRow(f"caption {number} needs a start before its end, in seconds")
         if not text.strip():
             raise BrokenRow(f"caption {number} is blank")
         found.append(Caption(start, end, text))
@@ -240,7 +240,7 @@ def _captions(given: Any) -> list[Caption]:
 def _seconds(value: Any) -> float:
     """Parse a time in seconds; NaN if it is none."""
     good = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if good and 0 <= value < _LONGEST else math.nan
+    return float(value) if good and 0 <= value < _MAX_SECONDS else math.nan
 
 
 def _fit(clip: CutClip, caption: Caption) -> float:

@@ -70,9 +70,9 @@ def read_jsonl(
     Args:
         path: The file, in UTF-8.
         errors: Counts usable and broken lines.
-        task: Of lines that name none.
-        dataset: Of lines that name none; the name of the file without its suffix if None.
-        folder: What names of files start from; that of `path` if None.
+        task: Default of lines without one.
+        dataset: Default of lines without one; the name of the file without its suffix if None.
+        folder: Folder that paths start from; that of `path` if None.
 
     Yields:
         Examples in order; nothing is decoded.
@@ -119,7 +119,7 @@ def parsed_object(line: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise BrokenRow(f"the line is not JSON: {error.msg} at character {error.pos}") from error
     except (ValueError, RecursionError) as error:  # thousands of digits, thousands of brackets
-        raise BrokenRow(f"the line is not JSON that can be read: {error}") from error
+        raise BrokenRow(f"the line is not readable JSON: {error}") from error
     if not isinstance(row, dict):
         raise BrokenRow(f"the line is a {type(row).__name__}, not an object")
     return row
@@ -192,14 +192,14 @@ def _task(given: Any, default: Task | None) -> Task:
     try:
         return Task(given)
     except ValueError:
-        raise BrokenRow(f"{given!r} is no task; it is one of {', '.join(Task)}") from None
+        raise BrokenRow(f"{given!r} is no task; tasks are {', '.join(Task)}") from None
 
 
 def words(row: dict[str, Any], name: str) -> str | None:
     """Return a field that is a string or missing.
 
     Raises:
-        BrokenRow: it is something else.
+        BrokenRow: the field is of another type.
     """
     value = row.get(name)
     if value is None or isinstance(value, str):
@@ -215,7 +215,7 @@ def check_fields(row: dict[str, Any], known: Collection[str], what: str) -> None
     """
     unknown = [name for name in row if name not in known and not name.startswith("_")]
     if unknown:
-        raise BrokenRow(f"{what} has no field {unknown[0]!r}, only {', '.join(known)}")
+        raise BrokenRow(f"unknown field {unknown[0]!r} of {what}; known are {', '.join(known)}")
 
 
 _NEEDED = ("qry", "qry_image_path", "pos_text", "pos_image_path")
@@ -231,10 +231,10 @@ def read_mmeb(
 
     Args:
         path: The parquet file.
-        images: The folder that names of pictures start from.
+        images: The folder that picture paths start from.
         errors: Counts usable and broken rows.
         task: Of all rows.
-        dataset: Name of the set; that of the folder the file is in if None, as MMEB has it.
+        dataset: Name of the dataset; by default that of the file's folder, as in MMEB.
 
     Yields:
         Examples in order; nothing is decoded.
@@ -271,7 +271,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             known = set(file.schema_arrow.names)
             missing = [name for name in _NEEDED if name not in known]
             if missing:
-                raise Unreadable(f"{path} has no column {missing[0]}: these are no rows of MMEB")
+                raise Unreadable(f"{path} has no column {missing[0]}: these are not MMEB's rows")
             columns = [name for name in (*_NEEDED, *_NEGATIVE) if name in known]
             number = 0
             for batch in file.iter_batches(_ROWS_AT_A_TIME, columns=columns):
@@ -286,7 +286,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _negatives(fields: dict[str, Any], images: Path) -> Iterator[Side]:
     texts, names = (_listed(fields.get(column)) for column in _NEGATIVE)
     if texts and names and len(texts) != len(names):
-        raise BrokenRow(f"{len(texts)} neg_text stand beside {len(names)} neg_image_path")
+        raise BrokenRow(f"there are {len(texts)} neg_text but {len(names)} neg_image_path")
     for number in range(max(len(texts), len(names))):
         text = texts[number] if texts else None
         name = names[number] if names else None
@@ -303,7 +303,7 @@ def _listed(value: Any) -> list[Any]:
 def _mmeb_side(text: Any, name: Any, images: Path, which: str) -> Side:
     for value in (text, name):
         if value is not None and not isinstance(value, str):
-            raise BrokenRow(f"{which}: a {type(value).__name__} stands in place of a string")
+            raise BrokenRow(f"{which}: {type(value).__name__} instead of a string")
     pictures = (existing_file(images, name),) if name else ()
     try:
         return Side(_without_token(text or "", len(pictures)) or None, pictures)
@@ -315,7 +315,7 @@ def _without_token(text: str, pictures: int) -> str:
     """Remove the picture tokens: our template puts pictures before the words."""
     for number in _TOKEN.findall(text):
         if not 1 <= int(number) <= pictures:
-            raise BrokenRow(f"the text points to picture {number}, but there are {pictures}")
+            raise BrokenRow(f"the text refers to picture {number}, but there are {pictures}")
     return _TOKEN.sub(" ", text).strip()
 
 
@@ -337,16 +337,16 @@ def read_captioned(
     """Read the pictures of a folder with their captions.
 
     Args:
-        folder: Laid out as the module's docstring says.
+        folder: Laid out as described above.
         errors: Counts usable and broken pictures.
-        task: Of all of them.
-        dataset: Name of the set; that of the folder if None.
-        queries: Whether captions look for pictures or pictures for captions.
-        first_line: Whether only the first line of a text file counts, as where translations
+        task: Of all examples.
+        dataset: Name of the dataset; that of the folder if None.
+        queries: Whether captions or pictures are the queries.
+        first_line: Whether to use only the first line of a text file, as where translations
             follow.
 
     Yields:
-        Examples in order of the names, or of the table; nothing is decoded.
+        Examples by name, or in the order of the table; nothing is decoded.
 
     Raises:
         Unreadable: there is no such folder, or its table cannot be read.
@@ -397,7 +397,7 @@ def _pictures(folder: Path) -> Iterator[Path]:
 def _caption_beside(picture: Path, first_line: bool) -> str:
     path = picture.with_suffix(".txt")
     if not path.is_file():
-        raise BrokenRow(f"there is no {path.name} beside it")
+        raise BrokenRow(f"{path.name} beside it is missing")
     try:
         text = read_text(path, _CAPTION_LIMITS)
     except MediaError as error:

@@ -99,13 +99,13 @@ def _read_rows(draft: SetBuilder) -> None:
 
 def _row(draft: SetBuilder, number: int, row: Mapping[str, Any]) -> tuple[Query, list[int]]:
     if not {"query", "candidates", "label"} <= set(row):
-        raise BadEntry("it lacks one of query, candidates and label")
+        raise BadEntry("query, candidates or label is missing")
     if not isinstance(row["candidates"], list) or not row["candidates"]:
-        raise BadEntry("candidates is not a list with at least one")
+        raise BadEntry("candidates must be a list with at least one")
     labels = row["label"] if isinstance(row["label"], list) else [row["label"]]
     places = range(len(row["candidates"]))
     if not labels or not all(type(one) is int and one in places for one in labels):
-        raise BadEntry(f"label is not a place from 0 to {places[-1]}")
+        raise BadEntry(f"label must be an index from 0 to {places[-1]}")
     try:
         entry = Entry.of(row["query"], draft.images, str(number))
     except BadEntry as error:
@@ -159,7 +159,7 @@ def _among(draft: SetBuilder, stated: Any) -> tuple[str, ...] | None:
     if stated is None:
         return None
     if not isinstance(stated, list) or not stated:
-        raise BadEntry("candidates is not a list with at least one")
+        raise BadEntry("candidates must be a list with at least one")
     names = tuple(dict.fromkeys(str(one) for one in stated))
     if unknown := [name for name in names if name not in draft.candidates]:
         raise BadEntry(f"there is no candidate {unknown[0]!r}")
@@ -171,7 +171,7 @@ def _qrels(draft: SetBuilder) -> dict[str, dict[str, float]]:
     for _, where, row in _lines(draft, _THREE[2]):
         try:
             if not {"query", "candidate"} <= set(row):
-                raise BadEntry("it lacks query or candidate")
+                raise BadEntry("query or candidate is missing")
             grade = _grade(row.get("relevance", 1))
             candidate = str(row["candidate"])
             if candidate not in draft.candidates:
@@ -186,7 +186,7 @@ def _qrels(draft: SetBuilder) -> dict[str, dict[str, float]]:
 
 def _grade(stated: Any) -> float:
     if type(stated) not in (int, float) or not 0 <= stated <= sys.float_info.max:
-        raise BadEntry("relevance is not a number from 0 on")
+        raise BadEntry("relevance must be a number, 0 or more")
     return float(stated)
 
 
@@ -221,8 +221,8 @@ def read_mmeb(folder: Path, images: Path | None, cache: Path) -> EvaluationSet:
 
     Args:
         folder: Of the set.
-        images: Folder that pictures' paths start from (`image-tasks/MMEB`, for instance).
-        cache: Where pictures that lie inside data files are written to, under the set's name.
+        images: Folder that picture paths start from (`image-tasks/MMEB`, for instance).
+        cache: Folder for pictures embedded in data files, under the set's name.
 
     Raises:
         BadSet: nothing in it can be used.
@@ -242,7 +242,7 @@ def _mmeb_read_rows(draft: SetBuilder) -> None:
             try:
                 query, entries = _mmeb_row(draft, where, row)
             except (BadEntry, KeyError) as error:
-                reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+                reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
                 draft.broken.append(Broken(where, reason))
                 continue
             draft.candidates.update(entries)
@@ -263,18 +263,18 @@ def _mmeb_row(
     entries: dict[str, Entry] = {}
     right = ""
     for text, path in zip(texts, paths, strict=True):
-        # MMEB's own evaluation tells candidates without a picture nothing.
-        told = _text(row.get("tgt_inst")) if path else ""
+        # MMEB's own evaluation gives candidates without a picture no instruction.
+        instruction = _text(row.get("tgt_inst")) if path else ""
         # The same target in several rows, or twice in one, is one candidate.
         name = json.dumps([text, path], ensure_ascii=False)
-        entries[name] = _entry(draft, name, text, path, told)
+        entries[name] = _entry(draft, name, text, path, instruction)
         right = right or name
     return Query(query, {right: 1.0}, tuple(entries)), entries
 
 
-def _entry(draft: SetBuilder, name: str, text: str, path: str, told: str) -> Entry:
+def _entry(draft: SetBuilder, name: str, text: str, path: str, instruction: str) -> Entry:
     words = text.replace(IMAGE_TOKEN, "").strip()
-    instruction = told.replace(IMAGE_TOKEN, "").strip()
+    instruction = instruction.replace(IMAGE_TOKEN, "").strip()
     if words and instruction:
         instruction += " "
     if not words and not path:
@@ -330,7 +330,7 @@ def _read_corpora(draft: SetBuilder, cache: Path) -> None:
         if draft.about.get("language", row.get("language")) != row.get("language"):
             continue
         if not words or name not in grades:
-            draft.broken.append(Broken(where, "it has no words or no page that is right"))
+            draft.broken.append(Broken(where, "it has no text or no relevant page"))
             continue
         entry = Entry(name, Side(words), _DOCUMENT_QUERY)
         draft.queries.append(Query(entry, grades[name]))

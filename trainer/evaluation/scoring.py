@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +25,22 @@ from trainer.evaluation.metrics import CATEGORIES, Score, Summary, means, measur
 from trainer.evaluation.sets import BadSet, Broken, Entry, EvaluationSet
 
 Progress = Callable[[str, int, int], None]
-"""Is told what is embedded, how many are done, and how many there are."""
+"""Called with what is embedded, the number done, and the total."""
 
 _CHUNK = 64  # Contents decoded and embedded together: bounds the pictures in memory.
 _DECODERS = 4
-_KEPT = 100
+_MAX_PREDICTIONS = 100  # of a query, in files
 
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """How one query was answered.
+    """The ranking of one query.
 
     Attributes:
         query: Its id.
         prediction: Ids of the first candidates, best first (100 at most).
         cosines: Of those candidates with the query.
-        labels: Grades of what should be found, by id.
+        labels: Grades of the relevant candidates, by id.
         metrics: By name.
     """
 
@@ -63,10 +64,10 @@ class QueryResult:
 
 @dataclass(frozen=True, slots=True)
 class SetResult:
-    """How an embedder did on a set.
+    """The results of an embedder on a set.
 
     Attributes:
-        set: What it was.
+        set: The set.
         queries: One result for each query that could be embedded, in order.
         metrics: Their means.
         broken: Rows, queries and candidates that could not be used.
@@ -88,14 +89,14 @@ def evaluate(
 ) -> SetResult:
     """Rank a set's candidates for each of its queries.
 
-    A query without an instruction of its own is told what the model tells queries that look for
-    what most candidates are. What cannot be decoded or embedded is named in the result: a broken
-    candidate is not ranked, and a query whose every right candidate is broken does not count.
+    A query without an instruction gets the model's default for the modality of most candidates.
+    Contents that cannot be decoded or embedded are listed in the result: a broken candidate is not
+    ranked, and a query whose relevant candidates are all broken does not count.
 
     Args:
         embedder: Embeds queries as "query" and candidates as "document".
-        given: What to evaluate on.
-        progress: Is told how far it is.
+        given: The set.
+        progress: Called after each chunk.
 
     Raises:
         BadSet: no query is left.
@@ -103,22 +104,22 @@ def evaluate(
     progress = progress or (lambda _what, _done, _total: None)
     targets = list(given.candidates.values())
     documents = _embedded(embedder, targets, "document", "candidates", progress)
-    asked = [_told(one.entry, embedder, given.target) for one in given.queries]
-    questions = _embedded(embedder, asked, "query", "queries", progress)
-    broken = [*given.broken, *documents.broken, *questions.broken]
+    entries = [_with_instruction(one.entry, embedder, given.target) for one in given.queries]
+    queries = _embedded(embedder, entries, "query", "queries", progress)
+    broken = [*given.broken, *documents.broken, *queries.broken]
     results = []
     every = list(documents.rows)  # In the order of the vectors.
     for query in given.queries:
-        if query.entry.id not in questions.rows:
+        if query.entry.id not in queries.rows:
             continue
         among, vectors = every, documents.vectors
         if query.candidates is not None:
             among = [name for name in query.candidates if name in documents.rows]
             vectors = documents.vectors[[documents.rows[name] for name in among]]
         if not any(name in documents.rows for name in query.grades):
-            broken.append(Broken(f"query {query.entry.id}", "what it should find is broken"))
+            broken.append(Broken(f"query {query.entry.id}", "all relevant candidates are broken"))
             continue
-        vector = questions.vectors[questions.rows[query.entry.id]]
+        vector = queries.vectors[queries.rows[query.entry.id]]
         results.append(_result(query.entry.id, among, vectors @ vector, query.grades))
     if not results:
         raise BadSet(f"{given.name}: no query could be embedded; {broken[0]}")
@@ -131,7 +132,7 @@ def _result(
 ) -> QueryResult:
     relevance = np.array([grades.get(name, 0.0) for name in among])
     # The order of `ranked`: of equal cosines the less relevant first.
-    order = np.lexsort((relevance, -cosines))[:_KEPT]
+    order = np.lexsort((relevance, -cosines))[:_MAX_PREDICTIONS]
     return QueryResult(
         query,
         tuple(among[place] for place in order),
@@ -141,7 +142,7 @@ def _result(
     )
 
 
-def _told(entry: Entry, embedder: Embedder, target: Modality) -> Entry:
+def _with_instruction(entry: Entry, embedder: Embedder, target: Modality) -> Entry:
     if entry.instruction is not None or not embedder.info.takes_instructions:
         return entry
     return replace(entry, instruction=embedder.info.instructions.get((entry.kind, target)))
@@ -149,7 +150,7 @@ def _told(entry: Entry, embedder: Embedder, target: Modality) -> Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Embedded:
-    """Vectors of shape (n, dim), the row of each id that has one, and what has none."""
+    """Vectors of shape (n, dim), the row of each id, and what could not be embedded."""
 
     vectors: Vectors
     rows: Mapping[str, int]
@@ -198,27 +199,26 @@ def _decoded(entries: Sequence[Entry], limits: Limits) -> Iterator[list[tuple[st
     with ThreadPoolExecutor(_DECODERS, "evaluate-decode") as pool:
         starts = range(0, len(entries), _CHUNK)
         chunks = [entries[start : start + _CHUNK] for start in starts]
-        waiting = [pool.submit(decode, one) for one in chunks[0]] if chunks else []
-        for place, chunk in enumerate(chunks):
-            following = chunks[place + 1] if place + 1 < len(chunks) else ()
-            coming = [pool.submit(decode, one) for one in following]
-            yield [(one.id, job.result()) for one, job in zip(chunk, waiting, strict=True)]
-            waiting = coming
+        pending = [pool.submit(decode, one) for one in chunks[0]] if chunks else []
+        for chunk, following in zip_longest(chunks, chunks[1:], fillvalue=()):
+            ahead = [pool.submit(decode, one) for one in following]
+            yield [(one.id, job.result()) for one, job in zip(chunk, pending, strict=True)]
+            pending = ahead
 
 
 _FORMAT = 1
-_NAMED = 20  # Broken rows that a score file names; it counts all.
+_MAX_BROKEN_LISTED = 20  # in a score file, which counts all
 _COLOURS = {"image": "#4269d0", "video": "#efb118", "document": "#3ca951"}
 
 
 class OtherModel(Exception):
-    """The folder has scores of another model; the message says what to do."""
+    """The folder has scores of another model."""
 
 
 def scored(out: Path, given: EvaluationSet, info: EmbedderInfo) -> dict[str, Any] | None:
     """Return a set's score record, or None where it must be evaluated (again).
 
-    A set is evaluated again if its files or the number of queries are others than before.
+    A set is evaluated again if its files or the number of queries changed.
 
     Raises:
         OtherModel: the scores are those of another model.
@@ -233,7 +233,7 @@ def scored(out: Path, given: EvaluationSet, info: EmbedderInfo) -> dict[str, Any
     if known["model"]["fingerprint"] != info.fingerprint:
         raise OtherModel(
             f"{path} is the score of another model ({known['model']['name']}): "
-            f"name another folder with --out"
+            f"choose another folder with --out"
         )
     same = (known["digest"], known["asked"]) == (given.digest, len(given.queries))
     return known if same else None
@@ -255,7 +255,7 @@ def write_result(out: Path, result: SetResult, info: EmbedderInfo) -> dict[str, 
         "asked": len(result.set.queries),
         "candidates": len(result.set.candidates),
         "broken": len(result.broken),
-        "broken_rows": [f"{one.where}: {one.reason}" for one in result.broken[:_NAMED]],
+        "broken_rows": [f"{one.where}: {one.reason}" for one in result.broken[:_MAX_BROKEN_LISTED]],
         "digest": result.set.digest,
         "model": {"name": info.name, "fingerprint": info.fingerprint},
     }

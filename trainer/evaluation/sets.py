@@ -20,17 +20,17 @@ KEYS = frozenset(
 
 
 class BadEntry(Exception):
-    """What a file states cannot be understood; the message is a few words without the place."""
+    """A query or candidate in a file is invalid; the message does not name the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What to embed, by reference.
+    """A query or candidate to embed, not yet decoded.
 
     Attributes:
         id: Unique among the queries, or among the candidates, of a set.
-        side: Words, pictures, a video or a page, by reference.
-        instruction: None for the model's own, the empty string for none.
+        side: Its text, pictures, video or page.
+        instruction: None for the model's default, the empty string for none.
     """
 
     id: str
@@ -44,10 +44,10 @@ class Entry:
         Args:
             stated: An object with some of `KEYS`.
             root: Folder that relative paths start from.
-            default_id: Where it states no id.
+            default_id: Its id if it states none.
 
         Raises:
-            BadEntry: something is missing, unknown or of the wrong type.
+            BadEntry: a field is missing, unknown or of the wrong type.
         """
         if not isinstance(stated, dict):
             raise BadEntry("it is not an object")
@@ -65,7 +65,7 @@ class Entry:
         video, pdf = _text(stated, "video"), _text(stated, "pdf")
         page = stated.get("page", 1)
         if not isinstance(page, int) or isinstance(page, bool) or page < 1:
-            raise BadEntry("page is not a number from 1 on")
+            raise BadEntry("page must be 1 or more")
         try:
             side = Side(
                 text=_text(stated, "text"),
@@ -96,7 +96,7 @@ class Entry:
 
         Raises:
             MediaError: a file is missing, damaged or beyond the limits.
-            ValueError: there is nothing in it to embed.
+            ValueError: there is nothing to embed.
         """
         return self.side.content(limits, self.instruction)
 
@@ -122,7 +122,7 @@ ABOUT_FILE = "dataset.json"
 
 
 class BadSet(Exception):
-    """A folder is no evaluation set, or nothing in it can be used; the message says why."""
+    """A folder is no evaluation set, or nothing in it is usable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +140,12 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query and what should be found.
+    """A query and its relevant candidates.
 
     Attributes:
         entry: What to embed.
         grades: Relevance by candidate id, above 0.
-        candidates: Ids that it is ranked among; None for all of the set.
+        candidates: Ids of the candidates to rank; None for all of the set.
     """
 
     entry: Entry
@@ -155,16 +155,16 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSet:
-    """Queries, candidates and which of them belong together; nothing is decoded yet.
+    """Queries, candidates and their relevance; nothing is decoded yet.
 
     Attributes:
         name: Of the dataset.
-        category: What it counts for.
+        category: The mean that its score counts in.
         metric: Name of its main metric.
         queries: At least one.
         candidates: By id.
         broken: Rows that could not be read.
-        digest: SHA-256 over the files that state it (not over pictures).
+        digest: SHA-256 over its data files (not over pictures).
     """
 
     name: str
@@ -183,8 +183,8 @@ class EvaluationSet:
     def limited(self, count: int | None) -> "EvaluationSet":
         """Return the set with only its first `count` queries.
 
-        Candidates that only other queries are ranked among are left out; a candidate that is
-        ranked for everybody stays, since fewer distractors would make another, easier set.
+        Candidates that only other queries rank are left out; candidates of all queries stay, since
+        fewer distractors would make a different, easier set.
         """
         queries = self.queries[:count]
         if all(one.candidates is not None for one in queries):
@@ -196,16 +196,16 @@ class EvaluationSet:
 
 @dataclass(slots=True)
 class SetBuilder:
-    """A set in the making, with what its folder says of it in `dataset.json`.
+    """Collects the contents of an evaluation set while its files are read.
 
     Attributes:
-        folder: Where it lies.
-        images: Folder that pictures' paths start from.
-        about: What `dataset.json` states.
-        queries: Found so far.
-        candidates: Found so far, by id.
-        broken: Found so far.
-        files: That were read.
+        folder: Of the set.
+        images: Folder that picture paths start from.
+        about: The contents of `dataset.json`.
+        queries: Read so far.
+        candidates: Read so far, by id.
+        broken: Rows that could not be used.
+        files: The files read.
     """
 
     folder: Path
@@ -221,7 +221,7 @@ class SetBuilder:
         """Start an empty draft.
 
         Raises:
-            BadSet: `dataset.json` is not understood.
+            BadSet: `dataset.json` is invalid.
         """
         path = folder / ABOUT_FILE
         about: Any = {}
@@ -247,8 +247,7 @@ class SetBuilder:
         if not self.queries:
             first = next((f"; the first is {one.where}: {one.reason}" for one in self.broken), "")
             raise BadSet(
-                f"{self.folder} has no query with an answer: {len(self.broken)} rows are broken"
-                f"{first}"
+                f"{self.folder} has no usable query: {len(self.broken)} rows are broken{first}"
             )
         kinds = {one.kind for one in self.candidates.values()}
         kinds |= {one.entry.kind for one in self.queries}
@@ -306,14 +305,14 @@ def _check_about(path: Path, about: Any) -> None:
             problems.append(f"{key} must be one of {', '.join(allowed)}")
     name = about.get("name", "x")
     if name in ("", ".", "..") or {"/", "\0"} & set(str(name)):
-        problems.append("name must be that of a file, for files are called after it")
+        problems.append("name must be usable as a file name")
     if problems:
-        raise BadSet(f"{path} is not understood: {'; '.join(problems)}")
+        raise BadSet(f"{path} is invalid: {'; '.join(problems)}")
 
 
 def _digest(files: Sequence[Path]) -> str:
-    said = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in sorted(files):
         with path.open("rb") as file:
-            said.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
-    return said.hexdigest()
+            digest.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
