@@ -15,7 +15,7 @@ from trainer.mini import __main__ as program
 from trainer.mini import teach
 from trainer.mini.features import PictureFeatures, imagined, last_layer
 from trainer.mini.measure import RetrievalSet, measure
-from trainer.mini.teach import HeadConfig, Lesson, Network, TrainingData, gathered, train
+from trainer.mini.teach import HeadConfig, Lesson, Network, TrainingData, build_training_data, train
 
 WIDTH, VISUAL, CLASSES, FEATURES = 8, 6, 10, 12
 QUICK = HeadConfig(
@@ -205,7 +205,7 @@ def test_lessons_and_photos_become_tensors_in_the_space(
         for group, texts in (("cat", ("a cat", "pet")), ("sea", ("sea",)), ("cat", ("pet",)))
     ]
     photos = PictureFeatures(["a", "b"], features(2, FEATURES), features(2, CLASSES))
-    found = gathered(
+    found = build_training_data(
         lessons, photos, space, lambda texts: np.eye(len(texts), WIDTH, dtype=np.float32)
     )
     assert found.groups == [[0, 2], [1]]

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class GradCache(Generic[T]):
-    """The embeddings of a batch, and the way back from them.
+    """The embeddings of a batch, and the backward pass through them.
 
         cache = GradCache(encode, [queries, positives, negatives])
         loss = contrastive_loss(*cache.embeddings, temperatures=…)

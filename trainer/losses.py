@@ -181,6 +181,7 @@ class ContrastiveLoss:
         self._config = config
 
     def __call__(self, batch: BatchEmbeddings) -> Loss:
+        """Compute the mean loss over this process's queries."""
         return contrastive_loss(
             batch.queries,
             batch.positives,

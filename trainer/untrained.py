@@ -43,7 +43,7 @@ _PICTURES = {
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How large a Qwen2-VL is.
+    """The size of a Qwen2-VL.
 
     Attributes:
         hidden: Width of the language model, and length of the embeddings.
@@ -91,9 +91,9 @@ def build(
     """Write an untrained checkpoint.
 
     Args:
-        directory: Made if it is not there.
+        directory: Created if it does not exist.
         shape: Its size.
-        texts: What the tokenizer learns its words from; without any it knows single bytes.
+        texts: The tokenizer's training texts; without any it has single bytes only.
         seed: Of the random weights.
 
     Returns:
@@ -193,11 +193,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m trainer.untrained",
-        description="Write an untrained Qwen2-VL: its vectors mean nothing.",
+        description="Write an untrained Qwen2-VL, whose vectors are meaningless.",
     )
     parser.add_argument("directory", metavar="DIR", type=Path)
     parser.add_argument("--seed", type=int, default=0, metavar="N")
-    parser.add_argument("--texts", type=Path, metavar="FILE", help="to learn words from, by line")
+    parser.add_argument(
+        "--texts", type=Path, metavar="FILE", help="train the tokenizer on its lines"
+    )
     for field in fields(Shape):
         name = field.name.replace("_", "-")
         parser.add_argument(f"--{name}", type=int, default=getattr(TINY, field.name), metavar="N")
@@ -205,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shape = Shape(**{field.name: given[field.name] for field in fields(Shape)})
     texts = given["texts"].read_text(encoding="utf-8").splitlines() if given["texts"] else ()
     if given["directory"].exists() and any(given["directory"].iterdir()):
-        print(f"{given['directory']} is not empty: name a new folder", file=sys.stderr)
+        print(f"{given['directory']} is not empty: choose a new folder", file=sys.stderr)
         return 2
     build(given["directory"], shape, texts=texts, seed=given["seed"])
     return 0

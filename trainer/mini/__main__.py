@@ -140,8 +140,8 @@ def build_head(build: Build) -> None:
     from trainer.mini.features import Features, TextEncoder
     from trainer.mini.teach import (
         HeadConfig,
+        build_training_data,
         class_lessons,
-        gathered,
         in_place,
         lessons,
         train,
@@ -155,7 +155,7 @@ def build_head(build: Build) -> None:
     read = TextEncoder(weights, build.threads)
     photos = unlabelled(features)
     taught = lessons(features) + class_lessons(photos)
-    school = gathered(taught, in_place(photos), space, read)
+    school = build_training_data(taught, in_place(photos), space, read)
     logger.info("%d pictures with words, %d without", len(school.texts), len(school.photo_looks))
     head, steps = train(school, space, HeadConfig())
     arrays = {

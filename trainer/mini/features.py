@@ -37,16 +37,17 @@ from trainer.mini.words import Synset
 
 logger = logging.getLogger(__name__)
 
-_AT_ONCE = 32
-_TELL = 60.0  # seconds between two lines of progress
+_PICTURES_PER_BATCH = 32
+_TEXTS_PER_BATCH = 2000
+_LOG_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class PictureFeatures:
-    """What the tower says of pictures.
+    """The vision tower's outputs for pictures.
 
     Attributes:
-        names: Of the pictures (n,); several views of one may have its name.
+        names: Of the pictures (n,); several views of one may share a name.
         pooled: Float32 (n, 1280).
         logits: Float32 (n, 1000).
     """
@@ -62,19 +63,19 @@ class PictureFeatures:
 
 
 class Features:
-    """Pictures to what the tower says of them, each set of pictures once.
+    """Computes and caches the features of sets of pictures.
 
     Args:
-        weights: Whose `vision.onnx` looks.
-        folder: Where sets are kept.
+        weights: Of `vision.onnx`.
+        folder: The cache.
         threads: CPU threads; None leaves it to ONNX Runtime. How sums are split among threads
-            moves last digits.
+            changes last digits.
     """
 
     def __init__(self, weights: Weights, folder: Path, threads: int | None = None) -> None:
         self._weights = weights
         self._folder = folder
-        self._threads = threads or 0
+        self._threads = threads
 
     def of(
         self, kind: str, pictures: Iterable[tuple[str, Image.Image]], version: str
@@ -83,8 +84,8 @@ class Features:
 
         Args:
             kind: Name of the set, of letters, digits and hyphens.
-            pictures: Names and RGB pictures; opened only where nothing is kept.
-            version: Stands for the pictures: where it differs from that kept, all are seen anew.
+            pictures: Names and RGB pictures; opened only if they are not cached.
+            version: Of the pictures: another version than the cached one computes all again.
         """
         stated = f"{self._weights.files['vision.onnx']['sha256']} {version}"
         digest = hashlib.sha256(stated.encode()).hexdigest()[:16]
@@ -96,18 +97,18 @@ class Features:
             return PictureFeatures(arrays["names"].tolist(), *wide)
 
     def _write(self, path: Path, kind: str, pictures: Iterable[tuple[str, Image.Image]]) -> None:
-        session = self._session()
+        session = _session(self._weights.read("vision.onnx"), self._threads)
         names: list[str] = []
         halves: tuple[list[NDArray[np.float16]], ...] = ([], [])
-        told = time.monotonic()
+        logged = time.monotonic()
         for batch in _batches(pictures):
-            answers = session.run(None, {"pixels": np.stack([pixels for _, pixels in batch])})
-            for kept, answer in zip(halves, answers, strict=True):
-                kept.append(answer.astype(np.float16))
+            outputs = session.run(None, {"pixels": np.stack([pixels for _, pixels in batch])})
+            for kept, output in zip(halves, outputs, strict=True):
+                kept.append(output.astype(np.float16))
             names += [name for name, _ in batch]
-            if time.monotonic() - told > _TELL:
-                told = time.monotonic()
-                logger.info("%s: %d seen", kind, len(names))
+            if time.monotonic() - logged > _LOG_SECONDS:
+                logged = time.monotonic()
+                logger.info("%s: %d done", kind, len(names))
         logger.info("%s: %d pictures", kind, len(names))
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(".new.npz")
@@ -115,15 +116,12 @@ class Features:
         np.savez(draft, names=np.array(names), pooled=pooled, logits=logits)
         draft.replace(path)
 
-    def _session(self) -> Any:
-        import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.log_severity_level = 3
-        return onnxruntime.InferenceSession(
-            self._weights.read("vision.onnx"), options, providers=["CPUExecutionProvider"]
-        )
+def _session(model: bytes, threads: int | None) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _batches(
@@ -132,31 +130,26 @@ def _batches(
     batch: list[tuple[str, NDArray[np.uint8]]] = []
     for name, image in pictures:
         batch.append((name, pixels_of(image)))
-        if len(batch) == _AT_ONCE:
+        if len(batch) == _PICTURES_PER_BATCH:
             yield batch
             batch = []
     if batch:
         yield batch
 
 
-_READER_AT_ONCE = 2000
-
-
 class TextEncoder:
-    """Texts to unit rows (n, 384); of a long text the first 256 pieces."""
+    """Encodes texts to unit rows (n, 384); of a long text the first 256 tokens."""
 
     def __init__(self, weights: Weights, threads: int | None = None) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0
-        self._session = onnxruntime.InferenceSession(weights.read("text.onnx"), options)
+        self._session = _session(weights.read("text.onnx"), threads)
         self._tokenizer = Tokenizer.from_str(weights.read("tokenizer.json").decode("utf-8"))
         self._tokenizer.enable_truncation(WINDOW)
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
-        """See the class."""
+        """Encode texts."""
         rows = []
-        for start in range(0, len(texts), _READER_AT_ONCE):
-            encodings = self._tokenizer.encode_batch(list(texts[start : start + _READER_AT_ONCE]))
+        for start in range(0, len(texts), _TEXTS_PER_BATCH):
+            encodings = self._tokenizer.encode_batch(list(texts[start : start + _TEXTS_PER_BATCH]))
             rows.append(_run_text(self._session, [encoding.ids for encoding in encodings]))
         return np.concatenate(rows)
 
@@ -169,9 +162,9 @@ TOP = 100
 VISUAL = 256  # directions kept of 1280
 SHRINKAGE = 0.05  # of the mean eigenvalue, added to each before whitening
 RIDGE = 1.0  # per row of prototypes
-# Squared length of the visual part. Pictures among themselves are told apart by looks; a text
-# only guesses at looks, so it relies on them less. Both together weigh looks by one third when a
-# text is compared with a picture: √(0.2 · 0.5) against √(0.8 · 0.5).
+# Squared length of the visual part. Looks distinguish pictures from each other; a text's looks are
+# only predicted, so it relies on them less. Both together weigh looks by one third when a text is
+# compared with a picture: √(0.2 · 0.5) against √(0.8 · 0.5).
 PICTURE_SHARE = 0.5
 TEXT_SHARE = 0.2
 
@@ -207,15 +200,15 @@ def build_space(
 
     Args:
         classes: In the order of the classifier.
-        read: Texts to unit vectors (n, 384).
+        read: Maps texts to unit vectors (n, 384).
         pooled: Features of many pictures (m, 1280).
         classifier: Weights (1000, 1280).
     """
-    said = {kind: read(texts) for kind, texts in class_texts(classes).items()}
-    prototypes = unit(said["name"] + said["name and gloss"])
+    vectors = {kind: read(texts) for kind, texts in class_texts(classes).items()}
+    prototypes = unit(vectors["name"] + vectors["name and gloss"])
     mean, directions, scale = _whitening(pooled)
     looks = unit((classifier - classifier.mean(axis=0)) @ directions * scale)
-    inputs = np.vstack([said["name"], said["gloss"], said["names"], prototypes])
+    inputs = np.vstack([vectors["name"], vectors["gloss"], vectors["names"], prototypes])
     targets = np.tile(looks, (len(inputs) // len(looks), 1))
     return {
         "prototypes": prototypes.astype(np.float16),
@@ -267,7 +260,7 @@ def _shares(visual: float) -> NDArray[np.float32]:
 
 
 _LEAD = (0.0, 4.0)  # of the class over all others, in logits
-_STEPS = 12
+_IMAGINING_STEPS = 12
 
 
 def imagined(
@@ -277,7 +270,7 @@ def imagined(
 
     Args:
         photos: Real ones, more than 1280 views.
-        count: How many to imagine; each has a photo and a class of its own.
+        count: How many to imagine, each from a random photo and class.
         seed: Of the choice of photos, classes and leads.
 
     Returns:
@@ -295,7 +288,7 @@ def imagined(
     classes = chance.integers(len(weights), size=count)
     leads = chance.uniform(*_LEAD, size=count)
     pooled = photos.pooled[rows]
-    for _ in range(_STEPS):  # Again and again, since features below 0 are cut off.
+    for _ in range(_IMAGINING_STEPS):  # Repeated, since features below 0 are clipped.
         logits = pooled @ weights.T + bias
         own = logits[np.arange(count), classes]
         logits[np.arange(count), classes] = -np.inf

@@ -25,7 +25,6 @@ a picture that looks for a text (42 % and 0.9 %). These are figures on the data 
 """
 
 import argparse
-import io
 import itertools
 import json
 import logging
@@ -52,6 +51,7 @@ from trainer.mini.pictures import (
     limited,
     open_photos,
     read_photos,
+    recompressed,
     scenes,
     stamps,
 )
@@ -64,10 +64,16 @@ PACKAGES = Path("/var/lib/dpkg/status")
 _FIELDS = "04 08 09 10 11 14 15 17 18 19 21 26 27 28".split()
 _ARTICLE = re.compile(r"^(a|an|some|the|two|one)\s+", re.IGNORECASE)
 
+PRIOR = 0.05
+CALIBRATION_NOUNS, CALIBRATION_PACKAGES = 300, 150
+Floats = NDArray[np.float64]
+
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One thing, as a query and as a document of each modality it has.
+    """A thing, as a query and as a document of each modality it has.
 
     Attributes:
         name: Topics of one name are relevant to each other.
@@ -84,37 +90,44 @@ class Topic:
 def stamp_topics(seed: int = 0) -> Iterator[Topic]:
     """Yield topics with pictures; a picture's query is an altered copy of the document's.
 
-    Only photos of things that the classifier can know: an ImageNet class, or what is more general
-    than one. For others the picture says nothing, and no constants can make up for that.
+    Only photos of things that the classifier can know: an ImageNet class or its ancestors. For
+    others the features carry no meaning, and no constants can make up for that.
     """
     nouns = Nouns()
     known = set().union(*(nouns.above(one.wordnet_id) for one in read_classes()))
     chance = random.Random(seed)
     for stamp in stamps():
-        name = _ARTICLE.sub("", stamp.caption.rstrip(".!")).split("(")[0].strip().lower()
+        name = _thing(stamp.caption)
         synset = nouns.usual(name)
         if synset and synset.wordnet_id in known and "cartoon" not in Path(stamp.source).parts:
             yield _stamp_topic(stamp, name, _passages(nouns, synset), chance)
 
 
+def _thing(caption: str) -> str:
+    """Return what a stamp shows: its caption without article and parentheses."""
+    return _ARTICLE.sub("", caption.rstrip(".!")).split("(")[0].strip().lower()
+
+
 def _stamp_topic(
     stamp: Picture, name: str, passages: tuple[str, str], chance: random.Random
 ) -> Topic:
-    asked, told = passages
+    query_passage, passage = passages
     words = name if chance.random() < 0.7 else stamp.caption
-    page = render_page(told, stamp.image if chance.random() < 0.5 else None)
+    page = render_page(passage, stamp.image if chance.random() < 0.5 else None)
     altered = alter(stamp.image, chance)
     queries = {
         Modality.TEXT: Content(text=words),
         Modality.IMAGE: Content(frames=(altered,)),
         Modality.VIDEO: Content(frames=[alter(stamp.image, chance) for _ in range(3)]),
-        Modality.PAGE: Content(asked, (render_page(asked, altered),), Modality.PAGE),
+        Modality.PAGE: Content(
+            query_passage, (render_page(query_passage, altered),), Modality.PAGE
+        ),
     }
     documents = {
-        Modality.TEXT: Content(text=told),
+        Modality.TEXT: Content(text=passage),
         Modality.IMAGE: Content(frames=(stamp.image,)),
         Modality.VIDEO: Content(frames=[alter(stamp.image, chance) for _ in range(3)]),
-        Modality.PAGE: Content(told, (page,), Modality.PAGE),
+        Modality.PAGE: Content(passage, (page,), Modality.PAGE),
     }
     return Topic(name, str(Path(stamp.source).parent), queries, documents)
 
@@ -126,18 +139,18 @@ def _passages(nouns: Nouns, synset: Synset) -> tuple[str, str]:
     """
     general = [synset, *(nouns.synsets[one] for one in synset.parents[:1])]
     kinds = [nouns.synsets[one] for one in nouns.children.get(synset.wordnet_id, [])[:5]]
-    asked, told = (
+    definition, passage = (
         " ".join(f"{one.names[0].capitalize()}: {one.gloss}." for one in part)
         for part in (general, kinds if len(kinds) >= 2 else [synset, *kinds])
     )
-    return asked, told
+    return definition, passage
 
 
 def noun_topics(limit: int, seed: int = 0) -> Iterator[Topic]:
     """Yield topics without pictures: a word looks for a passage on its kinds.
 
-    Words are from fields in which no stamp is: people, acts, events, places, states and so on.
-    Two words of one field are one family.
+    Words are from fields without stamps: people, acts, events, places, states and so on. Words of
+    one field are one family.
     """
     nouns = Nouns()
     words = [
@@ -202,9 +215,9 @@ def render_page(text: str, picture: Image.Image | None) -> Image.Image:
 
 CACHE = Path("var/mini")
 SHOWN = ("hit@1", "hit@5", "hit@10", "mrr")
-_OF_A_GROUP = 3  # held-out drawings of one name
+_MAX_OF_A_GROUP = 3  # held-out drawings of one name
 _NOUNS, _PACKAGES = 1000, 300
-_EVERY = 4  # photos of which copies look for the original
+_COPIED_SCENES_EVERY = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +226,9 @@ class RetrievalSet:
 
     Attributes:
         name: Of the set.
-        queries: Texts, or pictures as the tower sees them.
-        documents: The same.
-        wanted: For each query, its name; documents of that name are relevant.
+        queries: Texts, or features of pictures.
+        documents: Texts, or features of pictures.
+        wanted: The name of each query; documents of that name are relevant.
         names: Of the documents.
     """
 
@@ -279,10 +292,10 @@ def all_sets(features: Features) -> Iterator[RetrievalSet]:
         ("word → passage", list(noun_topics(_NOUNS))),
         ("summary → description", list(package_topics(_PACKAGES))),
     ):
-        asked = [next(iter(topic.queries.values())).text or "" for topic in topics]
-        told = [next(iter(topic.documents.values())).text or "" for topic in topics]
-        own = [topic.name for topic in topics]
-        yield RetrievalSet(name, asked, told, own, own)
+        queries = [next(iter(topic.queries.values())).text or "" for topic in topics]
+        passages = [next(iter(topic.documents.values())).text or "" for topic in topics]
+        names = [topic.name for topic in topics]
+        yield RetrievalSet(name, queries, passages, names, names)
 
 
 def drawing_sets(features: Features) -> Iterator[RetrievalSet]:
@@ -291,7 +304,7 @@ def drawing_sets(features: Features) -> Iterator[RetrievalSet]:
     seen = see_drawings(features, given)[0]
     places = {name: row for row, name in enumerate(seen.names)}
     held = [one for one in given if one.held_out and str(one.path) in places]
-    held = limited(held, _OF_A_GROUP)
+    held = limited(held, _MAX_OF_A_GROUP)
     documents = seen[[places[str(one.path)] for one in held]]
     groups = [one.group for one in held]
     yield RetrievalSet("drawing by title", [one.title for one in held], documents, groups, groups)
@@ -304,7 +317,7 @@ def stamp_set(features: Features) -> RetrievalSet:
     given = list(stamps(least=1))
     seen = features.of("stamps", ((one.source, one.image) for one in given), VERSION)
     captions = [one.caption for one in given]
-    things = [_ARTICLE.sub("", one.rstrip(".!")).split("(")[0].strip().lower() for one in captions]
+    things = [_thing(one) for one in captions]
     return RetrievalSet("stamp by caption", captions, seen, things, things)
 
 
@@ -321,7 +334,7 @@ def photo_sets(features: Features) -> Iterator[RetrievalSet]:
 
 def copy_sets(features: Features) -> Iterator[RetrievalSet]:
     """Yield sets in which copies of photos look for the original among all photos."""
-    originals = list(scenes(every=_EVERY))
+    originals = list(scenes(every=_COPIED_SCENES_EVERY))
     names = [one.source for one in originals]
     documents = features.of(
         "originals", zip(names, (one.image for one in originals), strict=True), VERSION
@@ -340,12 +353,6 @@ def _small(image: Image.Image) -> Image.Image:
     return image.resize((max(1, image.width // 4), max(1, image.height // 4)))
 
 
-def _compressed(image: Image.Image) -> Image.Image:
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=30)
-    return Image.open(file).convert("RGB")
-
-
 def _recoloured(image: Image.Image) -> Image.Image:
     return ImageEnhance.Color(ImageEnhance.Brightness(image).enhance(1.15)).enhance(0.85)
 
@@ -353,24 +360,15 @@ def _recoloured(image: Image.Image) -> Image.Image:
 COPIES: Mapping[str, Callable[[Image.Image], Image.Image]] = {
     "cut to 80 %": _cut,
     "a quarter as large": _small,
-    "JPEG at 30": _compressed,
+    "JPEG at 30": lambda image: recompressed(image, 30),
     "recoloured": _recoloured,
 }
-
-if __name__ == "__main__":
-    main()
-
-
-logger = logging.getLogger(__name__)
-
-PRIOR = 0.05
-NOUNS, CALIBRATE_PACKAGES = 300, 150
-Floats = NDArray[np.float64]
 
 
 def calibrate(out: Path) -> None:
     """Measure cosines with a folder's weights, fit, and write its settings.json."""
-    topics = [*stamp_topics(), *noun_topics(NOUNS), *package_topics(CALIBRATE_PACKAGES)]
+    topics = [*stamp_topics(), *noun_topics(CALIBRATION_NOUNS)]
+    topics += package_topics(CALIBRATION_PACKAGES)
     topics += [backdrop(picture) for picture in scenes(every=3)]
     logger.info("%d topics", len(topics))
     with MiniEmbedder(Weights(out)) as embedder:
@@ -448,3 +446,7 @@ def fit(cosines: Floats, relevant: NDArray[np.bool_], prior: float) -> tuple[flo
         step = np.linalg.solve(curvature + 1e-9 * np.eye(2), gradient)
         beta -= step * min(1.0, 10 / np.abs(step).max())
     return float(-beta[1] / beta[0]), float(beta[0])
+
+
+if __name__ == "__main__":
+    main()

@@ -45,21 +45,25 @@ FOLDERS = (
     Path("/usr/share/doc/opencv-doc"),
 )
 BUNDLES = Path("/usr/share/gcompris-qt/rcc")
-LEAST_SIDE, MOST_SIDE = 96, 640  # pixels
-LEAST_BYTES = 20_000
+MIN_SIDE, MAX_SIDE = 96, 640  # pixels
+MIN_BYTES = 20_000
+_MAX_DRAWN_SIDE = 2000  # pixels; larger drawings are reduced before anything else
 _WEBP = re.compile(rb"RIFF(....)WEBPVP8", re.DOTALL)
+
+RGB = tuple[int, int, int]
+WHITE: RGB = (255, 255, 255)
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An RGB picture, where it is from, and its caption ("" where there is none)."""
+    """An RGB picture, its source, and its caption (or "")."""
 
     image: Image.Image
     source: str
     caption: str
 
 
-def stamps(least: int = LEAST_SIDE) -> Iterator[Picture]:
+def stamps(least: int = MIN_SIDE) -> Iterator[Picture]:
     """Yield Tux Paint's stamps that have an English caption, on white, without letters.
 
     Args:
@@ -73,21 +77,25 @@ def stamps(least: int = LEAST_SIDE) -> Iterator[Picture]:
         image = _opened(path.read_bytes(), least)
         if image is None or not caption:
             continue
-        side = max(image.size)
-        square = Image.new("RGB", (side, side), (255, 255, 255))
-        square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-        yield Picture(square, str(path), caption)
+        yield Picture(centred(image, max(image.size)), str(path), caption)
+
+
+def centred(image: Image.Image, side: int) -> Image.Image:
+    """Paste a picture into the middle of a white square."""
+    square = Image.new("RGB", (side, side), WHITE)
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return square
 
 
 def scenes(every: int = 1) -> Iterator[Picture]:
     """Yield wallpapers, figures of manuals and the pictures of GCompris, without captions.
 
     Args:
-        every: Takes only each n-th file of a folder and each n-th picture of a bundle.
+        every: Use only each n-th file of a folder and each n-th picture of a bundle.
     """
     for folder in FOLDERS:
         for path in _files(folder, (".jpg", ".jpeg", ".png", ".webp"))[::every]:
-            if path.stat().st_size < LEAST_BYTES or path.is_symlink():
+            if path.stat().st_size < MIN_BYTES or path.is_symlink():
                 continue
             image = _opened(path.read_bytes())
             if image is not None:
@@ -104,7 +112,7 @@ def opened(source: str) -> Image.Image | None:
     name, _, number = source.partition("@")
     path = Path(name)
     if not path.is_file():
-        logger.warning("%s is not installed; it is left out", source)
+        logger.warning("%s is not installed and is skipped", source)
         return None
     if not number:
         return _opened(path.read_bytes(), 1)
@@ -121,12 +129,12 @@ def _bundled(path: Path) -> Iterator[bytes]:
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     if not folder.is_dir():
-        logger.warning("%s is not installed; its pictures are left out", folder)
+        logger.warning("%s is not installed; its pictures are skipped", folder)
         return []
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
 
 
-def _opened(content: bytes, least: int = LEAST_SIDE) -> Image.Image | None:
+def _opened(content: bytes, least: int = MIN_SIDE) -> Image.Image | None:
     """Decode to RGB on white, at most 640 pixels; None if broken or too small."""
     try:
         image = Image.open(io.BytesIO(content)).convert("RGBA")
@@ -134,11 +142,15 @@ def _opened(content: bytes, least: int = LEAST_SIDE) -> Image.Image | None:
         return None
     if min(image.size) < least:
         return None
-    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-    white.alpha_composite(image)
-    image = white.convert("RGB")
-    image.thumbnail((MOST_SIDE, MOST_SIDE))
+    image = _on_ground(image, WHITE)
+    image.thumbnail((MAX_SIDE, MAX_SIDE))
     return image
+
+
+def _on_ground(image: Image.Image, ground: RGB) -> Image.Image:
+    under = Image.new("RGBA", image.size, (*ground, 255))
+    under.alpha_composite(image)
+    return under.convert("RGB")
 
 
 def alter(image: Image.Image, chance: random.Random) -> Image.Image:
@@ -153,8 +165,13 @@ def alter(image: Image.Image, chance: random.Random) -> Image.Image:
     image = ImageEnhance.Color(image).enhance(chance.uniform(0.85, 1.15))
     if chance.random() < 0.3:
         image = ImageOps.mirror(image)
+    return recompressed(image, chance.choice([30, 60, 90]))
+
+
+def recompressed(image: Image.Image, quality: int) -> Image.Image:
+    """Return a copy with JPEG's losses."""
     file = io.BytesIO()
-    image.save(file, "JPEG", quality=chance.choice([30, 60, 90]))
+    image.save(file, "JPEG", quality=quality)
     return Image.open(file).convert("RGB")
 
 
@@ -194,7 +211,7 @@ PACKAGES = "openclipart-svg openclipart-png"
 
 _DC = "{http://purl.org/dc/elements/1.1/}"
 _ITEM = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}li"
-_COLLECTION = 20  # as many drawings with one title are a collection, and the title is its name
+_MIN_COLLECTION = 20  # drawings with one title are a collection, and the title is its name
 _BY = re.compile(r"^(clip\s?art by|part of) .*? - ", re.IGNORECASE)
 _NO_WORD = re.compile(r"^(hash.*|0x[0-9a-f]+|unsorted|special|\W*|\d+)$", re.IGNORECASE)
 _NOT_LETTERS = re.compile(r"[\W\d_]+")
@@ -203,14 +220,14 @@ _HELD_OUT = 15  # of 100 groups
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A drawing and what is said of it.
+    """A drawing and its metadata.
 
     Attributes:
         path: Of the PNG; its background is transparent.
-        title: Its own, or its file name where the title is that of a collection.
-        keywords: Without those that are no words, in lower case.
+        title: Its title, or its file name where the title is that of a collection.
+        keywords: In lower case, without those that are no words.
         category: The folder, such as "animals/birds".
-        group: Equal for drawings of the same name, whatever their number: variants of one another.
+        group: Shared by variants: drawings of the same name, whatever their number.
     """
 
     path: Path
@@ -229,7 +246,7 @@ class Drawing:
         """Render the drawing on white, RGB, its longest side at most `side` pixels.
 
         Raises:
-            MediaError: it cannot be decoded, or has hundreds of megapixels, as one of them has.
+            MediaError: it cannot be decoded, or has hundreds of megapixels, as one does.
         """
         return read_picture(self.path, Limits(frame_side=side))
 
@@ -241,10 +258,10 @@ def drawings(library: Path = LIBRARY) -> list[Drawing]:
         library: With the folders `svg` and `png`.
 
     Raises:
-        Unreadable: it is not there.
+        Unreadable: the library is not installed.
     """
     if not (library / "svg").is_dir() or not (library / "png").is_dir():
-        raise Unreadable(f"{library} is not there: apt-get install {PACKAGES}")
+        raise Unreadable(f"{library} is missing: apt-get install {PACKAGES}")
     names = sorted(one.relative_to(library / "svg") for one in (library / "svg").rglob("*.svg"))
     found = [
         _read(library / "svg" / name, png, name.parent.as_posix())
@@ -275,26 +292,19 @@ def _read(svg: Path, png: Path, category: str) -> Drawing:
             elif element.tag == f"{_DC}subject":
                 keywords += [item.text or "" for item in element.iter(_ITEM)]
     except ET.ParseError:
-        pass  # A drawing without words, but for its file name.
+        pass  # Its only words are those of its file name.
     words = (" ".join(one.replace("_", " ").split()).lower() for one in keywords)
-    said = tuple(dict.fromkeys(one for one in words if not _NO_WORD.match(one)))
-    return Drawing(png, " ".join(title.replace("_", " ").split()), said, category, "")
+    kept = tuple(dict.fromkeys(one for one in words if not _NO_WORD.match(one)))
+    return Drawing(png, " ".join(title.replace("_", " ").split()), kept, category, "")
 
 
 def _named(drawing: Drawing, same: int) -> Drawing:
     """Return the drawing with its title and the group of that title."""
     title = _BY.sub("", drawing.title)
-    if same >= _COLLECTION or _NO_WORD.match(title):
+    if same >= _MIN_COLLECTION or _NO_WORD.match(title):
         title = " ".join(_NOT_LETTERS.sub(" ", drawing.path.stem).split())
     group = " ".join(_NOT_LETTERS.sub(" ", title).split()).lower() or drawing.category
     return replace(drawing, title=title or drawing.category.rpartition("/")[2], group=group)
-
-
-VIEWS_MOST_SIDE = 640  # pixels
-_HUGE = 2000  # pixels; larger ones are made smaller before anything else
-
-RGB = tuple[int, int, int]
-WHITE: RGB = (255, 255, 255)
 
 
 def drawing_view(path: Path, name: str, view: int) -> Image.Image:
@@ -302,9 +312,9 @@ def drawing_view(path: Path, name: str, view: int) -> Image.Image:
 
     Args:
         path: Of a PNG.
-        name: What the random numbers are drawn from, with the number of the view.
-        view: 0 is the drawing on white as it is; others are on white or on a colour, moved about
-            in a square, cut, mirrored, recoloured and compressed, each with some chance.
+        name: Seeds the random numbers, with the number of the view.
+        view: 0 is the drawing on white as it is; others are on white or on a colour, moved in a
+            square, cut, mirrored, recoloured and compressed, each with some probability.
 
     Raises:
         OSError: the file cannot be read.
@@ -324,32 +334,31 @@ def drawing_view(path: Path, name: str, view: int) -> Image.Image:
     image = ImageEnhance.Brightness(image).enhance(chance.uniform(0.8, 1.2))
     image = ImageEnhance.Color(image).enhance(chance.uniform(0.7, 1.3))
     if chance.random() < 0.3:
-        file = io.BytesIO()
-        image.save(file, "JPEG", quality=chance.choice([30, 60, 90]))
-        image = Image.open(file).convert("RGB")
+        image = recompressed(image, chance.choice([30, 60, 90]))
     return image
 
 
 def scene_views(image: Image.Image, name: str) -> list[Image.Image]:
     """Return a photo whole, two corners that overlap, and an altered copy."""
+    return [image, *corners(image), alter(image, random.Random(zlib.crc32(name.encode())))]
+
+
+def corners(image: Image.Image) -> list[Image.Image]:
+    """Return the upper left and the lower right corner, which overlap."""
     width, height = image.size
     return [
-        image,
         image.crop((0, 0, round(0.7 * width), round(0.7 * height))),
         image.crop((round(0.3 * width), round(0.3 * height), width, height)),
-        alter(image, random.Random(zlib.crc32(name.encode()))),
     ]
 
 
 def _flattened(path: Path, ground: RGB) -> Image.Image:
     with Image.open(path) as opened:
-        if max(opened.size) > _HUGE:
-            opened.thumbnail((_HUGE // 2, _HUGE // 2))
+        if max(opened.size) > _MAX_DRAWN_SIDE:
+            opened.thumbnail((_MAX_DRAWN_SIDE // 2, _MAX_DRAWN_SIDE // 2))
         drawn = opened.convert("RGBA")
-    drawn.thumbnail((VIEWS_MOST_SIDE, VIEWS_MOST_SIDE))
-    under = Image.new("RGBA", drawn.size, (*ground, 255))
-    under.alpha_composite(drawn)
-    return under.convert("RGB")
+    drawn.thumbnail((MAX_SIDE, MAX_SIDE))
+    return _on_ground(drawn, ground)
 
 
 def _colour(chance: random.Random) -> RGB:

@@ -40,6 +40,7 @@ from trainer.losses import LossConfig, TaskTemperatures, contrastive_loss
 from trainer.mini.features import Features, PictureFeatures, imagined
 from trainer.mini.pictures import (
     Drawing,
+    corners,
     drawing_view,
     drawings,
     read_photos,
@@ -52,17 +53,17 @@ from trainer.mini.words import Emoji, Nouns, class_words, drawn_emoji, named_emo
 IMAGINED = 8000  # photos, eight of a class
 VIEWS = 2  # of a drawing: on white as it is, and altered once; a third brought nothing
 VERSION = "1"  # raise when pictures or views change
-_LONGEST = 200  # characters of a text
-_OWN, _RELATED = 4, 4  # words of an imagined photo: of its class, and of what is near to it
+_MAX_TEXT_CHARACTERS = 200
+_OWN, _RELATED = 4, 4  # words of an imagined photo: of its class, and of related synsets
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """A picture and ways to say what it shows.
+    """A picture and texts that describe it.
 
     Attributes:
-        group: Variants of one drawing share it; only one of them is in a batch.
-        texts: In English mostly.
+        group: Shared by variants of one drawing; only one of them is in a batch.
+        texts: Mostly English.
         pooled: Float32 (views, 1280).
         logits: Float32 (views, 1000).
     """
@@ -77,8 +78,8 @@ def drawing_texts(drawing: Drawing) -> tuple[str, ...]:
     """Return title; title and keywords; each keyword; all keywords; title and category."""
     title, keywords = drawing.title, list(drawing.keywords)
     together = ", ".join(dict.fromkeys([title, *keywords]))
-    said = [title, together, *keywords, *([", ".join(keywords)] if keywords else [])]
-    return _short([*said, f"{title} {drawing.category.rpartition('/')[2].replace('_', ' ')}"])
+    texts = [title, together, *keywords, *([", ".join(keywords)] if keywords else [])]
+    return _short([*texts, f"{title} {drawing.category.rpartition('/')[2].replace('_', ' ')}"])
 
 
 def emoji_texts(emoji: Emoji) -> tuple[str, ...]:
@@ -118,7 +119,7 @@ def class_lessons(photos: PictureFeatures, count: int = IMAGINED, seed: int = 1)
 
     Args:
         photos: Real ones, to start from.
-        count: How many.
+        count: Number of lessons.
         seed: Of photos and words.
     """
     classes = read_classes()
@@ -148,7 +149,7 @@ def in_place(photos: PictureFeatures, count: int = IMAGINED) -> PictureFeatures:
 
 def unlabelled(features: Features) -> PictureFeatures:
     """Return photos without words, four views of each."""
-    # Of a wallpaper that is there in several sizes, none.
+    # All sizes of a wallpaper that is measured on are left out.
     kept_out = tuple(photo.source.partition("/contents/")[0] for photo in read_photos())
 
     def seen() -> Iterator[tuple[str, Image.Image]]:
@@ -163,22 +164,17 @@ def unlabelled(features: Features) -> PictureFeatures:
 def whitened(features: Features) -> PictureFeatures:
     """Return what the visual part is whitened on: two corners of each scene, and stamps.
 
-    Of the stamps, which are otherwise for measuring, only mean and covariance of what the tower
-    sees take part, together with those of the scenes, and no words. Without them, and with
-    drawings instead, photos of things fall (docs/mini.md).
+    Of the stamps, which are otherwise for measuring, only the mean and covariance of features are
+    used, together with those of the scenes, and no words. Without them, and with drawings instead,
+    photos of things rank lower (docs/mini.md).
     """
 
     def seen() -> Iterator[tuple[str, Image.Image]]:
         for stamp in stamps():
             yield stamp.source, stamp.image
         for scene in scenes():
-            width, height = scene.image.size
-            yield scene.source, scene.image
-            for corner in (
-                (0, 0, round(0.7 * width), round(0.7 * height)),
-                (round(0.3 * width), round(0.3 * height), width, height),
-            ):
-                yield scene.source, scene.image.crop(corner)
+            for view in (scene.image, *corners(scene.image)):
+                yield scene.source, view
 
     return features.of("whitened", seen(), VERSION)
 
@@ -206,7 +202,7 @@ def _drawing_views(given: Sequence[Drawing], view: int) -> Iterator[tuple[str, I
 
 
 def _short(texts: list[str]) -> tuple[str, ...]:
-    return tuple(text[:_LONGEST] for text in texts)
+    return tuple(text[:_MAX_TEXT_CHARACTERS] for text in texts)
 
 
 logger = logging.getLogger(__name__)
@@ -214,17 +210,17 @@ logger = logging.getLogger(__name__)
 # animal, artifact, body, event, food, object, person, phenomenon, plant
 _FIELDS = "05 06 08 11 13 17 18 19 20".split()
 _NOUNS = 3000
-_SHARP = 0.02  # τ₀
+_RANKING_TEMPERATURE = 0.02  # τ₀
 
 
 @dataclass(frozen=True, slots=True)
 class HeadConfig:
-    """How the head is trained; chosen on held-out drawings, stamps and photos.tsv.
+    """Hyperparameters of the head, chosen on held-out drawings, stamps and photos.tsv.
 
     Attributes:
         hidden: Width of the hidden layer.
-        dropout: Share of the hidden layer that a step leaves out.
-        epochs: Times that each group of drawings is seen.
+        dropout: Of the hidden layer.
+        epochs: Passes over the groups of drawings.
         batch: Pairs of a step, and photos and nouns beside them.
         learning_rate: Of AdamW at its highest: it rises for `warmup` steps and falls as a cosine.
         weight_decay: Of AdamW; temperatures have none.
@@ -232,9 +228,9 @@ class HeadConfig:
         place: λ₁.
         similarity: λ₂.
         texts: λ₃.
-        guess: Share of the taught guess at looks that is exported, the rest being the space's own.
-            None of it: taught, it brought drawings 0.02 more and cost photos their first places.
-            It is taught all the same, so that the picture's side need not make up for it.
+        guess: Share of the trained prediction of looks that is exported, the rest being the
+            space's. None: exported, it gained drawings 0.02 and cost photos their first places.
+            It is trained all the same, so that the picture's side need not make up for it.
         loss: Of the pairs with words.
         seed: Of weights, batches and dropout.
     """
@@ -256,11 +252,11 @@ class HeadConfig:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A line of the training's record.
+    """The metrics of a training step.
 
     Attributes:
         number: Of the step, from 1.
-        loss: All of it.
+        loss: The whole loss.
         pairs: The part of pairs with words.
         moved: Mean of 1 − cos(m', m) over photos.
         temperatures: τ by task.
@@ -274,7 +270,7 @@ class Step:
 
 
 class Network(nn.Module):
-    """The head as a network; a picture's visual part and a text's place stay as they are."""
+    """The head as a network; a picture's visual part and a text's meaning stay unchanged."""
 
     def __init__(self, space: Space, config: HeadConfig) -> None:
         super().__init__()
@@ -355,13 +351,13 @@ def concrete_nouns(seed: int = 0) -> list[str]:
     return [one.names[0] for one in read_classes()] + random.Random(seed).sample(words, _NOUNS)
 
 
-def train(school: TrainingData, space: Space, config: HeadConfig) -> tuple[Head, list[Step]]:
+def train(data: TrainingData, space: Space, config: HeadConfig) -> tuple[Head, list[Step]]:
     """Train a head.
 
     Args:
-        school: What it is taught.
-        space: Where pictures and texts are before.
-        config: How.
+        data: Features and words, from `build_training_data`.
+        space: The space before training.
+        config: Hyperparameters.
 
     Returns:
         The head, and every tenth step.
@@ -378,7 +374,7 @@ def train(school: TrainingData, space: Space, config: HeadConfig) -> tuple[Head,
         ],
         lr=config.learning_rate,
     )
-    steps = config.epochs * math.ceil(len(school.groups) / config.batch)
+    steps = config.epochs * math.ceil(len(data.groups) / config.batch)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
         lambda step: (
@@ -386,11 +382,11 @@ def train(school: TrainingData, space: Space, config: HeadConfig) -> tuple[Head,
         ),
     )
     with torch.no_grad():
-        before = network.texts(school.nouns)
+        before = network.texts(data.nouns)
     record: list[Step] = []
     began = time.monotonic()
     for number in range(1, steps + 1):
-        queries, pictures = _pairs(network, school, chance, config.batch)
+        queries, pictures = _pairs(network, data, chance, config.batch)
         pairs = torch.stack(
             [
                 contrastive_loss(
@@ -401,7 +397,7 @@ def train(school: TrainingData, space: Space, config: HeadConfig) -> tuple[Head,
                 )
             ]
         ).sum()
-        moved, kept, texts = _staying(network, school, before, config.batch)
+        moved, kept, texts = _staying(network, data, before, config.batch)
         loss = pairs + config.place * moved + config.similarity * kept + config.texts * texts
         optimizer.zero_grad()
         loss.backward()
@@ -417,41 +413,45 @@ def train(school: TrainingData, space: Space, config: HeadConfig) -> tuple[Head,
 
 
 def _pairs(
-    network: Network, school: TrainingData, chance: random.Random, batch: int
+    network: Network, data: TrainingData, chance: random.Random, batch: int
 ) -> tuple[Tensor, Tensor]:
     """Draw a batch of texts and their pictures, one of a group."""
-    groups = chance.sample(school.groups, min(batch, len(school.groups)))
+    groups = chance.sample(data.groups, min(batch, len(data.groups)))
     rows = [chance.choice(group) for group in groups]
-    views = [chance.randrange(school.meaning.shape[1]) for _ in rows]
-    words = [chance.choice(school.texts[row]) for row in rows]
-    pictures = network.pictures(school.meaning[rows, views], school.looks[rows, views])
-    return network.texts(school.words[words]), pictures
+    views = [chance.randrange(data.meaning.shape[1]) for _ in rows]
+    words = [chance.choice(data.texts[row]) for row in rows]
+    pictures = network.pictures(data.meaning[rows, views], data.looks[rows, views])
+    return network.texts(data.words[words]), pictures
 
 
 def _staying(
-    network: Network, school: TrainingData, nouns_before: Tensor, batch: int
+    network: Network, data: TrainingData, nouns_before: Tensor, batch: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return how far photos moved, and cosines of nouns with photos and each other."""
-    photos = torch.randint(len(school.photo_meaning), (batch,))
-    nouns = torch.randint(len(school.nouns), (batch,))
-    before, looks = school.photo_meaning[photos], school.photo_looks[photos]
+    photos = torch.randint(len(data.photo_meaning), (batch,))
+    nouns = torch.randint(len(data.nouns), (batch,))
+    before, looks = data.photo_meaning[photos], data.photo_looks[photos]
     after = network.meaning(before, looks)
     shares = network._picture_shares
     old = network._joined(before, looks, shares)
     new = network._joined(after, looks, shares)
-    said, told = nouns_before[nouns], network.texts(school.nouns[nouns])
-    kept = _drift(said @ old.T, told @ new.T) + _drift(old @ said.T, new @ told.T)
-    texts = ((told @ told.T - said @ said.T) ** 2).mean()
+    nouns_old, nouns_new = nouns_before[nouns], network.texts(data.nouns[nouns])
+    kept = _drift(nouns_old @ old.T, nouns_new @ new.T) + _drift(
+        old @ nouns_old.T, new @ nouns_new.T
+    )
+    texts = ((nouns_new @ nouns_new.T - nouns_old @ nouns_old.T) ** 2).mean()
     return (1 - (after * before).sum(1)).mean(), kept, texts
 
 
 def _drift(before: Tensor, after: Tensor) -> Tensor:
     """Return the mean divergence between rankings, as distributions."""
-    old, new = (functional.log_softmax(rows / _SHARP, dim=1) for rows in (before, after))
+    old, new = (
+        functional.log_softmax(rows / _RANKING_TEMPERATURE, dim=1) for rows in (before, after)
+    )
     return functional.kl_div(new, old, reduction="batchmean", log_target=True)
 
 
-def gathered(
+def build_training_data(
     lessons: Sequence[Lesson],
     photos: PictureFeatures,
     space: Space,
@@ -462,8 +462,8 @@ def gathered(
     Args:
         lessons: Pictures with words.
         photos: Pictures without.
-        space: Its head, if it has one, is not used.
-        read: Texts to unit rows (n, 384).
+        space: Its head, if any, is not used.
+        read: Maps texts to unit rows (n, 384).
     """
     texts = list(dict.fromkeys(text for one in lessons for text in one.texts))
     places = {text: row for row, text in enumerate(texts)}

@@ -49,8 +49,8 @@ class Nouns:
     Attributes:
         synsets: By WordNet id.
         senses: Ids of a word's synsets by lower-case word, the most usual first.
-        attested: Words that WordNet's authors met in the texts they tagged, so not rare ones.
-        children: Ids of the more special synsets.
+        attested: Words in the texts that WordNet's authors tagged, so not rare ones.
+        children: Ids of the more specific synsets.
     """
 
     def __init__(self, folder: Path = FOLDER) -> None:
@@ -133,8 +133,8 @@ if __name__ == "__main__":
 
 
 _FIELDS = ("05", "06", "13", "17", "20")  # animals, artifacts, food, objects, plants
-_MOST_CLASSES = 30  # below what is still a word for a class; "animal" says too little
-_MOST_STEPS = 3  # from a noun up to what it shares with a class
+_MAX_CLASSES = 30  # below an ancestor that is a word for them; "animal" is too general
+_MAX_STEPS = 3  # from a noun up to an ancestor that it shares with a class
 
 
 def class_words(classes: Sequence[Synset], nouns: Nouns) -> list[list[str]]:
@@ -156,7 +156,7 @@ def class_words(classes: Sequence[Synset], nouns: Nouns) -> list[list[str]]:
     words = [dict.fromkeys(one.names) for one in classes]
     for number, ancestors in enumerate(above):
         for ancestor in sorted(ancestors):
-            if len(below[ancestor]) <= _MOST_CLASSES:
+            if len(below[ancestor]) <= _MAX_CLASSES:
                 words[number] |= dict.fromkeys(nouns.synsets[ancestor].names)
     for one in nouns.synsets.values():
         if one.field in _FIELDS and one.wordnet_id not in below:
@@ -168,11 +168,11 @@ def class_words(classes: Sequence[Synset], nouns: Nouns) -> list[list[str]]:
 def _nearest(noun: Synset, nouns: Nouns, below: dict[str, list[int]]) -> list[int]:
     """Return the classes under the nearest ancestor with any; none where too many."""
     level = [noun.wordnet_id]
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MAX_STEPS):
         level = [parent for one in level for parent in nouns.synsets[one].parents]
         found = sorted({number for one in level for number in below.get(one, [])})
         if found:
-            return found if len(found) <= _MOST_CLASSES else []
+            return found if len(found) <= _MAX_CLASSES else []
     return []
 
 
@@ -215,7 +215,7 @@ def named_emoji(words: Path = WORDS) -> list[Emoji]:
             tree = ET.parse(words / folder / "en.xml")
         except OSError as error:
             raise Unreadable(
-                f"{error.filename} is not there: apt-get install unicode-cldr-core"
+                f"{error.filename} is missing: apt-get install unicode-cldr-core"
             ) from error
         for entry in tree.iter("annotation"):
             found = names if entry.get("type") == "tts" else keywords
@@ -236,7 +236,7 @@ def drawn_emoji(given: list[Emoji], font: Path = FONT) -> Iterator[tuple[Emoji, 
     try:
         colours = ImageFont.truetype(str(font), _SIZE)
     except OSError as error:
-        raise Unreadable(f"{font} is not there: apt-get install fonts-noto-color-emoji") from error
+        raise Unreadable(f"{font} is missing: apt-get install fonts-noto-color-emoji") from error
     for one in given:
         if colours.getlength(one.characters) >= _SIDE:
             continue

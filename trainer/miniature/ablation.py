@@ -25,10 +25,11 @@ from time import monotonic
 
 import numpy as np
 
+from trainer.cli import positive_int
 from trainer.data.examples import Unreadable
 from trainer.miniature import sets
 
-_SHOWN = 12  # last lines of a command that failed
+_LINES_OF_FAILURE = 12  # of a command that failed, the last ones
 
 
 class JobFailed(Exception):
@@ -40,9 +41,9 @@ class Job:
     """A command.
 
     Attributes:
-        name: For messages, and of its log file.
-        arguments: Of `python`, made when it starts: `--resume` depends on what there is then.
-        done: A file or folder that is there when it is done.
+        name: For messages and its log file.
+        arguments: Returns those of `python` when it starts: `--resume` depends on existing files.
+        done: A file or folder that exists when the job is done.
         needs: Names of jobs that must be done before.
     """
 
@@ -56,12 +57,12 @@ def run(jobs: Sequence[Job], logs: Path, workers: int) -> None:
     """Run unfinished jobs, in order as far as dependencies and workers allow.
 
     Args:
-        jobs: In an order in which each comes after those it needs.
-        logs: A folder for what the commands print.
+        jobs: Each after those it needs.
+        logs: A folder for the output of the commands.
         workers: How many run at a time; they share the CPUs evenly.
 
     Raises:
-        JobFailed: one failed; those that were running are stopped.
+        JobFailed: a job failed; running ones are stopped.
     """
     logs.mkdir(parents=True, exist_ok=True)
     done = {job.name for job in jobs if job.done.exists()}
@@ -109,7 +110,7 @@ def _ran(job: Job, logs: Path, workers: int, stopping: threading.Event) -> float
                 process.terminate()
                 process.wait()
     if process.returncode and not stopping.is_set():
-        last = path.read_text(encoding="utf-8", errors="replace").splitlines()[-_SHOWN:]
+        last = path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LINES_OF_FAILURE:]
         raise JobFailed("\n".join([f"{job.name} failed, see {path}:", *last]))
     return monotonic() - started
 
@@ -118,7 +119,7 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-_SMOOTHED = 15  # steps, since neighbouring batches are of different sets
+_SMOOTHED_STEPS = 15  # since neighbouring batches are of different sets
 _TASKS = ("image_retrieval", "image_qa", "image_classification")
 
 
@@ -126,8 +127,8 @@ def plot(out: Path, seeds: int, path: Path) -> None:
     """Plot stage 1's loss, the learned temperatures, and the share masked.
 
     Args:
-        out: Where the ablation was made.
-        seeds: How many.
+        out: Folder of the ablation.
+        seeds: Number of seeds.
         path: Of the PNG.
     """
     from matplotlib.figure import Figure
@@ -144,10 +145,10 @@ def plot(out: Path, seeds: int, path: Path) -> None:
             temperatures.plot(steps, values, color=f"C{place}", label=label)
         steps, values = _column(folder / "mask", "masked")
         masked.plot(steps, 100 * _smooth(values), label=f"seed {seed}")
-    loss.axhline(np.log(sets.BATCH), color="0.6", linestyle="--", label="by chance")
+    loss.axhline(np.log(sets.BATCH), color="0.6", linestyle="--", label="chance")
     loss.set(title="stage 1: loss", xlabel="step")
     temperatures.set(title="+ temperature per task: τ", xlabel="step of stage 2")
-    masked.set(title="+ mask: negatives left out, %", xlabel="step of stage 2", ylim=(0, 100))
+    masked.set(title="+ mask: masked negatives, %", xlabel="step of stage 2", ylim=(0, 100))
     for axes in (loss, temperatures, masked):
         axes.legend(fontsize=8)
     figure.savefig(path, dpi=110)
@@ -164,12 +165,12 @@ def _smooth(values: Sequence[float]) -> "np.ndarray[tuple[int], np.dtype[np.floa
     """Return moving averages over the last few steps."""
     sums = np.cumsum([0.0, *values])
     ends = np.arange(1, len(sums))
-    starts = np.maximum(ends - _SMOOTHED, 0)
+    starts = np.maximum(ends - _SMOOTHED_STEPS, 0)
     return np.asarray((sums[ends] - sums[starts]) / (ends - starts))
 
 
-GROUPS: Mapping[str, str] = {"find": "find", "name": "name", "sort": "sort"}
-"""Beginnings of the names of sets, and the columns that the means of these are in."""
+GROUPS = ("find", "name", "sort")
+"""Prefixes of the names of sets, and columns of their means."""
 
 _FIELDS = ("seed", "variant", "set", "metric", "queries", "candidates", "score")
 _LINES = {
@@ -192,8 +193,8 @@ def write(out: Path, seeds: int) -> str:
     """Write `ablation.csv`, `ablation.md`, `ablation.png`, `curves.png`; return the table.
 
     Args:
-        out: Where the ablation was made; its scores are there.
-        seeds: How many.
+        out: Folder of the ablation, with its scores.
+        seeds: Number of seeds.
     """
     rows = read(out / "scores", seeds)
     with (out / "ablation.csv").open("w", encoding="utf-8", newline="") as file:
@@ -214,9 +215,9 @@ def read(scores: Path, seeds: int) -> list[dict[str, object]]:
     for seed in range(seeds):
         for variant in _LINES:
             for path in sorted((scores / f"seed-{seed}-{variant}").glob("*_score.json")):
-                said = json.loads(path.read_text(encoding="utf-8"))
-                about = (said["dataset"], said["metric"], said["num_pred"], said["candidates"])
-                values = (seed, variant, *about, said["score"])
+                score = json.loads(path.read_text(encoding="utf-8"))
+                about = (score["dataset"], score["metric"], score["num_pred"], score["candidates"])
+                values = (seed, variant, *about, score["score"])
                 rows.append(dict(zip(_FIELDS, values, strict=True)))
     return rows
 
@@ -225,14 +226,14 @@ def summed(rows: Sequence[Mapping[str, object]], seeds: int) -> list[Line]:
     """Return means over the sets of each column, by variant and seed."""
     found: dict[tuple[object, object, str], list[float]] = {}
     for row in rows:
-        column = GROUPS[str(row["set"]).partition("-")[0]]
+        column = str(row["set"]).partition("-")[0]
         key = (row["variant"], row["seed"], column)
         found.setdefault(key, []).append(float(str(row["score"])))
     lines = []
     for variant in _LINES:
         values = {
             column: tuple(statistics.fmean(found[variant, seed, column]) for seed in range(seeds))
-            for column in GROUPS.values()
+            for column in GROUPS
         }
         every = tuple(statistics.fmean(of_seed) for of_seed in zip(*values.values(), strict=True))
         lines.append(Line(variant, {**values, "mean": every}))
@@ -245,7 +246,7 @@ def table(lines: Sequence[Line]) -> str:
     The last column is the difference of the mean to the baseline of the same seed: seeds differ
     more among themselves than ingredients do.
     """
-    columns = [*GROUPS.values(), "mean"]
+    columns = [*GROUPS, "mean"]
     baseline = next(one for one in lines if one.variant == sets.BASELINE.name)
     head = ["run", *columns, "mean − baseline, by seed"]
     shown = [head, ["---", *["---:"] * (len(head) - 1)]]
@@ -271,7 +272,7 @@ def _plot(path: Path, lines: Sequence[Line]) -> None:
 
     baseline = next(one for one in lines if one.variant == sets.BASELINE.name)
     kept = [one for one in lines if one.variant not in ("base", "stage1", sets.BASELINE.name)]
-    columns = [*GROUPS.values(), "mean"]
+    columns = [*GROUPS, "mean"]
     figure = Figure(figsize=(10, 1.2 + 0.35 * len(kept)), layout="constrained")
     for place, (column, axes) in enumerate(
         zip(columns, figure.subplots(1, len(columns), sharey=True), strict=True)
@@ -290,7 +291,7 @@ def _plot(path: Path, lines: Sequence[Line]) -> None:
     figure.savefig(path, dpi=120)
 
 
-_OFTEN = 2000  # prompts are in every sequence: so often that each of their words is one token
+_PROMPT_REPETITIONS = 2000  # in the tokenizer's texts: each word of a prompt becomes one token
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -305,13 +306,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         prepare(out, given.seeds)
         run(jobs, out / "logs", given.workers)
-
         print(write(out, given.seeds), end="")
     except (Unreadable, JobFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
+        print("stopped; run the same command to continue", file=sys.stderr)
         return 130
     return 0
 
@@ -329,14 +329,8 @@ def prepare(out: Path, seeds: int) -> None:
         print("preparing pictures, half a minute", file=sys.stderr)
         with atomic_folder(out / "data") as folder:
             texts = sets.write(folder)
-            told = [
-                *sets.PROMPTS,
-                sets.SETTINGS.system,
-                *sets.INSTRUCTIONS,
-                "user",
-                "assistant",
-            ]
-            lines = [*texts, *(one.strip() for one in told * _OFTEN)]
+            prompts = [*sets.PROMPTS, sets.SETTINGS.system, *sets.INSTRUCTIONS, "user", "assistant"]
+            lines = [*texts, *(one.strip() for one in prompts * _PROMPT_REPETITIONS)]
             words.write_text("\n".join(lines), encoding="utf-8")
     for seed in range(seeds):
         folder = out / f"seed-{seed}"
@@ -356,7 +350,7 @@ def prepare(out: Path, seeds: int) -> None:
 def planned(out: Path, seeds: int) -> list[Job]:
     """List all jobs: for each seed stage 1, the runs of stage 2, the soup, the scores.
 
-    What the other runs start from comes first.
+    The runs that others start from come first.
     """
     folders = [out / f"seed-{seed}" for seed in range(seeds)]
     jobs = [_stage(1, folder / "stage1") for folder in folders]
@@ -413,24 +407,16 @@ def _parser() -> argparse.ArgumentParser:
         description="Measure what each ingredient of the recipe does, in miniature.",
     )
     parser.add_argument("directory", metavar="DIR", type=Path)
-    parser.add_argument("--seeds", type=_positive, default=3, metavar="N", help="default: 3")
+    parser.add_argument("--seeds", type=positive_int, default=3, metavar="N", help="default: 3")
     parser.add_argument(
         "--workers",
-        type=_positive,
+        type=positive_int,
         default=min(2, os.cpu_count() or 1),
         metavar="N",
         help="runs at a time (default: 2)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="only list what is to be done")
+    parser.add_argument("--dry-run", action="store_true", help="only list the jobs")
     return parser
-
-
-def _positive(text: str) -> int:
-    """Parse a positive integer argument."""
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError("it must be 1 or more")
-    return count
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from PIL import Image
 from embedder.media import MediaError
 from embedder.rzen.settings import Settings
 from trainer.data.examples import Task, Unreadable
-from trainer.mini.pictures import Drawing, drawings, limited, stamps
+from trainer.mini.pictures import Drawing, centred, drawings, limited, stamps
 from trainer.untrained import Shape
 
 SHAPE = Shape(
@@ -39,10 +39,10 @@ SHAPE = Shape(
 """About two million parameters, most of them for seeing."""
 
 BATCH = 64  # rows
-TAU_RATE = 0.01  # in so few steps τ would hardly move at the rate of the model
+TAU_RATE = 0.01  # at the model's rate τ would hardly move in this few steps
 TOKENS = 16  # of a picture of 112 × 112 pixels
 SETTINGS = Settings(image_tokens=(TOKENS, TOKENS))
-"""What an untrained model is told: as released, and to take pictures as small as they are."""
+"""Of the untrained model: as released, with limits that suit small pictures."""
 
 PROMPTS = (
     "Given an image, summarize the provided image in one word. "
@@ -68,8 +68,8 @@ class Variant:
         hardness: Whether hard negatives weigh more, α = 9.
         temperatures: Whether there is a learned τ for each task.
         merged: Whether the classification sets are one.
-        prompts: Whether there is the paper's system prompt, and its representation prompts.
-        mix: Beginning of the names of the sets that come twice in an epoch, for soups.
+        prompts: Whether to use the paper's system and representation prompts.
+        mix: Prefix of the names of the sets that come twice in an epoch, for soups.
     """
 
     name: str
@@ -91,8 +91,8 @@ MIXES = (
     replace(ALL, name="mix-find", label="all, what finds twice", mix="find"),
     replace(ALL, name="mix-sort", label="all, what sorts twice", mix="sort"),
 )
-# A model this small finds many targets alike that are not: the mask is measured with a δ that only
-# equal ones are above, too.
+# A model this small finds many different targets alike: the mask is also measured with a δ that
+# only equal ones exceed.
 VARIANTS = (
     BASELINE,
     Variant("mask", "+ false-negative mask", delta=0.95),
@@ -109,11 +109,11 @@ SOUP = "soup"
 def stage1(seed: int, data: Path) -> str:
     """Return stage 1's configuration: train everything from scratch on pictures and words.
 
-    Plain InfoNCE: what an untrained model embeds is all alike, so a mask would leave no negative.
+    Plain InfoNCE: an untrained model's embeddings are all alike, so a mask would leave no negative.
 
     Args:
         seed: Of the run.
-        data: The folder of sets; the configuration has it beside that of the seed.
+        data: The folder of sets, beside that of the seed.
     """
     return _config(
         out="stage1",
@@ -159,8 +159,8 @@ def stage2(seed: int, data: Path, variant: Variant) -> str:
 def _settings(*prompts: str) -> str:
     """Format the settings table; prompts are system, text and visual."""
     names = ("system", "text_prompt", "visual_prompt")
-    stated = [f"{name} = {json.dumps(told)}" for name, told in zip(names, prompts, strict=False)]
-    return "\n".join([f"image_tokens = [{TOKENS}, {TOKENS}]", *stated])
+    lines = [f"{name} = {json.dumps(text)}" for name, text in zip(names, prompts, strict=False)]
+    return "\n".join([f"image_tokens = [{TOKENS}, {TOKENS}]", *lines])
 
 
 def _config(
@@ -204,23 +204,23 @@ FIND, NAME, SORT = INSTRUCTIONS = (
     "What sort of thing is it?",
 )
 
-_VARIANTS = 10  # of a group that are kept
-_LABELS, _ROWS = 3, 24  # fewest labels of a classification set, fewest rows of a label
+_MAX_OF_A_GROUP = 10
+_MIN_LABELS, _MIN_ROWS = 3, 24  # of a classification set, of a label
 _HELD_OUT_STAMPS = 25  # of 100
-_MEASURED = 40  # fewest pairs of a set that is measured on; with fewer it would be chance
+_MIN_MEASURED_PAIRS = 40  # of a held-out set; with fewer, scores would be chance
 
 
 @dataclass(frozen=True, slots=True)
 class Pictured:
-    """A picture at `SIDE`, and what is said of it.
+    """A picture at `SIDE` with its metadata.
 
     Attributes:
         file: Its name in the folder of pictures.
         title: What it shows.
-        keywords: More words, most general ones among them.
-        labels: Sets that it is an example of, each with its label there.
+        keywords: More words, general ones among them.
+        labels: Classification sets that it belongs to, each with its label.
         source: "clipart" or "stamps".
-        held_out: Whether it is for measuring.
+        held_out: Whether it is held out for measuring.
     """
 
     file: str
@@ -233,7 +233,7 @@ class Pictured:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A query and what it should find, in the words of our JSON Lines."""
+    """A query and its positive, as sides of our JSON Lines."""
 
     query: dict[str, Any]
     positive: dict[str, Any]
@@ -253,7 +253,7 @@ def write(folder: Path) -> list[str]:
     for held_out in (False, True):
         part = [one for one in found if one.held_out is held_out]
         for name, task, metric, pairs in _sets(part):
-            if held_out and len(pairs) >= _MEASURED:
+            if held_out and len(pairs) >= _MIN_MEASURED_PAIRS:
                 _write_held_out(folder / "held-out" / name, pairs, metric)
             elif not held_out:
                 _write_rows(folder / f"{name}.jsonl", task, pairs)
@@ -262,7 +262,7 @@ def write(folder: Path) -> list[str]:
 
 
 def _clipart(folder: Path) -> list[Pictured]:
-    chosen = limited(drawings(), _VARIANTS)
+    chosen = limited(drawings(), _MAX_OF_A_GROUP)
     labels = _labels(chosen)
     found = []
     for number, one in enumerate(chosen):
@@ -270,7 +270,7 @@ def _clipart(folder: Path) -> list[Pictured]:
         try:
             _save(one.image(4 * SIDE), folder / name)
         except MediaError as error:
-            logger.warning("%s is left out: %s", one.path, error)
+            logger.warning("skipped %s: %s", one.path, error)
             continue
         found.append(Pictured(name, one.title, one.keywords, labels[one], "clipart", one.held_out))
     return found
@@ -285,13 +285,13 @@ def _labels(given: Sequence[Drawing]) -> dict[Drawing, tuple[tuple[str, str], ..
         if rest:
             found[one].append((top, rest.rpartition("/")[2]))
     rows = Counter(label for labels in found.values() for label in labels)
-    usual = {label for label, count in rows.items() if count >= _ROWS}
+    usual = {label for label, count in rows.items() if count >= _MIN_ROWS}
     sets = Counter(name for name, _ in usual)
     return {
         one: tuple(
             (name, label.replace("_", " "))
             for name, label in found[one]
-            if (name, label) in usual and sets[name] >= _LABELS
+            if (name, label) in usual and sets[name] >= _MIN_LABELS
         )
         for one in given
     }
@@ -307,16 +307,14 @@ def _stamps(folder: Path) -> list[Pictured]:
         labels = (("stamps", sort),)
         found.append(Pictured(f"s{number:04}.png", stamp.caption, (), labels, "stamps", held_out))
     if not found:
-        raise Unreadable("there are no stamps: apt-get install tuxpaint-stamps-default")
+        raise Unreadable("no stamps are installed: apt-get install tuxpaint-stamps-default")
     return found
 
 
 def _save(image: Image.Image, path: Path) -> None:
     """Save the picture in the middle of a white square."""
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    square = Image.new("RGB", (SIDE, SIDE), (255, 255, 255))
-    square.paste(image, ((SIDE - image.width) // 2, (SIDE - image.height) // 2))
-    square.save(path)
+    centred(image, SIDE).save(path)
 
 
 def _sets(given: Sequence[Pictured]) -> Iterable[tuple[str, Task, str, list[Pair]]]:
@@ -348,8 +346,8 @@ def _instruction(name: str) -> str:
 
 
 def _write_rows(path: Path, task: Task, pairs: Sequence[Pair]) -> None:
-    told = {"task": task, "instruction": _instruction(path.stem), "target_instruction": ""}
-    _write_lines(path, [{"query": one.query, "positive": one.positive, **told} for one in pairs])
+    fields = {"task": task, "instruction": _instruction(path.stem), "target_instruction": ""}
+    _write_lines(path, [{"query": one.query, "positive": one.positive, **fields} for one in pairs])
 
 
 def _write_held_out(folder: Path, pairs: Sequence[Pair], metric: str) -> None:
@@ -357,30 +355,30 @@ def _write_held_out(folder: Path, pairs: Sequence[Pair], metric: str) -> None:
     folder.mkdir(parents=True)
     about = {"metric": metric, "category": "image", "images": "../../pictures"}
     (folder / "dataset.json").write_text(json.dumps(about) + "\n", encoding="utf-8")
-    told = _instruction(folder.name)
-    asked = dict.fromkeys(json.dumps(one.query) for one in pairs)
-    offered = dict.fromkeys(json.dumps(one.positive) for one in pairs)
-    queries = {said: f"q{number}" for number, said in enumerate(asked)}
-    candidates = {said: f"c{number}" for number, said in enumerate(offered)}
+    instruction = _instruction(folder.name)
+    query_sides = dict.fromkeys(json.dumps(one.query) for one in pairs)
+    positive_sides = dict.fromkeys(json.dumps(one.positive) for one in pairs)
+    queries = {side: f"q{number}" for number, side in enumerate(query_sides)}
+    candidates = {side: f"c{number}" for number, side in enumerate(positive_sides)}
     right = dict.fromkeys(
         (queries[json.dumps(one.query)], candidates[json.dumps(one.positive)]) for one in pairs
     )
     _write_lines(
         folder / "queries.jsonl",
-        [_entry(key, said, told) for said, key in queries.items()],
+        [_entry(key, side, instruction) for side, key in queries.items()],
     )
     _write_lines(
         folder / "candidates.jsonl",
-        [_entry(key, said, "") for said, key in candidates.items()],
+        [_entry(key, side, "") for side, key in candidates.items()],
     )
     _write_lines(folder / "qrels.jsonl", [{"query": q, "candidate": c} for q, c in right])
 
 
-def _entry(key: str, said: str, told: str) -> dict[str, Any]:
+def _entry(key: str, encoded: str, instruction: str) -> dict[str, Any]:
     """Return a side in the form of evaluation sets."""
-    side = json.loads(said)
+    side = json.loads(encoded)
     named = {"image": side["images"]} if "images" in side else side
-    return {"id": key, **named, "instruction": told}
+    return {"id": key, **named, "instruction": instruction}
 
 
 def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:

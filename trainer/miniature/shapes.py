@@ -46,9 +46,9 @@ DIRECTIONS: Mapping[str, tuple[int, int]] = {
     "down": (0, 1),
 }
 SIDE, FILM_SIDE, FRAMES = 84, 56, 4
-"""Pixels of a picture and of a film's frame: 9 tokens and 4. How many frames a film has."""
+"""Pixels of a picture and of a film's frame (9 tokens and 4), and the frames of a film."""
 
-_FINE = 4  # Drawn so many times larger and made smaller: smooth edges.
+_SUPERSAMPLING = 4  # Drawn larger by this factor and reduced, for smooth edges.
 
 Point = tuple[float, float]
 
@@ -82,7 +82,7 @@ def several(thing: Thing, count: int, draw: random.Random) -> Image.Image:
         pairs = zip(places, radii, strict=False)
         if all(hypot(place[0] - x, place[1] - y) > radius + r + 1 for (x, y), r in pairs):
             places.append(place)
-        elif draw.random() < 0.02:  # There may be no room left for the last ones.
+        elif draw.random() < 0.02:  # There may be no space left for the last ones.
             places.clear()
     parts = [(thing, place, radius) for place, radius in zip(places, radii, strict=True)]
     return _canvas(SIDE, parts, _ground(draw), [draw.uniform(-0.3, 0.3) for _ in parts])
@@ -113,10 +113,10 @@ def _canvas(
     ground: tuple[int, ...],
     tilts: Sequence[float],
 ) -> Image.Image:
-    picture = Image.new("RGB", (side * _FINE, side * _FINE), ground)
+    picture = Image.new("RGB", (side * _SUPERSAMPLING, side * _SUPERSAMPLING), ground)
     pen = ImageDraw.Draw(picture)
     for (thing, (x, y), radius), tilt in zip(parts, tilts, strict=True):
-        x, y, radius = x * _FINE, y * _FINE, radius * _FINE
+        x, y, radius = x * _SUPERSAMPLING, y * _SUPERSAMPLING, radius * _SUPERSAMPLING
         colour, box = COLOURS[thing.colour], (x - radius, y - radius, x + radius, y + radius)
         if thing.shape == "circle":
             pen.ellipse(box, fill=colour)
@@ -155,8 +155,8 @@ Value = TypeVar("Value")
 def held_out(thing: Thing, number: int) -> bool:
     """Return whether training never shows this combination.
 
-    One of four for each thing, another one for its neighbours: a colour or a shape by itself says
-    little about the number.
+    It is one value of four for each thing, and another for its neighbours: a colour or a shape
+    alone says little about the number.
     """
     place = list(COLOURS).index(thing.colour) + SHAPES.index(thing.shape)
     return place % len(COUNTS) == number
@@ -169,7 +169,7 @@ def _split(values: Iterable[Value], *, out: bool) -> list[tuple[Thing, Value]]:
 
 
 SHAPE = Shape(hidden=128, intermediate=256, vision_hidden=64)
-"""About 640,000 parameters in two layers that see and two that read."""
+"""About 640,000 parameters, in two layers of vision and two of language."""
 CONFIGS = ("stage1-tiny.toml", "stage2-tiny.toml")
 FIND_PICTURE = "Find the picture: "
 FIND_FILM = "Find the film: "
@@ -181,11 +181,11 @@ WHICH_SHAPE, WHICH_COLOUR, HOW_MANY = (
 )
 
 _CONFIGS = Path(__file__).parent.parent / "configs"
-_PICTURES, _FILMS, _WORDS = 5, 5, 2  # Times that the same is shown or said.
+_PICTURES, _FILMS, _WORDS = 5, 5, 2  # Repetitions of each combination or word.
 
 
 class Album:
-    """A folder of drawn pictures; each is drawn when it is asked for, and gets the next number."""
+    """Draws pictures into a folder, numbered from 0."""
 
     def __init__(self, folder: Path, names: str, draw: random.Random) -> None:
         folder.mkdir(parents=True)
@@ -228,21 +228,21 @@ def film_captions(thing: Thing, direction: str) -> tuple[str, ...]:
 def words() -> list[tuple[str, str]]:
     """Return each word that will be an answer, with synonymous phrases.
 
-    Stage 2's mask leaves out negatives that the model cannot tell from the positive, and answers
-    are single words, which captions are not: so stage 1 tells them apart.
+    Stage 2's mask leaves out negatives that the model cannot distinguish from the positive, and
+    answers are single words, which captions are not: so stage 1 has to separate them.
     """
-    said = {colour: (f"the colour {colour}", f"something {colour}") for colour in COLOURS}
-    said |= {shape: (f"the shape of a {shape}", f"a {shape}") for shape in SHAPES}
-    said |= {count: (f"the number {count}", f"{count} things") for count in COUNTS}
-    return [(phrase, word) for word, phrases in said.items() for phrase in phrases] * _WORDS
+    phrases = {colour: (f"the colour {colour}", f"something {colour}") for colour in COLOURS}
+    phrases |= {shape: (f"the shape of a {shape}", f"a {shape}") for shape in SHAPES}
+    phrases |= {count: (f"the number {count}", f"{count} things") for count in COUNTS}
+    return [(phrase, word) for word, same in phrases.items() for phrase in same] * _WORDS
 
 
 def write(directory: Path, seed: int = 0) -> None:
     """Write data, an untrained model and configurations.
 
     Args:
-        directory: Must be empty or not there yet.
-        seed: Of what is drawn, and of the untrained weights.
+        directory: Must be empty or not exist yet.
+        seed: Of the pictures and the untrained weights.
     """
     draw = random.Random(seed)
     training = Album(directory / "pictures", "pictures", draw)
@@ -256,7 +256,7 @@ def write(directory: Path, seed: int = 0) -> None:
         settings.append(Settings.of_values(stated["settings"]))
     untrained = build(directory / "untrained", SHAPE, texts=_texts(directory, settings), seed=seed)
     _spread(untrained)
-    settings[0].save(untrained)  # What it is measured with before anything is trained.
+    settings[0].save(untrained)  # To measure it before training.
 
 
 def _spread(checkpoint: Path) -> None:
@@ -296,7 +296,7 @@ def stage2_sets(album: Album, draw: random.Random) -> Iterable[tuple[str, list[R
     yield (
         "stage2-captions.jsonl",
         [
-            _pair(draw.choice(captions(*scene)), album(several, *scene), told=FIND_PICTURE)
+            _pair(draw.choice(captions(*scene)), album(several, *scene), FIND_PICTURE)
             for scene in scenes
         ],
     )
@@ -304,14 +304,14 @@ def stage2_sets(album: Album, draw: random.Random) -> Iterable[tuple[str, list[R
     for thing, count in scenes:
         for name, question, answer in _questions(thing, count):
             picture = {**album(several, thing, count), "text": question}
-            asked[name].append(_pair(picture, answer, told=ANSWER))
+            asked[name].append(_pair(picture, answer, ANSWER))
     for name, rows in asked.items():
         yield f"stage2-{name}.jsonl", rows
     films = _split(DIRECTIONS, out=False) * _FILMS
     yield (
         "stage2-films.jsonl",
         [
-            _pair(draw.choice(film_captions(*film)), album(moving, *film), told=FIND_FILM)
+            _pair(draw.choice(film_captions(*film)), album(moving, *film), FIND_FILM)
             for film in films
         ],
     )
@@ -325,9 +325,9 @@ def _questions(thing: Thing, count: int) -> tuple[tuple[str, str, str], ...]:
     )
 
 
-def _pair(query: Row | str, positive: Row | str, told: str | None = None) -> Row:
+def _pair(query: Row | str, positive: Row | str, instruction: str | None = None) -> Row:
     row: dict[str, Any] = {"query": query, "positive": positive}
-    return row if told is None else {**row, "instruction": told}
+    return row if instruction is None else {**row, "instruction": instruction}
 
 
 def _write_held_out(directory: Path, draw: random.Random) -> None:
@@ -396,7 +396,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     directory: Path = given.directory
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        print(f"{directory} is not empty: name a new folder", file=sys.stderr)
+        print(f"{directory} is not empty: choose a new folder", file=sys.stderr)
         return 2
     write(directory, given.seed)
     print(
