@@ -113,6 +113,23 @@ def test_packages_are_the_four_and_contain_their_data() -> None:
     assert sum(path.stat().st_size for path in (ROOT / "embedder/mini/weights").iterdir()) < 60e6
 
 
+def test_the_wheel_leaves_out_build_scripts_and_nothing_in_it_imports_them() -> None:
+    left_out = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["exclude"]
+    assert left_out == ["/trainer/mini", "/trainer/miniature"]
+    folders = [ROOT / name.removeprefix("/") for name in left_out]
+    assert all((folder / "__init__.py").is_file() for folder in folders)
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            if not any(path.is_relative_to(folder) for folder in folders):
+                for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                    module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+                    names = [one.name for one in node.names] if hasattr(node, "names") else []
+                    used = [module, *(f"{module}.{name}" for name in names), *names]
+                    assert not {"trainer.mini", "trainer.miniature"} & {
+                        ".".join(str(one).split(".")[:2]) for one in used
+                    }, path
+
+
 @pytest.mark.parametrize("script", PROJECT["project"]["scripts"].values())
 def test_console_script_returns_its_exit_status(script: str) -> None:
     module, _, name = script.partition(":")

@@ -55,8 +55,8 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path):
 @pytest.mark.parametrize(
     ("addition", "word"),
     [
-        ("[batches]\nsize = 1\n", "two rows"),
-        ('[[data]]\npath = "b"\nweight = 2.0\n', "either all sets have a weight or none"),
+        ("[batches]\nsize = 1\n", "at least 2"),
+        ('[[data]]\npath = "b"\nweight = 2.0\n', "either all datasets or none must"),
         ("[optimizer]\nlearning_rate = 0.0\n", "above 0"),
         ("checkpoint = 3\n", "checkpoint"),
     ],

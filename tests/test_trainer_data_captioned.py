@@ -60,7 +60,7 @@ def test_a_picture_without_a_caption_is_skipped_with_the_reason(folder: Path) ->
     found, skipped = read(folder)
     assert found == [("a cat", "animals/cat.jpg")]
     assert skipped == [
-        f"{folder / 'a.png'}:1: there is no a.txt beside it",
+        f"{folder / 'a.png'}:1: a.txt beside it is missing",
         f"{folder / 'b.jpg'}:1: b.txt: the file holds no text",
     ]
 

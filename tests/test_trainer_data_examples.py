@@ -87,9 +87,9 @@ def test_nothing_is_decoded_before_the_content_is_asked_for(tmp_path: Path) -> N
     [
         ({}, "needs a text"),
         ({"text": " \n"}, "needs a text"),
-        ({"images": (HERE,), "video": HERE}, "not two of them"),
-        ({"pdf": HERE, "page": 0}, "no page 0"),
-        ({"images": (HERE,), "page": 2}, "goes with a PDF"),
+        ({"images": (HERE,), "video": HERE}, "only one of"),
+        ({"pdf": HERE, "page": 0}, "1 or more, not 0"),
+        ({"images": (HERE,), "page": 2}, "needs a pdf"),
         ({"images": (HERE, HERE), "modality": Modality.IMAGE}, "2 images cannot be"),
         ({"text": "a", "modality": Modality.PAGE}, "0 images cannot be"),
     ],
@@ -186,8 +186,8 @@ def test_a_file_that_a_row_names_has_to_be_there(picture: Path, tmp_path: Path) 
     for name, reason in [
         ("blue.png", "does not exist"),
         ("folder", "is a folder"),
-        ("", "not a name"),
-        ("a\0b", "not a name"),
+        ("", "not a file name"),
+        ("a\0b", "not a file name"),
         ("n" * 300, "cannot be read|does not exist"),
     ]:
         with pytest.raises(BrokenRow, match=reason):
@@ -215,5 +215,5 @@ def test_a_corpus_gives_sources_by_dataset_and_task_and_the_examples_of_a_batch(
 
 
 def test_a_share_of_a_dataset_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ValueError, match="no dataset 'c'; there are: a"):
+    with pytest.raises(ValueError, match="unknown dataset 'c'; known are: a"):
         Corpus([pair(Side(text="x"), dataset="a")]).sources({"c": Share()})

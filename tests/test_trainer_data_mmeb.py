@@ -95,10 +95,10 @@ def test_negatives_are_values_lists_or_missing(
     ("fields", "reason"),
     [
         ({"qry_image_path": "no.jpg"}, "no.jpg does not exist"),
-        ({"qry_image_path": ""}, "the text points to picture 1, but there are 0"),
-        ({"qry": "<|image_2|> what?"}, "the text points to picture 2, but there are 1"),
+        ({"qry_image_path": ""}, "the text refers to picture 1, but there are 0"),
+        ({"qry": "<|image_2|> what?"}, "the text refers to picture 2, but there are 1"),
         ({"pos_text": ""}, "positive: a side needs a text"),
-        ({"neg_text": ["a", "b"], "neg_image_path": ["b.jpg"]}, "2 neg_text stand beside 1"),
+        ({"neg_text": ["a", "b"], "neg_image_path": ["b.jpg"]}, "there are 2 neg_text but 1"),
     ],
 )
 def test_a_broken_row_is_skipped_with_its_number(
@@ -114,7 +114,7 @@ def test_a_broken_row_is_skipped_with_its_number(
 
 def test_values_that_are_no_strings_are_a_broken_row(folder: Path) -> None:
     found, skipped = read(folder, [row(pos_text=5)])
-    assert (found, skipped) == ([], ["1: positive: a int stands in place of a string"])
+    assert (found, skipped) == ([], ["1: positive: int instead of a string"])
 
 
 def test_long_files_are_read_to_the_end_in_order(folder: Path) -> None:

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from trainer import distributed
 from trainer.distributed import average_gradients, gather, world_size
-from trainer.gradcache import GradCache, chunked
+from trainer.gradcache import GradCache
 from trainer.losses import LossConfig, TaskTemperatures, contrastive_loss
 
 ROOT = Path(__file__).parents[1]
@@ -74,7 +74,7 @@ def step(way: str, shares: Shares, rank: int, prepare: Callable[[nn.Module], Any
     counts = (shares[0], shares[0], shares[1])
     own = [share(group, count, rank) for group, count in zip(data(shares), counts, strict=True)]
     if "cached" in way:
-        cache = GradCache(encode, [chunked(group, 2) for group in own])
+        cache = GradCache(encode, [group.split(2) if len(group) else () for group in own])
         embeddings = cache.embeddings
     else:
         embeddings = encode(torch.cat(own)).split([len(group) for group in own])

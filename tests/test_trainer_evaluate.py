@@ -121,9 +121,9 @@ def test_one_file_has_queries_with_their_candidates(tmp_path: Path) -> None:
     ("row", "reason"),
     [
         ("{", "the line is not JSON"),
-        ("[" * 3000, "the line is not JSON that can be read"),
+        ("[" * 3000, "the line is not readable JSON"),
         ("[]", "the line is a list"),
-        ({"query": {"text": "a"}}, "it lacks one of"),
+        ({"query": {"text": "a"}}, "is missing"),
         ({"query": {"text": "a"}, "candidates": [], "label": 0}, "at least one"),
         ({"query": {"text": "a"}, "candidates": [{"text": "b"}], "label": 1}, "from 0 to 0"),
         ({"query": {"text": "a"}, "candidates": [{"text": "b"}], "label": True}, "from 0 to 0"),
@@ -217,7 +217,11 @@ def test_a_set_says_what_it_is_in_dataset_json(tmp_path: Path) -> None:
     (folder / "dataset.json").write_text('{"name": "a/b", "metric": "luck", "colour": 1}')
     with pytest.raises(BadSet) as caught:
         read_native(folder)
-    for part in ("unknown key 'colour'", "metric must be one of", "name must be that of a file"):
+    for part in (
+        "unknown key 'colour'",
+        "metric must be one of",
+        "name must be usable as a file name",
+    ):
         assert part in str(caught.value)
 
 
@@ -232,7 +236,7 @@ def test_a_set_without_a_query_is_refused_with_what_is_wrong(
     tmp_path: Path, content: str, told: str
 ) -> None:
     (tmp_path / "rows.jsonl").write_text(content)
-    with pytest.raises(BadSet, match=rf"no query with an answer: {told}"):
+    with pytest.raises(BadSet, match=rf"no usable query: {told}"):
         read_native(tmp_path)
 
 
@@ -240,7 +244,7 @@ def test_a_set_without_a_query_is_refused_with_what_is_wrong(
 def test_a_set_is_not_called_what_no_file_can_be_called(tmp_path: Path, name: str) -> None:
     folder = colours(tmp_path / "colours")
     (folder / "dataset.json").write_text(json.dumps({"name": name}))
-    with pytest.raises(BadSet, match="name must be that of a file"):
+    with pytest.raises(BadSet, match="name must be usable as a file name"):
         read_native(folder)
 
 
@@ -252,7 +256,7 @@ def test_a_relevance_that_is_no_number_breaks_its_row_alone(
     told = [json.loads(one) for one in (folder / "qrels.jsonl").read_text().splitlines()]
     lines(folder / "qrels.jsonl", [*told, told[0] | {"relevance": relevance}])
     (broken,) = read_native(folder).broken
-    assert broken.reason == "relevance is not a number from 0 on"
+    assert broken.reason == "relevance must be a number, 0 or more"
 
 
 def test_a_limit_takes_fewer_queries_and_all_candidates_of_a_common_list(tmp_path: Path) -> None:
@@ -331,7 +335,7 @@ def test_targets_of_mmeb_that_are_pictures_are_told_their_instruction(tmp_path: 
         ("test.jsonl:3", "a text is of type int"),
         ("test.jsonl:4", "a list of texts is of type str"),
         ("test.jsonl:5", "the line is not JSON: Expecting value at character 0"),
-        ("test.jsonl:6", "it lacks 'qry_text'"),
+        ("test.jsonl:6", "'qry_text' is missing"),
         ("test.jsonl:7", "it has 2 target texts and 0 target pictures"),
     ]
 
@@ -430,7 +434,7 @@ def test_sets_that_are_done_are_not_evaluated_again_until_they_change(
     before = (out / "colours_pred.jsonl").stat().st_mtime_ns
     colours(tmp_path / "data/second")
     assert main(command) == 0
-    assert "colours: done before" in capsys.readouterr().err
+    assert "colours: already done" in capsys.readouterr().err
     assert (out / "colours_pred.jsonl").stat().st_mtime_ns == before
     assert (out / "second_score.json").is_file()
     change(folder / "qrels.jsonl", 0, {"query": "q-red", "candidate": "blue"})

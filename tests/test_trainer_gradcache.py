@@ -1,15 +1,24 @@
 """Gradient caching: the gradients of the plain step, in the memory of a chunk."""
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from devices import DEVICES
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.gradcache import GradCache, chunked
+from embedder import Content
+from embedder.rzen.backbone import Backbone
+from embedder.rzen.embedder import open_rzen
+from embedder.rzen.pictures import patched
+from embedder.rzen.template import Template
+from trainer.gradcache import GradCache
 from trainer.losses import LossConfig, TaskTemperatures, contrastive_loss
 
 CONFIG = LossConfig(alpha=2.0, delta=0.9)
@@ -27,13 +36,21 @@ class Encoder(nn.Module):
         return functional.normalize(self.layers(rows).float(), dim=-1)
 
 
+def chunked(items, size: int) -> list:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
 def batch(*counts: int, seed: int = 1) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return [torch.randn(count, 10, generator=generator) for count in counts]
 
 
-def loss_of(embeddings: Sequence[Tensor], temperatures: Tensor | float = 0.1) -> Tensor:
-    return contrastive_loss(*embeddings, temperatures=temperatures, config=CONFIG).value
+def loss_of(
+    embeddings: Sequence[Tensor],
+    temperatures: Tensor | float = 0.1,
+    config: LossConfig = CONFIG,
+) -> Tensor:
+    return contrastive_loss(*embeddings, temperatures=temperatures, config=config).value
 
 
 def grads(module: nn.Module) -> dict[str, Tensor]:
@@ -251,8 +268,54 @@ def test_the_way_back_needs_a_gradient_to_take():
         cache.backward()
 
 
-def test_nothing_to_encode_and_chunks_of_nothing_are_refused():
+def test_nothing_to_encode_is_refused():
     with pytest.raises(ValueError, match="nothing to encode"):
         GradCache(Encoder(), [[], []])
-    with pytest.raises(ValueError, match="at least one item"):
-        chunked([1, 2], 0)
+
+
+def noise(seed: int) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def reader(template: Template, backbone: Backbone) -> Callable[[Sequence[Content]], Tensor]:
+    """Contents of any mix to their embeddings with gradients."""
+
+    def encode(contents: Sequence[Content]) -> Tensor:
+        sequences = [template.sequence(content, "document") for content in contents]
+        pictures = [picture for sequence in sequences for picture in sequence.pictures]
+        tokens = iter(
+            backbone.see([patched(one.frame, one.plan) for one in pictures]) if pictures else ()
+        )
+        seen = [[next(tokens) for _ in sequence.pictures] for sequence in sequences]
+        return backbone.read(sequences, seen)
+
+    return encode
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_real_model_gets_the_gradients_of_the_plain_step(tiny_rzen: Path, size: int, device: str):
+    with open_rzen(str(tiny_rzen), device=device, dtype="float32") as embedder:
+        template, backbone = embedder.loaded()
+    backbone.requires_grad_(True)
+    encode = reader(template, backbone)
+    groups = [
+        [Content(text=f"caption number {n} of {2**n}") for n in range(4)],
+        [Content(frames=[noise(n)]) for n in range(3)] + [Content("a title", [noise(3)])],
+        [Content(frames=[noise(4), noise(5)]), Content(text="no picture at all")],
+    ]
+    config = LossConfig(alpha=2.0, delta=2.0)
+    plain = loss_of([encode(group) for group in groups], 1.0, config)
+    plain.backward()
+    expected = grads(backbone)
+
+    cache = GradCache(encode, [chunked(group, size) for group in groups])
+    loss = loss_of(cache.embeddings, 1.0, config)
+    loss.backward()
+    cache.backward()
+    assert loss.item() == pytest.approx(plain.item(), abs=1e-5)
+    found = grads(backbone)
+    assert_same(found, expected)
+    parts = {name.split(".")[1] for name, one in found.items() if one.abs().max() > 1e-4}
+    assert parts == {"visual", "language_model"}

@@ -232,7 +232,7 @@ def test_what_stands_in_the_way_is_told_in_a_sentence(
     assert "no checkpoint" in capsys.readouterr().err
     assert stage2.main([config]) == 0
     assert stage2.main([config]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "out")
     assert stage2.main([str(configured(tmp_path, data, tmp_path / "nowhere"))]) == 2
     assert "nowhere" in capsys.readouterr().err

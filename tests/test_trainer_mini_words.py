@@ -46,7 +46,7 @@ def test_neither_latin_names_nor_people_are_words_for_a_class(nouns: Nouns) -> N
 def test_a_word_for_too_many_classes_is_a_word_for_none(
     nouns: Nouns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainer.mini.words._MOST_CLASSES", 1)
+    monkeypatch.setattr("trainer.mini.words._MAX_CLASSES", 1)
     zebra, owl = class_words([nouns.synsets["n00000003"], nouns.synsets["n00000006"]], nouns)
     assert "animal" not in {*zebra, *owl}
     assert {"equine", "donkey"} <= set(zebra)

@@ -128,7 +128,7 @@ def test_without_the_packages_it_says_what_to_install(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def none() -> list[Drawing]:
-        raise Unreadable("nothing: apt-get install openclipart-svg")
+        raise Unreadable("nothing is missing: apt-get install openclipart-svg")
 
     monkeypatch.setattr(sets, "drawings", none)
     assert ablation.main([str(tmp_path / "out")]) == 2

@@ -228,7 +228,7 @@ def test_processes_share_each_batch_of_one_dataset_without_gap_or_overlap(world:
 
 def test_a_rank_beyond_the_number_of_processes_is_refused() -> None:
     batch = next(iter(Sampler([distinct("a", 6)], 6)))
-    with pytest.raises(ValueError, match="none has rank 2"):
+    with pytest.raises(ValueError, match="not 2"):
         batch.shard(2, 2)
 
 
@@ -271,9 +271,9 @@ def test_what_makes_no_sense_is_refused_with_a_reason() -> None:
     one = distinct("a", 5)
     for sources, options, reason in [
         ([], {}, "needs datasets"),
-        ([one, one], {}, "a name of its own"),
-        ([one, distinct("b", 5, weight=2)], {}, "all datasets have a weight or none"),
-        ([one], {"least": 5}, "smallest cannot have 5"),
+        ([one, one], {}, "unique names"),
+        ([one, distinct("b", 5, weight=2)], {}, "either all datasets or none"),
+        ([one], {"least": 5}, "not 5"),
         ([one], {"cap": 0}, "cap"),
         ([one], {"seed": -1}, "seed"),
     ]:
@@ -281,7 +281,7 @@ def test_what_makes_no_sense_is_refused_with_a_reason() -> None:
             Sampler(sources, 4, **options)
     with pytest.raises(ValueError, match="has no rows"):
         Source("a", RETRIEVAL, [])
-    with pytest.raises(ValueError, match="resampling of a is above 0"):
+    with pytest.raises(ValueError, match="resampling of a must be above 0"):
         distinct("a", 5, resampling=0)
 
 

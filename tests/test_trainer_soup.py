@@ -160,7 +160,7 @@ def test_kept_adapters_are_averaged_in_the_given_proportion() -> None:
 
 
 def test_a_soup_that_does_not_beat_the_base_model_is_not_made() -> None:
-    with pytest.raises(NoImprovement, match=r"base model has 0\.5000.*the best has 0\.5000"):
+    with pytest.raises(NoImprovement, match=r"base model's 0\.5000.*the best scores 0\.5000"):
         greedy(2, lambda _mixed: 0.5)
 
 
@@ -205,7 +205,7 @@ def test_the_command_searches_with_a_validation_set(
     command = [*map(str, pair), "--greedy", "--data", str(data), "--out", str(tmp_path / "soup")]
     # The base model finds a text by itself already: nothing can be gained.
     assert main([*command, "--device", "cpu"]) == 2
-    assert "the base model has 1.0000 and no adapter is above it" in capsys.readouterr().err
+    assert "no adapter improves on the base model's 1.0000" in capsys.readouterr().err
     assert not (tmp_path / "soup").exists()
     scores = iter([0.1, 0.2, 0.3, 0.25])
     monkeypatch.setattr("trainer.evaluate.validation_score", lambda _embedder, _sets: next(scores))
@@ -236,9 +236,9 @@ def test_adapters_of_different_bases_or_settings_are_not_mixed(
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--weights", "1"], "2 adapters need as many weights"),
-        (["--greedy"], "--greedy and --data DIR go together"),
-        (["--data", "x"], "--greedy and --data DIR go together"),
+        (["--weights", "1"], "--weights needs 2 values"),
+        (["--greedy"], "--greedy needs --data DIR"),
+        (["--data", "x"], "--greedy needs --data DIR"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(

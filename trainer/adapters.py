@@ -219,7 +219,7 @@ def _quiet_peft() -> Iterator[None]:
 class Mixture:
     """A base model plus a weighted sum of adapters.
 
-    The sum is taken in weight space, Σᵢ wᵢ · Bᵢ·Aᵢ · alphaᵢ/rankᵢ. Averaging A and B separately
+    The sum is one of weights, Σᵢ wᵢ · Bᵢ·Aᵢ · alphaᵢ/rankᵢ. Averaging A and B separately
     would be wrong: (A₁+A₂)(B₁+B₂) has products that no adapter has learned.
 
     Args:

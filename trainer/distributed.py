@@ -1,6 +1,6 @@
 """Gather embeddings and average gradients across processes, exactly.
 
-Each of W processes has a share of the batch. It computes the mean loss L_p of its own queries
+Each of W processes has a share of the batch. It computes the mean loss L_p of these queries
 among the targets of all (`gather`). The loss of the whole batch of N is the mean over all queries,
 L = Σ_p n_p/N · L_p, and its gradient comes out exactly:
 

@@ -102,17 +102,6 @@ class GradCache(Generic[T]):
                 yield from zip(group, states, embeddings.grad.split(counts), strict=True)
 
 
-def chunked(items: Sequence[T], size: int) -> list[Sequence[T]]:
-    """Yield items in runs of `size`, the last of which may be shorter.
-
-    Raises:
-        ValueError: the size is not above 0.
-    """
-    if size < 1:
-        raise ValueError(f"a chunk has at least one item, not {size}")
-    return [items[start : start + size] for start in range(0, len(items), size)]
-
-
 class _RandomState:
     """Where PyTorch's generators are."""
 

@@ -219,7 +219,7 @@ class Sampler:
         if state.get("data") != self._about:
             raise ValueError(
                 "the run was started with other data, weights, batch size or seed: its batches "
-                "cannot be continued. Restore these, or start anew from its weights"
+                "cannot be continued. Restore these, or start a new run from its weights"
             )
         self._epoch, self._next = int(state["epoch"]), int(state["next"])
 

