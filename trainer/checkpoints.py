@@ -26,6 +26,9 @@ _KEPT_FILES = (
     *("special_tokens_map.json", "added_tokens.json", "chat_template.json", "chat_template.jinja"),
     *("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json"),
 )
+_WEIGHTS, _STATE, _POSITION = "trained.safetensors", "state.pt", "place.json"
+_RESUME_FORMAT = 2
+_CHECKPOINTS_KEPT = 2
 
 
 class BadOutput(Exception):
@@ -107,11 +110,6 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-_WEIGHTS, _STATE, _POSITION = "trained.safetensors", "state.pt", "place.json"
-_RESUME_FORMAT = 2
-_CHECKPOINTS_KEPT = 2
 
 
 class ResumeError(Exception):

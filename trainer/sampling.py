@@ -14,6 +14,7 @@ from trainer.data.examples import Task
 
 _log = logging.getLogger(__name__)
 _SCHEMA = 1
+Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -86,9 +87,6 @@ class Batch:
             raise ValueError(f"rank must be below {world} and not negative, not {rank}")
         start, end = (len(self.rows) * at // world for at in (rank, rank + 1))
         return Batch(self.dataset, self.task, self.epoch, self.number, self.rows[start:end])
-
-
-Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,14 @@ _EXAMPLE = (
     *("instruction", "target_instruction"),
 )
 _SIDE = ("text", "images", "video", "pdf", "page", "modality")
+_NEEDED = ("qry", "qry_image_path", "pos_text", "pos_image_path")
+_NEGATIVE = ("neg_text", "neg_image_path")
+_TOKEN = re.compile(r"\s*<\|image_(\d+)\|>\s*")
+_ROWS_AT_A_TIME = 1024
+Queries = Literal["captions", "pictures"]
+_TABLES = {"captions.csv": ",", "captions.tsv": "\t"}
+_COLUMNS = ("file", "caption")
+_CAPTION_LIMITS = Limits(file_bytes=100_000)
 
 
 def read_jsonl(
@@ -218,12 +226,6 @@ def check_fields(row: dict[str, Any], known: Collection[str], what: str) -> None
         raise BrokenRow(f"unknown field {unknown[0]!r} of {what}; known are {', '.join(known)}")
 
 
-_NEEDED = ("qry", "qry_image_path", "pos_text", "pos_image_path")
-_NEGATIVE = ("neg_text", "neg_image_path")
-_TOKEN = re.compile(r"\s*<\|image_(\d+)\|>\s*")
-_ROWS_AT_A_TIME = 1024
-
-
 def read_mmeb(
     path: Path, images: Path, errors: ErrorBudget, task: Task, dataset: str | None = None
 ) -> Iterator[Example]:
@@ -317,13 +319,6 @@ def _without_token(text: str, pictures: int) -> str:
         if not 1 <= int(number) <= pictures:
             raise BrokenRow(f"the text refers to picture {number}, but there are {pictures}")
     return _TOKEN.sub(" ", text).strip()
-
-
-Queries = Literal["captions", "pictures"]
-
-_TABLES = {"captions.csv": ",", "captions.tsv": "\t"}
-_COLUMNS = ("file", "caption")
-_CAPTION_LIMITS = Limits(file_bytes=100_000)
 
 
 def read_captioned(

@@ -60,6 +60,11 @@ from trainer.evaluation.sets import (
 
 _THREE = ("queries.jsonl", "candidates.jsonl", "qrels.jsonl")
 _ONE = "rows.jsonl"
+IMAGE_TOKEN = "<|image_1|>"
+_DOCUMENT_QUERY = "Find a document image that matches the given query: "
+_DOCUMENT_TARGET = "Understand the content of the provided document image."
+_SUFFIXES = (".parquet", ".jsonl")
+_PARTS = ("queries", "corpus", "qrels")
 
 
 def is_native(folder: Path) -> bool:
@@ -196,13 +201,6 @@ def _lines(draft: SetBuilder, name: str) -> Iterator[tuple[int, str, dict[str, A
     draft.files.append(path)
     for number, row in objects(path, draft.broken):
         yield number, f"{name}:{number}", row
-
-
-IMAGE_TOKEN = "<|image_1|>"
-_DOCUMENT_QUERY = "Find a document image that matches the given query: "
-_DOCUMENT_TARGET = "Understand the content of the provided document image."
-_SUFFIXES = (".parquet", ".jsonl")
-_PARTS = ("queries", "corpus", "qrels")
 
 
 def is_mmeb(folder: Path) -> bool:

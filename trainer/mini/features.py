@@ -36,10 +36,23 @@ from embedder.mini.embedder import WINDOW, Weights, _run_text, pixels_of
 from trainer.mini.words import Synset
 
 logger = logging.getLogger(__name__)
-
 _PICTURES_PER_BATCH = 32
 _TEXTS_PER_BATCH = 2000
 _LOG_SECONDS = 60.0
+Matrix = NDArray[np.float64]
+Floats = NDArray[np.floating]
+TEMPERATURE = 2.0
+TOP = 100
+VISUAL = 256  # directions kept of 1280
+SHRINKAGE = 0.05  # of the mean eigenvalue, added to each before whitening
+RIDGE = 1.0  # per row of prototypes
+# Squared length of the visual part. Looks distinguish pictures from each other; a text's looks are
+# only predicted, so it relies on them less. Both together weigh looks by one third when a text is
+# compared with a picture: √(0.2 · 0.5) against √(0.8 · 0.5).
+PICTURE_SHARE = 0.5
+TEXT_SHARE = 0.2
+_LEAD = (0.0, 4.0)  # of the class over all others, in logits
+_IMAGINING_STEPS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,21 +167,6 @@ class TextEncoder:
         return np.concatenate(rows)
 
 
-Matrix = NDArray[np.float64]
-Floats = NDArray[np.floating]
-
-TEMPERATURE = 2.0
-TOP = 100
-VISUAL = 256  # directions kept of 1280
-SHRINKAGE = 0.05  # of the mean eigenvalue, added to each before whitening
-RIDGE = 1.0  # per row of prototypes
-# Squared length of the visual part. Looks distinguish pictures from each other; a text's looks are
-# only predicted, so it relies on them less. Both together weigh looks by one third when a text is
-# compared with a picture: √(0.2 · 0.5) against √(0.8 · 0.5).
-PICTURE_SHARE = 0.5
-TEXT_SHARE = 0.2
-
-
 def unit(rows: Floats) -> Matrix:
     """Scale rows to unit length, in float64."""
     rows = np.asarray(rows, dtype=np.float64)
@@ -257,10 +255,6 @@ def _ridge(inputs: Matrix, targets: Matrix) -> Matrix:
 def _shares(visual: float) -> NDArray[np.float32]:
     """Return the lengths of the text-space part and the visual part."""
     return np.sqrt(np.array([1 - visual, visual])).astype(np.float32)
-
-
-_LEAD = (0.0, 4.0)  # of the class over all others, in logits
-_IMAGINING_STEPS = 12
 
 
 def imagined(

@@ -43,6 +43,7 @@ from embedder import Content, Modality, Role
 from embedder.interface import Vectors
 from embedder.mini.embedder import FOLDER, MiniEmbedder, Weights
 from trainer.evaluation.metrics import means, measured, ranked
+from trainer.mini import CACHE
 from trainer.mini.features import Features, PictureFeatures
 from trainer.mini.pictures import (
     Picture,
@@ -63,157 +64,10 @@ PACKAGES = Path("/var/lib/dpkg/status")
 # possession, state, substance, time
 _FIELDS = "04 08 09 10 11 14 15 17 18 19 21 26 27 28".split()
 _ARTICLE = re.compile(r"^(a|an|some|the|two|one)\s+", re.IGNORECASE)
-
 PRIOR = 0.05
 CALIBRATION_NOUNS, CALIBRATION_PACKAGES = 300, 150
 Floats = NDArray[np.float64]
-
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """A thing, as a query and as a document of each modality it has.
-
-    Attributes:
-        name: Topics of one name are relevant to each other.
-        family: Topics of one family (all birds) are neither relevant to each other nor clearly
-            unrelated, so such pairs are left out.
-    """
-
-    name: str
-    family: str
-    queries: Mapping[Modality, Content]
-    documents: Mapping[Modality, Content]
-
-
-def stamp_topics(seed: int = 0) -> Iterator[Topic]:
-    """Yield topics with pictures; a picture's query is an altered copy of the document's.
-
-    Only photos of things that the classifier can know: an ImageNet class or its ancestors. For
-    others the features carry no meaning, and no constants can make up for that.
-    """
-    nouns = Nouns()
-    known = set().union(*(nouns.above(one.wordnet_id) for one in read_classes()))
-    chance = random.Random(seed)
-    for stamp in stamps():
-        name = _thing(stamp.caption)
-        synset = nouns.usual(name)
-        if synset and synset.wordnet_id in known and "cartoon" not in Path(stamp.source).parts:
-            yield _stamp_topic(stamp, name, _passages(nouns, synset), chance)
-
-
-def _thing(caption: str) -> str:
-    """Return what a stamp shows: its caption without article and parentheses."""
-    return _ARTICLE.sub("", caption.rstrip(".!")).split("(")[0].strip().lower()
-
-
-def _stamp_topic(
-    stamp: Picture, name: str, passages: tuple[str, str], chance: random.Random
-) -> Topic:
-    query_passage, passage = passages
-    words = name if chance.random() < 0.7 else stamp.caption
-    page = render_page(passage, stamp.image if chance.random() < 0.5 else None)
-    altered = alter(stamp.image, chance)
-    queries = {
-        Modality.TEXT: Content(text=words),
-        Modality.IMAGE: Content(frames=(altered,)),
-        Modality.VIDEO: Content(frames=[alter(stamp.image, chance) for _ in range(3)]),
-        Modality.PAGE: Content(
-            query_passage, (render_page(query_passage, altered),), Modality.PAGE
-        ),
-    }
-    documents = {
-        Modality.TEXT: Content(text=passage),
-        Modality.IMAGE: Content(frames=(stamp.image,)),
-        Modality.VIDEO: Content(frames=[alter(stamp.image, chance) for _ in range(3)]),
-        Modality.PAGE: Content(passage, (page,), Modality.PAGE),
-    }
-    return Topic(name, str(Path(stamp.source).parent), queries, documents)
-
-
-def _passages(nouns: Nouns, synset: Synset) -> tuple[str, str]:
-    """Return two passages on a thing: what it is and belongs to; and its kinds.
-
-    Passages in a library are about a thing without defining it, so the second is the document.
-    """
-    general = [synset, *(nouns.synsets[one] for one in synset.parents[:1])]
-    kinds = [nouns.synsets[one] for one in nouns.children.get(synset.wordnet_id, [])[:5]]
-    definition, passage = (
-        " ".join(f"{one.names[0].capitalize()}: {one.gloss}." for one in part)
-        for part in (general, kinds if len(kinds) >= 2 else [synset, *kinds])
-    )
-    return definition, passage
-
-
-def noun_topics(limit: int, seed: int = 0) -> Iterator[Topic]:
-    """Yield topics without pictures: a word looks for a passage on its kinds.
-
-    Words are from fields without stamps: people, acts, events, places, states and so on. Words of
-    one field are one family.
-    """
-    nouns = Nouns()
-    words = [
-        (word, nouns.synsets[senses[0]])
-        for word, senses in sorted(nouns.senses.items())
-        if word in nouns.attested
-        and len(senses) <= 3
-        and len(nouns.children.get(senses[0], [])) >= 3
-    ]
-    words = [(word, synset) for word, synset in words if synset.field in _FIELDS]
-    for word, synset in random.Random(seed).sample(words, limit):
-        queries = {Modality.TEXT: Content(text=word)}
-        yield Topic(word, synset.field, queries, _as_documents(_passages(nouns, synset)[1]))
-
-
-def package_topics(limit: int, seed: int = 0) -> Iterator[Topic]:
-    """Yield topics without pictures: a summary looks for the long description."""
-    found = re.findall(
-        r"^Section: (.+)$(?:\n(?!Description).+)*\nDescription: (.+)\n((?: .+\n)+)",
-        PACKAGES.read_text("utf-8"),
-        re.MULTILINE,
-    )
-    chosen = [one for one in found if len(one[2]) > 300]
-    random.Random(seed).shuffle(chosen)
-    for section, summary, body in chosen[:limit]:
-        passage = " ".join(line.strip(" .") for line in body.splitlines())[:1500]
-        queries = {Modality.TEXT: Content(text=summary)}
-        yield Topic(summary, section, queries, _as_documents(passage))
-
-
-def _as_documents(passage: str) -> dict[Modality, Content]:
-    page = render_page(passage, None)
-    return {
-        Modality.TEXT: Content(text=passage),
-        Modality.PAGE: Content(passage, (page,), Modality.PAGE),
-    }
-
-
-def backdrop(picture: Picture) -> Topic:
-    """Return a picture that no query looks for, as a document and as a clip."""
-    documents = {
-        Modality.IMAGE: Content(frames=(picture.image,)),
-        Modality.VIDEO: Content(frames=(picture.image, ImageOps.mirror(picture.image))),
-    }
-    return Topic(picture.source, picture.source, {}, documents)
-
-
-def render_page(text: str, picture: Image.Image | None) -> Image.Image:
-    """Render a 480 × 640 page with a picture on top, if given, and the text below."""
-    page = Image.new("RGB", (480, 640), (255, 255, 255))
-    top = 30
-    if picture is not None:
-        small = picture.copy()
-        small.thumbnail((300, 300))
-        page.paste(small, (90, top))
-        top += small.height + 20
-    lines = "\n".join(textwrap.wrap(text, 62))
-    font = ImageFont.load_default(14)
-    ImageDraw.Draw(page).multiline_text((30, top), lines, fill=(20, 20, 20), font=font)
-    return page
-
-
-CACHE = Path("var/mini")
 SHOWN = ("hit@1", "hit@5", "hit@10", "mrr")
 _MAX_OF_A_GROUP = 3  # held-out drawings of one name
 _NOUNS, _PACKAGES = 1000, 300
@@ -237,6 +91,22 @@ class RetrievalSet:
     documents: PictureFeatures | list[str]
     wanted: list[str]
     names: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A thing, as a query and as a document of each modality it has.
+
+    Attributes:
+        name: Topics of one name are relevant to each other.
+        family: Topics of one family (all birds) are neither relevant to each other nor clearly
+            unrelated, so such pairs are left out.
+    """
+
+    name: str
+    family: str
+    queries: Mapping[Modality, Content]
+    documents: Mapping[Modality, Content]
 
 
 def main() -> None:
@@ -446,6 +316,132 @@ def fit(cosines: Floats, relevant: NDArray[np.bool_], prior: float) -> tuple[flo
         step = np.linalg.solve(curvature + 1e-9 * np.eye(2), gradient)
         beta -= step * min(1.0, 10 / np.abs(step).max())
     return float(-beta[1] / beta[0]), float(beta[0])
+
+
+def stamp_topics(seed: int = 0) -> Iterator[Topic]:
+    """Yield topics with pictures; a picture's query is an altered copy of the document's.
+
+    Only photos of things that the classifier can know: an ImageNet class or its ancestors. For
+    others the features carry no meaning, and no constants can make up for that.
+    """
+    nouns = Nouns()
+    known = set().union(*(nouns.above(one.wordnet_id) for one in read_classes()))
+    chance = random.Random(seed)
+    for stamp in stamps():
+        name = _thing(stamp.caption)
+        synset = nouns.usual(name)
+        if synset and synset.wordnet_id in known and "cartoon" not in Path(stamp.source).parts:
+            yield _stamp_topic(stamp, name, _passages(nouns, synset), chance)
+
+
+def _stamp_topic(
+    stamp: Picture, name: str, passages: tuple[str, str], chance: random.Random
+) -> Topic:
+    query_passage, passage = passages
+    words = name if chance.random() < 0.7 else stamp.caption
+    page = render_page(passage, stamp.image if chance.random() < 0.5 else None)
+    altered = alter(stamp.image, chance)
+    queries = {
+        Modality.TEXT: Content(text=words),
+        Modality.IMAGE: Content(frames=(altered,)),
+        Modality.VIDEO: Content(frames=[alter(stamp.image, chance) for _ in range(3)]),
+        Modality.PAGE: Content(
+            query_passage, (render_page(query_passage, altered),), Modality.PAGE
+        ),
+    }
+    documents = {
+        Modality.TEXT: Content(text=passage),
+        Modality.IMAGE: Content(frames=(stamp.image,)),
+        Modality.VIDEO: Content(frames=[alter(stamp.image, chance) for _ in range(3)]),
+        Modality.PAGE: Content(passage, (page,), Modality.PAGE),
+    }
+    return Topic(name, str(Path(stamp.source).parent), queries, documents)
+
+
+def _thing(caption: str) -> str:
+    """Return what a stamp shows: its caption without article and parentheses."""
+    return _ARTICLE.sub("", caption.rstrip(".!")).split("(")[0].strip().lower()
+
+
+def _passages(nouns: Nouns, synset: Synset) -> tuple[str, str]:
+    """Return two passages on a thing: what it is and belongs to; and its kinds.
+
+    Passages in a library are about a thing without defining it, so the second is the document.
+    """
+    general = [synset, *(nouns.synsets[one] for one in synset.parents[:1])]
+    kinds = [nouns.synsets[one] for one in nouns.children.get(synset.wordnet_id, [])[:5]]
+    definition, passage = (
+        " ".join(f"{one.names[0].capitalize()}: {one.gloss}." for one in part)
+        for part in (general, kinds if len(kinds) >= 2 else [synset, *kinds])
+    )
+    return definition, passage
+
+
+def noun_topics(limit: int, seed: int = 0) -> Iterator[Topic]:
+    """Yield topics without pictures: a word looks for a passage on its kinds.
+
+    Words are from fields without stamps: people, acts, events, places, states and so on. Words of
+    one field are one family.
+    """
+    nouns = Nouns()
+    words = [
+        (word, nouns.synsets[senses[0]])
+        for word, senses in sorted(nouns.senses.items())
+        if word in nouns.attested
+        and len(senses) <= 3
+        and len(nouns.children.get(senses[0], [])) >= 3
+    ]
+    words = [(word, synset) for word, synset in words if synset.field in _FIELDS]
+    for word, synset in random.Random(seed).sample(words, limit):
+        queries = {Modality.TEXT: Content(text=word)}
+        yield Topic(word, synset.field, queries, _as_documents(_passages(nouns, synset)[1]))
+
+
+def package_topics(limit: int, seed: int = 0) -> Iterator[Topic]:
+    """Yield topics without pictures: a summary looks for the long description."""
+    found = re.findall(
+        r"^Section: (.+)$(?:\n(?!Description).+)*\nDescription: (.+)\n((?: .+\n)+)",
+        PACKAGES.read_text("utf-8"),
+        re.MULTILINE,
+    )
+    chosen = [one for one in found if len(one[2]) > 300]
+    random.Random(seed).shuffle(chosen)
+    for section, summary, body in chosen[:limit]:
+        passage = " ".join(line.strip(" .") for line in body.splitlines())[:1500]
+        queries = {Modality.TEXT: Content(text=summary)}
+        yield Topic(summary, section, queries, _as_documents(passage))
+
+
+def _as_documents(passage: str) -> dict[Modality, Content]:
+    page = render_page(passage, None)
+    return {
+        Modality.TEXT: Content(text=passage),
+        Modality.PAGE: Content(passage, (page,), Modality.PAGE),
+    }
+
+
+def backdrop(picture: Picture) -> Topic:
+    """Return a picture that no query looks for, as a document and as a clip."""
+    documents = {
+        Modality.IMAGE: Content(frames=(picture.image,)),
+        Modality.VIDEO: Content(frames=(picture.image, ImageOps.mirror(picture.image))),
+    }
+    return Topic(picture.source, picture.source, {}, documents)
+
+
+def render_page(text: str, picture: Image.Image | None) -> Image.Image:
+    """Render a 480 × 640 page with a picture on top, if given, and the text below."""
+    page = Image.new("RGB", (480, 640), (255, 255, 255))
+    top = 30
+    if picture is not None:
+        small = picture.copy()
+        small.thumbnail((300, 300))
+        page.paste(small, (90, top))
+        top += small.height + 20
+    lines = "\n".join(textwrap.wrap(text, 62))
+    font = ImageFont.load_default(14)
+    ImageDraw.Draw(page).multiline_text((30, top), lines, fill=(20, 20, 20), font=font)
+    return page
 
 
 if __name__ == "__main__":

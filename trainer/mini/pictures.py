@@ -36,7 +36,6 @@ from embedder.media import Limits, read_picture
 from trainer.data.examples import Unreadable
 
 logger = logging.getLogger(__name__)
-
 STAMPS = Path("/usr/share/tuxpaint/stamps")
 FOLDERS = (
     Path("/usr/share/wallpapers"),
@@ -49,9 +48,18 @@ MIN_SIDE, MAX_SIDE = 96, 640  # pixels
 MIN_BYTES = 20_000
 _MAX_DRAWN_SIDE = 2000  # pixels; larger drawings are reduced before anything else
 _WEBP = re.compile(rb"RIFF(....)WEBPVP8", re.DOTALL)
-
 RGB = tuple[int, int, int]
 WHITE: RGB = (255, 255, 255)
+TABLE = Path(__file__).with_name("photos.tsv")
+LIBRARY = Path("/usr/share/openclipart")
+PACKAGES = "openclipart-svg openclipart-png"
+_DC = "{http://purl.org/dc/elements/1.1/}"
+_ITEM = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}li"
+_MIN_COLLECTION = 20  # drawings with one title are a collection, and the title is its name
+_BY = re.compile(r"^(clip\s?art by|part of) .*? - ", re.IGNORECASE)
+_NO_WORD = re.compile(r"^(hash.*|0x[0-9a-f]+|unsorted|special|\W*|\d+)$", re.IGNORECASE)
+_NOT_LETTERS = re.compile(r"[\W\d_]+")
+_HELD_OUT = 15  # of 100 groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +183,6 @@ def recompressed(image: Image.Image, quality: int) -> Image.Image:
     return Image.open(file).convert("RGB")
 
 
-TABLE = Path(__file__).with_name("photos.tsv")
-
-
 @dataclass(frozen=True, slots=True)
 class Photo:
     """One line of photos.tsv.
@@ -204,18 +209,6 @@ def open_photos(given: list[Photo]) -> Iterator[tuple[Photo, Picture]]:
         image = opened(photo.source)
         if image is not None:
             yield photo, Picture(image, photo.source, photo.caption)
-
-
-LIBRARY = Path("/usr/share/openclipart")
-PACKAGES = "openclipart-svg openclipart-png"
-
-_DC = "{http://purl.org/dc/elements/1.1/}"
-_ITEM = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}li"
-_MIN_COLLECTION = 20  # drawings with one title are a collection, and the title is its name
-_BY = re.compile(r"^(clip\s?art by|part of) .*? - ", re.IGNORECASE)
-_NO_WORD = re.compile(r"^(hash.*|0x[0-9a-f]+|unsorted|special|\W*|\d+)$", re.IGNORECASE)
-_NOT_LETTERS = re.compile(r"[\W\d_]+")
-_HELD_OUT = 15  # of 100 groups
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,11 @@ VIEWS = 2  # of a drawing: on white as it is, and altered once; a third brought 
 VERSION = "1"  # raise when pictures or views change
 _MAX_TEXT_CHARACTERS = 200
 _OWN, _RELATED = 4, 4  # words of an imagined photo: of its class, and of related synsets
+logger = logging.getLogger(__name__)
+# animal, artifact, body, event, food, object, person, phenomenon, plant
+_FIELDS = "05 06 08 11 13 17 18 19 20".split()
+_NOUNS = 3000
+_RANKING_TEMPERATURE = 0.02  # τ₀
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,14 +208,6 @@ def _drawing_views(given: Sequence[Drawing], view: int) -> Iterator[tuple[str, I
 
 def _short(texts: list[str]) -> tuple[str, ...]:
     return tuple(text[:_MAX_TEXT_CHARACTERS] for text in texts)
-
-
-logger = logging.getLogger(__name__)
-
-# animal, artifact, body, event, food, object, person, phenomenon, plant
-_FIELDS = "05 06 08 11 13 17 18 19 20".split()
-_NOUNS = 3000
-_RANKING_TEMPERATURE = 0.02  # τ₀
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,15 @@ from PIL import Image, ImageDraw, ImageFont
 from trainer.data.examples import Unreadable
 
 FOLDER = Path("/usr/share/wordnet")
+CLASSES = Path(__file__).with_name("classes.tsv")
+_FIELDS = ("05", "06", "13", "17", "20")  # animals, artifacts, food, objects, plants
+_MAX_CLASSES = 30  # below an ancestor that is a word for them; "animal" is too general
+_MAX_STEPS = 3  # from a noun up to an ancestor that it shares with a class
+FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
+WORDS = Path("/usr/share/unicode/cldr/common")
+_SIZE = 109  # the one size that the font has
+_SIDE = 150  # pixels of a picture
+_CORNER = (7, 16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,34 +116,10 @@ def _parsed(line: str) -> Synset:
     return Synset(f"n{head[0]}", names, gloss.split('; "')[0].strip(), parents, head[1])
 
 
-CLASSES = Path(__file__).with_name("classes.tsv")
-
-
 def read_classes(path: Path = CLASSES) -> list[Synset]:
     """Return the classes in the order of the logits."""
     rows = [line.split("\t") for line in path.read_text("utf-8").splitlines()]
     return [Synset(wnid, tuple(names.split(", ")), gloss) for wnid, names, gloss in rows]
-
-
-def main() -> None:
-    """Write classes.tsv."""
-    parser = argparse.ArgumentParser(description="Write classes.tsv.")
-    parser.add_argument("synsets", type=Path, help="one WordNet id a line")
-    parser.add_argument("--wordnet", type=Path, default=FOLDER)
-    arguments = parser.parse_args()
-    nouns = Nouns(arguments.wordnet)
-    found = [nouns.synsets[wnid] for wnid in arguments.synsets.read_text("utf-8").split()]
-    lines = ["\t".join([c.wordnet_id, ", ".join(c.names), c.gloss]) + "\n" for c in found]
-    CLASSES.write_text("".join(lines), "utf-8")
-
-
-if __name__ == "__main__":
-    main()
-
-
-_FIELDS = ("05", "06", "13", "17", "20")  # animals, artifacts, food, objects, plants
-_MAX_CLASSES = 30  # below an ancestor that is a word for them; "animal" is too general
-_MAX_STEPS = 3  # from a noun up to an ancestor that it shares with a class
 
 
 def class_words(classes: Sequence[Synset], nouns: Nouns) -> list[list[str]]:
@@ -179,13 +164,6 @@ def _nearest(noun: Synset, nouns: Nouns, below: dict[str, list[int]]) -> list[in
 def _usual(noun: Synset) -> list[str]:
     """Return its names without Latin ones, which begin with a capital."""
     return [name for name in noun.names if name == name.lower()]
-
-
-FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
-WORDS = Path("/usr/share/unicode/cldr/common")
-_SIZE = 109  # the one size that the font has
-_SIDE = 150  # pixels of a picture
-_CORNER = (7, 16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,3 +227,19 @@ def drawn_emoji(given: list[Emoji], font: Path = FONT) -> Iterator[tuple[Emoji, 
 
 def _split(keywords: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in keywords.split("|") if part.strip())
+
+
+def main() -> None:
+    """Write classes.tsv."""
+    parser = argparse.ArgumentParser(description="Write classes.tsv.")
+    parser.add_argument("synsets", type=Path, help="one WordNet id a line")
+    parser.add_argument("--wordnet", type=Path, default=FOLDER)
+    arguments = parser.parse_args()
+    nouns = Nouns(arguments.wordnet)
+    found = [nouns.synsets[wnid] for wnid in arguments.synsets.read_text("utf-8").split()]
+    lines = ["\t".join([c.wordnet_id, ", ".join(c.names), c.gloss]) + "\n" for c in found]
+    CLASSES.write_text("".join(lines), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

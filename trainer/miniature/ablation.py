@@ -30,10 +30,18 @@ from trainer.data.examples import Unreadable
 from trainer.miniature import sets
 
 _LINES_OF_FAILURE = 12  # of a command that failed, the last ones
-
-
-class JobFailed(Exception):
-    """A command failed; the message has its last lines."""
+_SMOOTHED_STEPS = 15  # since neighbouring batches are of different sets
+_TASKS = ("image_retrieval", "image_qa", "image_classification")
+GROUPS = ("find", "name", "sort")
+"""Prefixes of the names of sets, and columns of their means."""
+_FIELDS = ("seed", "variant", "set", "metric", "queries", "candidates", "score")
+_LINES = {
+    "base": "untrained",
+    "stage1": "stage 1, where all runs start",
+    **{one.name: one.label for one in sets.VARIANTS},
+    sets.SOUP: "soup of the last three",
+}
+_PROMPT_REPETITIONS = 2000  # in the tokenizer's texts: each word of a prompt becomes one token
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,135 @@ class Job:
     arguments: Callable[[], Sequence[str]]
     done: Path
     needs: tuple[str, ...] = ()
+
+
+class JobFailed(Exception):
+    """A command failed; the message has its last lines."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    given = _parser().parse_args(arguments)
+    out: Path = given.directory
+    try:
+        jobs = planned(out, given.seeds)
+        if given.dry_run:
+            for job in jobs:
+                print(f"{'done ' if job.done.exists() else 'to do'}  {job.name}")
+            return 0
+        prepare(out, given.seeds)
+        run(jobs, out / "logs", given.workers)
+        print(write(out, given.seeds), end="")
+    except (Unreadable, JobFailed) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; run the same command to continue", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer.miniature.ablation",
+        description="Measure what each ingredient of the recipe does, in miniature.",
+    )
+    parser.add_argument("directory", metavar="DIR", type=Path)
+    parser.add_argument("--seeds", type=positive_int, default=3, metavar="N", help="default: 3")
+    parser.add_argument(
+        "--workers",
+        type=positive_int,
+        default=min(2, os.cpu_count() or 1),
+        metavar="N",
+        help="runs at a time (default: 2)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only list the jobs")
+    return parser
+
+
+def prepare(out: Path, seeds: int) -> None:
+    """Write missing inputs of runs: sets, untrained models, configurations.
+
+    Raises:
+        Unreadable: a package is not installed; the message says what to install.
+    """
+    from trainer.checkpoints import atomic_folder
+
+    words = out / "words.txt"
+    if not (out / "data").exists():
+        print("preparing pictures, half a minute", file=sys.stderr)
+        with atomic_folder(out / "data") as folder:
+            texts = sets.write(folder)
+            prompts = [*sets.PROMPTS, sets.SETTINGS.system, *sets.INSTRUCTIONS, "user", "assistant"]
+            lines = [*texts, *(one.strip() for one in prompts * _PROMPT_REPETITIONS)]
+            words.write_text("\n".join(lines), encoding="utf-8")
+    for seed in range(seeds):
+        folder = out / f"seed-{seed}"
+        if not (folder / "base").exists():
+            from trainer.untrained import build
+
+            with atomic_folder(folder / "base") as base:
+                texts = words.read_text(encoding="utf-8").splitlines()
+                build(base, sets.SHAPE, texts=texts, seed=seed)
+                sets.SETTINGS.save(base)
+        configs = {"stage1": sets.stage1(seed, out / "data")}
+        configs |= {one.name: sets.stage2(seed, out / "data", one) for one in sets.VARIANTS}
+        for name, config in configs.items():
+            (folder / f"{name}.toml").write_text(config, encoding="utf-8")
+
+
+def planned(out: Path, seeds: int) -> list[Job]:
+    """List all jobs: for each seed stage 1, the runs of stage 2, the soup, the scores.
+
+    The runs that others start from come first.
+    """
+    folders = [out / f"seed-{seed}" for seed in range(seeds)]
+    jobs = [_stage(1, folder / "stage1") for folder in folders]
+    for folder in folders:
+        for variant in sets.VARIANTS:
+            jobs += [
+                _stage(2, folder / variant.name, _name(folder / "stage1")),
+                _measured(out, folder / variant.name, folder / variant.name / "model"),
+            ]
+        jobs += [
+            _soup(folder),
+            _measured(out, folder / sets.SOUP, folder / sets.SOUP),
+            _measured(out, folder / "stage1", folder / "stage1" / "model"),
+            _measured(out, folder / "base", folder / "base"),
+        ]
+    return jobs
+
+
+def _stage(number: int, run: Path, *needs: str) -> Job:
+    config = run.with_suffix(".toml")
+
+    def command() -> list[str]:
+        resumes = any((run / "checkpoints").glob("step-*"))
+        if not resumes:
+            shutil.rmtree(run, ignore_errors=True)
+        return ["-m", f"trainer.stage{number}", str(config), *["--resume"] * resumes]
+
+    return Job(_name(run), command, run / "model", needs)
+
+
+def _soup(folder: Path) -> Job:
+    mixes = [folder / one.name for one in sets.MIXES]
+    out = folder / sets.SOUP
+    adapters = [str(one / "adapter") for one in mixes]
+    command = ["-m", "trainer.soup", *adapters, "--out", str(out)]
+    return Job(_name(out), lambda: command, out, tuple(_name(one) for one in mixes))
+
+
+def _measured(out: Path, run: Path, model: Path) -> Job:
+    scores = out / "scores" / _name(run)
+    command = ["-m", "trainer.evaluate", "--spec", f"rzen:{model}", "--device", "cpu"]
+    command += ["--data", str(out / "data" / "held-out"), "--out", str(scores)]
+    needs = () if run.name == "base" else (_name(run),)
+    return Job(f"{_name(run)}-measured", lambda: command, scores / "scores.md", needs)
+
+
+def _name(run: Path) -> str:
+    return f"{run.parent.name}-{run.name}"
 
 
 def run(jobs: Sequence[Job], logs: Path, workers: int) -> None:
@@ -117,68 +254,6 @@ def _ran(job: Job, logs: Path, workers: int, stopping: threading.Event) -> float
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-_SMOOTHED_STEPS = 15  # since neighbouring batches are of different sets
-_TASKS = ("image_retrieval", "image_qa", "image_classification")
-
-
-def plot(out: Path, seeds: int, path: Path) -> None:
-    """Plot stage 1's loss, the learned temperatures, and the share masked.
-
-    Args:
-        out: Folder of the ablation.
-        seeds: Number of seeds.
-        path: Of the PNG.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 3.2), layout="constrained")
-    loss, temperatures, masked = figure.subplots(1, 3)
-    for seed in range(seeds):
-        folder = out / f"seed-{seed}"
-        steps, values = _column(folder / "stage1", "loss")
-        loss.plot(steps, _smooth(values), label=f"seed {seed}")
-        for place, task in enumerate(_TASKS):
-            steps, values = _column(folder / "temperatures", f"tau/{task}")
-            label = task.replace("_", " ") if not seed else None
-            temperatures.plot(steps, values, color=f"C{place}", label=label)
-        steps, values = _column(folder / "mask", "masked")
-        masked.plot(steps, 100 * _smooth(values), label=f"seed {seed}")
-    loss.axhline(np.log(sets.BATCH), color="0.6", linestyle="--", label="chance")
-    loss.set(title="stage 1: loss", xlabel="step")
-    temperatures.set(title="+ temperature per task: τ", xlabel="step of stage 2")
-    masked.set(title="+ mask: masked negatives, %", xlabel="step of stage 2", ylim=(0, 100))
-    for axes in (loss, temperatures, masked):
-        axes.legend(fontsize=8)
-    figure.savefig(path, dpi=110)
-
-
-def _column(run: Path, name: str) -> tuple[list[int], list[float]]:
-    """Return steps and values of a run's metric."""
-    with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [int(row["step"]) for row in rows], [float(row[name]) for row in rows]
-
-
-def _smooth(values: Sequence[float]) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
-    """Return moving averages over the last few steps."""
-    sums = np.cumsum([0.0, *values])
-    ends = np.arange(1, len(sums))
-    starts = np.maximum(ends - _SMOOTHED_STEPS, 0)
-    return np.asarray((sums[ends] - sums[starts]) / (ends - starts))
-
-
-GROUPS = ("find", "name", "sort")
-"""Prefixes of the names of sets, and columns of their means."""
-
-_FIELDS = ("seed", "variant", "set", "metric", "queries", "candidates", "score")
-_LINES = {
-    "base": "untrained",
-    "stage1": "stage 1, where all runs start",
-    **{one.name: one.label for one in sets.VARIANTS},
-    sets.SOUP: "soup of the last three",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,132 +366,50 @@ def _plot(path: Path, lines: Sequence[Line]) -> None:
     figure.savefig(path, dpi=120)
 
 
-_PROMPT_REPETITIONS = 2000  # in the tokenizer's texts: each word of a prompt becomes one token
+def plot(out: Path, seeds: int, path: Path) -> None:
+    """Plot stage 1's loss, the learned temperatures, and the share masked.
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status."""
-    given = _parser().parse_args(arguments)
-    out: Path = given.directory
-    try:
-        jobs = planned(out, given.seeds)
-        if given.dry_run:
-            for job in jobs:
-                print(f"{'done ' if job.done.exists() else 'to do'}  {job.name}")
-            return 0
-        prepare(out, given.seeds)
-        run(jobs, out / "logs", given.workers)
-        print(write(out, given.seeds), end="")
-    except (Unreadable, JobFailed) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; run the same command to continue", file=sys.stderr)
-        return 130
-    return 0
-
-
-def prepare(out: Path, seeds: int) -> None:
-    """Write missing inputs of runs: sets, untrained models, configurations.
-
-    Raises:
-        Unreadable: a package is not installed; the message says what to install.
+    Args:
+        out: Folder of the ablation.
+        seeds: Number of seeds.
+        path: Of the PNG.
     """
-    from trainer.checkpoints import atomic_folder
+    from matplotlib.figure import Figure
 
-    words = out / "words.txt"
-    if not (out / "data").exists():
-        print("preparing pictures, half a minute", file=sys.stderr)
-        with atomic_folder(out / "data") as folder:
-            texts = sets.write(folder)
-            prompts = [*sets.PROMPTS, sets.SETTINGS.system, *sets.INSTRUCTIONS, "user", "assistant"]
-            lines = [*texts, *(one.strip() for one in prompts * _PROMPT_REPETITIONS)]
-            words.write_text("\n".join(lines), encoding="utf-8")
+    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    loss, temperatures, masked = figure.subplots(1, 3)
     for seed in range(seeds):
         folder = out / f"seed-{seed}"
-        if not (folder / "base").exists():
-            from trainer.untrained import build
-
-            with atomic_folder(folder / "base") as base:
-                texts = words.read_text(encoding="utf-8").splitlines()
-                build(base, sets.SHAPE, texts=texts, seed=seed)
-                sets.SETTINGS.save(base)
-        configs = {"stage1": sets.stage1(seed, out / "data")}
-        configs |= {one.name: sets.stage2(seed, out / "data", one) for one in sets.VARIANTS}
-        for name, config in configs.items():
-            (folder / f"{name}.toml").write_text(config, encoding="utf-8")
-
-
-def planned(out: Path, seeds: int) -> list[Job]:
-    """List all jobs: for each seed stage 1, the runs of stage 2, the soup, the scores.
-
-    The runs that others start from come first.
-    """
-    folders = [out / f"seed-{seed}" for seed in range(seeds)]
-    jobs = [_stage(1, folder / "stage1") for folder in folders]
-    for folder in folders:
-        for variant in sets.VARIANTS:
-            jobs += [
-                _stage(2, folder / variant.name, _name(folder / "stage1")),
-                _measured(out, folder / variant.name, folder / variant.name / "model"),
-            ]
-        jobs += [
-            _soup(folder),
-            _measured(out, folder / sets.SOUP, folder / sets.SOUP),
-            _measured(out, folder / "stage1", folder / "stage1" / "model"),
-            _measured(out, folder / "base", folder / "base"),
-        ]
-    return jobs
+        steps, values = _column(folder / "stage1", "loss")
+        loss.plot(steps, _smooth(values), label=f"seed {seed}")
+        for place, task in enumerate(_TASKS):
+            steps, values = _column(folder / "temperatures", f"tau/{task}")
+            label = task.replace("_", " ") if not seed else None
+            temperatures.plot(steps, values, color=f"C{place}", label=label)
+        steps, values = _column(folder / "mask", "masked")
+        masked.plot(steps, 100 * _smooth(values), label=f"seed {seed}")
+    loss.axhline(np.log(sets.BATCH), color="0.6", linestyle="--", label="chance")
+    loss.set(title="stage 1: loss", xlabel="step")
+    temperatures.set(title="+ temperature per task: τ", xlabel="step of stage 2")
+    masked.set(title="+ mask: masked negatives, %", xlabel="step of stage 2", ylim=(0, 100))
+    for axes in (loss, temperatures, masked):
+        axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
 
 
-def _stage(number: int, run: Path, *needs: str) -> Job:
-    config = run.with_suffix(".toml")
-
-    def command() -> list[str]:
-        resumes = any((run / "checkpoints").glob("step-*"))
-        if not resumes:
-            shutil.rmtree(run, ignore_errors=True)
-        return ["-m", f"trainer.stage{number}", str(config), *["--resume"] * resumes]
-
-    return Job(_name(run), command, run / "model", needs)
+def _column(run: Path, name: str) -> tuple[list[int], list[float]]:
+    """Return steps and values of a run's metric."""
+    with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [int(row["step"]) for row in rows], [float(row[name]) for row in rows]
 
 
-def _soup(folder: Path) -> Job:
-    mixes = [folder / one.name for one in sets.MIXES]
-    out = folder / sets.SOUP
-    adapters = [str(one / "adapter") for one in mixes]
-    command = ["-m", "trainer.soup", *adapters, "--out", str(out)]
-    return Job(_name(out), lambda: command, out, tuple(_name(one) for one in mixes))
-
-
-def _measured(out: Path, run: Path, model: Path) -> Job:
-    scores = out / "scores" / _name(run)
-    command = ["-m", "trainer.evaluate", "--spec", f"rzen:{model}", "--device", "cpu"]
-    command += ["--data", str(out / "data" / "held-out"), "--out", str(scores)]
-    needs = () if run.name == "base" else (_name(run),)
-    return Job(f"{_name(run)}-measured", lambda: command, scores / "scores.md", needs)
-
-
-def _name(run: Path) -> str:
-    return f"{run.parent.name}-{run.name}"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m trainer.miniature.ablation",
-        description="Measure what each ingredient of the recipe does, in miniature.",
-    )
-    parser.add_argument("directory", metavar="DIR", type=Path)
-    parser.add_argument("--seeds", type=positive_int, default=3, metavar="N", help="default: 3")
-    parser.add_argument(
-        "--workers",
-        type=positive_int,
-        default=min(2, os.cpu_count() or 1),
-        metavar="N",
-        help="runs at a time (default: 2)",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="only list the jobs")
-    return parser
+def _smooth(values: Sequence[float]) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+    """Return moving averages over the last few steps."""
+    sums = np.cumsum([0.0, *values])
+    ends = np.arange(1, len(sums))
+    starts = np.maximum(ends - _SMOOTHED_STEPS, 0)
+    return np.asarray((sums[ends] - sums[starts]) / (ends - starts))
 
 
 if __name__ == "__main__":

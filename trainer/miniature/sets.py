@@ -37,13 +37,11 @@ SHAPE = Shape(
     vocabulary=3000,
 )
 """About two million parameters, most of them for seeing."""
-
 BATCH = 64  # rows
 TAU_RATE = 0.01  # at the model's rate τ would hardly move in this few steps
 TOKENS = 16  # of a picture of 112 × 112 pixels
 SETTINGS = Settings(image_tokens=(TOKENS, TOKENS))
 """Of the untrained model: as released, with limits that suit small pictures."""
-
 PROMPTS = (
     "Given an image, summarize the provided image in one word. "
     "Given only text, describe the text in one word.",
@@ -51,10 +49,21 @@ PROMPTS = (
     "\nRepresent the given image in one word.",
 )
 """The paper's: of the system, of texts, of pictures."""
-
 # Rows of an epoch, at most: about as many to find, to name and to sort.
 CAPS = {"find-clipart": 2000, "find-by-keywords": 2000, "name": 3500, "sort-kinds": 2000}
 OTHERS = 500  # rows of an epoch of each other set
+SOUP = "soup"
+logger = logging.getLogger(__name__)
+SIDE = 112  # pixels: 16 tokens
+FIND, NAME, SORT = INSTRUCTIONS = (
+    "Find the picture: ",
+    "What does it show?",
+    "What sort of thing is it?",
+)
+_MAX_OF_A_GROUP = 10
+_MIN_LABELS, _MIN_ROWS = 3, 24  # of a classification set, of a label
+_HELD_OUT_STAMPS = 25  # of 100
+_MIN_MEASURED_PAIRS = 40  # of a held-out set; with fewer, scores would be chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +92,20 @@ class Variant:
 
 
 BASELINE = Variant("baseline", "baseline: InfoNCE")
+
+
 ALL = Variant(
     "all", "all together", delta=0.95, hardness=True, temperatures=True, merged=True, prompts=True
 )
+
+
 MIXES = (
     ALL,
     replace(ALL, name="mix-find", label="all, what finds twice", mix="find"),
     replace(ALL, name="mix-sort", label="all, what sorts twice", mix="sort"),
 )
+
+
 # A model this small finds many different targets alike: the mask is also measured with a δ that
 # only equal ones exceed.
 VARIANTS = (
@@ -103,7 +118,6 @@ VARIANTS = (
     Variant("prompts", "+ prompts", prompts=True),
     *MIXES,
 )
-SOUP = "soup"
 
 
 def stage1(seed: int, data: Path) -> str:
@@ -193,21 +207,6 @@ def _dataset(data: Path, name: str, cap: int | None, resampling: int) -> str:
     lines += [f"cap = {cap}"] if cap else []
     lines += [f"resampling = {resampling}"] if resampling != 1 else []
     return "\n".join(lines)
-
-
-logger = logging.getLogger(__name__)
-
-SIDE = 112  # pixels: 16 tokens
-FIND, NAME, SORT = INSTRUCTIONS = (
-    "Find the picture: ",
-    "What does it show?",
-    "What sort of thing is it?",
-)
-
-_MAX_OF_A_GROUP = 10
-_MIN_LABELS, _MIN_ROWS = 3, 24  # of a classification set, of a label
-_HELD_OUT_STAMPS = 25  # of 100
-_MIN_MEASURED_PAIRS = 40  # of a held-out set; with fewer, scores would be chance
 
 
 @dataclass(frozen=True, slots=True)

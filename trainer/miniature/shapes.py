@@ -47,10 +47,25 @@ DIRECTIONS: Mapping[str, tuple[int, int]] = {
 }
 SIDE, FILM_SIDE, FRAMES = 84, 56, 4
 """Pixels of a picture and of a film's frame (9 tokens and 4), and the frames of a film."""
-
 _SUPERSAMPLING = 4  # Drawn larger by this factor and reduced, for smooth edges.
-
 Point = tuple[float, float]
+# Corners around the origin, as far as 1 from it.
+_ARM = ((-0.32, -0.32), (-0.32, -0.95), (0.32, -0.95))
+Row = Mapping[str, Any]
+Value = TypeVar("Value")
+SHAPE = Shape(hidden=128, intermediate=256, vision_hidden=64)
+"""About 640,000 parameters, in two layers of vision and two of language."""
+CONFIGS = ("stage1-tiny.toml", "stage2-tiny.toml")
+FIND_PICTURE = "Find the picture: "
+FIND_FILM = "Find the film: "
+ANSWER = "Look and answer: "
+WHICH_SHAPE, WHICH_COLOUR, HOW_MANY = (
+    "What shape is it?",
+    "What colour is it?",
+    "How many are there?",
+)
+_CONFIGS = Path(__file__).parent.parent / "configs"
+_PICTURES, _FILMS, _WORDS = 5, 5, 2  # Repetitions of each combination or word.
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,18 +153,12 @@ def _spiked(*radii: float) -> list[Point]:
     return [(r * sin(place * step), -r * cos(place * step)) for place, r in enumerate(radii)]
 
 
-# Corners around the origin, as far as 1 from it.
-_ARM = ((-0.32, -0.32), (-0.32, -0.95), (0.32, -0.95))
 _CORNERS: Mapping[str, list[Point]] = {
     "square": _turned(_spiked(1, 1, 1, 1), pi / 4),
     "triangle": _spiked(1, 1, 1),
     "star": _spiked(*(1, 0.42) * 5),
     "cross": [point for quarter in range(4) for point in _turned(_ARM, quarter * pi / 2)],
 }
-
-
-Row = Mapping[str, Any]
-Value = TypeVar("Value")
 
 
 def held_out(thing: Thing, number: int) -> bool:
@@ -166,22 +175,6 @@ def _split(values: Iterable[Value], *, out: bool) -> list[tuple[Thing, Value]]:
     """Return what is held out, or what is not: things with one of four values."""
     pairs = product(THINGS, enumerate(values))
     return [(thing, value) for thing, (number, value) in pairs if held_out(thing, number) is out]
-
-
-SHAPE = Shape(hidden=128, intermediate=256, vision_hidden=64)
-"""About 640,000 parameters, in two layers of vision and two of language."""
-CONFIGS = ("stage1-tiny.toml", "stage2-tiny.toml")
-FIND_PICTURE = "Find the picture: "
-FIND_FILM = "Find the film: "
-ANSWER = "Look and answer: "
-WHICH_SHAPE, WHICH_COLOUR, HOW_MANY = (
-    "What shape is it?",
-    "What colour is it?",
-    "How many are there?",
-)
-
-_CONFIGS = Path(__file__).parent.parent / "configs"
-_PICTURES, _FILMS, _WORDS = 5, 5, 2  # Repetitions of each combination or word.
 
 
 class Album:
