@@ -128,7 +128,7 @@ def test_one_file_has_queries_with_their_candidates(tmp_path: Path) -> None:
         ({"query": {"text": "a"}, "candidates": [{"text": "b"}], "label": 1}, "from 0 to 0"),
         ({"query": {"text": "a"}, "candidates": [{"text": "b"}], "label": True}, "from 0 to 0"),
         ({"query": {"words": "a"}, "candidates": [{"text": "b"}], "label": 0}, "unknown key"),
-        ({"query": {"text": 3}, "candidates": [{"text": "b"}], "label": 0}, "text is not a text"),
+        ({"query": {"text": 3}, "candidates": [{"text": "b"}], "label": 0}, "not a string"),
         ({"query": {"text": "a"}, "candidates": [{"text": " "}], "label": 0}, "candidate 0:"),
         ({"query": {"text": "a"}, "candidates": ["b"], "label": 0}, "not an object"),
         (

@@ -8,11 +8,11 @@ import pytest
 from trainer.evaluation.metrics import (
     METRICS,
     Score,
+    all_metrics,
     hit,
     means,
-    measured,
     ndcg,
-    ranked,
+    ranked_grades,
     recall,
     reciprocal_rank,
     summary,
@@ -24,17 +24,17 @@ def grades(*values: float) -> np.ndarray:
 
 
 def test_a_ranking_is_by_score_from_the_highest() -> None:
-    assert ranked([0.1, 0.9, 0.5], [1, 0, 2]).tolist() == [0, 2, 1]
+    assert ranked_grades([0.1, 0.9, 0.5], [1, 0, 2]).tolist() == [0, 2, 1]
 
 
 def test_of_equal_scores_the_less_relevant_comes_first() -> None:
-    assert ranked([0.5, 0.5, 0.5, 0.7], [1, 0, 2, 0]).tolist() == [0, 0, 1, 2]
+    assert ranked_grades([0.5, 0.5, 0.5, 0.7], [1, 0, 2, 0]).tolist() == [0, 0, 1, 2]
 
 
 def test_a_model_that_tells_nothing_apart_gets_the_worst_value_wherever_the_answer_stands() -> None:
     for place in range(4):
         relevance = np.eye(4)[place]
-        assert reciprocal_rank(ranked(np.ones(4), relevance)) == 1 / 4
+        assert reciprocal_rank(ranked_grades(np.ones(4), relevance)) == 1 / 4
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_model_that_tells_nothing_apart_gets_the_worst_value_wherever_the_answ
 )
 def test_what_has_no_meaning_is_refused(scores: list, relevance: list, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        ranked(scores, relevance)
+        ranked_grades(scores, relevance)
 
 
 def test_hit_asks_whether_anything_relevant_is_among_the_first_k() -> None:
@@ -88,11 +88,11 @@ def test_ndcg_of_the_best_order_is_1_of_any_grades() -> None:
 
 
 def test_all_metrics_of_a_perfect_ranking_of_one_answer_are_1() -> None:
-    assert measured(grades(1, 0, 0)) == dict.fromkeys(METRICS, 1.0)
+    assert all_metrics(grades(1, 0, 0)) == dict.fromkeys(METRICS, 1.0)
 
 
 def test_means_are_over_queries() -> None:
-    rows = [measured(grades(1, 0)), measured(grades(0, 1))]
+    rows = [all_metrics(grades(1, 0)), all_metrics(grades(0, 1))]
     found = means(rows)
     assert (found["hit@1"], found["hit@5"], found["mrr"]) == (0.5, 1, 0.75)
     with pytest.raises(ValueError, match="no query"):

@@ -17,6 +17,7 @@ from torch import Tensor, distributed, nn
 from embedder.rzen.checkpoint import Checkpoint
 from embedder.rzen.settings import Settings
 from trainer.distributed import world_size
+from trainer.gradcache import generator_modules
 
 MARKER = "complete.json"
 _FORMAT = 1
@@ -215,7 +216,7 @@ class Checkpointer:
         self._schedule.load_state_dict(state["schedule"])
         if len(state["random"]) == world_size():
             # Fewer than there are now, where there was no accelerator then.
-            for module, one in zip(_generators(), state["random"][_rank()], strict=False):
+            for module, one in zip(generator_modules(), state["random"][_rank()], strict=False):
                 module.set_rng_state(one)
         return TrainingState(stated["step"], stated["sampler"])
 
@@ -227,15 +228,9 @@ def _rank() -> int:
     return distributed.get_rank() if world_size() > 1 else 0
 
 
-def _generators() -> list[Any]:
-    """Return the modules with the random states of the CPU and of the accelerator."""
-    device = torch.accelerator.current_accelerator(check_available=True)
-    return [torch] if device is None else [torch, torch.get_device_module(device)]
-
-
 def _generators_everywhere() -> list[list[Tensor]]:
     """Collect the random states of every process."""
-    own = [module.get_rng_state() for module in _generators()]
+    own = [module.get_rng_state() for module in generator_modules()]
     if world_size() == 1:
         return [own]
     found: list[list[Tensor]] = [[] for _ in range(world_size())]

@@ -103,10 +103,10 @@ class GradCache(Generic[T]):
 
 
 class _RandomState:
-    """Where PyTorch's generators are."""
+    """The states of PyTorch's generators at the time of construction."""
 
     def __init__(self) -> None:
-        self._states = [module.get_rng_state() for module in _generators()]
+        self._states = [module.get_rng_state() for module in generator_modules()]
 
     @contextmanager
     def put_back(self) -> Iterator[None]:
@@ -119,11 +119,11 @@ class _RandomState:
             now._put()
 
     def _put(self) -> None:
-        for module, state in zip(_generators(), self._states, strict=True):
+        for module, state in zip(generator_modules(), self._states, strict=True):
             module.set_rng_state(state)
 
 
-def _generators() -> list[Any]:
+def generator_modules() -> list[Any]:
     """Return the modules with the random states of the CPU and of the accelerator."""
     device = torch.accelerator.current_accelerator(check_available=True)
     return [torch] if device is None else [torch, torch.get_device_module(device)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedder.content import Content, Role
-from embedder.media import Limits, MediaError
+from embedder.media import MediaError
 from embedder.rzen.pictures import Unfit
 from embedder.rzen.template import Template
 from trainer.config import Dataset
@@ -157,22 +157,15 @@ class BatchLoader:
         template: Puts contents into sequences.
         errors: Counts usable and broken examples.
         instructions: Whether contents get instructions; stage 1 uses none.
-        limits: What decoding may cost.
     """
 
     def __init__(
-        self,
-        corpus: Corpus,
-        template: Template,
-        errors: ErrorBudget,
-        *,
-        instructions: bool,
-        limits: Limits | None = None,
+        self, corpus: Corpus, template: Template, errors: ErrorBudget, *, instructions: bool
     ) -> None:
         self._corpus = corpus
         self._template = template
         self._errors = errors
-        self._limits = limits
+
         self._instructions = instructions
 
     def batches(self, batches: Iterable[Batch]) -> Iterator[PreparedBatch]:
@@ -194,7 +187,7 @@ class BatchLoader:
     def _load(self, example: Example) -> "_PreparedExample | None":
         """Decode and prepare an example; None, counted as broken, where that fails."""
         try:
-            decoded = example.decoded(self._limits)
+            decoded = example.decoded()
             prepared = _PreparedExample(
                 example.task.value,
                 self._prepare(decoded.query, "query"),

@@ -34,7 +34,8 @@ A folder of captioned pictures has, beside every picture, a text file of the sam
 import csv
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,7 +60,7 @@ _SIDE = ("text", "images", "video", "pdf", "page", "modality")
 _NEEDED = ("qry", "qry_image_path", "pos_text", "pos_image_path")
 _NEGATIVE = ("neg_text", "neg_image_path")
 _TOKEN = re.compile(r"\s*<\|image_(\d+)\|>\s*")
-_ROWS_AT_A_TIME = 1024
+_ROWS_PER_BATCH = 64  # pictures may be in the rows
 Queries = Literal["captions", "pictures"]
 _TABLES = {"captions.csv": ",", "captions.tsv": "\t"}
 _COLUMNS = ("file", "caption")
@@ -162,20 +163,33 @@ def _side(row: Any, folder: Path, which: str) -> Side:
         raise BrokenRow(f"the {which} is neither a string nor an object")
     try:
         check_fields(row, _SIDE, "a side")
-        page = 1 if row.get("page") is None else row["page"]
-        if not isinstance(page, int) or isinstance(page, bool):
-            raise BrokenRow("the page is not a whole number")
-        modality = words(row, "modality")
-        return Side(
-            words(row, "text"),
-            tuple(existing_file(folder, name) for name in _names(row.get("images"))),
-            _file(row, "video", folder),
-            _file(row, "pdf", folder),
-            page,
-            None if modality is None else Modality(modality),
-        )
+        return parse_side(row, lambda name: existing_file(folder, name))
     except ValueError as error:  # of a BrokenRow, of a Side, of a Modality
         raise BrokenRow(f"{which}: {error}") from error
+
+
+def parse_side(row: dict[str, Any], path_of: Callable[[str], Path]) -> Side:
+    """Parse the text, media and modality of a JSON object.
+
+    Args:
+        row: With any of the fields of a side; others are ignored.
+        path_of: Resolves the name of a file.
+
+    Raises:
+        ValueError: a field has the wrong type or value; `BrokenRow` is one, too.
+    """
+    page = 1 if row.get("page") is None else row["page"]
+    if not isinstance(page, int) or isinstance(page, bool):
+        raise BrokenRow("the page is not a whole number")
+    video, pdf, modality = (words(row, name) for name in ("video", "pdf", "modality"))
+    return Side(
+        words(row, "text"),
+        tuple(path_of(name) for name in _names(row.get("images"))),
+        None if video is None else path_of(video),
+        None if pdf is None else path_of(pdf),
+        page,
+        None if modality is None else Modality(modality),
+    )
 
 
 def _names(images: Any) -> list[str]:
@@ -185,11 +199,6 @@ def _names(images: Any) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise BrokenRow("images are neither a name nor a list of names")
     return names
-
-
-def _file(row: dict[str, Any], name: str, folder: Path) -> Path | None:
-    given = words(row, name)
-    return None if given is None else existing_file(folder, given)
 
 
 def _task(given: Any, default: Task | None) -> Task:
@@ -229,7 +238,7 @@ def check_fields(row: dict[str, Any], known: Collection[str], what: str) -> None
 def read_mmeb(
     path: Path, images: Path, errors: ErrorBudget, task: Task, dataset: str | None = None
 ) -> Iterator[Example]:
-    """Read a parquet file of MMEB rows, a thousand at a time.
+    """Read a Parquet file of MMEB's rows.
 
     Args:
         path: The parquet file.
@@ -260,26 +269,36 @@ def read_mmeb(
         )
         return [example]
 
-    yield from errors.usable(path, _rows(path), parse)
+    yield from errors.usable(path, parquet_rows(path, _NEEDED, _NEGATIVE), parse)
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the rows with their numbers, from 1."""
-    from pyarrow import ArrowException
-    from pyarrow.parquet import ParquetFile
+def parquet_rows(
+    path: Path, needed: Sequence[str] = (), optional: Sequence[str] = ()
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the rows of a Parquet file with their numbers, from 1, a batch in memory at a time.
 
+    Args:
+        path: The file.
+        needed: Columns that it must have.
+        optional: Columns to read if they are there; with neither, all are read.
+
+    Raises:
+        Unreadable: the file is not Parquet, lacks a column, or pyarrow is not installed.
+    """
+    try:
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
+    except ImportError as error:
+        raise Unreadable(f"{path} needs pyarrow: pip install 'rzen-search[train]'") from error
     try:
         with ParquetFile(path) as file:
-            known = set(file.schema_arrow.names)
-            missing = [name for name in _NEEDED if name not in known]
-            if missing:
+            known = file.schema_arrow.names
+            if missing := [name for name in needed if name not in known]:
                 raise Unreadable(f"{path} has no column {missing[0]}: these are not MMEB's rows")
-            columns = [name for name in (*_NEEDED, *_NEGATIVE) if name in known]
-            number = 0
-            for batch in file.iter_batches(_ROWS_AT_A_TIME, columns=columns):
-                for fields in batch.to_pylist():
-                    number += 1
-                    yield number, fields
+            columns = [one for one in known if one in {*needed, *optional}] or None
+            batches = file.iter_batches(_ROWS_PER_BATCH, columns=columns)
+            rows = chain.from_iterable(batch.to_pylist() for batch in batches)
+            yield from enumerate(rows, 1)
     except (OSError, ArrowException) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise Unreadable(f"{path} cannot be read as parquet: {first}") from error

@@ -46,7 +46,8 @@ from pathlib import Path
 from typing import Any
 
 from embedder.content import Modality
-from trainer.data.examples import Side
+from trainer.data.examples import Side, Unreadable
+from trainer.data.readers import parquet_rows
 from trainer.evaluation.sets import (
     BadEntry,
     BadSet,
@@ -92,14 +93,11 @@ def read_native(folder: Path, images: Path | None = None) -> EvaluationSet:
 
 def _read_rows(draft: SetBuilder) -> None:
     for number, where, row in _lines(draft, _ONE):
-        try:
+        with draft.recording(where):
             query, labels = _row(draft, number, row)
-        except BadEntry as error:
-            draft.broken.append(Broken(where, str(error)))
-            continue
-        names = tuple(query.candidates or ())
-        grades = {names[place]: 1.0 for place in labels}
-        draft.queries.append(Query(query.entry, grades, names))
+            names = tuple(query.candidates or ())
+            grades = {names[place]: 1.0 for place in labels}
+            draft.queries.append(Query(query.entry, grades, names))
 
 
 def _row(draft: SetBuilder, number: int, row: Mapping[str, Any]) -> tuple[Query, list[int]]:
@@ -132,18 +130,15 @@ def _read_three(draft: SetBuilder) -> None:
     if missing := [name for name in _THREE if not (draft.folder / name).is_file()]:
         raise BadSet(f"{draft.folder} has no {' and no '.join(missing)}")
     for _, where, row in _lines(draft, _THREE[1]):
-        try:
+        with draft.recording(where):
             entry = Entry.of(row, draft.images)
             if entry.id in draft.candidates:
                 raise BadEntry(f"the id {entry.id!r} is taken")
-        except BadEntry as error:
-            draft.broken.append(Broken(where, str(error)))
-            continue
-        draft.candidates[entry.id] = entry
+            draft.candidates[entry.id] = entry
     grades = _qrels(draft)
     seen = set()
     for _, where, row in _lines(draft, _THREE[0]):
-        try:
+        with draft.recording(where):
             among = row.pop("candidates", None)
             entry = Entry.of(row, draft.images)
             names = _among(draft, among)
@@ -153,11 +148,8 @@ def _read_three(draft: SetBuilder) -> None:
                 raise BadEntry(f"the id {entry.id!r} is taken")
             if not right:
                 raise BadEntry(f"none of its candidates is right for {entry.id!r}")
-        except BadEntry as error:
-            draft.broken.append(Broken(where, str(error)))
-            continue
-        seen.add(entry.id)
-        draft.queries.append(Query(entry, right, names))
+            seen.add(entry.id)
+            draft.queries.append(Query(entry, right, names))
 
 
 def _among(draft: SetBuilder, stated: Any) -> tuple[str, ...] | None:
@@ -174,18 +166,15 @@ def _among(draft: SetBuilder, stated: Any) -> tuple[str, ...] | None:
 def _qrels(draft: SetBuilder) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for _, where, row in _lines(draft, _THREE[2]):
-        try:
+        with draft.recording(where):
             if not {"query", "candidate"} <= set(row):
                 raise BadEntry("query or candidate is missing")
             grade = _grade(row.get("relevance", 1))
             candidate = str(row["candidate"])
             if candidate not in draft.candidates:
                 raise BadEntry(f"there is no candidate {candidate!r}")
-        except BadEntry as error:
-            draft.broken.append(Broken(where, str(error)))
-            continue
-        if grade:
-            found.setdefault(str(row["query"]), {})[candidate] = grade
+            if grade:
+                found.setdefault(str(row["query"]), {})[candidate] = grade
     return found
 
 
@@ -237,19 +226,17 @@ def read_mmeb(folder: Path, images: Path | None, cache: Path) -> EvaluationSet:
 def _mmeb_read_rows(draft: SetBuilder) -> None:
     for path in _files(draft.folder):
         for where, row in _rows(path, draft.broken):
-            try:
+            with draft.recording(where):
                 query, entries = _mmeb_row(draft, where, row)
-            except (BadEntry, KeyError) as error:
-                reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-                draft.broken.append(Broken(where, reason))
-                continue
-            draft.candidates.update(entries)
-            draft.queries.append(query)
+                draft.candidates.update(entries)
+                draft.queries.append(query)
 
 
 def _mmeb_row(
     draft: SetBuilder, where: str, row: Mapping[str, Any]
 ) -> tuple[Query, dict[str, Entry]]:
+    if missing := [name for name in ("tgt_text", "qry_text") if name not in row]:
+        raise BadEntry(f"{missing[0]!r} is missing")
     texts = _texts(row["tgt_text"])
     paths = row.get("tgt_img_path")
     paths = [""] * len(texts) if paths is None else _texts(paths)
@@ -372,15 +359,7 @@ def _rows(path: Path, broken: list[Broken]) -> Iterator[tuple[str, dict[str, Any
             yield f"{path.name}:{number}", row
         return
     try:
-        from pyarrow import ArrowException, parquet
-    except ImportError as error:
-        raise BadSet(f"{path} needs pyarrow: pip install 'rzen-search[train]'") from error
-    try:
-        number = 0
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=64):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"{path.name}:{number}", row
-    except (OSError, ArrowException) as error:
-        raise BadSet(f"{path} cannot be read: {error}") from error
+        for number, row in parquet_rows(path):
+            yield f"{path.name}:{number}", row
+    except Unreadable as error:
+        raise BadSet(str(error)) from error

@@ -1,7 +1,7 @@
 """Ranking metrics: hit@k, NDCG@k, recall@k and MRR, and their means over datasets.
 
 Each metric is a function of *ranked relevance*: the grades of all candidates of a query, best
-first, 0 for the irrelevant. `ranked` computes it from scores.
+first, 0 for the irrelevant. `ranked_grades` computes it from scores.
 
 Source:
     The definitions of MMEB-V2 (arXiv 2507.04590) and its evaluation code: hit@1 for image and video
@@ -24,7 +24,7 @@ Category = Literal["image", "video", "document"]
 CATEGORIES: tuple[Category, ...] = get_args(Category)
 
 
-def ranked(scores: ArrayLike, grades: ArrayLike) -> Grades:
+def ranked_grades(scores: ArrayLike, grades: ArrayLike) -> Grades:
     """Return the grades in the order of a ranking by score, highest first.
 
     Of candidates with the same score the less relevant comes first: a model that gives everything
@@ -100,7 +100,7 @@ MAIN_METRIC: Mapping[Category, str] = MappingProxyType(
 """The one number of a dataset, by category."""
 
 
-def measured(grades: Grades) -> dict[str, float]:
+def all_metrics(grades: Grades) -> dict[str, float]:
     """Return all metrics of one ranking, by name."""
     return {name: metric(grades) for name, metric in METRICS.items()}
 

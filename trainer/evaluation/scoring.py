@@ -21,7 +21,15 @@ import numpy as np
 from embedder.content import Content, Modality, Role
 from embedder.interface import Embedder, EmbedderInfo, EmbedError, Vectors
 from embedder.media import Limits, MediaError
-from trainer.evaluation.metrics import CATEGORIES, Score, Summary, means, measured, ranked, summary
+from trainer.evaluation.metrics import (
+    CATEGORIES,
+    Score,
+    Summary,
+    all_metrics,
+    means,
+    ranked_grades,
+    summary,
+)
 from trainer.evaluation.sets import BadSet, Broken, Entry, EvaluationSet
 
 Progress = Callable[[str, int, int], None]
@@ -133,14 +141,14 @@ def _result(
     query: str, among: Sequence[str], cosines: Vectors, grades: Mapping[str, float]
 ) -> QueryResult:
     relevance = np.array([grades.get(name, 0.0) for name in among])
-    # The order of `ranked`: of equal cosines the less relevant first.
+    # The order of `ranked_grades`: of equal cosines the less relevant first.
     order = np.lexsort((relevance, -cosines))[:_MAX_PREDICTIONS]
     return QueryResult(
         query,
         tuple(among[place] for place in order),
         tuple(float(cosines[place]) for place in order),
         grades,
-        measured(ranked(cosines, relevance)),
+        all_metrics(ranked_grades(cosines, relevance)),
     )
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from embedder.content import Content, Modality
 from embedder.media import Limits
 from trainer.data.examples import BrokenRow, Side, Unreadable
-from trainer.data.readers import numbered_lines, parsed_object
+from trainer.data.readers import numbered_lines, parse_side, parsed_object, words
 from trainer.evaluation.metrics import CATEGORIES, MAIN_METRIC, METRICS, Category
 
 KEYS = frozenset(
@@ -60,25 +61,13 @@ class Entry:
         images = stated.get("images", [])
         if not isinstance(images, list):
             raise BadEntry("images is not a list")
-        if "image" in stated:
-            images = [stated["image"], *images]
-        paths = [_text({"image": one}, "image") for one in images]
-        video, pdf = _text(stated, "video"), _text(stated, "pdf")
-        page = stated.get("page", 1)
-        if not isinstance(page, int) or isinstance(page, bool) or page < 1:
-            raise BadEntry("page must be 1 or more")
+        images = [one for one in (stated.get("image"), *images) if one not in (None, "")]
+        fields = {key: value for key, value in stated.items() if value != ""} | {"images": images}
         try:
-            side = Side(
-                text=_text(stated, "text"),
-                images=tuple(root / one for one in paths if one),
-                video=root / video if video else None,
-                pdf=root / pdf if pdf else None,
-                page=page,
-                modality=_modality(stated),
-            )
+            side = parse_side(fields, lambda path: root / path)
+            return cls(str(name), side, words(stated, "instruction"))
         except ValueError as error:
             raise BadEntry(str(error)) from error
-        return cls(str(name), side, _text(stated, "instruction"))
 
     @property
     def kind(self) -> Modality:
@@ -100,23 +89,6 @@ class Entry:
             ValueError: there is nothing to embed.
         """
         return self.side.content(limits, self.instruction)
-
-
-def _text(stated: Mapping[str, Any], key: str) -> str | None:
-    value = stated.get(key)
-    if value is not None and not isinstance(value, str):
-        raise BadEntry(f"{key} is not a text")
-    return value
-
-
-def _modality(stated: Mapping[str, Any]) -> Modality | None:
-    value = stated.get("modality")
-    if value is None:
-        return None
-    try:
-        return Modality(value)
-    except ValueError as error:
-        raise BadEntry(f"modality is none of {', '.join(Modality)}") from error
 
 
 class BadSet(Exception):
@@ -234,6 +206,14 @@ class SetBuilder:
         if about:
             draft.files.append(path)
         return draft
+
+    @contextmanager
+    def recording(self, where: str) -> Iterator[None]:
+        """Record a row as broken where the block raises `BadEntry`."""
+        try:
+            yield
+        except BadEntry as error:
+            self.broken.append(Broken(where, str(error)))
 
     def finished(self) -> EvaluationSet:
         """Return the finished set.

@@ -48,9 +48,9 @@ WIDTH, LAYERS, HEADS, INNER = 384, 6, 12, 1536
 EPSILON = 1e-12
 POSITIONS = 256  # of 512: the model was fine-tuned on texts of at most 256 pieces
 SAFETENSORS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-SMALLEST = 256  # values; below this a float16 copy saves nothing worth a node
-LEAST_COSINE = 0.999
-LEAST_AGREEMENT = 0.98
+MIN_COMPACTED_VALUES = 256  # values; below this a float16 copy saves nothing worth a node
+MIN_COSINE = 0.999
+MIN_AGREEMENT = 0.98
 Floats = NDArray[np.float32]
 
 
@@ -299,7 +299,7 @@ def compact(source: Path, target: Path, table: str | None = None) -> None:
         if tensor.data_type != TensorProto.FLOAT:
             continue
         values = numpy_helper.to_array(tensor)
-        if values.size < SMALLEST:
+        if values.size < MIN_COMPACTED_VALUES:
             continue
         graph.initializer.remove(tensor)
         if tensor.name == table:
@@ -350,7 +350,7 @@ class ConversionError(Exception):
     """A converted tower does not compute what the original does."""
 
 
-class TextReader:
+class ConvertedText:
     """Texts to unit vectors (n, 384) by the converted tower, each alone, cut at 256 pieces."""
 
     def __init__(self, folder: Path) -> None:
@@ -389,7 +389,7 @@ def verify_vision(path: Path, pixels: NDArray[np.uint8]) -> dict[str, float]:
         "least cosine": _least_cosine(pooled, features),
         "top-1 agreement": float((logits.argmax(1) == scores.argmax(1)).mean()),
     }
-    if found["least cosine"] < LEAST_COSINE or found["top-1 agreement"] < LEAST_AGREEMENT:
+    if found["least cosine"] < MIN_COSINE or found["top-1 agreement"] < MIN_AGREEMENT:
         raise ConversionError(f"{path.name} differs from the original: {found}")
     return found
 
@@ -409,8 +409,8 @@ def verify_text(folder: Path, texts: list[str]) -> dict[str, float]:
         states = model(**inputs).last_hidden_state
         kept = inputs["attention_mask"][..., None].float()
         expected = ((states * kept).sum(1) / kept.sum(1)).numpy()
-    found = {"n": len(texts), "least cosine": _least_cosine(TextReader(folder)(texts), expected)}
-    if found["least cosine"] < LEAST_COSINE:
+    found = {"n": len(texts), "least cosine": _least_cosine(ConvertedText(folder)(texts), expected)}
+    if found["least cosine"] < MIN_COSINE:
         raise ConversionError(f"text.onnx differs from the original: {found}")
     return found
 

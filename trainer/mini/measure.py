@@ -42,7 +42,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 from embedder import Content, Modality, Role
 from embedder.interface import Vectors
 from embedder.mini.embedder import FOLDER, MiniEmbedder, Weights
-from trainer.evaluation.metrics import means, measured, ranked
+from trainer.evaluation.metrics import all_metrics, means, ranked_grades
 from trainer.mini import CACHE
 from trainer.mini.features import Features, PictureFeatures
 from trainer.mini.pictures import (
@@ -146,7 +146,7 @@ def measure(
     similar = vectors(asked.queries) @ vectors(asked.documents).T
     names = np.array(asked.names)
     rows = [
-        measured(ranked(row, names == wanted))
+        all_metrics(ranked_grades(row, names == wanted))
         for row, wanted in zip(similar, asked.wanted, strict=True)
     ]
     return means(rows)
