@@ -30,32 +30,42 @@ class Runs:
         return sum(self.scores[stage].values()) / len(self.scores[stage])
 
 
-def ran(*command: str) -> None:
-    # One thread: on cores that others use too, threads would wait for each other most of the time.
+# All commands in one process: importing torch, transformers and peft takes seconds each time.
+COMMANDS = """
+import sys
+from pathlib import Path
+from trainer import evaluate, stage1, stage2
+from trainer.miniature import shapes
+
+folder = Path(sys.argv[1])
+assert shapes.main([str(folder)]) == 0
+for name, stage in {"untrained": None, "stage1": stage1, "stage2": stage2}.items():
+    checkpoint = folder / name
+    if stage is not None:
+        assert stage.main([str(folder / f"{name}-tiny.toml")]) == 0
+        checkpoint /= "model"
+    out = folder / "scores" / name
+    sets = str(folder / "held-out")
+    assert evaluate.main(["--spec", f"rzen:{checkpoint}", "--data", sets, "--out", str(out)]) == 0
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    # One thread: on shared cores, threads would wait for each other most of the time.
     done = subprocess.run(
-        [sys.executable, "-m", *command],
+        [sys.executable, "-c", COMMANDS, str(folder)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    ran("trainer.miniature.shapes", str(folder))
     scores = []
     for model in ("untrained", "stage1", "stage2"):
-        checkpoint = folder / model
-        if model != "untrained":
-            ran(f"trainer.{model}", str(folder / f"{model}-tiny.toml"))
-            checkpoint /= "model"
-        out = folder / "scores" / model
-        sets = str(folder / "held-out")
-        ran("trainer.evaluate", "--spec", f"rzen:{checkpoint}", "--data", sets, "--out", str(out))
-        stated = [json.loads(path.read_text()) for path in out.glob("*_score.json")]
+        files = (folder / "scores" / model).glob("*_score.json")
+        stated = [json.loads(path.read_text()) for path in files]
         scores.append({one["dataset"]: one["score"] for one in stated})
     return Runs(folder, tuple(scores))
 

@@ -243,8 +243,8 @@ def _mmeb_row(
     if not texts or len(texts) != len(paths):
         raise BadEntry(f"it has {len(texts)} target texts and {len(paths)} target pictures")
     words = _text(row["qry_text"])
-    asked = (_text(row.get(key)) for key in ("qry_img_path", "qry_inst"))
-    query = _entry(draft, where, words, *asked)
+    picture, instruction = (_text(row.get(key)) for key in ("qry_img_path", "qry_inst"))
+    query = _entry(draft, where, words, picture, instruction)
     entries: dict[str, Entry] = {}
     right = ""
     for text, path in zip(texts, paths, strict=True):

@@ -293,12 +293,12 @@ def stage2_sets(album: Album, draw: random.Random) -> Iterable[tuple[str, list[R
             for scene in scenes
         ],
     )
-    asked: dict[str, list[Row]] = {"shape": [], "colour": [], "count": []}
+    rows_by_set: dict[str, list[Row]] = {"shape": [], "colour": [], "count": []}
     for thing, count in scenes:
         for name, question, answer in _questions(thing, count):
             picture = {**album(several, thing, count), "text": question}
-            asked[name].append(_pair(picture, answer, ANSWER))
-    for name, rows in asked.items():
+            rows_by_set[name].append(_pair(picture, answer, ANSWER))
+    for name, rows in rows_by_set.items():
         yield f"stage2-{name}.jsonl", rows
     films = _split(DIRECTIONS, out=False) * _FILMS
     yield (
@@ -367,15 +367,15 @@ def _write_lines(path: Path, rows: Iterable[Row]) -> None:
 
 def _texts(directory: Path, settings: Sequence[Settings]) -> list[str]:
     """Return all that the model will read."""
-    said = []
+    texts = []
     for one in settings:
-        said += [f"system\n{one.system}", one.text_prompt, one.visual_prompt, "user\nassistant\n"]
-        said += [*one.query_instructions.values(), *one.document_instructions.values()]
+        texts += [f"system\n{one.system}", one.text_prompt, one.visual_prompt, "user\nassistant\n"]
+        texts += [*one.query_instructions.values(), *one.document_instructions.values()]
     for path in sorted(directory.glob("*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
-            said += [_side(row[side]).get("text", "") for side in ("query", "positive")]
-    return said
+            texts += [_side(row[side]).get("text", "") for side in ("query", "positive")]
+    return texts
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
