@@ -7,17 +7,22 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from devices import GPU
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from embedder import Content, open_embedder
 from trainer import stage1, stage2
 from trainer.config import Run
+from trainer.data.loader import PreparedBatch
 from trainer.loop import Step, train
+from trainer.losses import BatchEmbeddings, Loss
 from trainer.model import Encoder, PreparedContent, TrainingModel
 
 ROOT = Path(__file__).parent.parent
@@ -254,3 +259,35 @@ def test_learning_lowers_the_loss(tmp_path: Path, tiny_rzen: Path):
     train(Run.read(configured(tmp_path, tmp_path, tiny_rzen, **changes)), instructions=True)
     found = losses(tmp_path)
     assert np.mean(found[-3:]) < 0.5 * np.mean(found[:3])
+
+
+@pytest.mark.parametrize("chunk_tokens", [2, 100])
+def test_step_takes_any_loss(chunk_tokens: int):
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.layer = nn.Linear(2, 2)
+
+        def forward(self, rows: Sequence[Tensor]) -> Tensor:
+            return functional.normalize(self.layer(torch.stack(list(rows))), dim=1)
+
+    def distance(batch: BatchEmbeddings) -> Loss:
+        assert batch.tasks == ("one", "two")
+        assert (batch.offset, len(batch.negatives)) == (0, 0)
+        assert torch.equal(batch.all_queries(), batch.queries)
+        cosines = (batch.queries * batch.positives).sum(1)
+        return Loss(1 - cosines.mean(), torch.zeros(()))
+
+    encoder = Encoder()
+    optimizer = torch.optim.SGD(encoder.parameters(), lr=0.5)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
+    run = SimpleNamespace(
+        batches=SimpleNamespace(chunk_tokens=chunk_tokens),
+        optimizer=SimpleNamespace(largest_gradient=1.0),
+    )
+    step = Step(encoder, distance, list(encoder.parameters()), run, optimizer, schedule)
+    queries, positives = torch.eye(2).unbind(), torch.eye(2).flip(0).unbind()
+    batch = PreparedBatch(None, ("one", "two"), queries, positives, ())
+    losses = [step.take(batch).loss for _ in range(20)]
+    assert losses[-1] < 0.1 * losses[0]
