@@ -17,7 +17,7 @@ def test_the_modality_follows_from_what_is_given() -> None:
     assert Content(text="words", frames=[picture()]).modality is Modality.IMAGE
 
 
-def test_a_page_may_have_words_a_picture_or_both_but_has_to_say_so() -> None:
+def test_page_may_have_text_picture_or_both() -> None:
     for content in (
         Content("words", modality="page"),
         Content(frames=[picture()], modality=Modality.PAGE),
@@ -26,14 +26,14 @@ def test_a_page_may_have_words_a_picture_or_both_but_has_to_say_so() -> None:
         assert content.modality is Modality.PAGE
 
 
-def test_a_clip_may_have_a_single_frame_if_it_says_so() -> None:
+def test_video_may_have_one_frame() -> None:
     assert Content(frames=[picture()], modality="video").modality is Modality.VIDEO
 
 
 @pytest.mark.parametrize(
     ("modality", "frames"), [("text", 1), ("image", 0), ("image", 2), ("video", 0)]
 )
-def test_a_modality_that_contradicts_the_frames_is_refused(modality: str, frames: int) -> None:
+def test_contradicting_modality_is_refused(modality: str, frames: int) -> None:
     with pytest.raises(ValueError, match=f"modality {modality} cannot have {frames} frames"):
         Content("words", [picture()] * frames, modality)
 
@@ -49,29 +49,29 @@ def test_nothing_but_blanks_cannot_be_embedded(text: str | None) -> None:
         Content(text=text)
 
 
-def test_blank_words_beside_a_picture_count_as_none() -> None:
+def test_blank_text_beside_picture_is_dropped() -> None:
     assert Content(text="  ", frames=[picture()]).text is None
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
-def test_a_frame_that_is_not_rgb_is_refused_by_its_mode(mode: str) -> None:
+def test_frame_of_other_mode_is_refused(mode: str) -> None:
     with pytest.raises(ValueError, match=f"not {mode} 4×3"):
         Content(frames=[picture(mode)])
 
 
-def test_a_frame_without_pixels_or_without_being_a_picture_is_refused() -> None:
+def test_invalid_frame_is_refused() -> None:
     with pytest.raises(ValueError, match="0×3"):
         Content(frames=[picture(size=(0, 3))])
     with pytest.raises(ValueError, match="not str"):
         Content(frames=["photo.jpg"])  # type: ignore[list-item]
 
 
-def test_frames_may_come_from_a_generator_and_stay_in_order() -> None:
+def test_frames_may_come_from_generator() -> None:
     frames = [picture(size=(n, 1)) for n in (1, 2, 3)]
     assert Content(frames=(frame for frame in frames)).frames == tuple(frames)
 
 
-def test_a_content_is_frozen_and_its_repr_holds_no_pixels() -> None:
+def test_content_is_frozen_with_short_repr() -> None:
     content = Content(text="words " * 100, frames=[picture()])
     with pytest.raises(AttributeError):
         content.text = "other"  # type: ignore[misc]

@@ -65,7 +65,7 @@ def test_it_is_an_embedder_and_states_what_it_is(embedder: Embedder) -> None:
     assert 64 <= embedder.info.frame_side <= 4096
 
 
-def test_rows_are_unit_float32_in_the_order_of_the_contents(embedder: Embedder) -> None:
+def test_rows_are_unit_float32_in_order(embedder: Embedder) -> None:
     contents = one_of_each()
     rows = embedder.embed(contents, role="document")
     assert rows.dtype == np.float32
@@ -74,7 +74,7 @@ def test_rows_are_unit_float32_in_the_order_of_the_contents(embedder: Embedder) 
     assert np.allclose(embedder.embed(contents[::-1], role="document"), rows[::-1], atol=1e-4)
 
 
-def test_a_row_does_not_depend_on_what_else_is_in_the_call(embedder: Embedder) -> None:
+def test_row_is_independent_of_the_batch(embedder: Embedder) -> None:
     contents = one_of_each() + [Content(text="long " * n) for n in (1, 7, 90)]
     together = embedder.embed(contents, role="document")
     alone = [embedder.embed([content], role="document")[0] for content in contents]
@@ -92,7 +92,7 @@ def test_no_contents_give_no_rows(embedder: Embedder) -> None:
     assert embedder.embed([], role="query").shape == (0, embedder.info.dim)
 
 
-def test_a_role_that_is_neither_query_nor_document_is_refused(embedder: Embedder) -> None:
+def test_unknown_role_is_refused(embedder: Embedder) -> None:
     with pytest.raises(ValueError, match="query, document"):
         embedder.embed([Content(text="words")], role="answer")  # type: ignore[arg-type]
 
@@ -103,7 +103,7 @@ def test_it_gives_the_same_rows_again(embedder: Embedder) -> None:
     assert np.array_equal(first, second)
 
 
-def test_the_text_of_a_page_counts_and_so_does_its_picture(trained: Embedder) -> None:
+def test_page_text_and_picture_both_count(trained: Embedder) -> None:
     both, text, picture, other_text, other_picture = trained.embed(
         [
             Content("red apples", [stripes(5)], "page"),
@@ -160,26 +160,26 @@ def test_threads_may_embed_at_the_same_time(embedder: Embedder) -> None:
     assert all(np.abs(rows - expected).max() < 1e-4 for rows in results)
 
 
-def test_pairs_of_modalities_are_calibrated_with_growing_log_odds(embedder: Embedder) -> None:
+def test_calibration_grows_with_cosine(embedder: Embedder) -> None:
     for query in Modality:
         for document in Modality:
             low, high = embedder.info.calibrated(query, document).logit(np.array([0.1, 0.9]))
             assert low < 0 < high
 
 
-def test_pairs_of_modalities_of_shipped_weights_have_been_measured(trained: Embedder) -> None:
+def test_shipped_weights_are_calibrated(trained: Embedder) -> None:
     pairs = {(query, document) for query in Modality for document in Modality}
     assert pairs <= set(trained.info.calibration)
 
 
-def test_a_frame_more_changes_the_vector_of_a_clip(embedder: Embedder) -> None:
+def test_another_frame_changes_clip_vector(embedder: Embedder) -> None:
     frames = [stripes(6), stripes(6), plain("orange")]
     clips = [Content(frames=frames[:n], modality="video") for n in (2, 3)]
     first, second = embedder.embed(clips, role="document")
     assert first @ second < 0.9999
 
 
-def test_a_closed_embedder_says_so_and_may_be_closed_again(spec: str) -> None:
+def test_closed_embedder_refuses_to_embed(spec: str) -> None:
     with open_embedder(spec) as opened:
         pass
     opened.close()
@@ -187,13 +187,13 @@ def test_a_closed_embedder_says_so_and_may_be_closed_again(spec: str) -> None:
         opened.embed([Content(text="words")], role="query")
 
 
-def test_it_is_the_same_embedder_when_opened_again(spec: str) -> None:
+def test_reopened_embedder_is_the_same(spec: str) -> None:
     with open_embedder(spec) as first, open_embedder(spec) as second:
         assert first.info == second.info
         assert first.info.fingerprint == second.info.fingerprint
 
 
-def test_different_embedders_have_different_fingerprints(tiny_rzen: Path) -> None:
+def test_embedders_have_different_fingerprints(tiny_rzen: Path) -> None:
     fingerprints = set()
     for spec in ("toy", "mini", f"rzen:{tiny_rzen}"):
         with open_embedder(spec) as embedder:
@@ -201,6 +201,6 @@ def test_different_embedders_have_different_fingerprints(tiny_rzen: Path) -> Non
     assert len(fingerprints) == 3
 
 
-def test_an_unknown_name_is_refused_with_the_names_there_are() -> None:
+def test_unknown_name_is_refused() -> None:
     with pytest.raises(EmbedderUnavailable, match="mini"):
         open_embedder("maxi")

@@ -41,7 +41,7 @@ def reason_against(path: Path, kind: Kind | None, limits: Limits) -> list[str]:
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.filterwarnings("ignore")
-def test_a_file_given_the_wrong_kind_is_a_media_error_or_read(name: str, tmp_path: Path) -> None:
+def test_wrong_kind_is_media_error_or_read(name: str, tmp_path: Path) -> None:
     path = tmp_path / "file.bin"
     path.write_bytes(whole(name, tmp_path))
     reasons = [reason_against(path, kind, Limits(frame_side=32)) for kind in Kind]

@@ -53,9 +53,7 @@ def test_every_page_has_a_picture_and_its_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("turn", [0, 90, 180, 270])
 @pytest.mark.parametrize("cropped", [False, True])
-def test_words_stand_where_they_are_in_the_picture(
-    tmp_path: Path, turn: int, cropped: bool
-) -> None:
+def test_word_boxes_match_the_picture(tmp_path: Path, turn: int, cropped: bool) -> None:
     made = document("Lighthouse")
     if cropped:
         made[0].set_cropbox(pymupdf.Rect(20, 40, 320, 340))
@@ -70,7 +68,7 @@ def test_words_stand_where_they_are_in_the_picture(
     assert ink(page.picture, box) * area == pytest.approx(ink(page.picture, (0, 0, 1, 1)), rel=0.1)
 
 
-def test_text_keeps_lines_and_blocks_and_joins_divided_words(tmp_path: Path) -> None:
+def test_text_keeps_lines_and_joins_hyphens(tmp_path: Path) -> None:
     made = pymupdf.open()
     page = made.new_page()
     page.insert_text((50, 100), "All infor-\nmation of the\nNorth-\nSouth line")
@@ -106,7 +104,7 @@ def test_a_page_that_is_not_there_is_named(tmp_path: Path, number: int) -> None:
             read(path, number)
 
 
-def test_a_password_is_named_and_an_owners_password_does_not_matter(tmp_path: Path) -> None:
+def test_only_user_password_is_refused(tmp_path: Path) -> None:
     kind = pymupdf.PDF_ENCRYPT_AES_256
     locked = saved(document("x"), tmp_path / "a.pdf", encryption=kind, user_pw="u", owner_pw="o")
     with pytest.raises(MediaError, match="protected by a password"):
@@ -153,7 +151,7 @@ def test_a_damaged_page_does_not_cost_the_others(
         read_page(path, 2)
 
 
-def test_a_truncated_pdf_is_read_as_far_as_it_can_be_mended(tmp_path: Path) -> None:
+def test_truncated_pdf_is_read_as_far_as_possible(tmp_path: Path) -> None:
     path = saved(document("one", "two"), tmp_path / "a.pdf")
     path.write_bytes(path.read_bytes()[:-200])
     assert [page.text for page in read_pages(path)] == ["one", "two"]

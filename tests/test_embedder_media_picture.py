@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embedder.media import Limits, MediaError, difference_hash, read_picture, thumbnail
+from embedder.media import (
+    Limits,
+    MediaError,
+    difference_hash,
+    picture,
+    read_picture,
+    thumbnail,
+)
 from embedder.media.picture import prepare_decoders
 
 LEFT_RED = Image.new("RGB", (60, 40), "blue")
@@ -35,7 +42,7 @@ def near(pixel: object, color: tuple[int, int, int], tolerance: int = NEAR) -> b
     "fmt",
     "JPEG PNG WEBP GIF BMP TIFF JPEG2000 PPM HEIF AVIF ICO ICNS TGA DDS PCX SGI QOI DIB".split(),
 )
-def test_every_format_comes_as_the_same_rgb_picture(fmt: str) -> None:
+def test_every_format_gives_the_same_rgb(fmt: str) -> None:
     image = LEFT_RED.resize((64, 64)) if fmt in ("ICO", "ICNS") else LEFT_RED
     frame = read_picture(saved(image, fmt))
     assert frame.mode == "RGB"
@@ -66,7 +73,7 @@ def test_exif_orientation_is_applied(fmt: str, orientation: int) -> None:
     assert near(frame.getpixel((55, 20)), (0, 0, 255))
 
 
-def test_orientation_holds_when_a_jpeg_is_decoded_at_a_scale() -> None:
+def test_orientation_of_scaled_jpeg() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     data = saved(LEFT_RED.resize((2400, 1600)), "JPEG", exif=exif)
@@ -87,7 +94,7 @@ def test_transparency_is_laid_onto_white() -> None:
         assert near(frame.getpixel((17, 10)), (255, 255, 255), 0), image.mode
 
 
-def test_a_transparent_colour_of_a_palette_or_grey_picture_is_white() -> None:
+def test_transparent_palette_colour_is_white() -> None:
     palette = Image.new("P", (4, 4), 0)
     palette.putpalette([9, 9, 9, 200, 0, 0])
     palette.putpixel((0, 0), 1)
@@ -98,7 +105,7 @@ def test_a_transparent_colour_of_a_palette_or_grey_picture_is_white() -> None:
     assert read_picture(saved(grey, "PNG", transparency=7)).getpixel((1, 1)) == (255, 255, 255)
 
 
-def test_half_transparent_edges_do_not_darken_when_reduced() -> None:
+def test_translucent_edges_do_not_darken() -> None:
     image = Image.new("RGBA", (400, 400), (0, 0, 0, 0))
     image.paste((255, 255, 255, 255), (0, 0, 200, 400))
     frame = read_picture(saved(image, "PNG"), Limits(frame_side=50))
@@ -123,13 +130,13 @@ def test_cmyk_keeps_its_colours() -> None:
         (np.linspace(-0.2, 40, 256).astype(np.float32), "TIFF"),
     ],
 )
-def test_more_than_8_bits_are_scaled_rather_than_clipped(values: np.ndarray, fmt: str) -> None:
+def test_more_than_8_bits_are_scaled(values: np.ndarray, fmt: str) -> None:
     frame = read_picture(saved(Image.fromarray(np.tile(values, (4, 1))), fmt))
     shown = np.asarray(frame)[0, :, 0].astype(int)
     assert np.abs(shown - np.arange(256)).max() <= 1
 
 
-def test_values_that_are_not_numbers_do_not_spoil_a_picture() -> None:
+def test_nan_values_become_black() -> None:
     depth = np.full((8, 8), 3.0, np.float32)
     depth[0, 0], depth[0, 1], depth[7, 7] = np.nan, np.inf, 6.0
     frame = np.asarray(read_picture(saved(Image.fromarray(depth), "TIFF")))
@@ -155,10 +162,9 @@ def test_frames_keep_their_shape_within_the_side() -> None:
     assert thin.size == (1, 600)
 
 
-def test_a_jpeg_is_decoded_at_the_smallest_scale_that_fills_the_frame(
+def test_jpeg_is_decoded_at_smallest_scale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from embedder.media import picture
 
     decoded: list[tuple[int, int]] = []
     onward = picture.to_frame
@@ -194,12 +200,12 @@ def bomb(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(
     "size", [(12_000, 9_000), (28_000, 28_000), (60_000, 60_000), (2**31 - 1, 2**31 - 1)]
 )
-def test_a_declared_size_over_the_limit_is_refused_before_decoding(size: tuple[int, int]) -> None:
+def test_too_many_pixels_are_refused_before_decoding(size: tuple[int, int]) -> None:
     with pytest.raises(MediaError, match=r"million pixels, more than the limit of 100 million"):
         read_picture(bomb(*size))
 
 
-def test_a_picture_hidden_in_an_icon_counts_with_its_true_size() -> None:
+def test_nested_icon_counts_with_true_size() -> None:
     nested = bomb(30_000, 30_000)
     directory = struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, len(nested), 22)
     with pytest.raises(MediaError, match="30000 × 30000"):
@@ -211,7 +217,7 @@ def test_a_picture_hidden_in_an_icon_counts_with_its_true_size() -> None:
         read_picture(apple + nested)
 
 
-def test_the_limit_is_the_callers_and_a_sequential_jpeg_may_have_four_times_as_many() -> None:
+def test_sequential_jpeg_may_exceed_limit_fourfold() -> None:
     image = Image.new("RGB", (200, 100))
     limits = Limits(pixels=10_000)
     with pytest.raises(MediaError, match="200 × 100"):
@@ -224,7 +230,7 @@ def test_the_limit_is_the_callers_and_a_sequential_jpeg_may_have_four_times_as_m
 
 
 @pytest.mark.parametrize("fmt", "JPEG PNG GIF BMP TIFF PPM HEIF".split())
-def test_a_truncated_picture_says_that_it_is_truncated(fmt: str) -> None:
+def test_truncated_picture_is_reported(fmt: str) -> None:
     data = saved(Image.effect_noise((120, 90), 80).convert("RGB"), fmt)
     with pytest.raises(MediaError, match="truncated"):
         read_picture(data[: len(data) * 2 // 3])
@@ -239,12 +245,12 @@ def test_what_is_no_picture_is_a_media_error(tmp_path: Path) -> None:
         read_picture(tmp_path / "nowhere.png")
 
 
-def test_broken_metadata_does_not_make_a_broken_picture() -> None:
+def test_broken_metadata_is_ignored() -> None:
     data = saved(LEFT_RED, "PNG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12")
     assert read_picture(data).size == LEFT_RED.size
 
 
-def test_paths_bytes_and_files_give_the_same_picture(tmp_path: Path) -> None:
+def test_sources_give_the_same_picture(tmp_path: Path) -> None:
     data = saved(LEFT_RED, "PNG")
     path = tmp_path / "a.png"
     path.write_bytes(data)
@@ -255,14 +261,14 @@ def test_paths_bytes_and_files_give_the_same_picture(tmp_path: Path) -> None:
     assert len({frame.tobytes() for frame in frames}) == 1
 
 
-def test_a_frame_is_independent_of_the_file_that_it_came_from() -> None:
+def test_frame_is_independent_of_its_file() -> None:
     frame = read_picture(saved(LEFT_RED, "PNG"))
     assert type(frame) is Image.Image
     frame.putpixel((0, 0), (1, 2, 3))
     assert frame.copy().getpixel((0, 0)) == (1, 2, 3)
 
 
-def test_pictures_are_read_from_many_threads_at_once() -> None:
+def test_pictures_are_read_in_threads() -> None:
     sources = [saved(LEFT_RED, fmt) for fmt in ("JPEG", "PNG", "HEIF", "AVIF", "WEBP", "TIFF")] * 8
     start = threading.Barrier(6)
 
@@ -282,7 +288,7 @@ def test_thumbnails_are_small_and_never_enlarged() -> None:
     assert thumbnail(Image.new("RGB", (40, 20)), Limits(thumbnail_side=10)).size == (10, 5)
 
 
-def test_the_difference_hash_is_near_for_near_duplicates_and_far_for_others() -> None:
+def test_difference_hash_distances() -> None:
     rng = np.random.default_rng(5)
 
     def scene() -> Image.Image:
@@ -306,3 +312,47 @@ def test_the_difference_hash_fits_sqlite() -> None:
     first_only = Image.fromarray(np.full((8, 9), 50, np.uint8))
     first_only.putpixel((0, 0), 0)
     assert difference_hash(first_only) == -(2**63)
+
+
+ODD_SIZE = (
+    61,
+    83,
+)  # No multiple of anything, so that strips and reduced rows do not come out even.
+
+
+def gradient(mode: str) -> Image.Image:
+    across, down = np.meshgrid(np.linspace(0, 1, ODD_SIZE[0]), np.linspace(0, 1, ODD_SIZE[1]))
+    if mode.startswith("I;16"):
+        return Image.fromarray((across * 40000 + down * 20000).astype(np.uint16))
+    if mode == "F":
+        return Image.fromarray((across - 3 * down).astype(np.float32))
+    pixels = np.stack([across, down, 1 - across, 1 - down / 2], axis=-1) * 255
+    return Image.fromarray(pixels.astype(np.uint8), "RGBA").convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "CMYK", "P", "I;16", "F"])
+def test_large_picture_reduced_in_strips_looks_the_same(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, size = gradient(mode), (15, 20)
+    whole = picture.onto_white(picture.plain_mode(image, size)).resize(size, Image.Resampling.BOX)
+    monkeypatch.setattr(picture, "_LARGE_PIXELS", 1)
+    monkeypatch.setattr(picture, "_STRIP_PIXELS", 61 * 7)
+    reduced = picture.plain_mode(image, size)
+    assert reduced.size == (31, 42)
+    frame = picture.onto_white(reduced).resize(size, Image.Resampling.BOX)
+    difference = np.abs(np.asarray(frame, dtype=int) - np.asarray(whole, dtype=int))
+    assert difference.mean() < 4  # rows that do not come out even shift it by half a pixel
+    assert difference.max() < 24
+
+
+def test_strips_share_the_grey_range(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(picture, "_LARGE_PIXELS", 1)
+    monkeypatch.setattr(picture, "_STRIP_PIXELS", 100)
+    depth = np.repeat(np.linspace(100_000, 300_000, 100, dtype=np.int32)[:, None], 100, axis=1)
+    rows = np.asarray(picture.plain_mode(Image.fromarray(depth), (10, 10)))[:, 0]
+    assert rows[0] < 8
+    assert rows[-1] > 247
+    assert (np.diff(rows.astype(int)) >= 0).all()

@@ -25,7 +25,7 @@ def test_encodings_are_told_apart(tmp_path: Path, encoding: str) -> None:
     assert read_text(written(tmp_path / "a.txt", text.encode(encoding))) == text
 
 
-def test_a_few_damaged_bytes_do_not_change_the_encoding(tmp_path: Path) -> None:
+def test_damaged_bytes_keep_the_encoding(tmp_path: Path) -> None:
     data = ("日本語の文章。" * 20).encode()
     assert "日本語の文章" in read_text(written(tmp_path / "a.txt", data[:-1]))
 
@@ -79,14 +79,12 @@ def test_html_gives_its_title_and_what_is_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("charset", ["idna", "punycode", "unicode_escape", "utf-7", "undefined"])
-def test_a_charset_that_no_document_is_written_in_is_not_believed(
-    tmp_path: Path, charset: str
-) -> None:
+def test_impossible_charset_is_ignored(tmp_path: Path, charset: str) -> None:
     page = f'<meta charset="{charset}">words \\ud800 +2AA- caf'.encode() + b"\xe9-\xff"
     assert "words \\ud800 +2AA- café" in read_text(written(tmp_path / "a.html", page))
 
 
-def test_long_runs_of_one_character_take_no_longer_than_words(tmp_path: Path) -> None:
+def test_long_runs_take_linear_time(tmp_path: Path) -> None:
     # Each would take hours if what is read again and again grew with it.
     text = "." * 300_000 + " end"
     spans = list(passages(text))
@@ -115,7 +113,7 @@ def pieces(text: str, words: int = 120) -> list[str]:
 PARAGRAPHS = ["The first paragraph has seven words.", "So has the second one of them."] * 8
 
 
-def test_short_paragraphs_share_a_passage_and_no_paragraph_is_torn() -> None:
+def test_short_paragraphs_share_a_passage() -> None:
     text = "\n\n".join(PARAGRAPHS)
     found = pieces(text, 20)
     assert all(len(piece.split()) <= 20 for piece in found)
@@ -123,7 +121,7 @@ def test_short_paragraphs_share_a_passage_and_no_paragraph_is_torn() -> None:
     assert [part for piece in found for part in piece.split("\n\n")] == PARAGRAPHS
 
 
-def test_a_long_paragraph_is_cut_between_sentences() -> None:
+def test_long_paragraph_is_cut_at_sentences() -> None:
     text = " ".join(f"Sentence number {n} ends here." for n in range(40))
     found = pieces(text, 33)
     assert all(piece.endswith(".") and piece.startswith("Sentence") for piece in found)
@@ -158,7 +156,7 @@ def test_lines_of_a_table_are_not_torn() -> None:
     assert [line for piece in found for line in piece.split("\n")] == lines
 
 
-def test_nothing_but_white_space_is_lost_in_any_text() -> None:
+def test_passages_lose_only_white_space() -> None:
     rng = random.Random(4)
     alphabet = [
         "word ",

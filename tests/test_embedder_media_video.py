@@ -76,7 +76,7 @@ def test_a_shot_without_end_is_cut_by_time(tmp_path: Path) -> None:
     assert clips[-1].end == pytest.approx(10.4, abs=0.05)
 
 
-def test_frames_of_a_clip_are_evenly_spaced_from_first_to_last(tmp_path: Path) -> None:
+def test_clip_frames_are_evenly_spaced(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (64, 48), (n, n, n)) for n in range(0, 210, 3)]  # 70 frames, 7 s
     path = write_video(tmp_path / "a.avi", frames, code="MJPG")
     for clip in (next(iter(read_clips(path, SMALL))), sample_video(path, SMALL)):
@@ -87,7 +87,7 @@ def test_frames_of_a_clip_are_evenly_spaced_from_first_to_last(tmp_path: Path) -
         assert np.diff(values) == pytest.approx(207 / 7, abs=10)
 
 
-def test_frames_are_rgb_within_the_side_and_keep_their_shape(tmp_path: Path) -> None:
+def test_frames_are_rgb_within_the_side(tmp_path: Path) -> None:
     red = Image.new("RGB", (320, 160), (230, 20, 20))
     clip = sample_video(write_video(tmp_path / "a.mp4", [red] * 12), Limits(frame_side=100))
     for frame in clip.frames:
@@ -96,7 +96,7 @@ def test_frames_are_rgb_within_the_side_and_keep_their_shape(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_a_very_short_video_gives_each_of_its_frames(tmp_path: Path, count: int) -> None:
+def test_short_video_gives_every_frame(tmp_path: Path, count: int) -> None:
     path = write_video(tmp_path / "a.avi", shots([0.1] * count), code="MJPG")
     clips = list(read_clips(path, SMALL))
     assert len(clips) == 1
@@ -118,9 +118,7 @@ def test_a_rotated_recording_is_shown_upright(tmp_path: Path) -> None:
     assert frame.getpixel((21, 56))[2] > 180
 
 
-def test_long_videos_are_sought_rather_than_decoded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_long_videos_are_sought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("embedder.media.video._video_samples")
     frames = [Image.new("RGB", (32, 24), (n, n, n)) for n in range(0, 240, 2)]
     path = write_video(tmp_path / "a.avi", frames, rate=1, code="MJPG")  # two minutes
@@ -130,7 +128,7 @@ def test_long_videos_are_sought_rather_than_decoded(
     assert (clip.start, clip.end) == (0.0, pytest.approx(120, abs=1.5))
 
 
-def test_a_video_that_breaks_off_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+def test_truncated_video_is_read_as_far_as_possible(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "a.avi", shots([4.0]), code="MJPG")
     data = whole.read_bytes()
     broken = tmp_path / "b.avi"
@@ -141,7 +139,7 @@ def test_a_video_that_breaks_off_is_read_as_far_as_it_goes(tmp_path: Path) -> No
     assert sample_video(broken, SMALL).frames
 
 
-def test_a_video_without_a_readable_frame_is_refused(tmp_path: Path) -> None:
+def test_video_without_frames_is_refused(tmp_path: Path) -> None:
     data = write_video(tmp_path / "a.mp4", shots([2.0])).read_bytes()
     no_index = tmp_path / "b.mp4"
     no_index.write_bytes(data[: data.index(b"moov") - 8])
@@ -153,7 +151,7 @@ def test_a_video_without_a_readable_frame_is_refused(tmp_path: Path) -> None:
                 read(path, SMALL)
 
 
-def test_videos_over_the_limits_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
+def test_videos_over_limits_are_refused_before_decoding(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.avi", shots([4.0]), code="MJPG")
     with pytest.raises(MediaError, match="longer than the limit"):
         next(iter(read_clips(path, Limits(seconds=3))))
@@ -243,7 +241,7 @@ def test_an_animation_of_two_frames_gives_both(tmp_path: Path) -> None:
     assert clip.end == pytest.approx(0.2), "no duration means a tenth of a second, as in browsers"
 
 
-def test_a_truncated_animation_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+def test_truncated_animation_is_read_as_far_as_possible(tmp_path: Path) -> None:
     path = tmp_path / "a.gif"
     frames = [Image.effect_noise((64, 48), 90).convert("RGB") for _ in range(20)]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=100)
@@ -284,12 +282,12 @@ def busy(number: int, size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
 
 
-def test_another_place_is_a_shot_change_even_in_the_same_colours() -> None:
+def test_shot_change_in_the_same_colours() -> None:
     assert is_shot_change(signature(scene(0)), signature(scene(3)))
     assert is_shot_change(signature(busy(1, (96, 64))), signature(busy(2, (96, 64))))
 
 
-def test_shots_change_at_the_same_places_however_small_the_frames_are_for_a_model(
+def test_shot_changes_are_independent_of_frame_side(
     tmp_path: Path,
 ) -> None:
     first, second = busy(1, (320, 180)), busy(2, (320, 180))
@@ -304,7 +302,7 @@ def test_shots_change_at_the_same_places_however_small_the_frames_are_for_a_mode
     assert cuts[0] == cuts[1] == cuts[2]
 
 
-def test_a_moving_camera_or_a_light_is_no_shot_change() -> None:
+def test_camera_movement_and_light_are_no_shot_change() -> None:
     wide = busy(1, (480, 160))
     views = [signature(wide.crop((x, 0, x + 240, 160))) for x in range(0, 240, 24)]
     assert not any(is_shot_change(a, b) for a, b in itertools.pairwise(views))
@@ -314,7 +312,7 @@ def test_a_moving_camera_or_a_light_is_no_shot_change() -> None:
     assert not is_shot_change(views[0], views[0])
 
 
-def test_spread_takes_first_and_last_and_no_sample_twice() -> None:
+def test_spread_includes_first_and_last() -> None:
     chosen = spread(samples(50), 8)
     assert [chosen[0].time, chosen[-1].time] == [0.0, pytest.approx(9.8)]
     assert np.diff([sample.time for sample in chosen]) == pytest.approx([1.4] * 7, abs=0.21)
@@ -354,7 +352,7 @@ def held_at_most(make: object) -> int:
     return most
 
 
-def test_memory_does_not_grow_with_the_length_of_a_video() -> None:
+def test_memory_is_bounded_for_long_videos() -> None:
     limits = Limits()
     assert held_at_most(lambda stream: cut_clips(stream, limits)) < 80
     assert held_at_most(lambda stream: gather(stream, limits)) < 60

@@ -77,14 +77,12 @@ def jpeg(image: Image.Image, quality: int) -> Image.Image:
         ("a rocket launch", "rocket"),
     ],
 )
-def test_words_are_nearest_to_the_photo_of_what_they_say(
-    mini: MiniEmbedder, words: str, nearest: str
-) -> None:
+def test_words_find_their_photo(mini: MiniEmbedder, words: str, nearest: str) -> None:
     scores = texts(mini, words)[0] @ pictures(mini, *map(photo, PHOTOS)).T
     assert PHOTOS[int(scores.argmax())] == nearest
 
 
-def test_cat_finds_cats_as_photos_and_as_texts_and_nothing_else(mini: MiniEmbedder) -> None:
+def test_cat_finds_cats_only(mini: MiniEmbedder) -> None:
     documents = [
         Content(frames=[photo("cat")]),
         Content(frames=[photo("cat"), ImageOps.mirror(photo("cat"))]),
@@ -115,9 +113,7 @@ def copies(image: Image.Image) -> dict[str, Image.Image]:
 
 
 @pytest.mark.parametrize("name", PHOTOS)
-def test_copies_of_a_photo_are_found_before_other_photos_of_the_same_thing(
-    mini: MiniEmbedder, name: str
-) -> None:
+def test_copies_of_photo_are_found_first(mini: MiniEmbedder, name: str) -> None:
     image = photo(name)
     lookalikes = [
         ImageOps.posterize(image.rotate(90), 3),
@@ -133,19 +129,19 @@ def test_copies_of_a_photo_are_found_before_other_photos_of_the_same_thing(
     assert (mini.info.calibrated(Modality.IMAGE, Modality.IMAGE).logit(scores[:, 0]) > 0).all()
 
 
-def test_a_paraphrase_is_nearer_than_another_topic(mini: MiniEmbedder) -> None:
+def test_paraphrase_is_nearer_than_other_topic(mini: MiniEmbedder) -> None:
     query, same, other = texts(mini, "how do I keep my kitten healthy", CATS, TAXES)
     assert query @ same > query @ other + 0.3
 
 
-def test_the_end_of_a_long_text_counts_as_much_as_its_beginning(mini: MiniEmbedder) -> None:
+def test_end_of_long_text_counts(mini: MiniEmbedder) -> None:
     long, cats, taxes = texts(mini, f"{CATS} " * 20 + f"{TAXES} " * 20, CATS, TAXES)
     assert abs(long @ cats - long @ taxes) < 0.15
     assert min(long @ cats, long @ taxes) > 0.5
 
 
 @pytest.mark.parametrize("count", [0, 1, WINDOW - 2, WINDOW - 1, 1000, 12_345])
-def test_windows_hold_every_piece_once_and_are_about_equally_long(count: int) -> None:
+def test_windows_are_even_and_complete(count: int) -> None:
     windows = list(_windows(list(range(count))))
     assert [piece for window in windows for piece in window[1:-1]] == list(range(count))
     lengths = [len(window) for window in windows]
@@ -169,13 +165,13 @@ class Recorder:
         return found
 
 
-def test_a_short_query_is_not_padded_to_a_long_text() -> None:
+def test_short_text_is_not_padded_to_long_one() -> None:
     recorder: Any = Recorder()
     _run_text(recorder, [[1] * 256, [1] * 7, [1] * 250, [1] * 8])
     assert sorted(recorder.shapes) == [(2, 8), (2, 256)]
 
 
-def test_equal_frames_and_equal_texts_are_computed_once(mini: MiniEmbedder) -> None:
+def test_equal_contents_are_computed_once(mini: MiniEmbedder) -> None:
     models = mini._loaded()
     vision, text = Recorder(models.vision), Recorder(models.text)
     mini._models = dataclasses.replace(models, vision=vision, text=text)
@@ -188,7 +184,7 @@ def test_equal_frames_and_equal_texts_are_computed_once(mini: MiniEmbedder) -> N
     assert sum(shape[0] for shape in text.shapes) == 1
 
 
-def test_pooled_features_are_what_heads_can_be_trained_on(mini: MiniEmbedder) -> None:
+def test_pooled_features(mini: MiniEmbedder) -> None:
     frames = [photo(name) for name in PHOTOS]
     features = mini.pooled_features(frames)
     assert features.shape == (4, 1280)
@@ -205,7 +201,7 @@ def test_pixels_are_the_centre_of_a_picture() -> None:
     assert (pixels[5:-5, 5:-5] == (0, 0, 255)).all()
 
 
-def test_a_frame_that_a_decoder_scaled_down_to_frame_side_gives_nearly_the_same_vector(
+def test_frame_at_frame_side_gives_nearly_the_same_vector(
     mini: MiniEmbedder,
 ) -> None:
     large = photo("astronaut").resize((1440, 1440), Image.Resampling.BICUBIC)
@@ -228,7 +224,7 @@ def tiny_space(**changes: Any) -> Space:
     return Space(**(arrays | changes))
 
 
-def test_a_picture_lies_between_its_likely_classes_by_their_probabilities() -> None:
+def test_picture_lies_between_likely_classes() -> None:
     logits = np.array([[2 * np.log(3), 0, -9]], dtype=np.float32)  # odds 3:1 at temperature 2
     pooled = np.array([[4, 5]], dtype=np.float32)
     row = tiny_space().pictures(pooled, logits)[0]
@@ -248,7 +244,7 @@ def test_a_text_guesses_its_looks() -> None:
     assert np.allclose(row[2:], np.array([0.8, 0.6]) * 0.2**0.5, atol=1e-6)
 
 
-def test_the_shipped_weights_are_the_ones_in_the_manifest_and_leave_room() -> None:
+def test_shipped_weights_match_the_manifest() -> None:
     weights = Weights()
     shipped = {p.name for p in FOLDER.iterdir() if p.is_file()} - {"manifest.json", "__init__.py"}
     assert set(weights.files) == shipped
@@ -272,7 +268,7 @@ def other_weights(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_changed_file_is_refused_before_it_is_used(other_weights: Path) -> None:
+def test_changed_file_is_refused(other_weights: Path) -> None:
     content = (FOLDER / "space.npz").read_bytes()
     (other_weights / "space.npz").unlink()
     (other_weights / "space.npz").write_bytes(content[:-1] + b"?")
@@ -289,7 +285,7 @@ def test_a_missing_file_is_named(other_weights: Path) -> None:
         MiniEmbedder(Weights(other_weights))
 
 
-def test_a_manifest_of_another_schema_or_none_is_refused(other_weights: Path) -> None:
+def test_other_manifest_is_refused(other_weights: Path) -> None:
     manifest = other_weights / "manifest.json"
     manifest.write_text(json.dumps({"schema": 99, "files": {}}))
     with pytest.raises(EmbedderUnavailable, match="schema 99"):
@@ -308,7 +304,7 @@ def test_a_manifest_that_lists_no_sums_is_refused(other_weights: Path, files: ob
         Weights(other_weights)
 
 
-def test_the_revision_follows_what_changes_vectors_and_nothing_else(other_weights: Path) -> None:
+def test_revision_follows_what_changes_vectors(other_weights: Path) -> None:
     shipped = Weights().revision
     path = other_weights / "manifest.json"
     manifest = json.loads(path.read_text())
@@ -320,7 +316,7 @@ def test_the_revision_follows_what_changes_vectors_and_nothing_else(other_weight
     assert Weights(other_weights).revision != shipped
 
 
-def test_opening_loads_no_runtime_and_embedding_loads_no_torch() -> None:
+def test_opening_is_light_and_needs_no_torch() -> None:
     program = """
 import sys
 from embedder import Content, open_embedder

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -58,12 +59,12 @@ def test_unknown_model_error_lists_what_there_is():
 
 
 @pytest.mark.parametrize("spec", ["mini", "toy"])
-def test_instructions_are_refused_by_models_that_take_none(spec):
+def test_instructions_are_refused_by_mini(spec):
     with pytest.raises(EmbedderUnavailable, match="takes no instructions"):
         open_embedder(spec, instructions={"text": "x"})  # type: ignore[dict-item]
 
 
-def test_importing_the_registry_loads_no_heavy_library():
+def test_import_loads_no_heavy_library():
     heavy = "torch transformers onnxruntime tokenizers cv2 pymupdf pillow_heif gradio"
     code = (
         "import sys, embedder.registry, embedder.media\n"
@@ -71,3 +72,19 @@ def test_importing_the_registry_loads_no_heavy_library():
         "assert not loaded, loaded\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_numpy_uses_one_thread():
+    code = (
+        "import indexer.ingest, os, sys\n"
+        "assert 'numpy' not in sys.modules or os.environ['OPENBLAS_NUM_THREADS'] == '1'\n"
+        "import embedder, numpy, time\n"
+        "square = numpy.ones((400, 400), dtype=numpy.float32)\n"
+        "for _ in range(9):\n"
+        "    square @ square\n"
+        "print(len(list(__import__('pathlib').Path('/proc/self/task').iterdir())))\n"
+    )
+    if not Path("/proc/self/task").is_dir():
+        return
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "1"

@@ -69,7 +69,7 @@ class Watched:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
 
 
-def test_what_comes_again_in_a_call_is_computed_once(
+def test_repeated_contents_are_computed_once(
     embedder: RzenEmbedder, monkeypatch: pytest.MonkeyPatch
 ):
     watched = Watched(embedder, monkeypatch)
@@ -86,9 +86,7 @@ def test_what_comes_again_in_a_call_is_computed_once(
     assert np.array_equal(rows[5], rows[7])
 
 
-def test_pictures_are_prepared_while_those_before_are_computed(
-    embedder: RzenEmbedder, monkeypatch: pytest.MonkeyPatch
-):
+def test_pictures_are_prepared_ahead(embedder: RzenEmbedder, monkeypatch: pytest.MonkeyPatch):
     from embedder.rzen import embedder as module
 
     backbone, ready = embedder.loaded()[1], [threading.Event() for _ in range(2)]
@@ -109,14 +107,14 @@ def test_pictures_are_prepared_while_those_before_are_computed(
     assert waited == [True, True]
 
 
-def test_query_and_document_are_told_different_things(embedder: RzenEmbedder):
+def test_query_and_document_instructions_differ(embedder: RzenEmbedder):
     query, document = (
         embedder.embed([Content(text="a dog")], role)[0] for role in ("query", "document")
     )
     assert query @ document < 0.9999
 
 
-def test_the_instruction_of_a_content_counts_more_than_the_default(embedder: RzenEmbedder):
+def test_own_instruction_replaces_default(embedder: RzenEmbedder):
     told = Content(text="a dog", instruction="Find a document image that matches the given query: ")
     plain = Content(text="a dog")
     assert embedder.info.instructions[Modality.TEXT, Modality.PAGE] == told.instruction
@@ -124,9 +122,7 @@ def test_the_instruction_of_a_content_counts_more_than_the_default(embedder: Rze
     assert first @ second < 0.9999
 
 
-def test_too_little_memory_halves_the_batch_and_gives_the_same_vectors(
-    embedder: RzenEmbedder, monkeypatch: pytest.MonkeyPatch
-):
+def test_lack_of_memory_halves_the_batch(embedder: RzenEmbedder, monkeypatch: pytest.MonkeyPatch):
     contents = mixed()
     expected = embedder.embed(contents, role="document")
     monkeypatch.setattr(embedder, "token_budget", 100_000)
@@ -137,9 +133,7 @@ def test_too_little_memory_halves_the_batch_and_gives_the_same_vectors(
     assert embedder.token_budget < 100_000
 
 
-def test_a_content_that_does_not_fit_even_alone_fails_by_its_position(
-    embedder: RzenEmbedder, monkeypatch: pytest.MonkeyPatch
-):
+def test_content_too_large_alone_fails(embedder: RzenEmbedder, monkeypatch: pytest.MonkeyPatch):
     backbone = embedder.loaded()[1]
     read = backbone.read
 
@@ -156,9 +150,7 @@ def test_a_content_that_does_not_fit_even_alone_fails_by_its_position(
     assert embedder.embed([contents[0], contents[2]], role="document").shape == (2, 64)
 
 
-def test_a_picture_that_does_not_fit_even_alone_fails_by_its_position(
-    embedder: RzenEmbedder, monkeypatch: pytest.MonkeyPatch
-):
+def test_picture_too_large_alone_fails(embedder: RzenEmbedder, monkeypatch: pytest.MonkeyPatch):
     backbone = embedder.loaded()[1]
 
     def full(pictures: Sequence[Any]) -> Any:
@@ -170,9 +162,7 @@ def test_a_picture_that_does_not_fit_even_alone_fails_by_its_position(
     assert caught.value.position == 1
 
 
-def test_another_error_of_the_model_is_not_taken_for_a_lack_of_memory(
-    embedder: RzenEmbedder, monkeypatch: pytest.MonkeyPatch
-):
+def test_other_errors_are_raised(embedder: RzenEmbedder, monkeypatch: pytest.MonkeyPatch):
     def broken(*_given: object) -> Any:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
@@ -202,9 +192,7 @@ def test_what_is_cut_to_fit_is_told_in_the_log(
     ],
     ids=["positions", "pooling", "system", "prompt", "tokens", "instruction"],
 )
-def test_what_a_checkpoint_says_of_itself_is_followed(
-    folder: Path, embedder: RzenEmbedder, settings: Settings
-):
+def test_checkpoint_settings_are_followed(folder: Path, embedder: RzenEmbedder, settings: Settings):
     settings.save(folder)
     content = [Content(frames=[noise(5, (300, 200))])]
     with open_embedder(f"rzen:{folder}") as other:
@@ -213,7 +201,7 @@ def test_what_a_checkpoint_says_of_itself_is_followed(
         )
 
 
-def test_the_mean_of_states_does_not_depend_on_the_batch(folder: Path):
+def test_mean_pooling_ignores_padding(folder: Path):
     Settings(pooling="mean", positions="mrope").save(folder)
     with open_embedder(f"rzen:{folder}") as embedder:
         together = embedder.embed(mixed(), role="document")
@@ -221,7 +209,7 @@ def test_the_mean_of_states_does_not_depend_on_the_batch(folder: Path):
     assert np.abs(together - np.stack(alone)).max() < 1e-5
 
 
-def test_instructions_of_documents_can_be_replaced(tiny_rzen: Path, embedder: RzenEmbedder):
+def test_document_instructions_can_be_replaced(tiny_rzen: Path, embedder: RzenEmbedder):
     content, text = Content(frames=[noise(1)]), Content(text="words")
     own = embedder.embed([content, text], role="document")
     with open_embedder(f"rzen:{tiny_rzen}", instructions={Modality.IMAGE: "Look."}) as other:
@@ -232,14 +220,14 @@ def test_instructions_of_documents_can_be_replaced(tiny_rzen: Path, embedder: Rz
     assert np.allclose(changed[1], own[1], atol=1e-6)
 
 
-def test_half_precision_gives_nearly_the_same_vectors(tiny_rzen: Path, embedder: RzenEmbedder):
+def test_half_precision(tiny_rzen: Path, embedder: RzenEmbedder):
     with open_embedder(f"rzen:{tiny_rzen}", dtype="bfloat16") as half:
         rows = half.embed(mixed(), role="document")
     assert (rows * embedder.embed(mixed(), role="document")).sum(axis=1).min() > 0.98
 
 
 @pytest.mark.parametrize("asked", ["cuda", "cuda:7", "tpu", "gpu"])
-def test_a_device_that_is_not_there_is_refused_with_those_that_are(tiny_rzen: Path, asked: str):
+def test_unavailable_device_is_refused(tiny_rzen: Path, asked: str):
     if asked == "cuda" and torch.cuda.is_available():
         pytest.skip("this machine has one")
     with (
@@ -249,7 +237,7 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(tiny_rzen: Pa
         embedder.embed([Content(text="x")], role="query")
 
 
-def test_an_unknown_precision_is_refused_with_the_known_ones(tiny_rzen: Path):
+def test_unknown_precision_is_refused(tiny_rzen: Path):
     with (
         open_embedder(f"rzen:{tiny_rzen}", dtype="int8") as embedder,
         pytest.raises(EmbedderUnavailable, match="float32, bfloat16"),

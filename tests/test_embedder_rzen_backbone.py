@@ -32,7 +32,7 @@ def test_a_model_that_fits_one_gpu_stays_on_it(
     assert backbone.placement(checkpoint, GPU, torch.bfloat16) == GPU
 
 
-def test_a_model_that_does_not_fit_one_gpu_is_spread(
+def test_large_model_is_spread(
     checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     with_free_memory(monkeypatch, 2 * checkpoint.parameters)
@@ -40,9 +40,7 @@ def test_a_model_that_does_not_fit_one_gpu_is_spread(
     assert "spreading it over all devices" in caplog.text
 
 
-def test_weights_that_accelerate_keeps_in_main_memory_give_the_same_vectors(
-    tiny_rzen: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_offloaded_weights_give_the_same_vectors(tiny_rzen: Path, monkeypatch: pytest.MonkeyPatch):
     contents = [Content(text="a few words"), Content("more", [Image.new("RGB", (90, 60), "teal")])]
     with open_rzen(str(tiny_rzen), device="cpu", dtype="float32") as embedder:
         expected = embedder.embed(contents, role="document")
@@ -65,7 +63,7 @@ def test_on_other_devices_memory_is_not_asked_for(checkpoint: Checkpoint):
         assert backbone.placement(checkpoint, device, torch.float32) == device
 
 
-def test_bfloat16_is_chosen_where_the_gpu_computes_in_it(monkeypatch: pytest.MonkeyPatch):
+def test_bfloat16_is_chosen_where_supported(monkeypatch: pytest.MonkeyPatch):
     for able, expected in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda able=able, **_: able)
         assert backbone.chosen_dtype(None, GPU) is expected
@@ -81,7 +79,7 @@ def test_the_best_device_there_is_is_chosen(monkeypatch: pytest.MonkeyPatch):
     assert backbone.chosen_device(None).type == "cuda"
 
 
-def test_flash_attention_is_used_where_it_is_installed_and_can_be(
+def test_flash_attention_is_used_where_possible(
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda: True)

@@ -48,25 +48,23 @@ def shard(folder: Path) -> list[str]:
     return names
 
 
-def test_a_moved_checkpoint_has_the_same_fingerprint(tiny_rzen: Path, folder: Path):
+def test_moved_checkpoint_has_the_same_fingerprint(tiny_rzen: Path, folder: Path):
     assert fingerprint(folder) == fingerprint(tiny_rzen)
 
 
-def test_weights_spread_over_files_have_the_same_fingerprint(tiny_rzen: Path, folder: Path):
+def test_sharded_weights_have_the_same_fingerprint(tiny_rzen: Path, folder: Path):
     shard(folder)
     assert fingerprint(folder) == fingerprint(tiny_rzen)
 
 
-def test_the_precision_is_not_part_of_the_fingerprint(tiny_rzen: Path):
+def test_precision_is_not_in_the_fingerprint(tiny_rzen: Path):
     assert fingerprint(tiny_rzen, dtype="bfloat16") == fingerprint(tiny_rzen)
 
 
 @pytest.mark.parametrize(
     "change", ["weights", "tokenizer", "pictures", "config", "settings", "instructions"]
 )
-def test_whatever_changes_vectors_changes_the_fingerprint(
-    tiny_rzen: Path, folder: Path, change: str
-):
+def test_fingerprint_follows_what_changes_vectors(tiny_rzen: Path, folder: Path, change: str):
     options: dict[str, object] = {}
     if change == "weights":
         tensors = load_file(folder / WEIGHTS)
@@ -87,7 +85,7 @@ def test_whatever_changes_vectors_changes_the_fingerprint(
     assert fingerprint(folder, **options) != fingerprint(tiny_rzen)
 
 
-def test_what_changes_no_vector_leaves_the_fingerprint(tiny_rzen: Path, folder: Path):
+def test_fingerprint_ignores_the_rest(tiny_rzen: Path, folder: Path):
     edit(folder / "config.json", transformers_version="5.99.0", dtype="bfloat16")
     Settings().save(folder)
     assert fingerprint(folder) == fingerprint(tiny_rzen)
@@ -102,9 +100,7 @@ def test_a_checkpoint_knows_its_size(tiny_rzen: Path):
     )
 
 
-def test_a_relative_path_is_remembered_as_an_absolute_one(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_relative_path_becomes_absolute(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(folder.parent)
     with open_embedder("rzen:./copy") as embedder:
         assert embedder.info.name == f"rzen:{folder}"
@@ -114,7 +110,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path):
     assert str(tmp_path / "nowhere") in refused(tmp_path / "nowhere")
 
 
-def test_a_folder_without_a_model_says_what_is_missing(tmp_path: Path):
+def test_folder_without_model_is_refused(tmp_path: Path):
     assert "config.json" in refused(tmp_path)
 
 
@@ -136,7 +132,7 @@ def test_weights_that_break_off_are_refused(folder: Path, kept: int):
     assert "truncated" in refused(folder)
 
 
-def test_weights_that_are_something_else_are_refused(folder: Path):
+def test_invalid_weights_are_refused(folder: Path):
     (folder / WEIGHTS).write_bytes((20).to_bytes(8, "little") + b"<html>not found</html>")
     assert "damaged" in refused(folder)
 
@@ -150,7 +146,7 @@ def test_weights_that_could_run_code_are_not_read(folder: Path, name: str):
 @pytest.mark.parametrize(
     "places", [["a"], {"a": 3}, {"a": "pytorch_model.bin"}, {"a": "../model.safetensors"}, None]
 )
-def test_an_index_that_names_other_files_than_weights_is_refused(folder: Path, places: object):
+def test_index_of_other_files_is_refused(folder: Path, places: object):
     shutil.copy(folder / WEIGHTS, folder / "pytorch_model.bin")
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
     assert "other files than *.safetensors" in refused(folder)
@@ -165,9 +161,7 @@ def test_an_index_that_names_other_files_than_weights_is_refused(folder: Path, p
         ("preprocessor_config.json", {"image_std": ["a", "b", "c"]}, "three numbers"),
     ],
 )
-def test_a_description_that_makes_no_sense_is_refused(
-    folder: Path, file: str, values: dict[str, object], told: str
-):
+def test_invalid_config_is_refused(folder: Path, file: str, values: dict[str, object], told: str):
     if not (folder / file).exists():
         (folder / file).write_text("{}")
     edit(folder / file, **values)
@@ -175,7 +169,7 @@ def test_a_description_that_makes_no_sense_is_refused(
 
 
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "rzen.json"])
-def test_a_description_that_is_nested_without_end_is_refused(folder: Path, name: str):
+def test_deeply_nested_config_is_refused(folder: Path, name: str):
     (folder / name).write_text("[" * 100_000)
     assert "cannot be read" in refused(folder)
 
@@ -202,7 +196,7 @@ def test_a_missing_tokenizer_is_told(folder: Path):
     assert "tokenizer.json" in refused(folder)
 
 
-def test_another_sort_of_model_is_refused_with_its_type(folder: Path):
+def test_other_model_type_is_refused(folder: Path):
     edit(folder / "config.json", model_type="bert")
     assert "'bert'" in refused(folder)
 
@@ -213,7 +207,7 @@ def test_another_size_of_patches_is_refused(folder: Path):
     assert "patch_size 16" in refused(folder)
 
 
-def test_weights_of_another_model_are_refused_when_they_are_loaded(folder: Path):
+def test_mismatched_weights_are_refused_on_load(folder: Path):
     tensors = load_file(folder / WEIGHTS)
     dropped = next(name for name in tensors if "layers.0.mlp.down" in name)
     del tensors[dropped]
@@ -226,12 +220,12 @@ def test_weights_of_another_model_are_refused_when_they_are_loaded(folder: Path)
 
 
 @pytest.mark.parametrize("name", ["a" * 300, "~nobody-of-that-name/x", "a\0b"])
-def test_what_can_be_no_folder_is_refused_by_its_name(name: str):
+def test_impossible_folder_is_refused(name: str):
     assert name in refused(Path(name))
 
 
 @pytest.mark.parametrize("spec", ["rzen", "rzen:somebody/some-model"])
-def test_weights_that_cannot_be_fetched_are_told_with_a_way_out(spec: str):
+def test_failed_download_names_a_remedy(spec: str):
     with pytest.raises(EmbedderUnavailable, match=r"not on this machine.*rzen:FOLDER"):
         open_embedder(spec)
 
@@ -253,9 +247,7 @@ class Hub:
         return str(self.fetched)
 
 
-def test_weights_that_are_on_this_machine_are_not_asked_of_the_hub(
-    tiny_rzen: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_local_weights_are_not_downloaded(tiny_rzen: Path, monkeypatch: pytest.MonkeyPatch):
     hub = Hub(monkeypatch, tiny_rzen, None)
     with open_embedder("rzen") as released, open_embedder("rzen:a/b") as named:
         assert (released.info.name, named.info.name) == ("rzen", "rzen:a/b")
@@ -263,7 +255,7 @@ def test_weights_that_are_on_this_machine_are_not_asked_of_the_hub(
     assert hub.asked == [True, True]
 
 
-def test_half_downloaded_weights_are_fetched_to_the_end(
+def test_partial_download_is_resumed(
     tiny_rzen: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (folder / WEIGHTS).unlink()
@@ -272,9 +264,7 @@ def test_half_downloaded_weights_are_fetched_to_the_end(
     assert hub.asked == [True, False]
 
 
-def test_half_downloaded_weights_are_told_where_the_rest_cannot_be_fetched(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_partial_download_that_cannot_be_resumed(folder: Path, monkeypatch: pytest.MonkeyPatch):
     (folder / WEIGHTS).unlink()
     Hub(monkeypatch, folder, None)
     with pytest.raises(EmbedderUnavailable, match=r"incomplete.*hf download a/b"):
@@ -292,7 +282,7 @@ def test_without_pytorch_the_extra_is_named(tiny_rzen: Path, monkeypatch: pytest
         open_embedder(f"rzen:{tiny_rzen}")
 
 
-def test_opening_a_checkpoint_loads_neither_pytorch_nor_transformers(tiny_rzen: Path):
+def test_opening_loads_no_pytorch(tiny_rzen: Path):
     code = (
         "import sys; from embedder import open_embedder\n"
         f"open_embedder('rzen:{tiny_rzen}').close()\n"

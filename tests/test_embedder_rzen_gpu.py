@@ -40,7 +40,7 @@ def gigabytes() -> Iterator[None]:
     torch.cuda.set_per_process_memory_fraction(1.0)
 
 
-def test_bfloat16_is_the_default_and_hardly_moves_a_vector(tiny_rzen: Path, expected: Vectors):
+def test_bfloat16_is_the_default(tiny_rzen: Path, expected: Vectors):
     with open_rzen(str(tiny_rzen)) as embedder:
         model = embedder.loaded()[1].model
         assert (model.device.type, model.dtype) == ("cuda", torch.bfloat16)
@@ -48,9 +48,7 @@ def test_bfloat16_is_the_default_and_hardly_moves_a_vector(tiny_rzen: Path, expe
     assert (rows * expected).sum(axis=1).min() > 0.99
 
 
-def test_memory_that_runs_out_halves_the_batch_and_gives_the_same_vectors(
-    tiny_rzen: Path, gigabytes: None
-):
+def test_real_lack_of_memory_halves_the_batch(tiny_rzen: Path, gigabytes: None):
     contents = [Content(text=f"{n} and more words " * 300) for n in range(64)]
     with open_rzen(str(tiny_rzen), device="cuda", dtype="float32") as embedder:
         embedder.embed(contents[:1], role="document")
@@ -69,7 +67,7 @@ def test_memory_that_runs_out_halves_the_batch_and_gives_the_same_vectors(
 
 
 @pytest.mark.parametrize(("room", "places"), [(500_000, {"cuda", "meta"}), (0, {"cpu"})])
-def test_a_model_that_does_not_fit_is_spread_over_the_gpu_and_main_memory(
+def test_large_model_is_spread_over_main_memory(
     tiny_rzen: Path,
     expected: Vectors,
     monkeypatch: pytest.MonkeyPatch,

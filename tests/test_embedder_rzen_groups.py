@@ -24,7 +24,7 @@ def almost_red() -> Image.Image:
 
 
 @pytest.mark.parametrize("budget", [1, 50, 400, 10**6])
-def test_every_sequence_is_in_one_group_within_the_budget(budget: int):
+def test_groups_hold_every_sequence_within_budget(budget: int):
     lengths = np.random.default_rng(1).integers(5, 300, 80).tolist()
     groups = groups_of(lengths, budget)
     assert sorted(index for group in groups for index in group) == list(range(80))
@@ -47,13 +47,13 @@ def test_the_longest_come_first():
     assert groups[-1] == [0]
 
 
-def test_a_sequence_that_comes_again_is_computed_once():
+def test_repeated_sequence_is_computed_once():
     groups = schedule([sequence(9), sequence(9, first=3), sequence(9)], 1000)
     positions = [member.positions for group in groups for member in group.members]
     assert sorted(positions) == [[0, 2], [1]]
 
 
-def test_a_frame_that_comes_again_is_seen_once_and_kept_as_long_as_it_is_needed():
+def test_repeated_frame_is_kept_while_needed():
     red, blue = plain("red"), plain("blue")
     groups = schedule([sequence(500, red, blue, plain("red")), sequence(20, plain("red"))], 600)
     first, second = groups
@@ -66,6 +66,6 @@ def test_a_frame_that_comes_again_is_seen_once_and_kept_as_long_as_it_is_needed(
     assert second.last == second.members[0].pictures
 
 
-def test_pictures_that_differ_in_one_pixel_are_told_apart():
+def test_one_pixel_distinguishes_pictures():
     groups = schedule([sequence(9, plain("red")), sequence(9, almost_red())], 1000)
     assert sum(len(group.fresh) for group in groups) == 2

@@ -44,7 +44,7 @@ def contents_of(case: dict[str, Any]) -> list[Content]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: str(case["name"]))
-def test_a_batch_has_the_vectors_of_the_released_script(
+def test_batch_has_the_released_vectors(
     case: dict[str, Any], embedder: RzenEmbedder, expected: dict[str, np.ndarray]
 ):
     rows = embedder.embed(contents_of(case), role="query")

@@ -15,23 +15,21 @@ def noise(size: tuple[int, int]) -> Image.Image:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("tokens", [IMAGE, (160, 180), (4, 60)])
-def test_a_picture_becomes_whole_tokens_within_the_range(
-    size: tuple[int, int], tokens: tuple[int, int]
-):
+def test_picture_becomes_whole_tokens(size: tuple[int, int], tokens: tuple[int, int]):
     plan = planned(size, tokens)
     assert tokens[0] <= plan.tokens <= tokens[1]
     assert all(side % TOKEN_SIDE == 0 for side in (*plan.first, *plan.final))
     assert plan.grid == (plan.final[1] // 14, plan.final[0] // 14)
 
 
-def test_the_first_step_keeps_about_the_size_and_the_second_fits_the_range():
+def test_resizing_steps():
     plan = planned((1500, 1130), IMAGE)
     assert plan.first == (1512, 1120)
     assert plan.final == (1148, 840)
 
 
 @pytest.mark.parametrize("size", [(640, 480), (1500, 300), (64, 48), (3000, 2000)])
-def test_sizes_and_patches_are_those_of_transformers(size: tuple[int, int]):
+def test_sizes_and_patches_match_transformers(size: tuple[int, int]):
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     processor = Qwen2VLImageProcessorPil(
@@ -49,7 +47,7 @@ def test_sizes_and_patches_are_those_of_transformers(size: tuple[int, int]):
     assert np.abs(both - expected["pixel_values"]).max() < 1e-5
 
 
-def test_a_picture_too_elongated_is_laid_onto_white_and_keeps_its_shape():
+def test_elongated_picture_is_padded():
     line = Image.new("RGB", (10_000, 1), "black")
     plan = planned(line.size, IMAGE)
     assert plan.final[0] / plan.final[1] == pytest.approx(200, rel=0.5)
@@ -58,6 +56,6 @@ def test_a_picture_too_elongated_is_laid_onto_white_and_keeps_its_shape():
     assert values.min() < 255
 
 
-def test_a_picture_just_within_the_ratio_is_not_padded():
+def test_picture_within_ratio_is_not_padded():
     plan = planned((2000, 10), IMAGE)
     assert patched(Image.new("RGB", (2000, 10), "black"), plan).patches.max() == 0

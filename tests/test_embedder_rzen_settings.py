@@ -12,7 +12,7 @@ def written(folder: Path, values: object) -> Path:
     return folder
 
 
-def test_without_a_file_the_settings_of_the_released_script_hold(tmp_path: Path):
+def test_defaults_are_those_of_the_released_script(tmp_path: Path):
     settings = Settings.of(tmp_path)
     assert settings == Settings()
     assert settings.positions == "sequential"
@@ -40,7 +40,7 @@ def test_what_is_saved_is_read_again(tmp_path: Path):
     assert Settings.of(tmp_path).stated() == settings.stated()
 
 
-def test_instructions_that_a_file_does_not_name_keep_their_words(tmp_path: Path):
+def test_unnamed_instructions_keep_their_default(tmp_path: Path):
     written(tmp_path, {"query_instructions": {"text image": "Find: "}})
     settings = Settings.of(tmp_path)
     assert settings.query_instructions[Modality.TEXT, Modality.IMAGE] == "Find: "
@@ -48,7 +48,7 @@ def test_instructions_that_a_file_does_not_name_keep_their_words(tmp_path: Path)
     assert settings.document_instructions == DOCUMENT_INSTRUCTIONS
 
 
-def test_all_that_is_wrong_with_a_file_is_said_at_once(tmp_path: Path):
+def test_all_problems_are_listed(tmp_path: Path):
     written(
         tmp_path,
         {
@@ -80,16 +80,14 @@ def test_all_that_is_wrong_with_a_file_is_said_at_once(tmp_path: Path):
         *(("query_instructions", key) for key in ("text  image", " text image", "textimage")),
     ],
 )
-def test_a_modality_that_is_spelt_otherwise_is_named_with_what_it_should_be(
-    tmp_path: Path, table: str, key: str
-):
+def test_unknown_modality_is_named(tmp_path: Path, table: str, key: str):
     written(tmp_path, {table: {key: "Find: "}})
     with pytest.raises(EmbedderUnavailable, match=f"{table} has the key {key!r}, which is not"):
         Settings.of(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '"x"'])
-def test_a_file_that_is_no_object_is_refused_by_name(tmp_path: Path, content: str):
+def test_file_without_object_is_refused(tmp_path: Path, content: str):
     (tmp_path / SETTINGS_FILE).write_text(content)
     with pytest.raises(EmbedderUnavailable, match=SETTINGS_FILE):
         Settings.of(tmp_path)

@@ -42,15 +42,13 @@ def spelled(tokenizer_file: str, vision: str, said: str) -> list[int]:
 
 
 @pytest.mark.parametrize("text", ["a dog", "\n\nfirst line", "naïve 日本語 ", "  two  spaces"])
-def test_a_text_is_the_published_template_to_the_character(
-    template: Template, tokenizer_file: str, text: str
-):
+def test_text_has_the_published_template(template: Template, tokenizer_file: str, text: str):
     found = template.sequence(Content(text=text), "query")
     assert found.ids.tolist() == spelled(tokenizer_file, "", f"{FIND}{text}")
     assert not found.reduced
 
 
-def test_a_picture_stands_before_instruction_and_words(template: Template, tokenizer_file: str):
+def test_picture_comes_before_the_text(template: Template, tokenizer_file: str):
     found = template.sequence(Content("a cat", [grey()], instruction="See: "), "document")
     (picture,) = found.pictures
     vision = f"<|vision_start|>{'<|image_pad|>' * picture.plan.tokens}<|vision_end|>"
@@ -85,7 +83,7 @@ def test_an_empty_instruction_is_none_at_all(template: Template, tokenizer_file:
     assert found.ids.tolist() == spelled(tokenizer_file, "", "words")
 
 
-def test_frames_of_a_video_are_separate_pictures_of_few_tokens(template: Template):
+def test_video_frames_are_separate_pictures(template: Template):
     clip = Content(frames=[grey(640, 360)] * 3)
     found = template.sequence(clip, "document")
     assert len(found.pictures) == 3
@@ -94,7 +92,7 @@ def test_frames_of_a_video_are_separate_pictures_of_few_tokens(template: Templat
     assert 160 <= one.pictures[0].plan.tokens <= 180
 
 
-def test_of_many_frames_eight_are_taken_the_first_and_last_among_them(template: Template):
+def test_frames_are_chosen_evenly(template: Template):
     frames = [grey(300 + i, 200) for i in range(300)]
     found = template.sequence(Content(frames=frames), "document")
     widths = [picture.frame.width - 300 for picture in found.pictures]
@@ -110,7 +108,7 @@ def test_frames_are_spaced_evenly():
     assert evenly(frames, 9) == tuple(frames)
 
 
-def test_a_long_text_is_cut_before_the_end_of_the_template(template: Template):
+def test_long_text_is_cut_before_the_tail(template: Template):
     found = template.sequence(Content(text="word after word " * 5000), "document")
     short = template.sequence(Content(text="x"), "document")
     assert len(found) == 2000
@@ -126,7 +124,7 @@ def test_a_prompt_after_the_text_survives_the_cut(tokenizer_file: str):
     assert long.ids[-12:].tolist() == short.ids[-12:].tolist()
 
 
-def test_words_beside_a_picture_are_cut_and_the_picture_is_not(template: Template):
+def test_text_is_cut_before_pictures(template: Template):
     content = Content("word " * 9000, [grey(3000, 2000)])
     found = template.sequence(content, "document")
     assert (
@@ -136,7 +134,7 @@ def test_words_beside_a_picture_are_cut_and_the_picture_is_not(template: Templat
     assert 1990 <= len(found) <= 2000
 
 
-def test_pictures_that_are_too_many_for_the_sequence_are_made_smaller(template: Template):
+def test_many_pictures_are_scaled_down(template: Template):
     pages = Content(frames=[grey(2000, 2000)] * 3, modality="page")
     found = template.sequence(pages, "document")
     assert len(found.pictures) == 3
@@ -144,18 +142,18 @@ def test_pictures_that_are_too_many_for_the_sequence_are_made_smaller(template: 
     assert "lower resolution" in found.reduced
 
 
-def test_more_pictures_than_there_is_room_for_are_refused_with_their_number(template: Template):
+def test_too_many_pictures_are_refused(template: Template):
     with pytest.raises(Unfit, match=r"300 pictures .* at most"):
         template.sequence(Content(frames=[grey()] * 300, modality="page"), "document")
 
 
-def test_an_instruction_that_fills_the_sequence_is_refused(template: Template):
+def test_overlong_instruction_is_refused(template: Template):
     content = Content(text="x", instruction="do this and that " * 2000)
     with pytest.raises(Unfit, match="instruction"):
         template.sequence(content, "query")
 
 
-def test_the_words_of_a_page_are_left_out_unless_the_checkpoint_reads_them(tokenizer_file: str):
+def test_page_text_is_optional(tokenizer_file: str):
     page = Content("words of the page", [grey()], "page")
     lengths = [
         len(templated(tokenizer_file, page_text=read).sequence(page, "document"))
@@ -166,9 +164,7 @@ def test_the_words_of_a_page_are_left_out_unless_the_checkpoint_reads_them(token
     assert alone.ids.tolist() == spelled(tokenizer_file, "", "words")
 
 
-def test_positions_by_rows_and_columns_are_those_of_transformers(
-    template: Template, tiny_rzen: Path
-):
+def test_mrope_positions_match_transformers(template: Template, tiny_rzen: Path):
     import torch
     from transformers import Qwen2VLModel
 
@@ -182,6 +178,6 @@ def test_positions_by_rows_and_columns_are_those_of_transformers(
     assert np.array_equal(found.positions("mrope"), expected[:, 0].numpy())
 
 
-def test_sequential_positions_count_picture_tokens_too(template: Template):
+def test_sequential_positions(template: Template):
     found = template.sequence(Content(frames=[grey()]), "document")
     assert (found.positions("sequential") == np.arange(len(found))).all()

@@ -18,7 +18,6 @@ from embedder.media import file_access
 from embedder.media.file_access import plain_path, translated_os_errors
 from embedder.media.kinds import Draft, Kind, Limits, Match, MediaError, MediaKind, suffixes
 from embedder.media.picture import (
-    Source,
     check_pixels,
     fitted,
     match_picture,
@@ -66,11 +65,7 @@ def read_clips(path: str | os.PathLike[str], limits: Limits | None = None) -> It
         MediaError: if not a single frame can be decoded, or a limit is exceeded.
     """
     limits = limits or Limits()
-    if _is_picture(path):
-        yield from read_animation_clips(path, limits)
-        return
-    with _open_video(Path(path), limits) as stream:
-        yield from cut_clips(_video_samples(stream, limits), limits)
+    yield from cut_clips(_samples(Path(path), limits), limits)
 
 
 def sample_video(path: str | os.PathLike[str], limits: Limits | None = None) -> Clip:
@@ -82,18 +77,24 @@ def sample_video(path: str | os.PathLike[str], limits: Limits | None = None) -> 
     Raises:
         MediaError: if not a single frame can be decoded, or a limit is exceeded.
     """
-    limits = limits or Limits()
-    if _is_picture(path):
-        return read_animation(path, limits)
-    with _open_video(Path(path), limits) as stream:
-        if stream.seconds >= _MIN_SEEK_SECONDS:
-            clip = gather(_sought_samples(stream, limits), limits)
-            if clip is not None and len(clip.frames) == limits.clip_frames:
-                return Clip(0.0, max(stream.seconds, clip.end), clip.frames)
-    with _open_video(Path(path), limits) as stream:
-        clip = gather(_video_samples(stream, limits), limits)
-    assert clip is not None  # _video_samples raises instead
+    path, limits = Path(path), limits or Limits()
+    if not _is_picture(path):
+        with _open_video(path, limits) as stream:
+            if stream.seconds >= _MIN_SEEK_SECONDS:
+                clip = gather(_sought_samples(stream, limits), limits)
+                if clip is not None and len(clip.frames) == limits.clip_frames:
+                    return Clip(0.0, max(stream.seconds, clip.end), clip.frames)
+    clip = gather(_samples(path, limits), limits)
+    assert clip is not None  # _samples raises instead
     return clip
+
+
+def _samples(path: Path, limits: Limits) -> Iterator[Sample]:
+    if _is_picture(path):
+        yield from _animation_samples(path, limits)
+    else:
+        with _open_video(path, limits) as stream:
+            yield from _video_samples(stream, limits)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -260,24 +261,23 @@ _PNG_START = b"\x89PNG\r\n\x1a\n"
 _WEBP_ANIMATED = 0x02
 
 
-def is_animated(path: Path, head: bytes | None = None) -> bool:
+def is_animated(path: Path, head: bytes) -> bool:
     """Whether a picture file is animated; pages of a TIFF and layers of a PSD do not count.
 
     Args:
         path: A picture.
-        head: Its first bytes, a few hundred at least, where the caller has them.
+        head: Its first bytes, a few hundred at least.
 
     Raises:
         MediaError: if the file cannot be read.
     """
-    with translated_os_errors(), path.open("rb") as file:
-        head = head if head is not None else file.read(4096)
-        if head.startswith(_PNG_START):
+    if head.startswith(_PNG_START):
+        with translated_os_errors():
             return _png_is_animated(path)
-        if head[8:16] == b"WEBPVP8X":
-            return len(head) > 20 and bool(head[20] & _WEBP_ANIMATED)
-        if head[4:8] == b"ftyp":
-            return head[8:12] == b"avis"
+    if head[8:16] == b"WEBPVP8X":
+        return len(head) > 20 and bool(head[20] & _WEBP_ANIMATED)
+    if head[4:8] == b"ftyp":
+        return head[8:12] == b"avis"
     if not head.startswith((b"GIF87a", b"GIF89a")):
         return False
     try:
@@ -287,31 +287,9 @@ def is_animated(path: Path, head: bytes | None = None) -> bool:
         return False  # decoding reports what is wrong
 
 
-def read_animation_clips(source: Source, limits: Limits | None = None) -> Iterator[Clip]:
-    """Cut an animated picture into clips, as a video is.
-
-    Raises:
-        MediaError: if not a single frame can be decoded, or a limit is exceeded.
-    """
-    limits = limits or Limits()
-    yield from cut_clips(_animation_samples(source, limits), limits)
-
-
-def read_animation(source: Source, limits: Limits | None = None) -> Clip:
-    """Read a whole animated picture as one clip of at most `limits.clip_frames` frames.
-
-    Raises:
-        MediaError: if not a single frame can be decoded, or a limit is exceeded.
-    """
-    limits = limits or Limits()
-    clip = gather(_animation_samples(source, limits), limits)
-    assert clip is not None  # _animation_samples raises instead
-    return clip
-
-
-def _animation_samples(source: Source, limits: Limits) -> Iterator[Sample]:
+def _animation_samples(path: Path, limits: Limits) -> Iterator[Sample]:
     """Decode frame by frame and yield some five a second, always the first and the last."""
-    with opened_picture(source, limits) as image:
+    with opened_picture(path, limits) as image:
         max_frames = _MAX_ANIMATION_PIXELS * limits.pixels // (image.width * image.height)
         count = min(_frame_count(image), max(1, max_frames))
         time, due = 0.0, 0.0

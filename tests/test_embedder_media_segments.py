@@ -67,7 +67,7 @@ def test_a_picture_is_one_segment(photo: Path) -> None:
     assert (draft.page, draft.start, draft.end, draft.span, draft.words) == (None,) * 4 + ((),)
 
 
-def test_a_copy_in_another_format_and_size_has_a_near_hash(photo: Path) -> None:
+def test_resized_copy_has_a_near_hash(photo: Path) -> None:
     copy = photo.with_name("copy.webp")
     with Image.open(photo) as image:
         image.resize((500, 375)).save(copy, quality=60)
@@ -77,7 +77,7 @@ def test_a_copy_in_another_format_and_size_has_a_near_hash(photo: Path) -> None:
     assert ((first.picture_hash ^ second.picture_hash) & (2**64 - 1)).bit_count() <= 4
 
 
-def test_a_moving_picture_is_a_segment_for_each_clip(film: Path) -> None:
+def test_moving_picture_is_cut_into_clips(film: Path) -> None:
     found = drafts(film)
     assert [draft.start for draft in found] == pytest.approx([0, 2, 4], abs=0.21)
     assert [draft.end for draft in found] == pytest.approx([2, 4, 6], abs=0.21)
@@ -89,7 +89,7 @@ def test_a_moving_picture_is_a_segment_for_each_clip(film: Path) -> None:
         assert draft.thumbnail.getpixel((25, 19))[0] == pytest.approx(red, abs=3)
 
 
-def test_every_page_of_a_pdf_is_a_segment_a_blank_one_too(paper: Path) -> None:
+def test_every_pdf_page_is_a_segment(paper: Path) -> None:
     first, blank = drafts(paper)
     assert [first.page, blank.page] == [1, 2]
     assert first.content.modality is blank.content.modality is Modality.PAGE
