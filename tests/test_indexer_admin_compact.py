@@ -97,5 +97,5 @@ def test_searching_goes_on_during_a_compaction(where, monkeypatch):
         reader.catalog.moment(),  # A search that began before it.
     ):
         assert compact(place).rewritten
-        assert reader.stats().items[Kind.TEXT] == 7
+        assert reader.catalog.stats().items[Kind.TEXT] == 7
     assert answers == [everything()] * 2

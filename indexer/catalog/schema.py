@@ -173,8 +173,6 @@ Index("ix_items_holders", items.c.media_id, items.c.folder_id, items.c.mtime_ns)
 # Each page of files is read in order of paths, by status or by status and kind.
 Index("ix_items_by_status", items.c.status, items.c.path)
 Index("ix_items_by_status_and_kind", items.c.status, items.c.kind, items.c.path)
-# With all that a filter by date looks at.
-Index("ix_items_modified", items.c.mtime_ns, items.c.media_id, items.c.kind)
 Index("ix_segments_media", segments.c.media_id, segments.c.position, unique=True)
 
 

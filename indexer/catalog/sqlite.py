@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+from filelock import FileLock, Timeout
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -185,10 +186,9 @@ def _version(connection: Connection) -> int | None:
 
 
 class WriterLock:
-    """Who may write to a library for longer than a transaction: one at a time, in any process.
+    """The lock of whoever writes for longer than a transaction: one at a time, in any process.
 
-    It is a lock of the operating system on a file of its own, so it ends with its process,
-    however that ends.
+    It is a lock of the operating system, so it ends with its process, however that ends.
     """
 
     def __init__(self, path: Path) -> None:
@@ -196,28 +196,27 @@ class WriterLock:
 
     @contextmanager
     def held(self, wait_seconds: float = 0.0) -> Iterator[None]:
-        """Holds the lock.
+        """Hold the lock.
 
         Raises:
-            LibraryBusy: if somebody else holds it, after waiting for them.
-            LibraryError: if the file cannot be written.
+            LibraryBusy: another holds it, and still did after the wait.
+            LibraryError: the file cannot be written or locked.
         """
-        if not os.access(self._path.parent, os.W_OK):
-            raise LibraryError(_SENTENCES["readonly"].format(folder=self._path.parent))
+        folder = self._path.parent
+        if not os.access(folder, os.W_OK):
+            raise LibraryError(_SENTENCES["readonly"].format(folder=folder))
+        # Each call locks a file of its own, so that two threads exclude each other as well.
+        lock = FileLock(self._path, timeout=wait_seconds, thread_local=False)
         try:
-            connection = sqlite3.connect(
-                self._path, timeout=wait_seconds, isolation_level=None, check_same_thread=False
-            )
-        except sqlite3.Error as error:
-            raise _as_library_error(error, self._path) from error
+            lock.acquire()
+        except Timeout as error:
+            raise LibraryBusy(_BUSY.format(folder=folder)) from error
+        except (OSError, NotImplementedError) as error:
+            raise LibraryError(f"{self._path} cannot be locked: {error}") from error
         try:
-            try:
-                connection.execute("BEGIN EXCLUSIVE")
-            except sqlite3.Error as error:
-                raise _as_library_error(error, self._path) from error
             yield
         finally:
-            connection.close()
+            lock.release()
 
 
 MAX_INTEGER = 2**63 - 1
@@ -382,10 +381,7 @@ def _as_library_error(error: BaseException, path: Path) -> LibraryError:
     """SQLite's errors as sentences; the one place that knows them."""
     said = str(error)
     if "locked" in said or "busy" in said:
-        return LibraryBusy(
-            f"another program is adding to the library in {path.parent}: "
-            f"try again when it has finished"
-        )
+        return LibraryBusy(_BUSY.format(folder=path.parent))
     if "disk I/O error" in said and _is_full(path.parent):
         said = "disk is full"  # SQLite cannot always tell.
     for sign, sentence in _SENTENCES.items():
@@ -401,6 +397,7 @@ def _is_full(folder: Path) -> bool:
         return False
 
 
+_BUSY = "another program is adding to the library in {folder}: try again when it has finished"
 _SENTENCES = {
     "not a database": "{path} is not the database of a library: choose another folder",
     "malformed": "the library's database {path} is damaged: restore it from a copy, or delete "
