@@ -1,4 +1,4 @@
-"""The catalog as a whole: what a library holds, by numbers, pages, folders, samples, duplicates."""
+"""The whole catalog: counts, pages of files, folders, samples and duplicates, and `reader`."""
 
 import os
 from collections import Counter
@@ -142,7 +142,7 @@ class Catalog(CatalogReader):
     def sample(self, count: int) -> list[tuple[MediaItem, Segment]]:
         """Return files with different contents from all over the library, and where each begins.
 
-        They are the same ones each time, oldest first; `count` of them if there are so many.
+        They are the same ones each time, oldest first; at most `count`.
         """
         items, segments = schema.items.c, schema.segments.c
         oldest = (

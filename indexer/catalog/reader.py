@@ -1,4 +1,4 @@
-"""Questions to the library's tables; takes and returns entities."""
+"""Reading a library's tables, as searches and views of single files do."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ from indexer.vectors.interface import SearchFilter
 
 
 def select_items() -> Select[*tuple[Any, ...]]:
-    """A query for items, to be given conditions; for `item`."""
+    """Return the query for items without conditions; `item_of_row` takes its rows."""
     items, media, segments = schema.items, schema.media, schema.segments
     count = (
         select(func.count())
@@ -56,7 +56,7 @@ def select_items() -> Select[*tuple[Any, ...]]:
 
 
 def item_of_row(row: Row[*tuple[Any, ...]]) -> MediaItem:
-    """The file that a row of `select_items` describes."""
+    """Return the file that a row of `select_items` describes."""
     item_id, path, content_hash, size, mtime_ns, kind, status, error, added_us, segments, *_ = row
     return MediaItem(
         id=item_id,
@@ -73,7 +73,7 @@ def item_of_row(row: Row[*tuple[Any, ...]]) -> MediaItem:
 
 
 def select_segments() -> Select[*tuple[Any, ...]]:
-    """A query for segments, to be given conditions; for `segment`."""
+    """Return the query for segments without conditions; `segment_of_row` takes its rows."""
     segments, media = schema.segments.c, schema.media.c
     return select(
         segments.id,
@@ -92,7 +92,7 @@ def select_segments() -> Select[*tuple[Any, ...]]:
 
 
 def segment_of_row(row: Row[*tuple[Any, ...]]) -> Segment:
-    """The segment that a row of `select_segments` describes."""
+    """Return the segment that a row of `select_segments` describes."""
     segment_id, content_hash, kind, modality, position, page, start, end, first, last, text, *_ = (
         row
     )
@@ -110,9 +110,9 @@ def segment_of_row(row: Row[*tuple[Any, ...]]) -> Segment:
     )
 
 
-# Of every search; putting a statement together takes longer than SQLite takes to answer it. Where
-# many rows of numbers answer, they come as one JSON text: at each row that it gives, SQLite lets
-# other threads have the interpreter, and waits until they give it back.
+# Statements of every search are built once, which takes longer than SQLite takes to answer them.
+# Many rows of numbers are returned as one JSON text: at each row that it steps to, the driver
+# releases the interpreter's lock and has to wait for it again.
 _VECTORS = select(schema.vectors.c.segment_id, schema.vectors.c.data).where(
     one_of(schema.vectors.c.segment_id)
 )
@@ -143,20 +143,20 @@ _SEGMENTS = select_segments().where(one_of(schema.segments.c.id))
 
 @lru_cache(maxsize=64)
 def _holders(filters: Filters) -> Select[Any]:
-    """The files of some media that satisfy the filters."""
+    """Return the query for the files of some media that satisfy the filters."""
     items = select_items().where(one_of(schema.items.c.media_id))
     return items.where(rows.of_items(filters)).order_by(schema.items.c.id)
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Whose vectors a library holds; all None until the first ingest.
+    """The model of a library's vectors; all None until the first ingest.
 
     Attributes:
-        name: What opens it.
+        name: Its specification, which opens it.
         fingerprint: Of everything that changes vectors.
         dim: Length of its vectors.
-        instructions: What documents of a modality were told; None for the model's own.
+        instructions: Instructions for documents by modality; None for the model's own.
     """
 
     name: str | None
@@ -168,19 +168,19 @@ class Model:
 class CatalogReader:
     """Reads a library's tables. Thread-safe; never waits for a writer.
 
-    Each answer is of one moment; two answers may have a commit between them, so an id from one
-    may be unknown to the next, unless they are asked for within `moment`.
+    Each method reads one snapshot. Between two calls there may be a commit, so an id from one may
+    be unknown to the next, unless both are made within `moment`.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def moment(self) -> AbstractContextManager[None]:
-        """Within it, all answers to this thread are of one moment, and come faster."""
+        """Let this thread read one snapshot within the context; that is faster, too."""
         return self._database.moment()
 
     def model(self) -> Model:
-        """Whose vectors the library holds."""
+        """Return the model of the library's vectors."""
         with self._database.reading() as connection:
             row = connection.execute(_MODEL).one()
         return Model(
@@ -188,31 +188,31 @@ class CatalogReader:
         )
 
     def has_vectors(self) -> bool:
-        """Whether anything can be found, so that the model cannot be another one any more."""
+        """Return whether there are vectors, so that the library cannot take another model."""
         with self._database.reading() as connection:
             return (
                 connection.execute(select(schema.vectors.c.segment_id).limit(1)).first() is not None
             )
 
     def holds_vectors_of(self, info: EmbedderInfo) -> bool:
-        """Whether an embedder's vectors can be compared with all that the library holds."""
+        """Return whether an embedder's vectors can be compared with those of the library."""
         with self._database.reading() as connection:
             fingerprint = connection.execute(_MODEL).one().fingerprint
             return fingerprint == info.fingerprint or not self.has_vectors()
 
     def uid(self) -> str:
-        """A name for this library that no other one has."""
+        """Return the unique name of the library."""
         with self._database.reading() as connection:
             return connection.execute(select(schema.library.c.uid)).scalar_one()
 
     def generation(self) -> int:
-        """The number that every change of segments raises."""
+        """Return the number that every change of segments or of their holders raises."""
         with self._database.reading() as connection:
             return connection.execute(select(schema.library.c.generation)).scalar_one()
 
     @contextmanager
     def changes(self, since: int) -> Iterator[Changes]:
-        """What has changed since a generation, in chunks; everything if `since` is 0."""
+        """Yield what has changed since a generation, in chunks; everything if `since` is 0."""
         with self._database.reading() as connection:
             yield changes(connection, since)
 
@@ -236,12 +236,12 @@ class CatalogReader:
         )
 
     def find_words(self, terms: Sequence[str]) -> WordMatches:
-        """Segments whose texts have the terms.
+        """Return the segments whose texts contain the terms.
 
-        A term that very many texts have tells little: it only counts where all terms are there.
+        A term of very many texts says little; it only counts where all terms are found.
 
         Args:
-            terms: Words or phrases; nothing in them has a meaning but letters and digits.
+            terms: Words or phrases; only letters and digits in them have a meaning.
         """
         with self._database.reading() as connection:
             return fulltext.find_words(connection, terms)
@@ -249,14 +249,14 @@ class CatalogReader:
     def with_every_word(
         self, terms: Sequence[str], segment_ids: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Those of some segments whose texts have all terms, however common they are."""
+        """Return those of some segments whose texts contain all terms, however common they are."""
         with self._database.reading() as connection:
             return fulltext.with_every_word(connection, terms, segment_ids)
 
     def find_names(
         self, terms: Sequence[str], filters: Filters, limit: int
     ) -> dict[Kind, list[NameMatch]]:
-        """Files whose names or folders have the terms, by kind, the best first.
+        """Return the files whose names or folders contain the terms, by kind, the best first.
 
         Args:
             terms: As above.
@@ -267,7 +267,7 @@ class CatalogReader:
             return fulltext.find_names(connection, terms, filters, limit)
 
     def vectors_of(self, segment_ids: Sequence[int]) -> Vectors:
-        """Stored vectors, float32 of shape (len(segment_ids), dim), in the given order.
+        """Return stored vectors, float32 of shape (len(segment_ids), dim), in the given order.
 
         A segment that has gone since its id was learned gets a row of zeros, which is like
         nothing; `resolve` does not know it either.
@@ -280,13 +280,13 @@ class CatalogReader:
         return rows.unpacked_vectors([found.get(int(i), gone) for i in segment_ids], dim)
 
     def kinds_of(self, segment_ids: Sequence[int]) -> dict[int, Kind]:
-        """The kind of each known segment."""
+        """Return the kind of each known segment."""
         with self._database.reading() as connection:
             answer = connection.execute(_KINDS, given_ids(segment_ids)).all()
         return {segment_id: Kind(kind) for segment_id, kind in answer}
 
     def origins(self, segment_ids: Sequence[int]) -> dict[int, tuple[int, int | None]]:
-        """The media that each known segment is of, by a number, and its page in a PDF.
+        """Return the media id of each known segment, and its page in a PDF.
 
         Without those that no file holds any more, as in the middle of a removal.
         """
@@ -297,7 +297,7 @@ class CatalogReader:
     def resolve(
         self, segment_ids: Sequence[int], filters: Filters
     ) -> dict[int, tuple[Segment, tuple[MediaItem, ...]]]:
-        """Segments with all the files that hold them and satisfy the filters, oldest first.
+        """Return segments with all files that hold them and satisfy the filters, oldest first.
 
         Returns:
             By segment id, in the given order; without those that are in no such file.
@@ -317,7 +317,7 @@ class CatalogReader:
         }
 
     def item(self, item_id: int) -> MediaItem:
-        """A file by id, or `NotFound`."""
+        """Return a file by id, or raise `NotFound`."""
         with self._database.reading() as connection:
             row = connection.execute(
                 select_items().where(schema.items.c.id == row_id(item_id))
@@ -327,7 +327,7 @@ class CatalogReader:
         return item_of_row(row)
 
     def segment(self, segment_id: int) -> Segment:
-        """A segment by id, or `NotFound`."""
+        """Return a segment by id, or raise `NotFound`."""
         with self._database.reading() as connection:
             row = connection.execute(
                 select_segments().where(schema.segments.c.id == row_id(segment_id))
@@ -337,7 +337,7 @@ class CatalogReader:
         return segment_of_row(row)
 
     def item_of(self, segment_id: int) -> MediaItem:
-        """The oldest file that holds a segment, or `NotFound`."""
+        """Return the oldest file that holds a segment, or raise `NotFound`."""
         items, segments = schema.items.c, schema.segments.c
         query = (
             select_items()
@@ -353,7 +353,7 @@ class CatalogReader:
         return item_of_row(row)
 
     def segments(self, item_id: int) -> list[Segment]:
-        """What can be found in a file, in order of position; `NotFound` without such a file."""
+        """Return the segments of a file in order of position, or raise `NotFound`."""
         self.item(item_id)
         items, segments = schema.items.c, schema.segments.c
         query = (
@@ -366,7 +366,7 @@ class CatalogReader:
             return [segment_of_row(row) for row in connection.execute(query)]
 
     def words(self, segment_id: int) -> tuple[Word, ...]:
-        """The words of a page with their places; none for other segments."""
+        """Return the words of a PDF page with their boxes; none for other segments."""
         table = schema.words.c
         with self._database.reading() as connection:
             data = connection.execute(

@@ -22,12 +22,12 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def microseconds_now() -> int:
-    """Microseconds since 1970."""
+    """Return microseconds since 1970."""
     return (datetime.now(UTC) - EPOCH) // timedelta(microseconds=1)
 
 
 def packed_words(words: Sequence[Word]) -> bytes:
-    """Words of a page with their places, for the table of words."""
+    """Return the words of a page with their boxes as they are stored."""
     rows = [
         [word.text, *(round(side, 5) for side in (word.left, word.top, word.right, word.bottom))]
         for word in words
@@ -36,39 +36,39 @@ def packed_words(words: Sequence[Word]) -> bytes:
 
 
 def unpacked_words(data: bytes) -> tuple[Word, ...]:
-    """The opposite of `packed_words`."""
+    """Return the words that `packed_words` stored."""
     return tuple(Word(*row) for row in json.loads(zlib.decompress(data)))
 
 
 def packed_instructions(instructions: Mapping[Modality, str] | None) -> str | None:
-    """What documents of each modality are told, as it is stored; nothing if nothing is said."""
+    """Return instructions as they are stored; None if there are none."""
     return json.dumps(dict(sorted(instructions.items()))) if instructions else None
 
 
 def unpacked_instructions(data: str | None) -> dict[Modality, str] | None:
-    """The opposite of `packed_instructions`."""
+    """Return the instructions that `packed_instructions` stored."""
     if data is None:
         return None
     return {Modality(name): instruction for name, instruction in json.loads(data).items()}
 
 
 def packed_vector(vector: NDArray[np.float32]) -> bytes:
-    """A vector of shape (dim,) as it is stored: float16."""
+    """Return a vector of shape (dim,) as it is stored: float16."""
     return vector.astype("<f2").tobytes()
 
 
 def unpacked_vectors(data: Sequence[bytes], dim: int) -> Vectors:
-    """Float32 array of shape (len(data), dim) from vectors as they are stored."""
+    """Return stored vectors as a float32 array of shape (len(data), dim)."""
     return np.frombuffer(b"".join(data), dtype="<f2").reshape(-1, dim).astype(np.float32)
 
 
 def restricts_files(filters: Filters) -> bool:
-    """Whether the filters look at files, and not only at kinds."""
+    """Return whether the filters depend on files, and not only on kinds."""
     return any(part is not None for part in (filters.folder, filters.after, filters.before))
 
 
 def of_items(filters: Filters) -> ColumnElement[bool]:
-    """The condition on indexed files."""
+    """Return the condition that a file is indexed and satisfies the filters."""
     items = schema.items.c
     conditions: list[ColumnElement[bool]] = [items.media_id.is_not(None)]
     if filters.kinds:
@@ -98,7 +98,7 @@ def below(*folders: Path) -> ColumnElement[bool]:
 
 
 def nanoseconds(moment: datetime) -> int:
-    """Nanoseconds since 1970 of a moment, local where no zone is given; far ones are clamped."""
+    """Return nanoseconds since 1970, clamped to 64 bits; local time where no zone is given."""
     try:
         since = moment.astimezone(UTC) - EPOCH
     except (OverflowError, ValueError, OSError):

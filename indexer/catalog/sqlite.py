@@ -44,8 +44,8 @@ class Size:
     """How large a database file is.
 
     Attributes:
-        bytes: All of it, without what waits beside it to be written.
-        free: How much of that holds nothing.
+        bytes: All of it, without the write-ahead log beside it.
+        free: In pages that hold nothing.
     """
 
     bytes: int
@@ -56,11 +56,11 @@ BUSY_SECONDS = 30.0
 """How long a transaction waits for another one; no transaction takes nearly as long."""
 
 _RETRY_SECONDS = 0.02
-_LITTLE_BYTES = 1 << 16
+_MIN_FREE_BYTES = 1 << 16  # With less, a disk counts as full.
 
 _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
-    "PRAGMA synchronous = NORMAL",  # A crash of the program loses nothing, one of the power a bit.
+    "PRAGMA synchronous = NORMAL",  # A power cut may lose the last commits.
     "PRAGMA cache_size = -8000",
 )
 _WRITE_AHEAD = "PRAGMA journal_mode = WAL"
@@ -88,8 +88,8 @@ class Database:
         self._held = threading.local()
         how = _how_to_open(path, read_only=read_only)
         self._reading = _engine(path, how, poolclass=QueuePool, pool_size=8, max_overflow=64)
-        # A connection of its own for each transaction that writes: on one whose moment is over,
-        # SQLite would refuse to write at once instead of waiting.
+        # Each transaction that writes opens a connection: on one whose snapshot is old, SQLite
+        # refuses to write at once instead of waiting.
         self._writing = _engine(path, how, poolclass=NullPool)
         try:
             self._create(read_only=read_only)
@@ -99,7 +99,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection that sees one moment of the library; within `moment`, that one's."""
+        """Yield a connection that sees one snapshot of the library; within `moment`, that one."""
         held: Connection | None = getattr(self._held, "connection", None)
         if held is not None:
             yield held
@@ -109,7 +109,7 @@ class Database:
 
     @contextmanager
     def moment(self) -> Iterator[None]:
-        """Within it, all that this thread reads is of one moment, over one connection."""
+        """Let this thread read one snapshot, over one connection, within the context."""
         with self.reading() as connection:
             before = getattr(self._held, "connection", None)
             self._held.connection = connection
@@ -120,7 +120,7 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that commits at the end, or rolls back if anything is raised."""
+        """Yield a transaction that commits at the end, or rolls back if anything is raised."""
         with (
             translated(self.path),
             self._writing.connect() as connection,
@@ -130,7 +130,7 @@ class Database:
 
     @contextmanager
     def outside(self) -> Iterator[sqlite3.Connection]:
-        """A connection of its own without a transaction, for what SQLite does only there."""
+        """Yield a new connection without a transaction, for what SQLite does only there."""
         with translated(self.path), closing(self._writing.raw_connection()) as borrowed:
             driver: Any = borrowed.driver_connection
             yield driver
@@ -155,7 +155,7 @@ class Database:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
-        """Closes every connection."""
+        """Close every connection."""
         self._reading.dispose()
         self._writing.dispose()
 
@@ -186,7 +186,7 @@ def _version(connection: Connection) -> int | None:
 
 
 class WriterLock:
-    """The lock of whoever writes for longer than a transaction: one at a time, in any process.
+    """The lock held while writing for longer than a transaction: one holder in all processes.
 
     It is a lock of the operating system, so it ends with its process, however that ends.
     """
@@ -205,7 +205,7 @@ class WriterLock:
         folder = self._path.parent
         if not os.access(folder, os.W_OK):
             raise LibraryError(_SENTENCES["readonly"].format(folder=folder))
-        # Each call locks a file of its own, so that two threads exclude each other as well.
+        # Each call opens the file again, so that two threads exclude each other as well.
         lock = FileLock(self._path, timeout=wait_seconds, thread_local=False)
         try:
             lock.acquire()
@@ -338,11 +338,11 @@ def unindexed(column: ColumnElement[Any]) -> ColumnElement[Any]:
 
 
 def _how_to_open(path: Path, *, read_only: bool) -> str:
-    """The options of SQLite's that suit where the file is."""
+    """Return the options to open the file with, which depend on its folder."""
     if os.access(path.parent, os.W_OK) or not path.is_file():
         return "mode=ro" if read_only else "mode=rwc"
-    # Beside a file that nobody can write to, SQLite cannot make those that it reads along; without
-    # a write-ahead log it needs none.
+    # In a folder that cannot be written to, SQLite cannot make the files that it reads along with a
+    # write-ahead log; without a log it needs none.
     log = path.with_name(path.name + "-wal")
     return "mode=ro" if log.is_file() and log.stat().st_size else "mode=ro&immutable=1"
 
@@ -360,7 +360,7 @@ def _engine(path: Path, how: str, **pool: Any) -> Engine:
             raise
         return connection
 
-    # Parameters are what people look for and where their files lie: no error repeats them.
+    # Parameters are searches and paths, which are private: no error shows them.
     engine = create_engine("sqlite://", creator=connect, hide_parameters=True, **pool)
     event.listen(engine, "begin", _begin)
     event.listen(engine, "after_cursor_execute", _remember_cursor)
@@ -370,7 +370,7 @@ def _engine(path: Path, how: str, **pool: Any) -> Engine:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Raises errors of SQLite about a file as `LibraryError`."""
+    """Raise errors of SQLite about a file as `LibraryError`."""
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:
@@ -378,21 +378,21 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def _as_library_error(error: BaseException, path: Path) -> LibraryError:
-    """SQLite's errors as sentences; the one place that knows them."""
-    said = str(error)
-    if "locked" in said or "busy" in said:
+    """Return the error with a sentence for people, found by SQLite's message."""
+    message = str(error)
+    if "locked" in message or "busy" in message:
         return LibraryBusy(_BUSY.format(folder=path.parent))
-    if "disk I/O error" in said and _is_full(path.parent):
-        said = "disk is full"  # SQLite cannot always tell.
+    if "disk I/O error" in message and _is_full(path.parent):
+        message = "disk is full"  # SQLite cannot always tell.
     for sign, sentence in _SENTENCES.items():
-        if sign in said:
+        if sign in message:
             return LibraryError(sentence.format(path=path, folder=path.parent))
-    return LibraryError(f"the library's database {path} cannot be used: {said}")
+    return LibraryError(f"the library's database {path} cannot be used: {message}")
 
 
 def _is_full(folder: Path) -> bool:
     try:
-        return shutil.disk_usage(folder).free < _LITTLE_BYTES
+        return shutil.disk_usage(folder).free < _MIN_FREE_BYTES
     except OSError:
         return False
 
@@ -421,7 +421,7 @@ def _remember_cursor(connection: Connection, cursor: Any, *_statement: object) -
 
 
 def _close_cursors(_driver: object, record: Any) -> None:
-    """An answer that was not read to its end would keep the next reader in the past."""
+    """Close results that were not read to their end, which would keep an old snapshot open."""
     for cursor in record.info.pop("cursors", ()):
         cursor.close()
 
@@ -437,7 +437,7 @@ def _begin(connection: Connection) -> None:
             driver.execute("BEGIN IMMEDIATE")
             return
         except sqlite3.OperationalError as error:
-            # In some states SQLite answers so at once instead of waiting as it was told to.
+            # In some states SQLite returns at once in spite of the connection's timeout.
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > give_up:
                 raise
             sleep(_RETRY_SECONDS)
@@ -445,14 +445,14 @@ def _begin(connection: Connection) -> None:
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Within it nobody else has a database file open, and all of it is in that one file.
+    """Keep every other process from opening a database file, all of which is in that one file.
 
     Raises:
-        LibraryBusy: if somebody has.
+        LibraryBusy: another process has it open.
     """
     with translated(path), closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as held:
         try:
-            # Nobody can leave the write-ahead log behind while others have the file open.
+            # The journal mode can only be changed by the last connection to the file.
             held.execute("PRAGMA journal_mode = DELETE")
             held.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:

@@ -1,4 +1,4 @@
-"""What became of a file, and how that is stored."""
+"""Writing to a library's tables: what became of files, its model, repairs."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -42,7 +42,7 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SegmentRecord:
-    """A segment ready to be stored; places as in `Draft`, `vector` and `words` packed."""
+    """A segment ready to be stored, as in `Draft`; `vector` and `words` are packed."""
 
     position: int
     modality: str
@@ -136,7 +136,7 @@ def _state(
 
 
 def storable_time(nanoseconds: int) -> int:
-    """A time that fits into SQLite's 64 bits, as some file systems' do not."""
+    """Return a time clamped to SQLite's 64 bits, which some file systems exceed."""
     return max(-MAX_INTEGER, min(MAX_INTEGER, nanoseconds))
 
 
@@ -173,7 +173,7 @@ def _segment_values(record: SegmentRecord) -> dict[str, Any]:
 
 
 def vanished(path: Path) -> bool:
-    """Whether a path certainly leads to no file: an unreadable folder proves nothing."""
+    """Return whether a path certainly leads to no file: an unreadable folder proves nothing."""
     try:
         os.stat(path)  # noqa: PTH116
     except (FileNotFoundError, NotADirectoryError):
@@ -183,12 +183,12 @@ def vanished(path: Path) -> bool:
     return False
 
 
-_CHUNK = 1_000
+_PATHS_PER_QUERY = 1_000
 _NEVER_NS = -1  # A time that no file has: the next ingest reads it.
 _PICTURES_PER_CHANGE = 1_000
-_REMOVALS_AT_ONCE = 20_000
-_MEDIA_IN_ONE_REMOVAL = 500
-_ROOTS_IN_ONE_QUERY = 200  # SQLite takes expressions of depth 1,000.
+_REMOVALS_PER_STEP = 20_000
+_MEDIA_PER_REMOVAL = 500
+_ROOTS_PER_QUERY = 200  # SQLite takes expressions of depth 1,000.
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,49 +201,49 @@ class Known:
     status: Status
 
     def same(self, candidate: Candidate) -> bool:
-        """Whether the file looks as it did when it was last read."""
+        """Return whether the file has the size and time that it had when it was last read."""
         return (self.size, self.mtime_ns) == (candidate.size, storable_time(candidate.mtime_ns))
 
 
 class CatalogWriter:
     """Writes to a library's tables.
 
-    Guarantees: each call is one transaction (`remove_orphans`: several), so a file is either in
-    with all its segments and vectors, or as it was before. Only the holder of the writer lock
-    may call what writes.
+    Guarantees: each call is one transaction unless it says otherwise, so a file is either stored
+    with all its segments and vectors, or as it was before. Only the holder of the writer lock may
+    call what writes.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def known(self, paths: Sequence[Path]) -> dict[Path, Known]:
-        """What the library knows of some paths; unknown ones are left out."""
+        """Return what the library knows of some paths; unknown ones are left out."""
         items = schema.items.c
         query = select(items.path, items.id, items.size, items.mtime_ns, items.status)
         found: dict[Path, Known] = {}
         with self._database.reading() as connection:
-            for start in range(0, len(paths), _CHUNK):
-                chunk = paths[start : start + _CHUNK]
+            for start in range(0, len(paths), _PATHS_PER_QUERY):
+                chunk = paths[start : start + _PATHS_PER_QUERY]
                 for row in connection.execute(query.where(items.path.in_(chunk))):
                     found[row[0]] = Known(row[1], row[2], row[3], Status(row[4]))
         return found
 
     def has_media(self, content_hash: str) -> bool:
-        """Whether the bytes are in the library."""
+        """Return whether a content is in the library."""
         media = schema.media.c
         query = select(media.id).where(media.content_hash == content_hash)
         with self._database.reading() as connection:
             return connection.execute(query).first() is not None
 
     def holds_size(self, size: int) -> bool:
-        """Whether any indexed file has this many bytes."""
+        """Return whether any indexed file has this many bytes."""
         items = schema.items.c
         query = select(items.id).where(items.size == size, items.media_id.is_not(None)).limit(1)
         with self._database.reading() as connection:
             return connection.execute(query).first() is not None
 
     def holders(self, content_hash: str) -> list[Path]:
-        """The files that hold some bytes, oldest first."""
+        """Return the files that hold a content, oldest first."""
         items, media = schema.items.c, schema.media.c
         query = (
             select(items.path)
@@ -255,25 +255,25 @@ class CatalogWriter:
             return list(connection.execute(query).scalars())
 
     def failed(self) -> list[Path]:
-        """The files that failed, in order."""
+        """Return the files that failed, in order."""
         items = schema.items.c
         query = select(items.path).where(items.status == Status.FAILED.value).order_by(items.path)
         with self._database.reading() as connection:
             return list(connection.execute(query).scalars())
 
     def below(self, roots: Sequence[Path]) -> Iterator[tuple[int, Path, int]]:
-        """Id, path and size of the known files that are one of the roots or below one."""
+        """Yield id, path and size of the known files that are one of the roots or below one."""
         items = schema.items.c
         query = select(items.id, items.path, items.size).order_by(items.id)
         with self._database.reading() as connection:
-            for start in range(0, len(roots), _ROOTS_IN_ONE_QUERY):
-                chunk = roots[start : start + _ROOTS_IN_ONE_QUERY]
+            for start in range(0, len(roots), _ROOTS_PER_QUERY):
+                chunk = roots[start : start + _ROOTS_PER_QUERY]
                 inside = rows.in_folders(*chunk) | items.path.in_(chunk)
                 for row in connection.execute(query.where(inside)):
                     yield row[0], row[1], row[2]
 
     def remember_model(self, name: str, instructions: Mapping[Modality, str] | None = None) -> None:
-        """Remembers the model that a new library is meant for, unless one is remembered."""
+        """Store the model that a new library is meant for, unless one is stored."""
         library = schema.library.c
         with self._database.reading() as connection:
             if connection.execute(select(library.model)).scalar_one() is not None:
@@ -285,14 +285,14 @@ class CatalogWriter:
     def rename_model(
         self, info: EmbedderInfo, instructions: Mapping[Modality, str] | None = None
     ) -> None:
-        """Remembers what else opens the model whose vectors these are; nothing if it is another."""
+        """Store another specification of the library's model; do nothing if it is another model."""
         values = {"model": info.name, "instructions": rows.packed_instructions(instructions)}
         same = schema.library.c.fingerprint == info.fingerprint
         with self._database.writing() as connection:
             connection.execute(update(schema.library).where(same).values(values))
 
     def adopt(self, info: EmbedderInfo, instructions: Mapping[Modality, str] | None = None) -> None:
-        """Remembers whose vectors the library holds; only while it holds none."""
+        """Store the model of the vectors to come; only while the library holds none."""
         with self._database.writing() as connection:
             connection.execute(
                 update(schema.library).values(
@@ -304,24 +304,24 @@ class CatalogWriter:
             )
 
     def record(self, outcomes: Sequence[Indexed | Refused]) -> list[Effect]:
-        """Stores what became of some files, in one transaction; effect i is that of outcome i."""
+        """Store what became of some files; effect i is that of outcome i."""
         with WriteTransaction.of(self._database) as transaction:
             return [record(transaction, outcome) for outcome in outcomes]
 
     def remove(self, item_ids: Sequence[int]) -> list[Path]:
-        """Forgets files, but not yet what only they held; returns their paths."""
+        """Remove files, but not yet the contents that only they held; return their paths."""
         gone: list[Path] = []
         with WriteTransaction.of(self._database) as transaction:
-            for start in range(0, len(item_ids), _CHUNK):
-                chunk = map(row_id, item_ids[start : start + _CHUNK])
+            for start in range(0, len(item_ids), _PATHS_PER_QUERY):
+                chunk = map(row_id, item_ids[start : start + _PATHS_PER_QUERY])
                 gone += transaction.remove_items(one for one in chunk if one is not None)
         return gone
 
     def remove_orphans(self) -> list[str]:
-        """Remove contents that no file holds any more, with their segments; return the hashes."""
+        """Remove contents without a file, with their segments, in steps; return their hashes."""
         items, unheld = schema.items.c, schema.unheld.c
         held = select(items.id).where(items.media_id == unheld.media_id).exists()
-        noted = select(unheld.media_id, held.label("held")).limit(_MEDIA_IN_ONE_REMOVAL)
+        noted = select(unheld.media_id, held.label("held")).limit(_MEDIA_PER_REMOVAL)
         gone: list[str] = []
         while True:
             with self._database.reading() as connection:
@@ -337,20 +337,22 @@ class CatalogWriter:
                 )
 
     def forget_removals(self, until: int) -> int:
-        """Forgets which segments left up to a generation; returns how many notes that were.
+        """Delete the notes of removals up to a generation, in steps; return how many.
 
-        A vector store that is older than that takes note of all that is gone instead.
+        A vector index that is older than that compares all ids instead.
         """
         library, removals = schema.library.c, schema.removals
         some = select(removals.c.segment_id).where(removals.c.generation <= until)
         forgotten = 0
         while True:
-            with self._database.writing() as connection:  # In steps: others may have to write.
+            with self._database.writing() as connection:  # Others can write between steps.
                 connection.execute(
                     update(schema.library).values(pruned=func.max(library.pruned, until))
                 )
                 gone = connection.execute(
-                    delete(removals).where(removals.c.segment_id.in_(some.limit(_REMOVALS_AT_ONCE)))
+                    delete(removals).where(
+                        removals.c.segment_id.in_(some.limit(_REMOVALS_PER_STEP))
+                    )
                 )
             if not gone.rowcount:
                 return forgotten
@@ -390,7 +392,7 @@ class CatalogWriter:
                 transaction.move_items(old, new)
 
     def drop_dangling(self, dangling: Iterable[tuple[str, int]]) -> list[int]:
-        """Deletes rows that refer to what is not there; files are kept and returned by id."""
+        """Delete rows that refer to missing rows; keep files and return their ids."""
         files: list[int] = []
         with WriteTransaction.of(self._database) as transaction:
             for table, row in dangling:
@@ -405,18 +407,18 @@ class CatalogWriter:
         return files
 
     def ask_for_files(self, item_ids: Sequence[int], reason: str) -> None:
-        """Marks files as failed, and so that the next ingest reads them."""
+        """Mark files as failed, and so that the next ingest reads them."""
         with WriteTransaction.of(self._database) as transaction:
             _mark(transaction, one_of(schema.items.c.id), item_ids, reason)
 
     def forget_media(self, media_ids: Sequence[int], reason: str) -> None:
-        """Drops contents with their segments, and marks the files that hold them as above."""
+        """Delete contents with their segments, and mark the files that hold them as above."""
         with WriteTransaction.of(self._database) as transaction:
             _mark(transaction, one_of(schema.items.c.media_id), media_ids, reason)
             transaction.remove_media(media_ids)
 
     def drop_vectors(self, segment_ids: Sequence[int]) -> None:
-        """Drops vectors whose segments stay to be found by their words."""
+        """Delete vectors; their segments can still be found by their words."""
         vectors, chosen = schema.vectors, given_ids(segment_ids)
         with WriteTransaction.of(self._database) as transaction:
             transaction.note_removals(one_of(schema.segments.c.id), chosen)
@@ -443,21 +445,21 @@ class CatalogWriter:
             self.remember_near_duplicates(len(catalog.near_duplicates()))
 
     def near_duplicates(self) -> int:
-        """The number of groups that was remembered last."""
+        """Return the number of groups that was stored last."""
         with self._database.reading() as connection:
             return connection.execute(select(schema.library.c.near_duplicates)).scalar_one()
 
     def remember_near_duplicates(self, groups: int) -> None:
-        """Remembers the number of groups of pictures that look the same, as of now."""
+        """Store the number of groups of pictures that look the same, as of now."""
         now = schema.library.c.generation
         values = {"near_duplicates": groups, "near_generation": now}
         with self._database.writing() as connection:
             connection.execute(update(schema.library).values(values))
 
-    def pictures_changed(self, most: int) -> int:
-        """How many pictures have come or gone since near duplicates were counted, up to a number.
+    def pictures_changed(self, limit: int) -> int:
+        """Return how many pictures were added or removed since near duplicates were counted.
 
-        Where it has been forgotten what has gone, as many as asked for.
+        At most `limit`, and just that where notes of removals since then have been deleted.
         """
         library, segments, removals = schema.library.c, schema.segments.c, schema.removals.c
         with self._database.reading() as connection:
@@ -465,14 +467,14 @@ class CatalogWriter:
                 select(library.near_generation, library.pruned)
             ).one()
             if since < pruned:
-                return most
+                return limit
             come = select(segments.id).where(
                 segments.generation > since, segments.picture_hash.is_not(None)
             )
             gone = select(removals.segment_id).where(
                 removals.generation > since, removals.kind == Kind.IMAGE.value
             )
-            both = union_all(come, gone).limit(most).subquery()
+            both = union_all(come, gone).limit(limit).subquery()
             return connection.execute(select(func.count()).select_from(both)).scalar_one()
 
 
