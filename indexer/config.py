@@ -1,4 +1,4 @@
-"""What an ingest can be told, and where libraries are; the one place that reads `RZEN_LIBRARY`."""
+"""Options of an ingest, and where libraries are; the one place that reads `RZEN_LIBRARY`."""
 
 import os
 import sys
@@ -20,8 +20,8 @@ class IngestOptions:
         exclude: Patterns of names or paths to leave out; see `indexer.ingest.discovery.scan`.
         retry_failed: Try files again that failed before, though they have not changed; without
             any paths given, only these.
-        workers: Files that are decoded at a time, each in a process of its own; the model uses
-            all CPUs beside them.
+        workers: Files that are decoded at a time, each in another process; the model uses all
+            CPUs as well.
         limits: What decoding may cost; `frame_side` is lowered to what the model makes use of.
         sweep: Drop files that have vanished below the given paths.
     """
@@ -38,17 +38,17 @@ class IngestOptions:
 
 
 def within(limits: Limits, info: EmbedderInfo) -> Limits:
-    """The limits with frames no larger than a model makes use of."""
+    """Return the limits with frames no larger than a model makes use of."""
     return replace(limits, frame_side=min(limits.frame_side, info.frame_side))
 
 
 def typed_path(path: str | os.PathLike[str]) -> Path:
-    """A path as somebody typed it, absolute; `~name` stays as it is where nobody has that name."""
-    return Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 -- Path's raises for nobody.
+    """Return a typed path as an absolute one; `~name` stays where no user has that name."""
+    return Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 -- Path's raises for unknown users.
 
 
 def default_library() -> Path:
-    """The folder named by `RZEN_LIBRARY`, or one where the platform keeps programs' data."""
+    """Return the folder named by `RZEN_LIBRARY`, or one where the platform keeps programs' data."""
     if named := os.environ.get("RZEN_LIBRARY"):
         return typed_path(named)
     if sys.platform == "win32":
@@ -64,7 +64,7 @@ LIBRARY_FILE = "library.sqlite3"
 
 
 def holds_library(folder: Path) -> bool:
-    """Whether there is a library in a folder.
+    """Return whether there is a library in a folder.
 
     Raises:
         LibraryError: the folder cannot be looked into.

@@ -41,7 +41,7 @@ class MediaItem:
         content_hash: SHA-256 of the bytes in hexadecimal; None if the file was never read.
         size: Bytes.
         mtime_ns: Modification time in nanoseconds since 1970.
-        kind: None where it could not be told.
+        kind: None where it is unknown.
         status: The state in which the last ingest left it.
         error: Why it was skipped or failed, one sentence.
         added_at: When it was first seen, UTC.
@@ -209,7 +209,7 @@ class WordMatches:
         scores: BM25 by the rarest of the terms, float64 (n,), higher is better; comparable within
             one query only; 0 where none of those is in the text.
         every: Whether all terms are in the text, booleans (n,).
-        complete: False where so many texts have all terms that only some are listed. Where it is
+        complete: False where only some of the texts with all terms are listed. Where it is
             true, those that have only some terms may not be listed if the terms are common ones.
     """
 
@@ -328,7 +328,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class IngestPlan:
-    """What an ingest would do, as far as it can be told without decoding anything.
+    """What an ingest would do, as far as it is known without decoding anything.
 
     Attributes:
         added: New files.
@@ -377,7 +377,7 @@ class ReembedReport:
 
 @dataclass(frozen=True, slots=True)
 class ReembedPlan:
-    """What a re-embedding would do, told without reading any file.
+    """What a re-embedding would do, found without reading any file.
 
     Attributes:
         model: The model that was asked for.

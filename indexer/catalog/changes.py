@@ -15,8 +15,8 @@ from indexer.catalog.sqlite import last_id
 
 Ids = NDArray[np.int64]
 
-_CHUNK = 4_096
-_HOLDERS_IN_CHUNK = 16_384
+_VECTORS_PER_CHUNK = 4_096
+_HOLDERS_PER_CHUNK = 16_384
 
 _VECTORS = select(schema.segments.c.id, schema.segments.c.kind, schema.vectors.c.data).join(
     schema.vectors, schema.vectors.c.segment_id == schema.segments.c.id
@@ -30,8 +30,8 @@ class Changes:
     Attributes:
         generation: The generation that the changes lead to.
         dim: Length of the vectors, 0 while there are none.
-        fingerprint: Of the model whose vectors they are; of another one, all have changed.
-        removed: Ids of segments that are gone, by kind; some may never have been seen.
+        fingerprint: Of the model of the vectors; all vectors have changed if it has.
+        removed: Ids of removed segments by kind, perhaps with ids that were never added.
         added: Chunks of (kind, ids, vectors); consumed while the connection is open.
         holders: Chunks of (kind, ids, folder ids, mtimes in ns): for every segment of every media
             whose holders have changed, one entry per file that holds it. Consumed after `added`,
@@ -47,7 +47,7 @@ class Changes:
 
 
 def changes(connection: Connection, since: int) -> Changes:
-    """What has changed since a generation; everything there is if `since` is 0."""
+    """Return what has changed since a generation; everything if `since` is 0."""
     library = schema.library.c
     generation, dim, fingerprint, pruned = connection.execute(
         select(library.generation, library.dim, library.fingerprint, library.pruned)
@@ -56,7 +56,7 @@ def changes(connection: Connection, since: int) -> Changes:
     if since:
         removed = _removed(connection, since) if since >= pruned else _absent(connection)
     found = _vectors_since(connection, since) if since else _every_vector(connection)
-    added = _by_kind(found.partitions(_CHUNK), dim or 0)
+    added = _by_kind(found.partitions(_VECTORS_PER_CHUNK), dim or 0)
     return Changes(generation, dim or 0, fingerprint, removed, added, _holders(connection, since))
 
 
@@ -81,7 +81,7 @@ def _removed(connection: Connection, since: int) -> dict[Kind, Ids]:
 
 
 def _absent(connection: Connection) -> dict[Kind, Ids]:
-    """All ids that there may have been and that are gone, where nothing tells which were which."""
+    """Return all ids ever given that are gone, for every kind: removals are not noted any more."""
     found = connection.execute(select(schema.segments.c.id)).scalars()
     present = np.fromiter(found, dtype=np.int64)
     everything = np.arange(1, last_id(connection, "segments") + 1, dtype=np.int64)
@@ -100,7 +100,7 @@ def _holders(
     )
     # In the order in which media were added, their segments are in the order of ids.
     query = query.where(media.c.generation > since) if since else query.order_by(media.c.id)
-    for chunk in connection.execute(query).partitions(_HOLDERS_IN_CHUNK):
+    for chunk in connection.execute(query).partitions(_HOLDERS_PER_CHUNK):
         kinds, ids, folders, times = zip(*chunk, strict=True)
         names = np.array(kinds)
         columns = (

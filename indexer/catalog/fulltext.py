@@ -75,9 +75,17 @@ INDEXES = {
 
 _NO_IDS = np.empty(0, dtype=np.int64)
 MAX_TERMS = 64
-MAX_LISTED = 1_000  # As many as a filtered search for the nearest compares one by one.
+"""Terms of a query that are looked up."""
+
+MAX_LISTED = 1_000
+"""Texts with every term that are listed; a filtered search compares as many one by one."""
+
 MAX_WEIGHED = 500
+"""Texts whose BM25 is computed."""
+
 MAX_NAMED = 500
+"""Files with a term in their names or folders; a term of more files is a common one."""
+
 _TRIGRAM = 3
 _MAX_TRIGRAMS = 200  # What begins as many trigrams is in very many names.
 
@@ -89,20 +97,20 @@ _SEAM = re.compile(
 
 
 def name_words(name: str) -> str:
-    """What is searched of a name: itself, and its words apart where they are written together."""
+    """Return what is indexed of a name: itself, and its words apart where they are joined."""
     name = plain_name(name)
     apart = _SEAM.sub(" ", name)
     return name if apart == name else f"{name} {apart}"
 
 
 def plain_name(name: str) -> str:
-    """A name in one of the ways in which Unicode can write it, underscores as spaces."""
+    """Return a name in Unicode's composed form, with spaces for underscores."""
     readable = name.encode(errors="replace").decode()
     return unicodedata.normalize("NFC", readable).replace("_", " ")
 
 
 def folder_words(folder: Path) -> str:
-    """What is searched of a folder's path."""
+    """Return what is indexed of a folder's path."""
     return " ".join(name_words(part) for part in folder.parts[1:])
 
 
@@ -129,8 +137,8 @@ def find_words(connection: Connection, terms: Sequence[str]) -> WordMatches:
 def with_every_word(connection: Connection, terms: Sequence[str], ids: Ids) -> Ids:
     """See `Catalog.with_every_word`.
 
-    FTS5 looks each row up from the beginning of a word's list, which takes long for a common word:
-    a table of these texts alone is made and asked in less time.
+    FTS5 seeks each row from the beginning of a term's list, which takes long for a common term; it
+    takes less time to index these texts alone and search that.
     """
     phrases = _phrases(terms)
     if not phrases or not ids.size:
@@ -164,14 +172,16 @@ def find_names(
     best = ids[np.lexsort((ids, -share, ~in_name))].tolist()
     if filters == Filters():
         best = best[: len(Kind) * limit]
-    said = dict(zip(ids.tolist(), zip(in_name.tolist(), share.tolist(), strict=True), strict=True))
+    matches = dict(
+        zip(ids.tolist(), zip(in_name.tolist(), share.tolist(), strict=True), strict=True)
+    )
     answer = connection.execute(_files(filters), given_ids(best)).scalar_one()
     files = {row[0]: row for row in json.loads(answer)}
     chosen: dict[Kind, dict[int, NameMatch]] = {}
     for item_id, kind, segment_id in (files[one] for one in best if one in files):
         of_kind = chosen.setdefault(Kind(kind), {})
         if len(of_kind) < limit:
-            of_kind.setdefault(segment_id, NameMatch(segment_id, *said[item_id]))
+            of_kind.setdefault(segment_id, NameMatch(segment_id, *matches[item_id]))
     return {kind: list(found.values()) for kind, found in chosen.items()}
 
 
@@ -200,7 +210,7 @@ def names_with(connection: Connection, plain: str, limit: int) -> list[int] | No
 
 
 def _rarest(counts: Mapping[str, int]) -> list[str]:
-    """The rarest phrases, as many as come to some number of texts together."""
+    """Return the rarest phrases, as many as occur in `MAX_WEIGHED` texts together."""
     rare: list[str] = []
     for phrase in sorted(counts, key=counts.__getitem__):
         rare.append(phrase)
@@ -210,9 +220,9 @@ def _rarest(counts: Mapping[str, int]) -> list[str]:
 
 
 def _weighed(connection: Connection, phrases: Sequence[str]) -> tuple[Ids, NDArray[np.float64]]:
-    """The texts that have any of some phrases, with their BM25; ascending.
+    """Return the texts that contain any of some phrases, ascending, with their BM25.
 
-    It takes a microsecond for each, so it is asked for rare phrases only: they tell most.
+    Each takes a microsecond, so only rare phrases are weighed, which say the most.
     """
     if not phrases:
         return _NO_IDS, np.empty(0)
@@ -221,11 +231,10 @@ def _weighed(connection: Connection, phrases: Sequence[str]) -> tuple[Ids, NDArr
 
 
 def _named(connection: Connection, phrases: Sequence[str], *, every: bool) -> tuple[Ids, list[Ids]]:
-    """The files whose names have all phrases; and those whose names or folders have each of them.
+    """Return the files with all phrases in their names, and for each phrase those that have it.
 
-    Those of phrases that very many have are only looked for among the files of the other phrases.
-    If there are no other ones, all phrases have to be there, and the first such files are given, or
-    every one.
+    Common phrases are only looked up among the files of the rare ones. If there are no rare ones,
+    all phrases are required, and the first such files are returned, or every one.
     """
     sql, together = _IDS.format("item_names"), " AND ".join(phrases)
     answers = _answers(
@@ -246,25 +255,25 @@ def _named(connection: Connection, phrases: Sequence[str], *, every: bool) -> tu
     return whole, lists
 
 
-def _answers(connection: Connection, *questions: tuple[str, str, int]) -> Sequence[Any]:
-    """One value for each question, all in one statement, which takes less time.
+def _answers(connection: Connection, *queries: tuple[str, str, int]) -> Sequence[Any]:
+    """Return a value for each query, all in one statement, which takes less time.
 
     Args:
-        connection: To ask.
-        questions: Each an SQL query for a value, and its two parameters.
+        connection: To the library.
+        queries: Each an SQL query for a value, and its two parameters.
     """
-    together = ", ".join(f"({sql})" for sql, *_ in questions)
-    given = tuple(chain.from_iterable(parameters for _, *parameters in questions))
+    together = ", ".join(f"({sql})" for sql, *_ in queries)
+    given = tuple(chain.from_iterable(parameters for _, *parameters in queries))
     return connection.exec_driver_sql(f"SELECT {together}", given).one()
 
 
 def _numbers(answer: str) -> Ids:
-    """The array that a JSON text is of."""
+    """Return the array in a JSON text."""
     return np.array(json.loads(answer), dtype=np.int64)
 
 
 def _phrases(terms: Sequence[str]) -> list[str]:
-    """Terms as FTS5 strings, in which nothing has a meaning; those without a word are left out."""
+    """Return terms as FTS5 strings, in which nothing is syntax; drop those without a word."""
     quoted: dict[str, None] = {}
     for term in terms:
         plain = term.encode(errors="replace").decode().replace("\0", " ")
@@ -274,12 +283,12 @@ def _phrases(terms: Sequence[str]) -> list[str]:
 
 
 def _name_phrase(phrase: str) -> str:
-    """A phrase as it may be written in a name: together or apart."""
+    """Return a phrase as it may be written in a name: joined or apart."""
     apart = _SEAM.sub(" ", phrase)
     return phrase if apart == phrase else f"({phrase} OR {apart})"
 
 
-# Numbers come as one JSON text each: row by row they would take several times as long.
+# Many numbers are returned as one JSON text: row by row they take several times as long.
 _IDS = (
     "SELECT json_group_array(rowid) FROM (SELECT rowid FROM {0} WHERE {0} MATCH ? "
     "ORDER BY rowid LIMIT ?)"
@@ -299,7 +308,7 @@ _TEXTS = select(schema.segments.c.id, schema.segments.c.text).where(
 
 @lru_cache(maxsize=64)  # Putting a statement together takes longer than SQLite takes to answer it.
 def _files(filters: Filters) -> Select[str]:
-    """Those of some files that satisfy the filters, with their kinds and first segments."""
+    """Return the query for some files that satisfy the filters: id, kind and first segment."""
     items, segments = schema.items.c, schema.segments.c
     return (
         select(func.json_group_array(func.json_array(items.id, segments.kind, segments.id)))

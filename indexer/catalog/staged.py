@@ -1,4 +1,4 @@
-"""The vectors of another model, which are computed beside those in use and then take over."""
+"""The vectors of another model, computed beside those in use until the library switches."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from indexer.catalog.transaction import WriteTransaction
 from indexer.errors import LibraryError
 from indexer.types import Segment, Status
 
-_MEDIA_AT_ONCE = 20
-_DELETED_AT_ONCE = 20_000
+_MEDIA_PER_QUERY = 20
+_VECTORS_PER_STEP = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Outline:
     """Media of which some segments have no vector of the new model yet.
 
     Attributes:
-        content_hash: Names its bytes.
+        content_hash: SHA-256 of its bytes.
         holders: The files that hold them, oldest first.
         segments: All its segments, in order of position.
         missing: Positions of those without a vector.
@@ -50,16 +50,16 @@ class StagedVectors:
         self._database = database
 
     def model(self) -> Model | None:
-        """Whose vectors are pending, if any are."""
+        """Return the model of the pending vectors, if there are any."""
         with self._database.reading() as connection:
             row = connection.execute(select(schema.pending)).one_or_none()
         if row is None:
             return None
-        told = rows.unpacked_instructions(row.instructions)
-        return Model(row.model, row.fingerprint, row.dim, told)
+        instructions = rows.unpacked_instructions(row.instructions)
+        return Model(row.model, row.fingerprint, row.dim, instructions)
 
     def begin(self, info: EmbedderInfo, instructions: Mapping[Modality, str] | None) -> int:
-        """Makes ready for the vectors of a model.
+        """Prepare for the vectors of a model.
 
         Returns:
             How many of them are there already; those of other models are discarded.
@@ -79,11 +79,11 @@ class StagedVectors:
         return self.count()
 
     def clear(self) -> int:
-        """Discards all that is pending, and vectors that were retired; returns how many."""
+        """Delete pending vectors and those of a former model, in steps; return how many."""
         table, discarded = schema.pending_vectors, 0
-        some = select(table.c.segment_id).limit(_DELETED_AT_ONCE)
+        some = select(table.c.segment_id).limit(_VECTORS_PER_STEP)
         while True:
-            with self._database.writing() as connection:  # In steps: others may have to write.
+            with self._database.writing() as connection:  # Others can write between steps.
                 gone = connection.execute(delete(table).where(table.c.segment_id.in_(some)))
                 discarded += gone.rowcount
                 if not gone.rowcount:
@@ -91,27 +91,27 @@ class StagedVectors:
                     return discarded
 
     def count(self) -> int:
-        """How many vectors are there."""
+        """Return how many vectors there are."""
         query = select(func.count()).select_from(schema.pending_vectors)
         with self._database.reading() as connection:
             return connection.execute(query).scalar_one()
 
     def missing(self) -> dict[Kind, int]:
-        """How many segments of each kind have no pending vector."""
+        """Return how many segments of each kind have no pending vector."""
         kind = schema.segments.c.kind
         query = _without_vector(select(kind, func.count())).group_by(kind)
         with self._database.reading() as connection:
             return {Kind(name): count for name, count in connection.execute(query)}
 
     def outlines(self, *, of_all: bool = False) -> Iterator[Outline]:
-        """Media that lack vectors, oldest first, while more may be added.
+        """Yield media that lack vectors, oldest first, while more may be added.
 
         Args:
-            of_all: Take what is pending for nothing, since it is of another model.
+            of_all: Ignore pending vectors, since they are of another model.
         """
         media, segments = schema.media.c, schema.segments.c
         lacking = _without_vector(select(segments.id)).where(segments.media_id == media.id).exists()
-        query = select(media.id, media.content_hash).order_by(media.id).limit(_MEDIA_AT_ONCE)
+        query = select(media.id, media.content_hash).order_by(media.id).limit(_MEDIA_PER_QUERY)
         query = query if of_all else query.where(lacking)
         last = 0
         while True:
@@ -124,7 +124,7 @@ class StagedVectors:
             yield from chunk
 
     def add(self, vectors: Mapping[int, bytes]) -> None:
-        """Stores vectors by segment."""
+        """Store vectors by segment."""
         if not vectors:
             return
         values = [{"segment_id": one, "data": data} for one, data in vectors.items()]
@@ -133,18 +133,18 @@ class StagedVectors:
             connection.execute(statement, values)
 
     def forget(self, segment_ids: Sequence[int]) -> int:
-        """Discards the vectors of some segments; returns how many there were."""
+        """Delete the vectors of some segments; return how many there were."""
         segment_id = schema.pending_vectors.c.segment_id
         query = delete(schema.pending_vectors).where(one_of(segment_id))
         with self._database.writing() as connection:
             return connection.execute(query, given_ids(segment_ids)).rowcount
 
     def take_over(self, left_out: Mapping[str, Mapping[Path, str]]) -> None:
-        """Puts the pending vectors in the place of those in use; `clear` frees the room of these.
+        """Switch from the vectors in use to the pending ones; `clear` deletes the former.
 
         Args:
-            left_out: Media that leave the library, by content hash, with what is wrong with each
-                of the files that hold them; these are then failed files.
+            left_out: Media that leave the library, by content hash, with the reason for each of
+                their files; these are failed files from then on.
 
         Raises:
             LibraryError: if other segments have no vector; nothing has changed.
@@ -174,7 +174,7 @@ class StagedVectors:
 
 
 def _without_vector(query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
-    """The query, of segments that have no pending vector."""
+    """Restrict a query to segments that have no pending vector."""
     table, segments = schema.pending_vectors, schema.segments
     joined = segments.outerjoin(table, table.c.segment_id == segments.c.id)
     return query.select_from(joined).where(table.c.segment_id.is_(None))

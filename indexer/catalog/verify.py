@@ -329,7 +329,7 @@ class TableDigest:
 
 
 def copy(database: Database, target: Path, advance: Advance) -> dict[str, TableDigest]:
-    """Copies a database as it is at one moment, whatever is written to it meanwhile.
+    """Copy a snapshot of a database, whatever is written to it meanwhile.
 
     Args:
         database: What is copied.
@@ -360,7 +360,7 @@ def copy(database: Database, target: Path, advance: Advance) -> dict[str, TableD
 
 
 def digests(path: Path, advance: Advance = lambda _done, _all: None) -> dict[str, TableDigest]:
-    """What is in each table of a database file that nobody writes to."""
+    """Return what is in each table of a database file that no process writes to."""
     address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
     with translated(path), closing(sqlite3.connect(address, uri=True)) as connection:
         return _digests(connection, advance)
@@ -399,7 +399,7 @@ def _chunks(connection: sqlite3.Connection, table: str) -> Iterator[list[tuple[A
 
 
 def _packed(row: tuple[Any, ...]) -> bytes:
-    """A row so that no two different ones are packed alike."""
+    """Return the bytes of a row; no two different rows have the same."""
     parts: list[bytes] = []
     for cell in row:
         data = cell if isinstance(cell, bytes) else repr(cell).encode()
