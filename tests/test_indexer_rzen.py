@@ -1,10 +1,9 @@
 """A library on RzenEmbed, from files to hits: with an untrained model of 200,000 numbers."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import programs
 import pymupdf
 import pytest
 from PIL import Image
@@ -31,11 +30,6 @@ def media(tmp_path: Path) -> Path:
         document.new_page().insert_text((72, 72), "An invoice over forty apples")
         document.save(folder / "paper.pdf")
     return folder
-
-
-def run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", module, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
 
 
 def names(library: Library, *parts: object, **filters: object) -> list[str]:
@@ -72,19 +66,24 @@ def test_a_library_changes_to_rzen_and_back_on_the_command_line(
     tmp_path: Path, media: Path, tiny_rzen: Path
 ):
     library, rzen = tmp_path / "library", f"rzen:{tiny_rzen}"
-    assert run("indexer.ingest", media, "--library", library, "--model", "toy").returncode == 0
-    refused = run("indexer.ingest", media, "--library", library, "--model", rzen)
+    assert (
+        programs.run("indexer.ingest", media, "--library", library, "--model", "toy").returncode
+        == 0
+    )
+    refused = programs.run("indexer.ingest", media, "--library", library, "--model", rzen)
     assert refused.returncode == 2
     assert f"python -m indexer.reembed --library {library} --model {rzen}" in refused.stderr
-    changed = run("indexer.reembed", "--library", library, "--model", rzen, "--device", "cpu")
+    changed = programs.run(
+        "indexer.reembed", "--library", library, "--model", rzen, "--device", "cpu"
+    )
     assert changed.returncode == 0, changed.stderr
     assert f"now has the model {rzen}" in changed.stdout
-    found = run(
+    found = programs.run(
         *("indexer.search", "--image", media / "3.png", "--library", library, "--json"),
         *("--kind", "image", "--instruction", "Represent the given image."),
     )
     assert Path(json.loads(found.stdout)[0]["path"]).name == "3.png", found.stderr
-    back = run("indexer.reembed", "--library", library, "--model", "toy")
+    back = programs.run("indexer.reembed", "--library", library, "--model", "toy")
     assert back.returncode == 0, back.stderr
     with Library.open(library) as opened:
         assert opened.model == "toy"
