@@ -20,7 +20,7 @@ LONGEST_FILES = (
     "test_trainer_tiny.py",
     "test_app_browser.py",
     "test_reembed.py",
-    "test_app_calls.py",
+    "test_app_endpoints.py",
     "test_app_model.py",
     "test_ingest.py",
 )
@@ -117,6 +117,16 @@ def own_decoders(_shared_decoders: pytest.MonkeyPatch) -> Iterator[None]:
     _shared_decoders.undo()
     yield
     _shared_decoders.setattr("indexer.library.open_decoders", shared)
+
+
+@pytest.fixture(scope="session")
+def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with media of every kind and a library of them; copy the library to change it."""
+    from sample_library import filled_library
+
+    folder = tmp_path_factory.mktemp("sample")
+    filled_library(folder, reds=40).close()
+    return folder
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

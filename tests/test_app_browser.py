@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from hostile_page import IMAGE, TEXT, make_hostile_media, make_media_of_odd_bytes
-from test_app_world import filled_library, make_media, served
+from sample_library import copy_library, make_media, served
 
 from embedder import Modality
 from embedder.toy import ToyEmbedder
@@ -379,9 +379,8 @@ def test_it_fits_a_phone_and_follows_the_dark(filled, visit, scheme):
 
 
 @pytest.fixture
-def models_library(tmp_path):
-    with filled_library(tmp_path) as library:
-        return library.directory
+def models_library(sample_folder, tmp_path):
+    return copy_library(sample_folder, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -398,12 +397,12 @@ def test_the_library_is_given_another_model_from_the_page(
         page.get_by_role("tab", name="Library").click()
         page.get_by_label("Change to").select_option(label="mini (small, part of this program)")
         visitor.picture(f"16-model-{scheme}")
-        page.get_by_role("button", name="Compute all vectors anew").focus()
+        page.get_by_role("button", name="Re-embed everything").focus()
         page.keyboard.press("Enter")
         page.wait_for_selector("[data-ingest=running]")
         page.wait_for_function("document.activeElement.dataset.cancel === 'ingest'")
         visitor.picture(f"17-model-progress-{scheme}")
-        page.get_by_text("The library has the model mini now").wait_for(timeout=60_000)
+        page.get_by_text("The library now uses the model mini").wait_for(timeout=60_000)
         page.locator(".rz-model", has_text="mini").wait_for()
         assert "dimensions" in page.locator(".rz-model").get_attribute("title")
         assert visitor.narrow()
@@ -617,7 +616,7 @@ def test_a_person_logs_in_searches_and_logs_out(chromium, screenshots, hostile, 
             page.screenshot(path=screenshots / f"22-login-{password}.png")
             page.get_by_role("button", name="Log in").click()
             if password == "wrong":
-                page.get_by_text("do not fit").wait_for()
+                page.get_by_text("Incorrect username or password.").wait_for()
         page.wait_for_selector("html[data-rz-ready]")
         page.goto(f"{address}/logout")
         page.get_by_role("button", name="Log out").click()
@@ -632,5 +631,5 @@ def test_an_upload_that_is_refused_is_told_on_the_page(chromium, screenshots, ho
         visitor = Visitor(chromium, address, screenshots)
         large = {"name": "large.txt", "mimeType": "text/plain", "buffer": b"x" * (8 << 20)}
         visitor.page.locator("#rz-file").set_input_files(large)
-        visitor.page.get_by_text("larger than the 1 MB").wait_for()
+        visitor.page.get_by_text("upload limit of 1 MB").wait_for()
         visitor.close()

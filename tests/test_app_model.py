@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from following import follow, state_once
 from PIL import Image
-from test_app_world import filled_library, segment_of
+from sample_library import copy_library, filled_library, segment_of
 
 from app import services
 from app.api import Api
@@ -51,8 +51,8 @@ class Obedient(ToyEmbedder):
 
 
 @pytest.fixture
-def library(tmp_path):
-    with filled_library(tmp_path) as opened:
+def library(sample_folder, tmp_path):
+    with Library.open(copy_library(sample_folder, tmp_path)) as opened:
         yield opened
 
 
@@ -342,8 +342,16 @@ def test_a_change_by_another_program_is_followed(library, page_over):
     assert "<b>mini</b>" in view.model(shown).header
 
 
-def test_missing_files_keep_the_old_model_until_they_are_left_out(library, page_over, tmp_path):
-    (tmp_path / "media" / "photos" / "grey.jpg").unlink()
+@pytest.fixture
+def vanishing(tmp_path):
+    """A library whose media can be deleted."""
+    with filled_library(tmp_path / "vanishing") as opened:
+        yield opened
+
+
+def test_missing_files_keep_the_old_model_until_they_are_left_out(vanishing, page_over, tmp_path):
+    library = vanishing
+    (tmp_path / "vanishing" / "media" / "photos" / "grey.jpg").unlink()
     page = page_over(library)
     services.reembed(page, offer_id("mini"))
     *_, last = follow(page)

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sample_library import copy_library, segment_of
 from test_app_security import ask
-from test_app_world import filled_library, segment_of
+
+from indexer import Library
 
 USER, PASSWORD = "owner-of-all", "correct-horse"
 GUESS = "wrong-battery"
@@ -57,9 +59,9 @@ def left_behind(folder: Path) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory) -> Iterator[Program]:
+def program(sample_folder, tmp_path_factory) -> Iterator[Program]:
     folder = tmp_path_factory.mktemp("program")
-    with filled_library(folder) as library:
+    with Library.open(copy_library(sample_folder, folder)) as library:
         segment = segment_of(library, "red.jpg")
     left_behind(folder)
     log = folder / "log.txt"

@@ -14,14 +14,15 @@ from pathlib import Path
 import fastapi.routing
 import pytest
 from asgi import Answer, Ask, Site, site
+from sample_library import copy_library, segment_of
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount
-from test_app_world import filled_library, segment_of
 
 from app import server, services
 from app.auth import Authenticator
 from app.config import AppConfig
 from app.guard import Guard
+from indexer import Library
 
 pytestmark = [
     pytest.mark.filterwarnings(
@@ -76,7 +77,7 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def world(sample_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
     secret = folder / "secret.txt"
     secret.write_bytes(SECRET)
@@ -86,7 +87,7 @@ def world(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(server, "ASSETS", assets)
         patch.setenv("GRADIO_TEMP_DIR", str(folder / "scratch"))
-        with filled_library(folder) as library:
+        with Library.open(copy_library(sample_folder, folder)) as library:
             (library.uploads).mkdir()
             (library.uploads / "link.txt").symlink_to(secret)
             page = services.build(AppConfig(), library, folder / "scratch")
@@ -385,10 +386,10 @@ def test_no_body_names_a_file_or_breaks_a_route(world):
             assert path.is_symlink() or SECRET not in path.read_bytes(), f"{path} is a copy"
 
 
-def test_gradio_keeps_no_copies_of_what_its_clients_send(world):
+def test_gradio_keeps_no_copies_of_what_its_clients_send(world, sample_folder):
     scratch = world.secret.parent / "scratch"
     before = set(scratch.rglob("*"))
-    picture = (world.secret.parent / "media" / "photos" / "blue.jpg").read_bytes()
+    picture = (sample_folder / "media" / "photos" / "blue.jpg").read_bytes()
     head = 'Content-Disposition: form-data; name="files"; filename="sea.jpg"'
     form = f"--b\r\n{head}\r\n\r\n".encode() + picture + b"\r\n--b--\r\n"
     kind = (("content-type", "multipart/form-data; boundary=b"),)

@@ -13,26 +13,27 @@ import urllib.request
 
 import pytest
 from gradio_client import Client, handle_file
+from sample_library import copy_library, segment_of, served
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
-from test_app_world import filled_library, segment_of, served
 
 from app.auth import Authenticator
 from app.config import AppConfig
 from app.guard import Guard
 from app.models import offer_id
+from indexer import Library
 
 SECRET = "the-owner's-secret"
 SOMEWHERE = "rzen:/srv/models/finetuned/v1"
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def world(sample_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
     (folder / "secret.txt").write_text(SECRET)
-    with filled_library(folder) as library:
+    with Library.open(copy_library(sample_folder, folder)) as library:
         segment = segment_of(library, "red.jpg")
     return folder, segment
 
@@ -212,20 +213,20 @@ def test_a_web_address_is_never_fetched_for_a_search(open_page, path):
     assert b"query-files" in answer
 
 
-def test_gradios_own_clients_can_send_files(open_page, world):
+def test_gradios_own_clients_can_send_files(open_page, sample_folder):
     client = Client(open_page, verbose=False, analytics_enabled=False)
-    picture = handle_file(str(world[0] / "media" / "photos" / "blue.jpg"))
+    picture = handle_file(str(sample_folder / "media" / "photos" / "blue.jpg"))
     found = client.predict(file=picture, kinds=["image"], api_name="/search")
     assert found[0]["name"] == "blue.jpg"
 
 
-def test_hits_name_ids_and_no_paths(open_page, world):
+def test_hits_name_ids_and_no_paths(open_page, sample_folder):
     event, ([first, *_],) = call(open_page, "search", text="red")
     assert event == "complete"
     assert first["media"] == f"/media/{first['segment_id']}"
     for endpoint in ("search", "folders", "files", "stats", "ingest_status"):
         arguments = {"text": "red"} if endpoint == "search" else {}
-        assert str(world[0]) not in json.dumps(call(open_page, endpoint, **arguments)[1])
+        assert str(sample_folder) not in json.dumps(call(open_page, endpoint, **arguments)[1])
 
 
 # ---- what other programs and sites may do
@@ -248,8 +249,8 @@ def test_a_tool_answers_and_fails_in_sentences(open_page):
     assert "type what you are looking for" in failed["content"][0]["text"]
 
 
-def test_a_picture_inside_a_data_address_can_be_searched_with(open_page, world):
-    picture = (world[0] / "media" / "photos" / "blue.jpg").read_bytes()
+def test_a_picture_inside_a_data_address_can_be_searched_with(open_page, sample_folder):
+    picture = (sample_folder / "media" / "photos" / "blue.jpg").read_bytes()
     address = "data:image/jpeg;base64," + base64.b64encode(picture).decode()
     event, ([first, *_],) = call(open_page, "search", file=address, kinds=["image"])
     assert (event, first["name"]) == ("complete", "blue.jpg")

@@ -17,6 +17,8 @@ from app.uploads import (
     Quota,
     TooLarge,
     UploadError,
+    clean_name,
+    clean_path,
     save,
     workspace,
 )
@@ -214,3 +216,49 @@ def test_a_workspace_goes_with_its_program_and_clears_what_killed_ones_left(tmp_
         running.kill()
     with workspace(tmp_path, "x-") as folder:
         assert {path.name for path in tmp_path.iterdir()} == {"x-other", folder.name}
+
+
+# ---- names
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("Grüße 1.jpg", "Grüße 1.jpg"),
+        ("../../etc/passwd", "_.._etc_passwd"),
+        ("a\0b\nc.txt", "a_b_c.txt"),
+        ("con.txt", "_con.txt"),
+        (".hidden", "hidden"),
+        ("x" * 300 + ".jpeg", "x" * 195 + ".jpeg"),
+        ("東" * 300 + ".jpeg", "東" * 65 + ".jpeg"),
+        ("x" * 199 + " . " * 9 + "y" * 20, "x" * 199),
+        ("con" + " " * 300 + "x", "_con"),
+        ("COM¹.txt", "_COM¹.txt"),
+        ("conin$", "_conin$"),
+        ("aux .txt", "_aux .txt"),
+    ],
+)
+def test_names_become_ones_that_every_file_system_takes(name, kept):
+    assert clean_name(name) == kept
+    assert clean_name(kept) == kept
+
+
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [
+        ("Holiday/Day 1/cat.jpg", "Holiday/Day 1/cat.jpg"),
+        ("/etc/passwd", "etc/passwd"),
+        ("../../../x.txt", "x.txt"),
+        ("a/../b.txt", "a/b.txt"),
+        ("C:\\Users\\me\\x.txt", "C_/Users/me/x.txt"),
+        ("....//....//x.txt", "x.txt"),
+    ],
+)
+def test_relative_paths_cannot_leave_the_upload_folder(path, kept):
+    assert clean_path(path) == Path(kept)
+
+
+@pytest.mark.parametrize("path", ["", "..", "/", "a/" * 30 + "x"])
+def test_paths_that_name_no_file_are_refused(path):
+    with pytest.raises(UploadError):
+        clean_path(path)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 from PIL import Image
+from sample_library import copy_library, segment_of
 from starlette.testclient import TestClient
-from test_app_world import filled_library, segment_of
 
 from app import routes, services
 from app.config import AppConfig
@@ -17,13 +17,13 @@ from app.page import events
 from app.routes import media_router, upload_router
 from app.search import SearchForm
 from embedder.media import Kind
-from indexer import LibraryBusy
+from indexer import Library, LibraryBusy
 from indexer.decoding import on_demand
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    with filled_library(tmp_path_factory.mktemp("world"), reds=30) as opened:
+def library(sample_folder, tmp_path_factory):
+    with Library.open(copy_library(sample_folder, tmp_path_factory.mktemp("media"))) as opened:
         yield opened
 
 

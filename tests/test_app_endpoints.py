@@ -12,9 +12,10 @@ import httpx
 import pytest
 from hostile_page import make_media_of_odd_bytes
 from PIL import Image
-from test_app_world import filled_library, segment_of, served
+from sample_library import copy_library, segment_of, served
 
 from benchmarks.clients import Connection, connected, search_values
+from indexer import Library
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="stopping a server by a signal is for POSIX"
@@ -28,8 +29,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def similar_to(folder: Path) -> int:
-    with filled_library(folder) as library:
+def similar_to(sample_folder: Path, folder: Path) -> int:
+    with Library.open(copy_library(sample_folder, folder)) as library:
         return segment_of(library, "red.jpg")
 
 

@@ -1,0 +1,53 @@
+"""The page's configuration from flags and variables."""
+
+import pytest
+
+from app.config import AppConfig, parse
+
+
+def test_flags_come_before_environment_before_defaults():
+    environment = {"RZEN_PORT": "9000", "RZEN_MODEL": "toy", "RZEN_AUTH": "me:se:cret"}
+    config = parse(["--port", "9001"], environment)
+    assert (config.port, config.model, config.host) == (9001, "toy", "127.0.0.1")
+    assert config.auth == ("me", "se:cret")
+
+
+@pytest.mark.parametrize(
+    ("flags", "most"),
+    [
+        ([], None),
+        (["--host", "0.0.0.0"], 10_240),
+        (["--host", "0.0.0.0", "--auth", "me:x"], None),
+        (["--host", "0.0.0.0", "--max-uploads-mb", "5"], 5),
+        (["--max-uploads-mb", "5"], 5),
+    ],
+)
+def test_uploads_of_strangers_have_a_quota_unless_the_owner_sets_one(flags, most):
+    assert parse(flags, {}).max_uploads_bytes == (None if most is None else most << 20)
+    given = parse(flags, {"RZEN_MAX_UPLOADS_MB": "7"}).max_uploads_bytes
+    assert given == (5 if most == 5 else 7) << 20
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--port", "x"],
+        ["--port", "70000"],
+        ["--auth", "me"],
+        ["--max-upload-mb", "0"],
+        ["--max-uploads-mb", "some"],
+    ],
+)
+def test_flags_that_make_no_sense_are_refused_with_status_2(flags, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parse(flags, {})
+    assert stopped.value.code == 2
+    assert flags[1] in capsys.readouterr().err or "--auth" in flags
+
+
+@pytest.mark.parametrize(
+    ("host", "alone"),
+    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("box", False)],
+)
+def test_it_knows_whether_only_this_machine_is_served(host, alone):
+    assert AppConfig(host=host).loopback is alone

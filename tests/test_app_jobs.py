@@ -1,0 +1,148 @@
+"""Background jobs, and the pages that follow them."""
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+from anyio import to_thread
+from following import follow, state_once
+
+from app import services
+from app.api import Api
+from app.config import AppConfig
+from app.jobs import Busy
+from app.page import events, library_tab
+from indexer import IndexerError, IngestReport, Library, Status
+
+
+@pytest.fixture(scope="module")
+def library(sample_folder):
+    with Library.open(sample_folder / "library") as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(library, tmp_path):
+    return services.build(AppConfig(), library, tmp_path / "scratch")
+
+
+def answer(page, **values):
+    return events.LibraryView(page).results(values)
+
+
+class SlowLibrary:
+    """Stands still in the middle of an ingest until it is told to go on or to stop."""
+
+    model = "toy"
+
+    def __init__(self, uploads: Path) -> None:
+        self.directory, self.uploads = uploads.parent, uploads
+        self.go_on = threading.Event()
+
+    def ingest(self, paths, options, *, on_progress, cancel):
+        while not (self.go_on.wait(0.01) or cancel.is_set()):
+            pass
+        if self.go_on.is_set():
+            raise IndexerError("the disk is full")
+        return IngestReport(cancelled=cancel.is_set())
+
+
+@pytest.fixture
+def slow(tmp_path):
+    library = SlowLibrary(tmp_path / "uploads")
+    built = services.build(AppConfig(), library, tmp_path)  # type: ignore[arg-type]
+    yield library, built
+    built.jobs.close()
+
+
+def test_only_one_ingest_runs_at_a_time(slow):
+    _, page = slow
+    services.add_uploads(page)
+    with pytest.raises(Busy, match="Adding your files"):
+        services.retry_failed(page)
+
+
+def test_a_cancelled_ingest_stops_and_says_so(slow):
+    _, page = slow
+    services.add_uploads(page)
+    assert page.jobs.cancel()
+    assert "Stopping" in library_tab.job(page.jobs.state) or not page.jobs.state.running
+    page.jobs.close()
+    assert page.jobs.state.report.cancelled
+    assert "Stopped" in library_tab.job(page.jobs.state)
+    assert not page.jobs.cancel()
+
+
+def test_however_many_follow_an_ingest_no_thread_waits_for_it(slow, monkeypatch):
+    library, page = slow
+    for name in ("_everything", "model"):  # They ask the library, in threads.
+        monkeypatch.setattr(events.LibraryView, name, lambda _: events.Update())
+    services.add_uploads(page)
+
+    async def crowd() -> None:
+        seen = [0] * 60
+
+        async def watch(number: int) -> None:
+            async for _ in events.LibraryView(page).follow():
+                seen[number] += 1
+
+        followers = [asyncio.create_task(watch(number)) for number in range(len(seen))]
+        while min(seen) < 3:
+            assert not any(one.done() for one in followers)
+            await asyncio.sleep(0.05)
+        assert to_thread.current_default_thread_limiter().borrowed_tokens == 0
+        assert page.jobs.state.running
+        library.go_on.set()
+        await asyncio.gather(*followers)
+
+    asyncio.run(crowd())
+
+
+def test_an_ingest_that_breaks_off_ends_in_its_sentence(slow):
+    library, page = slow
+    services.add_uploads(page)
+    library.go_on.set()
+    state = state_once(page, lambda state: not state.running)
+    assert state.error == "the disk is full"
+    assert "The disk is full." in library_tab.job(state)
+
+
+@pytest.mark.parametrize(
+    ("folder", "told"),
+    [
+        ("", "name a folder"),
+        ("/no/such/place", "no folder /no/such/place"),
+        ("a\0b", "no folder"),
+        ("~nobody/x", "no folder"),
+    ],
+)
+def test_a_folder_that_is_not_there_is_told_in_a_sentence(slow, folder, told):
+    _, page = slow
+    with pytest.raises(IndexerError, match=told):
+        services.add_folder(page, folder)
+
+
+def test_naming_a_folder_is_for_the_owner_only(library, tmp_path):
+    page = services.build(AppConfig(host="0.0.0.0"), library, tmp_path)
+    with pytest.raises(services.NotAllowed, match="upload the files"):
+        Api(page).ingest_folder(str(tmp_path))
+    assert AppConfig(host="0.0.0.0", auth=("a", "b")).trusted
+
+
+def test_files_can_be_listed_and_removed(tmp_path):
+    with Library.open(tmp_path / "library", model="toy") as library:
+        library.uploads.mkdir()
+        (library.uploads / "note.txt").write_text("A note about rain.")
+        (library.uploads / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 no")
+        page = services.build(AppConfig(), library, tmp_path / "scratch")
+        services.add_uploads(page)
+        *_, last = follow(page)
+        assert "1 added" in last[0]
+        assert "bad.jpg" in last[0]
+        (item,) = library.items(status=Status.INDEXED)
+        update = events.LibraryView(page).remove({"item_ids": [item.id]})
+        assert "1 file removed" in update[0]
+        assert not (library.uploads / "note.txt").exists()
+        assert "Search by what things look like" in update[2]
+        page.jobs.close()
