@@ -1,4 +1,4 @@
-"""Following what runs in the page, in tests."""
+"""Follows the page's job, in tests."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ from app.services import Services
 
 
 def follow(page: Services) -> list[events.Update]:
-    """All that a page shows while a job runs."""
+    """Return all that a page shows while a job runs."""
 
     async def updates() -> list[events.Update]:
         return [update async for update in events.LibraryView(page).follow()]
@@ -19,7 +19,7 @@ def follow(page: Services) -> list[events.Update]:
 
 
 def state_once(page: Services, reached: Callable[[JobState], object]) -> JobState:
-    """The state of the page's job as soon as it is such a one."""
+    """Wait until the job's state is as wanted, and return it."""
     while not reached(state := page.jobs.state):
         time.sleep(0.01)
     return state

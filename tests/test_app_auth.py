@@ -1,4 +1,4 @@
-"""Passwords are tried a few at a time, nobody is locked out for ever, and sessions end."""
+"""Authentication: wrong passwords are throttled by address, and sessions end."""
 
 import base64
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ def basic(password: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"me:{password}".encode()).decode()}
 
 
-def test_guessing_is_slowed_down_with_a_sentence_and_the_owner_gets_in_again(client, clock):
+def test_login_throttles_wrong_passwords(client, clock):
     assert [enter(client, "wrong").status_code for _ in range(12)] == [401] * 10 + [429] * 2
     refused = enter(client, "right")
     assert refused.status_code == 429
@@ -62,20 +62,20 @@ def test_guessing_is_slowed_down_with_a_sentence_and_the_owner_gets_in_again(cli
     assert enter(client, "right").status_code == 200
 
 
-def test_guessing_with_each_request_is_slowed_down_alike(client):
+def test_basic_auth_throttles_wrong_passwords(client):
     tried = [client.get("/media/1", headers=basic("wrong")).status_code for _ in range(12)]
     assert tried == [401] * 10 + [429] * 2
     assert client.get("/media/1").status_code == 401, "without credentials nothing is tried"
 
 
-def test_who_is_in_stays_in_whatever_others_try(client):
+def test_session_survives_throttling(client):
     assert enter(client, "right").status_code == 200
     for _ in range(30):
         enter(client, "wrong")
     assert client.get("/media/1").status_code == 200
 
 
-def test_a_session_ends_after_a_week(client, clock):
+def test_session_expires(client, clock):
     answer = enter(client, "right")
     assert f"Max-Age={SESSION_SECONDS}" in answer.headers["set-cookie"]
     clock.seconds += SESSION_SECONDS - 1
@@ -84,7 +84,7 @@ def test_a_session_ends_after_a_week(client, clock):
     assert client.get("/media/1").status_code == 401
 
 
-def test_sessions_and_attempts_take_memory_that_does_not_grow(clock):
+def test_sessions_and_throttle_bound_memory(clock):
     logins, attempts = Authenticator(("me", "right"), clock), LoginThrottle(clock)
     for number in range(5_000):
         logins.create_session()
@@ -93,7 +93,7 @@ def test_sessions_and_attempts_take_memory_that_does_not_grow(clock):
     assert len(attempts._levels) == 256
 
 
-def test_each_address_waits_for_its_own_guesses_only(clock):
+def test_throttle_separates_addresses(clock):
     attempts = LoginThrottle(clock)
     for number in range(20):
         attempts.record_failure(f"2001:db8::{number:x}")
@@ -109,7 +109,7 @@ def test_each_address_waits_for_its_own_guesses_only(clock):
     assert attempts._bucket("::ffff:192.0.2.7") == attempts._bucket("192.0.2.7")
 
 
-def test_a_wait_never_grows_beyond_what_was_tried(clock):
+def test_throttle_bounds_the_wait(clock):
     attempts = LoginThrottle(clock)
     for _ in range(10):
         attempts.record_failure("192.0.2.7")
@@ -130,12 +130,12 @@ def test_a_wait_never_grows_beyond_what_was_tried(clock):
         "Basic " + "QQ" * 9000,
     ],
 )
-def test_credentials_that_are_none_let_nobody_in(client, sent):
+def test_invalid_credentials_are_refused(client, sent):
     answer = client.get("/media/1", headers={"Authorization": sent.encode("latin-1")})
     assert answer.status_code == 401
 
 
-def test_a_login_from_elsewhere_is_refused(client):
+def test_login_refuses_other_sites(client):
     for headers in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
         form = {"username": "me", "password": "right"}
         assert client.post("/login", data=form, headers=headers).status_code == 403

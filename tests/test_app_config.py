@@ -5,7 +5,7 @@ import pytest
 from app.config import AppConfig, parse
 
 
-def test_flags_come_before_environment_before_defaults():
+def test_flags_override_environment():
     environment = {"RZEN_PORT": "9000", "RZEN_MODEL": "toy", "RZEN_AUTH": "me:se:cret"}
     config = parse(["--port", "9001"], environment)
     assert (config.port, config.model, config.host) == (9001, "toy", "127.0.0.1")
@@ -22,7 +22,7 @@ def test_flags_come_before_environment_before_defaults():
         (["--max-uploads-mb", "5"], 5),
     ],
 )
-def test_uploads_of_strangers_have_a_quota_unless_the_owner_sets_one(flags, most):
+def test_default_upload_quota(flags, most):
     assert parse(flags, {}).max_uploads_bytes == (None if most is None else most << 20)
     given = parse(flags, {"RZEN_MAX_UPLOADS_MB": "7"}).max_uploads_bytes
     assert given == (5 if most == 5 else 7) << 20
@@ -38,7 +38,7 @@ def test_uploads_of_strangers_have_a_quota_unless_the_owner_sets_one(flags, most
         ["--max-uploads-mb", "some"],
     ],
 )
-def test_flags_that_make_no_sense_are_refused_with_status_2(flags, capsys):
+def test_invalid_flags_exit_with_status_2(flags, capsys):
     with pytest.raises(SystemExit) as stopped:
         parse(flags, {})
     assert stopped.value.code == 2
@@ -49,5 +49,5 @@ def test_flags_that_make_no_sense_are_refused_with_status_2(flags, capsys):
     ("host", "alone"),
     [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("box", False)],
 )
-def test_it_knows_whether_only_this_machine_is_served(host, alone):
+def test_loopback(host, alone):
     assert AppConfig(host=host).loopback is alone

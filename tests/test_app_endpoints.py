@@ -1,4 +1,4 @@
-"""Named endpoints over HTTP, called by programs one by one and by many visitors at once."""
+"""Named endpoints over HTTP, called by programs one by one and by many clients at once."""
 
 import asyncio
 import json
@@ -49,22 +49,22 @@ def _events(text: str) -> list[tuple[str, object]]:
 
 
 @pytest.mark.parametrize("way", ["run", "api"])
-def test_an_endpoint_answers_in_one_request(page: httpx.Client, way: str):
+def test_endpoint_in_one_request(page: httpx.Client, way: str):
     answer = page.post(f"/{way}/search", json={"data": ["red"]})
     assert answer.status_code == 200
     assert answer.json()["data"][0][0]["name"].startswith("red")
 
 
-def test_an_endpoint_answers_in_two_requests_as_gradio_documents_it(page: httpx.Client):
+def test_endpoint_in_two_requests(page: httpx.Client):
     begun = page.post("/call/search", json={"data": ["red"]}).json()
-    told = page.get(f"/call/search/{begun['event_id']}")
-    assert told.headers["content-type"].startswith("text/event-stream")
-    (event, data), *more = _events(told.text)
+    expected = page.get(f"/call/search/{begun['event_id']}")
+    assert expected.headers["content-type"].startswith("text/event-stream")
+    (event, data), *more = _events(expected.text)
     assert (event, more) == ("complete", [])
     assert data == page.post("/run/search", json={"data": ["red"]}).json()["data"]
 
 
-def test_a_call_that_belongs_to_a_session_is_answered_by_gradio_alike(page: httpx.Client):
+def test_endpoint_with_gradio_session(page: httpx.Client):
     values = list(search_values(text="red"))
     theirs = page.post("/run/search", json={"data": values, "session_hash": "abc"}).json()
     assert "average_duration" in theirs
@@ -72,28 +72,26 @@ def test_a_call_that_belongs_to_a_session_is_answered_by_gradio_alike(page: http
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "expected"),
     [(["red", "/etc/passwd"], "unknown or expired"), ([], "Type what"), ([1] * 40, "wrong number")],
 )
-def test_what_cannot_be_answered_is_told_both_ways(page: httpx.Client, values: list, told: str):
+def test_endpoint_errors(page: httpx.Client, values: list, expected: str):
     answer = page.post("/run/search", json={"data": values})
     assert answer.status_code == 400
-    assert told.lower() in answer.json()["error"].lower()
+    assert expected.lower() in answer.json()["error"].lower()
     begun = page.post("/call/search", json={"data": values}).json()
     ((event, data),) = _events(page.get(f"/call/search/{begun['event_id']}").text)
     assert (event, data) == ("error", answer.json())
 
 
-def test_an_answer_is_given_once(page: httpx.Client):
+def test_result_is_fetched_once(page: httpx.Client):
     begun = page.post("/call/stats", json={"data": []}).json()
     assert "complete" in page.get(f"/call/stats/{begun['event_id']}").text
     again = page.get(f"/call/stats/{begun['event_id']}")
     assert (again.status_code, "already fetched" in again.json()["error"]) == (404, True)
 
 
-def test_many_clients_get_right_answers_while_files_are_taken_in(
-    page: httpx.Client, folder: Path, similar_to: int
-):
+def test_many_clients_during_an_ingest(page: httpx.Client, folder: Path, similar_to: int):
     """The short form of `python -m benchmarks.clients`."""
     (folder / "more").mkdir()
     for number in range(40):
@@ -116,7 +114,7 @@ def test_many_clients_get_right_answers_while_files_are_taken_in(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="others allow only names in Unicode")
-def test_names_that_are_no_unicode_are_told_with_a_mark_for_what_cannot_be_read(tmp_path: Path):
+def test_undecodable_names_in_answers(tmp_path: Path):
     make_media_of_odd_bytes(tmp_path / "media")
     with (
         served(tmp_path / "library") as address,

@@ -1,4 +1,4 @@
-"""What breaks becomes an answer, and the log tells of it without what was asked."""
+"""Errors become responses, and the log describes them without what was asked."""
 
 import logging
 import types
@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from app.gradio_compat import ErrorMiddleware, log_tracebacks
 from app.services import describe_error
 
-WORDS = "what-a-visitor-looks-for"
+WORDS = "what-a-user-searches-for"
 
 
 def broken(_request):
@@ -43,7 +43,7 @@ def client():
 
 
 @pytest.mark.parametrize(("before", "status"), [("/gradio_api", 400), ("/media", 500)])
-def test_an_error_becomes_a_sentence_and_its_message_stays_here(client, caplog, before, status):
+def test_errors_hide_their_message(client, caplog, before, status):
     caplog.set_level(logging.DEBUG)
     answer = client.get(f"{before}/broken")
     assert answer.status_code == status
@@ -53,13 +53,13 @@ def test_an_error_becomes_a_sentence_and_its_message_stays_here(client, caplog, 
     assert client.get(f"{before}/telling").json() == {"error": "a sentence"}
 
 
-def test_a_stream_that_breaks_off_ends(client, caplog):
+def test_broken_stream_ends(client, caplog):
     caplog.set_level(logging.DEBUG)
     assert client.get("/gradio_api/stream").text == "begun"
     assert WORDS not in caplog.text
 
 
-def test_what_gradio_would_print_goes_to_the_log_without_its_message(caplog, capsys):
+def test_gradio_tracebacks_are_logged_without_message(caplog, capsys):
     import traceback
 
     caplog.set_level(logging.DEBUG)

@@ -32,7 +32,7 @@ def answer(page, **values):
 
 
 class SlowLibrary:
-    """Stands still in the middle of an ingest until it is told to go on or to stop."""
+    """Stands still in the middle of an ingest until it may continue or is cancelled."""
 
     model = "toy"
 
@@ -56,14 +56,14 @@ def slow(tmp_path):
     built.jobs.close()
 
 
-def test_only_one_ingest_runs_at_a_time(slow):
+def test_one_job_at_a_time(slow):
     _, page = slow
     services.add_uploads(page)
     with pytest.raises(Busy, match="Adding your files"):
         services.retry_failed(page)
 
 
-def test_a_cancelled_ingest_stops_and_says_so(slow):
+def test_cancel_job(slow):
     _, page = slow
     services.add_uploads(page)
     assert page.jobs.cancel()
@@ -74,7 +74,7 @@ def test_a_cancelled_ingest_stops_and_says_so(slow):
     assert not page.jobs.cancel()
 
 
-def test_however_many_follow_an_ingest_no_thread_waits_for_it(slow, monkeypatch):
+def test_following_a_job_takes_no_thread(slow, monkeypatch):
     library, page = slow
     for name in ("_everything", "model"):  # They ask the library, in threads.
         monkeypatch.setattr(events.LibraryView, name, lambda _: events.Update())
@@ -99,7 +99,7 @@ def test_however_many_follow_an_ingest_no_thread_waits_for_it(slow, monkeypatch)
     asyncio.run(crowd())
 
 
-def test_an_ingest_that_breaks_off_ends_in_its_sentence(slow):
+def test_failed_job_shows_error(slow):
     library, page = slow
     services.add_uploads(page)
     library.go_on.set()
@@ -109,7 +109,7 @@ def test_an_ingest_that_breaks_off_ends_in_its_sentence(slow):
 
 
 @pytest.mark.parametrize(
-    ("folder", "told"),
+    ("folder", "expected"),
     [
         ("", "name a folder"),
         ("/no/such/place", "no folder /no/such/place"),
@@ -117,20 +117,20 @@ def test_an_ingest_that_breaks_off_ends_in_its_sentence(slow):
         ("~nobody/x", "no folder"),
     ],
 )
-def test_a_folder_that_is_not_there_is_told_in_a_sentence(slow, folder, told):
+def test_add_missing_folder(slow, folder, expected):
     _, page = slow
-    with pytest.raises(IndexerError, match=told):
+    with pytest.raises(IndexerError, match=expected):
         services.add_folder(page, folder)
 
 
-def test_naming_a_folder_is_for_the_owner_only(library, tmp_path):
+def test_add_folder_requires_trust(library, tmp_path):
     page = services.build(AppConfig(host="0.0.0.0"), library, tmp_path)
     with pytest.raises(services.NotAllowed, match="upload the files"):
         Api(page).ingest_folder(str(tmp_path))
     assert AppConfig(host="0.0.0.0", auth=("a", "b")).trusted
 
 
-def test_files_can_be_listed_and_removed(tmp_path):
+def test_list_and_remove_files(tmp_path):
     with Library.open(tmp_path / "library", model="toy") as library:
         library.uploads.mkdir()
         (library.uploads / "note.txt").write_text("A note about rain.")

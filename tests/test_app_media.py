@@ -1,4 +1,4 @@
-"""The routes that media leave and files come by."""
+"""The routes for media, results and uploads."""
 
 import base64
 import io
@@ -50,7 +50,7 @@ def original(library, name: str) -> bytes:
     return item.path.read_bytes()
 
 
-def test_the_original_comes_by_segment_with_its_type(client, library):
+def test_original_has_media_type(client, library):
     response = client.get(f"/media/{segment_of(library, 'red.jpg')}")
     assert response.content == original(library, "red.jpg")
     assert response.headers["content-type"] == "image/jpeg"
@@ -59,7 +59,7 @@ def test_the_original_comes_by_segment_with_its_type(client, library):
 
 @pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**400])
 @pytest.mark.parametrize("route", ["/media/{}", "/thumbnail/{}", "/page/{}.png", "/detail/{}"])
-def test_a_number_that_no_database_knows_is_no_segment(client, route, number):
+def test_segment_ids_out_of_range(client, route, number):
     assert client.get(route.format(number)).status_code in {404, 422}
 
 
@@ -67,7 +67,7 @@ def test_a_number_that_no_database_knows_is_no_segment(client, route, number):
     ("wanted", "start", "end"),
     [("bytes=0-99", 0, 100), ("bytes=100-", 100, None), ("bytes=-50", -50, None)],
 )
-def test_ranges_of_a_video_come_as_asked(client, library, film, wanted, start, end):
+def test_ranges_of_a_video(client, library, film, wanted, start, end):
     response = client.get(f"/media/{film}", headers={"Range": wanted})
     assert response.status_code == 206
     assert response.content == original(library, "walk.webm")[start:end]
@@ -75,22 +75,22 @@ def test_ranges_of_a_video_come_as_asked(client, library, film, wanted, start, e
     assert response.headers["content-type"] == "video/webm"
 
 
-def test_a_range_beyond_the_end_is_refused(client, film):
+def test_range_beyond_the_end(client, film):
     assert client.get(f"/media/{film}", headers={"Range": "bytes=99999999-"}).status_code == 416
 
 
-def test_a_head_request_tells_the_length_alone(client, library, film):
+def test_head_returns_length(client, library, film):
     response = client.head(f"/media/{film}")
     assert response.headers["accept-ranges"] == "bytes"
     assert int(response.headers["content-length"]) == len(original(library, "walk.webm"))
 
 
-def test_a_download_carries_the_name(client, library):
+def test_download_has_the_name(client, library):
     response = client.get(f"/media/{segment_of(library, 'onerror')}?download=1")
     assert response.headers["content-disposition"].startswith("attachment; filename*=utf-8''%3Cimg")
 
 
-def test_html_is_never_served_as_html(client, library):
+def test_html_is_served_as_text(client, library):
     response = client.get(f"/media/{segment_of(library, 'page.html')}")
     assert response.headers["content-type"] == "text/plain; charset=utf-8"
     assert "sandbox" in response.headers["content-security-policy"]
@@ -107,30 +107,30 @@ def test_html_is_never_served_as_html(client, library):
         "/media/0",
     ],
 )
-def test_what_is_not_in_the_library_is_not_found(client, path):
+def test_unknown_segments_are_not_found(client, path):
     assert client.get(path).status_code == 404
 
 
-def test_thumbnails_are_small_pictures_and_texts_have_none(client, library, film):
+def test_thumbnails(client, library, film):
     response = client.get(f"/thumbnail/{film}")
     assert max(Image.open(io.BytesIO(response.content)).size) <= 384
     assert client.get(f"/thumbnail/{segment_of(library, 'diary.md')}").status_code == 404
 
 
 @pytest.mark.parametrize(("asked", "given"), [(1, 256), (800, 800), (99999, 2400)])
-def test_a_page_is_rendered_within_bounds(client, library, asked, given):
+def test_page_size_is_bounded(client, library, asked, given):
     response = client.get(f"/page/{segment_of(library, 'harbour.pdf')}.png?side={asked}")
     assert response.headers["content-type"] == "image/png"
     assert max(Image.open(io.BytesIO(response.content)).size) == given
 
 
-def test_a_rendered_page_is_kept(library):
+def test_page_is_cached(library):
     pages = routes.PageCache(library)
     segment = segment_of(library, "harbour.pdf")
     assert pages.get(segment, 300) is pages.get(segment, 300)
 
 
-def test_rendered_pages_take_bounded_memory(library):
+def test_page_cache_is_bounded(library):
     segment = segment_of(library, "harbour.pdf")
     size = len(routes.PageCache(library).get(segment, 300))
     pages = routes.PageCache(library, max_bytes=2 * size)
@@ -140,11 +140,11 @@ def test_rendered_pages_take_bounded_memory(library):
     assert pages.get(segment, 300) is not kept[0]
 
 
-def test_a_text_has_no_page(client, library):
+def test_text_has_no_page(client, library):
     assert client.get(f"/page/{segment_of(library, 'diary.md')}.png").status_code == 404
 
 
-def test_a_file_that_has_vanished_is_told_about(page, client, library, tmp_path):
+def test_deleted_file(page, client, library, tmp_path):
     vanishing = tmp_path / "vanishing.txt"
     vanishing.write_text("Soon to be gone.")
     library.ingest([vanishing])
@@ -157,7 +157,7 @@ def test_a_file_that_has_vanished_is_told_about(page, client, library, tmp_path)
 # ---- decoding
 
 
-def test_the_page_decodes_nothing_in_its_own_process(page, client, library, monkeypatch):
+def test_page_decodes_in_other_processes(page, client, library, monkeypatch):
     sent = {
         name: original(library, name)
         for name in ("red.jpg", "walk.webm", "harbour.pdf", "diary.md")
@@ -192,20 +192,18 @@ def misled(library, monkeypatch):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_a_file_that_breaks_its_decoder_costs_its_sender_a_sentence(page, client, misled):
+def test_query_file_that_crashes_its_decoder(page, client, misled):
     picture = original(misled, "red.jpg")
-    for name, told in (("segfault.jpg", "decoder crashed"), ("hang.jpg", "no progress")):
+    for name, expected in (("segfault.jpg", "decoder crashed"), ("hang.jpg", "no progress")):
         key = client.post(f"/query-files?name={name}", content=picture).json()["id"]
         shown = events.LibraryView(page).results({"file": key})
         assert f"{name[1:]} cannot be used as a query" in shown
-        assert told in shown
+        assert expected in shown
     assert "data-answer" in events.LibraryView(page).results({"text": "red"})
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_a_file_that_breaks_its_decoder_is_still_shown_as_far_as_it_can_be(
-    client, misled, tmp_path
-):
+def test_detail_of_file_that_crashes_its_decoder(client, misled, tmp_path):
     (tmp_path / "segfault.txt").write_text("A tale of rain and of wind. " * 400)
     Image.new("RGB", (99, 99)).save(tmp_path / "segfault.tif")
     misled.ingest([tmp_path])
@@ -215,7 +213,7 @@ def test_a_file_that_breaks_its_decoder_is_still_shown_as_far_as_it_can_be(
     assert (refused.status_code, "crash" in refused.text) == (404, True)
 
 
-def test_a_crowd_before_the_decoders_is_asked_to_come_back(client, library, monkeypatch):
+def test_busy_decoders_ask_to_retry(client, library, monkeypatch):
     def busy(*_: object) -> None:
         raise LibraryBusy("too many")
 
@@ -228,7 +226,7 @@ def test_a_crowd_before_the_decoders_is_asked_to_come_back(client, library, monk
 
 
 @pytest.mark.parametrize("paths", [True, False])
-def test_only_trusted_visitors_see_where_files_lie_on_this_machine(page, library, paths):
+def test_detail_shows_paths_to_trusted_users(page, library, paths):
     app = FastAPI()
     app.include_router(media_router(library, page.searches, paths=paths))
     (item,) = library.catalog.items(name="diary.md")
@@ -237,7 +235,7 @@ def test_only_trusted_visitors_see_where_files_lie_on_this_machine(page, library
     assert f"{item.path.parent.name}/diary.md" in shown
 
 
-def test_a_pdf_page_shows_where_the_words_are_and_turns(page, client, library):
+def test_detail_of_pdf_page(page, client, library):
     session = page.searches.open(SearchForm(text="lighthouse"))
     hit = next(h for h in session.page().hits if h.item.name == "harbour.pdf")
     shown = client.get(f"/detail/{hit.segment.id}?search={session.token}").text
@@ -248,7 +246,7 @@ def test_a_pdf_page_shows_where_the_words_are_and_turns(page, client, library):
     assert f'data-turn="{pages[2].id}"' in shown
 
 
-def test_a_video_starts_where_the_clip_does(client, library):
+def test_detail_of_video(client, library):
     (item,) = library.catalog.items(name="walk.webm")
     last = library.catalog.segments(item.id)[-1]
     shown = client.get(f"/detail/{last.id}").text
@@ -256,7 +254,7 @@ def test_a_video_starts_where_the_clip_does(client, library):
     assert f'data-start="{last.start:.3f}"' in shown
 
 
-def test_a_passage_stands_in_its_context_with_its_words_marked(page, client):
+def test_detail_of_passage(page, client):
     session = page.searches.open(SearchForm(text="lantern windmill"))
     hit = next(h for h in session.page().hits if h.item.name == "diary.md")
     shown = client.get(f"/detail/{hit.segment.id}?search={session.token}").text
@@ -265,12 +263,12 @@ def test_a_passage_stands_in_its_context_with_its_words_marked(page, client):
     assert "Nothing but rain" in shown[: shown.index("rz-passage")]
 
 
-def test_an_old_search_only_loses_its_marks(client, library):
+def test_detail_with_expired_search(client, library):
     response = client.get(f"/detail/{segment_of(library, 'diary.md')}?search=old")
     assert response.status_code == 200
 
 
-def test_further_results_come_as_cards(page, client):
+def test_more_results(page, client):
     session = page.searches.open(SearchForm(text="red"))
     session.page()
     shown = client.get(f"/results/{session.token}?offset=24").text
@@ -281,7 +279,7 @@ def test_further_results_come_as_cards(page, client):
 # ---- coming in
 
 
-def test_a_file_to_search_with_gets_an_id(page, client, library):
+def test_query_file_gets_an_id(page, client, library):
     sent = original(library, "blue.jpg")
     answer = client.post("/query-files?name=my%20sea.jpg", content=sent).json()
     assert answer["name"] == "my sea.jpg"
@@ -290,7 +288,7 @@ def test_a_file_to_search_with_gets_an_id(page, client, library):
     assert found[0].item.name == "blue.jpg"
 
 
-def test_uploads_keep_their_folders_and_stay_inside(client, library):
+def test_uploads_keep_their_folders(client, library):
     assert client.post("/uploads?path=Trip/day 1/a.txt", content=b"x").status_code == 200
     assert (library.uploads / "Trip" / "day 1" / "a.txt").read_bytes() == b"x"
     before = set(Path(library.directory).rglob("*"))
@@ -299,18 +297,16 @@ def test_uploads_keep_their_folders_and_stay_inside(client, library):
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "status", "told"),
+    ("path", "body", "status", "expected"),
     [("", b"x", 400, "without a name"), ("big.bin", b"x" * (2 << 20), 413, "upload limit of 1 MB")],
 )
-def test_an_upload_that_cannot_be_taken_is_refused_with_a_sentence(
-    client, path, body, status, told
-):
+def test_refused_uploads(client, path, body, status, expected):
     response = client.post(f"/uploads?path={path}", content=body)
     assert response.status_code == status
-    assert told in response.json()["error"]
+    assert expected in response.json()["error"]
 
 
-def test_a_body_that_announces_no_length_is_bounded_all_the_same(client, library):
+def test_upload_without_length_is_bounded(client, library):
     parts = (b"x" * (1 << 16) for _ in range(32))
     assert client.post("/uploads?path=long.bin", content=parts).status_code == 413
     parts = (b"x" * (1 << 16) for _ in range(32))

@@ -1,4 +1,4 @@
-"""The library's model on the page: what it is, changing it, and what it is told."""
+"""The library's model on the page: its description, changing it, and its instructions."""
 
 import base64
 import importlib.util
@@ -32,7 +32,7 @@ from indexer import (
 )
 
 SOMEWHERE = "rzen:/srv/models/finetuned/v1"
-TOLD = "Find me a picture of <this>."
+INSTRUCTION = "Find me a picture of <this>."
 
 
 class Obedient(ToyEmbedder):
@@ -40,8 +40,8 @@ class Obedient(ToyEmbedder):
 
     def __init__(self) -> None:
         super().__init__()
-        told = {(Modality.TEXT, Modality.IMAGE): TOLD}
-        self.info = replace(self.info, name=SOMEWHERE, instructions=told)
+        instructions = {(Modality.TEXT, Modality.IMAGE): INSTRUCTION}
+        self.info = replace(self.info, name=SOMEWHERE, instructions=instructions)
         self.given = []
 
     def _embed_batch(self, contents, role):
@@ -81,7 +81,7 @@ def page_over(tmp_path):
 # ---- what is on offer
 
 
-def test_models_on_offer_come_from_flags_or_else_from_the_environment():
+def test_offers_from_flags_or_environment():
     environment = {"RZEN_OFFER": "toy, rzen:/a b", "RZEN_DEVICE": "cuda", "RZEN_DTYPE": "bfloat16"}
     config = parse([], environment)
     assert (config.offer, config.device, config.dtype) == (("toy", "rzen:/a b"), "cuda", "bfloat16")
@@ -101,18 +101,16 @@ def test_models_on_offer_come_from_flags_or_else_from_the_environment():
         ("rzen:/", "rzen:/"),
     ],
 )
-def test_a_specification_is_shortened_to_its_last_part(spec, short):
+def test_short_spec(spec, short):
     assert ModelSpec.parse(spec).short == short
 
 
-def test_every_model_but_the_librarys_own_is_on_offer_once(library):
+def test_offers_exclude_the_active_model(library):
     offered = Models(library, ["toy", SOMEWHERE, "mini"])
     assert [offer.spec for offer in offered.offers(offered.active())] == ["mini", "rzen", SOMEWHERE]
 
 
-def test_a_model_without_its_extra_is_shown_with_the_command_that_installs_it(
-    library, page_over, monkeypatch
-):
+def test_offer_without_its_extra(library, page_over, monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "torch" else found(name)
@@ -129,19 +127,19 @@ def test_a_model_without_its_extra_is_shown_with_the_command_that_installs_it(
 @pytest.mark.parametrize(
     "wanted", ["", "mini", "rzen:/etc", SOMEWHERE, "0", offer_id("rzen:/etc"), offer_id("toy ")]
 )
-def test_what_is_not_on_offer_cannot_be_named(library, page_over, wanted):
+def test_unknown_offers_are_refused(library, page_over, wanted):
     page = page_over(library, offer=("toy",))
     with pytest.raises(QueryError, match="not on offer"):
         services.reembed(page, wanted)
     assert not page.jobs.state.title
 
 
-def test_a_model_that_cannot_be_opened_is_told_about_and_on_offer_again(library, page_over):
+def test_broken_model_is_offered_again(library, page_over):
     active = ActiveModel("toy", problem="it was made with another version")
     assert "toy" in [offer.spec for offer in Models(library, ["toy"]).offers(active)]
 
 
-def test_a_model_that_cannot_be_opened_is_not_tried_by_every_visitor():
+def test_broken_model_is_retried_after_a_while():
     class Broken:
         model = "nope"
         tries = 0
@@ -157,16 +155,16 @@ def test_a_model_that_cannot_be_opened_is_not_tried_by_every_visitor():
     assert broken.tries == 1
 
 
-# ---- what visitors are shown
+# ---- what users see
 
 
-def test_the_header_names_the_model_with_its_dimensions(library, page_over):
+def test_header_names_the_model(library, page_over):
     header = events.LibraryView(page_over(library)).model().header
     assert "<b>toy</b><span> · 120 dimensions</span>" in header
     assert "data-instruction" not in header
 
 
-def test_where_a_model_lies_is_told_to_the_owner_only(obedient, page_over):
+def test_model_path_is_for_trusted_users(obedient, page_over):
     library, _ = obedient
     trusted = events.LibraryView(page_over(library)).model()
     assert f'title="The library&#39;s model: {SOMEWHERE}.' in trusted.header
@@ -199,7 +197,7 @@ class Unopened:
         return self.embedder
 
 
-def test_errors_tell_where_things_lie_to_the_owner_only(page_over, caplog):
+def test_error_paths_are_for_trusted_users(page_over, caplog):
     for host, trusted in (("127.0.0.1", True), ("0.0.0.0", False)):
         page = page_over(Unopened(), host=host)
         shown = events.LibraryView(page).results({"text": "red"})
@@ -211,7 +209,7 @@ def test_errors_tell_where_things_lie_to_the_owner_only(page_over, caplog):
     assert "/home/me" in caplog.text
 
 
-def test_names_of_models_are_escaped(page_over):
+def test_model_names_are_escaped(page_over):
     hostile = 'rzen:/x/<b onload="1">'
     page = page_over(Unopened(), offer=(hostile, "rzen:/y/<b onload="))
     active = ActiveModel(hostile, problem="<b onload=")
@@ -233,7 +231,7 @@ class Unwilling:
         info = replace(ToyEmbedder().info, name=SOMEWHERE)
 
 
-def test_only_the_owner_can_change_the_model(library, page_over):
+def test_reembed_requires_trust(library, page_over):
     page = page_over(library, host="0.0.0.0")
     with pytest.raises(services.NotAllowed, match="--auth"):
         services.reembed(page, offer_id("mini"))
@@ -244,7 +242,7 @@ def test_only_the_owner_can_change_the_model(library, page_over):
 
 
 class SlowLibrary:
-    """Stands still in whatever it does until it is told to stop."""
+    """Stands still in whatever it does until it is cancelled."""
 
     model = "toy"
 
@@ -264,9 +262,7 @@ class SlowLibrary:
         return ReembedReport(model, 1200, 200, (), False, True, 600.0)
 
 
-def test_files_are_not_added_while_vectors_are_computed_nor_the_other_way_round(
-    page_over, tmp_path
-):
+def test_ingest_and_reembed_exclude_each_other(page_over, tmp_path):
     page = page_over(SlowLibrary(tmp_path))
     services.reembed(page, offer_id("mini"), leave_out=True)
     with pytest.raises(Busy, match="Re-embedding with mini"):
@@ -278,7 +274,7 @@ def test_files_are_not_added_while_vectors_are_computed_nor_the_other_way_round(
         services.reembed(page, offer_id("mini"))
 
 
-def test_progress_counts_segments_and_tells_the_rate_and_the_time(page_over, tmp_path):
+def test_reembed_progress(page_over, tmp_path):
     page = page_over(SlowLibrary(tmp_path))
     services.reembed(page, offer_id("mini"))
     state = state_once(page, lambda state: state.progress)
@@ -296,7 +292,7 @@ def test_progress_counts_segments_and_tells_the_rate_and_the_time(page_over, tmp
     assert (ended["model"], ended["switched"], ended["cancelled"]) == ("mini", False, True)
 
 
-def test_files_that_are_missing_are_listed_with_a_way_to_go_on_without_them():
+def test_reembed_reports():
     missing = (Failure(Path("/home/me/<b>.jpg"), "the file is no longer there"),)
     shown = library_tab.job(JobState(report=ReembedReport("mini", 9, 0, missing, False, False, 3)))
     assert "1 file could not be read" in shown
@@ -315,7 +311,7 @@ def test_files_that_are_missing_are_listed_with_a_way_to_go_on_without_them():
 # ---- changing it, for real
 
 
-def test_the_library_changes_its_model_and_goes_on_being_searched(library, page_over):
+def test_reembed_while_searching(library, page_over):
     page = page_over(library)
     old = page.searches.open(SearchForm(text="red"))
     services.reembed(page, offer_id("mini"))
@@ -331,7 +327,7 @@ def test_the_library_changes_its_model_and_goes_on_being_searched(library, page_
         old.page()
 
 
-def test_a_change_by_another_program_is_followed(library, page_over):
+def test_model_changed_by_another_program(library, page_over):
     view = events.LibraryView(page_over(library))
     assert "<b>toy</b>" in view.model().header
     shown = ToyEmbedder().info.fingerprint
@@ -349,7 +345,7 @@ def vanishing(tmp_path):
         yield opened
 
 
-def test_missing_files_keep_the_old_model_until_they_are_left_out(vanishing, page_over, tmp_path):
+def test_reembed_with_missing_files(vanishing, page_over, tmp_path):
     library = vanishing
     (tmp_path / "vanishing" / "media" / "photos" / "grey.jpg").unlink()
     page = page_over(library)
@@ -368,14 +364,12 @@ def test_missing_files_keep_the_old_model_until_they_are_left_out(vanishing, pag
 # ---- instructions
 
 
-def test_the_field_for_an_instruction_gets_the_models_own_as_an_example(obedient, page_over):
+def test_header_has_default_instruction(obedient, page_over):
     header = events.LibraryView(page_over(obedient[0])).model().header
     assert 'data-instruction="Find me a picture of &lt;this&gt;."' in header
 
 
-def test_an_instruction_goes_with_the_words_and_the_file_but_not_with_what_to_avoid(
-    obedient, page_over, tmp_path
-):
+def test_instruction_applies_to_words_and_file(obedient, page_over, tmp_path):
     library, embedder = obedient
     page = page_over(library)
     picture = base64.b64encode((tmp_path / "red.png").read_bytes()).decode()
@@ -384,14 +378,17 @@ def test_an_instruction_goes_with_the_words_and_the_file_but_not_with_what_to_av
     assert "red.png" in events.LibraryView(page).results(values)
     asked = {one for one in embedder.given if one[0] != "blue"}
     assert asked == {("red", "Be exact."), (None, "Be exact.")}
-    assert {told for text, told in embedder.given if text == "blue"} <= {None, TOLD}
+    assert {instruction for text, instruction in embedder.given if text == "blue"} <= {
+        None,
+        INSTRUCTION,
+    }
 
 
-def test_without_an_instruction_the_model_uses_its_own(obedient, page_over):
+def test_default_instruction(obedient, page_over):
     library, embedder = obedient
     page = page_over(library)
     Api(page).search(text="red")
-    assert {told for _, told in embedder.given} <= {None, TOLD}
+    assert {instruction for _, instruction in embedder.given} <= {None, INSTRUCTION}
     embedder.given.clear()
     Api(page).search(text="red", instruction="Be exact.")
     assert set(embedder.given) == {("red", "Be exact.")}
@@ -399,7 +396,7 @@ def test_without_an_instruction_the_model_uses_its_own(obedient, page_over):
     assert page.searches.open(similar).page().hits
 
 
-def test_a_model_that_takes_no_instruction_refuses_one_in_a_sentence(library, page_over):
+def test_instruction_refused_by_model(library, page_over):
     page = page_over(library)
     shown = events.LibraryView(page).results({"text": "red", "instruction": "Be exact."})
     assert "The library&#39;s model, toy, takes no instructions: leave" in shown
@@ -409,8 +406,8 @@ def test_a_model_that_takes_no_instruction_refuses_one_in_a_sentence(library, pa
 
 
 @pytest.mark.parametrize(
-    ("instruction", "told"), [(3, "valid string"), ("x" * 2001, "2000 characters")]
+    ("instruction", "expected"), [(3, "valid string"), ("x" * 2001, "2000 characters")]
 )
-def test_an_instruction_is_a_text_of_bounded_length(instruction, told):
-    with pytest.raises(QueryError, match=told):
+def test_instruction_is_validated(instruction, expected):
+    with pytest.raises(QueryError, match=expected):
         validated(SearchForm, {"text": "red", "instruction": instruction})

@@ -1,4 +1,4 @@
-"""The program as it runs: what it clears away, and what it never writes to its log."""
+"""The program as it runs: what it deletes, and what it never writes to its log."""
 
 import base64
 import contextlib
@@ -87,16 +87,16 @@ def program(sample_folder, tmp_path_factory) -> Iterator[Program]:
             process.wait(30)
 
 
-def test_what_killed_servers_left_is_gone_when_the_next_one_has_started(program):
+def test_leftovers_of_killed_servers_are_deleted(program):
     assert not list(program.folder.rglob("half.part"))
     (private,) = (program.folder / "tmp").glob("rzen-app-*")
     (unfinished,) = (program.folder / "library" / "incoming").iterdir()
     assert (private / "in-use.lock").is_file()
     assert (unfinished / "in-use.lock").is_file()
-    assert private.stat().st_mode & 0o077 == 0, "nobody else may look into it"
+    assert private.stat().st_mode & 0o077 == 0, "only its owner may read it"
 
 
-def test_no_log_tells_passwords_or_what_visitors_look_for(program):
+def test_log_holds_no_secrets(program):
     basic = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
     wrong = "Basic " + base64.b64encode(f"{USER}:{GUESS}".encode()).decode()
     for password, status in ((GUESS, 401), (PASSWORD, 200)):

@@ -1,15 +1,19 @@
-"""Forms, search sessions, uploads, ingests and wording: the page without any HTTP."""
+"""Search forms, search sessions, and the page's HTML, without any HTTP."""
 
 import contextlib
+import graphlib
+import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sample_library import HOSTILE, segment_of
 
+import app
 from app import search, services
 from app.config import AppConfig
 from app.jobs import JobState
-from app.page import events, labels, library_tab, results
+from app.page import events, labels, library_tab, macros, results
 from app.query_files import QueryFiles
 from app.search import SearchForm, validated
 from embedder.media import Kind
@@ -35,7 +39,7 @@ def answer(page, **values):
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "expected"),
     [
         ({"text": 3}, "invalid text: Input should be a valid string"),
         ({"text": "x" * 20_001}, "at most 20000 characters"),
@@ -50,16 +54,16 @@ def answer(page, **values):
         ({"kinds": ["music"]}, "'image', 'video', 'pdf' or 'text'"),
     ],
 )
-def test_a_form_refuses_what_makes_no_sense_with_a_sentence(values, told):
-    with pytest.raises(QueryError, match=told):
+def test_form_validation(values, expected):
+    with pytest.raises(QueryError, match=expected):
         validated(SearchForm, values)
 
 
-def test_an_empty_search_says_what_to_do(page):
+def test_empty_search(page):
     assert "Type what you are looking for" in answer(page, text="  ")
 
 
-def test_words_and_file_share_the_weight_that_the_slider_gives_them(page, library):
+def test_balance_weighs_words_and_file(page, library):
     segment = segment_of(library, "red.jpg")
     form = validated(SearchForm, {"text": "blue", "similar": segment, "balance": 0.25})
     query = form.query(library, page.files)
@@ -67,19 +71,19 @@ def test_words_and_file_share_the_weight_that_the_slider_gives_them(page, librar
 
 
 @pytest.mark.parametrize(("balance", "left"), [(0, "blue"), (1, None)])
-def test_a_side_without_weight_is_left_out(page, library, balance, left):
+def test_balance_of_zero_leaves_a_side_out(page, library, balance, left):
     segment = segment_of(library, "red.jpg")
     form = validated(SearchForm, {"text": "blue", "similar": segment, "balance": balance})
     (part,) = form.query(library, page.files).parts
     assert (part.content.text if part.content else None) == left
 
 
-def test_not_like_counts_against(page, library):
+def test_not_like_is_negative(page, library):
     query = SearchForm(text="red", not_like="blue").query(library, page.files)
     assert [part.weight for part in query.parts] == [1.0, -1.0]
 
 
-def test_the_last_day_is_searched_to_its_end(page, library):
+def test_before_includes_the_day(page, library):
     filters = (
         SearchForm(text="x", after="2024-05-01", before="2024-05-01")
         .query(library, page.files)
@@ -89,14 +93,14 @@ def test_the_last_day_is_searched_to_its_end(page, library):
 
 
 @pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
-def test_the_first_and_the_last_day_of_all_are_days(page, library, day):
+def test_first_and_last_day(page, library, day):
     for field in ("after", "before"):
         with contextlib.suppress(QueryError):  # East of Greenwich, the first is none.
             library.search(SearchForm(text="x", **{field: day}).query(library, page.files))
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "expected"),
     [
         ({"after": "yesterday"}, "not a date"),
         ({"after": "2024-05-02", "before": "2024-05-01"}, "swap the dates"),
@@ -110,16 +114,16 @@ def test_the_first_and_the_last_day_of_all_are_days(page, library, day):
         ({"similar": 999_999}, "999999"),
     ],
 )
-def test_a_search_that_cannot_be_made_becomes_a_sentence_on_the_page(page, fields, told):
+def test_unusable_search_shows_error(page, fields, expected):
     shown = answer(page, text="red", **fields)
     assert 'data-tone="error"' in shown
-    assert told in shown
+    assert expected in shown
 
 
 # ---- sessions
 
 
-def test_a_session_gives_page_after_page_without_overlap(page):
+def test_session_pages_do_not_overlap(page):
     session = page.searches.open(SearchForm(text="red", kinds=(Kind.IMAGE,)))
     first, second = session.page(0), session.page(24)
     assert len(first.hits) == 24
@@ -129,7 +133,7 @@ def test_a_session_gives_page_after_page_without_overlap(page):
     assert second.next_offset is None
 
 
-def test_weak_hits_stand_apart_after_the_others(page):
+def test_weak_hits_follow(page):
     session = page.searches.open(SearchForm(text="red"))
     assert session.page(weak=True).hits
     assert all(hit.weak for hit in session.page(weak=True).hits)
@@ -137,13 +141,13 @@ def test_weak_hits_stand_apart_after_the_others(page):
     assert shown.index("rz-grid") < shown.index("Weaker matches")
 
 
-def test_without_a_clear_match_the_nearest_things_are_shown_at_once(page):
+def test_no_clear_match(page):
     shown = answer(page, text="zeppelin")
     assert "No clear match" in shown
     assert "<details" not in shown
 
 
-def test_only_the_newest_searches_are_kept(library, tmp_path):
+def test_searches_are_bounded(library, tmp_path):
     searches = search.Searches(library, QueryFiles(tmp_path), max_searches=2)
     tokens = [searches.open(SearchForm(text=word)).token for word in ("red", "blue", "green")]
     assert searches.get(tokens[2]).token == tokens[2]
@@ -151,13 +155,13 @@ def test_only_the_newest_searches_are_kept(library, tmp_path):
         searches.get(tokens[0])
 
 
-def test_the_start_shows_files_from_all_over_the_library(library):
+def test_sample_files(library):
     kinds = {segment.kind for _, segment in search.sample_files(library)}
     assert len(search.sample_files(library)) <= search.PAGE_SIZE
     assert {Kind.IMAGE, Kind.TEXT} <= kinds
 
 
-def test_folders_are_named_below_what_they_share(library):
+def test_folder_names_are_relative(library):
     choices = labels.folder_choices(library)
     assert [(one.name, one.files) for one in choices] == [
         ("media", 50),
@@ -172,7 +176,7 @@ def test_folders_are_named_below_what_they_share(library):
 # ---- HTML
 
 
-def test_hostile_names_and_texts_are_escaped_everywhere(page, library):
+def test_hostile_names_are_escaped(page, library):
     segment = segment_of(library, "onerror")
     found = answer(page, text="marmalade")
     listed = events.LibraryView(page).files({"name": "onerror"})
@@ -184,13 +188,13 @@ def test_hostile_names_and_texts_are_escaped_everywhere(page, library):
     assert HOSTILE not in results.cards(page.searches.open(SearchForm(similar=segment)).page(), ())
 
 
-def test_terms_are_marked_where_words_begin(library):
+def test_terms_are_marked(library):
     assert results.marked("A harbour, Harbours & harm", ("harbour",)) == (
         "A <mark>harbour</mark>, <mark>Harbours</mark> &amp; harm"
     )
 
 
-def test_a_snippet_shows_the_first_match(library):
+def test_snippet_shows_first_match(library):
     text = "filler " * 100 + "the windmill stood " + "filler " * 100
     shown = results.snippet(text, ("windmill",))
     assert shown.startswith("… ")
@@ -199,17 +203,33 @@ def test_a_snippet_shows_the_first_match(library):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"), [(0.2, "1 s"), (40, "40 s"), (180, "3 min"), (7500, "2 h 5 min")]
+    ("seconds", "expected"), [(0.2, "1 s"), (40, "40 s"), (180, "3 min"), (7500, "2 h 5 min")]
 )
-def test_durations_read_like_speech(seconds, told):
-    assert labels.duration(seconds) == told
+def test_durations(seconds, expected):
+    assert labels.duration(seconds) == expected
 
 
-def test_a_report_counts_in_a_sentence():
+def test_ingest_report():
     assert "idle" in library_tab.job(JobState())
     report = IngestReport(added=1, unchanged=2000, seconds=3)
     shown = library_tab.job(JobState(title="Adding x", report=report))
     assert "1 added, 2,000 unchanged in 3 s." in shown
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_has_labels(kind):
+    assert labels.KIND_NAMES[kind]
+    assert labels.KIND_PLURALS[kind]
+    assert "<svg" in getattr(macros("icons.html"), kind)()
+
+
+def test_scripts_import_each_other_in_a_tree():
+    imports = {
+        script.name: re.findall(r'from "\./(\w+\.js)"', script.read_text())
+        for script in Path(app.__file__).parent.glob("assets/*.js")
+    }
+    assert imports["app.js"]
+    assert [*graphlib.TopologicalSorter(imports).static_order()][-1] == "app.js"
 
 
 # ---- the sample library

@@ -1,4 +1,4 @@
-"""What must not be possible: reading the disk, acting from other sites, entering without login."""
+"""What must not be possible: reading the disk, acting from other sites, skipping the login."""
 
 import base64
 import json
@@ -129,7 +129,7 @@ def mcp_raw(page: str, method: str, **params: object) -> bytes:
         "/openapi.json",
     ],
 )
-def test_no_route_reads_the_disk(open_page, world, path):
+def test_routes_do_not_read_the_disk(open_page, world, path):
     folder, _ = world
     path = path.format(secret=folder / "secret.txt", library=folder / "library")
     status, _, body = ask(open_page + path)
@@ -154,13 +154,13 @@ def send_event(page: str, name: str, data: object) -> str:
 @pytest.mark.parametrize(
     "model", ["rzen:/etc", "rzen:team/weights", "rzen", "mini", "toy", "../..", ["rzen:/etc"], None]
 )
-def test_a_model_is_named_by_its_offer_and_nothing_else(open_page, model):
+def test_reembed_takes_offers_only(open_page, model):
     shown = send_event(open_page, "reembed", {"model": model, "leave_out": True})
     assert "not on offer" in shown or "nvalid model" in shown
     assert call(open_page, "stats")[1][0]["model"] == "toy"
 
 
-def test_a_page_for_everybody_neither_offers_nor_takes_another_model(world):
+def test_public_page_offers_no_models(world):
     with served(world[0] / "library", "--host", "0.0.0.0", "--offer", SOMEWHERE) as address:
         page = address.replace("0.0.0.0", "127.0.0.1")
         shown = send_event(page, "load", {}) + ask(f"{page}/config")[2].decode()
@@ -168,8 +168,8 @@ def test_a_page_for_everybody_neither_offers_nor_takes_another_model(world):
         assert "rz-offer" not in shown
         assert SOMEWHERE not in shown
         for spec in ("mini", SOMEWHERE):
-            told = send_event(page, "reembed", {"model": offer_id(spec)})
-            assert "start the page with --auth" in told
+            expected = send_event(page, "reembed", {"model": offer_id(spec)})
+            assert "start the page with --auth" in expected
         assert call(page, "stats")[1][0]["model"] == "toy"
 
 
@@ -178,7 +178,7 @@ def as_gradio_file(path: object) -> dict:
 
 
 @pytest.mark.parametrize("wrap", [lambda p: p, lambda p: {"path": p}, lambda p: f"file://{p}"])
-def test_a_path_is_never_taken_for_a_file_to_search_with(open_page, world, wrap):
+def test_query_file_is_never_a_path(open_page, world, wrap):
     event, data = call(open_page, "search", file=wrap(str(world[0] / "secret.txt")))
     assert event == "error"
     assert "unknown or expired" in json.dumps(data)
@@ -194,7 +194,7 @@ def test_a_path_is_never_taken_for_a_file_to_search_with(open_page, world, wrap)
     ],
 )
 @pytest.mark.parametrize("route", ["call/v2/search", "call/search", "run/search", "queue/join"])
-def test_what_gradio_would_copy_as_an_uploaded_file_is_stopped(open_page, world, shape, route):
+def test_gradio_files_are_refused(open_page, world, shape, route):
     value = shape(str(world[0] / "secret.txt"))
     sent = {"text": "", "file": value, "data": ["", value], "fn_index": 0, "session_hash": "x"}
     body = json.dumps(sent).replace("gradio.FileData", "gradio\\u002eFileData").encode()
@@ -205,7 +205,7 @@ def test_what_gradio_would_copy_as_an_uploaded_file_is_stopped(open_page, world,
 
 
 @pytest.mark.parametrize("path", ["http://127.0.0.1:1/x.jpg", "https://example.org/x", None, "\0"])
-def test_a_web_address_is_never_fetched_for_a_search(open_page, path):
+def test_urls_are_never_fetched(open_page, path):
     body = json.dumps({"file": as_gradio_file(path)}).encode()
     address = f"{open_page}/gradio_api/call/v2/search"
     assert ask(address, body, Content_Type="application/json")[0] == 400
@@ -213,14 +213,14 @@ def test_a_web_address_is_never_fetched_for_a_search(open_page, path):
     assert b"query-files" in answer
 
 
-def test_gradios_own_clients_can_send_files(open_page, sample_folder):
+def test_gradio_client_sends_files(open_page, sample_folder):
     client = Client(open_page, verbose=False, analytics_enabled=False)
     picture = handle_file(str(sample_folder / "media" / "photos" / "blue.jpg"))
     found = client.predict(file=picture, kinds=["image"], api_name="/search")
     assert found[0]["name"] == "blue.jpg"
 
 
-def test_hits_name_ids_and_no_paths(open_page, sample_folder):
+def test_answers_hold_no_paths(open_page, sample_folder):
     event, ([first, *_],) = call(open_page, "search", text="red")
     assert event == "complete"
     assert first["media"] == f"/media/{first['segment_id']}"
@@ -232,7 +232,7 @@ def test_hits_name_ids_and_no_paths(open_page, sample_folder):
 # ---- what other programs and sites may do
 
 
-def test_tools_are_offered_over_mcp_with_their_descriptions(open_page):
+def test_mcp_lists_tools(open_page):
     tools = {tool["name"]: tool for tool in mcp(open_page, "tools/list")["tools"]}
     assert {"search", "similar", "stats", "folders", "files", "ingest_folder"} <= set(tools)
     assert not [name for name in tools if name.startswith("page")]
@@ -241,7 +241,7 @@ def test_tools_are_offered_over_mcp_with_their_descriptions(open_page):
     assert all(describe_error.get("description") for describe_error in search.values())
 
 
-def test_a_tool_answers_and_fails_in_sentences(open_page):
+def test_mcp_calls_tools(open_page):
     found = mcp(open_page, "tools/call", name="search", arguments={"text": "red", "limit": 1})
     assert "red" in found["content"][0]["text"]
     failed = mcp(open_page, "tools/call", name="search", arguments={"text": ""})
@@ -249,14 +249,14 @@ def test_a_tool_answers_and_fails_in_sentences(open_page):
     assert "type what you are looking for" in failed["content"][0]["text"]
 
 
-def test_a_picture_inside_a_data_address_can_be_searched_with(open_page, sample_folder):
+def test_search_with_data_url(open_page, sample_folder):
     picture = (sample_folder / "media" / "photos" / "blue.jpg").read_bytes()
     address = "data:image/jpeg;base64," + base64.b64encode(picture).decode()
     event, ([first, *_],) = call(open_page, "search", file=address, kinds=["image"])
     assert (event, first["name"]) == ("complete", "blue.jpg")
 
 
-def test_another_sites_page_can_neither_change_nor_reach_anything(open_page):
+def test_other_sites_are_refused(open_page):
     upload = f"{open_page}/uploads?path=evil.txt"
     assert ask(upload, b"x", Origin="http://evil.example")[0] == 403
     assert ask(upload, b"x", Sec_Fetch_Site="cross-site")[0] == 403
@@ -265,21 +265,21 @@ def test_another_sites_page_can_neither_change_nor_reach_anything(open_page):
     assert ask(f"{open_page}/gradio_api/call/stats", b"{}", Origin="http://evil.example")[0] == 403
 
 
-def test_answers_forbid_sniffing_framing_and_foreign_scripts(open_page):
+def test_security_headers(open_page):
     _, headers, _ = ask(f"{open_page}/")
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert "default-src 'self'" in headers["Content-Security-Policy"]
     assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
-def test_the_page_itself_names_no_other_host(open_page):
+def test_page_links_to_no_other_host(open_page):
     _, _, body = ask(f"{open_page}/")
     served_text = re.sub(rb'<meta[^>]*(property|name)="(og|twitter):[^>]*>', b"", body).decode()
     linked = re.findall(r'(?:src|href)="(https?://[^"]+)', served_text)
     assert not linked
 
 
-def test_folders_of_the_machine_can_be_named_here_since_only_the_owner_comes(open_page):
+def test_local_page_accepts_folders(open_page):
     event, data = call(open_page, "ingest_folder", folder="/no/such/folder")
     assert event == "error"
     assert "there is no folder" in json.dumps(data)
@@ -292,17 +292,17 @@ def test_folders_of_the_machine_can_be_named_here_since_only_the_owner_comes(ope
     "path",
     ["/config", "/gradio_api/info", "/gradio_api/mcp/", "/media/{}", "/thumbnail/{}", "/detail/{}"],
 )
-def test_nothing_is_answered_without_the_login(locked_page, world, path):
+def test_locked_page_requires_login(locked_page, world, path):
     assert ask(locked_page + path.format(world[1]))[0] == 401
 
 
-def test_the_page_sends_strangers_to_the_login(locked_page):
+def test_locked_page_redirects_to_login(locked_page):
     status, headers, _ = ask(f"{locked_page}/")
     assert (status, headers["Location"]) == (303, "login")
     assert b'type="password"' in ask(f"{locked_page}/login")[2]
 
 
-def test_the_right_password_opens_a_session_and_logout_ends_it(locked_page, world):
+def test_session_begins_and_ends(locked_page, world):
     wrong = urllib.parse.urlencode({"username": "me", "password": "wrong"}).encode()
     right = urllib.parse.urlencode({"username": "me", "password": "right"}).encode()
     assert ask(f"{locked_page}/login", wrong)[0] == 401
@@ -318,7 +318,7 @@ def test_the_right_password_opens_a_session_and_logout_ends_it(locked_page, worl
     assert ask(f"{locked_page}/media/{world[1]}", Cookie=cookie)[0] == 401
 
 
-def test_programs_log_in_with_each_request(locked_page):
+def test_basic_auth(locked_page):
     basic = "Basic " + base64.b64encode(b"me:right").decode()
     assert call(locked_page, "stats", login=basic)[0] == "complete"
     for wrong in ("Basic " + base64.b64encode(b"me:wrong").decode(), "Basic %%%", "Bearer x"):
@@ -328,7 +328,7 @@ def test_programs_log_in_with_each_request(locked_page):
 # ---- the guard by itself
 
 
-def test_a_route_that_nobody_listed_is_closed():
+def test_unlisted_routes_are_closed():
     inner = Starlette(routes=[Route("/{path:path}", lambda _: PlainTextResponse("inside"))])
     client = TestClient(
         Guard(inner, AppConfig(), Authenticator(None)), base_url="http://127.0.0.1:7860"
@@ -351,7 +351,7 @@ def test_a_route_that_nobody_listed_is_closed():
         ("Host", "x/login?", 401),
     ],
 )
-def test_a_header_that_makes_no_sense_opens_nothing(name, value, status):
+def test_invalid_headers_open_nothing(name, value, status):
     inner = Starlette(routes=[Route("/{path:path}", lambda _: PlainTextResponse("inside"))])
     guard = Guard(
         inner, AppConfig(host="0.0.0.0", auth=("me", "right")), Authenticator(("me", "right"))
@@ -375,7 +375,7 @@ def run(*flags: str) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_it_stops_cleanly_however_it_is_told_to(world, tmp_path, stop):
+def test_signals_stop_cleanly(world, tmp_path, stop):
     command = [sys.executable, "-m", "app", "--port", "0", "--library", str(world[0] / "library")]
     process = subprocess.Popen(
         command,
@@ -391,7 +391,7 @@ def test_it_stops_cleanly_however_it_is_told_to(world, tmp_path, stop):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_port_in_use_ends_in_a_sentence_and_status_2(open_page, world):
+def test_port_in_use_exits_with_status_2(open_page, world):
     port = open_page.rpartition(":")[2]
     ended = run("--port", port, "--library", str(world[0] / "library"))
     assert ended.returncode == 2
@@ -399,14 +399,14 @@ def test_a_port_in_use_ends_in_a_sentence_and_status_2(open_page, world):
     assert "Traceback" not in ended.stderr
 
 
-def test_another_model_than_the_librarys_ends_in_a_sentence_and_status_2(world):
+def test_other_model_exits_with_status_2(world):
     ended = run("--port", "0", "--library", str(world[0] / "library"), "--model", "mini")
     assert ended.returncode == 2
     assert "toy" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-def test_help_loads_neither_gradio_nor_torch():
+def test_help_is_light():
     script = (
         "import sys; from app.__main__ import main\n"
         "try: main(['--help'])\n"
@@ -420,7 +420,7 @@ def test_help_loads_neither_gradio_nor_torch():
     assert "--library" in ended.stdout
 
 
-def test_handlers_and_routes_do_not_import_gradio():
+def test_gradio_imports():
     script = "import sys, app.search, app.routes, app.page.events; print('gradio' in sys.modules)"
     ended = subprocess.run(
         [sys.executable, "-c", script], check=False, capture_output=True, text=True

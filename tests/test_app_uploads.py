@@ -1,4 +1,4 @@
-"""Files that visitors send: whole or not at all, within a quota, gone when nobody needs them."""
+"""Uploads: whole or not at all, within a quota, under safe names, deleted when unused."""
 
 import asyncio
 import subprocess
@@ -41,7 +41,7 @@ def store(data: bytes, target: Path, limit: int = 1000):
     )
 
 
-def test_a_name_that_is_taken_gets_a_number_unless_the_bytes_are_the_same(tmp_path):
+def test_save_numbers_taken_names(tmp_path):
     target = tmp_path / "deep" / "cat.txt"
     assert store(b"one", target).path == target
     assert store(b"two", target).path.name == "cat (2).txt"
@@ -55,7 +55,7 @@ def test_a_name_that_is_taken_gets_a_number_unless_the_bytes_are_the_same(tmp_pa
     assert not list((target.parent / "incoming").iterdir())
 
 
-def test_a_file_over_the_limit_leaves_nothing_behind(tmp_path):
+def test_save_over_the_limit_leaves_nothing(tmp_path):
     with pytest.raises(TooLarge, match="larger than"):
         store(b"x" * 2000, tmp_path / "big.bin")
     assert not list(tmp_path.rglob("*.bin"))
@@ -75,7 +75,7 @@ async def unread() -> AsyncIterator[bytes]:
     yield b""
 
 
-def test_uploads_count_together_and_room_comes_back_when_files_go(uploads, tmp_path):
+def test_quota_counts_uploads_together(uploads, tmp_path):
     def add(name: str):
         return asyncio.run(uploads.add(name, IncomingFile(in_parts(b"x" * (5 << 18)))))
 
@@ -88,14 +88,14 @@ def test_uploads_count_together_and_room_comes_back_when_files_go(uploads, tmp_p
     assert add("c.bin").size == 5 << 18
 
 
-def test_what_is_announced_too_large_is_refused_before_it_is_read(uploads, tmp_path):
+def test_quota_refuses_announced_size_unread(uploads, tmp_path):
     for size, refusal in ((11 << 20, TooLarge), (4 << 20, NoRoom)):
         with pytest.raises(refusal):
             asyncio.run(uploads.add("a.bin", IncomingFile(unread(), size)))
     assert not list(tmp_path.rglob("*.*"))
 
 
-def test_uploads_at_the_same_time_never_exceed_the_quota_together(uploads, tmp_path):
+def test_quota_holds_for_parallel_uploads(uploads, tmp_path):
     async def slowly() -> AsyncIterator[bytes]:
         for _ in range(16):
             yield b"x" * (1 << 16)
@@ -114,13 +114,13 @@ def test_uploads_at_the_same_time_never_exceed_the_quota_together(uploads, tmp_p
     assert uploads._quota._reserved == 0
 
 
-def test_many_announcements_keep_no_room_from_others(uploads):
+def test_announcements_reserve_no_room(uploads):
     for _ in range(5):
         uploads._quota.admit(3 << 20)
     asyncio.run(uploads.add("a.bin", IncomingFile(in_parts(b"x" * (1 << 20)))))
 
 
-def test_empty_files_count_too(tmp_path):
+def test_empty_files_count(tmp_path):
     uploads = LibraryUploads(tmp_path / "u", tmp_path / "i", 1 << 20, 3 * MIN_FILE_BYTES)
     uploads._quota._recount_seconds = 0
     for number in range(3):
@@ -129,13 +129,13 @@ def test_empty_files_count_too(tmp_path):
         asyncio.run(uploads.add("4.txt", IncomingFile(in_parts(b""))))
 
 
-def test_the_disk_is_never_filled_to_the_brim(uploads, monkeypatch):
+def test_quota_spares_the_disk(uploads, monkeypatch):
     monkeypatch.setattr(uploads._quota, "_spare", 1 << 60)
     with pytest.raises(NoRoom, match="disk is full"):
         asyncio.run(uploads.add("a.bin", IncomingFile(unread())))
 
 
-def test_a_link_in_the_uploads_leads_no_upload_out_of_them(uploads, tmp_path):
+def test_links_do_not_lead_out(uploads, tmp_path):
     (tmp_path / "uploads").mkdir()
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "uploads" / "link").symlink_to(tmp_path / "elsewhere")
@@ -153,7 +153,7 @@ def sent(files: QueryFiles, size: int, name: str = "../cat.jpg") -> tuple[str, P
     return key, saved.path
 
 
-def test_query_files_are_found_by_id_only_and_the_oldest_go(tmp_path):
+def test_query_files_expire(tmp_path):
     files = QueryFiles(tmp_path / "scratch", max_files=2)
     sent_files = [sent(files, size) for size in (1, 2, 3)]
     assert files.resolve(sent_files[2][0]).read_bytes() == b"xxx"
@@ -163,7 +163,7 @@ def test_query_files_are_found_by_id_only_and_the_oldest_go(tmp_path):
     assert not sent_files[0][1].exists()
 
 
-def test_query_files_take_bounded_room_together(tmp_path):
+def test_query_files_bound_disk_use(tmp_path):
     files = QueryFiles(tmp_path / "scratch", max_bytes=3 << 20, limit=2 << 20)
     paths = [sent(files, 1 << 20)[1] for _ in range(9)]
     left = [path for path in paths if path.exists()]
@@ -174,7 +174,7 @@ def test_query_files_take_bounded_room_together(tmp_path):
     assert {path.parent for path in left} == set((tmp_path / "scratch").iterdir())
 
 
-def test_a_data_address_counts_like_any_file(tmp_path):
+def test_data_urls_count(tmp_path):
     files = QueryFiles(tmp_path / "scratch", max_bytes=3 * MIN_FILE_BYTES)
     for _ in range(9):
         files.resolve("data:text/plain;base64,aGVsbG8=")
@@ -190,7 +190,7 @@ def test_a_data_address_counts_like_any_file(tmp_path):
         "data:image/png;base64,é",
     ],
 )
-def test_a_data_address_of_another_kind_is_refused(tmp_path, address):
+def test_data_urls_are_validated(tmp_path, address):
     with pytest.raises(UploadError, match="data URL"):
         QueryFiles(tmp_path).resolve(address)
 
@@ -198,7 +198,7 @@ def test_a_data_address_of_another_kind_is_refused(tmp_path, address):
 # ---- temporary folders
 
 
-def test_a_workspace_goes_with_its_program_and_clears_what_killed_ones_left(tmp_path):
+def test_workspace_clears_leftovers(tmp_path):
     program = (
         "import sys, time\nfrom pathlib import Path\nfrom app.uploads import workspace\n"
         "with workspace(Path(sys.argv[1]), 'x-') as folder:\n"
@@ -238,7 +238,7 @@ def test_a_workspace_goes_with_its_program_and_clears_what_killed_ones_left(tmp_
         ("aux .txt", "_aux .txt"),
     ],
 )
-def test_names_become_ones_that_every_file_system_takes(name, kept):
+def test_clean_name(name, kept):
     assert clean_name(name) == kept
     assert clean_name(kept) == kept
 
@@ -254,11 +254,11 @@ def test_names_become_ones_that_every_file_system_takes(name, kept):
         ("....//....//x.txt", "x.txt"),
     ],
 )
-def test_relative_paths_cannot_leave_the_upload_folder(path, kept):
+def test_clean_path(path, kept):
     assert clean_path(path) == Path(kept)
 
 
 @pytest.mark.parametrize("path", ["", "..", "/", "a/" * 30 + "x"])
-def test_paths_that_name_no_file_are_refused(path):
+def test_clean_path_refuses_empty_paths(path):
     with pytest.raises(UploadError):
         clean_path(path)

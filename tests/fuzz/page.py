@@ -298,7 +298,7 @@ def _sending(body: bytes) -> Receive:
 
 
 async def _ignored(message: Message) -> None:
-    """Nobody listens."""
+    """Drop what is sent."""
 
 
 def _finished(waiting: Coroutine[Any, Any, None]) -> None:
