@@ -218,9 +218,10 @@ def test_ingest_report():
 
 @pytest.mark.parametrize("kind", Kind)
 def test_every_kind_has_labels(kind):
-    assert labels.KIND_NAMES[kind]
-    assert labels.KIND_PLURALS[kind]
-    assert "<svg" in getattr(macros("icons.html"), kind)()
+    label = labels.KIND_LABELS[kind]
+    assert label.name
+    assert label.plural
+    assert "<svg" in getattr(macros("icons.html"), label.icon)
 
 
 def test_scripts_import_each_other_in_a_tree():

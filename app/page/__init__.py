@@ -6,7 +6,6 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.ext import Extension
-from markupsafe import Markup
 
 from app.page import labels
 from embedder.media import MEDIA_KINDS
@@ -22,17 +21,10 @@ class _DropLineBreaks(Extension):
         return _LINE_BREAKS_AT_TAGS.sub("", source)
 
 
-def _finalize(value: object) -> object:
-    """Replace lone surrogates in texts, which cannot be encoded."""
-    is_text = isinstance(value, str) and not isinstance(value, Markup)
-    return labels.readable(str(value)) if is_text else value
-
-
 _environment = Environment(
     loader=FileSystemLoader(Path(__file__).parents[1] / "templates"),
     autoescape=True,  # Names, texts and messages come from outside.
     undefined=StrictUndefined,
-    finalize=_finalize,
     extensions=[_DropLineBreaks],
 )
 _environment.filters |= {
@@ -54,5 +46,8 @@ def render(template: str, **context: Any) -> str:
 
 
 def macros(template: str) -> Any:
-    """Return a template's macros: functions that return escaped HTML."""
+    """Return a template's macros: functions that return escaped HTML.
+
+    Pass what they return through `labels.readable` before it is sent.
+    """
     return _environment.get_template(template).module

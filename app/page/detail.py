@@ -36,7 +36,7 @@ def detail_html(
     segment, item = library.catalog.segment(segment_id), library.catalog.item_of(segment_id)
     hit = search.hit(segment_id) if search else None
     files = [item.path, *(hit.copies if hit else ())]
-    return str(
+    return labels.readable(
         _html.dialog(
             segment,
             item,

@@ -37,12 +37,12 @@ def state(version: int, counts: LibraryStats, folders: Sequence[labels.FolderCho
         "failed": counts.failed,
         "folders": choices,
     }
-    return str(_html.state(json.dumps(known)))
+    return labels.readable(_html.state(json.dumps(known)))
 
 
 def stats(counts: LibraryStats) -> str:
     """Return how much there is of each kind."""
-    return str(_html.stats(counts))
+    return labels.readable(_html.stats(counts))
 
 
 def files(items: Sequence[MediaItem], chosen: FileFilter) -> str:
@@ -53,9 +53,9 @@ def files(items: Sequence[MediaItem], chosen: FileFilter) -> str:
         chosen: Which page it is.
     """
     if not items:
-        return str(_html.no_files(_no_files(chosen)))
+        return labels.readable(_html.no_files(_no_files(chosen)))
     indexed, more = chosen.status is Status.INDEXED, len(items) > chosen.limit
-    return str(
+    return labels.readable(
         _html.files(
             items[: chosen.limit],
             indexed,
@@ -105,13 +105,13 @@ def job(state: JobState, refusal: str = "") -> str:
         return _ingested(state.title, state.report)
     if state.report is not None:
         return _reembedded(state.report)
-    return str(_html.idle())
+    return labels.readable(_html.idle())
 
 
 def removed(count: int) -> str:
     """Return what a removal did."""
     text = f"{labels.counted(count, 'file')} removed from the library."
-    return str(_html.ended("Removed", text, "good"))
+    return labels.readable(_html.ended("Removed", text, "good"))
 
 
 def _running(state: JobState) -> str:
@@ -119,7 +119,7 @@ def _running(state: JobState) -> str:
     share = None
     if progress is not None and progress.stage != "scan" and progress.total > 0:
         share = progress.done / progress.total
-    return str(_html.running(state, share, _numbers(progress)))
+    return labels.readable(_html.running(state, share, _numbers(progress)))
 
 
 def _numbers(progress: Progress | None) -> str:
@@ -159,7 +159,7 @@ def _ingested(title: str, report: IngestReport) -> str:
     text = f"{lead}{summary[0].upper()}{summary[1:]} in {labels.duration(report.seconds)}."
     if report.near_duplicates:
         text += f" {labels.counted(report.near_duplicates, 'group')} of pictures look the same."
-    return str(
+    return labels.readable(
         _html.ended(
             "Stopped" if report.cancelled else f"{title}: done",
             text,
@@ -182,23 +182,27 @@ def _reembedded(report: ReembedReport) -> str:
         if report.failures:
             text += f" {missing} could not be read: see the failed files."
         title = f"The library now uses the model {model}"
-        return str(_html.ended(title, text, "good", *failures, "These files were left out"))
+        return labels.readable(
+            _html.ended(title, text, "good", *failures, "These files were left out")
+        )
     if report.cancelled:
         text = (
             f"{computed} so far. They are kept: choose {model} again to continue. The library "
             "still uses its old model."
         )
-        return str(_html.ended("Stopped", text))
+        return labels.readable(_html.ended("Stopped", text))
     if not report.failures:
         text = f"The library already uses the model {model}."
-        return str(_html.ended("Nothing to do", text))
+        return labels.readable(_html.ended("Nothing to do", text))
     text = (
         f"{computed}, but {missing} could not be read. The library still uses its old model. "
         "Restore the files and re-embed again to continue from here, or switch without them."
     )
     title = f"Not switched to {model} yet"
     caption = "These files are missing"
-    return str(_html.ended(title, text, "plain", *failures, caption, offer_id(report.model)))
+    return labels.readable(
+        _html.ended(title, text, "plain", *failures, caption, offer_id(report.model))
+    )
 
 
 # ---- the model
@@ -212,9 +216,9 @@ def header(active: ActiveModel | None = None, *, trusted: bool = False) -> str:
         trusted: Show where on this machine it is.
     """
     if active is None:
-        return str(_page.header())
+        return labels.readable(_page.header())
     name = ModelSpec.parse(active.spec).short
-    return str(_html.header(active, name, active.spec if trusted else name))
+    return labels.readable(_html.header(active, name, active.spec if trusted else name))
 
 
 def model_section(
@@ -231,7 +235,7 @@ def model_section(
     options = [(offer, _option_label(offer, offers)) for offer in offers]
     enabled = not running and not all(offer.missing for offer in offers)
     hints = dict.fromkeys(offer.missing for offer in offers if offer.missing)
-    return str(_html.model(active, segments, options, hints, enabled))
+    return labels.readable(_html.model(active, segments, options, hints, enabled))
 
 
 def _option_label(offer: Offer, offers: Sequence[Offer]) -> str:

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from app.page import labels, macros
 from app.search import ResultPage
-from indexer import MediaItem, Segment
+from indexer import Hit, MediaItem, Segment
 
 _html = macros("results.html")
 _SNIPPET_LENGTH = 260
@@ -16,7 +16,7 @@ _MAX_STRONG_BESIDE_WEAK = 6
 
 def cards(page: ResultPage, terms: Sequence[str]) -> str:
     """Return the cards of a page of hits and, if there are more, a button for them."""
-    return str(_html.cards(page, terms, labels.reason, _segment_snippet))
+    return labels.readable(_html.cards(page, terms, _reason, _segment_snippet))
 
 
 def search_results(strong: ResultPage, weak: ResultPage, terms: Sequence[str]) -> str:
@@ -25,27 +25,33 @@ def search_results(strong: ResultPage, weak: ResultPage, terms: Sequence[str]) -
         return notice("No results", "Nothing in the library matches these filters.")
     # With few matches there is room, and one may be missing.
     weak_open = len(strong.hits) < _MAX_STRONG_BESIDE_WEAK
-    return str(_html.answer(strong, weak, terms, weak_open, labels.reason, _segment_snippet))
+    return labels.readable(_html.answer(strong, weak, terms, weak_open, _reason, _segment_snippet))
 
 
 def home(files: Iterable[tuple[MediaItem, Segment]]) -> str:
     """Return cards of some files, shown before any search."""
-    return str(_html.home(files, _segment_snippet))
+    return labels.readable(_html.home(files, _segment_snippet))
 
 
 def empty_library() -> str:
     """Return what to do first."""
-    return str(_html.welcome())
+    return labels.readable(_html.welcome())
 
 
 def notice(title: str, text: str, *, tone: str = "plain") -> str:
     """Return a panel that says what happened and what to do."""
-    return str(_html.notice(title, text, tone))
+    return labels.readable(_html.notice(title, text, tone))
 
 
 def problem(message: str) -> str:
     """Return an error message as a panel."""
     return notice("That did not work", labels.sentence(message), tone="error")
+
+
+def _reason(hit: Hit) -> str:
+    if not hit.copies:
+        return labels.reason(hit)
+    return f"{labels.reason(hit)} · {labels.counted(len(hit.copies), 'copy', 'copies')}"
 
 
 def _segment_snippet(segment: Segment, terms: Sequence[str]) -> Markup:
@@ -65,7 +71,7 @@ def snippet(text: str, terms: Sequence[str], length: int = _SNIPPET_LENGTH) -> M
 
 def marked(text: str, terms: Sequence[str]) -> Markup:
     """Return escaped text with the terms in <mark>."""
-    parts = word_pattern(terms).split(labels.readable(text)) if terms else [labels.readable(text)]
+    parts = word_pattern(terms).split(text) if terms else [text]
     return Markup("").join(
         Markup("<mark>{}</mark>").format(part) if i % 2 else part for i, part in enumerate(parts)
     )
