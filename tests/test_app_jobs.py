@@ -140,7 +140,7 @@ def test_list_and_remove_files(tmp_path):
         *_, last = follow(page)
         assert "1 added" in last[0]
         assert "bad.jpg" in last[0]
-        (item,) = library.items(status=Status.INDEXED)
+        (item,) = library.catalog.items(status=Status.INDEXED)
         update = events.LibraryView(page).remove({"item_ids": [item.id]})
         assert "1 file removed" in update[0]
         assert not (library.uploads / "note.txt").exists()

@@ -13,7 +13,7 @@ import app
 from app import search, services
 from app.config import AppConfig
 from app.jobs import JobState
-from app.page import events, labels, library_tab, macros, results
+from app.page import events, labels, library_tab, results
 from app.query_files import QueryFiles
 from app.search import SearchForm, validated
 from embedder.media import Kind
@@ -216,14 +216,6 @@ def test_ingest_report():
     assert "1 added, 2,000 unchanged in 3 s." in shown
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_every_kind_has_labels(kind):
-    label = labels.KIND_LABELS[kind]
-    assert label.name
-    assert label.plural
-    assert "<svg" in getattr(macros("icons.html"), label.icon)
-
-
 def test_scripts_import_each_other_in_a_tree():
     imports = {
         script.name: re.findall(r'from "\./(\w+\.js)"', script.read_text())
@@ -237,7 +229,7 @@ def test_scripts_import_each_other_in_a_tree():
 
 
 def test_sample_library_has_every_kind(library):
-    stats = library.stats()
+    stats = library.catalog.stats()
     assert {str(kind): count for kind, count in stats.items.items()} == {
         "image": 45,
         "video": 1,
