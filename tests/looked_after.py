@@ -1,4 +1,4 @@
-"""A small library that is looked after: made once, copied for each test, damaged and asked."""
+"""A small library for the tests of maintenance: made once, copied for each test and damaged."""
 
 import atexit
 import os
@@ -38,9 +38,14 @@ def _made() -> Path:
     return base
 
 
-def copy(folder: Path) -> Path:
-    """A library of one's own, of media of one's own, in an empty folder."""
-    made = _made()
+def copy(folder: Path, made: Path | None = None) -> Path:
+    """Copy the library and the media of a folder into another one; return the library.
+
+    Args:
+        folder: An empty folder.
+        made: The folder with `media` and `library`; None for the small library above.
+    """
+    made = made or _made()
     shutil.copytree(made, folder, dirs_exist_ok=True)
     moved = (str(made), str(folder))
     with closing(sqlite3.connect(folder / "library/library.sqlite3")) as connection:

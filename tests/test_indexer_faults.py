@@ -1,11 +1,12 @@
-"""What a library does when the machine lets it down: each fault has a result that a person is told.
+"""What happens when a disk is full or read-only, the database locked, or a run interrupted.
 
-Vectors on disk that are missing, cut off or of another generation: `tests/test_indexer_library.py`.
-Two ingests at once, and killed ones: `tests/test_ingest_cli.py`. Files that change while
-they are read: `tests/test_ingest.py` and `tests/test_reembed.py`.
+Vector files that are missing, truncated or of another generation are in
+`tests/test_indexer_library.py`, concurrent and killed ingests in `tests/test_ingest_cli.py`, files
+that change while they are read in `tests/test_ingest.py` and `tests/test_reembed.py`.
 """
 
 import os
+import re
 import resource
 import shutil
 import sqlite3
@@ -17,10 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from looked_after import copy
 from PIL import Image
 
 from embedder import Content
 from indexer import Library, LibraryBusy, LibraryError, Query, QueryPart, Status
+from indexer.admin import main
 from indexer.catalog.writer import CatalogWriter
 from indexer.maintenance.check import check
 from indexer.maintenance.compact import compact
@@ -28,9 +31,11 @@ from indexer.maintenance.storage import open_storage
 from indexer.vectors.sync import IndexSync
 
 
-@pytest.fixture
-def media(tmp_path: Path) -> Path:
-    folder = tmp_path / "media"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 120 files in `media` and a library of them, to be copied."""
+    base = tmp_path_factory.mktemp("made")
+    folder = base / "media"
     folder.mkdir()
     rng = np.random.default_rng(1)
     for number in range(60):
@@ -38,12 +43,27 @@ def media(tmp_path: Path) -> Path:
         (folder / f"{number:02}.txt").write_text(f"unique{number:02} {words}")
         noise = rng.integers(0, 256, (200, 200, 3), dtype=np.uint8)
         Image.fromarray(noise).save(folder / f"{number:02}.png", compress_level=0)
-    return folder
+    with Library.open(base / "library", model="toy") as library:
+        library.ingest([folder])
+    return base
+
+
+@pytest.fixture
+def media(made: Path, tmp_path: Path) -> Path:
+    """A copy of the files without their library."""
+    shutil.copytree(made / "media", tmp_path / "media")
+    return tmp_path / "media"
+
+
+@pytest.fixture
+def where(made: Path, tmp_path: Path) -> Path:
+    """A copy of the library, with its files beside it."""
+    return copy(tmp_path, made)
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """A disk of so many kilobytes, which can be made larger; where mounting is allowed."""
+    """Return a function that mounts a disk of a size in kilobytes, or resizes it; needs root."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = False
@@ -80,13 +100,18 @@ def found(where: Path, word: str = "word1") -> list[str]:
         return sorted(hit.item.name for hit in hits)
 
 
+def admin(*arguments: object) -> int:
+    """Run `rzen-admin` in this process."""
+    return main([*map(str, arguments)])
+
+
 def is_sound(where: Path) -> bool:
     with open_storage(where, read_only=True) as place:
         return not check(place).faults
 
 
 def fill(disk: Path) -> None:
-    """Leaves no room on a disk."""
+    """Fill a disk."""
     with (disk / "ballast").open("wb", buffering=0) as file:
         try:
             while file.write(bytes(4096)):
@@ -95,7 +120,7 @@ def fill(disk: Path) -> None:
             pass
 
 
-def test_an_ingest_that_fills_the_disk_says_so_and_the_next_one_completes(small_disk, media):
+def test_ingest_onto_a_full_disk_is_completed_by_the_next(small_disk, media):
     disk = small_disk(800)
     done = run("ingest", media, "--library", disk / "library", "--model", "toy")
     assert done.returncode == 2
@@ -135,44 +160,39 @@ def test_vectors_that_cannot_be_saved_lose_nothing(small_disk, media, monkeypatc
     assert (disk / "library/vectors/state.json").exists()
 
 
-def test_a_compaction_without_room_says_so_and_changes_nothing(small_disk, media):
+def test_compaction_on_a_full_disk_changes_nothing(small_disk, where, capsys):
     disk = small_disk(40_000)
+    shutil.copytree(where, disk / "library")
     with Library.open(disk / "library", model="toy") as library:
-        library.ingest([media])
         library.remove([item.id for item in library.catalog.items(limit=60)])
     expected = found(disk / "library")
     fill(disk)
-    done = run("admin", "compact", "--library", disk / "library")
-    assert done.returncode == 2
-    assert "the disk is full" in done.stderr
+    assert admin("compact", "--library", disk / "library") == 2
+    assert "the disk is full" in capsys.readouterr().err
     (disk / "ballast").unlink()
     assert found(disk / "library") == expected
-    assert run("admin", "compact", "--library", disk / "library").returncode == 0
+    assert admin("compact", "--library", disk / "library") == 0
     assert found(disk / "library") == expected
 
 
-def test_a_backup_onto_a_full_disk_leaves_nothing_behind(small_disk, media, tmp_path):
-    with Library.open(tmp_path / "library", model="toy") as library:
+def test_backup_onto_a_full_disk_leaves_nothing_behind(small_disk, where, tmp_path, capsys):
+    with Library.open(where, model="toy") as library:
         library.uploads.mkdir()
-        shutil.copy(media / "00.png", library.uploads / "mine.png")
-        library.ingest([media, library.uploads])
-    for kilobytes in (16, 300, 800):  # In the database, in the thumbnails, in the uploads.
+        shutil.copy(tmp_path / "media" / "00.png", library.uploads / "mine.png")
+        library.ingest([library.uploads])
+    for kilobytes in (16, 300, 800):  # in the database, in the thumbnails, in the uploads
         disk = small_disk(kilobytes)
-        done = run("admin", "backup", disk / "backup", "--library", tmp_path / "library")
-        assert done.returncode == 2
-        assert "the disk" in done.stderr
-        assert "full" in done.stderr
+        assert admin("backup", disk / "backup", "--library", where) == 2
+        assert re.search(r"the disk (of .* )?is full", capsys.readouterr().err)
         assert list(disk.iterdir()) == []
     disk = small_disk(40_000)
-    done = run("admin", "backup", disk / "backup", "--library", tmp_path / "library")
-    assert done.returncode == 0, done.stderr
+    assert admin("backup", disk / "backup", "--library", where) == 0
     small_disk(sum(p.stat().st_size for p in disk.rglob("*") if p.is_file()) // 1024 + 900)
-    done = run("admin", "restore", disk / "backup", "--library", disk / "library")
-    assert done.returncode == 2
+    assert admin("restore", disk / "backup", "--library", disk / "library") == 2
     assert [path.name for path in disk.iterdir()] == ["backup"]
 
 
-def test_a_limit_on_the_size_of_files_is_told_like_a_disk_that_fails(media, tmp_path):
+def test_file_size_limit_is_reported_like_a_full_disk(media, tmp_path):
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
 
@@ -194,11 +214,8 @@ os.execv(sys.executable, [sys.executable, "-m", *sys.argv[1:]])
 
 
 @pytest.fixture
-def read_only(media: Path, tmp_path: Path) -> Iterator[Path]:
+def read_only(where: Path) -> Iterator[Path]:
     """A library in a folder that cannot be written to."""
-    where = tmp_path / "library"
-    with Library.open(where, model="toy") as library:
-        library.ingest([media])
     folders = [where, *(path for path in where.rglob("*") if path.is_dir())]
     for path in where.rglob("*"):
         path.chmod(0o555 if path.is_dir() else 0o444)
@@ -219,7 +236,7 @@ def run_without_rights(module: str, *arguments: object) -> subprocess.CompletedP
     return done
 
 
-def test_a_library_on_a_read_only_disk_is_searched_checked_and_backed_up(read_only, tmp_path):
+def test_read_only_library_is_searched_checked_and_backed_up(read_only, tmp_path):
     done = run_without_rights("search", "unique07", "--library", read_only, "--limit", "1")
     assert done.returncode == 0, done.stderr
     assert "07.txt" in done.stdout
@@ -230,7 +247,8 @@ def test_a_library_on_a_read_only_disk_is_searched_checked_and_backed_up(read_on
     assert len(found(tmp_path / "backup")) == 120
 
 
-def test_writing_to_a_library_on_a_read_only_disk_is_refused(read_only, media):
+def test_writing_to_a_read_only_library_is_refused(read_only, tmp_path):
+    media = tmp_path / "media"
     (media / "new.txt").write_text("new")
     for arguments in (
         ("ingest", media),
@@ -264,14 +282,14 @@ def test_a_locked_database_is_waited_for_and_then_told(media, tmp_path, monkeypa
         assert library.ingest([media]).added == 1
 
 
-def test_a_removal_that_was_cut_short_is_over_for_every_search(media, tmp_path, monkeypatch):
-    """Killed between forgetting the files and dropping what only they held."""
+def test_interrupted_removal_is_final_for_every_search(where, tmp_path, monkeypatch):
+    """The process is killed between removing the files and what only they had."""
+    media = tmp_path / "media"
 
     def killed(self: CatalogWriter) -> list[str]:
         raise KeyboardInterrupt
 
-    with Library.open(tmp_path / "library", model="toy") as library:
-        library.ingest([media])
+    with Library.open(where, model="toy") as library:
         monkeypatch.setattr(CatalogWriter, "remove_orphans", killed)
         with pytest.raises(KeyboardInterrupt):
             library.remove([item.id for item in library.catalog.items(name="07")])
@@ -281,13 +299,13 @@ def test_a_removal_that_was_cut_short_is_over_for_every_search(media, tmp_path, 
             assert len(hits) == 118
             assert not [hit for hit in hits if hit.item.name.startswith("07")]
         assert library.ingest([media / "07.txt"]).added == 1
-    assert is_sound(tmp_path / "library")
+    assert is_sound(where)
 
 
-def test_a_file_that_changes_after_it_was_read_is_taken_in_again_by_the_next_run(
+def test_file_that_changes_after_it_was_read_is_indexed_by_the_next_run(
     media, tmp_path, monkeypatch
 ):
-    """It is in with what was read of it, and with the date of that."""
+    """Until then the library has what was read, with the mtime of that."""
     path = media / "07.txt"
     record = CatalogWriter.record
 
