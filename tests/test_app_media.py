@@ -186,7 +186,7 @@ def misled(library, monkeypatch):
     """The library, with decoders that do what a file's name says."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     monkeypatch.setattr(on_demand, "_SILENCE_SECONDS", 1.0)
-    with on_demand.OnDemandDecoder(performer="cutters:misbehave") as decoder:
+    with on_demand.OnDemandDecoder(performer="misbehaving_decoder:misbehave") as decoder:
         monkeypatch.setattr(library, "_viewer", decoder)
         yield library
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hostile import FORMATS, mutated, whole
+from hostile_files import FORMATS, mutated, whole
 
 from embedder.media import Kind, Limits, MediaError, cut, detect, suffix_kind
 

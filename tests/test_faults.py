@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from looked_after import copy
+from maintained_library import copy
 from PIL import Image
 
 from embedder import Content

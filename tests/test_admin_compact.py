@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from looked_after import copy, everything, faults, found, run, sql
+from maintained_library import copy, everything, faults, found, run, sql
 
 from embedder import Content
 from embedder.media.kinds import Kind

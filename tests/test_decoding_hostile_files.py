@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import SECRET, Corpus, build
+from hostile_files import SECRET, Corpus, build
 
 from indexer import Library, MediaItem, Status
 

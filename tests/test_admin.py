@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from looked_after import copy, run
+from maintained_library import copy, run
 
 from indexer.admin import main
 from indexer.catalog import schema

@@ -23,7 +23,7 @@ WORDS = "".join(f"Line {number} of a long letter.\n" for number in range(300))
 
 
 @pytest.fixture(autouse=True)
-def _cutters_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+def _decoder_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
 
 
@@ -38,7 +38,7 @@ def patient() -> Iterator[OnDemandDecoder]:
 def misled(monkeypatch: pytest.MonkeyPatch) -> Iterator[OnDemandDecoder]:
     """One whose decoder does what a file's name says."""
     monkeypatch.setattr(on_demand, "_MEMORY_BYTES", 400 << 20)
-    with OnDemandDecoder(BOUNDS, performer="cutters:misbehave") as decoder:
+    with OnDemandDecoder(BOUNDS, performer="misbehaving_decoder:misbehave") as decoder:
         yield decoder
 
 

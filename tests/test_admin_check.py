@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from looked_after import (
+from maintained_library import (
     copy,
     everything,
     faults,

@@ -26,11 +26,11 @@ from indexer.errors import Closed, LibraryError
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 LIMITS = Limits(frame_side=64, memory_bytes=1 << 30)
 BRIEF = replace(LIMITS, silence_seconds=1.5)
-PERFORMER = "cutters:misbehave"
+PERFORMER = "misbehaving_decoder:misbehave"
 
 
 @pytest.fixture(autouse=True)
-def _cutters_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+def _decoder_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
 
 
@@ -225,7 +225,7 @@ def test_the_death_of_the_parent_ends_the_process(tmp_path, how):
     program = (
         "import sys, time\nfrom pathlib import Path\nfrom embedder.media import Kind, Limits\n"
         "from indexer.decoding.pool import DecoderPool\n"
-        "workers = DecoderPool(performer='cutters:misbehave')\n"
+        "workers = DecoderPool(performer='misbehaving_decoder:misbehave')\n"
         "drafts = workers.cut(Path(sys.argv[1]), Kind.PDF, Limits(silence_seconds=1))\n"
         "if 'who' not in sys.argv[1]: next(drafts)\n"
         "else: list(drafts)\n"
