@@ -70,7 +70,7 @@ class Content:
         object.__setattr__(self, "instruction", instruction)
 
     def __repr__(self) -> str:
-        """A line for logs, without the pictures."""
+        """Describe the content in a line for logs, without the pictures."""
         return f"Content({self.modality}, text={self.text!r:.60}, frames={len(self.frames)})"
 
 

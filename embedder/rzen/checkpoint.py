@@ -252,9 +252,9 @@ def _tensors(path: Path, spec: str) -> Iterator[_Tensor]:
             )
         for name, dtype, shape, first, last in found:
             probe = hashlib.sha256()
-            for place in (first, max(first, last - _PROBED_BYTES)):
-                file.seek(start + place)
-                probe.update(file.read(min(_PROBED_BYTES, last - place)))
+            for offset in (first, max(first, last - _PROBED_BYTES)):
+                file.seek(start + offset)
+                probe.update(file.read(min(_PROBED_BYTES, last - offset)))
             yield _Tensor(name, dtype, shape, probe.hexdigest())
 
 

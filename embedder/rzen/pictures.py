@@ -93,21 +93,21 @@ def patched(picture: Image.Image, plan: Plan) -> Patched:
 
 def _widened(size: tuple[int, int]) -> tuple[int, int]:
     """Return the size of the canvas of a picture: its own, unless it is too elongated."""
-    least = -(-max(size) // MAX_RATIO)
-    return max(size[0], least), max(size[1], least)
+    minimum = -(-max(size) // MAX_RATIO)
+    return max(size[0], minimum), max(size[1], minimum)
 
 
 def _fitted(size: tuple[int, int], tokens: tuple[int, int]) -> tuple[int, int]:
     """Return the nearest size in whole tokens and of about the same shape, within a range."""
-    least, most = (count * TOKEN_SIDE**2 for count in tokens)
+    minimum, maximum = (count * TOKEN_SIDE**2 for count in tokens)
     area = size[0] * size[1]
     width, height = (max(TOKEN_SIDE, round(side / TOKEN_SIDE) * TOKEN_SIDE) for side in size)
-    if width * height > most:
-        shrink = math.sqrt(area / most)
+    if width * height > maximum:
+        shrink = math.sqrt(area / maximum)
         width, height = (
             max(TOKEN_SIDE, math.floor(side / shrink / TOKEN_SIDE) * TOKEN_SIDE) for side in size
         )
-    elif width * height < least:
-        grow = math.sqrt(least / area)
+    elif width * height < minimum:
+        grow = math.sqrt(minimum / area)
         width, height = (math.ceil(side * grow / TOKEN_SIDE) * TOKEN_SIDE for side in size)
     return width, height

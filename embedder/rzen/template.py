@@ -191,8 +191,8 @@ class Template:
         """Plan the frames' sizes; also return whether they are smaller than usual."""
         settings = self._settings
         video = modality is Modality.VIDEO
-        least, most = settings.frame_tokens if video else settings.image_tokens
-        plans = [planned(frame.size, (least, most)) for frame in frames]
+        minimum, maximum = settings.frame_tokens if video else settings.image_tokens
+        plans = [planned(frame.size, (minimum, maximum)) for frame in frames]
         smaller = sum(plan.tokens for plan in plans) > room
         if smaller:
             share = room // len(frames)
@@ -201,7 +201,7 @@ class Template:
                     f"{len(frames)} pictures do not fit into {settings.max_tokens} tokens: give "
                     f"{room // _MIN_PICTURE_TOKENS} at most"
                 )
-            plans = [planned(frame.size, (min(least, share), share)) for frame in frames]
+            plans = [planned(frame.size, (min(minimum, share), share)) for frame in frames]
             if sum(plan.tokens for plan in plans) > room:
                 raise Unfit("its pictures are too elongated to fit together: crop them")
         pairs = zip(frames, plans, strict=True)
