@@ -136,7 +136,7 @@ class OnDemandDecoder(DecoderPool):
         return frames[0]
 
     def _one(self, path: Path, task: Task, limits: Limits) -> Draft:
-        """Return what a task gives; every error is a sentence for whoever asked."""
+        """Return the result of a task; turn every error into a message for the user."""
         limits = replace(
             limits,
             silence_seconds=_SILENCE_SECONDS,

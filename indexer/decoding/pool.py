@@ -16,7 +16,7 @@ from typing import IO, Self, TypeVar
 from embedder.media import Draft
 from embedder.media.detect import detect, must_be_opened
 from embedder.media.kinds import Kind, Limits, MediaError
-from indexer.decoding.process import Crashed, DecoderProcess, Silent
+from indexer.decoding.process import DecoderCrash, DecoderProcess, DecoderTimeout
 from indexer.decoding.protocol import Cut, Detect, InvalidAnswer, Task
 from indexer.errors import Closed, LibraryError
 
@@ -129,7 +129,7 @@ class DecoderPool:
         except (MediaError, OSError):
             usable = True
             raise
-        except (Silent, Crashed, InvalidAnswer, LibraryError) as error:
+        except (DecoderTimeout, DecoderCrash, InvalidAnswer, LibraryError) as error:
             if self._given_up():
                 raise Closed from None
             if isinstance(error, LibraryError):
@@ -228,8 +228,8 @@ def only(path: str | os.PathLike[str], results: Generator[Result]) -> Result:
 def unusable(path: str | os.PathLike[str], error: Exception) -> MediaError:
     """Return the error that blames a file for what its decoder did."""
     _log.debug("decoding %r failed: %s", str(path), error)
-    if isinstance(error, Silent):
+    if isinstance(error, DecoderTimeout):
         return MediaError(str(error))
-    if isinstance(error, Crashed):
+    if isinstance(error, DecoderCrash):
         return MediaError(f"the decoder crashed ({error}); the file may be corrupt or malicious")
     return MediaError("the decoder sent an invalid answer; the file may be corrupt or malicious")

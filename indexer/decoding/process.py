@@ -40,11 +40,11 @@ _START = (
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-class Silent(Exception):
+class DecoderTimeout(Exception):
     """No answer came in time; the message is for the file's owner."""
 
 
-class Crashed(Exception):
+class DecoderCrash(Exception):
     """The process has ended; the message says how."""
 
 
@@ -61,7 +61,7 @@ class DecoderProcess:
     Attributes:
         files: How many files it was given.
         idle_since: When it was started or last released, by the monotonic clock.
-        deadline: When it has to be killed, by the monotonic clock; infinite while it owes nothing.
+        deadline: When it has to be killed, by the monotonic clock; infinite if no answer is due.
 
     Raises:
         LibraryError: If it cannot be started.
@@ -75,6 +75,7 @@ class DecoderProcess:
         self._silence_seconds = self._seconds = self._seconds_left = _START_SECONDS
         self._lock = Lock()
         self._pixel_file: int | None = None
+        self._offset = 0  # in that file, up to which it was read
         self._connection, theirs = Pipe()
         try:
             self._pixel_file = _memory_file()
@@ -95,7 +96,7 @@ class DecoderProcess:
     def run(
         self, path: Path, task: Task, limits: Limits, seconds: float
     ) -> Generator[Draft | Kind]:
-        """Perform a task, and yield what it gives.
+        """Perform a task, and yield its results.
 
         Args:
             path: The file.
@@ -104,8 +105,8 @@ class DecoderProcess:
             seconds: How long it may take in all. Only waiting for answers counts.
 
         Raises:
-            Silent: If it takes too long.
-            Crashed: If the process ends.
+            DecoderTimeout: If it takes too long.
+            DecoderCrash: If the process ends.
             InvalidAnswer: If it sends what no working decoder sends.
             MediaError, MemoryError, OSError: The error that the task has ended with.
             LibraryError: If the process does not start.
@@ -115,7 +116,7 @@ class DecoderProcess:
         self._silence_seconds = limits.silence_seconds
         self._seconds = self._seconds_left = seconds
         request = {"path": str(path), "task": protocol.encode_task(task), "limits": asdict(limits)}
-        with self._failures_named():
+        with self._translated_errors():
             self._connection.send_bytes(protocol.encode(request))
         while True:
             message = protocol.decode(self._receive(protocol.MAX_JSON_BYTES))
@@ -132,7 +133,7 @@ class DecoderProcess:
         self._offset = 0
         drafts = protocol.decode_drafts(values, self._receive_pixels, limits)
         if self._offset:
-            with self._failures_named():
+            with self._translated_errors():
                 self._connection.send_bytes(b"")  # what was read may be overwritten
         self._seconds += _SECONDS_PER_DRAFT * len(drafts)
         self._seconds_left += _SECONDS_PER_DRAFT * len(drafts)
@@ -180,7 +181,7 @@ class DecoderProcess:
             return
         try:
             self._receive(protocol.MAX_JSON_BYTES)
-        except (Silent, Crashed, InvalidAnswer) as error:
+        except (DecoderTimeout, DecoderCrash, InvalidAnswer) as error:
             raise LibraryError(
                 f"the decoder process does not start ({error}); to see why, run "
                 f'{sys.executable} -c "import indexer.decoding.worker"'
@@ -192,24 +193,24 @@ class DecoderProcess:
         started = monotonic()
         self.deadline = started + min(self._silence_seconds, self._seconds_left)
         try:
-            with self._failures_named():
+            with self._translated_errors():
                 return self._connection.recv_bytes(max_bytes)
         finally:
             self.deadline = inf
             self._seconds_left -= monotonic() - started
 
     @contextmanager
-    def _failures_named(self) -> Generator[None]:
-        """Turn an error of the connection into `Silent`, `Crashed` or `InvalidAnswer`."""
+    def _translated_errors(self) -> Generator[None]:
+        """Turn an error of the connection into the reason for it, see `run`."""
         try:
             yield
         except (EOFError, OSError) as error:
             if self._killed:
-                raise Silent(self._too_long()) from error
-            self.deadline = inf  # it owes nothing more
+                raise DecoderTimeout(self._too_long()) from error
+            self.deadline = inf  # or the pool would kill it while this waits for its exit code
             if self._connection.readable:  # it is not after a message of more than `max_bytes`
                 with suppress(subprocess.TimeoutExpired):
-                    raise Crashed(_how_it_ended(self._process.wait(_EXIT_SECONDS))) from error
+                    raise DecoderCrash(_how_it_ended(self._process.wait(_EXIT_SECONDS))) from error
             raise InvalidAnswer(str(error)) from error
 
     def _too_long(self) -> str:

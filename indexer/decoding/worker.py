@@ -38,7 +38,7 @@ _ALIVE_SECONDS = 1.0
 _LOCK_POLL_SECONDS = 0.05
 _BATCH_BYTES = 1 << 15
 _KEPT_PIXEL_BYTES = 8 << 20  # memory that stays with the process between files
-_ALARM_DELAY_SECONDS = 5.0  # the other side kills first, and has a better message
+_ALARM_DELAY_SECONDS = 5.0  # the program kills first, with a better message
 _NICE = 10
 
 Performer: TypeAlias = Callable[[Path, Task, Limits], Iterator[Draft]]
@@ -146,7 +146,11 @@ class _Server:
                     self._add(draft, streamed=streamed)
         except Exception as error:
             ending = {"error": protocol.encode_error(error)}
-        self._flush(ending)
+        try:
+            self._flush(ending)
+        except (MemoryError, OSError) as error:  # no memory for the pixels, or no file to hold them
+            self._batch, self._pictures = [], []
+            self._flush({"error": protocol.encode_error(error)})
         _set_alarm(0)
 
     def send(self, message: bytes) -> None:

@@ -48,7 +48,7 @@ class LibraryFiles:
 
     @property
     def writer(self) -> WriterLock:
-        """The lock of whoever writes for longer than a transaction."""
+        """The lock that is held to write for longer than a transaction."""
         return WriterLock(self.directory / "writer.lock")
 
     @cached_property
