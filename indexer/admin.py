@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indexer.cli import ProgressBar, add_options, print_any_name, print_json
+from indexer.cli import ProgressBar, add_options, escape_odd_names, print_json
 from indexer.config import default_library
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     arguments = parser().parse_args(argv)
-    print_any_name()
+    escape_odd_names()
     from indexer.errors import IndexerError
 
     try:

@@ -158,7 +158,7 @@ class ProgressBar:
         self._bar.refresh()
 
 
-def go_last() -> None:
+def lower_priority() -> None:
     """Lower this process's priority, so that searches and other programs go first."""
     if sys.platform != "win32":
         os.nice(_NICE)
@@ -182,7 +182,7 @@ def stop_on_signals(cancel: Event, after: str) -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
-def print_any_name() -> None:
+def escape_odd_names() -> None:
     """Let file names in any encoding be printed."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -194,7 +194,7 @@ def print_json(value: dict[str, Any]) -> None:
     print(json.dumps(value, indent=1, default=str), flush=True)
 
 
-def of_report(report: "IngestReport", failed: int) -> list[str]:
+def report_lines(report: "IngestReport", failed: int) -> list[str]:
     """Return what an ingest did, as lines.
 
     Args:
@@ -225,7 +225,7 @@ def of_report(report: "IngestReport", failed: int) -> list[str]:
     return lines
 
 
-def of_plan(plan: "IngestPlan") -> list[str]:
+def plan_lines(plan: "IngestPlan") -> list[str]:
     """Return what an ingest would do, a line for each file."""
     paths_by_verb = {
         "add": plan.added,
@@ -242,7 +242,7 @@ def of_plan(plan: "IngestPlan") -> list[str]:
     ]
 
 
-def of_reembedding(report: "ReembedReport", before: str) -> list[str]:
+def reembed_lines(report: "ReembedReport", before: str) -> list[str]:
     """Return what a re-embedding did, as lines.
 
     Args:
@@ -276,7 +276,7 @@ def of_reembedding(report: "ReembedReport", before: str) -> list[str]:
     ]
 
 
-def of_reembed_plan(plan: "ReembedPlan") -> list[str]:
+def reembed_plan_lines(plan: "ReembedPlan") -> list[str]:
     """Return what a re-embedding would do, as lines."""
     if plan.same:
         return [f"The library already has the model {plan.model}; nothing would be done."]
@@ -291,7 +291,7 @@ def of_reembed_plan(plan: "ReembedPlan") -> list[str]:
     return [*lines, "nothing was written"]
 
 
-def of_discard(discarded: int, model: str) -> str:
+def discard_line(discarded: int, model: str) -> str:
     """Return what was discarded, and what the library has."""
     return f"{discarded:,} vectors discarded; the library still has the model {model}."
 

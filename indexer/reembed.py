@@ -16,10 +16,10 @@ from indexer import cli
 from indexer.cli import (
     ProgressBar,
     add_options,
-    go_last,
+    escape_odd_names,
+    lower_priority,
     opening,
     placement,
-    print_any_name,
     print_json,
     stop_on_signals,
 )
@@ -58,14 +58,14 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     arguments = parser().parse_args(argv)
-    print_any_name()
+    escape_odd_names()
     if problem := _usage_problem(arguments):
         return _refuse(problem)
     from embedder.interface import EmbedderError
     from indexer.errors import IndexerError
     from indexer.library import Library
 
-    go_last()
+    lower_priority()
     cancel = Event()
     stop_on_signals(cancel, "the vectors in progress")
     directory = arguments.library or default_library()
@@ -99,7 +99,7 @@ def _discard(library: "Library", *, as_json: bool) -> int:
     if as_json:
         print_json({"discarded": discarded})
     else:
-        print(cli.of_discard(discarded, library.model))
+        print(cli.discard_line(discarded, library.model))
     return 0
 
 
@@ -108,7 +108,7 @@ def _dry_run(library: "Library", arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(asdict(plan))
     else:
-        print("\n".join(cli.of_reembed_plan(plan)))
+        print("\n".join(cli.reembed_plan_lines(plan)))
     return 1 if plan.failures else 0
 
 
@@ -126,7 +126,7 @@ def _reembed(library: "Library", arguments: argparse.Namespace, cancel: Event) -
     if arguments.json:
         print_json(asdict(report))
     else:
-        print("\n".join(cli.of_reembedding(report, before)), flush=True)
+        print("\n".join(cli.reembed_lines(report, before)), flush=True)
     if report.cancelled:
         return 130
     return 1 if report.failures and not report.switched else 0

@@ -7,7 +7,7 @@ NO_MEDIA = "the file is not a picture, video, PDF or text file"
 
 
 def report(**counts: object) -> list[str]:
-    return cli.of_report(IngestReport(seconds=2.0, **counts), failed=0)  # type: ignore[arg-type]
+    return cli.report_lines(IngestReport(seconds=2.0, **counts), failed=0)  # type: ignore[arg-type]
 
 
 def test_only_what_happened_is_told():
@@ -38,5 +38,5 @@ def test_many_skipped_files_are_counted_by_how_they_end():
 
 
 def test_earlier_failures_are_recalled_when_this_run_had_none():
-    lines = cli.of_report(IngestReport(unchanged=3), failed=2)
+    lines = cli.report_lines(IngestReport(unchanged=3), failed=2)
     assert lines[-1] == "2 files failed in earlier runs; use --retry-failed to retry"

@@ -103,7 +103,7 @@ def test_unreadable_folder_is_reported_by_every_command(tmp_path, command, capsy
         f"indexer.{program}.__main__" if program in ("ingest", "search") else f"indexer.{program}"
     )
     module = import_module(name)
-    for effect in ("go_last", "stop_on_signals"):  # what lasts beyond the command
+    for effect in ("lower_priority", "stop_on_signals"):  # what lasts beyond the command
         monkeypatch.setattr(module, effect, lambda *_: None, raising=False)
     assert module.main([*arguments, "--library", str(folder)]) == 2
     assert f"{folder} cannot be looked into (File name too long)" in capsys.readouterr().err

@@ -19,9 +19,9 @@ from indexer.cli import (
     ProgressBar,
     add_options,
     count,
-    go_last,
+    escape_odd_names,
+    lower_priority,
     opening,
-    print_any_name,
     print_json,
     stop_on_signals,
 )
@@ -75,13 +75,13 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     arguments = parser().parse_args(argv)
-    print_any_name()
+    escape_odd_names()
     if problem := _usage_problem(arguments):
         return _refuse(problem)
     from embedder.interface import EmbedderError
     from indexer.errors import IndexerError
 
-    go_last()
+    lower_priority()
     cancel = Event()
     stop_on_signals(cancel, "the files in progress")
     try:
@@ -180,7 +180,7 @@ def _dry_run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(asdict(plan))
     else:
-        print("\n".join(cli.of_plan(plan)))
+        print("\n".join(cli.plan_lines(plan)))
     return 1 if plan.failures else 0
 
 
@@ -188,7 +188,7 @@ def _print_report(library: "Library", report: "IngestReport", *, as_json: bool) 
     if as_json:
         print_json(asdict(report))
     else:
-        print("\n".join(cli.of_report(report, library.catalog.stats().failed)), flush=True)
+        print("\n".join(cli.report_lines(report, library.catalog.stats().failed)), flush=True)
 
 
 if __name__ == "__main__":

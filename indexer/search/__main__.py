@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedder.content import Modality
 from embedder.media import MEDIA_KINDS, Kind
-from indexer.cli import add_options, placement, print_any_name
+from indexer.cli import add_options, escape_odd_names, placement
 from indexer.config import default_library
 from indexer.types import Filters, Hit, Query, QueryPart
 
@@ -80,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status, 0 or 2."""
     given = parser().parse_args(arguments)
-    print_any_name()
+    escape_odd_names()
     from embedder.interface import EmbedderError
     from indexer.errors import IndexerError
     from indexer.library import Library
