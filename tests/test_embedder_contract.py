@@ -134,7 +134,7 @@ def test_every_frame_of_a_clip_counts(trained: Embedder) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["x", "🙂🙃", "猫と犬", "\x00\x01\x7f", "\u00ad\u200b", "a" * 5000, "word " * 20_000, "\ud800"],
+    ["x", "🙂🙃", "猫と犬", "\x00\x01\x7f", "\u00ad\u200b", "a" * 5000, "word " * 5_000, "\ud800"],
     ids=["letter", "emoji", "cjk", "control", "invisible", "unbroken", "long", "surrogate"],
 )
 def test_any_text_that_is_not_blank_has_a_vector(embedder: Embedder, text: str) -> None:

@@ -330,7 +330,7 @@ def test_no_clip_has_fewer_frames_than_it_could() -> None:
 
 
 def held_at_most(make: object) -> int:
-    """How many frames are alive at most while a stream of 2,000 is consumed."""
+    """How many frames are alive at most while a stream of 500 is consumed."""
     import weakref
 
     alive: set[int] = set()
@@ -338,7 +338,7 @@ def held_at_most(make: object) -> int:
 
     def stream() -> object:
         nonlocal most
-        for n in range(2000):
+        for n in range(500):
             frame = Image.new("RGB", (8, 8))
             alive.add(n)
             weakref.finalize(frame, alive.discard, n)
