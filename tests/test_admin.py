@@ -17,11 +17,11 @@ def where(tmp_path: Path) -> Path:
     return copy(tmp_path)
 
 
-def test_the_statistics_say_what_is_there(where, capsys):
+def test_stats(where, capsys):
     assert run(where, "stats") == 0
-    told = capsys.readouterr().out
-    assert "10 indexed (3 image, 7 text)" in told
-    assert "toy, 120 dimensions" in told
+    output = capsys.readouterr().out
+    assert "10 indexed (3 image, 7 text)" in output
+    assert "toy, 120 dimensions" in output
     assert run(where, "stats", "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["holdings"]["items"] == {"image": 3, "text": 7}
@@ -30,7 +30,7 @@ def test_the_statistics_say_what_is_there(where, capsys):
     assert answer["generation"] == answer["saved_generation"]
 
 
-def test_a_library_that_does_not_exist_is_not_made(tmp_path):
+def test_missing_library_is_not_created(tmp_path):
     for command in ("stats", "check", "repair", "compact"):
         done = (
             subprocess.run(

@@ -50,7 +50,7 @@ def found(where: Path) -> list[str]:
 
 
 def rows(path: Path) -> dict[str, list[tuple[object, ...]]]:
-    """All that is in the tables, told without the code that is tested."""
+    """All that is in the tables, output without the code that is tested."""
     with closing(sqlite3.connect(path)) as connection:
         names = connection.execute(
             "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE '%VIRTUAL%'"
@@ -76,7 +76,7 @@ def change(where: Path) -> None:
         library.ingest([media])
 
 
-def test_a_backup_holds_what_the_library_holds(where, tmp_path, capsys):
+def test_backup_equals_the_library(where, tmp_path, capsys):
     assert run("backup", tmp_path / "backup", "--library", where) == 0
     assert "a library of 9 files" in capsys.readouterr().out
     assert rows(tmp_path / "backup/library.sqlite3") == rows(where / "library.sqlite3")
@@ -89,7 +89,7 @@ def test_a_backup_holds_what_the_library_holds(where, tmp_path, capsys):
     assert run("restore", tmp_path / "backup", "--dry-run") == 0
 
 
-def test_a_restored_library_is_as_it_was(where, tmp_path, capsys):
+def test_restored_library_equals_the_original(where, tmp_path, capsys):
     expected = found(where)
     before = rows(where / "library.sqlite3")
     assert run("backup", tmp_path / "backup", "--library", where) == 0
@@ -107,7 +107,7 @@ def test_a_restored_library_is_as_it_was(where, tmp_path, capsys):
     assert run("check", "--library", where) == 0
 
 
-def test_a_library_can_be_restored_elsewhere_with_its_uploads(where, tmp_path):
+def test_library_is_restored_elsewhere_with_its_uploads(where, tmp_path):
     assert run("backup", tmp_path / "backup", "--library", where) == 0
     shutil.rmtree(where)
     other = tmp_path / "new" / "place"
@@ -120,7 +120,7 @@ def test_a_library_can_be_restored_elsewhere_with_its_uploads(where, tmp_path):
     assert run("check", "--library", other, "--files") == 0
 
 
-def test_vectors_of_the_library_that_was_replaced_are_never_taken_for_its_own(where, tmp_path):
+def test_restored_library_ignores_the_replaced_index(where, tmp_path):
     """Both come to the same generation with other segments under the same numbers."""
     assert run("backup", tmp_path / "backup", "--library", where) == 0
     change(where)
@@ -143,7 +143,7 @@ def test_vectors_of_the_library_that_was_replaced_are_never_taken_for_its_own(wh
         assert (ids[0], scores[0] > 0.99) == (segment.id, True)
 
 
-def test_a_backup_during_an_ingest_is_of_one_moment(where, tmp_path, monkeypatch):
+def test_backup_during_an_ingest_is_consistent(where, tmp_path, monkeypatch):
     """Files come and go all the while; whatever is in the backup is whole."""
     monkeypatch.setattr("indexer.ingest.pipeline.Pipeline.commit_seconds", 0.0)
     monkeypatch.setattr("indexer.catalog.verify._PAGES_PER_STEP", 2)
@@ -185,7 +185,7 @@ def test_a_backup_during_an_ingest_is_of_one_moment(where, tmp_path, monkeypatch
             assert check(place).faults == ()
 
 
-def test_the_target_and_the_library_are_never_overwritten(where, tmp_path, capsys):
+def test_existing_folders_are_never_overwritten(where, tmp_path, capsys):
     (tmp_path / "mine").mkdir()
     assert run("backup", tmp_path / "mine", "--library", where) == 2
     assert "already exists" in capsys.readouterr().err
@@ -231,7 +231,7 @@ def _sql(backup: Path, *statements: str) -> None:
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_backup_that_is_not_as_it_was_written_is_refused(where, tmp_path, damage, capsys):
+def test_damaged_backup_is_refused(where, tmp_path, damage, capsys):
     assert run("backup", tmp_path / "backup", "--library", where) == 0
     DAMAGE[damage](tmp_path / "backup")
     before = rows(where / "library.sqlite3")
@@ -256,7 +256,7 @@ def listing(backup: Path, **changed: object) -> None:
     "name",
     ["../outside.txt", "uploads/../../outside.txt", "{}/outside.txt", "uploads", "library.sqlite3"],
 )
-def test_a_backup_that_names_files_outside_of_a_library_is_refused(where, tmp_path, name, capsys):
+def test_backup_with_foreign_paths_is_refused(where, tmp_path, name, capsys):
     assert run("backup", tmp_path / "backup", "--library", where) == 0
     (tmp_path / "outside.txt").write_text("mine")
     sum_of_it = hashlib.sha256(b"mine").hexdigest()
@@ -271,14 +271,14 @@ def test_a_backup_that_names_files_outside_of_a_library_is_refused(where, tmp_pa
     "stated",
     ["[]", "{}", '{"format": Infinity}', '{"format": "1"}', '{"format": 1}', "[" * 100_000],
 )
-def test_a_backup_that_does_not_say_what_it_holds_is_refused(where, tmp_path, stated, capsys):
+def test_incomplete_manifest_is_refused(where, tmp_path, stated, capsys):
     assert run("backup", tmp_path / "backup", "--library", where) == 0
     (tmp_path / "backup/backup.json").write_text(stated)
     assert run("restore", tmp_path / "backup", "--dry-run") == 2
     assert "is not a complete backup" in capsys.readouterr().err
 
 
-def test_a_library_that_a_program_has_open_is_not_replaced(where, tmp_path, capsys):
+def test_open_library_is_not_replaced(where, tmp_path, capsys):
     assert run("backup", tmp_path / "backup", "--library", where) == 0
     code = (
         "import sys, pathlib; from indexer import Library\n"
@@ -302,7 +302,7 @@ def test_a_library_that_a_program_has_open_is_not_replaced(where, tmp_path, caps
     ]
 
 
-def test_if_the_last_step_fails_the_library_is_where_it_was(where, tmp_path, monkeypatch):
+def test_failed_restore_leaves_the_library_in_place(where, tmp_path, monkeypatch):
     assert run("backup", tmp_path / "backup", "--library", where) == 0
     rename = Path.rename
 
@@ -319,7 +319,7 @@ def test_if_the_last_step_fails_the_library_is_where_it_was(where, tmp_path, mon
     assert sorted(path.name for path in tmp_path.iterdir()) == ["backup", "library", "media"]
 
 
-def test_clearing_away_what_is_unfinished_can_be_killed_and_done_again(tmp_path, monkeypatch):
+def test_killed_cleanup_can_be_repeated(tmp_path, monkeypatch):
     partial = tmp_path / "backup.partial"
     (partial / "uploads").mkdir(parents=True)
     names = ("unfinished", "library.sqlite3", "files.jsonl", "uploads/mine.txt")
@@ -338,7 +338,7 @@ def test_clearing_away_what_is_unfinished_can_be_killed_and_done_again(tmp_path,
 
 
 @pytest.mark.parametrize("moment", ["at once", "in the middle", "before the last step"])
-def test_a_backup_that_was_killed_is_in_nobodys_way(where, tmp_path, moment, monkeypatch):
+def test_killed_backup_blocks_no_other(where, tmp_path, moment, monkeypatch):
     partial = tmp_path / "backup.partial"
     if moment == "before the last step":
         monkeypatch.setattr("indexer.maintenance.storage._delete_unfinished", lambda _partial: None)
@@ -358,7 +358,7 @@ def test_a_backup_that_was_killed_is_in_nobodys_way(where, tmp_path, moment, mon
     assert not partial.exists()
 
 
-def test_a_library_of_the_same_name_that_is_being_written_to_is_not_replaced(where, tmp_path):
+def test_library_being_written_to_is_not_replaced(where, tmp_path):
     assert run("backup", tmp_path / "backup", "--library", where) == 0
     with open_storage(where) as place, place.writer.held(), pytest.raises(LibraryBusy):
         restore(tmp_path / "backup", where, replace=True)

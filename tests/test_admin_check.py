@@ -33,7 +33,7 @@ def where(tmp_path: Path) -> Path:
     return copy(tmp_path)
 
 
-def test_a_library_as_it_should_be_has_no_findings(where, capsys):
+def test_sound_library_has_no_findings(where, capsys):
     assert found(where) == everything()
     capsys.readouterr()
     assert run(where, "check", "--files") == 0
@@ -237,7 +237,7 @@ PLANTED: dict[str, tuple[Callable[[Path], object], Fault, bool]] = {
 
 
 @pytest.mark.parametrize("planted", PLANTED)
-def test_a_planted_fault_is_found_and_mended(where: Path, planted: str) -> None:
+def test_planted_fault_is_found_and_repaired(where: Path, planted: str) -> None:
     found(where)
     damage, fault, again = PLANTED[planted]
     if planted == "the index is of a later generation":
@@ -259,19 +259,19 @@ def test_a_planted_fault_is_found_and_mended(where: Path, planted: str) -> None:
     assert {path: path.read_bytes() for path in files} == files
 
 
-def test_a_damaged_database_is_a_fault_and_says_what_to_do(where, capsys):
+def test_corrupt_database_is_reported(where, capsys):
     path = where / "library.sqlite3"
     data = bytearray(path.read_bytes())
     data[8192:12288] = bytes(4096)
     path.write_bytes(data)
     assert run(where, "check") == 1
-    told = capsys.readouterr().out
-    assert "FAULT: " in told
-    assert "the database file is corrupt" in told
-    assert "rzen-admin restore" in told
+    output = capsys.readouterr().out
+    assert "FAULT: " in output
+    assert "the database file is corrupt" in output
+    assert "rzen-admin restore" in output
 
 
-def test_a_damaged_key_is_made_anew(where):
+def test_corrupt_index_of_a_table_is_rebuilt(where):
     with closing(sqlite3.connect(where / "library.sqlite3")) as connection:
         connection.execute("PRAGMA writable_schema = ON")
         connection.execute(
@@ -284,14 +284,14 @@ def test_a_damaged_key_is_made_anew(where):
     assert faults(where) == set()
 
 
-def test_files_that_changed_or_went_or_decayed_are_told_only_when_files_are_read(where):
+def test_files_are_compared_on_request_only(where):
     media = where.parent / "media"
     (media / "0.txt").write_text("something else and longer than before")
     (media / "1.txt").unlink()
     rot(media / "2.txt")
     assert faults(where) == set()
-    told = {Fault.FILES_CHANGED, Fault.FILES_GONE, Fault.FILES_DECAYED}
-    assert faults(where, read_files=True) == told
+    output = {Fault.FILES_CHANGED, Fault.FILES_GONE, Fault.FILES_DECAYED}
+    assert faults(where, read_files=True) == output
     assert run(where, "repair", "--files") == 1
     with Library.open(where) as library:
         failed = library.catalog.items(status=Status.FAILED)
@@ -301,7 +301,7 @@ def test_files_that_changed_or_went_or_decayed_are_told_only_when_files_are_read
     assert faults(where, read_files=True) <= {Fault.REMOVALS}
 
 
-def test_uploads_that_are_gone_or_unknown_are_told_and_never_deleted(where, capsys):
+def test_missing_and_unknown_uploads_are_reported(where, capsys):
     (where / "uploads/mine.txt").rename(where / "uploads/other.txt")
     assert faults(where) == {Fault.UPLOADS_GONE, Fault.UPLOADS_UNKNOWN}
     assert run(where, "repair") == 1
@@ -309,7 +309,7 @@ def test_uploads_that_are_gone_or_unknown_are_told_and_never_deleted(where, caps
     assert (where / "uploads/other.txt").exists()
 
 
-def test_a_segment_whose_file_is_gone_is_still_found_by_its_words(where):
+def test_segment_of_a_missing_file_is_found_by_its_words(where):
     sql(where, "UPDATE vectors SET data = x'00' WHERE segment_id = 3")
     with Library.open(where) as library:
         name = library.catalog.item_of(3).name
@@ -319,18 +319,18 @@ def test_a_segment_whose_file_is_gone_is_still_found_by_its_words(where):
     assert name in found(where)
 
 
-def test_a_dry_run_says_what_is_wrong_and_writes_nothing(where, capsys):
+def test_repair_dry_run_writes_nothing(where, capsys):
     partition(where).unlink()
     before = {path: path.stat().st_mtime_ns for path in where.rglob("*") if path.is_file()}
     assert run(where, "repair", "--dry-run") == 1
-    told = capsys.readouterr().out
-    assert "the saved vector index is unusable" in told
-    assert "nothing was written" in told
+    output = capsys.readouterr().out
+    assert "the saved vector index is unusable" in output
+    assert "nothing was written" in output
     after = {path: path.stat().st_mtime_ns for path in where.rglob("*") if path.is_file()}
     assert {path: after.get(path) for path in before} == before
 
 
-def test_checking_goes_on_beside_an_ingest_and_mending_waits_for_its_end(where, capsys):
+def test_check_runs_beside_an_ingest_and_repair_does_not(where, capsys):
     with open_storage(where) as place, place.writer.held():
         assert run(where, "check") == 0
         assert run(where, "stats") == 0
@@ -339,7 +339,7 @@ def test_checking_goes_on_beside_an_ingest_and_mending_waits_for_its_end(where, 
             assert "another program is adding to the library" in capsys.readouterr().err
 
 
-def test_findings_can_be_had_as_objects(where, capsys):
+def test_check_json(where, capsys):
     thumbnails(where)[0].unlink()
     assert run(where, "check", "--json") == 1
     (one,) = json.loads(capsys.readouterr().out)["findings"]
@@ -349,7 +349,7 @@ def test_findings_can_be_had_as_objects(where, capsys):
     assert not one["harmless"]
 
 
-def test_a_library_of_an_older_version_is_refused_and_left_alone(where, capsys):
+def test_library_of_an_older_version_is_refused(where, capsys):
     sql(where, "PRAGMA user_version = 0")
     before = (where / "library.sqlite3").read_bytes()
     assert run(where, "check") == 2

@@ -20,7 +20,7 @@ def where(tmp_path: Path) -> Path:
     return copy(tmp_path)
 
 
-def test_what_is_removed_is_forgotten_by_a_compaction_and_by_every_open_program(where):
+def test_compaction_deletes_tombstones_for_open_programs_too(where):
     media = where.parent / "media"
     with Library.open(where) as open_all_the_while:
         assert len(open_all_the_while.vectors) == 10
@@ -46,7 +46,7 @@ def segments(library: Library, kind: Kind) -> Iterator[tuple[str, int]]:
             yield item.name, segment.id
 
 
-def test_a_compaction_gives_room_back_and_changes_no_answer(where, capsys):
+def test_compaction_frees_space_and_changes_no_hits(where, capsys):
     sql(
         where,
         "CREATE TABLE ballast (data)",
@@ -66,7 +66,7 @@ def test_a_compaction_gives_room_back_and_changes_no_answer(where, capsys):
     assert not json.loads(capsys.readouterr().out)["rewritten"]
 
 
-def test_a_compaction_keeps_what_a_reembedding_has_computed(where):
+def test_compaction_keeps_an_unfinished_reembedding(where):
     with open_storage(where) as place:
         with place.database.writing() as connection:
             connection.exec_driver_sql(
@@ -77,7 +77,7 @@ def test_a_compaction_keeps_what_a_reembedding_has_computed(where):
         assert place.pending.count() == 10
 
 
-def test_searching_goes_on_during_a_compaction(where, monkeypatch):
+def test_search_during_a_compaction(where, monkeypatch):
     from indexer.catalog.sqlite import Database
 
     answers = []

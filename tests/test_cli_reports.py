@@ -10,26 +10,26 @@ def report(**counts: object) -> list[str]:
     return cli.report_lines(IngestReport(seconds=2.0, **counts), failed=0)  # type: ignore[arg-type]
 
 
-def test_only_what_happened_is_told():
+def test_report_lists_only_what_happened():
     assert report(added=1200, moved=1) == ["1,200 added, 1 moved in 2.0 s"]
 
 
-def test_a_run_that_found_nothing_says_so():
+def test_report_of_nothing_to_do():
     assert report() == ["nothing to do in 2.0 s"]
 
 
-def test_every_failed_file_is_named_however_many_there_are():
+def test_report_names_every_failed_file():
     lines = report(failures=tuple(Failure(Path(f"/a/{n}.jpg"), "it is empty") for n in range(50)))
     assert lines[0] == "50 failed in 2.0 s"
     assert lines[1:] == [f"  failed /a/{n}.jpg: it is empty" for n in range(50)]
 
 
-def test_a_few_skipped_files_are_named():
+def test_report_names_few_skipped_files():
     lines = report(skipped=(Failure(Path("/a/tool.exe"), NO_MEDIA),))
     assert lines[1:] == [f"  skipped /a/tool.exe: {NO_MEDIA}"]
 
 
-def test_many_skipped_files_are_counted_by_how_they_end():
+def test_report_counts_many_skipped_files_by_suffix():
     names = [*(f"{n}.XMP" for n in range(7)), "a.exe", "b"]
     lines = report(skipped=tuple(Failure(Path("/a", name), NO_MEDIA) for name in names))
     assert lines[1:] == [
@@ -37,6 +37,6 @@ def test_many_skipped_files_are_counted_by_how_they_end():
     ]
 
 
-def test_earlier_failures_are_recalled_when_this_run_had_none():
+def test_report_mentions_earlier_failures():
     lines = cli.report_lines(IngestReport(unchanged=3), failed=2)
     assert lines[-1] == "2 files failed in earlier runs; use --retry-failed to retry"

@@ -81,7 +81,7 @@ def soon(condition, seconds: float = 30.0) -> bool:
     return True
 
 
-def test_files_are_decoded_in_one_process_after_the_other(workers, tmp_path):
+def test_processes_are_reused(workers, tmp_path):
     first = worker_of(workers, tmp_path)
     assert first != os.getpid()
     assert workers.detect(file(tmp_path, "a")) is Kind.IMAGE
@@ -90,7 +90,7 @@ def test_files_are_decoded_in_one_process_after_the_other(workers, tmp_path):
     assert worker_of(workers, tmp_path) == first
 
 
-def test_only_what_a_decoder_opens_to_tell_its_kind_needs_a_process(workers, tmp_path):
+def test_only_gifs_are_detected_in_a_process(workers, tmp_path):
     path = file(tmp_path, "a")
     assert workers.detect(path) is Kind.IMAGE
     assert not workers._idle
@@ -138,7 +138,7 @@ CRASHES = {
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize("how", CRASHES)
 @pytest.mark.parametrize("after", ["", "-later"])
-def test_whatever_a_decoder_does_costs_its_file_alone(workers, tmp_path, how, after):
+def test_misbehaving_decoder_costs_its_file_only(workers, tmp_path, how, after):
     before = worker_of(workers, tmp_path)
     with pytest.raises(MediaError, match=CRASHES[how]) as raised:
         list(stream(workers, tmp_path, how + after, BRIEF))
@@ -148,7 +148,7 @@ def test_whatever_a_decoder_does_costs_its_file_alone(workers, tmp_path, how, af
 
 
 @linux
-def test_a_memory_bomb_costs_its_file_alone(workers, tmp_path):
+def test_memory_bomb_costs_its_file_only(workers, tmp_path):
     before = worker_of(workers, tmp_path)
     with pytest.raises(MemoryError):
         cut(workers, tmp_path, "bomb", replace(LIMITS, memory_bytes=300 << 20))
@@ -156,23 +156,23 @@ def test_a_memory_bomb_costs_its_file_alone(workers, tmp_path):
     assert len(cut(workers, tmp_path, "a")) == 1
 
 
-def test_what_libraries_print_is_no_answer(workers, tmp_path):
+def test_printed_text_is_no_answer(workers, tmp_path):
     with pytest.raises(MemoryError):
         cut(workers, tmp_path, "print")
     assert len(cut(workers, tmp_path, "a")) == 1
 
 
-def test_a_long_file_may_take_long_as_long_as_it_gets_on(workers, tmp_path):
+def test_slow_file_with_progress_is_not_stopped(workers, tmp_path):
     assert len(cut(workers, tmp_path, "steady", replace(LIMITS, silence_seconds=3.0))) == 8
 
 
-def test_signs_of_life_do_not_help_a_file_for_ever(workers, tmp_path):
+def test_total_time_of_a_file_is_limited(workers, tmp_path):
     limits = replace(LIMITS, file_seconds=3.0)
     with pytest.raises(MediaError, match="took longer than 3 seconds"):
         cut(workers, tmp_path, "drip", limits)
 
 
-def test_a_reader_that_takes_its_time_is_not_held_against_the_file(workers, tmp_path):
+def test_slow_reader_is_no_silence(workers, tmp_path):
     drafts = stream(workers, tmp_path, "pages", BRIEF)
     next(drafts)
     time.sleep(2 * BRIEF.silence_seconds)
@@ -180,7 +180,7 @@ def test_a_reader_that_takes_its_time_is_not_held_against_the_file(workers, tmp_
     drafts.close()
 
 
-def test_a_file_left_in_the_middle_leaves_no_process_behind(workers, tmp_path):
+def test_abandoned_file_leaves_no_process_behind(workers, tmp_path):
     before = worker_of(workers, tmp_path)
     drafts = stream(workers, tmp_path, "pages")
     assert [next(drafts).page, next(drafts).page] == [1, 2]
@@ -189,7 +189,7 @@ def test_a_file_left_in_the_middle_leaves_no_process_behind(workers, tmp_path):
     assert worker_of(workers, tmp_path) != before
 
 
-def test_closing_ends_whoever_waits(tmp_path):
+def test_close_interrupts_waiting_threads(tmp_path):
     workers = DecoderPool(performer=PERFORMER)
     ended: list[BaseException] = []
 
@@ -209,7 +209,7 @@ def test_closing_ends_whoever_waits(tmp_path):
         cut(workers, tmp_path, "a")
 
 
-def test_a_cancellation_ends_a_file_that_hangs(tmp_path):
+def test_cancel_interrupts_a_hanging_file(tmp_path):
     cancel = threading.Event()
     with DecoderPool(performer=PERFORMER, cancel=cancel) as workers:
         drafts = stream(workers, tmp_path, "hang-later", Limits())
@@ -221,7 +221,7 @@ def test_a_cancellation_ends_a_file_that_hangs(tmp_path):
 
 @linux
 @pytest.mark.parametrize("how", ["hang", "pages", "who", "lock"])
-def test_the_death_of_the_parent_ends_the_process(tmp_path, how):
+def test_process_ends_with_its_parent(tmp_path, how):
     program = (
         "import sys, time\nfrom pathlib import Path\nfrom embedder.media import Kind, Limits\n"
         "from indexer.decoding.pool import DecoderPool\n"
@@ -250,7 +250,7 @@ def is_alive_by_proc(number: int) -> bool:
         return False
 
 
-def test_a_process_that_cannot_work_is_no_files_fault(tmp_path):
+def test_process_that_does_not_start_is_reported(tmp_path):
     with (
         DecoderPool(performer="nowhere:cut") as workers,
         pytest.raises(LibraryError, match="does not start"),
@@ -258,7 +258,7 @@ def test_a_process_that_cannot_work_is_no_files_fault(tmp_path):
         cut(workers, tmp_path, "a")
 
 
-def test_modules_in_the_current_folder_are_not_imported(tmp_path, monkeypatch):
+def test_current_folder_is_not_imported_from(tmp_path, monkeypatch):
     (tmp_path / "numpy.py").write_text("raise SystemExit('shadowed')")
     (tmp_path / "json.py").write_text("raise SystemExit('shadowed')")
     monkeypatch.chdir(tmp_path)
@@ -266,7 +266,7 @@ def test_modules_in_the_current_folder_are_not_imported(tmp_path, monkeypatch):
         assert len(cut(workers, tmp_path, "a")) == 1
 
 
-def test_pictures_come_through_where_no_file_can_be_passed_on(tmp_path, monkeypatch):
+def test_pixels_are_sent_without_a_pixel_file(tmp_path, monkeypatch):
     monkeypatch.setattr("indexer.decoding.process._memory_file", lambda: None)
     with DecoderPool(performer=PERFORMER) as workers:
         (draft,) = cut(workers, tmp_path, "a")
@@ -276,7 +276,7 @@ def test_pictures_come_through_where_no_file_can_be_passed_on(tmp_path, monkeypa
             cut(workers, tmp_path, "half", BRIEF)
 
 
-def test_the_process_loads_neither_models_nor_databases():
+def test_process_loads_no_models_or_databases():
     program = (
         "import sys, indexer.decoding.worker\n"
         "print(*{'onnxruntime', 'torch', 'faiss', 'sqlalchemy', 'gradio'} & set(sys.modules))"
@@ -285,7 +285,7 @@ def test_the_process_loads_neither_models_nor_databases():
     assert (done.stdout.strip(), done.stderr) == ("", "")
 
 
-def test_an_unchanged_folder_starts_no_process(tmp_path, monkeypatch):
+def test_unchanged_folder_starts_no_process(tmp_path, monkeypatch):
     (tmp_path / "media").mkdir()
     file(tmp_path / "media", "a")
     with Library.open(tmp_path / "library", model="toy") as library:
@@ -295,7 +295,7 @@ def test_an_unchanged_folder_starts_no_process(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="signals and the limit on memory")
-def test_an_ingest_takes_in_all_that_lies_beside_bad_files(tmp_path, monkeypatch):
+def test_ingest_indexes_the_files_beside_bad_ones(tmp_path, monkeypatch):
     before = set(children())  # Of other tests, which may keep some.
     folder = tmp_path / "media"
     folder.mkdir()
@@ -337,7 +337,7 @@ def decoded(change: dict[str, object], pixels: bytes | None = None) -> Draft:
     return draft
 
 
-def test_a_draft_comes_through_whole():
+def test_draft_is_transmitted_unchanged():
     draft = decoded({})
     assert draft.content.text == "a ? b", "no database takes half a character"
     assert (draft.page, draft.words, draft.span) == (3, PAGE.words, None)
@@ -377,12 +377,12 @@ def test_a_draft_comes_through_whole():
     ],
     ids=str,
 )
-def test_a_draft_that_no_decoder_makes_is_refused(change):
+def test_invalid_draft_is_refused(change):
     with pytest.raises(protocol.InvalidAnswer):
         decoded(change)
 
 
-def test_pixels_that_are_cut_off_are_refused():
+def test_truncated_pixels_are_refused():
     with pytest.raises(protocol.InvalidAnswer, match="not 45"):
         decoded({}, bytes(44))
 
@@ -401,7 +401,7 @@ def test_sizes_are_refused_before_pixels_are_received():
 
 
 @pytest.mark.parametrize("unit", ["[[[[[[[[0]]]]]]]],", "{},", '["a",0,0,0,0],', '"a",'])
-def test_an_answer_made_to_take_memory_takes_less_than_a_large_picture_does(unit):
+def test_malicious_answer_takes_bounded_memory(unit):
     words = unit * ((1 << 18) // len(unit))
     draft = {"text": None, "modality": "page", "sizes": [], "thumbnail": False} | dict.fromkeys(
         ("page", "start", "end", "span", "picture_hash")

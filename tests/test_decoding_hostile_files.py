@@ -69,7 +69,7 @@ def items(library: Library) -> dict[Path, MediaItem]:
     return {item.path: item for item in library.catalog.items(limit=10_000)}
 
 
-def test_there_are_enough_of_them(corpus):
+def test_corpus_is_large(corpus):
     assert len(corpus.files) > 300
     assert sum(path.stat().st_size for path in corpus.files) < 40 << 20
 
@@ -86,7 +86,7 @@ def test_every_file_ends_indexed_or_with_a_reason(corpus, items):
         assert "unexpected" not in reason
 
 
-def test_what_is_sound_is_found(corpus, items, library):
+def test_sound_files_are_found(corpus, items, library):
     lost = {path: items[path].error for path in corpus.sound if not items[path].segments}
     assert not lost
     ids = [one.id for path in corpus.sound for one in library.catalog.segments(items[path].id)]
@@ -99,14 +99,14 @@ def test_what_is_sound_is_found(corpus, items, library):
         assert segment.id in near, path
 
 
-def test_what_is_hopeless_says_why(corpus, items):
+def test_unusable_files_have_their_reason(corpus, items):
     assert len(corpus.hopeless) > 40
     for path, why in corpus.hopeless.items():
         assert items[path].status is not Status.INDEXED, path
         assert why in (items[path].error or ""), path
 
 
-def test_links_pipes_and_sockets_are_named_and_not_opened(corpus, told):
+def test_links_pipes_and_sockets_are_not_opened(corpus, told):
     reasons = {
         "self.jpg": "the link cannot be followed",
         "there.jpg": "the link cannot be followed",
@@ -121,7 +121,7 @@ def test_links_pipes_and_sockets_are_named_and_not_opened(corpus, told):
         assert reason in told["refused"][str(corpus.folder / "links" / name)]
 
 
-def test_nothing_is_read_that_no_link_leads_to(corpus, items, library):
+def test_only_linked_files_are_read(corpus, items, library):
     assert all(corpus.folder in path.parents for path in items)
     hashes = {item.content_hash for item in items.values()}
     outside = {path.name: hash_of(path) in hashes for path in corpus.outside.iterdir()}
@@ -135,17 +135,17 @@ def hash_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_no_process_takes_much_memory_or_is_left_over(told):
+def test_memory_is_bounded_and_no_process_left(told):
     assert told["memory"] < MEMORY
     assert told["their_memory"] < MEMORY
     assert told["children"] == []
 
 
-def test_it_is_taken_in_once(corpus, told):
+def test_second_ingest_changes_nothing(corpus, told):
     assert told["unchanged"] == len(corpus.files) + 1, "and the file that a link leads to"
 
 
-def test_the_same_folder_is_built_each_time(corpus, tmp_path):
+def test_corpus_is_deterministic(corpus, tmp_path):
     again = build(tmp_path)
     for path in again.files:
         place = path.relative_to(again.folder)

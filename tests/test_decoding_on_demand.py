@@ -48,7 +48,7 @@ def picture(folder: Path, name: str) -> Path:
     return path
 
 
-def test_files_to_search_with_are_read_as_in_place(patient, tmp_path):
+def test_query_files_are_read_as_in_place(patient, tmp_path):
     note, paper = tmp_path / "note.txt", tmp_path / "paper.pdf"
     note.write_text(WORDS)
     document = pymupdf.open()
@@ -64,13 +64,13 @@ def test_files_to_search_with_are_read_as_in_place(patient, tmp_path):
     assert patient.picture(picture(tmp_path, "red"), 30).size == (30, 20)
 
 
-def test_no_model_reads_more_of_a_text_than_comes_through(patient, tmp_path):
+def test_long_text_is_truncated(patient, tmp_path):
     path = tmp_path / "long.txt"
     path.write_text("word " * 100_000)
     assert len(patient.content(path, Limits()).text) == 200_000
 
 
-def test_a_passage_comes_with_what_stands_around_it(patient, tmp_path):
+def test_passage_has_its_context(patient, tmp_path):
     path = tmp_path / "letter.txt"
     path.write_text(WORDS)
     start = WORDS.index("Line 150 ")
@@ -84,7 +84,7 @@ def test_a_passage_comes_with_what_stands_around_it(patient, tmp_path):
         patient.passage(path, (len(WORDS) + 500, len(WORDS) + 600), 100)
 
 
-def test_a_file_of_another_kind_than_was_said_is_refused(patient, tmp_path):
+def test_unexpected_kind_is_refused(patient, tmp_path):
     with pytest.raises(QueryError, match="kind image, not pdf"):
         file_part(picture(tmp_path, "red"), expected=Kind.PDF, viewer=patient)
     with pytest.raises(QueryError, match=r"lost\.png cannot be used as a query: .* not exist"):
@@ -105,7 +105,7 @@ DEEDS = {
 
 @pytest.mark.skipif(sys.platform != "linux", reason="signals and the limit on memory")
 @pytest.mark.parametrize("deed", DEEDS)
-def test_whatever_a_file_does_to_its_decoder_costs_a_sentence(misled, tmp_path, monkeypatch, deed):
+def test_misbehaving_decoder_is_reported(misled, tmp_path, monkeypatch, deed):
     if deed == "hang":
         monkeypatch.setattr(on_demand, "_SILENCE_SECONDS", 1.0)
     path = picture(tmp_path, deed)
@@ -115,7 +115,7 @@ def test_whatever_a_file_does_to_its_decoder_costs_a_sentence(misled, tmp_path, 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="signals")
-def test_a_crowd_is_sent_away_and_nobody_waits_for_ever(misled, tmp_path, monkeypatch):
+def test_too_many_callers_are_refused(misled, tmp_path, monkeypatch):
     monkeypatch.setattr(misled, "_bounds", replace(BOUNDS, wait_seconds=0.5))
     ended: list[tuple[str, float]] = []
 
@@ -144,7 +144,7 @@ def test_a_crowd_is_sent_away_and_nobody_waits_for_ever(misled, tmp_path, monkey
     assert len(ended) == 6, "closing ends whoever is still busy"
 
 
-def test_processes_start_in_advance_and_end_when_nobody_needs_them(tmp_path):
+def test_processes_start_in_advance_and_end_when_idle(tmp_path):
     bounds = replace(BOUNDS, idle_seconds=0.3)
     with OnDemandDecoder(bounds) as made:
         made.prepare()
@@ -158,7 +158,7 @@ def test_processes_start_in_advance_and_end_when_nobody_needs_them(tmp_path):
         assert made.picture(picture(tmp_path, "red"), 30).size == (30, 20)
 
 
-def test_a_process_that_is_free_in_a_moment_is_waited_for(tmp_path):
+def test_busy_process_is_waited_for(tmp_path):
     bounds = replace(BOUNDS, spare_seconds=20.0)
     with OnDemandDecoder(bounds) as made:
         path = picture(tmp_path, "red")
@@ -169,7 +169,7 @@ def test_a_process_that_is_free_in_a_moment_is_waited_for(tmp_path):
         assert process.files == 12
 
 
-def test_a_process_that_is_not_free_soon_gets_another_one_beside_it(misled, tmp_path):
+def test_second_process_starts_if_the_first_stays_busy(misled, tmp_path):
     hanging = threading.Thread(target=_looks_in_vain, args=(misled, picture(tmp_path, "hang")))
     hanging.start()
     while not misled._busy:

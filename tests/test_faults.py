@@ -261,7 +261,7 @@ def test_writing_to_a_read_only_library_is_refused(read_only, tmp_path):
         assert "cannot be written to: check its permissions" in done.stderr
 
 
-def test_a_locked_database_is_waited_for_and_then_told(media, tmp_path, monkeypatch):
+def test_locked_database_is_waited_for_then_reported(media, tmp_path, monkeypatch):
     monkeypatch.setattr("indexer.catalog.sqlite.BUSY_SECONDS", 0.3)
     where = tmp_path / "library"
     with Library.open(where, model="toy") as library:
