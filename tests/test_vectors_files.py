@@ -24,8 +24,9 @@ from clustered import (
 from embedder.media.kinds import Kind
 from indexer.errors import LibraryError
 from indexer.vectors import SearchFilter, storage
-from indexer.vectors import faiss_index as engine
-from indexer.vectors.faiss_index import FaissIndex, Partition
+from indexer.vectors import partition as engine
+from indexer.vectors.faiss_index import FaissIndex
+from indexer.vectors.partition import Partition
 from indexer.vectors.storage import STATE_FILE, damaged_files, put_state, state_of
 
 

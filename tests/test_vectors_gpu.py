@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from clustered import IDS, ROWS, filled, index_of, recall
 
-from indexer.vectors import ivf
+from indexer.vectors import build
 
-THERE = pytest.mark.skipif(not ivf._gpu_memory(), reason="FAISS sees no GPU here")
+THERE = pytest.mark.skipif(not build._gpu_memory(), reason="FAISS sees no GPU here")
 
 
 class Device:
@@ -41,7 +41,7 @@ class Device:
 def device(monkeypatch) -> Device:
     made = Device()
     resources = SimpleNamespace(setTempMemory=lambda size: None)
-    monkeypatch.setattr(ivf, "_gpu_memory", lambda: made.free)
+    monkeypatch.setattr(build, "_gpu_memory", lambda: made.free)
     monkeypatch.setattr(faiss, "StandardGpuResources", lambda: resources, raising=False)
     monkeypatch.setattr(
         faiss, "index_cpu_to_gpu", lambda _, number, index: made.copy(index), raising=False
@@ -49,7 +49,7 @@ def device(monkeypatch) -> Device:
     return made
 
 
-def build() -> None:
+def check_lists() -> None:
     one = filled()
     assert one.settle()
     assert index_of(one) == "inverted"
@@ -57,26 +57,26 @@ def build() -> None:
 
 
 def test_lists_are_built_with_the_gpu(device):
-    build()
+    check_lists()
     assert device.searched > len(ROWS)
 
 
 @pytest.mark.parametrize("broken", ["copy", "search"])
 def test_lists_are_built_without_a_gpu_that_fails(device, caplog, broken):
     device.broken = broken
-    build()
+    check_lists()
     assert "without the GPU" in caplog.text
 
 
 def test_a_gpu_that_is_nearly_full_is_left_alone(device):
-    device.free = ivf._GPU_LEFT_BYTES
-    build()
+    device.free = build._GPU_LEFT_BYTES
+    check_lists()
     assert device.searched == 0
 
 
 @THERE
 def test_lists_are_built_on_the_gpu_that_is_there():
-    build()
+    check_lists()
 
 
 class Cuda:
@@ -100,11 +100,11 @@ def test_cuda_is_asked_before_faiss_looks_for_a_gpu(monkeypatch, error, gpus, fr
         return gpus
 
     stand_in = SimpleNamespace(StandardGpuResources=object, get_num_gpus=count)
-    monkeypatch.setattr(ivf, "faiss", lambda: stand_in)
+    monkeypatch.setattr(build, "faiss", lambda: stand_in)
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Cuda(error))
-    assert ivf._gpu_memory() == free
+    assert build._gpu_memory() == free
 
 
 @pytest.mark.skipif(hasattr(faiss, "StandardGpuResources"), reason="this is faiss-gpu")
 def test_without_faiss_gpu_there_is_no_gpu():
-    assert ivf._gpu_memory() == 0
+    assert build._gpu_memory() == 0

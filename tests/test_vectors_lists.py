@@ -25,10 +25,12 @@ from clustered import (
 
 from embedder.interface import normalised
 from embedder.media.kinds import Kind
-from indexer.vectors import SearchFilter, Tuning, ivf
-from indexer.vectors import faiss_index as engine
-from indexer.vectors.faiss_index import FaissIndex, Partition
-from indexer.vectors.ivf import IndexPolicy, Lists, Stopped
+from indexer.vectors import SearchFilter, Tuning, build
+from indexer.vectors import partition as engine
+from indexer.vectors.build import Stopped
+from indexer.vectors.faiss_index import FaissIndex
+from indexer.vectors.ivf import IndexPolicy, Lists
+from indexer.vectors.partition import Partition
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +43,12 @@ def inverted(saved) -> FaissIndex:
     return loaded(saved)
 
 
-def partition(index: FaissIndex) -> Partition:
+def image_partition(index: FaissIndex) -> Partition:
     return index._partitions[Kind.IMAGE]
 
 
 def lists_of(index: FaissIndex) -> Lists:
-    lists = partition(index).view.lists
+    lists = image_partition(index).view.lists
     assert lists is not None
     return lists
 
@@ -211,10 +213,10 @@ def test_hardly_clustered_vectors_stay_exact_because_lists_would_be_slower():
 def held(monkeypatch) -> tuple[threading.Event, threading.Event]:
     """Builds wait between being finished and taking over: (finished, go on)."""
     finished, go = threading.Event(), threading.Event()
-    build = engine.build
+    finish = engine.build
 
     def waiting(*arguments):
-        made = build(*arguments)
+        made = finish(*arguments)
         finished.set()
         assert go.wait(60)
         return made
@@ -284,7 +286,7 @@ def test_closing_stops_what_is_being_built(monkeypatch):
         started.set()
         while not stopped():
             threading.Event().wait(0.01)
-        return ivf.build(view, policy, stopped)
+        return build.build(view, policy, stopped)
 
     monkeypatch.setattr(engine, "build", forever)
     one = filled()
@@ -299,14 +301,14 @@ def test_closing_stops_what_is_being_built(monkeypatch):
 
 
 def test_building_checks_often_whether_it_has_to_stop():
-    view, asked = partition(filled()).view, iter(range(10**6))
-    ivf.build(view, SMALL, lambda: next(asked) < 0)
+    view, asked = image_partition(filled()).view, iter(range(10**6))
+    build.build(view, SMALL, lambda: next(asked) < 0)
     total = next(asked)
     assert total > 100
     for limit in (0, total // 2, total - 1):
         calls = iter(range(10**6))
         with pytest.raises(Stopped):
-            ivf.build(view, SMALL, lambda calls=calls, limit=limit: next(calls) >= limit)
+            build.build(view, SMALL, lambda calls=calls, limit=limit: next(calls) >= limit)
 
 
 def test_a_failure_to_build_costs_only_a_line_in_the_log(saved, monkeypatch, caplog):
@@ -320,7 +322,7 @@ def test_a_failure_to_build_costs_only_a_line_in_the_log(saved, monkeypatch, cap
     assert recall(one, ROWS, IDS) == 1
     one.add(Kind.IMAGE, np.array([3]), ROWS[:1])
     assert len(one) == COUNT + 1
-    monkeypatch.setattr(Lists, "extended", broken)
+    monkeypatch.setattr(engine, "extend", broken)
     with_lists = loaded(saved)
     with_lists.add(Kind.IMAGE, np.arange(20_000, 20_600), clustered(600, seed=8))
     assert with_lists.settle()
@@ -329,14 +331,11 @@ def test_a_failure_to_build_costs_only_a_line_in_the_log(saved, monkeypatch, cap
 
 def test_lists_may_be_empty_also_those_nearest_to_a_query(monkeypatch):
     class First:
-        def __init__(self, centroids: np.ndarray) -> None:
-            pass
-
         def search(self, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
             zeros = np.zeros((len(rows), k), dtype=np.int64)
             return zeros.astype(np.float32), zeros
 
-    monkeypatch.setattr(ivf, "_Assigner", First)
+    monkeypatch.setattr(build, "_assigner", lambda *_: First())
     one = filled()
     assert one.settle()
     assert index_of(one) == "inverted"
