@@ -35,7 +35,7 @@ from indexer import (
     Segment,
     Status,
 )
-from indexer.search.query import file_part, instructed, moment, terms, text_part
+from indexer.search.query import file_part, parse_date, terms, text_part, with_instruction
 
 MAX_DATABASE_INTEGER = 2**63 - 1
 """The largest number that the database can store."""
@@ -163,7 +163,7 @@ class SearchForm(BaseModel):
             parts.append(QueryPart(segment_id=self.similar, weight=file_weight))
         if self.instruction:
             self._check_instruction(library)
-            parts = [instructed(part, self.instruction) for part in parts]
+            parts = [with_instruction(part, self.instruction) for part in parts]
         if not parts:
             raise QueryError("type what you are looking for, or drop a file to search with")
         if self.not_like:
@@ -179,8 +179,8 @@ class SearchForm(BaseModel):
             )
 
     def _filters(self, library: Library) -> Filters:
-        after = moment(self.after) if self.after else None
-        before = moment(self.before) if self.before else None
+        after = parse_date(self.after) if self.after else None
+        before = parse_date(self.before) if self.before else None
         if before is not None and len(self.before) == len("2026-03-31"):
             before = _next_day(before)
         if after is not None and before is not None and after >= before:

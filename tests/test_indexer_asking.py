@@ -12,7 +12,7 @@ from embedder.interface import Vectors
 from embedder.media.kinds import Kind
 from embedder.toy import ToyEmbedder
 from indexer import Library, Query, QueryError, QueryPart
-from indexer.search.query import EmbeddedQuery, instructed, text_part
+from indexer.search.query import EmbeddedQuery, text_part, with_instruction
 
 FIND = {
     (Modality.TEXT, Modality.IMAGE): "find a picture",
@@ -59,7 +59,7 @@ def test_only_what_is_looked_for_is_embedded(told: Told):
 
 
 def test_an_instruction_of_the_person_is_told_for_every_kind(told: Told):
-    EmbeddedQuery.of(told, [instructed(text_part("a red kite"), "look")], set(Kind))
+    EmbeddedQuery.of(told, [with_instruction(text_part("a red kite"), "look")], set(Kind))
     assert told.given == ["look"]
 
 
@@ -71,7 +71,7 @@ def test_a_modality_that_the_model_is_told_nothing_of_is_embedded_once(told: Tol
 
 def test_a_model_that_takes_no_instructions_refuses_one_of_the_person():
     with ToyEmbedder() as toy, pytest.raises(QueryError, match="takes no instructions"):
-        EmbeddedQuery.of(toy, [instructed(text_part("a red kite"), "look")], set(Kind))
+        EmbeddedQuery.of(toy, [with_instruction(text_part("a red kite"), "look")], set(Kind))
 
 
 def test_a_search_asks_only_for_the_kinds_that_the_library_holds(tmp_path: Path, told: Told):

@@ -7,7 +7,7 @@ from PIL import Image
 from embedder import Modality
 from embedder.media.kinds import Kind
 from indexer.errors import QueryError
-from indexer.search.query import MAX_TERMS, file_part, moment, terms, text_part
+from indexer.search.query import MAX_TERMS, file_part, parse_date, terms, text_part
 
 
 def test_stop_words_are_not_looked_up():
@@ -69,9 +69,9 @@ def test_a_file_of_another_kind_than_said_is_refused(tmp_path: Path):
 
 
 def test_a_date_is_taken_as_local_time():
-    assert moment("2026-03-31") == datetime(2026, 3, 31).astimezone()
+    assert parse_date("2026-03-31") == datetime(2026, 3, 31).astimezone()
 
 
 def test_what_is_no_date_is_refused_with_an_example():
     with pytest.raises(QueryError, match="2026-03-31"):
-        moment("last week")
+        parse_date("last week")

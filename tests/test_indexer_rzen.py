@@ -10,7 +10,7 @@ from PIL import Image
 
 from embedder.media import read_picture
 from indexer import Filters, Library, Query
-from indexer.search.query import file_part, instructed, text_part
+from indexer.search.query import file_part, text_part, with_instruction
 from indexer.types import Reason
 
 
@@ -44,7 +44,7 @@ def test_files_of_every_kind_are_taken_in_and_found(tmp_path: Path, media: Path,
         assert report.added == 6
         assert names(library, file_part(media / "2.png", limits=library.limits))[0] == "2.png"
         for word, name in (("invoice", "paper.pdf"), ("tulips", "note.txt")):
-            told = instructed(text_part(word), "Find it: ")
+            told = with_instruction(text_part(word), "Find it: ")
             why = {hit.item.name: hit.why for hit in library.search(Query((told,)))}
             assert Reason.WORDS in why[name]
         copy = library.search(Query((file_part(media / "2.png", limits=library.limits),)))[0]

@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _query(given: argparse.Namespace, library: "Library") -> Query:
     from indexer.errors import QueryError
-    from indexer.search.query import file_part, instructed, moment, text_part
+    from indexer.search.query import file_part, parse_date, text_part, with_instruction
 
     weights = _weights(given.weight)
     parts: list[QueryPart] = []
@@ -115,7 +115,7 @@ def _query(given: argparse.Namespace, library: "Library") -> Query:
             weight = weights[record.kind]
             parts.append(file_part(path, weight, page, library.limits, record.kind))
     if given.instruction is not None:
-        parts = [instructed(part, given.instruction) for part in parts]
+        parts = [with_instruction(part, given.instruction) for part in parts]
     parts += [text_part(text, -abs(weights["not"])) for text in given.unlike]
     if not parts:
         raise QueryError(
@@ -125,8 +125,8 @@ def _query(given: argparse.Namespace, library: "Library") -> Query:
     filters = Filters(
         kinds=_kinds(given.kind),
         folder=given.folder.absolute() if given.folder else None,
-        after=moment(given.after) if given.after else None,
-        before=moment(given.before) if given.before else None,
+        after=parse_date(given.after) if given.after else None,
+        before=parse_date(given.before) if given.before else None,
     )
     return Query(tuple(parts), filters, given.limit, given.offset)
 

@@ -1,4 +1,4 @@
-"""What the words of a query say of segments: those in texts, and those in the names of files."""
+"""Candidates of each kind: the nearest by vectors, and those that the words of a query find."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,17 +25,22 @@ WORDED = frozenset(kind for kind, record in MEDIA_KINDS.items() if record.has_te
 
 Ids = NDArray[np.int64]
 
+_IN_NAME = 0.9
+"""Probability where all words are in the name of the file itself."""
+_IN_PATH = 0.4
+"""Probability where all words are in the names of its folders; less where only some are."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeywordMatches:
-    """What the words of one side of a query find.
+    """The segments that the words of one side of a query find.
 
     Attributes:
         terms: The words.
         matches: The segments whose texts have them.
-        relevance: Of each match.
-        ids: The segments whose texts have them, by kind, ascending.
-        names: Files whose names have them, by kind.
+        relevance: Probability for each match.
+        ids: The matching segments by kind, ascending.
+        names: The files whose names have the words, by kind.
     """
 
     terms: Sequence[str]
@@ -53,14 +58,14 @@ class KeywordMatches:
         filters: Filters,
         depth: int,
     ) -> Self:
-        """Looks words up.
+        """Look words up in texts and in names of files.
 
         Args:
             catalog: Where to look.
-            vectors: Of the same segments.
-            terms: The words; nothing is found without any.
-            filters: What files must be to be found by their names.
-            depth: Most of those, of each kind.
+            vectors: The index of the same segments.
+            terms: The words; without any, nothing is found.
+            filters: Restrict the files that are found by their names.
+            depth: Most files of each kind that are found by their names.
         """
         matches = catalog.find_words(terms) if terms else NO_WORDS
         return cls(
@@ -72,7 +77,7 @@ class KeywordMatches:
         )
 
     def words_of(self, catalog: "Catalog", ids: Ids, worded: NDArray[np.bool_]) -> Probabilities:
-        """What texts say for some segments (n,), of which the `worded` ones have texts."""
+        """Return probabilities of some segments (n,) by their texts, which `worded` ones have."""
         known = self.matches.ids
         found = np.zeros(len(ids))
         if known.size:
@@ -84,23 +89,23 @@ class KeywordMatches:
         return found
 
     def named(self, kind: Kind) -> Ids:
-        """The segments of a kind whose files' names have the words, the best first."""
+        """Return the segments of a kind whose files' names have the words, best first."""
         return np.array([one.segment_id for one in self.names.get(kind, ())], dtype=np.int64)
 
     def names_of(self, ids: Ids) -> Probabilities:
-        """What their files' names say for some segments (n,)."""
+        """Return the probabilities of some segments (n,) by the names of their files."""
         found = {
-            one.segment_id: 0.9 if one.in_name else 0.4 * one.share
+            match.segment_id: _IN_NAME if match.in_name else _IN_PATH * match.share
             for matches in self.names.values()
-            for one in matches
+            for match in matches
         }
         return scoring.aligned(found, ids)
 
 
 def _by_kind(catalog: "Catalog", vectors: "VectorIndex", ids: Ids) -> dict[Kind, Ids]:
-    """Segments with texts by their kinds, which the vectors know.
+    """Group segments with texts by their kinds, which the index knows.
 
-    A segment that has lost its vector is found by its words all the same: the catalog knows it.
+    The catalog knows the kind of a segment that has lost its vector, so its words still find it.
     """
     found = {kind: vectors.among(ids, kind) for kind in sorted(WORDED)}
     if sum(map(len, found.values())) < len(ids):
@@ -112,21 +117,22 @@ def _by_kind(catalog: "Catalog", vectors: "VectorIndex", ids: Ids) -> dict[Kind,
     return found
 
 
-_UNIT_ERROR = 0.01
-_TOLD = 0.25
+_MAX_UNIT_ERROR = 0.01
+_MIN_REASON = 0.25
+"""Evidence from which on a reason beside the strongest one is shown."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SearchContext:
-    """Where a query looks.
+    """What a search looks through.
 
     Attributes:
-        catalog: Of the library.
-        vectors: Of the same segments.
-        info: Of the embedder whose vectors they are.
-        kinds: Of media to look among.
-        filters: What the files must be.
-        where: The part of them that the vector index knows; None if it leaves all files.
+        catalog: The library's tables.
+        vectors: The index of the same segments.
+        info: About the model that made the vectors.
+        kinds: The kinds of media to look for.
+        filters: Restrict the files.
+        where: The same restriction for the vector index; None for all files.
     """
 
     catalog: "Catalog"
@@ -142,10 +148,10 @@ class Candidates:
     """Segments in rows, those of a kind together and the likeliest of them first.
 
     Attributes:
-        rows: Which rows each kind has.
-        ids: Of the segments (n,).
-        relevance: How likely each is what the query asks for (n,).
-        evidence: What speaks for each (3, n): vectors, words, and the names of files.
+        rows: The rows of each kind.
+        ids: Segments (n,).
+        relevance: Probability (n,) that a segment is what the query asks for.
+        evidence: The same (3, n) by vectors, by words, and by names of files alone.
         reasons: What the vectors of each kind compare.
     """
 
@@ -156,32 +162,32 @@ class Candidates:
     reasons: Mapping[Kind, Reason]
 
     @classmethod
-    def of(cls, place: SearchContext, like: Side, unlike: Side, depth: int) -> Self:
-        """Finds them.
+    def of(cls, context: SearchContext, like: Side, unlike: Side, depth: int) -> Self:
+        """Find candidates and weigh the evidence for them.
 
         Args:
-            place: Where to look; at least for one kind.
-            like: What they should be like.
+            context: Where to look; for one kind at least.
+            like: What hits should be like.
             unlike: What they should not be like.
-            depth: Most of a kind that each sort of evidence brings, or a few more.
+            depth: Candidates of each kind that vectors, words and names each bring, or a few more.
         """
-        kinds = sorted(place.kinds)
-        said, unwanted = (
-            KeywordMatches.of(place.catalog, place.vectors, side.terms, place.filters, depth)
+        kinds = sorted(context.kinds)
+        wanted, unwanted = (
+            KeywordMatches.of(context.catalog, context.vectors, side.terms, context.filters, depth)
             for side in (like, unlike)
         )
-        found = [_gathered(place, like, said, kind, depth) for kind in kinds]
+        found = [_gather(context, like, wanted, kind, depth) for kind in kinds]
         counts = [len(ids) for ids, _ in found]
         ids = np.concatenate([ids for ids, _ in found])
         worded = np.repeat([kind in WORDED for kind in kinds], counts)
-        words, names = said.words_of(place.catalog, ids, worded), said.names_of(ids)
+        words, names = wanted.words_of(context.catalog, ids, worded), wanted.names_of(ids)
         vectors = [(MODALITY[kind], rows) for kind, (_, rows) in zip(kinds, found, strict=True)]
-        logits = scoring.log_odds(place.info, like, vectors)
+        logits = scoring.log_odds(context.info, like, vectors)
         total = scoring.likeness(like, logits, scoring.together(words, names))
         if unlike.modalities:
-            against = scoring.log_odds(place.info, unlike, vectors)
+            against = scoring.log_odds(context.info, unlike, vectors)
             total = scoring.without(total, unlike, against)
-        total *= 1 - unwanted.words_of(place.catalog, ids, worded)
+        total *= 1 - unwanted.words_of(context.catalog, ids, worded)
         order = np.lexsort((ids, -total, np.repeat(np.arange(len(kinds)), counts)))
         evidence = np.stack([scoring.likeness(like, logits), words, names])
         ends = np.cumsum(counts).tolist()
@@ -190,65 +196,67 @@ class Candidates:
             ids=ids[order],
             relevance=total[order],
             evidence=evidence[:, order],
-            reasons={kind: _seen(like, kind) for kind in kinds},
+            reasons={kind: _compared(like, kind) for kind in kinds},
         )
 
     def segments(self, rows: range) -> list[int]:
-        """Those in some rows."""
+        """Return the segments in some rows."""
         return [int(one) for one in self.ids[rows.start : rows.stop]]
 
     def first(self, count: int) -> list[int]:
-        """The likeliest segments of each kind."""
+        """Return the likeliest segments of each kind."""
         return [one for rows in self.rows.values() for one in self.segments(rows[:count])]
 
     def why(self, row: int, kind: Kind) -> tuple[Reason, ...]:
-        """The reasons worth telling: the strongest, and others that say something by themselves."""
+        """Return the strongest reason, and the others that suffice by themselves."""
         reasons = self.reasons[kind], Reason.WORDS, Reason.FILE_NAME
-        said = zip(self.evidence[:, row].tolist(), reasons, strict=True)
-        told = sorted(said, key=lambda one: -one[0])
-        return tuple(reason for i, (much, reason) in enumerate(told) if i == 0 or much >= _TOLD)
+        evidence = zip(self.evidence[:, row].tolist(), reasons, strict=True)
+        ranked = sorted(evidence, key=lambda pair: -pair[0])
+        return tuple(reason for i, (p, reason) in enumerate(ranked) if i == 0 or p >= _MIN_REASON)
 
 
-def _gathered(
-    place: SearchContext, like: Side, said: KeywordMatches, kind: Kind, depth: int
+def _gather(
+    context: SearchContext, like: Side, keywords: KeywordMatches, kind: Kind, depth: int
 ) -> tuple[Ids, Vectors]:
-    """The candidates of one kind, ascending, with their vectors."""
-    found = [*_nearest(place, like, kind, depth), said.named(kind)]
-    ids = said.ids.get(kind, np.empty(0, dtype=np.int64))
-    if place.where is not None:
+    """Return the candidates of one kind, ascending, with their vectors."""
+    found = [*_nearest(context, like, kind, depth), keywords.named(kind)]
+    ids = keywords.ids.get(kind, np.empty(0, dtype=np.int64))
+    if context.where is not None:
         # What lost its vector, and so is not in the index, the catalog filters at the end.
-        lost = np.isin(ids, place.vectors.among(ids, kind), invert=True)
-        ids = ids[place.vectors.matching(ids, kind, place.where) | lost]
-    at = np.searchsorted(said.matches.ids, ids)
-    every = ids[said.matches.every[at]]
-    if len(every) > depth:  # So many have all words that the vectors have to tell which are best.
-        found += _nearest(place, like, kind, depth, every)
+        lost = np.isin(ids, context.vectors.among(ids, kind), invert=True)
+        ids = ids[context.vectors.matching(ids, kind, context.where) | lost]
+    at = np.searchsorted(keywords.matches.ids, ids)
+    every = ids[keywords.matches.every[at]]
+    if len(every) > depth:  # Too many have all words: vectors decide which are best.
+        found += _nearest(context, like, kind, depth, every)
     elif len(ids) > depth:
-        found.append(ids[np.argsort(-said.relevance[at], kind="stable")[:depth]])
+        found.append(ids[np.argsort(-keywords.relevance[at], kind="stable")[:depth]])
     else:
         found.append(ids)
     chosen = np.unique(np.concatenate(found))
-    known, rows = place.vectors.rows(chosen, kind)
-    # What lost its vector is like nothing; so is a row that was damaged since its file was opened.
-    sound = np.abs(np.vecdot(rows, rows) - 1) < _UNIT_ERROR
+    known, rows = context.vectors.rows(chosen, kind)
+    # What lost its vector resembles nothing; likewise a row that was damaged on disk.
+    sound = np.abs(np.vecdot(rows, rows) - 1) < _MAX_UNIT_ERROR
     if len(known) == len(chosen) and sound.all():
         return chosen, rows
-    vectors = np.zeros((len(chosen), place.vectors.dim), dtype=np.float32)
+    vectors = np.zeros((len(chosen), context.vectors.dim), dtype=np.float32)
     vectors[np.searchsorted(chosen, known[sound])] = rows[sound]
     return chosen, vectors
 
 
 def _nearest(
-    place: SearchContext, like: Side, kind: Kind, depth: int, ids: Ids | None = None
+    context: SearchContext, like: Side, kind: Kind, depth: int, ids: Ids | None = None
 ) -> list[Ids]:
     vectors = list(like.vectors[MODALITY[kind]])
     if len(vectors) > 1:
         vectors.append(normalised(like.weights @ np.stack(vectors)))
-    return [place.vectors.search(vector, depth, kind, place.where, ids)[1] for vector in vectors]
+    return [
+        context.vectors.search(vector, depth, kind, context.where, ids)[1] for vector in vectors
+    ]
 
 
-def _seen(like: Side, kind: Kind) -> Reason:
-    """What the vectors compared: a page shows its text to a text and its picture to a picture."""
+def _compared(like: Side, kind: Kind) -> Reason:
+    """Return what vectors compared: of a page, its text with a text, its picture with a picture."""
     worded = {Modality.TEXT, Modality.PAGE}
     record = MEDIA_KINDS[kind]
     if record.has_text and (not record.has_picture or worded & set(like.modalities)):

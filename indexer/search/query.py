@@ -1,4 +1,4 @@
-"""From what a person types or drops to the parts of a query."""
+"""Queries: from words and files to parts, and from parts to vectors."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 MAX_TERMS = 32
-"""A longer text is a document to compare with, not words to look up."""
+"""A longer text is compared as a document, and its words are not looked up."""
 
 # The words that carry no topic in an English caption or question.
 _STOP_WORDS = frozenset(
@@ -30,16 +30,16 @@ _STOP_WORDS = frozenset(
     "our she show some that the their them there these they this to was we were what when where "
     "which who with you your find photo photos picture pictures image images video videos".split()
 )
-# Accents may be characters of their own, after their letter: SQLite takes both for one word.
+# Accents may be separate characters behind their letter; SQLite takes both for one word.
 _WORD = r"\w[\w\u0300-\u036f]*"
 _TERM = re.compile(rf'"([^"]+)"|({_WORD})')
 
 
 def terms(text: str) -> list[str]:
-    """The words and quoted phrases of a text that full-text search looks for, in lower case.
+    """Return the words and quoted phrases of a text to look up, in lower case.
 
     Stop words are left out unless there is nothing else. A text of more than `MAX_TERMS` terms
-    gives none: it is compared as a whole.
+    gives none.
     """
     found: dict[str, bool] = {}
     for phrase, word in _TERM.findall(text.lower()):
@@ -51,7 +51,7 @@ def terms(text: str) -> list[str]:
 
 
 def text_part(text: str, weight: float = 1.0) -> QueryPart:
-    """A part for typed words.
+    """Return a part for typed words.
 
     Raises:
         QueryError: if the text is blank.
@@ -69,20 +69,18 @@ def file_part(
     expected: Kind | None = None,
     viewer: "OnDemandDecoder | None" = None,
 ) -> QueryPart:
-    """A part for a picture, a video (as a whole), a page of a PDF, or a text file.
+    """Return a part for a picture, a video (as a whole), a page of a PDF, or a text file.
 
     Args:
         path: The file.
-        weight: Above 0 for like it, below 0 for unlike it.
+        weight: Above 0 to find what is like it, below 0 to avoid that.
         page: Page of a PDF from 1; the first if None.
-        limits: What decoding may cost.
-        expected: The kind that the person says it is; any if None.
-        viewer: Decodes it in another process, for files of strangers; without it, it is decoded
-            here.
+        limits: Bounds of decoding.
+        expected: The kind that it has to be; any if None.
+        viewer: Decodes untrusted files in another process; without it, the file is decoded here.
 
     Raises:
-        QueryError: if the file is of another kind than expected, or cannot be used as a query;
-            the message names it and says why.
+        QueryError: if the file is of another kind or cannot be read; the message says why.
     """
     limits = limits or Limits()
     try:
@@ -97,20 +95,21 @@ def file_part(
     return QueryPart(content=content, weight=weight)
 
 
-def instructed(part: QueryPart, instruction: str) -> QueryPart:
-    """The part told what to do, in place of what its model tells it; a stored segment stays."""
+def with_instruction(part: QueryPart, instruction: str) -> QueryPart:
+    """Return the part with an instruction in place of the model's; a stored segment stays."""
     content = part.content
     if content is None:
         return part
-    told = Content(content.text, content.frames, content.modality, instruction)
-    return replace(part, content=told)
+    return replace(
+        part, content=Content(content.text, content.frames, content.modality, instruction)
+    )
 
 
-def moment(text: str) -> datetime:
-    """A date or a time in ISO 8601, local where no zone is given, as an aware datetime.
+def parse_date(text: str) -> datetime:
+    """Parse a date or time in ISO 8601, which is local unless it names a zone.
 
     Raises:
-        QueryError: if it is neither.
+        QueryError: if it is neither a date nor a time.
     """
     try:
         return datetime.fromisoformat(text.strip()).astimezone()
@@ -119,19 +118,19 @@ def moment(text: str) -> datetime:
 
 
 MODALITY: Mapping[Kind, Modality] = {kind: record.modality for kind, record in MEDIA_KINDS.items()}
-"""As what the segments of a kind are embedded."""
+"""The modality that the segments of a kind are embedded as."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddedQuery:
     """The parts of a query, embedded.
 
-    A model may be told what a query looks for ("Find a document image that …"), so a part can have
-    another vector for each kind of media.
+    Instructions may depend on what a query looks for ("Find a document image that …"), so a part
+    has a vector for each kind of media.
 
     Attributes:
-        parts: As given.
-        vectors: By kind: a unit vector (dim,) for each part that has a content, in order.
+        parts: The parts.
+        vectors: By kind, a unit vector (dim,) for each part that has content, in order.
     """
 
     parts: Sequence[QueryPart]
@@ -139,23 +138,25 @@ class EmbeddedQuery:
 
     @classmethod
     def of(cls, embedder: Embedder, parts: Sequence[QueryPart], kinds: Collection[Kind]) -> Self:
-        """Embeds in one call what is asked of some kinds.
+        """Embed the parts for some kinds in one call.
 
         Raises:
-            QueryError: if a part cannot be embedded, or is told something by the person though
-                the model takes no instructions.
+            QueryError: if a part cannot be embedded, or has an instruction though the model takes
+                none.
         """
         contents = [part.content for part in parts if part.content is not None]
         if not embedder.info.takes_instructions and any(one.instruction for one in contents):
             raise QueryError(
                 f"the model {embedder.info.name} takes no instructions: leave the instruction out"
             )
-        told = {
-            kind: [_instructed(one, embedder.info, MODALITY[kind]) for one in contents]
+        instructed = {
+            kind: [_with_model_instruction(one, embedder.info, MODALITY[kind]) for one in contents]
             for kind in kinds
         }
-        # Most parts are told the same for several kinds: they are embedded once.
-        each = {(i, one.instruction): one for row in told.values() for i, one in enumerate(row)}
+        # Most instructions are the same for several kinds: such a part is embedded once.
+        each = {
+            (i, one.instruction): one for row in instructed.values() for i, one in enumerate(row)
+        }
         try:
             rows = embedder.embed(list(each.values()), role="query")
         except EmbedError as error:
@@ -165,12 +166,12 @@ class EmbeddedQuery:
             parts,
             {
                 kind: [found[i, one.instruction] for i, one in enumerate(row)]
-                for kind, row in told.items()
+                for kind, row in instructed.items()
             },
         )
 
     def sides(self, catalog: "Catalog") -> tuple[Side, Side]:
-        """What hits should be like, and what they should not be like.
+        """Return what hits should be like, and what they should not be like.
 
         Raises:
             NotFound: if a part names a segment that is not in the library.
@@ -179,7 +180,7 @@ class EmbeddedQuery:
         return self._side(columns, 1), self._side(columns, -1)
 
     def _columns(self, catalog: "Catalog") -> Iterator[tuple[Modality, Mapping[Kind, Vectors]]]:
-        """Modality of each part, and its vector by the kind that is looked for."""
+        """Yield the modality of each part, and its vector for each kind that is looked for."""
         number = 0
         for part in self.parts:
             if part.content is not None:
@@ -211,9 +212,9 @@ class EmbeddedQuery:
         )
 
 
-def _instructed(content: Content, info: EmbedderInfo, document: Modality) -> Content:
-    """The content told what to look for, unless it brings an instruction of its own."""
-    told = info.instructions.get((content.modality, document))
-    if content.instruction is not None or told is None:
+def _with_model_instruction(content: Content, info: EmbedderInfo, document: Modality) -> Content:
+    """Return the content with the model's instruction, unless it has one already."""
+    instruction = info.instructions.get((content.modality, document))
+    if content.instruction is not None or instruction is None:
         return content
-    return Content(content.text, content.frames, content.modality, told)
+    return Content(content.text, content.frames, content.modality, instruction)

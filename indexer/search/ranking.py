@@ -1,8 +1,8 @@
-"""Ranking: from a query to hits.
+"""Rank segments: from a query to hits.
 
-Every kind of media is searched apart and then merged, because cosines between two texts are higher
-than between a text and a picture, and because words can be looked up only where there are words: in
-one ranked list a hundred pages that mention cats would bury the photo of a cat.
+Every kind of media is searched separately and then merged, because cosines between two texts are
+higher than between a text and a picture, and because words can be looked up only where there are
+words: in one ranked list a hundred pages that mention cats would bury the photo of a cat.
 
 1. Candidates of each kind, with a probability of relevance (`indexer.search.candidates`).
 2. The segments of a file fold into their best one; pages of a PDF stay apart.
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 
 
 MAX_HITS = 1000
-"""Deepest hit that can be asked for, offset included."""
+"""The last hit that can be listed, offset included."""
 
 _STRONG = 0.5
-_MORE = 8
-_DEPTH = 3
-_ATTEMPTS = 3
+_MAX_SIBLINGS = 8
+_CANDIDATES_PER_HIT = 3
+_MAX_ATTEMPTS = 3
 
 Origin = tuple[int, int | None]
-"""The media that a segment is of, by a number, and its page in a PDF."""
+"""The id of the media that a segment is of, and its page in a PDF."""
 
 
 @dataclass(slots=True)
@@ -43,12 +43,12 @@ class _Found:
     """The best segment of a file or page, and its lesser siblings.
 
     Attributes:
-        row: Of the candidate.
+        row: Row of the candidate.
         kind: Its kind.
         segment_id: Its segment.
-        relevance: How likely it is what the query asks for.
-        more: The siblings' segments, best first.
-        score: What hits are ordered by.
+        relevance: Probability that it is what the query asks for.
+        more: Segments of the siblings, best first.
+        score: Orders hits.
     """
 
     row: int
@@ -60,7 +60,7 @@ class _Found:
 
 
 def search(library: "Library", query: Query) -> list[Hit]:
-    """The hits of a query, best first.
+    """Return the hits of a query, best first.
 
     Args:
         library: Where to look.
@@ -70,75 +70,85 @@ def search(library: "Library", query: Query) -> list[Hit]:
         At most `query.limit` hits from `query.offset` on; weak ones after all others.
 
     Raises:
-        QueryError: if no part has a positive weight, a part cannot be embedded, or the limits
-            make no sense.
+        QueryError: if no part has a positive weight, a part cannot be embedded, or limit or offset
+            are out of range.
         NotFound: if a part names a segment that is not in the library.
         LibraryBusy: if the library changes its model again and again.
     """
     _check(query)
-    for _ in range(_ATTEMPTS):
+    for _ in range(_MAX_ATTEMPTS):
         embedder, vectors = library.snapshot()
         kinds = vectors.kinds & (query.filters.kinds or frozenset(Kind))
-        asked = EmbeddedQuery.of(embedder, query.parts, kinds)
+        embedded = EmbeddedQuery.of(embedder, query.parts, kinds)
         with library.search_lock, library.catalog.moment():
             if library.catalog.holds_vectors_of(embedder.info):
                 where = library.catalog.filter_of(query.filters)
-                place = SearchContext(
+                context = SearchContext(
                     library.catalog, vectors, embedder.info, kinds, query.filters, where
                 )
-                return _found(place, asked, query)
-    raise LibraryBusy(f"the library in {library.directory} is changing its model: try again")
+                return _found(context, embedded, query)
+    raise LibraryBusy(
+        f"the library in {library.directory} is changing its model: try again in a moment"
+    )
 
 
-def _found(place: SearchContext, asked: EmbeddedQuery, query: Query) -> list[Hit]:
-    like, unlike = asked.sides(place.catalog)
-    if not place.kinds:
+def _found(context: SearchContext, embedded: EmbeddedQuery, query: Query) -> list[Hit]:
+    like, unlike = embedded.sides(context.catalog)
+    if not context.kinds:
         return []
     need = query.offset + query.limit
-    candidates = Candidates.of(place, like, unlike, _DEPTH * need)
-    origins = place.catalog.origins(candidates.first(need + _MORE))
+    candidates = Candidates.of(context, like, unlike, _CANDIDATES_PER_HIT * need)
+    origins = context.catalog.origins(candidates.first(need + _MAX_SIBLINGS))
     found = [
-        one for kind in candidates.rows for one in _folded(place, candidates, kind, need, origins)
+        one for kind in candidates.rows for one in _fold(context, candidates, kind, need, origins)
     ]
     found.sort(key=lambda one: (-one.score, one.segment_id))
-    return _hits(place, candidates, found[query.offset : need], query.offset + 1)
+    return _hits(context, candidates, found[query.offset : need], query.offset + 1)
 
 
 def _check(query: Query) -> None:
     if not any(part.weight > 0 for part in query.parts):
-        raise QueryError("the query is empty: say what hits should be like, not only unlike")
+        raise QueryError(
+            "the query is empty: give words or a file that hits should be like, not only unlike"
+        )
     if query.limit < 1 or query.offset < 0:
         raise QueryError("the limit must be at least 1 and the offset at least 0")
     if query.offset + query.limit > MAX_HITS:
         raise QueryError(f"only the first {MAX_HITS} hits can be listed: narrow the query down")
 
 
-def _folded(
-    place: SearchContext, candidates: Candidates, kind: Kind, need: int, origins: dict[int, Origin]
+def _fold(
+    context: SearchContext,
+    candidates: Candidates,
+    kind: Kind,
+    need: int,
+    origins: dict[int, Origin],
 ) -> list[_Found]:
-    """The best `need` files or pages of a kind in order, scored; files of the same bytes are one.
+    """Return the best `need` files or pages of a kind; files of the same bytes are one.
 
     Args:
-        place: Where they are.
-        candidates: Of all kinds.
-        kind: The one.
-        need: Most of them.
-        origins: Of some; those that are needed as well are added.
+        context: Where they are.
+        candidates: Candidates of all kinds.
+        kind: The kind.
+        need: Most files or pages.
+        origins: Origins by segment; those that are missing and needed are added.
     """
     best: dict[Origin, _Found] = {}
     rows = candidates.rows[kind]
-    for chunk in (rows[i : i + need + _MORE] for i in range(0, len(rows), need + _MORE)):
+    for chunk in (
+        rows[i : i + need + _MAX_SIBLINGS] for i in range(0, len(rows), need + _MAX_SIBLINGS)
+    ):
         ids = candidates.segments(chunk)
         if chunk.start > rows.start:
-            origins |= place.catalog.origins(ids)
+            origins |= context.catalog.origins(ids)
         for row, segment_id in zip(chunk, ids, strict=True):
             origin = origins.get(segment_id)
             if origin is None:
-                continue  # The vectors of another thread may be newer than this moment.
+                continue  # The index may be newer than what this transaction sees.
             relevance, first = float(candidates.relevance[row]), best.get(origin)
             if first is None:
                 best[origin] = _Found(row, kind, segment_id, relevance, more=[])
-            elif relevance >= _STRONG and len(first.more) < _MORE:
+            elif relevance >= _STRONG and len(first.more) < _MAX_SIBLINGS:
                 first.more.append(segment_id)
         if len(best) >= need:
             break
@@ -148,18 +158,18 @@ def _folded(
 
 
 def _score(relevance: float, rank: int) -> float:
-    """What hits are ordered by: strong ones fill the upper half, weak ones the lower."""
+    """Return what orders hits: strong ones fill the upper half, weak ones the lower."""
     strong = relevance >= _STRONG
     return 0.5 + 0.5 * relevance / log2(1 + rank) if strong else 0.5 * relevance
 
 
 def _hits(
-    place: SearchContext, candidates: Candidates, found: Sequence[_Found], first_rank: int
+    context: SearchContext, candidates: Candidates, found: Sequence[_Found], first_rank: int
 ) -> list[Hit]:
     ids = [i for one in found for i in (one.segment_id, *one.more)]
-    resolved = place.catalog.resolve(ids, place.filters)
+    resolved = context.catalog.resolve(ids, context.filters)
     hits = []
-    # The index may be a moment ahead of the catalog's, with files that have moved since.
+    # The index may be newer than what this transaction sees: files may have moved.
     there = [one for one in found if one.segment_id in resolved]
     for rank, one in enumerate(there, first_rank):
         segment, (item, *copies) = resolved[one.segment_id]

@@ -1,6 +1,6 @@
 """From evidence to a probability that a segment is what a query asks for.
 
-Pure functions of arrays. Cosines go through the embedder's calibration for the two modalities
+Pure functions of arrays: cosines go through the embedder's calibration for the two modalities
 (Platt scaling); the parts of a mixed query are averaged as log-odds by weight; independent
 evidence, likeness and words and file name, is combined as p = 1 − Π(1 − pₑ); what a hit should not
 be like takes log-odds away.
@@ -19,7 +19,7 @@ Probabilities = NDArray[np.float64]
 """Float64 array of shape (n,), each from 0 to 1."""
 
 EVERY_WORD = 0.7
-"""What it says at least for a segment that its text has all words."""
+"""Least probability of a segment whose text has all words."""
 
 _LOGIT_BOUND = 6.0
 _PENALTY = 2.0
@@ -27,15 +27,15 @@ _PENALTY = 2.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Side:
-    """The embedded parts of a query that hits should be like, or the ones they should not.
+    """The embedded parts of a query that hits should be like, or those that they should not.
 
     Attributes:
-        vectors: Float32 (parts, dim), unit rows, by the modality of the documents that are looked
-            for: a model may be told which.
-        modalities: Of each part.
+        vectors: Unit rows, float32 (parts, dim), by the modality of the documents to find: the
+            model's instruction may depend on it.
+        modalities: The modality of each part.
         weights: Float32 (parts,), above 0.
         terms: Words to look up, from typed parts.
-        typed: Which parts are words to look up as well, booleans (parts,).
+        typed: Which parts (parts,) are words to look up as well.
     """
 
     vectors: Mapping[Modality, Vectors]
@@ -48,12 +48,12 @@ class Side:
 def log_odds(
     info: EmbedderInfo, side: Side, documents: Sequence[tuple[Modality, Vectors]]
 ) -> NDArray[np.float64]:
-    """How likely each document is what each part asks for, by their vectors alone.
+    """Return how likely each document is what each part asks for, by vectors alone.
 
     Args:
-        info: Of the embedder that made the vectors.
-        side: The parts; at least one.
-        documents: Of one modality or several, each with float32 (n, dim) vectors.
+        info: About the model that made the vectors.
+        side: The parts, at least one.
+        documents: Float32 (n, dim) vectors by modality.
 
     Returns:
         Calibrated log-odds (parts, N), the N documents in the given order.
@@ -69,31 +69,31 @@ def log_odds(
 
 
 def likeness(
-    side: Side, logits: NDArray[np.float64], said: Probabilities | None = None
+    side: Side, logits: NDArray[np.float64], keywords: Probabilities | None = None
 ) -> Probabilities:
-    """How likely each document is what all parts together ask for.
+    """Return how likely each document is what all parts together ask for.
 
-    Words that a document has speak for it as far as typed parts ask for them: they do not make up
-    for a picture that it should be like as well.
+    Words in a document count for typed parts only: they do not make up for a picture that it should
+    be like as well.
 
     Args:
-        side: The wanted parts; at least one.
+        side: The wanted parts, at least one.
         logits: Their `log_odds` (parts, n).
-        said: Further evidence (n,) for the typed parts, from words and names.
+        keywords: Further evidence (n,) for typed parts, from words and names.
     """
-    if said is not None:
-        logits = np.where(side.typed[:, None], _backed(logits, said), logits)
+    if keywords is not None:
+        logits = np.where(side.typed[:, None], _combined(logits, keywords), logits)
     return _probability(side.weights @ _bounded(logits) / side.weights.sum())
 
 
 def without(relevance: Probabilities, side: Side, logits: NDArray[np.float64]) -> Probabilities:
-    """Relevance less what the documents share with the unwanted parts of `side`.
+    """Return relevance reduced by what documents share with the unwanted parts.
 
-    The penalty is the softplus of the log-odds, so what is clearly unlike them loses nothing.
+    The penalty is the softplus of the log-odds, so documents clearly unlike them lose nothing.
 
     Args:
-        relevance: Of each document (n,).
-        side: The unwanted parts; at least one.
+        relevance: Probability of each document (n,).
+        side: The unwanted parts, at least one.
         logits: Their `log_odds` (parts, n).
     """
     penalty = side.weights @ np.logaddexp(0, _bounded(logits))
@@ -102,19 +102,18 @@ def without(relevance: Probabilities, side: Side, logits: NDArray[np.float64]) -
 
 
 def together(*evidence: Probabilities) -> Probabilities:
-    """Independent evidence combined: p = 1 − Π(1 − pₑ)."""
+    """Combine independent evidence: p = 1 − Π(1 − pₑ)."""
     return np.asarray(1 - np.prod([1 - p for p in evidence], axis=0), dtype=np.float64)
 
 
 def of_words(scores: NDArray[np.float64], every: NDArray[np.bool_]) -> Probabilities:
-    """Probabilities of segments whose texts have words of the query.
+    """Return probabilities of segments whose texts have words of the query.
 
-    All words of the query say much, only some of them say little; within both the better BM25
-    score says more.
+    All words are strong evidence, some of them weak evidence; within both, BM25 decides.
 
     Args:
-        scores: BM25 (n,), higher is better.
-        every: Whether every term is in the text, booleans (n,).
+        scores: BM25 scores (n,), higher is better.
+        every: Which texts (n,) have every term.
     """
     found = np.empty(len(scores))
     for all_of_them, least, most in ((True, EVERY_WORD, 0.2), (False, 0.0, 0.3)):
@@ -125,18 +124,18 @@ def of_words(scores: NDArray[np.float64], every: NDArray[np.bool_]) -> Probabili
 
 
 def aligned(found: Mapping[int, float], ids: NDArray[np.int64]) -> Probabilities:
-    """The values of a mapping in the order of `ids`, 0 where there is none."""
+    """Return the values of a mapping in the order of `ids`, 0 where there is none."""
     return np.array([found.get(i, 0.0) for i in ids.tolist()], dtype=np.float64)
 
 
-def _backed(logits: NDArray[np.float64], said: Probabilities) -> NDArray[np.float64]:
-    """Log-odds of 1 − (1 − p)(1 − said), where p has the log-odds given."""
-    doubt = np.log1p(-said) - np.logaddexp(0, np.clip(logits, -60, 60))
+def _combined(logits: NDArray[np.float64], keywords: Probabilities) -> NDArray[np.float64]:
+    """Return the log-odds of 1 − (1 − p)(1 − keywords), where p has the log-odds given."""
+    doubt = np.log1p(-keywords) - np.logaddexp(0, np.clip(logits, -60, 60))
     return np.asarray(np.log(-np.expm1(doubt)) - doubt, dtype=np.float64)
 
 
 def _bounded(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Softly, so that no part drowns the others and near-ties stay in order."""
+    """Bound log-odds softly: no part drowns the others, and near-ties stay in order."""
     return np.asarray(_LOGIT_BOUND * np.tanh(logits / _LOGIT_BOUND), dtype=np.float64)
 
 

@@ -15,7 +15,7 @@ from indexer.catalog import fulltext, schema
 from indexer.catalog.sqlite import Database
 from indexer.errors import IndexerError, QueryError
 from indexer.search import __main__
-from indexer.search.query import MAX_TERMS, moment, terms
+from indexer.search.query import MAX_TERMS, parse_date, terms
 from indexer.types import Filters
 
 from . import world
@@ -76,7 +76,7 @@ def words(data: bytes) -> None:
 def dates(data: bytes) -> None:
     """A date can be compared with any other and searched for, or is refused."""
     try:
-        found = moment(world.text_of(data))
+        found = parse_date(world.text_of(data))
     except QueryError as error:
         assert "2026-03-31" in str(error)
         return
