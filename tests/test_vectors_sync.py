@@ -201,10 +201,10 @@ def test_statistics_say_how_thoroughly_each_kind_is_searched(library, media, tmp
     library.close()
     assert admin.main(["stats", "--library", str(library.directory)]) == 0
     lines = {line.split()[1]: line for line in capsys.readouterr().out.splitlines()}
-    assert lines["image:"] == "searched    image: each of 1 vectors is compared"
+    assert lines["image:"] == "search      image: exact, 1 vectors"
     assert re.fullmatch(
-        r"searched    text: [\d]+ of 50 lists of 400 vectors, then [\d]+ vectors exactly; "
-        r"found at least (9\d\.\d|100\.0) % of the nearest 10 when it was built",
+        r"search      text: [\d]+ of 50 lists of 400 vectors, [\d]+ compared exactly; "
+        r"recall@10 (9\d\.\d|100\.0) % when it was built",
         lines["text:"],
     )
     assert admin.main(["stats", "--json", "--library", str(library.directory)]) == 0
