@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 # Means of three seeds: 0.112, 0.117, 0.125 untrained; 0.496, 0.550, 0.529 after stage 1; 0.554,
 # 0.588, 0.567 after stage 2. Of stage 2's tasks 0.472, 0.479, 0.486 before and 0.563, 0.576, 0.576.
-# Another CPU rounds sums otherwise, and seed 0 had 0.521 and 0.529 there, its tasks 0.521 and 0.549:
+# On another CPU, which rounds sums otherwise, seed 0 had 0.521, 0.529, its tasks 0.521, 0.549:
 # of stage 2 only the direction holds everywhere, so its loss is tested, too.
 STAGE_1_GAINS = 0.25
 TASKS = ("colour", "count", "shape")
