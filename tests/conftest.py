@@ -19,10 +19,14 @@ LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 LONGEST_FILES = (
     "test_trainer_tiny.py",
     "test_app_browser.py",
-    "test_reembed.py",
+    "test_trainer_loop.py",
     "test_app_endpoints.py",
     "test_app_model.py",
-    "test_ingest.py",
+    "test_reembed.py",
+    "test_ingest_cli.py",
+    "test_fuzz.py",
+    "test_trainer_distributed.py",
+    "test_kill.py",
 )
 
 
