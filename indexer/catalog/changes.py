@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -94,22 +95,17 @@ def _holders(
 ) -> Iterator[tuple[Kind, Ids, NDArray[np.int32], Ids]]:
     media, items, segments = schema.media, schema.items, schema.segments
     query = (
-        select(media.c.kind, segments.c.id, items.c.folder_id, items.c.mtime_ns)
+        select(segments.c.id, items.c.folder_id, items.c.mtime_ns)
         .join_from(media, segments, segments.c.media_id == media.c.id)
         .join(items, items.c.media_id == media.c.id)
     )
     # In the order in which media were added, their segments are in the order of ids.
     query = query.where(media.c.generation > since) if since else query.order_by(media.c.id)
-    for chunk in connection.execute(query).partitions(_HOLDERS_PER_CHUNK):
-        kinds, ids, folders, times = zip(*chunk, strict=True)
-        names = np.array(kinds)
-        columns = (
-            np.array(ids, np.int64),
-            np.array(folders, np.int32),
-            np.array(times, np.int64),
-        )
-        for kind in np.unique(names):
-            yield Kind(str(kind)), *(column[names == kind] for column in columns)
+    for kind in Kind:
+        found = connection.execute(query.where(media.c.kind == kind.value))
+        for chunk in found.partitions(_HOLDERS_PER_CHUNK):
+            table = np.fromiter(chain.from_iterable(chunk), np.int64).reshape(-1, 3)
+            yield kind, table[:, 0], table[:, 1].astype(np.int32), table[:, 2]
 
 
 def _by_kind(partitions: Iterable[Sequence[Any]], dim: int) -> Iterator[tuple[Kind, Ids, Vectors]]:

@@ -293,13 +293,13 @@ def _branches(folders: Iterable[tuple[Path, int]], limit: int) -> list[tuple[Pat
         while child not in parents:
             parent = os.path.dirname(child)  # noqa: PTH120 -- Path's takes ten times as long.
             parents[child], child = parent, parent
-    children = Counter(parent for child, parent in parents.items() if child != parent)
-    below = Counter(own)
+    below, branches = Counter(own), Counter[str]()
     for path in sorted(parents, key=len, reverse=True):  # Folders before those that hold them.
-        if parents[path] != path:
-            below[parents[path]] += below[path]
-    shown = (path for path in parents if path in own or children[path] != 1)
-    return [(Path(path), below[path]) for path in sorted(shown, key=os.fsencode)[:limit]]
+        if (parent := parents[path]) != path:
+            below[parent] += below[path]
+            branches[parent] += 1
+    shown = sorted((one for one in parents if one in own or branches[one] != 1), key=os.fsencode)
+    return [(Path(path), below[path]) for path in shown[:limit]]
 
 
 def near_groups(hashes: NDArray[np.int64], tints: NDArray[np.uint8]) -> list[NDArray[np.intp]]:

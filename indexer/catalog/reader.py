@@ -183,9 +183,8 @@ class CatalogReader:
         """Return the model of the library's vectors."""
         with self._database.reading() as connection:
             row = connection.execute(_MODEL).one()
-        return Model(
-            row.model, row.fingerprint, row.dim, rows.unpacked_instructions(row.instructions)
-        )
+        instructions = row.instructions and rows.unpacked_instructions(row.instructions)
+        return Model(row.model, row.fingerprint, row.dim, instructions)
 
     def has_vectors(self) -> bool:
         """Return whether there are vectors, so that the library cannot take another model."""
@@ -221,7 +220,7 @@ class CatalogReader:
 
         Kinds are left out: they are partitions of the index.
         """
-        if not rows.restricts_files(filters):
+        if filters.folder is None and filters.after is None and filters.before is None:
             return None
         folders = None
         if filters.folder is not None:

@@ -62,11 +62,6 @@ def unpacked_vectors(data: Sequence[bytes], dim: int) -> Vectors:
     return np.frombuffer(b"".join(data), dtype="<f2").reshape(-1, dim).astype(np.float32)
 
 
-def restricts_files(filters: Filters) -> bool:
-    """Return whether the filters depend on files, and not only on kinds."""
-    return any(part is not None for part in (filters.folder, filters.after, filters.before))
-
-
 def of_items(filters: Filters) -> ColumnElement[bool]:
     """Return the condition that a file is indexed and satisfies the filters."""
     items = schema.items.c
