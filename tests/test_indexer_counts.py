@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import product
@@ -37,31 +37,33 @@ class World:
         self._paths: list[Path] = []
 
     def change(self, times: int) -> None:
-        """Change that many files."""
+        """Change that many files, several in a transaction."""
+        waiting: list[Indexed | Refused] = []
         for _ in range(times):
             chosen = self._chance.random()
             if chosen < 0.5 or not self._paths:
-                self.record(self._new_path())
+                waiting.append(self._outcome(self._new_path(), waiting))
             elif chosen < 0.8:
-                self.record(self._chance.choice(self._paths))
+                waiting.append(self._outcome(self._chance.choice(self._paths), waiting))
             else:
+                self.writer.record(waiting)
+                waiting.clear()
                 ids = [item.id for item in self.catalog.items(limit=9_999)]
-                self.writer.remove(self._chance.sample(ids, 1))
+                self.writer.remove(self._chance.sample(ids, min(1, len(ids))))
+        self.writer.record(waiting)
 
-    def record(self, path: Path) -> None:
-        """Store what became of a file; known contents under a new path are moved ones."""
+    def _outcome(self, path: Path, waiting: Iterable[Indexed | Refused]) -> Indexed | Refused:
+        """Return what became of a file; a known content under a new path is a moved one."""
         candidate = Candidate(path, self._chance.randrange(9_999), self._chance.randrange(3))
         status = self._chance.choice([*Status, Status.INDEXED])
         if status is not Status.INDEXED:
-            kind = self._chance.choice([*Kind, None])
-            self.writer.record([Refused(candidate, status, "it is bad", kind)])
-            return
+            return Refused(candidate, status, "it is bad", self._chance.choice([*Kind, None]))
         content, vector = str(self._chance.randrange(1, 50)), bytes(8)
         segments = [SegmentRecord(n, "text", vector, text="x") for n in range(int(content) % 3 + 1)]
-        known = self.writer.has_media(content)
+        stored = {one.content_hash for one in waiting if isinstance(one, Indexed)}
+        known = content in stored or self.writer.has_media(content)
         kind = list(Kind)[int(content) % len(Kind)]
-        outcome = Indexed(candidate, kind, content, [] if known else segments)
-        self.writer.record([outcome])
+        return Indexed(candidate, kind, content, [] if known else segments)
 
     def _new_path(self) -> Path:
         folder, name = self._chance.choice(FOLDERS), self._chance.choice(NAMES)
