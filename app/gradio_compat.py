@@ -364,8 +364,7 @@ class DirectCallMiddleware:
     def _result(self, key: str) -> Response:
         task = self._pending.pop(key, None)
         if task is None:
-            unknown = {"error": "unknown call, or its result was already fetched"}
-            return JSONResponse(unknown, status_code=404)
+            return JSONResponse({"error": "unknown call, or already fetched"}, 404)
         return StreamingResponse(_stream(task), media_type="text/event-stream")
 
 

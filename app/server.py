@@ -59,7 +59,6 @@ def build(services: Services, on_start: Callable[[], None] = lambda: None) -> AS
     app.mount("/site", StaticFiles(directory=ASSETS))
     endpoints = ui.endpoints(services)
     page = ui.build(services, endpoints)
-    favicon = str(ASSETS / "icon.svg")
-    mount(app, page, services, theme=ui.theme(), head=_HEAD, favicon_path=favicon)
+    mount(app, page, services, theme=ui.theme(), head=_HEAD, favicon_path=str(ASSETS / "icon.svg"))
     calls = DirectCallMiddleware(ErrorMiddleware(app), endpoints)
     return Guard(PayloadMiddleware(calls, services.files), services.config, authenticator)

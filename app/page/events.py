@@ -54,8 +54,7 @@ class LibraryView:
 
     def search(self, values: Mapping[str, Any]) -> tuple[str | None, ...]:
         """Return the results of a search, and the header and model if the model has changed."""
-        shown = values.get("model")
-        model = self.model(shown if isinstance(shown, str) else "")
+        model = self.model(str(values.get("model") or ""))
         return (self.results(values), model.header, model.model)
 
     def results(self, values: Mapping[str, Any]) -> str:
@@ -109,10 +108,8 @@ class LibraryView:
 
     def add_folder(self, values: Mapping[str, Any]) -> AsyncIterator[Update]:
         """Add the folder that was named."""
-        folder = values.get("folder")
-        return self._start(
-            lambda: actions.add_folder(self._services, folder if isinstance(folder, str) else "")
-        )
+        folder = str(values.get("folder") or "")
+        return self._start(lambda: actions.add_folder(self._services, folder))
 
     def retry(self, values: Mapping[str, Any]) -> AsyncIterator[Update]:
         """Ingest the failed files again."""
@@ -185,6 +182,5 @@ class LibraryView:
         counts = library.catalog.stats()
         folders = folder_choices(library)
         state = library_tab.state(self._services.jobs.state.version, counts, folders)
-        has_files = any(counts.items.values())
-        home = results.home(sample_files(library)) if has_files else results.empty_library()
+        home = results.home(sample_files(library))
         return Update(stats=library_tab.stats(counts), home=home, state=state)

@@ -30,12 +30,11 @@ def state(version: int, counts: LibraryStats, folders: Sequence[labels.FolderCho
         counts: The library's.
         folders: Its folders.
     """
-    choices = [{"id": folder.id, "name": folder.name, "files": folder.files} for folder in folders]
     known = {
         "version": version,
         "files": sum(counts.items.values()),
         "failed": counts.failed,
-        "folders": choices,
+        "folders": [{"id": one.id, "name": one.name, "files": one.files} for one in folders],
     }
     return labels.readable(_html.state(json.dumps(known)))
 

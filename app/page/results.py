@@ -28,14 +28,9 @@ def search_results(strong: ResultPage, weak: ResultPage, terms: Sequence[str]) -
     return labels.readable(_html.answer(strong, weak, terms, weak_open, _reason, _segment_snippet))
 
 
-def home(files: Iterable[tuple[MediaItem, Segment]]) -> str:
-    """Return cards of some files, shown before any search."""
+def home(files: Sequence[tuple[MediaItem, Segment]]) -> str:
+    """Return cards of some files, shown before any search, or how to begin if there are none."""
     return labels.readable(_html.home(files, _segment_snippet))
-
-
-def empty_library() -> str:
-    """Return what to do first."""
-    return labels.readable(_html.welcome())
 
 
 def notice(title: str, text: str, *, tone: str = "plain") -> str:
