@@ -167,7 +167,7 @@ def test_header_names_the_model(library, page_over):
 def test_model_path_is_for_trusted_users(obedient, page_over):
     library, _ = obedient
     trusted = events.LibraryView(page_over(library)).model()
-    assert f'title="The library&#39;s model: {SOMEWHERE}.' in trusted.header
+    assert f"title=\"The library's model: {SOMEWHERE}." in trusted.header
     assert f"<b>{SOMEWHERE}</b>" in trusted.model
     page = page_over(library, host="0.0.0.0", offer=(SOMEWHERE,))
     stranger = events.LibraryView(page).model()
