@@ -100,7 +100,7 @@ def test_cuda_is_asked_before_faiss_looks_for_a_gpu(monkeypatch, error, gpus, fr
         return gpus
 
     stand_in = SimpleNamespace(StandardGpuResources=object, get_num_gpus=count)
-    monkeypatch.setattr(build, "faiss", lambda: stand_in)
+    monkeypatch.setattr(build, "faiss", stand_in)
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Cuda(error))
     assert build._gpu_memory() == free
 

@@ -45,7 +45,7 @@ def _chunks(
 
 def extend(lists: Lists, view: View, stopped: Callable[[], bool]) -> Lists:
     """Return a copy of some lists that covers the other vectors of a view too; raises `Stopped`."""
-    faiss().omp_set_num_threads(1)
+    faiss.omp_set_num_threads(1)
     copy, late = lists.copy(len(view)), view.alive()
     assigner = _assigner(lists.centroids())
     for positions, rows in _chunks(view, late[late >= lists.covered], stopped):
@@ -65,7 +65,7 @@ def build(view: View, policy: IndexPolicy, stopped: Callable[[], bool]) -> Lists
         Stopped: soon after `stopped` returns true.
         Refused: if comparing every vector is better.
     """
-    faiss().omp_set_num_threads(policy.threads)
+    faiss.omp_set_num_threads(policy.threads)
     if _gpu_memory():
         try:
             return _Builder(view, policy, stopped, on_gpu=True).build()
@@ -153,12 +153,12 @@ class _Builder:
 
 def _assigner(centroids: Vectors, on_gpu: bool = False) -> Any:
     """Return a FAISS index that finds the nearest of some centroids (n, dim)."""
-    index = faiss().IndexFlatL2(centroids.shape[1])
+    index = faiss.IndexFlatL2(centroids.shape[1])
     index.add(centroids)
     if on_gpu and 2 * centroids.nbytes + _GPU_LEFT_BYTES < _gpu_memory():
-        resources = faiss().StandardGpuResources()
+        resources = faiss.StandardGpuResources()
         resources.setTempMemory(_GPU_SCRATCH_BYTES)
-        return faiss().index_cpu_to_gpu(resources, 0, index)
+        return faiss.index_cpu_to_gpu(resources, 0, index)
     return index
 
 
@@ -173,12 +173,12 @@ def _gpu_memory() -> int:
     CUDA, which faiss-gpu has loaded for all to see, is asked before FAISS: some versions end the
     process where faiss-gpu is installed and no driver is.
     """
-    if not hasattr(faiss(), "StandardGpuResources"):
+    if not hasattr(faiss, "StandardGpuResources"):
         return 0
     count, free, total = ctypes.c_int(), ctypes.c_size_t(), ctypes.c_size_t()
     try:
         cuda = ctypes.CDLL(None)
-        if cuda.cudaGetDeviceCount(ctypes.byref(count)) or faiss().get_num_gpus() < 1:
+        if cuda.cudaGetDeviceCount(ctypes.byref(count)) or faiss.get_num_gpus() < 1:
             return 0
         failed = cuda.cudaMemGetInfo(ctypes.byref(free), ctypes.byref(total))
     except (AttributeError, OSError, TypeError):
@@ -299,7 +299,7 @@ class _Trial:
 
     def share_of_time(self, tuning: Tuning) -> float:
         """Return how long a search by the lists takes, 1 being a comparison with everything."""
-        faiss().omp_set_num_threads(1)
+        faiss.omp_set_num_threads(1)
         k = _DEPTHS[0]
         taken: tuple[list[float], list[float]] = [], []
         for question in self._questions[:_TIMED]:

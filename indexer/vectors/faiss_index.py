@@ -46,10 +46,11 @@ class FaissIndex(VectorIndex):
         self._saved: dict[Kind, dict[str, Any]] = {}
         self._state: Any = None  # As it was last loaded or saved.
         self._worker = _Worker()
+        self._tended = False  # Nothing was due, and nothing has changed since.
         self._after_building: Callable[[], None] | None = None
 
     def __len__(self) -> int:
-        return sum(map(len, self._all()))
+        return sum(one.view.size for one in self._all())
 
     def _all(self) -> list[Partition]:
         return list(self._partitions.values())
@@ -57,7 +58,7 @@ class FaissIndex(VectorIndex):
     @property
     def kinds(self) -> frozenset[Kind]:
         """See `VectorIndex.kinds`."""
-        return frozenset(kind for kind, one in list(self._partitions.items()) if len(one))
+        return frozenset(kind for kind, one in list(self._partitions.items()) if one.view.size)
 
     def describe(self) -> dict[Kind, Description]:
         """See `VectorIndex.describe`."""
@@ -75,11 +76,12 @@ class FaissIndex(VectorIndex):
         with self._changing:
             one = self._partitions.get(kind) or Partition(self.dim, self._policy)
             one.add(ids, vectors)
-            self._partitions[kind] = one
+            self._partitions[kind], self._tended = one, False
 
     def remove(self, ids: Ids, kind: Kind | None = None) -> int:
         """See `VectorIndex.remove`."""
         with self._changing:
+            self._tended = False
             some = [self._partitions.get(kind)] if kind else self._all()
             return sum(one.remove(ids) for one in some if one is not None and len(ids))
 
@@ -128,12 +130,13 @@ class FaissIndex(VectorIndex):
     def tend(self) -> None:
         """See `VectorIndex.tend`."""
         # Searches call this and must not wait: the next one calls it again.
-        if self._changing.acquire(blocking=False):
+        if not self._tended and self._changing.acquire(blocking=False):
             try:
-                for kind, one in self._partitions.items():
-                    if (make := one.due()) is not None:
-                        self._worker.start(kind, partial(self._build, kind, make))
-                        break
+                due = ((kind, one.due()) for kind, one in self._partitions.items())
+                kind, make = next((pair for pair in due if pair[1] is not None), (None, None))
+                if kind is not None and make is not None:
+                    self._worker.start(kind, partial(self._build, kind, make))
+                self._tended = make is None
             finally:
                 self._changing.release()
 

@@ -5,12 +5,12 @@ Long, SIGMOD 2024). Their estimates pick candidates, which the caller compares e
 lists and codes (`IndexIVFRaBitQ`), in a file of its own that is mapped where the system lets it.
 """
 
-import logging
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
+import faiss as library
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,23 +18,14 @@ from embedder.interface import Vectors
 from indexer.vectors.interface import Tuning
 from indexer.vectors.storage import Positions, StoredFile, probed, write_file
 
-if TYPE_CHECKING:
-    pass
-
-_log = logging.getLogger(__name__)
-
 _QUERY_BITS = 8
 MAX_CANDIDATES = 2_000
 """So many are asked of lists while they are tuned."""
 
 Scores = NDArray[np.float32]
 
-
-def faiss() -> Any:
-    """Return FAISS, imported when it is first needed; its stubs do not know its Python layer."""
-    import faiss
-
-    return faiss
+faiss: Any = library
+"""FAISS, whose stubs do not know its Python layer; `faiss_index` is imported when it is needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +103,10 @@ class Lists:
         Centroids are rounded to float16, so that a query has half the memory to run through.
         """
         count, dim = centroids.shape
-        half = faiss().ScalarQuantizer.QT_fp16
-        quantizer = faiss().IndexScalarQuantizer(dim, half, faiss().METRIC_L2)
+        half = faiss.ScalarQuantizer.QT_fp16
+        quantizer = faiss.IndexScalarQuantizer(dim, half, faiss.METRIC_L2)
         quantizer.add(centroids)
-        index = faiss().IndexIVFRaBitQ(quantizer, dim, count, faiss().METRIC_L2)
+        index = faiss.IndexIVFRaBitQ(quantizer, dim, count, faiss.METRIC_L2)
         index.is_trained = True
         return cls(index, covered, trained, Tuning(count, (MAX_CANDIDATES,) * 2, (0.0, 0.0)))
 
@@ -139,7 +130,7 @@ class Lists:
         Returns:
             Positions (n,), nearest first. Those that a damaged file makes up are within `covered`.
         """
-        params = faiss().IVFRaBitQSearchParameters(
+        params = faiss.IVFRaBitQSearchParameters(
             nprobe=min(probes, len(self)), qb=_QUERY_BITS, sel=selector
         )
         found = self._index.search(vector, count, params=params)[1][0]
@@ -152,17 +143,17 @@ class Lists:
         numbers = np.full(self.covered, -1, dtype=np.int64)
         numbers[kept[: copy.covered]] = np.arange(copy.covered)
         bits = np.packbits(numbers >= 0, bitorder="little")
-        copy._index.remove_ids(faiss().IDSelectorNot(faiss().IDSelectorBitmap(bits)))
+        copy._index.remove_ids(faiss.IDSelectorNot(faiss.IDSelectorBitmap(bits)))
         lists = copy._index.invlists
         for number in range(len(copy)):
             if size := lists.list_size(number):
-                ids = faiss().rev_swig_ptr(lists.get_ids(number), size)
+                ids = faiss.rev_swig_ptr(lists.get_ids(number), size)
                 ids[:] = numbers[ids]
         return copy
 
     def copy(self, covered: int) -> Self:
         """Return a copy in memory; a mapped index cannot be changed: FAISS ends the process."""
-        index = faiss().deserialize_index(faiss().serialize_index(self._index))
+        index = faiss.deserialize_index(faiss.serialize_index(self._index))
         return type(self)(index, covered, self.trained, self.tuning)
 
     def saved(self, directory: Path, name: str) -> tuple["Lists", StoredFile]:
@@ -171,7 +162,7 @@ class Lists:
             return self, self.stored
 
         def fill(write: Any) -> None:
-            faiss().write_index(self._index, faiss().PyCallbackIOWriter(write))
+            faiss.write_index(self._index, faiss.PyCallbackIOWriter(write))
 
         stored = write_file(directory / name, fill)
         shape = int(self._index.d), self.size
@@ -203,7 +194,7 @@ class Lists:
             ValueError, RuntimeError: if it is damaged or holds something else.
         """
         index = _read_index(probed(directory, stored))
-        if not isinstance(index, faiss().IndexIVFRaBitQ) or (index.d, index.ntotal) != shape:
+        if not isinstance(index, faiss.IndexIVFRaBitQ) or (index.d, index.ntotal) != shape:
             raise ValueError(f"{stored.name} does not hold what it should")
         lists = cls(index, covered, trained, tuning)
         lists.stored = stored
@@ -212,12 +203,12 @@ class Lists:
     def add(self, rows: Vectors, positions: Positions, assigner: Any) -> None:
         """Add rows (n, dim) at some positions to the lists that an index of centroids finds."""
         lists = np.ascontiguousarray(assigner.search(rows, 1)[1][:, 0])
-        pointer = faiss().swig_ptr
+        pointer = faiss.swig_ptr
         self._index.add_core(len(rows), pointer(rows), pointer(positions), pointer(lists), None)
 
     def centroids(self) -> Vectors:
         """Return the centroids of the lists (n, dim)."""
-        quantizer = faiss().downcast_index(self._index.quantizer)
+        quantizer = faiss.downcast_index(self._index.quantizer)
         centroids: Vectors = quantizer.reconstruct_n(0, len(self))
         return centroids
 
@@ -230,7 +221,7 @@ class Lists:
 def _read_index(path: Path) -> Any:
     """Map an index, or read it where the system or the name of the file does not let FAISS map."""
     try:
-        return faiss().read_index(str(path), faiss().IO_FLAG_MMAP_IFC)
+        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
     except (RuntimeError, UnicodeEncodeError, TypeError):
         with path.open("rb") as file:
-            return faiss().read_index(faiss().PyCallbackIOReader(file.read))
+            return faiss.read_index(faiss.PyCallbackIOReader(file.read))

@@ -58,7 +58,7 @@ class Partition:
 
     def __len__(self) -> int:
         """Return the number of vectors."""
-        return len(self.view) - self.view.gaps
+        return self.view.size
 
     def _show(self) -> None:
         """Let searches see what there is now."""
@@ -217,7 +217,7 @@ class Partition:
             "highest": self._highest,
             "refused": self._refused,
             "lists": lists and {"size": lists.size, "covered": lists.covered, "of": lists.trained},
-            "faiss": faiss().__version__,
+            "faiss": faiss.__version__,
             "files": stated(files),
         }
 
@@ -244,7 +244,7 @@ class Partition:
         one._refused, one._highest = int(saved["refused"]), int(saved["highest"])
         one._ascending, one._held = int(saved["ascending"]), count - 1
         said, lists = Description.of(saved["description"]), saved["lists"]
-        if lists is not None and saved["faiss"] == faiss().__version__:
+        if lists is not None and saved["faiss"] == faiss.__version__:
             if said.tuning is None:
                 raise ValueError("the state does not say how much to look at")
             size, covered, trained = (int(lists[name]) for name in ("size", "covered", "of"))

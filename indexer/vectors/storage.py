@@ -9,6 +9,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -296,11 +297,13 @@ class Column:
         return self._stored
 
     def kept(self, directory: Path, name: str, positions: Positions) -> "Column":
-        """Return the values at some positions, in their order, in a new file."""
-        chunks = (positions[at : at + _CHUNK_ROWS] for at in range(0, len(positions), _CHUNK_ROWS))
-        empty = self.blocks[1][:0]
-        column = Column(empty.dtype, empty.shape[1:])
-        column._replace(directory, name, (take(self.blocks, chunk) for chunk in chunks))
+        """Return the values at some positions, which ascend, in a new file."""
+        saved, fresh = self.blocks
+        border = int(np.searchsorted(positions, len(saved)))
+        early, late = positions[:border], positions[border:] - len(saved)
+        column = Column(fresh.dtype, fresh.shape[1:])
+        parts = ((saved[some] for some in _parts(early)), (fresh[some] for some in _parts(late)))
+        column._replace(directory, name, chain(*parts))
         return column
 
     def restore(self, directory: Path, stored: StoredFile) -> None:
@@ -332,16 +335,3 @@ class Column:
 def _parts(block: NDArray[Any]) -> Iterator[NDArray[Any]]:
     for start in range(0, len(block), _CHUNK_ROWS):
         yield block[start : start + _CHUNK_ROWS]
-
-
-def take(blocks: tuple[NDArray[Any], NDArray[Any]], positions: Positions) -> NDArray[Any]:
-    """Return the values at some positions of two blocks that lie one after the other."""
-    saved, fresh = blocks
-    if not len(fresh) or not len(saved):
-        values: NDArray[Any] = (saved if len(saved) else fresh)[positions]
-        return values
-    found = np.empty((len(positions), *saved.shape[1:]), dtype=saved.dtype)
-    late = positions >= len(saved)
-    found[~late] = saved[positions[~late]]
-    found[late] = fresh[positions[late] - len(saved)]
-    return found

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from embedder.interface import Vectors
 from indexer.vectors.interface import NOTHING, Found, Ids, SearchFilter
 from indexer.vectors.ivf import IndexPolicy, Lists, Scores, faiss
-from indexer.vectors.storage import Positions, take
+from indexer.vectors.storage import Positions
 
 Mask = NDArray[np.bool_]
 Blocks = tuple[NDArray[Any], NDArray[Any]]
@@ -69,6 +69,11 @@ class View:
         return self._count
 
     @property
+    def size(self) -> int:
+        """The number of vectors."""
+        return self._count - self.gaps
+
+    @property
     def dim(self) -> int:
         """Length of the vectors."""
         return int(self.rows[0].shape[1])
@@ -93,9 +98,9 @@ class View:
         """
         # One query has nothing to share out: waking other threads takes longer than searching
         # 5,000 vectors. The setting is of the calling thread.
-        faiss().omp_set_num_threads(1)
+        faiss.omp_set_num_threads(1)
         if where is None and ids is None:
-            found = self._unfiltered(vector, min(k, self._count - self.gaps))
+            found = self._unfiltered(vector, min(k, self.size))
         else:
             found = self._filtered(vector, k, where, ids)
         scores, positions = found
@@ -178,7 +183,7 @@ class View:
         for first, index, selector in self._flat(start) if k > 0 else ():
             if mask is not None:
                 selector = _selector(mask[first : first + index.ntotal])
-            params = selector and faiss().SearchParameters(sel=selector)
+            params = selector and faiss.SearchParameters(sel=selector)
             scores, at = index.search(vector, min(k, index.ntotal), params=params)
             there = at[0] >= 0
             found.append((scores[0][there], at[0][there] + first))
@@ -316,17 +321,30 @@ def floats(halves: NDArray[np.float16]) -> Vectors:
     return found
 
 
+def take(blocks: tuple[NDArray[Any], NDArray[Any]], positions: Positions) -> NDArray[Any]:
+    """Return the values at some positions of two blocks that lie one after the other."""
+    saved, fresh = blocks
+    if not len(fresh) or not len(saved):
+        values: NDArray[Any] = (saved if len(saved) else fresh)[positions]
+        return values
+    found = np.empty((len(positions), *saved.shape[1:]), dtype=saved.dtype)
+    late = positions >= len(saved)
+    found[~late] = saved[positions[~late]]
+    found[late] = fresh[positions[late] - len(saved)]
+    return found
+
+
 def _flat_index(rows: NDArray[np.float16]) -> Any:
     """Return a FAISS index that compares every row, where it lies: float16 takes half the time.
 
     FAISS has no call for that. It does the same with the files that it maps: an array that it does
     not own; the caller keeps the rows.
     """
-    half = faiss().ScalarQuantizer.QT_fp16
-    index = faiss().IndexScalarQuantizer(rows.shape[1], half, faiss().METRIC_INNER_PRODUCT)
+    half = faiss.ScalarQuantizer.QT_fp16
+    index = faiss.IndexScalarQuantizer(rows.shape[1], half, faiss.METRIC_INNER_PRODUCT)
     codes = index.codes
     codes.is_owned = False
-    codes.c_ptr = codes.view_data = faiss().swig_ptr(rows.reshape(-1).view(np.uint8))
+    codes.c_ptr = codes.view_data = faiss.swig_ptr(rows.reshape(-1).view(np.uint8))
     codes.c_size = codes.view_size = rows.nbytes
     index.ntotal = len(rows)
     return index
@@ -334,7 +352,7 @@ def _flat_index(rows: NDArray[np.float16]) -> Any:
 
 def _selector(mask: Mask) -> Any:
     """Return what lets FAISS consider some positions only: bits, which it tests without hashing."""
-    return faiss().IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+    return faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
 
 
 def _none_of(gone: Mask) -> Any:
