@@ -1,4 +1,4 @@
-"""The command `python -m indexer.reembed`, run as a process."""
+"""The command `python -m indexer.reembed`; what is interrupted runs as a process."""
 
 import json
 import re
@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import patch
 
+import programs
 import pytest
 from PIL import Image
 
@@ -70,9 +72,14 @@ def command(where: Path, *arguments: object, seconds: float = 0) -> list[str]:
 
 
 def run(where: Path, *arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        command(where, *arguments), capture_output=True, text=True, timeout=60, check=False
-    )
+    """Run the command in this process, with the model "other" as in the program above."""
+    source, _, _ = OTHER.partition("from indexer.reembed import main")
+    with (
+        patch.object(sys, "argv", ["", "0", str(where.parent / "embedded")]),
+        patch("indexer.library.open_embedder"),  # restores what the program sets
+    ):
+        exec(source, {})
+        done = programs.run("indexer.reembed", "--library", where, *arguments)
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done
