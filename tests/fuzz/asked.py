@@ -177,11 +177,13 @@ def _add(connection: Connection, number: int, text: str, name: str) -> None:
     """Insert a file and its only segment, both with this id."""
     kind = Kind.TEXT.value
     connection.execute(
-        insert(schema.media), {"id": number, "content_hash": f"{number}", "kind": kind}
+        insert(schema.media),
+        {"id": number, "content_hash": f"{number}", "kind": kind, "generation": 1},
     )
+    connection.execute(insert(schema.folders), {"id": number, "path": f"/{number}", "files": 1})
     connection.execute(
         insert(schema.items),
-        {"id": number, "path": f"/{number}", "folder": "/", "name_words": name}
+        {"id": number, "path": f"/{number}/a", "folder_id": number, "name_words": name}
         | {"folder_words": "", "size": 1, "mtime_ns": 1, "media_id": number, "kind": kind}
         | {"status": "indexed", "error": None, "added_us": 1},
     )
