@@ -1,4 +1,4 @@
-"""A folder of files that nobody means well with, the same each time it is built.
+"""A folder of hostile files, the same each time it is built.
 
 Beside sound files of every format lie damaged and mislabelled ones, files that grow when they are
 decoded, PDFs and videos that contradict themselves, odd names, and what is no file at all.

@@ -1,7 +1,4 @@
-"""Decoders that misbehave, for processes that are told of them by name; see test_decoding.
-
-What a file's name says is done to it; every other file is decoded as usual.
-"""
+"""A decoder that does what the name of a file says, and decodes others as usual."""
 
 import ctypes
 import os

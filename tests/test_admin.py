@@ -1,4 +1,4 @@
-"""Looking after a library: what `rzen-admin` says of it, and of one that is not there."""
+"""`rzen-admin stats`, and commands for a library that does not exist."""
 
 import json
 import subprocess

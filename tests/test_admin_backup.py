@@ -1,4 +1,4 @@
-"""Backups: taken while the library is in use, like it to the byte, put back whole or not at all."""
+"""Backups: made while the library is in use, verified, and restored completely or not at all."""
 
 import hashlib
 import json

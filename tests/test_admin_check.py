@@ -1,4 +1,4 @@
-"""`rzen-admin check` and `repair`: planted faults are found and mended, nothing else is touched."""
+"""`rzen-admin check` and `repair`: planted faults are found and repaired, nothing else changes."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def test_sound_library_has_no_findings(where, capsys):
 
 
 PLANTED: dict[str, tuple[Callable[[Path], object], Fault, bool]] = {
-    # What is done, what is found of it, and whether files have to be taken in again.
+    # The damage, the fault that is found, and whether files have to be indexed again.
     "a vector is gone": (
         lambda where: sql(where, "DELETE FROM vectors WHERE segment_id = 3"),
         Fault.SEGMENTS_WITHOUT_VECTOR,

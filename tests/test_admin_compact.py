@@ -1,4 +1,4 @@
-"""`rzen-admin compact`: room is given back, and no answer changes."""
+"""`rzen-admin compact`: disk space is reclaimed, and no hits change."""
 
 import json
 from collections.abc import Iterator

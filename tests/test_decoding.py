@@ -1,4 +1,4 @@
-"""Decoding processes: whatever one does costs the file that it was given, and no other."""
+"""Decoder processes: a misbehaving one costs the file that it was given, and no other."""
 
 import io
 import json
@@ -243,7 +243,7 @@ def test_process_ends_with_its_parent(tmp_path, how):
 
 
 def is_alive_by_proc(number: int) -> bool:
-    """Zombies count as ended: whoever adopted them may be slow to bury them."""
+    """Zombies count as ended: the process that adopted them may reap them late."""
     try:
         return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -285,7 +285,7 @@ def test_process_loads_no_models_or_databases():
     assert (done.stdout.strip(), done.stderr) == ("", "")
 
 
-def test_unchanged_folder_starts_no_process(tmp_path, monkeypatch):
+def test_unchanged_folder_starts_no_process(tmp_path, monkeypatch, own_decoders):
     (tmp_path / "media").mkdir()
     file(tmp_path / "media", "a")
     with Library.open(tmp_path / "library", model="toy") as library:
@@ -295,15 +295,18 @@ def test_unchanged_folder_starts_no_process(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="signals and the limit on memory")
-def test_ingest_indexes_the_files_beside_bad_ones(tmp_path, monkeypatch):
-    before = set(children())  # Of other tests, which may keep some.
+def test_ingest_indexes_the_files_beside_bad_ones(tmp_path):
+    before = set(children())  # those of other tests
     folder = tmp_path / "media"
     folder.mkdir()
     bad = ("hang", "abort", "kill-later", "segfault", "bomb", "garbage", "exit-later")
     for number, name in enumerate([*bad, *(f"good{number}" for number in range(9))]):
         Image.new("RGB", (40, 40), (number, 0, 0)).save(folder / f"{name}.png")
-    monkeypatch.setattr("indexer.decoding.pool.PERFORMER", PERFORMER)
-    with Library.open(tmp_path / "library", model="toy") as library:
+
+    def misled(limits: Limits, cancel: threading.Event) -> DecoderPool:
+        return DecoderPool(limits, cancel=cancel, performer=PERFORMER)
+
+    with Library.open(tmp_path / "library", model="toy", decoders=misled) as library:
         limits = replace(LIMITS, silence_seconds=6.0, memory_bytes=300 << 20)
         report = library.ingest([folder], IngestOptions(workers=2, limits=limits))
         assert report.added == 9

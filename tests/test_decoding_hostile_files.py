@@ -1,4 +1,4 @@
-"""A folder that nobody means well with: what is sound is found, the rest has a reason."""
+"""Hostile files: an ingest of them all finds the sound ones and gives a reason for each other."""
 
 import hashlib
 import json
@@ -48,8 +48,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 @pytest.fixture(scope="module")
-def told(corpus: Corpus) -> dict[str, Any]:
-    """What an ingest in a process of its own says at its end."""
+def result(corpus: Corpus) -> dict[str, Any]:
+    """The report of an ingest in a separate process."""
     command = [sys.executable, "-c", INGEST, str(corpus.folder), str(corpus.folder / "../library")]
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600
@@ -59,7 +59,7 @@ def told(corpus: Corpus) -> dict[str, Any]:
 
 
 @pytest.fixture
-def library(corpus: Corpus, told: dict[str, Any]) -> Iterator[Library]:
+def library(corpus: Corpus, result: dict[str, Any]) -> Iterator[Library]:
     with Library.open(corpus.folder / "../library") as library:
         yield library
 
@@ -106,7 +106,7 @@ def test_unusable_files_have_their_reason(corpus, items):
         assert why in (items[path].error or ""), path
 
 
-def test_links_pipes_and_sockets_are_not_opened(corpus, told):
+def test_links_pipes_and_sockets_are_not_opened(corpus, result):
     reasons = {
         "self.jpg": "the link cannot be followed",
         "there.jpg": "the link cannot be followed",
@@ -118,7 +118,7 @@ def test_links_pipes_and_sockets_are_not_opened(corpus, told):
         "socket.jpg": "a socket, not a file",
     }
     for name, reason in reasons.items():
-        assert reason in told["refused"][str(corpus.folder / "links" / name)]
+        assert reason in result["refused"][str(corpus.folder / "links" / name)]
 
 
 def test_only_linked_files_are_read(corpus, items, library):
@@ -135,14 +135,14 @@ def hash_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_memory_is_bounded_and_no_process_left(told):
-    assert told["memory"] < MEMORY
-    assert told["their_memory"] < MEMORY
-    assert told["children"] == []
+def test_memory_is_bounded_and_no_process_left(result):
+    assert result["memory"] < MEMORY
+    assert result["their_memory"] < MEMORY
+    assert result["children"] == []
 
 
-def test_second_ingest_changes_nothing(corpus, told):
-    assert told["unchanged"] == len(corpus.files) + 1, "and the file that a link leads to"
+def test_second_ingest_changes_nothing(corpus, result):
+    assert result["unchanged"] == len(corpus.files) + 1, "and the file that a link leads to"
 
 
 def test_corpus_is_deterministic(corpus, tmp_path):

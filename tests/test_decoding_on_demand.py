@@ -1,4 +1,4 @@
-"""What visitors send or look at is decoded elsewhere: whatever happens there costs a sentence."""
+"""Decoding on request: errors become messages, and callers wait for a bounded time."""
 
 import sys
 import threading
@@ -141,7 +141,7 @@ def test_too_many_callers_are_refused(misled, tmp_path, monkeypatch):
     misled.close()
     for thread in hanging:
         thread.join(20)
-    assert len(ended) == 6, "closing ends whoever is still busy"
+    assert len(ended) == 6, "closing interrupts the busy ones"
 
 
 def test_processes_start_in_advance_and_end_when_idle(tmp_path):
