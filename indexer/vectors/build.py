@@ -97,7 +97,7 @@ class _Builder:
         return lists
 
     def _drawn(self, count: int) -> NDArray[np.float16]:
-        """Return so many vectors at random, or all."""
+        """Return a random sample of this size, or all vectors."""
         chosen = self._random.choice(self._count, min(count, self._count), replace=False)
         positions = self._positions[np.sort(chosen)]
         drawn = np.empty((len(positions), self._view.dim), dtype=np.float16)
@@ -192,10 +192,10 @@ _CANDIDATE_COUNTS = (50, 100, 150, 200, 300, 400, 600, 800, 1_200, 1_600, MAX_CA
 _CANDIDATE_MARGIN = 1.5
 _NEARLY_ALL = 0.9
 _MAX_COST = 4
-"""More lists are tried up to so many times the cost of the cheapest that reach the recall."""
+"""More lists are tried up to this multiple of the lowest cost that reaches the recall."""
 _ROUNDING = 1e-6
 _ROW_COST = 50
-"""Comparing a row exactly takes as long as so many codes; roughly, for the choice between them."""
+"""Codes that are scanned in the time of comparing one row; a rough figure suffices here."""
 _TIMED = 24
 
 
@@ -271,7 +271,7 @@ class _Trial:
             raise Stopped
 
     def measured(self, probes: int, wanted: float) -> Tuning:
-        """Return the fewest candidates that reach the recall with so many lists, or the most."""
+        """Return the fewest candidates that reach the recall with these probes, or the most."""
         ranks = [np.full((len(self._questions), depth), MAX_CANDIDATES) for depth in _DEPTHS]
         for number, (question, lowest) in enumerate(
             zip(self._questions, self._lowest, strict=True)

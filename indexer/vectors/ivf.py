@@ -2,7 +2,7 @@
 
 A search scans the lists nearest to its query by codes of one bit for each dimension (RaBitQ: Gao &
 Long, SIGMOD 2024). Their estimates pick candidates, which the caller compares exactly. FAISS keeps
-lists and codes (`IndexIVFRaBitQ`), in a file of its own that is mapped where the system lets it.
+lists and codes (`IndexIVFRaBitQ`), in one file, which is mapped where the system lets it.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from indexer.vectors.storage import Positions, StoredFile, probed, write_file
 
 _QUERY_BITS = 8
 MAX_CANDIDATES = 2_000
-"""So many are asked of lists while they are tuned."""
+"""Candidates that lists return for each question while they are tuned."""
 
 Scores = NDArray[np.float32]
 
@@ -33,13 +33,13 @@ class IndexPolicy:
     """When vectors of a kind get inverted lists, and what those have to achieve.
 
     Attributes:
-        exact_components: Up to so many numbers (vectors × dimensions) every vector is compared:
-            that takes a few milliseconds.
+        exact_components: Every vector is compared up to this size (vectors × dimensions), which
+            takes a few milliseconds.
         recall: Share of the nearest vectors that a search must find, measured while building.
         speed: Lists are used only where they take less than this share of the time that comparing
             every vector takes.
-        growth: Lists are trained again when there are so many times the vectors that they were
-            trained for, and refused ones are tried again.
+        growth: Lists are trained again, and refused ones tried again, when the vectors have
+            multiplied by this factor.
         merge_components: Numbers of the vectors beside the lists, all of which every search
             compares, from which on they are added to the lists.
         max_gaps: Share of removed vectors from which on files are written without them.
@@ -71,7 +71,7 @@ class IndexPolicy:
     threads: int = 1
 
     def lists(self, vectors: int) -> int:
-        """Return how many lists so many vectors are spread over."""
+        """Return how many lists to spread a number of vectors over."""
         return max(1, min(round(4 * sqrt(vectors)), vectors // 8))
 
 

@@ -25,7 +25,7 @@ from indexer.vectors.view import Mask, View
 
 _MIN_GAPS = 1_000
 _SHRUNK = 4
-"""Lists go, or are trained again, when there is only one vector where so many were."""
+"""Lists are dropped or trained again when the vectors have shrunk by this factor."""
 
 MakeLists = Callable[[View, Callable[[], bool]], Lists | None]
 """Makes lists of a view, or none; raises `Stopped` soon after the function given returns true."""

@@ -53,7 +53,7 @@ class View:
             policy: How to search.
             columns: Ids, rows and holders.
             gone: See above.
-            ascending: Of the saved ids, so many from the first on ascend.
+            ascending: Length of the longest prefix of the saved ids that ascends.
             lists: See above.
         """
         self._policy = policy
