@@ -15,7 +15,9 @@ from sqlalchemy import (
     FromClause,
     Select,
     Table,
+    bindparam,
     func,
+    or_,
     select,
     union_all,
 )
@@ -42,6 +44,15 @@ _MAX_ERRORS = 100
 _UNIT_TOLERANCE = 0.01  # Rounding to float16 changes the length of a vector by less than 0.001.
 
 _PICTURED = [kind.value for kind, record in MEDIA_KINDS.items() if record.has_picture]
+
+# Built once, since a check and a backup run it for each of 256 prefixes.
+_WITH_PICTURE = (
+    select(schema.media.c.content_hash, schema.segments.c.position)
+    .join_from(schema.media, schema.segments, schema.segments.c.media_id == schema.media.c.id)
+    .where(schema.media.c.content_hash >= bindparam("first"))
+    .where(schema.media.c.content_hash < bindparam("last"))
+    .where(or_(*(schema.segments.c.kind == kind for kind in _PICTURED)))
+)
 
 Located = tuple[int, int, Path | None]
 """A segment, its media, and a file that holds it."""
@@ -208,14 +219,9 @@ class Audit:
 
     def pictured(self, prefix: str) -> list[Pictured]:
         """Return the segments with thumbnails whose content hash begins like this."""
-        media, segments = schema.media.c, schema.segments
-        query = (
-            select(media.content_hash, segments.c.position)
-            .join_from(schema.media, segments, segments.c.media_id == media.id)
-            .where(media.content_hash >= prefix, media.content_hash < prefix + "g")
-            .where(segments.c.kind.in_(_PICTURED))
-        )
-        return [Pictured(content_hash, position) for content_hash, position in self._rows(query)]
+        with self._database.reading() as connection:
+            found = connection.execute(_WITH_PICTURE, {"first": prefix, "last": prefix + "g"})
+            return [Pictured(content_hash, position) for content_hash, position in found]
 
     def kind_of(self, content_hash: str) -> Kind:
         """Return the kind of a content."""
