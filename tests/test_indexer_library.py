@@ -120,7 +120,7 @@ def test_a_home_of_nobody_is_a_folder_like_any_other(tmp_path, monkeypatch):
 def test_a_library_remembers_its_model_and_refuses_another(library):
     with reopened(library) as again:
         assert again.model == again.embedder.info.name == "toy"
-    with pytest.raises(ModelMismatch, match="made with the model toy, not mini: use --model toy"):
+    with pytest.raises(ModelMismatch, match="has the model toy, not mini: use --model toy"):
         Library.open(library.directory, model="mini")
 
 
