@@ -35,7 +35,7 @@ class Bounds:
     """
 
     processes: int = max(2, min(4, os.cpu_count() or 1))
-    waiting: int = 12
+    waiting: int = 28  # 32 clients at once are served; threads remain for other requests
     wait_seconds: float = 20.0
     spare_seconds: float = 0.3
     idle_seconds: float = 300.0
