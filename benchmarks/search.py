@@ -249,7 +249,7 @@ def _bytes_by_file(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in folder.iterdir()}
 
 
-def told(name: str, said: dict[str, Any]) -> None:
+def print_result(name: str, said: dict[str, Any]) -> None:
     """Prints what was measured."""
     print(f"\n{name}: {said['vectors']:,} × {said['dim']}; {said['index']}")
     print(f"{'':10} recall@10   median ms     99 % ms  queries/s")
@@ -317,7 +317,7 @@ def main() -> None:
             count, dim = map(int, size.split("x"))
             rows, queries = made(given.cache, count, dim, given.queries, SPREADS[how])
         results[name] = measured(rows, queries, given.cache, given.threads)
-        told(name, results[name])
+        print_result(name, results[name])
         kept.write_text(json.dumps(results, indent=1))
     if given.plot:
         plot(results, given.plot)

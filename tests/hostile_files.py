@@ -125,7 +125,7 @@ class Corpus:
         folder: What is to be ingested.
         outside: A folder beside it, of which the ingest must see nothing but what a link names.
         sound: Files in the folder that are as good as any.
-        hopeless: Files that cannot be taken in, and a part of the reason that is to be given.
+        hopeless: Files that cannot be indexed, and a part of the expected reason.
         files: All regular files of the folder.
     """
 

@@ -114,7 +114,7 @@ def test_failed_job_shows_error(slow):
         ("", "name a folder"),
         ("/no/such/place", "no folder /no/such/place"),
         ("a\0b", "no folder"),
-        ("~nobody/x", "no folder"),
+        ("~no-such-user/x", "no folder"),
     ],
 )
 def test_add_missing_folder(slow, folder, expected):

@@ -115,10 +115,12 @@ def test_query_and_document_instructions_differ(embedder: RzenEmbedder):
 
 
 def test_own_instruction_replaces_default(embedder: RzenEmbedder):
-    told = Content(text="a dog", instruction="Find a document image that matches the given query: ")
+    instructed = Content(
+        text="a dog", instruction="Find a document image that matches the given query: "
+    )
     plain = Content(text="a dog")
-    assert embedder.info.instructions[Modality.TEXT, Modality.PAGE] == told.instruction
-    first, second = embedder.embed([told, plain], role="query")
+    assert embedder.info.instructions[Modality.TEXT, Modality.PAGE] == instructed.instruction
+    first, second = embedder.embed([instructed, plain], role="query")
     assert first @ second < 0.9999
 
 
@@ -214,8 +216,8 @@ def test_document_instructions_can_be_replaced(tiny_rzen: Path, embedder: RzenEm
     own = embedder.embed([content, text], role="document")
     with open_embedder(f"rzen:{tiny_rzen}", instructions={Modality.IMAGE: "Look."}) as other:
         changed = other.embed([content, text], role="document")
-        told = Content(frames=[noise(1)], instruction="Look.")
-        assert np.allclose(changed[0], embedder.embed([told], "document")[0], atol=1e-6)
+        instructed = Content(frames=[noise(1)], instruction="Look.")
+        assert np.allclose(changed[0], embedder.embed([instructed], "document")[0], atol=1e-6)
     assert changed[0] @ own[0] < 0.99999
     assert np.allclose(changed[1], own[1], atol=1e-6)
 

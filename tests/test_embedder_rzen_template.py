@@ -68,14 +68,19 @@ def test_special_tokens_in_a_text_are_text(template: Template, tokenizer_file: s
 
 
 def test_defaults_depend_on_role_and_modality(template: Template):
-    def told(modality: Modality, role: str) -> str:
+    def instruction_of(modality: Modality, role: str) -> str:
         return template.instruction(modality, role)  # type: ignore[arg-type]
 
-    assert told(Modality.TEXT, "query") == FIND
-    assert told(Modality.TEXT, "document") == ""
-    assert told(Modality.IMAGE, "query") == told(Modality.IMAGE, "document")
-    assert told(Modality.PAGE, "document").startswith("Understand the content of the provided doc")
-    assert told(Modality.VIDEO, "document") == "Understand the content of the provided video."
+    assert instruction_of(Modality.TEXT, "query") == FIND
+    assert instruction_of(Modality.TEXT, "document") == ""
+    assert instruction_of(Modality.IMAGE, "query") == instruction_of(Modality.IMAGE, "document")
+    assert instruction_of(Modality.PAGE, "document").startswith(
+        "Understand the content of the provided doc"
+    )
+    assert (
+        instruction_of(Modality.VIDEO, "document")
+        == "Understand the content of the provided video."
+    )
 
 
 def test_an_empty_instruction_is_none_at_all(template: Template, tokenizer_file: str):

@@ -1,4 +1,4 @@
-"""What a model is told differs by what is looked for."""
+"""The instruction of a query depends on the kind that is searched for."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -22,12 +22,12 @@ FIND = {
 }
 
 
-class Told(ToyEmbedder):
+class InstructedEmbedder(ToyEmbedder):
     """A toy that reads its instruction as words, and remembers what it was given."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.info = replace(self.info, name="told", instructions=FIND)
+        self.info = replace(self.info, name="instructed", instructions=FIND)
         self.given: list[str | None] = []
 
     def _embed_batch(self, contents: Sequence[Content], role: str) -> Vectors:
@@ -40,33 +40,33 @@ class Told(ToyEmbedder):
 
 
 @pytest.fixture
-def told() -> Iterator[Told]:
-    with Told() as embedder:
+def instructed() -> Iterator[InstructedEmbedder]:
+    with InstructedEmbedder() as embedder:
         yield embedder
 
 
-def test_a_part_is_embedded_once_for_each_thing_it_is_told(told: Told):
-    asked = EmbeddedQuery.of(told, [text_part("a red kite")], set(Kind))
-    assert sorted(map(str, told.given)) == ["", "find a page", "find a picture"]
+def test_part_is_embedded_once_for_each_instruction(instructed: InstructedEmbedder):
+    asked = EmbeddedQuery.of(instructed, [text_part("a red kite")], set(Kind))
+    assert sorted(map(str, instructed.given)) == ["", "find a page", "find a picture"]
     vectors = asked.vectors
     assert (vectors[Kind.IMAGE][0] == vectors[Kind.VIDEO][0]).all()
     assert (vectors[Kind.IMAGE][0] != vectors[Kind.PDF][0]).any()
 
 
-def test_only_what_is_looked_for_is_embedded(told: Told):
-    EmbeddedQuery.of(told, [text_part("a red kite")], {Kind.PDF})
-    assert told.given == ["find a page"]
+def test_only_what_is_looked_for_is_embedded(instructed: InstructedEmbedder):
+    EmbeddedQuery.of(instructed, [text_part("a red kite")], {Kind.PDF})
+    assert instructed.given == ["find a page"]
 
 
-def test_an_instruction_of_the_person_is_told_for_every_kind(told: Told):
-    EmbeddedQuery.of(told, [with_instruction(text_part("a red kite"), "look")], set(Kind))
-    assert told.given == ["look"]
+def test_given_instruction_applies_to_every_kind(instructed: InstructedEmbedder):
+    EmbeddedQuery.of(instructed, [with_instruction(text_part("a red kite"), "look")], set(Kind))
+    assert instructed.given == ["look"]
 
 
-def test_a_modality_that_the_model_is_told_nothing_of_is_embedded_once(told: Told):
+def test_modality_without_instruction_is_embedded_once(instructed: InstructedEmbedder):
     picture = Content(frames=[Image.new("RGB", (9, 9), "red")])
-    EmbeddedQuery.of(told, [QueryPart(content=picture)], set(Kind))
-    assert told.given == [None]
+    EmbeddedQuery.of(instructed, [QueryPart(content=picture)], set(Kind))
+    assert instructed.given == [None]
 
 
 def test_a_model_that_takes_no_instructions_refuses_one_of_the_person():
@@ -74,13 +74,15 @@ def test_a_model_that_takes_no_instructions_refuses_one_of_the_person():
         EmbeddedQuery.of(toy, [with_instruction(text_part("a red kite"), "look")], set(Kind))
 
 
-def test_a_search_asks_only_for_the_kinds_that_the_library_holds(tmp_path: Path, told: Told):
+def test_a_search_asks_only_for_the_kinds_that_the_library_holds(
+    tmp_path: Path, instructed: InstructedEmbedder
+):
     media = tmp_path / "media"
     media.mkdir()
     Image.new("RGB", (90, 60), "red").save(media / "a.png")
-    with Library.open(tmp_path / "library", embedder=told) as library:
+    with Library.open(tmp_path / "library", embedder=instructed) as library:
         library.ingest([media])
-        told.given.clear()
+        instructed.given.clear()
         hits = library.search(Query((text_part("red"),)))
         assert [hit.item.name for hit in hits] == ["a.png"]
-        assert told.given == ["find a picture"]
+        assert instructed.given == ["find a picture"]

@@ -107,7 +107,7 @@ def test_filters_choose_the_same_files_everywhere(library, root, filters, expect
         filters["folder"] = root / filters["folder"]
     chosen = Filters(**filters)
     only = matching(library, chosen)
-    if filters.keys() == {"kinds"}:  # They are told apart by the vectors.
+    if filters.keys() == {"kinds"}:  # The vectors distinguish them.
         assert only is None
     else:
         assert set(names(library, only)) - {"fox"} == expected
@@ -317,10 +317,10 @@ def test_common_words_speak_for_the_nearest(crowded, within):
     library, root = crowded
     filters = Filters(frozenset({Kind.TEXT}), folder=root / "crowd" if within else None)
     hits = library.search(Query((text_part("sheep"),), filters, limit=20))
-    told = {hit.item.path.stem for hit in hits if Reason.WORDS in hit.why}
+    worded = {hit.item.path.stem for hit in hits if Reason.WORDS in hit.why}
     herd = {f"sheep {number}" for number in range(6)}
-    assert told == (herd if within else herd | {"black sheep"})
-    assert {hit.item.path.stem for hit in hits[: len(told)]} == told
+    assert worded == (herd if within else herd | {"black sheep"})
+    assert {hit.item.path.stem for hit in hits[: len(worded)]} == worded
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ SMALL = {
 }
 
 CHECK = "a check looks at everything, which is what it is for"
-REPAIR = "it makes anew what a check has found wrong"
+REPAIR = "it rebuilds what a check has found wrong"
 REEMBED = "every segment gets a new vector"
 SOON = "it stops as soon as it has as many as asked for"
 FEW = "the files that hold the same bytes"
@@ -59,9 +59,9 @@ ALLOWED = {
     "Audit.": CHECK,
     "StagedVectors.": REEMBED,
     "Catalog.branches": "once for each generation, and there are fewer folders than files",
-    "_every_vector": "for an index of vectors that has to be made anew",
+    "_every_vector": "for a vector index that has to be rebuilt",
     "_holders": "likewise, for the files that hold its segments",
-    "Catalog.exact_duplicates": "all of them, asked for by nobody but who wants them",
+    "Catalog.exact_duplicates": "all of them, on request only",
     "Catalog.folders": "all of them, and there are fewer folders than files; the page takes some",
     "Catalog.has_vectors": SOON,
     "Catalog.holds_vectors_of": SOON,
@@ -127,7 +127,7 @@ class Plans:
         self.asked |= set(asking)
         if not re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b", statement):
             return
-        owner = " < ".join(asking) or "nobody of the catalog"
+        owner = " < ".join(asking) or "no function of the catalog"
         driver: sqlite3.Connection = connection.connection.driver_connection
         plan = driver.execute(f"EXPLAIN QUERY PLAN {statement}", given[0] if many else given)
         for *_, step in plan.fetchall():
@@ -175,7 +175,7 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> Plans:
 
 
 class Other(ToyEmbedder):
-    """The toy under another name, so that all vectors are to be computed anew."""
+    """The toy under another name, so that all vectors have to be computed again."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -183,7 +183,7 @@ class Other(ToyEmbedder):
 
 
 def live(folder: Path) -> None:
-    """Takes in, searches, looks at, removes, embeds anew and looks after a library."""
+    """Ingest, search, view, remove, re-embed and maintain a library."""
     media = folder / "media"
     (media / "sub").mkdir(parents=True)
     for number in range(4):

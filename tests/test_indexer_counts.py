@@ -147,7 +147,7 @@ def held(world: World) -> set[Held]:
 
 
 def followed(world: World, known: set[Held], since: int) -> tuple[set[Held], int]:
-    """Return what an index holds that knew some holders and is told what has changed."""
+    """Return the holders of an index after it has applied the changes."""
     with world.database.reading() as connection:
         folders = dict(connection.execute(select(schema.folders.c.id, schema.folders.c.path)).all())
     with world.catalog.changes(since) as changes:

@@ -12,11 +12,11 @@ def segment(**place: object) -> Segment:
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "told"),
+    ("start", "end", "expected"),
     [(0, 5.9, "0:00–0:05"), (65, 70, "1:05–1:10"), (3723, 3733, "1:02:03–1:02:13")],
 )
-def test_the_place_of_a_clip_reads_like_a_clock(start: float, end: float, told: str):
-    assert segment(start=start, end=end).place == told
+def test_the_place_of_a_clip_reads_like_a_clock(start: float, end: float, expected: str):
+    assert segment(start=start, end=end).place == expected
 
 
 def test_the_place_of_a_page_is_its_number():

@@ -112,7 +112,7 @@ def test_unreadable_folder_is_reported_by_every_command(tmp_path, command, capsy
 def test_a_home_of_nobody_is_a_folder_like_any_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(LibraryError, match="there is no library in "):
-        Library.open(Path("~nobody-of-that-name/library"), create=False)
+        Library.open(Path("~no-such-user/library"), create=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert typed_path("~/library") == tmp_path / "library"
 

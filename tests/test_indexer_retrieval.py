@@ -35,7 +35,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "more" / f"note{number:02}.txt").write_text(
             f"Page {number} says that a red apple is red, and so on about the {number}th red thing."
         )
-    (folder / "garden.txt").write_text("Tulips grow beside the pond. Nobody swims there.")
+    (folder / "garden.txt").write_text("Tulips grow beside the pond. Swimming is not allowed.")
     Image.new("RGB", (90, 60), "blue").save(folder / "old.bmp")
     os.utime(folder / "old.bmp", (LONG_AGO.timestamp(),) * 2)
     return folder

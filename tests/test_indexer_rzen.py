@@ -44,8 +44,8 @@ def test_files_of_every_kind_are_taken_in_and_found(tmp_path: Path, media: Path,
         assert report.added == 6
         assert names(library, file_part(media / "2.png", limits=library.limits))[0] == "2.png"
         for word, name in (("invoice", "paper.pdf"), ("tulips", "note.txt")):
-            told = with_instruction(text_part(word), "Find it: ")
-            why = {hit.item.name: hit.why for hit in library.search(Query((told,)))}
+            instructed = with_instruction(text_part(word), "Find it: ")
+            why = {hit.item.name: hit.why for hit in library.search(Query((instructed,)))}
             assert Reason.WORDS in why[name]
         copy = library.search(Query((file_part(media / "2.png", limits=library.limits),)))[0]
         assert copy.relevance > 0.9

@@ -167,8 +167,11 @@ class Recording(BaseEmbedder):
     def __init__(self) -> None:
         super().__init__()
         modalities = frozenset(Modality)
-        told = {(Modality.TEXT, Modality.IMAGE): "find: ", (Modality.TEXT, Modality.PAGE): "page: "}
-        self.info = EmbedderInfo("recording", "1", 3, modalities, instructions=told)
+        instructions = {
+            (Modality.TEXT, Modality.IMAGE): "find: ",
+            (Modality.TEXT, Modality.PAGE): "page: ",
+        }
+        self.info = EmbedderInfo("recording", "1", 3, modalities, instructions=instructions)
         self.seen: list[tuple[str, Content]] = []
 
     def _embed_batch(self, contents: list[Content], role: str) -> np.ndarray:
@@ -226,17 +229,17 @@ def test_a_set_says_what_it_is_in_dataset_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("", "0 rows are broken"),
         ("x\n", r"1 rows are broken; the first is rows\.jsonl:1: the line"),
     ],
 )
 def test_a_set_without_a_query_is_refused_with_what_is_wrong(
-    tmp_path: Path, content: str, told: str
+    tmp_path: Path, content: str, message: str
 ) -> None:
     (tmp_path / "rows.jsonl").write_text(content)
-    with pytest.raises(BadSet, match=rf"no usable query: {told}"):
+    with pytest.raises(BadSet, match=rf"no usable query: {message}"):
         read_native(tmp_path)
 
 
@@ -253,8 +256,8 @@ def test_a_relevance_that_is_no_number_breaks_its_row_alone(
     tmp_path: Path, relevance: object
 ) -> None:
     folder = colours(tmp_path / "colours")
-    told = [json.loads(one) for one in (folder / "qrels.jsonl").read_text().splitlines()]
-    lines(folder / "qrels.jsonl", [*told, told[0] | {"relevance": relevance}])
+    rows = [json.loads(one) for one in (folder / "qrels.jsonl").read_text().splitlines()]
+    lines(folder / "qrels.jsonl", [*rows, rows[0] | {"relevance": relevance}])
     (broken,) = read_native(folder).broken
     assert broken.reason == "relevance must be a number, 0 or more"
 
@@ -301,7 +304,7 @@ def test_rows_of_mmeb_are_read_from_parquet(tmp_path: Path) -> None:
     (given,) = find_sets([tmp_path / "MMEB"], tmp_path / "pictures", tmp_path)
     assert (given.name, given.category) == ("COLOURS", "image")
     assert given.queries[0].entry.instruction == "Find a caption."
-    # The same target of several rows is one candidate, and is told nothing.
+    # The same target of several rows is one candidate, and gets no instruction.
     assert len(given.candidates) == 2
     assert {one.instruction for one in given.candidates.values()} == {""}
     with open_embedder("toy") as toy:
@@ -489,13 +492,13 @@ def test_errors_of_the_command_are_sentences(tmp_path: Path) -> None:
     assert done.stderr.startswith(f"error: {tmp_path} has no evaluation set")
     colours(tmp_path / "colours")
     done = subprocess.run(
-        [*run, str(tmp_path / "colours"), "--spec", "nobody"],
+        [*run, str(tmp_path / "colours"), "--spec", "unknown"],
         cwd=root,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 2
-    assert "unknown model 'nobody'" in done.stderr
+    assert "unknown model 'unknown'" in done.stderr
 
 
 def test_a_qwen2_vl_is_evaluated_like_any_other_model(tmp_path: Path, tiny_rzen: Path) -> None:

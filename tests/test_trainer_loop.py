@@ -182,7 +182,9 @@ def test_two_processes_learn_what_one_learns_from_the_whole_batch(
         folder.mkdir()
         config = configured(folder, data, tiny_rzen, **{"optimizer.steps": 3})
         command = [sys.executable]
-        if processes > 1:  # With `--cpu` it would start one process whatever it is told.
+        if (
+            processes > 1
+        ):  # With `--cpu` it would start one process whatever the configuration says.
             command += ["-m", "accelerate.commands.launch", "--multi_gpu"]
             command += ["--num_processes", str(processes), "--main_process_port", "0"]
         command += ["-m", "trainer.stage2", str(config)]
@@ -219,14 +221,14 @@ def test_temperatures_learn_at_the_rate_of_the_model_or_at_their_own(
 
 
 def test_stage_1_tells_contents_nothing(tmp_path: Path, data: Path, tiny_rzen: Path):
-    told = {}
+    first_losses = {}
     for stage in (stage1, stage2):
         folder = tmp_path / stage.__name__
         folder.mkdir()
         config = configured(folder, data, tiny_rzen, **{"optimizer.steps": 1})
         assert stage.main([str(config)]) == 0
-        told[stage.__name__] = losses(folder)[0]
-    assert len(set(told.values())) == 2
+        first_losses[stage.__name__] = losses(folder)[0]
+    assert len(set(first_losses.values())) == 2
 
 
 def test_what_stands_in_the_way_is_told_in_a_sentence(

@@ -138,14 +138,14 @@ def test_all_that_is_written_can_be_read(written: Path):
 
 def test_what_training_tells_queries_is_what_the_checkpoint_will_tell_them(written: Path):
     run = Run.read(written / shapes.CONFIGS[1])
-    told = Settings.of_values(run.settings).query_instructions
+    instructions = Settings.of_values(run.settings).query_instructions
     kinds = {
         shapes.FIND_PICTURE: (Modality.TEXT, Modality.IMAGE),
         shapes.FIND_FILM: (Modality.TEXT, Modality.VIDEO),
         shapes.ANSWER: (Modality.IMAGE, Modality.TEXT),
     }
     for instruction, kind in kinds.items():
-        assert told[kind] == instruction
+        assert instructions[kind] == instruction
     files = [path.read_text() for path in written.glob("stage2-*.jsonl")]
     rows = [json.loads(line) for text in files for line in text.splitlines()]
     assert {row["instruction"] for row in rows} == set(kinds)

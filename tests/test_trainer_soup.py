@@ -228,9 +228,9 @@ def test_adapters_of_different_bases_or_settings_are_not_mixed(
     with pytest.raises(BadAdapter, match="different base models"):
         open_adapters([pair[0], foreign], None)
     prompted = Settings(system="Another.", image_tokens=(4, 16), frame_tokens=(4, 8))
-    told = write(checkpoint, tmp_path / "told", 0.1, 0.1, Lora(rank=2), prompted)
+    with_prompts = write(checkpoint, tmp_path / "prompted", 0.1, 0.1, Lora(rank=2), prompted)
     with pytest.raises(BadAdapter, match="different prompts"):
-        open_adapters([pair[0], told], None)
+        open_adapters([pair[0], with_prompts], None)
 
 
 @pytest.mark.parametrize(
