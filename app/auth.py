@@ -6,7 +6,6 @@ import ipaddress
 import math
 import secrets
 from collections.abc import Callable
-from hashlib import blake2b
 from threading import Lock
 from time import monotonic
 from urllib.parse import parse_qs
@@ -55,9 +54,7 @@ class LoginThrottle:
 
     def __init__(self, now: Callable[[], float] = monotonic) -> None:
         self._now = now
-        self._key = secrets.token_bytes(16)  # Keeps secret which addresses share a bucket.
-        self._levels = [0.0] * _BUCKETS
-        self._updated_at = [now()] * _BUCKETS
+        self._empty_at = [0.0] * _BUCKETS  # When each bucket has leaked all it holds.
         self._lock = Lock()
 
     def check(self, address: str) -> None:
@@ -66,25 +63,22 @@ class LoginThrottle:
         Raises:
             TooManyAttempts: if it has to wait.
         """
-        with self._lock:
-            excess = self._level(self._bucket(address)) - (_BURST - 1)
-        if excess > 0:
-            raise TooManyAttempts(excess * _SECONDS_PER_ATTEMPT)
+        until_empty = self._empty_at[_bucket(address)] - self._now()
+        wait = until_empty - (_BURST - 1) * _SECONDS_PER_ATTEMPT
+        if wait > 0:
+            raise TooManyAttempts(wait)
 
     def record_failure(self, address: str) -> None:
         """Count a wrong password."""
+        bucket = _bucket(address)
         with self._lock:
-            bucket = self._bucket(address)
-            self._levels[bucket] = self._level(bucket) + 1
-            self._updated_at[bucket] = self._now()
+            filled_from = max(self._empty_at[bucket], self._now())
+            self._empty_at[bucket] = filled_from + _SECONDS_PER_ATTEMPT
 
-    def _level(self, bucket: int) -> float:
-        leaked = (self._now() - self._updated_at[bucket]) / _SECONDS_PER_ATTEMPT
-        return max(0.0, self._levels[bucket] - leaked)
 
-    def _bucket(self, address: str) -> int:
-        digest = blake2b(_network(address).encode(errors="replace"), key=self._key, digest_size=8)
-        return int.from_bytes(digest.digest(), "big") % _BUCKETS
+def _bucket(address: str) -> int:
+    """Return an address's bucket; Python's salt for hashes keeps secret which ones share it."""
+    return hash(_network(address)) % _BUCKETS
 
 
 class Authenticator:

@@ -7,7 +7,14 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from app.auth import SESSION_SECONDS, Authenticator, LoginThrottle, TooManyAttempts, login_router
+from app.auth import (
+    SESSION_SECONDS,
+    Authenticator,
+    LoginThrottle,
+    TooManyAttempts,
+    _bucket,
+    login_router,
+)
 from app.config import AppConfig
 from app.guard import Guard
 
@@ -90,7 +97,7 @@ def test_sessions_and_throttle_bound_memory(clock):
         logins.create_session()
         attempts.record_failure(f"192.0.2.{number}")
     assert len(logins._sessions) == 1_000
-    assert len(attempts._levels) == 256
+    assert len(attempts._empty_at) == 256
 
 
 def test_throttle_separates_addresses(clock):
@@ -106,7 +113,7 @@ def test_throttle_separates_addresses(clock):
         except TooManyAttempts:
             blocked += 1
     assert blocked < 16, "few share a slot"
-    assert attempts._bucket("::ffff:192.0.2.7") == attempts._bucket("192.0.2.7")
+    assert _bucket("::ffff:192.0.2.7") == _bucket("192.0.2.7")
 
 
 def test_throttle_bounds_the_wait(clock):

@@ -25,8 +25,10 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="needs a chromium in the PATH"),
+    # Of Gradio's use of pandas.
+    pytest.mark.filterwarnings("ignore:.*(no_silent_downcasting|copy keyword)"),
 ]
-GRADIOS_PANDAS = pytest.mark.filterwarnings("ignore:.*(no_silent_downcasting|copy keyword)")
+TIMEOUT = 60_000  # Milliseconds: a machine under load is no fault of the page.
 SCREENSHOTS = os.environ.get("RZEN_SCREENSHOTS")  # Read before the tests' own environment is set.
 FLAGS = [
     "--no-sandbox",
@@ -48,6 +50,28 @@ def media(tmp_path_factory):
 def address(tmp_path_factory):
     with served(tmp_path_factory.mktemp("served") / "library") as found:
         yield found
+
+
+@contextlib.contextmanager
+def served_here(library, scratch, **config):
+    """The page from this process: a process of its own takes seconds to import Gradio."""
+    import uvicorn
+
+    from app import server, services
+    from app.__main__ import listen
+    from app.config import AppConfig
+
+    listening = listen("127.0.0.1", 0)
+    app = server.build(services.build(AppConfig(**config), library, scratch))
+    running = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=2))
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        running.should_exit = True
+        thread.join()
+        listening.close()
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +98,7 @@ class Window:
             **{"viewport": {"width": 1440, "height": 900}, **context}
         )
         self.page = self.context.new_page()
-        self.page.set_default_timeout(15_000)
+        self.page.set_default_timeout(TIMEOUT)
         self.screenshots = screenshots
         self.problems = []
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
@@ -190,7 +214,7 @@ def filled(chromium, address, screenshots, media):
     page.locator("#rz-pick-folder").set_input_files(media)
     page.wait_for_selector("[data-ingest=running], [data-ingest=ended]")
     window.picture("03-progress")
-    page.wait_for_selector("[data-ingest=ended]", timeout=60_000)
+    page.wait_for_selector("[data-ingest=ended]")
     page.wait_for_selector("#rz-files tbody tr")
     window.picture("04-library")
     report = page.locator("[data-ingest=ended]").inner_text()
@@ -383,37 +407,46 @@ def models_library(sample_folder, tmp_path):
     return copy_library(sample_folder, tmp_path)
 
 
+@pytest.fixture(scope="module")
+def changed_library(sample_folder, tmp_path_factory):
+    """A library whose model changes and changes back, and the page over it."""
+    folder = tmp_path_factory.mktemp("changed")
+    path = copy_library(sample_folder, folder)
+    with Library.open(path) as library, served_here(library, folder / "scratch") as address:
+        yield path, address
+
+
 @pytest.mark.parametrize(
     ("width", "scheme"), [(1280, "light"), (390, "dark")], ids=["desktop", "phone"]
 )
-def test_change_model(chromium, screenshots, models_library, width, scheme):
+def test_change_model(chromium, screenshots, changed_library, width, scheme):
     context = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
-    with served(models_library) as address:
-        window = Window(chromium, address, screenshots, **context)
-        page = window.page
-        page.locator(".rz-model", has_text="toy").wait_for()
-        page.get_by_role("tab", name="Library").click()
-        page.get_by_label("Change to").select_option(label="mini (small, part of this program)")
-        window.picture(f"16-model-{scheme}")
-        page.get_by_role("button", name="Re-embed everything").focus()
-        page.keyboard.press("Enter")
-        page.wait_for_selector("[data-ingest=running]")
-        page.wait_for_function("document.activeElement.dataset.cancel === 'ingest'")
-        window.picture(f"17-model-progress-{scheme}")
-        page.get_by_text("The library now uses the model mini").wait_for(timeout=60_000)
-        page.locator(".rz-model", has_text="mini").wait_for()
-        assert "dimensions" in page.locator(".rz-model").get_attribute("title")
-        assert window.narrow()
-        window.picture(f"18-model-changed-{scheme}")
-        page.get_by_role("tab", name="Search").click()
-        window.search("red")
-        assert page.locator("#rz-results .rz-card").count()
-        assert not page.locator("#rz-instruction").is_visible()
-        with Library.open(models_library) as other:
-            other.reembed("toy")
-        window.search("blue")
-        page.locator(".rz-model", has_text="toy").wait_for()
-        window.close()
+    path, address = changed_library
+    window = Window(chromium, address, screenshots, **context)
+    page = window.page
+    page.locator(".rz-model", has_text="toy").wait_for()
+    page.get_by_role("tab", name="Library").click()
+    page.get_by_label("Change to").select_option(label="mini (small, part of this program)")
+    window.picture(f"16-model-{scheme}")
+    page.get_by_role("button", name="Re-embed everything").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[data-ingest=running]")
+    page.wait_for_function("document.activeElement.dataset.cancel === 'ingest'")
+    window.picture(f"17-model-progress-{scheme}")
+    page.get_by_text("The library now uses the model mini").wait_for(timeout=60_000)
+    page.locator(".rz-model", has_text="mini").wait_for()
+    assert "dimensions" in page.locator(".rz-model").get_attribute("title")
+    assert window.narrow()
+    window.picture(f"18-model-changed-{scheme}")
+    page.get_by_role("tab", name="Search").click()
+    window.search("red")
+    assert page.locator("#rz-results .rz-card").count()
+    assert not page.locator("#rz-instruction").is_visible()
+    with Library.open(path) as other:
+        other.reembed("toy")
+    window.search("blue")
+    page.locator(".rz-model", has_text="toy").wait_for()
+    window.close()
 
 
 class Obedient(ToyEmbedder):
@@ -430,29 +463,6 @@ class Obedient(ToyEmbedder):
         return super()._embed_batch(contents, role)
 
 
-@contextlib.contextmanager
-def served_here(library, scratch, **config):
-    """The page from this process, over an embedder that a test can look into."""
-    import uvicorn
-
-    from app import server, services
-    from app.__main__ import listen
-    from app.config import AppConfig
-
-    listening = listen("127.0.0.1", 0)
-    app = server.build(services.build(AppConfig(**config), library, scratch))
-    running = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=2))
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        running.should_exit = True
-        thread.join()
-        listening.close()
-
-
-@GRADIOS_PANDAS
 def test_instruction_field(chromium, screenshots, models_library, tmp_path):
     embedder = Obedient()
     with (
@@ -493,41 +503,45 @@ def hostile(tmp_path_factory):
         yield library
 
 
+@pytest.fixture(scope="module")
+def hostile_address(hostile, tmp_path_factory):
+    with served_here(hostile, tmp_path_factory.mktemp("hostile-scratch")) as found:
+        yield found
+
+
 NOTHING_RAN = "!('pwned' in window) && document.title === 'RzenEmbed Search'"
 
 
-@GRADIOS_PANDAS
-def test_hostile_names_run_no_scripts(chromium, screenshots, hostile, tmp_path):
-    with served_here(hostile, tmp_path / "scratch") as address:
-        window = Window(chromium, address, screenshots)
-        page = window.page
-        page.on("dialog", lambda dialog: window.problems.append(dialog.message))
-        page.wait_for_selector("#rz-home .rz-card")
-        for words, ending in (("marmalade", ".txt"), ("marmalade", ".pdf"), ("pwned", ".png")):
-            window.search(words)
-            assert IMAGE in page.locator("#rz-results").inner_text()
-            window.open(ending)
-            page.wait_for_timeout(200)
-            assert page.evaluate(NOTHING_RAN)
-            window.picture(f"20-hostile{ending}")
-            page.keyboard.press("Escape")
-        seen = window.answer()
-        page.locator("#rz-file").set_input_files(
-            {"name": f"{IMAGE}.txt", "mimeType": "text/plain", "buffer": TEXT.encode()}
-        )
-        window.wait_for_answer(seen)
-        assert IMAGE in page.locator(".rz-attached-name").inner_text()
-        page.locator("#rz-file").set_input_files(
-            {"name": f"{IMAGE}.jpg", "mimeType": "image/jpeg", "buffer": b"no picture"}
-        )
-        page.get_by_text("cannot be used as a query").wait_for()
-        page.get_by_role("button", name="Remove the file").click()
-        window.search(TEXT[:300])
-        options = page.locator("#rz-folder option").all_inner_texts()
-        assert any(IMAGE in option for option in options)
-        look_through_library(window)
+def test_hostile_names_run_no_scripts(chromium, screenshots, hostile_address):
+    window = Window(chromium, hostile_address, screenshots)
+    page = window.page
+    page.on("dialog", lambda dialog: window.problems.append(dialog.message))
+    page.wait_for_selector("#rz-home .rz-card")
+    for words, ending in (("marmalade", ".txt"), ("marmalade", ".pdf"), ("pwned", ".png")):
+        window.search(words)
+        assert IMAGE in page.locator("#rz-results").inner_text()
+        window.open(ending)
+        page.wait_for_timeout(200)
         assert page.evaluate(NOTHING_RAN)
-        window.close()
+        window.picture(f"20-hostile{ending}")
+        page.keyboard.press("Escape")
+    seen = window.answer()
+    page.locator("#rz-file").set_input_files(
+        {"name": f"{IMAGE}.txt", "mimeType": "text/plain", "buffer": TEXT.encode()}
+    )
+    window.wait_for_answer(seen)
+    assert IMAGE in page.locator(".rz-attached-name").inner_text()
+    page.locator("#rz-file").set_input_files(
+        {"name": f"{IMAGE}.jpg", "mimeType": "image/jpeg", "buffer": b"no picture"}
+    )
+    page.get_by_text("cannot be used as a query").wait_for()
+    page.get_by_role("button", name="Remove the file").click()
+    window.search(TEXT[:300])
+    options = page.locator("#rz-folder option").all_inner_texts()
+    assert any(IMAGE in option for option in options)
+    look_through_library(window)
+    assert page.evaluate(NOTHING_RAN)
+    window.close()
 
 
 def look_through_library(window):
@@ -548,11 +562,13 @@ def look_through_library(window):
     window.picture("21-hostile-failures")
 
 
-@GRADIOS_PANDAS
 @pytest.mark.skipif(sys.platform != "linux", reason="others allow only names in Unicode")
 def test_undecodable_names_on_the_page(chromium, screenshots, tmp_path):
     make_media_of_odd_bytes(tmp_path / "media")
-    with served(tmp_path / "library") as address:
+    with (
+        Library.open(tmp_path / "library", model="toy") as library,
+        served_here(library, tmp_path / "scratch") as address,
+    ):
         window = Window(chromium, address, screenshots)
         page = window.page
         page.get_by_role("tab", name="Library").click()
@@ -571,34 +587,31 @@ def test_undecodable_names_on_the_page(chromium, screenshots, tmp_path):
         window.close()
 
 
-@GRADIOS_PANDAS
-def test_originals_run_no_scripts(chromium, screenshots, hostile, tmp_path):
-    with served_here(hostile, tmp_path / "scratch") as address:
-        window = Window(chromium, address, screenshots)
-        ids = [
-            hostile.catalog.segments(item.id)[0].id
-            for item in hostile.catalog.items(status=Status.INDEXED)
-        ]
-        for one in ids:
-            answer = window.context.request.get(f"{address}/media/{one}")
-            pdf = answer.headers["content-type"] == "application/pdf"
-            assert "html" not in answer.headers["content-type"]
-            assert "svg" not in answer.headers["content-type"]
-            assert pdf or "sandbox" in answer.headers["content-security-policy"]
-            assert answer.headers["x-content-type-options"] == "nosniff"
-            if not pdf:  # Chromium downloads it here.
-                window.page.goto(f"{address}/media/{one}")
-                assert window.page.evaluate("!('pwned' in window)")
-        window.close()
+def test_originals_run_no_scripts(chromium, screenshots, hostile, hostile_address):
+    window = Window(chromium, hostile_address, screenshots)
+    ids = [
+        hostile.catalog.segments(item.id)[0].id
+        for item in hostile.catalog.items(status=Status.INDEXED)
+    ]
+    for one in ids:
+        answer = window.context.request.get(f"{hostile_address}/media/{one}")
+        pdf = answer.headers["content-type"] == "application/pdf"
+        assert "html" not in answer.headers["content-type"]
+        assert "svg" not in answer.headers["content-type"]
+        assert pdf or "sandbox" in answer.headers["content-security-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        if not pdf:  # Chromium downloads it here.
+            window.page.goto(f"{hostile_address}/media/{one}")
+            assert window.page.evaluate("!('pwned' in window)")
+    window.close()
 
 
-@GRADIOS_PANDAS
 def test_login_and_logout(chromium, screenshots, hostile, tmp_path):
     auth = ("me", "right")
     with served_here(hostile, tmp_path / "scratch", auth=auth) as address:
         context = chromium.new_context()
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(TIMEOUT)
         page.goto(address)
         for password in ("wrong", "right"):
             page.get_by_label("User").fill("me")
@@ -615,7 +628,6 @@ def test_login_and_logout(chromium, screenshots, hostile, tmp_path):
         context.close()
 
 
-@GRADIOS_PANDAS
 def test_refused_upload_shows_reason(chromium, screenshots, hostile, tmp_path):
     with served_here(hostile, tmp_path / "scratch", max_upload_mb=1) as address:
         window = Window(chromium, address, screenshots)

@@ -16,21 +16,6 @@ from app.page import events, library_tab
 from indexer import IndexerError, IngestReport, Library, Status
 
 
-@pytest.fixture(scope="module")
-def library(sample_folder):
-    with Library.open(sample_folder / "library") as opened:
-        yield opened
-
-
-@pytest.fixture
-def page(library, tmp_path):
-    return services.build(AppConfig(), library, tmp_path / "scratch")
-
-
-def answer(page, **values):
-    return events.LibraryView(page).results(values)
-
-
 class SlowLibrary:
     """Stands still in the middle of an ingest until it may continue or is cancelled."""
 
@@ -123,7 +108,8 @@ def test_add_missing_folder(slow, folder, expected):
         services.add_folder(page, folder)
 
 
-def test_add_folder_requires_trust(library, tmp_path):
+def test_add_folder_requires_trust(slow, tmp_path):
+    library, _ = slow
     page = services.build(AppConfig(host="0.0.0.0"), library, tmp_path)
     with pytest.raises(services.NotAllowed, match="upload the files"):
         Api(page).ingest_folder(str(tmp_path))

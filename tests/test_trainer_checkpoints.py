@@ -1,15 +1,12 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from processes import run_two
 from torch import nn
 
 from trainer.checkpoints import Checkpointer, ResumeError, TrainingState
 
-ROOT = Path(__file__).parent.parent
 DRAWING = """
 import sys
 from pathlib import Path
@@ -89,11 +86,7 @@ def test_there_has_to_be_one_of_this_model(tmp_path: Path):
 
 def test_each_process_goes_on_with_what_it_would_have_drawn(tmp_path: Path):
     (tmp_path / "drawing.py").write_text(DRAWING)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", "2", str(tmp_path / "drawing.py"), str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
+    run_two(tmp_path / "drawing.py", tmp_path)
     drawn = [torch.load(tmp_path / f"drawn-{rank}") for rank in range(2)]
     assert not torch.equal(*drawn)
     # One process cannot know what either would have drawn: it draws its own.

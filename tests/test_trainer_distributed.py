@@ -1,10 +1,8 @@
 """Two processes learn what one with the whole batch learns.
 
-Run as a program by `accelerate launch`, this file is one of the processes.
+Run as a program, this file is one of the processes.
 """
 
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -13,15 +11,14 @@ from typing import Any
 
 import pytest
 import torch
+from processes import run_two
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer import distributed
 from trainer.distributed import average_gradients, gather, world_size
 from trainer.gradcache import GradCache
 from trainer.losses import LossConfig, TaskTemperatures, contrastive_loss
 
-ROOT = Path(__file__).parents[1]
 CONFIG = LossConfig(alpha=3.0, delta=0.8, two_sided=True)
 WAYS = ["ddp", "ddp, cached", "averaged", "averaged, cached"]
 
@@ -124,19 +121,7 @@ def work(out: Path) -> None:
 def processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What came out in each of two processes."""
     out = tmp_path_factory.mktemp("gathered")
-    # With --cpu, accelerate starts one process whatever --num_processes says (1.15: several only
-    # through mpirun). With --multi_gpu it starts them, and Accelerator(cpu=True) keeps to the CPU.
-    launch = "-m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1"
-    more = "--mixed_precision no --dynamo_backend no --num_cpu_threads_per_process 1"
-    done = subprocess.run(
-        [sys.executable, *launch.split(), *more.split(), "--main_process_port", "0", __file__, out],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    run_two(__file__, out)
     return [torch.load(out / f"{rank}.pt") for rank in range(2)]
 
 
@@ -193,18 +178,6 @@ def test_without_other_processes_rows_and_gradients_stay_as_they_are():
     parameter.grad = torch.full((2,), 3.0)
     average_gradients([parameter, nn.Parameter(torch.ones(1))])
     assert parameter.grad.tolist() == [3, 3]
-
-
-def test_gradients_are_exchanged_in_runs_of_one_precision_and_bounded_size(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    monkeypatch.setattr(distributed, "_BUCKET", 10)
-    parameters = [nn.Parameter(torch.zeros(n)) for n in (4, 5, 3, 20, 2)]
-    parameters += [nn.Parameter(torch.zeros(1, dtype=torch.float64))]
-    for one in parameters:
-        one.grad = torch.zeros_like(one)
-    buckets = list(distributed._buckets(parameters))
-    assert [[one.numel() for one in bucket] for bucket in buckets] == [[4, 5], [3], [20], [2], [1]]
 
 
 if __name__ == "__main__":

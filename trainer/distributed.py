@@ -17,15 +17,12 @@ is for them. In the other common way, where every process computes the whole los
 encoder must be multiplied by W, and those of the temperatures must not.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
-
-_BUCKET = 1 << 25
-"""Values that are exchanged together: few messages, and a bounded copy of the gradients."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -90,12 +87,9 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     for one in used:
         if one.grad is None:
             one.grad = torch.zeros_like(one)
-    for bucket in _buckets(used):
-        flat = torch.cat([one.grad.flatten() for one in bucket])
-        distributed.all_reduce(flat)
-        means = (flat / world).split([one.numel() for one in bucket])
-        for one, mean in zip(bucket, means, strict=True):
-            one.grad.copy_(mean.view_as(one))
+    for one in used:
+        distributed.all_reduce(one.grad)
+        one.grad /= world
 
 
 def world_size() -> int:
@@ -125,20 +119,3 @@ class _GatherRows(torch.autograd.Function):
         summed = gradient.clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(summed)
         return summed[ctx.own], None, None
-
-
-def _buckets(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
-    """Split parameters, in order, into buckets of one device, precision and bounded size."""
-    bucket: list[nn.Parameter] = []
-    for one in parameters:
-        full = sum(other.numel() for other in bucket) + one.numel() > _BUCKET
-        if bucket and (full or (one.device, one.grad.dtype) != _kind(bucket[0])):
-            yield bucket
-            bucket = []
-        bucket.append(one)
-    if bucket:
-        yield bucket
-
-
-def _kind(parameter: nn.Parameter) -> tuple[Any, Any]:
-    return parameter.device, parameter.grad.dtype

@@ -17,7 +17,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 from math import cos, hypot, pi, sin
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 from PIL import Image, ImageDraw
 
 from embedder.rzen.settings import Settings
+from trainer.cli import positive_int
 from trainer.untrained import Shape, build
 
 COLOURS: Mapping[str, tuple[int, int, int]] = {
@@ -65,7 +66,9 @@ WHICH_SHAPE, WHICH_COLOUR, HOW_MANY = (
     "How many are there?",
 )
 _CONFIGS = Path(__file__).parent.parent / "configs"
-_PICTURES, _FILMS, _WORDS = 5, 5, 2  # Repetitions of each combination or word.
+REPETITIONS = 5
+"""Pictures and films of each combination."""
+_WORDS = 2  # Repetitions of each word.
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +194,7 @@ class Album:
         names = []
         for frame in frames:
             name = f"{self._count:05}.png"
-            frame.save(self._folder / name)
+            frame.save(self._folder / name, compress_level=1)
             names.append(f"{self._names}/{name}")
             self._count += 1
         if isinstance(made, list):
@@ -230,16 +233,18 @@ def words() -> list[tuple[str, str]]:
     return [(phrase, word) for word, same in phrases.items() for phrase in same] * _WORDS
 
 
-def write(directory: Path, seed: int = 0) -> None:
+def write(directory: Path, seed: int = 0, repetitions: int = REPETITIONS) -> None:
     """Write data, an untrained model and configurations.
 
     Args:
         directory: Must be empty or not exist yet.
         seed: Of the pictures and the untrained weights.
+        repetitions: Pictures and films of each combination in a set for training.
     """
     draw = random.Random(seed)
     training = Album(directory / "pictures", "pictures", draw)
-    for name, rows in (*stage1_sets(training, draw), *stage2_sets(training, draw)):
+    sets = [make(training, draw, repetitions) for make in (stage1_sets, stage2_sets)]
+    for name, rows in chain.from_iterable(sets):
         _write_lines(directory / name, rows)
     _write_held_out(directory / "held-out", draw)
     settings = []
@@ -268,14 +273,16 @@ def _spread(checkpoint: Path) -> None:
     save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
 
 
-def stage1_sets(album: Album, draw: random.Random) -> Iterable[tuple[str, list[Row]]]:
+def stage1_sets(
+    album: Album, draw: random.Random, repetitions: int
+) -> Iterable[tuple[str, list[Row]]]:
     """Yield sets of pairs that mean the same."""
-    scenes = _split(range(1, 5), out=False) * _PICTURES
+    scenes = _split(range(1, 5), out=False) * repetitions
     yield (
         "stage1-captions.jsonl",
         [_pair(draw.choice(captions(*scene)), album(several, *scene)) for scene in scenes],
     )
-    films = _split(DIRECTIONS, out=False) * _FILMS
+    films = _split(DIRECTIONS, out=False) * repetitions
     yield (
         "stage1-films.jsonl",
         [_pair(draw.choice(film_captions(*film)), album(moving, *film)) for film in films],
@@ -283,9 +290,11 @@ def stage1_sets(album: Album, draw: random.Random) -> Iterable[tuple[str, list[R
     yield "stage1-words.jsonl", [_pair(*pair) for pair in words()]
 
 
-def stage2_sets(album: Album, draw: random.Random) -> Iterable[tuple[str, list[Row]]]:
+def stage2_sets(
+    album: Album, draw: random.Random, repetitions: int
+) -> Iterable[tuple[str, list[Row]]]:
     """Yield tasks with instructions, except for the default, which finds pictures."""
-    scenes = _split(range(1, 5), out=False) * _PICTURES
+    scenes = _split(range(1, 5), out=False) * repetitions
     yield (
         "stage2-captions.jsonl",
         [
@@ -300,7 +309,7 @@ def stage2_sets(album: Album, draw: random.Random) -> Iterable[tuple[str, list[R
             rows_by_set[name].append(_pair(picture, answer, ANSWER))
     for name, rows in rows_by_set.items():
         yield f"stage2-{name}.jsonl", rows
-    films = _split(DIRECTIONS, out=False) * _FILMS
+    films = _split(DIRECTIONS, out=False) * repetitions
     yield (
         "stage2-films.jsonl",
         [
@@ -386,12 +395,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("directory", metavar="DIR", type=Path)
     parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument(
+        "--repetitions",
+        type=positive_int,
+        default=REPETITIONS,
+        metavar="N",
+        help=f"pictures and films of each combination (default: {REPETITIONS})",
+    )
     given = parser.parse_args(arguments)
     directory: Path = given.directory
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         print(f"{directory} is not empty: choose a new folder", file=sys.stderr)
         return 2
-    write(directory, given.seed)
+    write(directory, given.seed, given.repetitions)
     print(
         f"Written to {directory}. What follows:\n"
         f"  python -m trainer.stage1 {directory / CONFIGS[0]}\n"
