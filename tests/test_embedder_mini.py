@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -334,3 +335,16 @@ with open_embedder("mini") as embedder:
         text=True,
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_onnxruntime_sends_and_stores_no_usage_data(tmp_path) -> None:
+    program = """
+from embedder import Content, open_embedder
+with open_embedder("mini") as embedder:
+    embedder.embed([Content(text="cat")], role="query")
+"""
+    folders = {name: str(tmp_path) for name in ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA")}
+    subprocess.run(
+        [sys.executable, "-c", program], cwd=FOLDER.parents[1], check=True, env=os.environ | folders
+    )
+    assert list(tmp_path.iterdir()) == [], "telemetry keeps its events and a device id there"
