@@ -138,8 +138,6 @@ def _delete_unused(folder: Path) -> None:
 MIN_FILE_BYTES = 4096
 """What even an empty file takes on a disk."""
 
-_RESERVE_STEP_BYTES = 1 << 20
-
 
 class Quota:
     """Bounds the bytes in a folder. Thread-safe.
@@ -231,7 +229,6 @@ class Reservation:
     def __init__(self, quota: Quota) -> None:
         self.size = 0
         self._quota = quota
-        self._reserved = 0
         self._kept = 0
 
     def grow(self, count: int) -> None:
@@ -240,25 +237,16 @@ class Reservation:
         Raises:
             NoRoom: if there is none.
         """
+        self._quota.reserve(count)
         self.size += count
-        if self.size > self._reserved:
-            needed = self.size - self._reserved
-            step = max(_RESERVE_STEP_BYTES, needed)
-            try:
-                self._quota.reserve(step)
-            except NoRoom:
-                step = needed  # There may be room for just the last bytes.
-                self._quota.reserve(step)
-            self._reserved += step
 
     def commit(self) -> None:
         """Keep the bytes as used."""
         self._kept = max(self.size, MIN_FILE_BYTES)
 
     def close(self) -> None:
-        """Release what was not committed; may be called twice."""
-        self._quota.release(self._reserved, self._kept)
-        self._reserved = self._kept = 0
+        """Release what was not committed."""
+        self._quota.release(self.size, self._kept)
 
 
 # ---- writing

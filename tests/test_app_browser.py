@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from hostile_page import IMAGE, TEXT, make_hostile_media, make_media_of_odd_bytes
-from sample_library import copy_library, make_media, served
+from sample_library import copy_library, make_media
 
 from embedder import Modality
 from embedder.toy import ToyEmbedder
@@ -48,7 +48,11 @@ def media(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    with served(tmp_path_factory.mktemp("served") / "library") as found:
+    folder = tmp_path_factory.mktemp("served")
+    with (
+        Library.open(folder / "library", model="toy") as library,
+        served_here(library, folder / "scratch") as found,
+    ):
         yield found
 
 
@@ -433,7 +437,7 @@ def test_change_model(chromium, screenshots, changed_library, width, scheme):
     page.wait_for_selector("[data-ingest=running]")
     page.wait_for_function("document.activeElement.dataset.cancel === 'ingest'")
     window.picture(f"17-model-progress-{scheme}")
-    page.get_by_text("The library now uses the model mini").wait_for(timeout=60_000)
+    page.get_by_text("The library now uses the model mini").wait_for()
     page.locator(".rz-model", has_text="mini").wait_for()
     assert "dimensions" in page.locator(".rz-model").get_attribute("title")
     assert window.narrow()
@@ -557,7 +561,7 @@ def look_through_library(window):
     page.get_by_role("button", name="Add folder").click()
     page.get_by_text(f"There is no folder /no/{IMAGE}").wait_for()
     page.locator("#rz-retry").click()
-    page.get_by_text("failed in").wait_for(timeout=60_000)
+    page.get_by_text("failed in").wait_for()
     assert IMAGE in page.locator("[data-ingest=ended]").inner_text()
     window.picture("21-hostile-failures")
 

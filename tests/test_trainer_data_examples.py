@@ -8,6 +8,7 @@ from PIL import Image
 
 from embedder.content import Modality
 from embedder.media import Limits, MediaError
+from trainer.config import Dataset
 from trainer.data.examples import (
     BrokenRow,
     ErrorBudget,
@@ -18,7 +19,7 @@ from trainer.data.examples import (
     TooManyBroken,
     existing_file,
 )
-from trainer.data.loader import Corpus, Share
+from trainer.data.loader import Corpus
 from trainer.sampling import Batch, Sampler
 
 HERE = Path("some.jsonl")
@@ -198,7 +199,7 @@ def test_a_corpus_gives_sources_by_dataset_and_task_and_the_examples_of_a_batch(
     corpus = Corpus(pair(Side(text=f"a {n}"), dataset="a") for n in range(6))
     corpus.add(pair(Side(text=f"b {n}"), dataset="b", task=Task.IMAGE_QA) for n in range(4))
     corpus.add(pair(Side(text=f"b {n}"), dataset="b", task=Task.VIDEO_QA) for n in range(3))
-    sources = corpus.sources({"b": Share(resampling=2.0, cap=3)})
+    sources = corpus.sources({"b": Dataset(Path(), resampling=2.0, cap=3)})
     assert [(s.name, s.task, len(s.keys)) for s in sources] == [
         ("a", Task.IMAGE_RETRIEVAL, 6),
         ("b/image_qa", Task.IMAGE_QA, 4),
@@ -212,8 +213,3 @@ def test_a_corpus_gives_sources_by_dataset_and_task_and_the_examples_of_a_batch(
         assert {(e.dataset, e.task) for e in examples} == {(batch.dataset[0], batch.task)}
         wanted = [f"{batch.dataset[0]} {row.index}" for row in batch.rows]
         assert [example.positive.text for example in examples] == wanted
-
-
-def test_a_share_of_a_dataset_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ValueError, match="unknown dataset 'c'; known are: a"):
-        Corpus([pair(Side(text="x"), dataset="a")]).sources({"c": Share()})

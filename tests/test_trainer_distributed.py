@@ -5,7 +5,6 @@ Run as a program, this file is one of the processes.
 
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from trainer.gradcache import GradCache
 from trainer.losses import LossConfig, TaskTemperatures, contrastive_loss
 
 CONFIG = LossConfig(alpha=3.0, delta=0.8, two_sided=True)
-WAYS = ["ddp", "ddp, cached", "averaged", "averaged, cached"]
+WAYS = ["ddp", "averaged", "averaged, cached"]
 
 Shares = tuple[tuple[int, int], tuple[int, int]]
 """How many queries, and how many explicit negatives, each of the processes has."""
@@ -88,7 +87,7 @@ def step(way: str, shares: Shares, rank: int, prepare: Callable[[nn.Module], Any
     value = loss.value * queries.weight
     value.backward()
     if "cached" in way:
-        cache.backward(encode.no_sync if "ddp" in way else nullcontext)
+        cache.backward()
     average_gradients(temperatures.parameters())
     if "ddp" not in way:
         average_gradients(encoder.parameters())

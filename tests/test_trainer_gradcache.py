@@ -240,28 +240,6 @@ def test_a_group_may_be_empty_and_one_that_the_loss_leaves_out_is_not_encoded_ag
     assert calls == [4, 4, 6, 4, 4]
 
 
-def test_processes_are_synchronised_with_the_last_chunk_only():
-    encoder, groups = Encoder(), batch(4, 4)
-    events: list[str] = []
-
-    def encode(chunk: Tensor) -> Tensor:
-        events.append("encode")
-        return encoder(chunk)
-
-    @contextmanager
-    def no_sync() -> Iterator[None]:
-        events.append("(")
-        yield
-        events.append(")")
-
-    cache = GradCache(encode, [chunked(group, 2) for group in groups])
-    loss_of(cache.embeddings).backward()
-    assert events == ["encode"] * 4
-    events.clear()
-    cache.backward(no_sync)
-    assert "".join(events).replace("encode", "e") == "(e)(e)(e)e"
-
-
 def test_the_way_back_needs_a_gradient_to_take():
     cache = GradCache(Encoder(), [chunked(group, 2) for group in batch(4, 4)])
     with pytest.raises(RuntimeError, match="call backward"):

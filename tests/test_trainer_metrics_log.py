@@ -1,4 +1,5 @@
 import csv
+import sys
 from pathlib import Path
 
 from trainer.metrics_log import METRICS_FILE, MetricsLog
@@ -59,7 +60,8 @@ def test_tensorboard_has_the_same_numbers(tmp_path: Path):
     assert [one.step for one in events.Scalars("loss")] == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_bar_is_shown_to_whoever_looks(tmp_path: Path, capsys):
+def test_a_terminal_shows_a_bar(tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with MetricsLog(tmp_path, total=4, shown=True) as book:
         book.write(4, {"loss": 0.5})
     assert "4/4" in capsys.readouterr().err

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from embedder import EmbedderError, open_embedder
 from embedder.interface import Embedder
 from trainer.cli import positive_int
@@ -18,6 +20,7 @@ from trainer.evaluation.formats import is_mmeb, is_native, read_mmeb, read_nativ
 from trainer.evaluation.metrics import summary
 from trainer.evaluation.scoring import (
     OtherModel,
+    Progress,
     evaluate,
     scored,
     write_report,
@@ -109,8 +112,9 @@ def _row(embedder: Embedder, given: EvaluationSet, out: Path) -> dict[str, Any]:
     if known is not None:
         print(f"{given.name}: already done, {known['score']:.4f}", file=sys.stderr)
         return known
-    with _Bar(given.name) as bar:
-        result = evaluate(embedder, given, bar.show)
+    # Without a terminal there is no bar.
+    with tqdm(unit=" contents", dynamic_ncols=True, leave=False, disable=None) as bar:
+        result = evaluate(embedder, given, _progress(bar, given.name))
     for one in result.broken:
         _log.warning("%s: %s: %s", given.name, one.where, one.reason)
     row = write_result(out, result, embedder.info)
@@ -119,33 +123,16 @@ def _row(embedder: Embedder, given: EvaluationSet, out: Path) -> dict[str, Any]:
     return row
 
 
-class _Bar:
-    """A progress bar for a set, if standard error is a terminal."""
+def _progress(bar: Any, name: str) -> Progress:
+    """Return what shows on a bar how many contents of a set are embedded."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._bar: Any = None
-
-    def __enter__(self) -> "_Bar":
-        if sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self._bar = tqdm(unit=" contents", dynamic_ncols=True, leave=False)
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def show(self, what: str, done: int, total: int) -> None:
-        """Show that `done` of `total` contents are embedded."""
-        if self._bar is None:
-            return
+    def show(what: str, done: int, total: int) -> None:
         if done == 0:
-            self._bar.reset(total)
-        self._bar.set_description_str(f"{self._name}, {what}", refresh=False)
-        self._bar.n = done
-        self._bar.refresh()
+            bar.reset(total)
+        bar.set_description_str(f"{name}, {what}", refresh=False)
+        bar.update(done - bar.n)
+
+    return show
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ pass, and only one chunk's activations live at a time.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -69,15 +69,10 @@ class GradCache(Generic[T]):
             for parts in found
         )
 
-    def backward(self, no_sync: Callable[[], AbstractContextManager[object]] = nullcontext) -> None:
+    def backward(self) -> None:
         """Propagate the gradient of `embeddings` to the parameters; call once, after the loss's.
 
         A group that the loss did not use is not encoded again.
-
-        Args:
-            no_sync: Entered around all chunks but the last. With a model in
-                DistributedDataParallel its `no_sync`, so that processes exchange their gradients
-                once a step; they must then have the same number of chunks.
 
         Raises:
             RuntimeError: no gradient has arrived at the embeddings.
@@ -88,9 +83,8 @@ class GradCache(Generic[T]):
                 "no gradient has arrived at the embeddings: call backward() of a loss of "
                 "`embeddings` first"
             )
-        for index, (chunk, state, gradient) in enumerate(waiting):
-            last = index == len(waiting) - 1
-            with nullcontext() if last else no_sync(), state.put_back():
+        for chunk, state, gradient in waiting:
+            with state.put_back():
                 embeddings = self._encode(chunk)
                 torch.autograd.backward(embeddings, gradient.to(embeddings.dtype))
 

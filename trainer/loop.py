@@ -1,7 +1,6 @@
 """The training loop: set-up, the steps, and what one step does."""
 
 import logging
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,9 +75,8 @@ def train(run: Run, *, instructions: bool, resume: bool = False) -> Path:
     _log.info("%s; %d rows, %d steps, %d processes", *sizes)
 
     # The steps.
-    shown = rank == 0 and sys.stderr.isatty()
     folder = run.out / f"log-{rank}" if rank else run.out
-    with MetricsLog(folder, resume_after=done, total=total, shown=shown) as metrics:
+    with MetricsLog(folder, resume_after=done, total=total, shown=rank == 0) as metrics:
         for batch in loader.batches(_shards(sampler, run.optimizer.epochs, rank)):
             if done >= total:
                 break

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, TextIO
 
+from tqdm import tqdm
+
 METRICS_FILE = "metrics.csv"
 _STEP = "step"
 
@@ -21,7 +23,7 @@ class MetricsLog:
         directory: Where `metrics.csv` and TensorBoard's files go.
         resume_after: The last step to keep, 0 for a new run.
         total: Steps of the whole run, for the remaining time.
-        shown: Whether to show a progress bar on standard error.
+        shown: Whether to show a progress bar on standard error, if that is a terminal.
     """
 
     def __init__(
@@ -34,7 +36,13 @@ class MetricsLog:
         self._file: TextIO | None = None
         self._rewrite()
         self._board = _board(directory, resume_after + 1)
-        self._bar = _bar(total, resume_after) if shown else None
+        self._bar = tqdm(
+            total=total,
+            initial=resume_after,
+            unit=" steps",
+            dynamic_ncols=True,
+            disable=None if shown else True,
+        )
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Write the metrics of a step, which must be later than those before."""
@@ -51,18 +59,16 @@ class MetricsLog:
             self._file.flush()
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
-        if self._bar is not None:
-            first = {name: f"{value:.3g}" for name, value in list(values.items())[:4]}
-            self._bar.set_postfix(first, refresh=False)
-            self._bar.update(step - self._bar.n)
+        first = {name: f"{value:.3g}" for name, value in list(values.items())[:4]}
+        self._bar.set_postfix(first, refresh=False)
+        self._bar.update(step - self._bar.n)
 
     def close(self) -> None:
         """Close the files."""
         if self._file is not None:
             self._file.close()
         self._board.close()
-        if self._bar is not None:
-            self._bar.close()
+        self._bar.close()
 
     def __enter__(self) -> Self:
         return self
@@ -104,9 +110,3 @@ def _board(directory: Path, first: int) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(str(directory / "tensorboard"), purge_step=first)
-
-
-def _bar(total: int, done: int) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(total=total, initial=done, unit=" steps", dynamic_ncols=True)

@@ -19,15 +19,7 @@ from trainer.sampling import Batch, Source
 
 _BATCHES_AHEAD = 2
 _THREADS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """How much of a dataset an epoch has; see `trainer.sampling.Source`."""
-
-    weight: float | None = None
-    resampling: float = 1.0
-    cap: int | None = None
+_WHOLE = Dataset(Path())  # Of which an epoch has every row once.
 
 
 class Corpus:
@@ -49,25 +41,17 @@ class Corpus:
     def __len__(self) -> int:
         return sum(map(len, self._examples.values()))
 
-    def sources(self, shares: Mapping[str, Share] | None = None) -> list[Source]:
+    def sources(self, configured: Mapping[str, Dataset] | None = None) -> list[Source]:
         """Return the sources of a sampler, in the order in which the datasets came.
 
         Args:
-            shares: By name of the dataset; the default for the others.
-
-        Raises:
-            ValueError: a share names an unknown dataset.
+            configured: By name, the datasets that say how much of them an epoch has.
         """
-        shares = shares or {}
+        configured = configured or {}
         datasets = [dataset for dataset, _ in self._examples]
-        for name in shares:
-            if name not in datasets:
-                raise ValueError(
-                    f"unknown dataset {name!r}; known are: {', '.join(dict.fromkeys(datasets))}"
-                )
         found = []
         for (dataset, task), examples in self._examples.items():
-            share = shares.get(dataset, Share())
+            share = configured.get(dataset, _WHOLE)
             name = f"{dataset}/{task}" if datasets.count(dataset) > 1 else dataset
             keys = [example.key for example in examples]
             found.append(Source(name, task, keys, share.weight, share.resampling, share.cap))
@@ -97,16 +81,15 @@ def load_datasets(
         TooManyBroken: more rows are broken than the budget allows.
         ValueError: a dataset has no usable rows.
     """
-    corpus, shares = Corpus(), dict[str, Share]()
+    corpus, configured = Corpus(), dict[str, Dataset]()
     for dataset in data:
         known = len(corpus)
         examples = list(_read(dataset, errors, work))
         corpus.add(examples)
         if len(corpus) == known:
             raise ValueError(f"{dataset.path} has no usable rows")
-        for name in {example.dataset for example in examples}:
-            shares[name] = Share(dataset.weight, dataset.resampling, dataset.cap)
-    return corpus, corpus.sources(shares)
+        configured |= dict.fromkeys((example.dataset for example in examples), dataset)
+    return corpus, corpus.sources(configured)
 
 
 def _read(dataset: Dataset, errors: ErrorBudget, work: Path) -> Iterator[Example]:
@@ -165,7 +148,6 @@ class BatchLoader:
         self._corpus = corpus
         self._template = template
         self._errors = errors
-
         self._instructions = instructions
 
     def batches(self, batches: Iterable[Batch]) -> Iterator[PreparedBatch]:

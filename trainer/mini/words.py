@@ -1,16 +1,14 @@
 """Words for pictures: WordNet's nouns, ImageNet's classes and their relatives, emoji.
 
 - WordNet 3.0 as Debian's wordnet-base installs it (WordNet 3.0 licence).
-- The thousand ImageNet classes in the order of the classifier, with WordNet id, names and gloss:
-  `python -m trainer.mini.words SYNSETS.txt [--wordnet /usr/share/wordnet]` writes classes.tsv
-  beside this file. SYNSETS.txt is imagenet_synsets.txt of timm (Apache-2.0).
+- The thousand ImageNet classes in the order of the classifier (classes.tsv): WordNet id, names and
+  gloss of each id in imagenet_synsets.txt of timm (Apache-2.0).
 - Relatives: a donkey is no class of ImageNet, but WordNet says that it is an equine, like sorrels
   and zebras. So of all photos those of sorrels and zebras are the ones to show for "donkey".
 - Noto Color Emoji (SIL Open Font License 1.1) with Unicode's English names and keywords (Unicode
   licence): `apt-get install fonts-noto-color-emoji unicode-cldr-core`.
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,19 +225,3 @@ def drawn_emoji(given: list[Emoji], font: Path = FONT) -> Iterator[tuple[Emoji, 
 
 def _split(keywords: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in keywords.split("|") if part.strip())
-
-
-def main() -> None:
-    """Write classes.tsv."""
-    parser = argparse.ArgumentParser(description="Write classes.tsv.")
-    parser.add_argument("synsets", type=Path, help="one WordNet id a line")
-    parser.add_argument("--wordnet", type=Path, default=FOLDER)
-    arguments = parser.parse_args()
-    nouns = Nouns(arguments.wordnet)
-    found = [nouns.synsets[wnid] for wnid in arguments.synsets.read_text("utf-8").split()]
-    lines = ["\t".join([c.wordnet_id, ", ".join(c.names), c.gloss]) + "\n" for c in found]
-    CLASSES.write_text("".join(lines), "utf-8")
-
-
-if __name__ == "__main__":
-    main()
