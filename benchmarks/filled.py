@@ -26,7 +26,7 @@ from embedder import open_embedder
 from embedder.content import Modality
 from embedder.interface import EmbedderInfo, normalised
 from embedder.media.kinds import Kind
-from indexer.catalog import rows, schema
+from indexer.catalog import schema
 from indexer.catalog.fulltext import folder_words, name_words
 from indexer.catalog.sqlite import Database
 from indexer.catalog.transaction import recount
@@ -213,7 +213,7 @@ class Maker:
         chosen = self._chance.integers(len(self._centres), size=len(ids))
         vectors = normalised(self._centres[chosen] + NOISE * noise)
         batch.rows["vectors"] = [
-            {"segment_id": one, "data": rows.packed_vector(vector)}
+            {"segment_id": one, "data": schema.packed_vector(vector)}
             for one, vector in zip(ids, vectors, strict=True)
         ]
 

@@ -60,7 +60,7 @@ ALLOWED = {
     "StagedVectors.": REEMBED,
     "Catalog.branches": "once for each generation, and there are fewer folders than files",
     "_every_vector": "for a vector index that has to be rebuilt",
-    "_holders": "likewise, for the files that hold its segments",
+    "_changed_holders": "likewise, for the files that hold its segments",
     "Catalog.exact_duplicates": "all of them, on request only",
     "Catalog.folders": "all of them, and there are fewer folders than files; the page takes some",
     "Catalog.has_vectors": SOON,

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Select, func, select
 
 from embedder.media.kinds import Kind
-from indexer.catalog import rows as conditions
 from indexer.catalog import schema
 from indexer.catalog.sqlite import given_ids, one_of
 from indexer.types import NO_WORDS, Filters, NameMatch, WordMatches
@@ -313,7 +312,7 @@ def _files(filters: Filters) -> Select[str]:
     return (
         select(func.json_group_array(func.json_array(items.id, segments.kind, segments.id)))
         .join_from(schema.items, schema.segments, segments.media_id == items.media_id)
-        .where(one_of(items.id), conditions.of_items(filters), segments.position == 0)
+        .where(one_of(items.id), schema.of_items(filters), segments.position == 0)
     )
 
 

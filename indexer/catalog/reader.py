@@ -1,23 +1,23 @@
 """Reading a library's tables, as searches and views of single files do."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import Connection, Result, Row, Select, func, select
 
 from embedder.content import Modality
 from embedder.interface import EmbedderInfo, Vectors
 from embedder.media.kinds import Kind, Word
-from indexer.catalog import fulltext, rows, schema
-from indexer.catalog.changes import Changes, changes
-from indexer.catalog.sqlite import Database, given_ids, one_of, row_id
+from indexer.catalog import fulltext, schema
+from indexer.catalog.sqlite import Database, given_ids, last_id, one_of, row_id
 from indexer.errors import NotFound
 from indexer.types import (
     Filters,
@@ -28,6 +28,11 @@ from indexer.types import (
     WordMatches,
 )
 from indexer.vectors.interface import SearchFilter
+
+Ids = NDArray[np.int64]
+
+_VECTORS_PER_CHUNK = 4_096
+_HOLDERS_PER_CHUNK = 16_384
 
 
 def select_items() -> Select[*tuple[Any, ...]]:
@@ -67,7 +72,7 @@ def item_of_row(row: Row[*tuple[Any, ...]]) -> MediaItem:
         kind=Kind(kind) if kind else None,
         status=Status(status),
         error=error,
-        added_at=rows.EPOCH + timedelta(microseconds=added_us),
+        added_at=schema.EPOCH + timedelta(microseconds=added_us),
         segments=segments,
     )
 
@@ -145,7 +150,12 @@ _SEGMENTS = select_segments().where(one_of(schema.segments.c.id))
 def _holders(filters: Filters) -> Select[Any]:
     """Return the query for the files of some media that satisfy the filters."""
     items = select_items().where(one_of(schema.items.c.media_id))
-    return items.where(rows.of_items(filters)).order_by(schema.items.c.id)
+    return items.where(schema.of_items(filters)).order_by(schema.items.c.id)
+
+
+_CHANGED_VECTORS = select(schema.segments.c.id, schema.segments.c.kind, schema.vectors.c.data).join(
+    schema.vectors, schema.vectors.c.segment_id == schema.segments.c.id
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +173,29 @@ class Model:
     fingerprint: str | None
     dim: int | None
     instructions: Mapping[Modality, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What has changed since a generation.
+
+    Attributes:
+        generation: The generation that the changes lead to.
+        dim: Length of the vectors, 0 while there are none.
+        fingerprint: Of the model of the vectors; all vectors have changed if it has.
+        removed: Ids of removed segments by kind, perhaps with ids that were never added.
+        added: Chunks of (kind, ids, vectors); consumed while the connection is open.
+        holders: Chunks of (kind, ids, folder ids, mtimes in ns): for every segment of every media
+            whose holders have changed, one entry per file that holds it. Consumed after `added`,
+            while the connection is open.
+    """
+
+    generation: int
+    dim: int
+    fingerprint: str | None
+    removed: dict[Kind, Ids]
+    added: Iterator[tuple[Kind, Ids, Vectors]]
+    holders: Iterator[tuple[Kind, Ids, NDArray[np.int32], Ids]]
 
 
 class CatalogReader:
@@ -183,7 +216,7 @@ class CatalogReader:
         """Return the model of the library's vectors."""
         with self._database.reading() as connection:
             row = connection.execute(_MODEL).one()
-        instructions = row.instructions and rows.unpacked_instructions(row.instructions)
+        instructions = row.instructions and schema.unpacked_instructions(row.instructions)
         return Model(row.model, row.fingerprint, row.dim, instructions)
 
     def has_vectors(self) -> bool:
@@ -213,7 +246,7 @@ class CatalogReader:
     def changes(self, since: int) -> Iterator[Changes]:
         """Yield what has changed since a generation, in chunks; everything if `since` is 0."""
         with self._database.reading() as connection:
-            yield changes(connection, since)
+            yield _changes(connection, since)
 
     def filter_of(self, filters: Filters) -> SearchFilter | None:
         """Return what the vector index has to know of the filters; None if they take any file.
@@ -225,13 +258,13 @@ class CatalogReader:
         folders = None
         if filters.folder is not None:
             table = schema.folders.c
-            query = select(table.id).where(rows.below(filters.folder))
+            query = select(table.id).where(schema.below(filters.folder))
             with self._database.reading() as connection:
                 folders = frozenset(connection.execute(query).scalars())
         return SearchFilter(
             folders,
-            after_ns=None if filters.after is None else rows.nanoseconds(filters.after),
-            before_ns=None if filters.before is None else rows.nanoseconds(filters.before),
+            after_ns=None if filters.after is None else schema.nanoseconds(filters.after),
+            before_ns=None if filters.before is None else schema.nanoseconds(filters.before),
         )
 
     def find_words(self, terms: Sequence[str]) -> WordMatches:
@@ -276,7 +309,7 @@ class CatalogReader:
             answer = connection.execute(_VECTORS, given_ids(segment_ids))
             found: dict[int, bytes] = dict(answer.all())
         gone = bytes(2 * dim)
-        return rows.unpacked_vectors([found.get(int(i), gone) for i in segment_ids], dim)
+        return schema.unpacked_vectors([found.get(int(i), gone) for i in segment_ids], dim)
 
     def kinds_of(self, segment_ids: Sequence[int]) -> dict[int, Kind]:
         """Return the kind of each known segment."""
@@ -371,4 +404,75 @@ class CatalogReader:
             data = connection.execute(
                 select(table.data).where(table.segment_id == row_id(segment_id))
             ).scalar_one_or_none()
-        return () if data is None else rows.unpacked_words(data)
+        return () if data is None else schema.unpacked_words(data)
+
+
+def _changes(connection: Connection, since: int) -> Changes:
+    """See `Catalog.changes`."""
+    library = schema.library.c
+    generation, dim, fingerprint, pruned = connection.execute(
+        select(library.generation, library.dim, library.fingerprint, library.pruned)
+    ).one()
+    removed: dict[Kind, Ids] = {}
+    if since:
+        removed = _removed(connection, since) if since >= pruned else _absent(connection)
+    found = _vectors_since(connection, since) if since else _every_vector(connection)
+    added = _by_kind(found.partitions(_VECTORS_PER_CHUNK), dim or 0)
+    return Changes(
+        generation, dim or 0, fingerprint, removed, added, _changed_holders(connection, since)
+    )
+
+
+def _every_vector(connection: Connection) -> Result[int, str, bytes]:
+    return connection.execute(_CHANGED_VECTORS.order_by(schema.segments.c.id))
+
+
+def _vectors_since(connection: Connection, since: int) -> Result[int, str, bytes]:
+    segments = schema.segments.c
+    query = _CHANGED_VECTORS.where(segments.generation > since)
+    # As the index on generations has them: in the order of ids alone, all would be read.
+    return connection.execute(query.order_by(segments.generation, segments.id))
+
+
+def _removed(connection: Connection, since: int) -> dict[Kind, Ids]:
+    removals = schema.removals.c
+    query = select(removals.segment_id, removals.kind).where(removals.generation > since)
+    found: dict[Kind, list[int]] = {}
+    for segment_id, kind in connection.execute(query):
+        found.setdefault(Kind(kind), []).append(segment_id)
+    return {kind: np.array(ids, dtype=np.int64) for kind, ids in found.items()}
+
+
+def _absent(connection: Connection) -> dict[Kind, Ids]:
+    """Return all ids ever given that are gone, for every kind: removals are not noted any more."""
+    found = connection.execute(select(schema.segments.c.id)).scalars()
+    present = np.fromiter(found, dtype=np.int64)
+    everything = np.arange(1, last_id(connection, "segments") + 1, dtype=np.int64)
+    gone = np.setdiff1d(everything, present, assume_unique=True)
+    return dict.fromkeys(Kind, gone)
+
+
+def _changed_holders(
+    connection: Connection, since: int
+) -> Iterator[tuple[Kind, Ids, NDArray[np.int32], Ids]]:
+    media, items, segments = schema.media, schema.items, schema.segments
+    query = (
+        select(segments.c.id, items.c.folder_id, items.c.mtime_ns)
+        .join_from(media, segments, segments.c.media_id == media.c.id)
+        .join(items, items.c.media_id == media.c.id)
+    )
+    # In the order in which media were added, their segments are in the order of ids.
+    query = query.where(media.c.generation > since) if since else query.order_by(media.c.id)
+    for kind in Kind:
+        found = connection.execute(query.where(media.c.kind == kind.value))
+        for chunk in found.partitions(_HOLDERS_PER_CHUNK):
+            table = np.fromiter(chain.from_iterable(chunk), np.int64).reshape(-1, 3)
+            yield kind, table[:, 0], table[:, 1].astype(np.int32), table[:, 2]
+
+
+def _by_kind(partitions: Iterable[Sequence[Any]], dim: int) -> Iterator[tuple[Kind, Ids, Vectors]]:
+    for partition in partitions:
+        for kind in sorted({row[1] for row in partition}):
+            chosen = [row for row in partition if row[1] == kind]
+            ids = np.array([row[0] for row in chosen], dtype=np.int64)
+            yield Kind(kind), ids, schema.unpacked_vectors([row[2] for row in chosen], dim)

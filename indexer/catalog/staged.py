@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Select, delete, func, insert, select, update
 from embedder.content import Modality
 from embedder.interface import EmbedderInfo
 from embedder.media.kinds import Kind
-from indexer.catalog import rows, schema
+from indexer.catalog import schema
 from indexer.catalog.reader import Model, segment_of_row, select_segments
 from indexer.catalog.sqlite import Database, given_ids, one_of, replacing, swap_tables
 from indexer.catalog.transaction import WriteTransaction
@@ -55,7 +55,7 @@ class StagedVectors:
             row = connection.execute(select(schema.pending)).one_or_none()
         if row is None:
             return None
-        instructions = rows.unpacked_instructions(row.instructions)
+        instructions = schema.unpacked_instructions(row.instructions)
         return Model(row.model, row.fingerprint, row.dim, instructions)
 
     def begin(self, info: EmbedderInfo, instructions: Mapping[Modality, str] | None) -> int:
@@ -71,7 +71,7 @@ class StagedVectors:
             "model": info.name,
             "fingerprint": info.fingerprint,
             "dim": info.dim,
-            "instructions": rows.packed_instructions(instructions),
+            "instructions": schema.packed_instructions(instructions),
         }
         with self._database.writing() as connection:
             connection.execute(delete(schema.pending))

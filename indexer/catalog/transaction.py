@@ -18,7 +18,7 @@ from sqlalchemy import (
     update,
 )
 
-from indexer.catalog import rows, schema
+from indexer.catalog import schema
 from indexer.catalog.fulltext import folder_words, name_words
 from indexer.catalog.sqlite import Database, given_ids, one_of, replacing
 from indexer.types import Status
@@ -90,7 +90,7 @@ class WriteTransaction:
 
     def add_item(self, path: Path, values: Values) -> None:
         """Insert an item."""
-        added = self.location(path) | dict(values) | {"added_us": rows.microseconds_now()}
+        added = self.location(path) | dict(values) | {"added_us": schema.microseconds_now()}
         self.connection.execute(insert(schema.items), added)
         self._count(None, added)
 
@@ -122,7 +122,7 @@ class WriteTransaction:
     def move_items(self, old: Path, new: Path) -> None:
         """Give the items below a folder paths below another one."""
         items = schema.items.c
-        query = select(*_COUNTED, items.path).where(rows.in_folders(old))
+        query = select(*_COUNTED, items.path).where(schema.in_folders(old))
         for item in self.connection.execute(query).all():
             path = new / item.path.relative_to(old)
             self.change_item(item._asdict(), self.location(path))

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from embedder.media import MEDIA_KINDS, Kind
-from indexer.catalog import fulltext, rows, schema
+from indexer.catalog import fulltext, schema
 from indexer.catalog.sqlite import (
     Database,
     dangling_rows,
@@ -244,7 +244,7 @@ class Audit:
 
     def known_below(self, folder: Path) -> set[Path]:
         """Return the paths of all files that the library knows below a folder, in any state."""
-        query = select(schema.items.c.path).where(rows.in_folders(folder))
+        query = select(schema.items.c.path).where(schema.in_folders(folder))
         return {row.path for row in self._rows(query)}
 
     def sample(self, count: int) -> list[tuple[int, Kind]]:

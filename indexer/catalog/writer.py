@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, delete, func, insert, select, union_all, u
 from embedder.content import Modality
 from embedder.interface import EmbedderInfo
 from embedder.media.kinds import Kind
-from indexer.catalog import fulltext, rows, schema
+from indexer.catalog import fulltext, schema
 from indexer.catalog.sqlite import (
     MAX_INTEGER,
     Database,
@@ -268,7 +268,7 @@ class CatalogWriter:
         with self._database.reading() as connection:
             for start in range(0, len(roots), _ROOTS_PER_QUERY):
                 chunk = roots[start : start + _ROOTS_PER_QUERY]
-                inside = rows.in_folders(*chunk) | items.path.in_(chunk)
+                inside = schema.in_folders(*chunk) | items.path.in_(chunk)
                 for row in connection.execute(query.where(inside)):
                     yield row[0], row[1], row[2]
 
@@ -278,7 +278,7 @@ class CatalogWriter:
         with self._database.reading() as connection:
             if connection.execute(select(library.model)).scalar_one() is not None:
                 return
-        values = {"model": name, "instructions": rows.packed_instructions(instructions)}
+        values = {"model": name, "instructions": schema.packed_instructions(instructions)}
         with self._database.writing() as connection:
             connection.execute(update(schema.library).where(library.model.is_(None)).values(values))
 
@@ -286,7 +286,7 @@ class CatalogWriter:
         self, info: EmbedderInfo, instructions: Mapping[Modality, str] | None = None
     ) -> None:
         """Store another specification of the library's model; do nothing if it is another model."""
-        values = {"model": info.name, "instructions": rows.packed_instructions(instructions)}
+        values = {"model": info.name, "instructions": schema.packed_instructions(instructions)}
         same = schema.library.c.fingerprint == info.fingerprint
         with self._database.writing() as connection:
             connection.execute(update(schema.library).where(same).values(values))
@@ -299,7 +299,7 @@ class CatalogWriter:
                     model=info.name,
                     fingerprint=info.fingerprint,
                     dim=info.dim,
-                    instructions=rows.packed_instructions(instructions),
+                    instructions=schema.packed_instructions(instructions),
                 )
             )
 

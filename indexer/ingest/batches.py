@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 
 from embedder.interface import Embedder, EmbedderError, EmbedError, Vectors
-from indexer.catalog.rows import packed_vector, packed_words
+from indexer.catalog.schema import packed_vector, packed_words
 from indexer.catalog.writer import SegmentRecord
 from indexer.ingest.decode import Cause, FileFailed, Job, Piece
 

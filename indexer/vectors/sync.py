@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from embedder.media.kinds import Kind
 from indexer.catalog import Catalog
-from indexer.catalog.changes import Changes
+from indexer.catalog.reader import Changes
 from indexer.catalog.sqlite import WriterLock
 from indexer.errors import LibraryError
 from indexer.vectors import storage
