@@ -51,8 +51,8 @@ class IndexPolicy:
             WordNet's definitions, single words need more than twice the lists that the definitions
             and their mixtures do.
         gathered: A filter that keeps no more vectors than this has their rows gathered.
-        scanned: One that keeps no more than this has all of them compared; beyond, the lists are
-            searched with it.
+        list_cost: Vectors that are compared in the time that a filter spends on one list. One that
+            keeps no more than this for each list to look into has all of them compared.
         threads: That build.
     """
 
@@ -67,7 +67,7 @@ class IndexPolicy:
     questions: int = 128
     margin: float = 3.0
     gathered: int = 1_000
-    scanned: int = 20_000
+    list_cost: int = 40
     threads: int = 1
 
     def lists(self, vectors: int) -> int:

@@ -129,16 +129,19 @@ class View:
         k = min(k, count)
         if count <= max(self._policy.gathered, 2 * k):
             return self.ranked(vector, k, np.flatnonzero(mask))
-        if self.lists is None or count <= self._policy.scanned:
+        if self.lists is None:
             return self.scanned(vector, k, 0, mask)
-        return self._filtered_by_lists(vector, k, self.lists, mask)
+        spread = _FILTERED_PROBES * len(mask) / count
+        probes = min(len(self.lists), ceil(spread * self.lists.tuning.probes_for(k)))
+        if count <= self._policy.list_cost * probes:
+            return self.scanned(vector, k, 0, mask)
+        return self._filtered_by_lists(vector, k, self.lists, mask, probes)
 
     def _filtered_by_lists(
-        self, vector: NDArray[np.float32], k: int, lists: Lists, mask: Mask
+        self, vector: NDArray[np.float32], k: int, lists: Lists, mask: Mask, probes: int
     ) -> tuple[Scores, Positions]:
         covered = mask[: lists.covered]
         count = int(np.count_nonzero(covered))
-        probes = ceil(_FILTERED_PROBES * lists.tuning.probes_for(k) * len(covered) / max(1, count))
         usual = lists.tuning.candidates_for(k)
         wanted = min(count, max(usual, min(_FILTERED_CANDIDATES * usual, _MAX_FILTERED_CANDIDATES)))
         near = _NOWHERE
@@ -231,9 +234,9 @@ class View:
     # Filters.
 
     def _mask(self, where: SearchFilter) -> Mask:
-        """Return which positions pass a filter and are no gaps."""
+        """Return which positions pass a filter and are no gaps; kept for the next search."""
         masked = self._masked
-        if masked is None or masked[0] is not where:
+        if masked is None or masked[0] != where:
             mask = np.zeros(self._count, dtype=np.bool_)
             for holders in self.holders:
                 positions = holders[_passes(holders[:, 1], holders[:, 2], where), 0]
