@@ -108,12 +108,12 @@ PLANTED: dict[str, tuple[Callable[[Path], object], Fault, bool]] = {
             "INSERT INTO segment_texts (segment_texts, rowid, text) "
             "SELECT 'delete', id, text FROM segments WHERE text LIKE '%number2%'",
         ),
-        Fault.TEXTS,
+        Fault.WORDS,
         False,
     ),
     "the full-text index has a text too many": (
         lambda where: sql(where, "INSERT INTO segment_texts (rowid, text) VALUES (999, 'ghost')"),
-        Fault.TEXTS,
+        Fault.WORDS,
         False,
     ),
     "the full-text index has another text": (
@@ -124,22 +124,22 @@ PLANTED: dict[str, tuple[Callable[[Path], object], Fault, bool]] = {
             "INSERT INTO segment_texts (rowid, text) "
             "SELECT id, 'other words' FROM segments WHERE text LIKE '%number2%'",
         ),
-        Fault.TEXTS,
+        Fault.WORDS,
         False,
     ),
     "the full-text index is damaged": (
         lambda where: sql(where, "UPDATE segment_texts_data SET block = x'0102' WHERE id > 1"),
-        Fault.TEXTS,
+        Fault.WORDS,
         False,
     ),
     "a name is not in its index": (
         lambda where: sql(where, "DELETE FROM item_names_docsize WHERE id = 3"),
-        Fault.NAMES,
+        Fault.WORDS,
         False,
     ),
     "a part of a name is not in its index": (
         lambda where: sql(where, "DELETE FROM name_parts_docsize WHERE id = 3"),
-        Fault.NAMES,
+        Fault.WORDS,
         False,
     ),
     "files are miscounted": (
@@ -164,12 +164,12 @@ PLANTED: dict[str, tuple[Callable[[Path], object], Fault, bool]] = {
     ),
     "the generation lies behind": (
         lambda where: sql(where, "UPDATE segments SET generation = 999 WHERE id = 3"),
-        Fault.GENERATION,
+        Fault.COUNTS,
         False,
     ),
     "ids would be given again": (
         lambda where: sql(where, "UPDATE sqlite_sequence SET seq = 1 WHERE name = 'segments'"),
-        Fault.IDS,
+        Fault.COUNTS,
         False,
     ),
     "a file of the index is gone": (

@@ -68,8 +68,7 @@ ALLOWED = {
     "Catalog.items": SOON,
     "Catalog.picture_hashes": "all pictures, once one in a thousand of them has changed",
     "Catalog.sample": SOON,
-    "CatalogWriter.recount": REPAIR,
-    "CatalogWriter.rebuild_words": REPAIR,
+    "CatalogWriter.rebuild_derived": REPAIR,
     "CatalogWriter.remove_orphans": "what it goes through is what it removes",
 }
 """Functions of the catalog that may go through a whole table, themselves or through others."""
@@ -86,7 +85,7 @@ SORTS = {
     "Catalog.sample": SOME,
     "CatalogWriter.below": SOME,
     "CatalogWriter.holders": FEW,
-    "CatalogWriter.recount": REPAIR,
+    "CatalogWriter.rebuild_derived": REPAIR,
     "WriteTransaction.holders": FEW,
     "WriteTransaction.remove_segments": "those of media that are removed, by kind",
     "_outline": FEW,
@@ -312,7 +311,6 @@ def ask_the_rest(place: LibraryFiles) -> None:
     writer.drop_dangling([("words", 999)])
     writer.drop_vectors([999])
     writer.move("other", {place.directory: place.directory})
-    writer.raise_numbers(1, 99)
     writer.rebuild_keys()
 
 

@@ -360,8 +360,8 @@ def differences(connection: Connection, name: str) -> list[str]:
     index = INDEXES[name]
     source = f"SELECT id FROM ({index.source})"
     wrong = connection.exec_driver_sql(
-        f"SELECT id FROM ({source} EXCEPT SELECT id FROM {name}_docsize) UNION ALL "
-        f"SELECT id FROM (SELECT id FROM {name}_docsize EXCEPT {source})"
+        f"SELECT id FROM ({source} UNION ALL SELECT id FROM {name}_docsize) "
+        "GROUP BY id HAVING count(*) = 1"
     ).scalars()
     return [f"row {one}" for one in wrong] or _other_terms(connection, index)
 
@@ -379,10 +379,9 @@ def _other_terms(connection: Connection, index: FullTextIndex) -> list[str]:
         for statement in statements:
             connection.exec_driver_sql(statement)
         wrong = connection.exec_driver_sql(
-            "SELECT DISTINCT term FROM (SELECT * FROM (SELECT term, col, doc, cnt FROM "
-            "temp.stored_words EXCEPT SELECT term, col, doc, cnt FROM temp.right_words) UNION ALL "
-            "SELECT * FROM (SELECT term, col, doc, cnt FROM temp.right_words EXCEPT "
-            "SELECT term, col, doc, cnt FROM temp.stored_words))"
+            "SELECT DISTINCT term FROM (SELECT term, col, doc, cnt FROM temp.stored_words "
+            "UNION ALL SELECT term, col, doc, cnt FROM temp.right_words) "
+            "GROUP BY term, col, doc, cnt HAVING count(*) = 1"
         ).scalars()
         return [f"the word {word!r}" for word in wrong]
     finally:

@@ -20,7 +20,14 @@ from sqlalchemy import (
 
 from indexer.catalog import schema
 from indexer.catalog.fulltext import folder_words, name_words
-from indexer.catalog.sqlite import Database, given_ids, one_of, replacing
+from indexer.catalog.sqlite import (
+    Database,
+    given_ids,
+    last_id,
+    one_of,
+    raise_last_id,
+    replacing,
+)
 from indexer.types import Status
 
 _COUNTED = (
@@ -258,7 +265,7 @@ def _holder(item: Values | None) -> tuple[int, int, int] | None:
 
 
 def recount(connection: Connection) -> None:
-    """Make the numbers that are kept beside the rows by counting."""
+    """Make the numbers that are kept beside the rows again."""
     items, folders, media = schema.items, schema.folders, schema.media
     for table in (schema.item_counts, schema.segment_counts, schema.unheld):
         connection.execute(delete(table))
@@ -283,6 +290,26 @@ def recount(connection: Connection) -> None:
     connection.execute(
         insert(schema.unheld).from_select(["media_id"], select(media.c.id).where(~held))
     )
+    library, latest = schema.library, latest_generation(connection)
+    late = update(library).where(library.c.generation < latest)
+    connection.execute(late.values(generation=latest + 1))
+    if (highest := highest_segment_id(connection)) > last_id(connection, "segments"):
+        raise_last_id(connection, "segments", highest)
+
+
+def latest_generation(connection: Connection) -> int:
+    """Return the generation of the latest change of a row, which the library's is not below."""
+    tables = (schema.segments, schema.media, schema.removals)
+    return _maximum(connection, *(table.c.generation for table in tables))
+
+
+def highest_segment_id(connection: Connection) -> int:
+    """Return the highest id that a segment has or is known to have had."""
+    return _maximum(connection, schema.segments.c.id, schema.removals.c.segment_id)
+
+
+def _maximum(connection: Connection, *columns: ColumnElement[int]) -> int:
+    return max(connection.execute(select(func.max(one))).scalar_one() or 0 for one in columns)
 
 
 def _restore_folders(connection: Connection) -> None:

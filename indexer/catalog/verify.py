@@ -19,7 +19,6 @@ from sqlalchemy import (
     func,
     or_,
     select,
-    union_all,
 )
 
 from embedder.media import MEDIA_KINDS, Kind
@@ -33,7 +32,12 @@ from indexer.catalog.sqlite import (
     one_of,
     translated,
 )
-from indexer.catalog.transaction import files_in, folder_exists
+from indexer.catalog.transaction import (
+    files_in,
+    folder_exists,
+    highest_segment_id,
+    latest_generation,
+)
 from indexer.errors import LibraryBusy, LibraryError
 from indexer.types import Status
 
@@ -171,32 +175,16 @@ class Audit:
         table = schema.removals
         return self._count(table, *([] if until is None else [table.c.generation <= until]))
 
-    def late_generation(self) -> int:
-        """Return the generation of the latest change if the library's is behind it; else 0."""
-        library, tables = schema.library, (schema.segments, schema.media, schema.removals)
-        latest = union_all(*(select(func.max(one.c.generation)) for one in tables)).subquery()
-        query = select(func.max(latest.c[0]), select(library.c.generation).scalar_subquery())
-        late, generation = self._rows(query)[0]
-        return int(late) if late is not None and late > generation else 0
-
-    def reusable_ids(self) -> int:
-        """Return the highest id ever given to a segment if it could be given again; else 0."""
-        ids = (schema.segments.c.id, schema.removals.c.segment_id)
-        given = union_all(*(select(func.max(one)) for one in ids)).subquery()
-        highest = int(self._rows(select(func.max(given.c[0])))[0][0] or 0)
-        with self._database.reading() as connection:
-            return highest if highest > last_id(connection, "segments") else 0
-
-    def wrong_texts(self) -> list[str]:
-        """Return segments whose text the full-text index lacks; or terms that differ."""
-        return self._differences("segment_texts")
-
-    def wrong_names(self) -> list[str]:
-        """Return files whose names their indexes lack; or terms that differ."""
-        return self._differences("item_names") + self._differences("name_parts")
+    def wrong_words(self) -> list[str]:
+        """Return texts and names that their full-text indexes lack; or terms that differ."""
+        return [one for index in fulltext.INDEXES for one in self._differences(index)]
 
     def wrong_counts(self) -> list[str]:
-        """Return tables with wrong numbers, media not noted as unheld, and missing folders."""
+        """Return tables with wrong numbers, media not noted as unheld, and missing folders.
+
+        Also "generation" if a change is later than the library, and "segment ids" if some
+        would be given again.
+        """
         items, media, folders = schema.items, schema.media, schema.folders
         kind, segment_kind = func.coalesce(items.c.kind, ""), schema.segments.c.kind
         by_state = select(items.c.status, kind, func.count(), func.sum(items.c.size))
@@ -215,7 +203,13 @@ class Audit:
             missed = connection.execute(select(media.c.id).where(~_held(), ~noted)).scalars()
             wrong += [f"content {one}" for one in missed]
             lost = connection.execute(select(items.c.path).where(~folder_exists())).scalars()
-            return wrong + [f"the folder of {path}" for path in lost]
+            wrong += [f"the folder of {path}" for path in lost]
+            generation = connection.execute(select(schema.library.c.generation)).scalar_one()
+            if latest_generation(connection) > generation:
+                wrong.append("generation")
+            if highest_segment_id(connection) > last_id(connection, "segments"):
+                wrong.append("segment ids")
+            return wrong
 
     def pictured(self, prefix: str) -> list[Pictured]:
         """Return the segments with thumbnails whose content hash begins like this."""
@@ -250,14 +244,12 @@ class Audit:
     def sample(self, count: int) -> list[tuple[int, Kind]]:
         """Return id and kind of some segments with vectors, always the same, spread over all."""
         segments, vectors = schema.segments, schema.vectors
-        number = func.row_number().over(order_by=segments.c.id).label("number")
-        numbered = (
-            select(segments.c.id, segments.c.kind, number)
-            .join(vectors, vectors.c.segment_id == segments.c.id)
-            .subquery()
-        )
         step = max(1, self.vectors() // count)
-        query = select(numbered.c.id, numbered.c.kind).where(numbered.c.number % step == 0)
+        query = (
+            select(segments.c.id, segments.c.kind)
+            .join(vectors, vectors.c.segment_id == segments.c.id)
+            .where(segments.c.id % step == 0)
+        )
         return [(segment_id, Kind(kind)) for segment_id, kind in self._rows(query)]
 
     def vectors(self) -> int:

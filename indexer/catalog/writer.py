@@ -18,7 +18,6 @@ from indexer.catalog.sqlite import (
     Database,
     given_ids,
     one_of,
-    raise_last_id,
     reindex,
     row_id,
 )
@@ -364,18 +363,16 @@ class CatalogWriter:
             with self._database.writing() as connection:
                 fulltext.optimize(connection, index)
 
-    def rebuild_words(self, index: str) -> None:
-        """Make a full-text index from the table it is of."""
-        with self._database.writing() as connection:
-            fulltext.rebuild(connection, index)
-
     def rebuild_keys(self) -> None:
         """Make SQLite's own indexes again."""
         with self._database.writing() as connection:
             reindex(connection)
 
-    def recount(self) -> None:
-        """Make the counts that are kept beside the rows again."""
+    def rebuild_derived(self) -> None:
+        """Make the full-text indexes again, and the numbers that are kept beside the rows."""
+        for index in fulltext.INDEXES:
+            with self._database.writing() as connection:
+                fulltext.rebuild(connection, index)
         with self._database.writing() as connection:
             recount(connection)
 
@@ -425,15 +422,6 @@ class CatalogWriter:
             transaction.connection.execute(
                 delete(vectors).where(one_of(vectors.c.segment_id)), chosen
             )
-
-    def raise_numbers(self, generation: int, last_id: int) -> None:
-        """Put the generation and the ids of segments beyond numbers that were given before."""
-        library = schema.library
-        late = update(library).where(library.c.generation <= generation)
-        with self._database.writing() as connection:
-            connection.execute(late.values(generation=generation + 1))
-            if last_id:
-                raise_last_id(connection, "segments", last_id)
 
     def count_near_duplicates(self, catalog: "Catalog") -> None:
         """Count groups of pictures that look the same, once one in a thousand has come or gone.

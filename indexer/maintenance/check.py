@@ -73,11 +73,8 @@ class Fault(StrEnum):
         _REPAIR_AND_INGEST,
     )
     INCOMPLETE = "incomplete", "files with missing segments", _REPAIR_AND_INGEST
-    TEXTS = "full-text", "full-text index out of sync with the texts", _REPAIR
-    NAMES = "file-names", "name index out of sync with the file names", _REPAIR
+    WORDS = "full-text", "full-text indexes out of sync with the texts or file names", _REPAIR
     COUNTS = "counts", "stale counters", _REPAIR
-    GENERATION = "generation", "generation behind the latest change", _REPAIR
-    IDS = "ids", "segment ids may be reused", _REPAIR
     INDEX = "index", "the saved vector index is unusable", f"{_NOTHING}; or {_REPAIR}"
     INDEX_CONTENT = "index-content", "vector index out of sync with the database", _REPAIR
     THUMBNAILS_MISSING = "thumbnails-missing", "missing thumbnails", _REPAIR
@@ -223,13 +220,10 @@ def _in_database(files: LibraryFiles, progress: ProgressReporter) -> Iterator[Fi
         ],
         Fault.FILES_WITHOUT_CONTENT: lambda: [path for _, path in audit.files_without_content()],
         Fault.INCOMPLETE: lambda: [path or "no file" for _, path in audit.incomplete()],
-        Fault.TEXTS: audit.wrong_texts,
-        Fault.NAMES: audit.wrong_names,
+        Fault.WORDS: audit.wrong_words,
         Fault.COUNTS: audit.wrong_counts,
     }
     counts: dict[Fault, Callable[[], int]] = {
-        Fault.GENERATION: lambda: int(audit.late_generation() > 0),
-        Fault.IDS: lambda: int(audit.reusable_ids() > 0),
         Fault.UNHELD: audit.unheld,
         Fault.RETIRED: audit.retired_vectors,
         Fault.REMOVALS: lambda: audit.removals(saved) if saved else 0,

@@ -30,10 +30,6 @@ _DECAYED = "its content changed but its size and mtime did not (possible bit rot
 _NO_LIMITS = replace(
     Limits(), pixels=sys.maxsize, seconds=inf, pages=sys.maxsize, file_bytes=sys.maxsize
 )
-_FULL_TEXT_INDEXES = {
-    Fault.TEXTS: ("segment_texts",),
-    Fault.NAMES: ("item_names", "name_parts"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +102,9 @@ class _Repairer:
             if self._audit.damage():
                 return
             faults = {one.fault for one in check(self._files).findings}
-        for fault, indexes in _FULL_TEXT_INDEXES.items():
-            if fault in faults:
-                self._progress.begin(f"{fault} index")
-                for index in indexes:
-                    self._files.ledger.rebuild_words(index)
-        if Fault.COUNTS in faults:
-            self._files.ledger.recount()
-        if faults & {Fault.GENERATION, Fault.IDS}:
-            self._files.ledger.raise_numbers(
-                self._audit.late_generation(), self._audit.reusable_ids()
-            )
+        if faults & {Fault.WORDS, Fault.COUNTS}:
+            self._progress.begin("derived data")
+            self._files.ledger.rebuild_derived()
         if Fault.REFERENCES in faults:
             self._mark(self._files.ledger.drop_dangling(self._audit.dangling()))
         if Fault.BAD_PENDING in faults:
