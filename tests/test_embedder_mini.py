@@ -185,15 +185,6 @@ def test_equal_contents_are_computed_once(mini: MiniEmbedder) -> None:
     assert sum(shape[0] for shape in text.shapes) == 1
 
 
-def test_pooled_features(mini: MiniEmbedder) -> None:
-    frames = [photo(name) for name in PHOTOS]
-    features = mini.pooled_features(frames)
-    assert features.shape == (4, 1280)
-    assert features.dtype == np.float32
-    assert np.allclose(features[2], mini.pooled_features(frames[2:3])[0], atol=1e-3)
-    assert mini.pooled_features([]).shape == (0, 1280)
-
-
 def test_pixels_are_the_centre_of_a_picture() -> None:
     image = Image.new("RGB", (400, 200), "red")
     image.paste((0, 0, 255), (112, 12, 288, 188))

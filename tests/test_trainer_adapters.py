@@ -97,7 +97,7 @@ def test_only_the_adapters_are_trained_and_their_number_is_told(checkpoint: Chec
     before = count_parameters(model)
     adapted = make_trainable(model, Lora(rank=4))
     expected = sum(4 * (inward + outward) for outward, inward in shapes)
-    assert count_parameters(adapted).make_trainable == expected
+    assert count_parameters(adapted).trainable == expected
     assert count_parameters(adapted).total == before.total + expected
     assert str(count_parameters(adapted)).startswith(
         f"{expected:,} of {before.total + expected:,} "
@@ -107,9 +107,7 @@ def test_only_the_adapters_are_trained_and_their_number_is_told(checkpoint: Chec
 def test_without_lora_everything_is_trained(checkpoint: Checkpoint) -> None:
     model = load_base(checkpoint, SETTINGS).model.requires_grad_(False)
     assert (
-        count_parameters(make_trainable(model, None)).make_trainable
-        == count_parameters(model).total
-        > 0
+        count_parameters(make_trainable(model, None)).trainable == count_parameters(model).total > 0
     )
 
 

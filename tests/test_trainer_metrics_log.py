@@ -34,14 +34,6 @@ def test_a_new_run_in_the_same_folder_starts_over(tmp_path: Path):
     assert [row["step"] for row in table(tmp_path)] == ["1", "2"]
 
 
-def test_a_column_may_come_later(tmp_path: Path):
-    with MetricsLog(tmp_path, total=3) as book:
-        book.write(1, {"loss": 0.5})
-        book.write(2, {"loss": 0.4, "tau/image-qa": 0.02})
-        book.write(3, {"loss": 0.3})
-    assert [row["tau/image-qa"] for row in table(tmp_path)] == ["", "0.02", ""]
-
-
 def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path):
     run(tmp_path, 1, 3)
     path = tmp_path / METRICS_FILE

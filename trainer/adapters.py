@@ -66,12 +66,12 @@ class Lora:
 class ParameterCounts:
     """Numbers of parameters: trainable ones, and all (adapters included)."""
 
-    make_trainable: int
+    trainable: int
     total: int
 
     def __str__(self) -> str:
-        share = 100 * self.make_trainable / self.total
-        return f"{self.make_trainable:,} of {self.total:,} parameters are trained ({share:.2f} %)"
+        share = 100 * self.trainable / self.total
+        return f"{self.trainable:,} of {self.total:,} parameters are trained ({share:.2f} %)"
 
 
 def linear_layers(model: nn.Module) -> list[str]:
@@ -374,7 +374,7 @@ def greedy(
         The weights of the best mixture, and every mixture tried, the base model first.
 
     Raises:
-        NothingGained: no adapter scores higher than the base model.
+        NoImprovement: no adapter scores higher than the base model.
     """
     parts = tuple(weights or (1.0,) * count)
     best = score((0.0,) * count)

@@ -16,8 +16,8 @@ class MetricsLog:
     """Writes metrics by step.
 
     Guarantees: each step is in the file when `write` returns; a run that resumes after step n
-    first drops the rows of later steps, so its curve is that of an uninterrupted run; later steps
-    may add columns.
+    first drops the rows of later steps, so its curve is that of an uninterrupted run. The columns
+    are those of the first step.
 
     Args:
         directory: Where `metrics.csv` and TensorBoard's files go.
@@ -30,11 +30,10 @@ class MetricsLog:
         self, directory: Path, *, resume_after: int = 0, total: int, shown: bool = False
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._path = directory / METRICS_FILE
-        self._rows = [row for row in _rows(self._path) if int(row[_STEP]) <= resume_after]
-        self._columns = list(dict.fromkeys(name for row in self._rows for name in row)) or [_STEP]
-        self._file: TextIO | None = None
-        self._rewrite()
+        path = directory / METRICS_FILE
+        kept = [row for row in _rows(path) if int(row[_STEP]) <= resume_after]
+        self._file = _rewritten(path, kept)
+        self._writer = csv.DictWriter(self._file, list(kept[0])) if kept else None
         self._board = _board(directory, resume_after + 1)
         self._bar = tqdm(
             total=total,
@@ -49,14 +48,11 @@ class MetricsLog:
         row: dict[str, Any] = {_STEP: step} | {
             name: f"{value:.9g}" for name, value in values.items()
         }
-        self._rows.append(row)
-        if fresh := [name for name in row if name not in self._columns]:
-            self._columns += fresh
-            self._rewrite()
-        else:
-            assert self._file is not None
-            self._writer().writerow(row)
-            self._file.flush()
+        if self._writer is None:
+            self._writer = csv.DictWriter(self._file, list(row))
+            self._writer.writeheader()
+        self._writer.writerow(row)
+        self._file.flush()
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
         first = {name: f"{value:.3g}" for name, value in list(values.items())[:4]}
@@ -65,8 +61,7 @@ class MetricsLog:
 
     def close(self) -> None:
         """Close the files."""
-        if self._file is not None:
-            self._file.close()
+        self._file.close()
         self._board.close()
         self._bar.close()
 
@@ -76,24 +71,19 @@ class MetricsLog:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def _writer(self) -> "csv.DictWriter[str]":
-        assert self._file is not None
-        return csv.DictWriter(self._file, self._columns, restval="")
 
-    def _rewrite(self) -> None:
-        """Rewrite the whole file atomically."""
-        if self._file is not None:
-            self._file.close()
-        temporary = self._path.with_name(self._path.name + ".part")
-        self._file = temporary.open("w", newline="", encoding="utf-8")
-        writer = self._writer()
-        writer.writeheader()
-        writer.writerows(self._rows)
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        temporary.replace(self._path)
-        self._file = self._path.open("a", newline="", encoding="utf-8")
+def _rewritten(path: Path, rows: list[dict[str, Any]]) -> TextIO:
+    """Replace the file by one with these rows, atomically; return it, open for more."""
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        if rows:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    return path.open("a", newline="", encoding="utf-8")
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -179,20 +179,6 @@ class MiniEmbedder(BaseEmbedder):
             calibration=_calibrations(settings["calibration"]),
         )
 
-    def pooled_features(self, frames: Sequence[Image.Image]) -> Vectors:
-        """Return features of the vision tower, for heads trained on top of it.
-
-        Args:
-            frames: RGB pictures of any size.
-
-        Returns:
-            Float32 array (len(frames), 1280), neither centred nor normalised; row i is frame i.
-
-        Raises:
-            EmbedderError: the embedder is closed.
-        """
-        return self._features(self._loaded(), frames)[0]
-
     def close(self) -> None:
         """Free the models."""
         super().close()

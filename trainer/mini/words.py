@@ -98,7 +98,7 @@ class Nouns:
 
 
 def _records(path: Path) -> list[str]:
-    """Yield the lines below the licence."""
+    """Return the lines below the licence."""
     return [line for line in path.read_text("latin-1").splitlines() if not line.startswith("  ")]
 
 
