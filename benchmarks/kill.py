@@ -247,7 +247,7 @@ def examine(world: World) -> list[str]:
 def left_over(world: World) -> list[str]:
     """List what a compaction has left over."""
     with open_storage(world.library, read_only=True) as place:
-        return [f"{one.count} {one.what}: {one.examples}" for one in check(place).findings]
+        return [f"{one.count} {one.fault.what}: {one.examples}" for one in check(place).findings]
 
 
 def _vectors(library: Library) -> list[str]:

@@ -160,13 +160,13 @@ def _check(arguments: argparse.Namespace, on_progress: "OnProgress") -> _Answer:
 def _finding_lines(findings: "Sequence[Finding]") -> list[str]:
     lines: list[str] = []
     for one in findings:
-        level = "left over" if one.harmless else "FAULT"
-        counted = f"{one.count:,} {one.what}" if one.count > 1 else one.what
+        level = "left over" if one.fault.harmless else "FAULT"
+        counted = f"{one.count:,} {one.fault.what}" if one.count > 1 else one.fault.what
         lines.append(f"{level}: {counted}")
         lines += [f"    {example}" for example in one.examples]
         if one.examples and one.count > len(one.examples):
             lines.append(f"    and {one.count - len(one.examples):,} more")
-        lines.append(f"    fix: {one.remedy}")
+        lines.append(f"    fix: {one.fault.remedy}")
     return lines
 
 
@@ -177,7 +177,8 @@ def _kinds(faults: "Sequence[Finding]") -> str:
 def _objects(**findings: "Sequence[Finding]") -> dict[str, Any]:
     return {
         name: [
-            asdict(one) | {"what": one.what, "remedy": one.remedy, "harmless": one.harmless}
+            asdict(one)
+            | {"what": one.fault.what, "remedy": one.fault.remedy, "harmless": one.fault.harmless}
             for one in some
         ]
         for name, some in findings.items()
@@ -191,12 +192,12 @@ def _repair(arguments: argparse.Namespace, on_progress: "OnProgress") -> _Answer
     dry = arguments.dry_run
     with open_storage(_directory(arguments), read_only=dry) as files:
         report = repair(files, read_files=arguments.files, dry=dry, on_progress=on_progress)
-    faults = [one for one in (report.found if dry else report.left) if not one.harmless]
+    faults = [one for one in (report.found if dry else report.left) if not one.fault.harmless]
     if dry:
         lines = [*_finding_lines(report.found), "nothing was written"]
     else:
         left = {one.fault for one in report.left}
-        lines = [f"repaired: {one.what}" for one in report.found if one.fault not in left]
+        lines = [f"repaired: {one.fault.what}" for one in report.found if one.fault not in left]
         if report.marked:
             lines.append(
                 f"{report.marked:,} files have to be indexed again: rzen-ingest --retry-failed"

@@ -73,14 +73,6 @@ class Held:
     content_hash: str
 
 
-@dataclass(frozen=True, slots=True)
-class Pictured:
-    """A segment that has a thumbnail."""
-
-    content_hash: str
-    position: int
-
-
 class Audit:
     """Finds what is wrong in a library's tables. Thread-safe.
 
@@ -211,11 +203,10 @@ class Audit:
                 wrong.append("segment ids")
             return wrong
 
-    def pictured(self, prefix: str) -> list[Pictured]:
-        """Return the segments with thumbnails whose content hash begins like this."""
-        with self._database.reading() as connection:
-            found = connection.execute(_WITH_PICTURE, {"first": prefix, "last": prefix + "g"})
-            return [Pictured(content_hash, position) for content_hash, position in found]
+    def pictured(self, prefix: str) -> set[tuple[str, int]]:
+        """Return hash and position of the segments with thumbnails whose hash begins like this."""
+        found = self._rows(_WITH_PICTURE, {"first": prefix, "last": prefix + "g"})
+        return {(content_hash, position) for content_hash, position in found}
 
     def kind_of(self, content_hash: str) -> Kind:
         """Return the kind of a content."""

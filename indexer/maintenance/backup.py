@@ -315,8 +315,8 @@ def _copy_files(files: LibraryFiles, copies: _Copies, progress: ProgressReporter
         prefixes = files.thumbnails.prefixes()
         progress.begin("thumbnails", len(prefixes))
         for prefix in progress.counted(prefixes):
-            for one in audit.pictured(prefix):
-                name = thumbnails.path(one.content_hash, one.position).as_posix()
+            for content_hash, position in sorted(audit.pictured(prefix)):
+                name = thumbnails.path(content_hash, position).as_posix()
                 names.add(name)
                 if not copies.add(files.directory / name, name):
                     missing.append(name)

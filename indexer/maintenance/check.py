@@ -128,21 +128,6 @@ class Finding:
     count: int
     examples: tuple[str, ...] = ()
 
-    @property
-    def what(self) -> str:
-        """The fault in words."""
-        return self.fault.what
-
-    @property
-    def remedy(self) -> str:
-        """What repairs it."""
-        return self.fault.remedy
-
-    @property
-    def harmless(self) -> bool:
-        """Whether it only wastes disk space."""
-        return self.fault.harmless
-
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
@@ -161,7 +146,7 @@ class CheckReport:
     @property
     def faults(self) -> tuple[Finding, ...]:
         """The findings that do harm."""
-        return tuple(one for one in self.findings if not one.harmless)
+        return tuple(one for one in self.findings if not one.fault.harmless)
 
 
 def check(
@@ -191,7 +176,7 @@ def check(
         if read_files:
             found += _in_files(files, progress)
     order = list(Fault)
-    found.sort(key=lambda one: (one.harmless, order.index(one.fault)))
+    found.sort(key=lambda one: (one.fault.harmless, order.index(one.fault)))
     return CheckReport(tuple(found), monotonic() - started_at, read_files)
 
 
@@ -263,13 +248,9 @@ def _in_thumbnails(files: LibraryFiles, progress: ProgressReporter) -> Iterator[
 def compare_thumbnails(files: LibraryFiles, prefix: str) -> tuple[list[str], list[str]]:
     """Return the names of missing and of orphaned thumbnails whose hash has a prefix."""
     audit = Audit(files.database)
-
-    def expected() -> set[tuple[str, int]]:
-        return {(one.content_hash, one.position) for one in audit.pictured(prefix)}
-
-    missing, orphaned = files.thumbnails.compare(prefix, expected())
+    missing, orphaned = files.thumbnails.compare(prefix, audit.pictured(prefix))
     if missing:  # unless their files have just been removed
-        missing &= files.thumbnails.compare(prefix, expected())[0]
+        missing &= files.thumbnails.compare(prefix, audit.pictured(prefix))[0]
     return sorted(missing), sorted(orphaned)
 
 
