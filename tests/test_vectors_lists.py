@@ -25,12 +25,13 @@ from clustered import (
 
 from embedder.interface import normalised
 from embedder.media.kinds import Kind
-from indexer.vectors import SearchFilter, Tuning, build
-from indexer.vectors import partition as engine
+from indexer.vectors import SearchFilter, Tuning
+from indexer.vectors import build as engine
 from indexer.vectors.build import Stopped
 from indexer.vectors.faiss_index import FaissIndex
-from indexer.vectors.ivf import IndexPolicy, Lists
+from indexer.vectors.ivf import Lists
 from indexer.vectors.partition import Partition
+from indexer.vectors.view import IndexPolicy
 
 
 @pytest.fixture(scope="module")
@@ -280,13 +281,13 @@ def test_what_is_saved_while_lists_are_built_is_whole_and_keeps_its_positions(he
 
 
 def test_closing_stops_what_is_being_built(monkeypatch):
-    started = threading.Event()
+    started, build = threading.Event(), engine.build
 
     def forever(view, policy, stopped):
         started.set()
         while not stopped():
             threading.Event().wait(0.01)
-        return build.build(view, policy, stopped)
+        return build(view, policy, stopped)
 
     monkeypatch.setattr(engine, "build", forever)
     one = filled()
@@ -302,13 +303,13 @@ def test_closing_stops_what_is_being_built(monkeypatch):
 
 def test_building_checks_often_whether_it_has_to_stop():
     view, asked = image_partition(filled()).view, iter(range(10**6))
-    build.build(view, SMALL, lambda: next(asked) < 0)
+    engine.build(view, SMALL, lambda: next(asked) < 0)
     total = next(asked)
     assert total > 100
     for limit in (0, total // 2, total - 1):
         calls = iter(range(10**6))
         with pytest.raises(Stopped):
-            build.build(view, SMALL, lambda calls=calls, limit=limit: next(calls) >= limit)
+            engine.build(view, SMALL, lambda calls=calls, limit=limit: next(calls) >= limit)
 
 
 def test_a_failure_to_build_costs_only_a_line_in_the_log(saved, monkeypatch, caplog):
@@ -335,7 +336,7 @@ def test_lists_may_be_empty_also_those_nearest_to_a_query(monkeypatch):
             zeros = np.zeros((len(rows), k), dtype=np.int64)
             return zeros.astype(np.float32), zeros
 
-    monkeypatch.setattr(build, "_assigner", lambda *_: First())
+    monkeypatch.setattr(engine, "_assigner", lambda *_: First())
     one = filled()
     assert one.settle()
     assert index_of(one) == "inverted"

@@ -19,11 +19,11 @@ from indexer import Library, admin
 from indexer.catalog.sqlite import WriterLock
 from indexer.maintenance.check import Fault, check
 from indexer.maintenance.storage import open_storage
-from indexer.vectors import Description, faiss_index, partition, storage
+from indexer.vectors import Description, build, faiss_index, storage
 from indexer.vectors.build import Stopped
 from indexer.vectors.faiss_index import FaissIndex
-from indexer.vectors.ivf import IndexPolicy
 from indexer.vectors.storage import state_of
+from indexer.vectors.view import IndexPolicy
 
 COUNT = 400
 SMALL = IndexPolicy(
@@ -93,7 +93,7 @@ def test_an_ingest_that_is_told_to_stop_does_not_wait_for_an_index(tmp_path, med
             threading.Event().wait(0.01)
         raise Stopped
 
-    monkeypatch.setattr(partition, "build", endless)
+    monkeypatch.setattr(build, "build", endless)
     with Library.open(tmp_path / "library", model="toy") as library:
         assert library.ingest([media], cancel=cancel).added == COUNT
         assert started.is_set()
@@ -161,7 +161,7 @@ def test_a_process_that_only_searches_saves_what_it_has_built_unless_somebody_is
     assert saved() == "exact"
     search()
     assert saved() == "inverted"
-    monkeypatch.setattr(partition, "build", pytest.fail)
+    monkeypatch.setattr(build, "build", pytest.fail)
     with Library.open(tmp_path / "library") as again:
         assert index_of(again) == "inverted"
         assert again.vectors.settle()

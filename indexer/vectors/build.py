@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from embedder.interface import Vectors, normalised
 from indexer.vectors.interface import Tuning
-from indexer.vectors.ivf import MAX_CANDIDATES, IndexPolicy, Lists, faiss
+from indexer.vectors.ivf import MAX_CANDIDATES, Lists
 from indexer.vectors.storage import Positions
-from indexer.vectors.view import View
+from indexer.vectors.view import IndexPolicy, View, faiss
 
 _log = logging.getLogger(__name__)
 

@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 
 from embedder.interface import Vectors
 from embedder.media.kinds import Kind
-from indexer.vectors.build import Refused, Stopped
 from indexer.vectors.interface import NOTHING, Description, Found, Ids, SearchFilter, VectorIndex
-from indexer.vectors.ivf import IndexPolicy
 from indexer.vectors.partition import MakeLists, Partition
 from indexer.vectors.storage import STATE_FILE, files_of, put_state, state_of
-from indexer.vectors.view import Mask
+from indexer.vectors.view import IndexPolicy, Mask
 
 _log = logging.getLogger(__name__)
 
@@ -156,6 +154,8 @@ class FaissIndex(VectorIndex):
 
     def _build(self, kind: Kind, make: MakeLists) -> None:
         """Make other lists of a partition as it is now, and let searches use them."""
+        from indexer.vectors.build import Refused, Stopped
+
         with self._changing:
             partition = self._partitions[kind]
             view = partition.view

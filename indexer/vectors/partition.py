@@ -3,15 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.interface import Vectors
-from indexer.vectors.build import build, extend
 from indexer.vectors.interface import Description, Ids
-from indexer.vectors.ivf import IndexPolicy, Lists, faiss
 from indexer.vectors.storage import (
     Column,
     Positions,
@@ -21,13 +19,16 @@ from indexer.vectors.storage import (
     stated,
     write_file,
 )
-from indexer.vectors.view import Mask, View
+from indexer.vectors.view import IndexPolicy, Mask, View, faiss
+
+if TYPE_CHECKING:
+    from indexer.vectors.ivf import Lists
 
 _MIN_GAPS = 1_000
 _SHRUNK = 4
 """Lists are dropped or trained again when the vectors have shrunk by this factor."""
 
-MakeLists = Callable[[View, Callable[[], bool]], Lists | None]
+MakeLists = Callable[[View, Callable[[], bool]], "Lists | None"]
 """Makes lists of a view, or none; raises `Stopped` soon after the function given returns true."""
 
 
@@ -132,19 +133,23 @@ class Partition:
         late = (len(self.view) - lists.covered) * self.view.dim
         return self._extend if late > policy.merge_components else None
 
-    def _build(self, view: View, stopped: Callable[[], bool]) -> Lists:
-        return build(view, self._policy, stopped)
+    def _build(self, view: View, stopped: Callable[[], bool]) -> "Lists":
+        from indexer.vectors import build  # Small libraries never need it.
 
-    def _extend(self, view: View, stopped: Callable[[], bool]) -> Lists:
+        return build.build(view, self._policy, stopped)
+
+    def _extend(self, view: View, stopped: Callable[[], bool]) -> "Lists":
+        from indexer.vectors import build
+
         assert view.lists is not None
-        return extend(view.lists, view, stopped)
+        return build.extend(view.lists, view, stopped)
 
-    def use(self, lists: Lists | None) -> None:
+    def use(self, lists: "Lists | None") -> None:
         """Let searches use other lists, or none."""
         self._lists, self._refused = lists, 0
         self._change()
 
-    def refuse(self, lists: Lists | None = None) -> None:
+    def refuse(self, lists: "Lists | None" = None) -> None:
         """Keep the lists given, or none, until there are many more vectors."""
         self._lists, self._refused = lists, len(self)
         self._change()
@@ -247,6 +252,8 @@ class Partition:
         if lists is not None and saved["faiss"] == faiss.__version__:
             if said.tuning is None:
                 raise ValueError("the state does not say how much to look at")
+            from indexer.vectors.ivf import Lists
+
             size, covered, trained = (int(lists[name]) for name in ("size", "covered", "of"))
             one._lists = Lists.load(
                 directory, files["lists"], (dim, size), covered, trained, said.tuning

@@ -6,18 +6,26 @@ which no change touches, and waits for nothing.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
-from math import ceil
-from typing import Any
+from math import ceil, sqrt
+from typing import TYPE_CHECKING, Any
 
+import faiss as library
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.interface import Vectors
 from indexer.vectors.interface import NOTHING, Found, Ids, SearchFilter
-from indexer.vectors.ivf import IndexPolicy, Lists, Scores, faiss
 from indexer.vectors.storage import Positions
 
+if TYPE_CHECKING:
+    from indexer.vectors.ivf import Lists
+
+faiss: Any = library
+"""FAISS, whose stubs do not know its Python layer; `faiss_index` is imported when it is needed."""
+
+Scores = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Blocks = tuple[NDArray[Any], NDArray[Any]]
 
@@ -26,6 +34,53 @@ _FILTERED_PROBES = 2
 """What a filter keeps may lie far from the query, where centroids tell less of it."""
 _FILTERED_CANDIDATES = 3
 _MAX_FILTERED_CANDIDATES = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPolicy:
+    """When vectors of a kind get inverted lists, and what those have to achieve.
+
+    Attributes:
+        exact_components: Every vector is compared up to this size (vectors × dimensions), which
+            takes a few milliseconds.
+        recall: Share of the nearest vectors that a search must find, measured while building.
+        speed: Lists are used only where they take less than this share of the time that comparing
+            every vector takes.
+        growth: Lists are trained again, and refused ones tried again, when the vectors have
+            multiplied by this factor.
+        merge_components: Numbers of the vectors beside the lists, all of which every search
+            compares, from which on they are added to the lists.
+        max_gaps: Share of removed vectors from which on files are written without them.
+        sample: Vectors for each list that the lists are learned from.
+        rounds: Of learning.
+        questions: Vectors that the recall is measured with.
+        margin: Lists that are looked into, as a multiple of those with which the recall was
+            measured. Queries come from elsewhere than the vectors do and are harder: among
+            WordNet's definitions, single words need more than twice the lists that the definitions
+            and their mixtures do.
+        gathered: A filter that keeps no more vectors than this has their rows gathered.
+        list_cost: Vectors that are compared in the time that a filter spends on one list. One that
+            keeps no more than this for each list to look into has all of them compared.
+        threads: That build.
+    """
+
+    exact_components: int = 20_000_000
+    recall: float = 0.99
+    speed: float = 0.7
+    growth: float = 2.5
+    merge_components: int = 6_000_000
+    max_gaps: float = 0.3
+    sample: int = 48
+    rounds: int = 8
+    questions: int = 128
+    margin: float = 3.0
+    gathered: int = 1_000
+    list_cost: int = 40
+    threads: int = 1
+
+    def lists(self, vectors: int) -> int:
+        """Return how many lists to spread a number of vectors over."""
+        return max(1, min(round(4 * sqrt(vectors)), vectors // 8))
 
 
 class View:
@@ -45,7 +100,7 @@ class View:
         columns: tuple[Blocks, Blocks, Blocks],
         gone: Mask,
         ascending: int,
-        lists: Lists | None,
+        lists: "Lists | None",
     ) -> None:
         """Combine the parts of a partition.
 
@@ -138,7 +193,7 @@ class View:
         return self._filtered_by_lists(vector, k, self.lists, mask, probes)
 
     def _filtered_by_lists(
-        self, vector: NDArray[np.float32], k: int, lists: Lists, mask: Mask, probes: int
+        self, vector: NDArray[np.float32], k: int, lists: "Lists", mask: Mask, probes: int
     ) -> tuple[Scores, Positions]:
         covered = mask[: lists.covered]
         count = int(np.count_nonzero(covered))
