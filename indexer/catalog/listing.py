@@ -144,24 +144,10 @@ class Catalog(CatalogReader):
 
         They are the same ones each time, oldest first; at most `count`.
         """
-        items, segments = schema.items.c, schema.segments.c
-        oldest = (
-            select(items.id)
-            .where(items.media_id == id_table.c.value)
-            .order_by(items.id)
-            .limit(1)
-            .correlate(id_table)
-            .scalar_subquery()
-        )
+        segments = schema.segments.c
         heads = select_segments().where(one_of(segments.media_id), segments.position == 0)
         with self._database.moment(), self._database.reading() as connection:
-            media_ids = self._sampled_media(count)
-            held = connection.execute(
-                select(oldest).select_from(id_table), given_ids(media_ids)
-            ).scalars()
-            files = select_items().where(one_of(items.id))
-            found = connection.execute(files, given_ids(one for one in held if one))
-            by_media = {row.media_id: item_of_row(row) for row in found}
+            by_media = self.oldest_items(self._sampled_media(count))
             found = connection.execute(heads.order_by(segments.media_id), given_ids(by_media))
             return [(by_media[row.media_id], segment_of_row(row)) for row in found]
 
