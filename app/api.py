@@ -12,8 +12,8 @@ from app.jobs import JobState
 from app.page.labels import folder_choices, readable, reason
 from app.search import FileFilter, FileSelection, SearchForm, Window, validated
 from app.services import Services
+from embedder.interface import ModelSpec
 from embedder.media import MEDIA_KINDS, Kind
-from embedder.spec import ModelSpec
 from indexer import Hit, IngestReport, MediaItem
 
 _MAX_FAILURES = 200

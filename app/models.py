@@ -13,8 +13,8 @@ from threading import Lock
 from cachetools import TTLCache
 
 from embedder import EmbedderError, EmbedderInfo, Modality
+from embedder.interface import ModelSpec
 from embedder.registry import BACKENDS
-from embedder.spec import ModelSpec
 from indexer import IndexerError, Library, QueryError
 
 _log = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ from pydantic import (
 from app.page.labels import folder_of
 from app.query_files import QueryFiles
 from embedder.content import Content, Modality
+from embedder.interface import ModelSpec
 from embedder.media.kinds import Kind
-from embedder.spec import ModelSpec
 from indexer import (
     Filters,
     Hit,

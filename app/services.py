@@ -15,8 +15,8 @@ from app.query_files import MAX_QUERY_FILE_BYTES, QueryFiles
 from app.search import Searches
 from app.uploads import LibraryUploads
 from embedder import EmbedderError
+from embedder.interface import ModelSpec
 from embedder.media import MediaError
-from embedder.spec import ModelSpec
 from indexer import IndexerError, IngestOptions, Library, LibraryBusy, LibraryError
 
 INCOMING = "incoming"

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 
 from embedder import mini, rzen, toy
 from embedder.content import Modality
-from embedder.interface import Backend, Embedder, EmbedderUnavailable
-from embedder.spec import ModelSpec
+from embedder.interface import Backend, Embedder, EmbedderUnavailable, ModelSpec
 
 BACKENDS: Mapping[str, Backend] = {
     backend.family: backend for backend in (mini.BACKEND, rzen.BACKEND, toy.BACKEND)

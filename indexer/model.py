@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from embedder.content import Modality
-from embedder.interface import Embedder, EmbedderInfo
-from embedder.spec import ModelSpec
+from embedder.interface import Embedder, EmbedderInfo, ModelSpec
 from indexer.catalog import Catalog, Model
 from indexer.catalog.writer import CatalogWriter
 from indexer.config import DEFAULT_MODEL

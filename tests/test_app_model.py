@@ -19,7 +19,7 @@ from app.models import ActiveModel, Models, offer_id
 from app.page import events, library_tab
 from app.search import SearchForm, validated
 from embedder import EmbedderUnavailable, Modality
-from embedder.spec import ModelSpec
+from embedder.interface import ModelSpec
 from embedder.toy import ToyEmbedder
 from indexer import (
     Failure,

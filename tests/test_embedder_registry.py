@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from embedder import EmbedderUnavailable, open_embedder
+from embedder.interface import ModelSpec
 from embedder.registry import BACKENDS
-from embedder.spec import ModelSpec
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from app.models import ActiveModel, Offer, offer_id
 from app.page import labels, macros
 from app.page.results import problem
 from app.search import FileFilter
+from embedder.interface import ModelSpec
 from embedder.media import MEDIA_KINDS
-from embedder.spec import ModelSpec
 from indexer import IngestReport, LibraryStats, MediaItem, Progress, ReembedReport, Status
 
 _MAX_FAILURES = 200

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from embedder.interface import EmbedderUnavailable
+from embedder.interface import EmbedderUnavailable, ModelSpec
 from embedder.rzen import BACKEND
-from embedder.spec import ModelSpec
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
