@@ -31,7 +31,7 @@ import numpy as np
 from PIL import Image
 
 from embedder import Content, Embedder, open_embedder
-from embedder.media import Draft, Kind, Limits, cut, detect, read_picture
+from embedder.media import Draft, Kind, Limits, cut, read_picture
 from indexer.config import IngestOptions
 from indexer.decoding.pool import DecoderPool
 
@@ -97,7 +97,7 @@ def _compare_decoding(name: str, paths: Sequence[Path], given: argparse.Namespac
     for _ in range(given.rounds):
         here, here_seconds = _cut_all(paths, partial(cut, limits=limits), given.workers)
         before = _processor_seconds()
-        with DecoderPool(limits) as workers:
+        with DecoderPool() as workers:
             list(workers.cut(paths[0], Kind.IMAGE, limits))
             there, _ = _cut_all(paths, partial(workers.cut, limits=limits), given.workers)
         rates.append(there / here)
@@ -129,10 +129,6 @@ def _processor_seconds() -> float:
 
 class InThreads:
     """Decodes in the threads that ask for it."""
-
-    def detect(self, path: Path) -> Kind:
-        """Return the kind of a file."""
-        return detect(path)
 
     def cut(self, path: Path, kind: Kind, limits: Limits) -> Iterator[Draft]:
         """Cut a file into segments."""
@@ -194,7 +190,7 @@ def _ingest(pictures: Path, directory: Path, given: argparse.Namespace) -> dict[
     from indexer import Library
 
     in_threads = nullcontext(InThreads())
-    decoders = (lambda _limits, _cancel: in_threads) if given.in_threads else None
+    decoders = (lambda _cancel: in_threads) if given.in_threads else None
     with Library.open(directory, model=given.model, decoders=decoders) as library:
         picture = Image.new("RGB", (64, 64))
         library.embedder.embed([Content(frames=[picture])], "document")  # loads the weights

@@ -215,8 +215,7 @@ class Library:
         from indexer.ingest.discovery import plan
 
         options = options or IngestOptions()
-        with self.decoders(options.limits, threading.Event()) as decoders:
-            return plan(self._writer, decoders, self._targets(paths, options), options)
+        return plan(self._writer, self._targets(paths, options), options)
 
     def ingest(
         self,
@@ -249,7 +248,7 @@ class Library:
             raise ValueError("nothing to ingest: give a path")
         with self._write_lock.held():
             targets = self._targets(paths, options)
-            with self.decoders(options.limits, cancel) as decoders:
+            with self.decoders(cancel) as decoders:
                 ingest = FileIngest(
                     [path for path in targets if paths or not vanished(path)],
                     options,
@@ -413,8 +412,8 @@ class Library:
         self._index.save()
 
 
-def open_decoders(limits: Limits, cancel: threading.Event) -> "DecoderPool":
+def open_decoders(cancel: threading.Event) -> "DecoderPool":
     """Return the processes that decode files for one ingest."""
     from indexer.decoding.pool import DecoderPool
 
-    return DecoderPool(limits, cancel=cancel)
+    return DecoderPool(cancel=cancel)

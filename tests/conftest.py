@@ -105,7 +105,7 @@ def _shared_decoders() -> Iterator[pytest.MonkeyPatch]:
 
             return stack.enter_context(DecoderPool())
 
-        def shared(_limits: object, _cancel: object) -> AbstractContextManager[Any]:
+        def shared(_cancel: object) -> AbstractContextManager[Any]:
             return nullcontext(pool())
 
         patch.setattr("indexer.library.open_decoders", shared)

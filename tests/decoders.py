@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from threading import Event
 
-from embedder.media import Draft, Kind, Limits, detect
+from embedder.media import Draft, Kind, Limits
 
 
 class InProcess:
@@ -14,8 +14,5 @@ class InProcess:
     def __init__(self, cut: Callable[[Path, Kind, Limits], Iterator[Draft]]) -> None:
         self.cut = cut
 
-    def detect(self, path: Path) -> Kind:
-        return detect(path)
-
-    def __call__(self, limits: Limits, cancel: Event) -> AbstractContextManager["InProcess"]:
+    def __call__(self, cancel: Event) -> AbstractContextManager["InProcess"]:
         return nullcontext(self)

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from embedder import Content
-from embedder.media import Draft, Kind, Limits, MediaError, UnsupportedMedia
+from embedder.media import Draft, Kind, Limits, MediaError
 from embedder.media.kinds import Word
 from indexer import IngestOptions, Library, Status
 from indexer.decoding import protocol
@@ -84,21 +84,9 @@ def soon(condition, seconds: float = 30.0) -> bool:
 def test_processes_are_reused(workers, tmp_path):
     first = worker_of(workers, tmp_path)
     assert first != os.getpid()
-    assert workers.detect(file(tmp_path, "a")) is Kind.IMAGE
     (draft,) = cut(workers, tmp_path, "a")
     assert draft.content.frames[0].getpixel((3, 3)) == (220, 30, 30)
     assert worker_of(workers, tmp_path) == first
-
-
-def test_only_gifs_are_detected_in_a_process(workers, tmp_path):
-    path = file(tmp_path, "a")
-    assert workers.detect(path) is Kind.IMAGE
-    assert not workers._idle
-    Image.new("L", (8, 8)).save(path.with_suffix(".gif"))
-    assert workers.detect(path.with_suffix(".gif")) is Kind.IMAGE
-    assert len(workers._idle) == 1
-    path.with_suffix(".gif").write_bytes(b"GIF89a" + bytes(90))
-    assert workers.detect(path.with_suffix(".gif")) is Kind.IMAGE, "decoding says what is wrong"
 
 
 def test_errors_are_those_of_decoding_in_place(workers, tmp_path):
@@ -106,11 +94,8 @@ def test_errors_are_those_of_decoding_in_place(workers, tmp_path):
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(MediaError, match="truncated"):
         list(workers.cut(path, Kind.IMAGE, LIMITS))
-    path.with_suffix(".bin").write_bytes(b"\0\1")
-    with pytest.raises(UnsupportedMedia, match="not a picture"):
-        workers.detect(path.with_suffix(".bin"))
     with pytest.raises(MediaError, match="does not exist"):
-        workers.detect(tmp_path / "nowhere.png")
+        list(workers.cut(tmp_path / "nowhere.txt", Kind.TEXT, LIMITS))
     with pytest.raises(MediaError, match=r"cannot be decoded: ZeroDivisionError"):
         cut(workers, tmp_path, "error")
     before = worker_of(workers, tmp_path)
@@ -303,8 +288,8 @@ def test_ingest_indexes_the_files_beside_bad_ones(tmp_path):
     for number, name in enumerate([*bad, *(f"good{number}" for number in range(9))]):
         Image.new("RGB", (40, 40), (number, 0, 0)).save(folder / f"{name}.png")
 
-    def misled(limits: Limits, cancel: threading.Event) -> DecoderPool:
-        return DecoderPool(limits, cancel=cancel, performer=PERFORMER)
+    def misled(cancel: threading.Event) -> DecoderPool:
+        return DecoderPool(cancel=cancel, performer=PERFORMER)
 
     with Library.open(tmp_path / "library", model="toy", decoders=misled) as library:
         limits = replace(LIMITS, silence_seconds=6.0, memory_bytes=300 << 20)

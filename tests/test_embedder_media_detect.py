@@ -138,6 +138,9 @@ def test_animated_pictures_are_videos(tmp_path: Path) -> None:
         assert detect(path) is Kind.VIDEO, suffix
         frames[0].save(tmp_path / f"still.{suffix}")
         assert detect(tmp_path / f"still.{suffix}") is Kind.IMAGE, suffix
+    large = b"GIF89a\x08\0\x06\0\x80\0\0" + bytes(6) + b",\0\0\0\0\x08\0\x06\0\0\x02"
+    assert detect(written(tmp_path / "cut.gif", large + b"\xff" * 900)) is Kind.IMAGE
+    assert detect(written(tmp_path / "empty.gif", b"GIF89a" + bytes(90))) is Kind.IMAGE
     pages = tmp_path / "pages.tif"
     frames[0].save(pages, save_all=True, append_images=frames[1:])
     assert detect(pages) is Kind.IMAGE

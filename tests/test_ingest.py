@@ -83,8 +83,8 @@ def test_unchanged_files_are_not_read(library, folder, monkeypatch):
 
     library.ingest([folder])
     monkeypatch.setattr(ToyEmbedder, "embed", None)
-    decoders = library.decoders = InProcess(read)
-    monkeypatch.setattr(decoders, "detect", read)
+    library.decoders = InProcess(read)
+    monkeypatch.setattr("indexer.ingest.decode.detect", read)
     generation = library.catalog.generation()
     assert counts(library.ingest([folder])) == {"unchanged": 4}
     assert library.catalog.generation() == generation

@@ -3,15 +3,14 @@
 import os
 import stat
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from embedder.media.file_access import translated_os_errors
-from embedder.media.kinds import Kind, Match, MediaError, MediaKind, UnsupportedMedia
+from embedder.media.kinds import Kind, MediaError, MediaKind, UnsupportedMedia, first_bytes
 from embedder.media.pdf import PDF
 from embedder.media.picture import IMAGE
-from embedder.media.text import TEXT
-from embedder.media.video import AUDIO_BRANDS, VIDEO, is_animated
+from embedder.media.text import TEXT, looks_binary
+from embedder.media.video import VIDEO, is_animated
 
 MEDIA_KINDS: Mapping[Kind, MediaKind] = {
     record.kind: record for record in (IMAGE, VIDEO, PDF, TEXT)
@@ -32,7 +31,7 @@ _KIND_OF_SUFFIX = {
 }
 # Clips saved from the web are often videos that are named .gif.
 _MOVING_PICTURES = {".gif", ".webp", ".png", ".apng", ".avif", ".avifs"}
-_GIF_STARTS = (b"GIF87a", b"GIF89a")
+_AUDIO = first_bytes(rb"OggS", rb"fLaC", rb"ID3[\x03\x04]", rb"RIFF.{4}WAVE", rb".{4}ftypM4[ABP] ")
 
 
 def suffix_kind(path: str | os.PathLike[str]) -> Kind | None:
@@ -61,7 +60,7 @@ def detect(path: str | os.PathLike[str]) -> Kind:
     head = _head(path)
     found = _kind_of_bytes(head, promised)
     if found is None:
-        if promised is None or _is_audio(head):
+        if promised is None or _AUDIO.match(head):
             raise _unsupported()
         if promised is Kind.TEXT:
             raise MediaError(f"named {path.suffix}, but its bytes are not text")
@@ -79,16 +78,6 @@ def detect(path: str | os.PathLike[str]) -> Kind:
     return found
 
 
-def must_be_opened(path: str | os.PathLike[str]) -> bool:
-    """Whether `detect` has a decoder open the file, rather than compare its first bytes alone."""
-    path = Path(path)
-    with suppress(OSError):
-        if stat.S_ISREG(path.stat().st_mode):
-            with path.open("rb") as file:
-                return file.read(6) in _GIF_STARTS
-    return False  # `detect` says what is wrong
-
-
 def _head(path: Path) -> bytes:
     with translated_os_errors():
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block forever
@@ -102,18 +91,16 @@ def _head(path: Path) -> bytes:
 
 def _kind_of_bytes(head: bytes, promised: Kind | None) -> Kind | None:
     """Return the kind that fits best, the promised one where several do; None if none fits."""
-    fits = {kind: record.match(head, kind is promised) for kind, record in MEDIA_KINDS.items()}
-    best = max(fits, key=lambda kind: (fits[kind], kind is promised))
-    weak = fits[best] <= Match.HINT
-    return None if fits[best] is Match.NONE or (weak and _is_audio(head)) else best
-
-
-def _is_audio(head: bytes) -> bool:
-    return (
-        head[:4] in (b"OggS", b"fLaC", b"ID3\x03", b"ID3\x04")
-        or (head[:4] == b"RIFF" and head[8:12] == b"WAVE")
-        or (head[4:8] == b"ftyp" and head[8:12] in AUDIO_BRANDS)
-    )
+    records = sorted(MEDIA_KINDS.values(), key=lambda record: record.kind is not promised)
+    for record in records:
+        named = record.kind is promised and record.named_signature.match(head)
+        if named or record.signature.match(head):
+            return record.kind
+    if not looks_binary(head):
+        return Kind.TEXT
+    if _AUDIO.match(head):
+        return None
+    return next((one.kind for one in records if one.weak_signature.match(head)), None)
 
 
 def _unsupported() -> UnsupportedMedia:

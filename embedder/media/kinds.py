@@ -1,8 +1,9 @@
 """The kinds of media: what is known of each, what decoding may cost, and what it gives."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from pathlib import Path
 
 from PIL import Image
@@ -110,13 +111,8 @@ class Draft:
     picture_hash: int | None = None
 
 
-class Match(IntEnum):
-    """How well the first bytes of a file fit a kind."""
-
-    NONE = 0
-    HINT = 1  # a signature too short to outweigh bytes that read as text
-    TEXT = 2  # the bytes read as text
-    SIGNATURE = 3
+NEVER = re.compile(rb"(?!)")
+"""Matches no bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +128,9 @@ class MediaKind:
         has_picture: Whether its segments have thumbnails.
         suffixes: Extensions of its files, in lower case, with the dot.
         media_types: MIME types by suffix, for the files that a browser can show.
-        match: From the first bytes of a file, and whether its suffix is of this kind, to how well
-            they fit.
+        signature: Matches the first bytes of its files.
+        named_signature: Matches those of files that have one of its suffixes.
+        weak_signature: Too short to outweigh bytes that read as text.
         read: A whole file as one content, as a query is; of a document, the page from 1, or the
             first.
         cut: A file into drafts in order, at least one, decoded one at a time.
@@ -149,10 +146,17 @@ class MediaKind:
     has_picture: bool = False
     suffixes: frozenset[str]
     media_types: Mapping[str, str] = field(default_factory=dict)
-    match: Callable[[bytes, bool], Match]
+    signature: re.Pattern[bytes] = NEVER
+    named_signature: re.Pattern[bytes] = NEVER
+    weak_signature: re.Pattern[bytes] = NEVER
     read: Callable[[Path, Limits, int | None], Content]
     cut: Callable[[Path, Limits], Iterator[Draft]]
     draw: Callable[[Path, int | None, Limits], Image.Image] | None = None
+
+
+def first_bytes(*patterns: bytes) -> re.Pattern[bytes]:
+    """Compile alternatives for the first bytes of a file, in which a dot is any byte."""
+    return re.compile(b"|".join(patterns), re.DOTALL)
 
 
 def suffixes(names: str) -> frozenset[str]:

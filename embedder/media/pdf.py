@@ -13,7 +13,16 @@ from PIL import Image
 
 from embedder.content import Content, Modality
 from embedder.media.file_access import plain_path, translated_os_errors
-from embedder.media.kinds import Draft, Kind, Limits, Match, MediaError, MediaKind, Word, suffixes
+from embedder.media.kinds import (
+    Draft,
+    Kind,
+    Limits,
+    MediaError,
+    MediaKind,
+    Word,
+    first_bytes,
+    suffixes,
+)
 from embedder.media.picture import thumbnail
 
 # MuPDF is not safe to use from two threads at a time. Held for a page, never for a document.
@@ -215,12 +224,6 @@ def _joined(words: list[tuple[Any, ...]]) -> str:
     return text
 
 
-def _match(head: bytes, promised: bool) -> Match:
-    # Readers take a PDF with something before its start.
-    start = head[:1024] if promised else head.lstrip()[:5]
-    return Match.SIGNATURE if b"%PDF-" in start else Match.NONE
-
-
 def _content(page: Page) -> Content:
     return Content(text=page.text, frames=[page.picture], modality=Modality.PAGE)
 
@@ -241,7 +244,8 @@ PDF = MediaKind(
     has_picture=True,
     suffixes=suffixes("pdf"),
     media_types={".pdf": "application/pdf"},
-    match=_match,
+    signature=first_bytes(rb"\s*%PDF-"),
+    named_signature=first_bytes(rb".{0,1019}%PDF-"),  # readers take it with something before
     read=lambda path, limits, page: _content(read_page(path, page or 1, limits)),
     cut=_cut,
     draw=lambda path, page, limits: render_page(path, page or 1, limits.frame_side),

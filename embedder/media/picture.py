@@ -16,8 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from embedder.content import Content, Modality
 from embedder.media.file_access import os_reason
-from embedder.media.kinds import Draft, Kind, Limits, Match, MediaError, MediaKind, suffixes
-from embedder.media.text import looks_binary
+from embedder.media.kinds import Draft, Kind, Limits, MediaError, MediaKind, first_bytes, suffixes
 
 Source = str | os.PathLike[str] | bytes | IO[bytes]
 """A picture's path, its bytes, or a file open for reading bytes."""
@@ -336,49 +335,8 @@ def _to_8_bits(values: npt.NDArray[Any], span: Range) -> npt.NDArray[np.uint8]:
     return np.asarray(scaled, dtype=np.uint8)
 
 
-_SIGNATURES = (
-    b"\xff\xd8\xff",
-    b"\x89PNG\r\n\x1a\n",
-    b"GIF87a",
-    b"GIF89a",
-    b"II*\0",
-    b"MM\0*",
-    b"II+\0",
-    b"MM\0+",
-    b"\0\0\0\x0cjP  \r\n\x87\n",
-    b"\xff\x4f\xff\x51",
-    b"8BPS\0",
-    b"qoif",
-    b"icns",
-    b"DDS ",
-)
-# Too short to outweigh bytes that read as text.
-_WEAK_SIGNATURES = (b"BM", b"\0\0\x01\0", b"\x0a\x05\x01", b"\x01\xda\0", b"\x01\xda\x01")
-_TEXTUAL_SIGNATURES = (
-    *(b"P%d" % n for n in range(1, 8)),
-    b"Pf",
-    b"PF",
-    b"#define",
-    b"/* XPM",
-    b"qoif",
-)
-_BRANDS = (
-    *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"),
-    *(b"avif", b"avis"),
-)
-
-
-def match_picture(head: bytes, promised: bool) -> Match:
-    """Compare the first bytes of a file with the signatures of pictures."""
-    if head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
-        return Match.SIGNATURE
-    if head[4:8] == b"ftyp":
-        return Match.SIGNATURE if head[8:12] in _BRANDS else Match.NONE
-    if not looks_binary(head):
-        textual = promised and head.startswith(_TEXTUAL_SIGNATURES)
-        return Match.SIGNATURE if textual else Match.NONE
-    weak = head.startswith(_WEAK_SIGNATURES + _TEXTUAL_SIGNATURES)
-    return Match.HINT if weak else Match.NONE
+FTYP_BRANDS = rb"hei[cxms]|hev[cx]|mif1|msf1|avif|avis"
+_TEXTUAL = rb"P[1-7fF]|#define|/\* XPM"
 
 
 def _read(path: Path, limits: Limits, _page: int | None) -> Content:
@@ -411,7 +369,15 @@ IMAGE = MediaKind(
         ".avif": "image/avif",
         ".bmp": "image/bmp",
     },
-    match=match_picture,
+    signature=first_bytes(
+        *(rb"\xff\xd8\xff", rb"\x89PNG\r\n\x1a\n", rb"GIF8[79]a", rb"RIFF.{4}WEBP", rb"II[*+]\0"),
+        *(rb"MM\0[*+]", rb"\0\0\0\x0cjP  \r\n\x87\n", rb"\xff\x4f\xff\x51", rb"8BPS\0", rb"qoif"),
+        *(rb"icns", rb"DDS ", rb".{4}ftyp(?:" + FTYP_BRANDS + rb")"),
+    ),
+    named_signature=first_bytes(_TEXTUAL),
+    weak_signature=first_bytes(
+        _TEXTUAL, rb"BM", rb"\0\0\x01\0", rb"\n\x05\x01", rb"\x01\xda[\0\x01]"
+    ),
     read=_read,
     cut=_cut,
     draw=lambda path, _page, limits: read_picture(path, limits),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from embedder.content import Content, Modality
 from embedder.media.file_access import translated_os_errors
-from embedder.media.kinds import Draft, Kind, Limits, Match, MediaError, MediaKind, suffixes
+from embedder.media.kinds import Draft, Kind, Limits, MediaError, MediaKind, suffixes
 
 _HTML_SUFFIXES = {".html", ".htm", ".xhtml"}
 _DECLARED = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([A-Za-z0-9._-]{2,30})""")
@@ -305,10 +305,6 @@ def _chunks(text: str, span: Span, max_words: int) -> Iterator[tuple[Span, int]]
         yield (held[0].start(), held[-1].end()), len(held)
 
 
-def _match(head: bytes, _promised: bool) -> Match:
-    return Match.NONE if looks_binary(head) else Match.TEXT
-
-
 def _read(path: Path, limits: Limits, _page: int | None) -> Content:
     return Content(text=read_text(path, limits))
 
@@ -332,7 +328,6 @@ TEXT = MediaKind(
     suffixes=suffixes(_NAMES),
     # Never as HTML, which could run scripts on the page that shows it.
     media_types={f".{name}": "text/plain; charset=utf-8" for name in _NAMES.split()},
-    match=_match,
     read=_read,
     cut=_cut,
 )

@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import IO, Any
 
 from PIL import Image
 
 from embedder.content import Content, Modality
 from embedder.media import file_access
 from embedder.media.file_access import plain_path, translated_os_errors
-from embedder.media.kinds import Draft, Kind, Limits, Match, MediaError, MediaKind, suffixes
+from embedder.media.kinds import Draft, Kind, Limits, MediaError, MediaKind, first_bytes, suffixes
 from embedder.media.picture import (
+    FTYP_BRANDS,
+    IMAGE,
     check_pixels,
     fitted,
-    match_picture,
     opened_picture,
     thumbnail,
     to_frame,
@@ -259,6 +260,7 @@ def _retrieve(capture: Any, limits: Limits) -> tuple[Image.Image, Signature] | N
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _WEBP_ANIMATED = 0x02
+_MAX_GIF_BYTES = 64 << 20
 
 
 def is_animated(path: Path, head: bytes) -> bool:
@@ -271,20 +273,15 @@ def is_animated(path: Path, head: bytes) -> bool:
     Raises:
         MediaError: if the file cannot be read.
     """
-    if head.startswith(_PNG_START):
-        with translated_os_errors():
-            return _png_is_animated(path)
     if head[8:16] == b"WEBPVP8X":
         return len(head) > 20 and bool(head[20] & _WEBP_ANIMATED)
     if head[4:8] == b"ftyp":
         return head[8:12] == b"avis"
-    if not head.startswith((b"GIF87a", b"GIF89a")):
+    is_png, is_gif = head.startswith(_PNG_START), head.startswith((b"GIF87a", b"GIF89a"))
+    if not (is_png or is_gif):
         return False
-    try:
-        with opened_picture(path, Limits()) as image:
-            return bool(getattr(image, "is_animated", False))
-    except MediaError:
-        return False  # decoding reports what is wrong
+    with translated_os_errors(), path.open("rb") as file:
+        return _png_is_animated(file) if is_png else _gif_is_animated(file)
 
 
 def _animation_samples(path: Path, limits: Limits) -> Iterator[Sample]:
@@ -340,58 +337,53 @@ def _frame_seconds(image: Image.Image) -> float:
     return seconds if 0.02 <= seconds < 3600 else 0.1
 
 
-def _png_is_animated(path: Path) -> bool:
+def _png_is_animated(file: IO[bytes]) -> bool:
     """Whether an animation chunk of several frames comes before the picture's data."""
-    with path.open("rb") as file:
-        file.seek(8)
-        for _ in range(1000):
-            header = file.read(8)
-            if len(header) < 8 or header[4:] == b"IDAT":
-                return False
-            if header[4:] == b"acTL":
-                count = file.read(4)
-                return len(count) == 4 and struct.unpack(">I", count)[0] > 1
-            file.seek(struct.unpack(">I", header[:4])[0] + 4, 1)
+    file.seek(8)
+    for _ in range(1000):
+        header = file.read(8)
+        if len(header) < 8 or header[4:] == b"IDAT":
+            return False
+        if header[4:] == b"acTL":
+            count = file.read(4)
+            return len(count) == 4 and struct.unpack(">I", count)[0] > 1
+        file.seek(struct.unpack(">I", header[:4])[0] + 4, 1)
     return False
+
+
+def _gif_is_animated(file: IO[bytes]) -> bool:
+    """Whether a second picture begins within the first megabytes."""
+    file.seek(10)
+    flags, pictures = file.read(3)[:1], 0
+    _skip_colours(file, flags)
+    while file.tell() < _MAX_GIF_BYTES:
+        match file.read(1):
+            case b"" | b";":  # the end
+                return False
+            case b"!":  # an extension: its label
+                file.seek(1, 1)
+            case b",":  # a picture: its place and flags, its colours, the size of its codes
+                pictures += 1
+                if pictures == 2:
+                    return True
+                _skip_colours(file, file.read(9)[8:])
+                file.seek(1, 1)
+            case _:
+                continue  # as decoders do
+        while (size := int.from_bytes(file.read(1))) and file.tell() < _MAX_GIF_BYTES:
+            file.seek(size, 1)
+    return False
+
+
+def _skip_colours(file: IO[bytes], flags: bytes) -> None:
+    if flags and flags[0] & 0x80:
+        file.seek(3 << (flags[0] & 7) + 1, 1)
 
 
 def _is_picture(path: str | os.PathLike[str]) -> bool:
     """Whether a file's bytes are those of a picture, whatever its name."""
     with translated_os_errors(), Path(path).open("rb") as file:
-        return match_picture(file.read(4096), promised=False) is Match.SIGNATURE
-
-
-_SIGNATURES = (
-    b"\x1a\x45\xdf\xa3",
-    b"FLV\x01",
-    b"\0\0\x01\xba",
-    b"\0\0\x01\xb3",
-    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
-    b"\x06\x0e\x2b\x34\x02\x05\x01\x01",
-    b".RMF\0",
-)
-AUDIO_BRANDS = (b"M4A ", b"M4B ", b"M4P ")
-_MP4_ATOMS = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
-
-
-def _match(head: bytes, promised: bool) -> Match:
-    if head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"AVI "):
-        return Match.SIGNATURE
-    if head[:4] == b"OggS":
-        return Match.SIGNATURE if promised or b"theora" in head[:512] else Match.NONE
-    if head[4:8] == b"ftyp":
-        other = head[8:12] in AUDIO_BRANDS or match_picture(head, promised=False)
-        return Match.NONE if other else Match.SIGNATURE
-    weak = head[4:8] in _MP4_ATOMS or _is_transport_stream(head)
-    return Match.HINT if weak else Match.NONE
-
-
-def _is_transport_stream(head: bytes) -> bool:
-    """Whether it is MPEG-TS: a sync byte every 188 bytes, or every 192 with a time code before."""
-    return any(
-        len(head) > start + 4 * step and all(head[start + n * step] == 0x47 for n in range(5))
-        for start, step in ((0, 188), (4, 192))
-    )
+        return IMAGE.signature.match(file.read(4096)) is not None
 
 
 def _read(path: Path, limits: Limits, _page: int | None) -> Content:
@@ -427,7 +419,18 @@ VIDEO = MediaKind(
         ".ogv": "video/ogg",
         ".mkv": "video/x-matroska",
     },
-    match=_match,
+    signature=first_bytes(
+        *(rb"\x1a\x45\xdf\xa3", rb"FLV\x01", rb"\0\0\x01[\xba\xb3]", rb"\.RMF\0", rb"RIFF.{4}AVI "),
+        *(rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", rb"\x06\x0e\x2b\x34\x02\x05\x01\x01"),
+        rb"OggS.{0,502}theora",
+        rb".{4}ftyp(?!M4[ABP] |" + FTYP_BRANDS + rb")",
+    ),
+    named_signature=first_bytes(rb"OggS"),
+    weak_signature=first_bytes(
+        rb".{4}(?:moov|mdat|wide|free|skip|pnot)",
+        rb"(?:G.{187}){4}G",  # MPEG-TS: a sync byte every 188 bytes,
+        rb".{4}(?:G.{191}){4}G",  # or every 192 with a time code before
+    ),
     read=_read,
     cut=_cut,
 )

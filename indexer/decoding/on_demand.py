@@ -12,7 +12,7 @@ from embedder.media import Draft
 from embedder.media.file_access import os_reason
 from embedder.media.kinds import Kind, Limits, MediaError
 from indexer.decoding.pool import DecoderPool, only
-from indexer.decoding.protocol import Draw, Excerpt, Read, Task
+from indexer.decoding.protocol import Task
 from indexer.errors import Closed, LibraryBusy, LibraryError
 
 # Less than an ingest allows: seeking through an hour of video takes a second or two.
@@ -97,15 +97,15 @@ class OnDemandDecoder(DecoderPool):
             page: Page of a PDF, from 1; None for the first.
             expected: The kind that the file must be, or None.
         """
-        return self._one(path, Read(page, expected), limits).content
+        return self._one(path, Task("read", {"page": page, "expected": expected}), limits).content
 
     def page(self, path: Path, number: int, side: int) -> Image.Image:
         """Render a page of a PDF so that its longest side has `side` pixels."""
-        return self._picture(path, Draw(number), side)
+        return self._picture(path, Task("draw", {"page": number}), side)
 
     def picture(self, path: Path, side: int) -> Image.Image:
         """Read a picture, scaled so that its longest side has at most `side` pixels."""
-        return self._picture(path, Draw(), side)
+        return self._picture(path, Task("draw"), side)
 
     def passage(self, path: Path, span: tuple[int, int], around: int) -> Passage:
         """Read a span of a text file with its context.
@@ -115,7 +115,9 @@ class OnDemandDecoder(DecoderPool):
             span: First character, and one past the last.
             around: Characters of context before and after it.
         """
-        draft = self._one(path, Excerpt(*span, around), Limits())
+        start, end = span
+        task = Task("excerpt", {"start": start, "end": end, "around": around})
+        draft = self._one(path, task, Limits())
         text = draft.content.text or ""
         offset, length = draft.span or (0, len(text))
         start, end = (min(max(0, at - offset), len(text)) for at in span)
@@ -127,7 +129,7 @@ class OnDemandDecoder(DecoderPool):
             last=offset + len(text) >= length,
         )
 
-    def _picture(self, path: Path, task: Draw, side: int) -> Image.Image:
+    def _picture(self, path: Path, task: Task, side: int) -> Image.Image:
         frames = self._one(path, task, Limits(frame_side=side)).content.frames
         if not frames:
             raise MediaError(
@@ -143,7 +145,7 @@ class OnDemandDecoder(DecoderPool):
             memory_bytes=_MEMORY_BYTES,
         )
         try:
-            return only(path, self._results(path, task, limits, _FILE_SECONDS, Draft))
+            return only(path, self._results(path, task, limits, _FILE_SECONDS))
         except MemoryError as error:
             raise MediaError("decoding it takes too much memory") from error
         except Closed as error:

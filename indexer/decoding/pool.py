@@ -11,13 +11,12 @@ from math import inf
 from pathlib import Path
 from threading import Condition, Event, Thread
 from time import monotonic
-from typing import IO, Self, TypeVar
+from typing import IO, Self
 
 from embedder.media import Draft
-from embedder.media.detect import detect, must_be_opened
 from embedder.media.kinds import Kind, Limits, MediaError
 from indexer.decoding.process import DecoderCrash, DecoderProcess, DecoderTimeout
-from indexer.decoding.protocol import Cut, Detect, InvalidAnswer, Task
+from indexer.decoding.protocol import InvalidAnswer, Task
 from indexer.errors import Closed, LibraryError
 
 _log = logging.getLogger(__name__)
@@ -29,8 +28,6 @@ _CANCEL_GRACE_SECONDS = 1.0
 _BYTES_PER_SECOND = 100_000  # at this rate a gigabyte may take almost three hours
 _MAX_FILES_PER_PROCESS = 2_000  # decoders leak memory, above all with damaged files
 
-Result = TypeVar("Result", Draft, Kind)
-
 
 class DecoderPool:
     """Decodes files in processes; each thread that asks has one while it is busy. Thread-safe.
@@ -40,7 +37,6 @@ class DecoderPool:
     cancellation takes effect within seconds; after `close` none is left.
 
     Args:
-        limits: For `detect`; tasks have their own.
         cancel: Once set, waiting ends with `indexer.errors.Closed` after a moment.
         performer: The function that performs tasks, as "module:function"; if None,
             `indexer.decoding.worker.perform`.
@@ -53,12 +49,10 @@ class DecoderPool:
 
     def __init__(
         self,
-        limits: Limits | None = None,
         *,
         cancel: Event | None = None,
         performer: str | None = None,
     ) -> None:
-        self._limits = limits or Limits()
         self._cancel = cancel or Event()
         self._performer = performer or PERFORMER
         self._changed = Condition()
@@ -69,17 +63,6 @@ class DecoderPool:
         self._cancelled_at: float | None = None
         self._lock_file: IO[bytes] | None = None
 
-    def detect(self, path: str | os.PathLike[str]) -> Kind:
-        """Return the kind of a file, as `embedder.media.detect` does.
-
-        Comparing the first bytes needs no process. A GIF does: it has to be opened to see whether
-        it is animated.
-        """
-        if not must_be_opened(path):
-            return detect(path)
-        seconds = _file_seconds(path, self._limits)
-        return only(path, self._results(path, Detect(), self._limits, seconds, Kind))
-
     def cut(self, path: str | os.PathLike[str], kind: Kind, limits: Limits) -> Generator[Draft]:
         """Cut a file into segments, as `embedder.media.cut` does.
 
@@ -88,7 +71,8 @@ class DecoderPool:
             MemoryError: If it takes too much memory.
             LibraryError: If no process can be started.
         """
-        yield from self._results(path, Cut(kind), limits, _file_seconds(path, limits), Draft)
+        task = Task("cut", {"kind": kind})
+        yield from self._results(path, task, limits, _file_seconds(path, limits))
 
     def close(self) -> None:
         """End all processes; threads that wait for one get `indexer.errors.Closed`."""
@@ -115,16 +99,12 @@ class DecoderPool:
         task: Task,
         limits: Limits,
         seconds: float,
-        expected: type[Result],
-    ) -> Generator[Result]:
+    ) -> Generator[Draft]:
         """Yield what a process gives; it is reused only if it has come to an end with the file."""
         process = self._acquire()
         usable = False
         try:
-            for result in process.run(Path(path), task, limits, seconds):
-                if not isinstance(result, expected):
-                    raise InvalidAnswer(f"a {type(result).__name__}")
-                yield result
+            yield from process.run(Path(path), task, limits, seconds)
             usable = True
         except (MediaError, OSError):
             usable = True
@@ -216,7 +196,7 @@ def _file_seconds(path: str | os.PathLike[str], limits: Limits) -> float:
         return limits.file_seconds  # the decoder reports why
 
 
-def only(path: str | os.PathLike[str], results: Generator[Result]) -> Result:
+def only(path: str | os.PathLike[str], results: Generator[Draft]) -> Draft:
     """Return the result of a task that gives one."""
     with closing(results):
         found = list(islice(results, 2))

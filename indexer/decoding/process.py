@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Any
 
 from embedder.media import Draft
-from embedder.media.kinds import Kind, Limits
+from embedder.media.kinds import Limits
 from indexer.decoding import protocol
 from indexer.decoding.protocol import InvalidAnswer, Task
 from indexer.errors import LibraryError
@@ -93,9 +93,7 @@ class DecoderProcess:
         """Whether it has not ended."""
         return self._process.poll() is None
 
-    def run(
-        self, path: Path, task: Task, limits: Limits, seconds: float
-    ) -> Generator[Draft | Kind]:
+    def run(self, path: Path, task: Task, limits: Limits, seconds: float) -> Generator[Draft]:
         """Perform a task, and yield its results.
 
         Args:
@@ -115,15 +113,13 @@ class DecoderProcess:
         self.files += 1
         self._silence_seconds = limits.silence_seconds
         self._seconds = self._seconds_left = seconds
-        request = {"path": str(path), "task": protocol.encode_task(task), "limits": asdict(limits)}
+        request = {"path": str(path), "task": task.name, "arguments": task.arguments}
         with self._translated_errors():
-            self._connection.send_bytes(protocol.encode(request))
+            self._connection.send_bytes(protocol.encode(request | {"limits": asdict(limits)}))
         while True:
             message = protocol.decode(self._receive(protocol.MAX_JSON_BYTES))
             if "drafts" in message:
                 yield from self._received_drafts(message["drafts"], limits)
-            if "kind" in message:
-                yield protocol.decode_kind(message["kind"])
             if "error" in message:
                 raise protocol.decode_error(message["error"])
             if "end" in message:

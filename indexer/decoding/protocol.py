@@ -4,13 +4,12 @@ A file may have taken over the decoder that reads it, so nothing in an answer is
 unpickling would, and nothing is trusted: sizes are compared with the limits before memory is
 allocated for them, and each field is checked for its type and range.
 
-A request is one message, `{"path": …, "task": {…}, "limits": {…}}`. Answers have these keys, of
-which `drafts` and what follows it may be in one message:
+A request is one message, `{"path": …, "task": …, "arguments": {…}, "limits": {…}}`. Answers have
+these keys, of which `drafts` and what follows it may be in one message:
 
     {"ready": true}        the process has started
     {"alive": true}        decoding makes progress
     {"drafts": [{…}, …]}   results of a task; at most one has pictures
-    {"kind": "image"}      the result of `Detect`
     {"end": true}          the task is done
     {"error": {…}}         the task has failed
 
@@ -23,14 +22,14 @@ import json
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from PIL import Image
 
 from embedder.content import Content
 from embedder.media import Draft
-from embedder.media.kinds import Kind, Limits, MediaError, UnsupportedMedia, Word
+from embedder.media.kinds import Limits, MediaError, UnsupportedMedia, Word
 
 _log = logging.getLogger(__name__)
 
@@ -48,59 +47,11 @@ class InvalidAnswer(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Detect:
-    """Tell which kind the file is."""
+class Task:
+    """What to do with a file: a function of `indexer.decoding.worker`, and its arguments."""
 
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """Cut the file into searchable segments."""
-
-    kind: Kind
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """Read the whole file as a query: one draft, with no more text than any model reads.
-
-    Attributes:
-        page: Page of a PDF, from 1; None for the first.
-        expected: The kind that the file must be, or None.
-    """
-
-    page: int | None = None
-    expected: Kind | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """Render a PDF page or, without a page, a picture, with a longest side of `frame_side`."""
-
-    page: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Excerpt:
-    """Read a span of a text file with its context.
-
-    The result is one draft whose span holds the offset of its text in the file, and the length of
-    the file's text.
-
-    Attributes:
-        start: First character of the span.
-        end: One past its last character.
-        around: Characters of context before and after it.
-    """
-
-    start: int
-    end: int
-    around: int
-
-
-Task: TypeAlias = Detect | Cut | Read | Draw | Excerpt
-_TASKS: Mapping[str, type[Task]] = {
-    task.__name__: task for task in (Detect, Cut, Read, Draw, Excerpt)
-}
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 def encode(message: Mapping[str, Any]) -> bytes:
@@ -121,21 +72,6 @@ def decode(data: bytes) -> dict[str, Any]:
     if not isinstance(message, dict):
         raise InvalidAnswer("not an object")
     return message
-
-
-def encode_task(task: Task) -> dict[str, Any]:
-    """Return a task as JSON values."""
-    return {"name": type(task).__name__, **asdict(task)}
-
-
-def decode_task(values: Mapping[str, Any]) -> Task:
-    """Return the task that was encoded."""
-    fields = dict(values)
-    task = _TASKS[fields.pop("name")]
-    for name in ("kind", "expected"):
-        if fields.get(name) is not None:
-            fields[name] = Kind(fields[name])
-    return task(**fields)
 
 
 def encode_draft(draft: Draft) -> tuple[bytes, list[Image.Image]]:
@@ -191,14 +127,6 @@ def decode_drafts(
         return [_draft(fields, receive_pixels, limits) for fields in values]
     except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise InvalidAnswer(f"no draft: {error!r:.200}") from error
-
-
-def decode_kind(value: object) -> Kind:
-    """Return the kind of a message; raise `InvalidAnswer` if there is none."""
-    try:
-        return Kind(str(value))
-    except ValueError as error:
-        raise InvalidAnswer("no kind") from error
 
 
 def encode_error(error: Exception) -> dict[str, Any]:

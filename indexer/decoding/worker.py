@@ -1,14 +1,13 @@
 """A decoder process: reads requests from a connection, decodes one file at a time, and answers.
 
-It ends when the other end of its connection is closed, that is, when the program that started it
-has ended. Where the platform allows, it limits its own memory, and has itself killed when it makes
-no progress: a decoder that hangs in C code cannot be interrupted otherwise.
+It ends when it finds that the other end of its connection is closed, that is, that the program
+which started it has ended. Where the platform allows, it limits its own memory, and has itself
+killed when it makes no progress: a decoder that hangs in C code cannot be interrupted otherwise.
 """
 
 import os
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from importlib import import_module
 from multiprocessing.connection import Connection
@@ -22,6 +21,7 @@ from embedder.content import Content
 from embedder.media import (
     MEDIA_KINDS,
     Draft,
+    Kind,
     Limits,
     MediaError,
     cut,
@@ -31,7 +31,7 @@ from embedder.media import (
     read_content,
 )
 from indexer.decoding import protocol
-from indexer.decoding.protocol import Cut, Draw, Excerpt, Read, Task
+from indexer.decoding.protocol import Task
 
 _MAX_QUERY_CHARACTERS = 200_000
 _ALIVE_SECONDS = 1.0
@@ -64,54 +64,62 @@ def main(performer: str, connection_handle: int, pixel_file: int, lock_file: int
         os.nice(_NICE)  # searches go first; on an idle machine this costs nothing
     server.send(protocol.encode({"ready": True}))
     _set_alarm(0)
-    threading.Thread(target=_exit_with_parent, args=(connection_handle,), daemon=True).start()
-    with suppress(EOFError):
+    with suppress(EOFError, ConnectionError):
         while True:
             if request := connection.recv_bytes():  # an acknowledgement is empty
                 server.answer(protocol.decode(request))
 
 
 def perform(path: Path, task: Task, limits: Limits) -> Iterator[Draft]:
-    """Perform a task other than `Detect`.
+    """Perform a task.
 
     Raises:
         MediaError: If the file cannot be used.
     """
-    match task:
-        case Cut(kind):
-            yield from cut(path, kind, limits)
-        case Read(page, expected):
-            yield _read(path, page, expected, limits)
-        case Draw(page):
-            yield Draft(Content(frames=[_drawn(path, page, limits)]))
-        case Excerpt(start, end, around):
-            text = read_content(path, limits).text or ""
-            yield _excerpt(text, start, end, around)
+    return _TASKS[task.name](path, limits, **task.arguments)
 
 
-def _read(path: Path, page: int | None, expected: Any, limits: Limits) -> Draft:
-    if expected and (kind := detect(path)) is not expected:
+def _cut(path: Path, limits: Limits, kind: str) -> Iterator[Draft]:
+    """Cut the file into searchable segments."""
+    return cut(path, Kind(kind), limits)
+
+
+def _read(path: Path, limits: Limits, page: int | None, expected: str | None) -> Iterator[Draft]:
+    """Read the whole file, of the kind expected, as a query, with no more text than models read."""
+    if expected and (kind := detect(path)) != expected:
         raise MediaError(f"it is of the kind {kind}, not {expected}")
     content = read_content(path, limits, page)
-    if content.text is None or len(content.text) <= _MAX_QUERY_CHARACTERS:
-        return Draft(content)
-    text = content.text[:_MAX_QUERY_CHARACTERS]
-    return Draft(Content(text, content.frames, content.modality))
+    text = content.text and content.text[:_MAX_QUERY_CHARACTERS]
+    yield Draft(Content(text, content.frames, content.modality))
 
 
-def _drawn(path: Path, page: int | None, limits: Limits) -> Image.Image:
+def _draw(path: Path, limits: Limits, page: int | None = None) -> Iterator[Draft]:
+    """Render a PDF page or, without a page, a picture, with a longest side of `frame_side`."""
     draw = MEDIA_KINDS[detect(path)].draw
     if draw is None:
         raise MediaError("it is neither a picture nor a document")
-    return draw(path, page, limits)
+    yield Draft(Content(frames=[draw(path, page, limits)]))
 
 
-def _excerpt(text: str, start: int, end: int, around: int) -> Draft:
+def _excerpt(path: Path, limits: Limits, start: int, end: int, around: int) -> Iterator[Draft]:
+    """Read a span of a text file with its context.
+
+    The span of the draft holds the offset of its text, and the length of the file's text.
+    """
+    text = read_content(path, limits).text or ""
     first = max(0, start - around)
     shown = text[first : end + around]
     if not shown.strip():
         raise MediaError("the text has changed since it was indexed")
-    return Draft(Content(text=shown), span=(first, len(text)))
+    yield Draft(Content(text=shown), span=(first, len(text)))
+
+
+_TASKS: Mapping[str, Callable[..., Iterator[Draft]]] = {
+    "cut": _cut,
+    "read": _read,
+    "draw": _draw,
+    "excerpt": _excerpt,
+}
 
 
 class _Server:
@@ -129,7 +137,7 @@ class _Server:
 
     def answer(self, request: dict[str, Any]) -> None:
         """Send the results of a task, then how it ended."""
-        path, task = Path(request["path"]), protocol.decode_task(request["task"])
+        path, task = Path(request["path"]), Task(request["task"], request["arguments"])
         self._limits = Limits(**request["limits"])
         _limit_memory(self._limits.memory_bytes)
         self._unread = False
@@ -138,12 +146,9 @@ class _Server:
         self._watch()
         ending: dict[str, Any] = {"end": True}
         try:
-            if isinstance(task, protocol.Detect):
-                ending["kind"] = detect(path)
-            else:
-                streamed = isinstance(task, Cut) and MEDIA_KINDS[task.kind].unit != "picture"
-                for draft in self._perform(path, task, self._limits):
-                    self._add(draft, streamed=streamed)
+            streamed = task.arguments.get("kind") in (Kind.VIDEO, Kind.PDF)
+            for draft in self._perform(path, task, self._limits):
+                self._add(draft, streamed=streamed)
         except Exception as error:
             ending = {"error": protocol.encode_error(error)}
         try:
@@ -230,20 +235,6 @@ def _connected(handle: int) -> Connection:
 
         return PipeConnection(handle)
     return Connection(handle)
-
-
-def _exit_with_parent(connection: int) -> None:
-    """End the process, whatever it is doing, when the other end of the connection is closed.
-
-    On Windows that cannot be seen without reading; there the process ends after the file.
-    """
-    if sys.platform != "win32":
-        import select
-
-        poll = select.poll()
-        poll.register(connection, 0)  # wakes on hang-up only, not on requests
-        poll.poll()
-        os._exit(0)
 
 
 def _forbid_core_dumps() -> None:

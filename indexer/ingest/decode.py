@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from embedder.interface import EmbedderError
-from embedder.media import Draft
+from embedder.media import Draft, detect
 from embedder.media.file_access import os_reason, sha256_of
 from embedder.media.kinds import Kind, Limits, MediaError, UnsupportedMedia
 from indexer.catalog.writer import SegmentRecord
@@ -32,19 +32,15 @@ _BYTES_PER_WORD = 200  # Of a page's word with its box, as Python objects.
 
 
 class Decoders(Protocol):
-    """Decodes files: `indexer.decoding.pool.DecoderPool`, or anything with its two methods."""
-
-    def detect(self, path: Path) -> Kind:
-        """Return the kind of a file; see `embedder.media.detect`."""
-        ...
+    """Decodes files: `indexer.decoding.pool.DecoderPool`, or anything with this method."""
 
     def cut(self, path: Path, kind: Kind, limits: Limits) -> Iterator[Draft]:
         """Cut a file into segments; see `embedder.media.cut`."""
         ...
 
 
-OpenDecoders: TypeAlias = Callable[[Limits, Flag], AbstractContextManager[Decoders]]
-"""Opens decoders, given limits for `detect` and an event that cancels them."""
+OpenDecoders: TypeAlias = Callable[[Flag], AbstractContextManager[Decoders]]
+"""Opens decoders, given an event that cancels them."""
 
 
 @dataclass(eq=False, slots=True)
@@ -127,7 +123,7 @@ class FileReader(ABC):
         cancel: Once set, no further file is begun and long ones are abandoned in the middle.
 
     Args:
-        decoders: Detects kinds and cuts files.
+        decoders: Cuts files.
         thumbnails: Where thumbnails are written, or None.
         max_jobs: How many jobs may wait.
         cancel: See above.
@@ -175,7 +171,7 @@ class FileReader(ABC):
         path = job.candidate.path
         try:
             job.candidate = stat_file(path)
-            job.kind = self._decoders.detect(path)
+            job.kind = detect(path)
             job.content_hash = sha256_of(path)
             if self.claim(job):
                 self.events.put(self._cut(job, job.kind, job.content_hash), 0)

@@ -15,11 +15,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from embedder.media import detect
 from embedder.media.file_access import os_reason, sha256_of
 from embedder.media.kinds import MediaError, UnsupportedMedia
 from indexer.catalog.writer import CatalogWriter, Known, vanished
 from indexer.config import LIBRARY_FILE, IngestOptions
-from indexer.ingest.decode import Decoders
 from indexer.types import Candidate, Failure, IngestPlan, Status
 
 _FILES_PER_QUERY = 1_000
@@ -290,9 +290,7 @@ def roots(paths: Iterable[Path]) -> list[Path]:
     return list(found)
 
 
-def plan(
-    writer: CatalogWriter, decoders: Decoders, paths: Sequence[Path], options: IngestOptions
-) -> IngestPlan:
+def plan(writer: CatalogWriter, paths: Sequence[Path], options: IngestOptions) -> IngestPlan:
     """Return what an ingest of some paths would do.
 
     New files are read only as far as their kind requires, and whole where a known file has the
@@ -315,14 +313,14 @@ def plan(
     ]
     moved_away: set[Path] = set()
     for candidate in new:
-        name, entry = _classify(writer, decoders, candidate, moved_away)
+        name, entry = _classify(writer, candidate, moved_away)
         lists[name].append(entry)
     lists["removed"] = [path for path in gone if path not in moved_away]
     return IngestPlan(unchanged=unchanged, **{name: tuple(some) for name, some in lists.items()})
 
 
 def _classify(
-    writer: CatalogWriter, decoders: Decoders, new: Candidate, moved_away: set[Path]
+    writer: CatalogWriter, new: Candidate, moved_away: set[Path]
 ) -> tuple[str, Path | tuple[Path, Path] | Failure]:
     """Return the field of `IngestPlan` that a new file belongs in, and its entry there.
 
@@ -330,7 +328,7 @@ def _classify(
     """
     path = new.path
     try:
-        decoders.detect(path)
+        detect(path)
         holders = writer.holders(sha256_of(path)) if writer.holds_size(new.size) else []
     except UnsupportedMedia as error:
         return "skipped", Failure(path, str(error))

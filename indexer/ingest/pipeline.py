@@ -89,7 +89,7 @@ class Pipeline(FileReader):
 
     Args:
         embedder: Opens the model; called when the first file needs it.
-        decoders: Detects kinds and cuts files.
+        decoders: Cuts files.
         workers: Threads that read and decode.
         cancel: Stops the pipeline.
         thumbnails: Where thumbnails are written, or None.
@@ -269,7 +269,7 @@ class FileIngest(Pipeline):
         thumbnails: Stores thumbnails.
         embedder: Opens the model; called when the first file needs it.
         adopt: Called before the first file is stored: from then on the vectors are that model's.
-        decoders: Detects kinds and cuts files.
+        decoders: Cuts files.
         on_progress: Called several times a second at most.
         cancel: Stops it.
     """

@@ -93,7 +93,7 @@ class ModelSwitch:
             self._remove_orphans()
             reused = self.staged.begin(embedder.info, instructions)
             limits = within(_NO_LIMITS, embedder.info)
-            with self.decoders(limits, cancel) as decoders:
+            with self.decoders(cancel) as decoders:
                 work = Reembedding(
                     self.staged,
                     embedder,
@@ -199,7 +199,7 @@ class Reembedding(Pipeline):
         staged: Where vectors are stored; made ready for the model.
         embedder: The new model.
         limits: How files are cut.
-        decoders: Detects kinds and cuts files.
+        decoders: Cuts files.
         workers: Threads that read and decode files.
         progress: Reports segments: those of the library, and those that have a vector.
         cancel: Stops it.

@@ -148,7 +148,7 @@ class _Repairer:
     def _rebuild_thumbnails(self) -> None:
         prefixes = self._files.thumbnails.prefixes()
         self._progress.begin("missing thumbnails", len(prefixes))
-        with DecoderPool(_NO_LIMITS) as decoders:
+        with DecoderPool() as decoders:
             for prefix in self._progress.counted(prefixes):
                 missing, orphaned = compare_thumbnails(self._files, prefix)
                 wanted = self._files.thumbnails.broken(prefix).difference(orphaned).union(missing)

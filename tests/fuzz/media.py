@@ -5,7 +5,6 @@ import json
 import math
 
 from embedder.media import Draft, Limits, MediaError, detect, read_text
-from embedder.media.detect import must_be_opened
 from embedder.media.text import _UNIT, decoded, passages
 from indexer.decoding import protocol
 
@@ -122,7 +121,6 @@ def kinds(data: bytes) -> None:
     results = []
     path, _ = _written(data)
     for _ in range(2):
-        must_be_opened(path)
         try:
             results.append(detect(path))
         except MediaError as error:
