@@ -30,8 +30,10 @@ Mask = NDArray[np.bool_]
 Blocks = tuple[NDArray[Any], NDArray[Any]]
 
 _BLOCK = 128
-_FILTERED_PROBES = 2
-"""What a filter keeps may lie far from the query, where centroids tell less of it."""
+_FILTERED_PROBES = 8
+"""What a filter keeps may lie far from the query, where centroids tell less of it: a range of dates
+that kept 5 % of 500,000 made-up vectors found 0.80 of the nearest with twice the lists.
+"""
 _FILTERED_CANDIDATES = 3
 _MAX_FILTERED_CANDIDATES = 2_000
 
