@@ -1,4 +1,4 @@
-"""The whole catalog: counts, pages of files, folders, samples and duplicates, and `reader`."""
+"""The whole catalog: pages of files, folders, samples and duplicates, and `reader`."""
 
 import os
 from collections import Counter
@@ -35,7 +35,7 @@ from indexer.catalog.sqlite import (
     one_of,
     unindexed,
 )
-from indexer.types import Duplicates, LibraryStats, MediaItem, Segment, Status
+from indexer.types import Duplicates, MediaItem, Segment, Status
 
 MAX_HASH_DISTANCE = 3
 """Bits of 64 in which the hashes of two pictures that look the same may differ."""
@@ -70,24 +70,6 @@ class Catalog(CatalogReader):
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self._branches: tuple[tuple[int, int], list[tuple[Path, int]]] | None = None
-
-    def stats(self) -> LibraryStats:
-        """Return how many files and segments the library holds."""
-        files, segments = schema.item_counts, schema.segment_counts
-        with self._database.reading() as connection:
-            counts = connection.execute(select(files).where(files.c.files > 0)).all()
-            by_kind = connection.execute(select(segments).where(segments.c.segments > 0)).all()
-        indexed = [row for row in counts if row.status == Status.INDEXED.value]
-        by_status: Counter[str] = Counter()
-        for row in counts:
-            by_status[row.status] += row.files
-        return LibraryStats(
-            items={Kind(row.kind): row.files for row in indexed if row.kind},
-            segments={Kind(row.kind): row.segments for row in by_kind},
-            skipped=by_status[Status.SKIPPED.value],
-            failed=by_status[Status.FAILED.value],
-            bytes=sum(row.bytes for row in indexed),
-        )
 
     def items(
         self,

@@ -1,6 +1,7 @@
-"""Reading a library's tables, as searches and views of single files do."""
+"""Reading a library's tables, as searches, views of single files and the vector index do."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from indexer.catalog.sqlite import Database, given_ids, last_id, one_of, row_id
 from indexer.errors import NotFound
 from indexer.types import (
     Filters,
+    LibraryStats,
     MediaItem,
     NameMatch,
     Segment,
@@ -218,6 +220,24 @@ class CatalogReader:
             row = connection.execute(_MODEL).one()
         instructions = row.instructions and schema.unpacked_instructions(row.instructions)
         return Model(row.model, row.fingerprint, row.dim, instructions)
+
+    def stats(self) -> LibraryStats:
+        """Return how many files and segments the library holds."""
+        files, segments = schema.item_counts, schema.segment_counts
+        with self._database.reading() as connection:
+            counts = connection.execute(select(files).where(files.c.files > 0)).all()
+            by_kind = connection.execute(select(segments).where(segments.c.segments > 0)).all()
+        indexed = [row for row in counts if row.status == Status.INDEXED.value]
+        by_status: Counter[str] = Counter()
+        for row in counts:
+            by_status[row.status] += row.files
+        return LibraryStats(
+            items={Kind(row.kind): row.files for row in indexed if row.kind},
+            segments={Kind(row.kind): row.segments for row in by_kind},
+            skipped=by_status[Status.SKIPPED.value],
+            failed=by_status[Status.FAILED.value],
+            bytes=sum(row.bytes for row in indexed),
+        )
 
     def has_vectors(self) -> bool:
         """Return whether there are vectors, so that the library cannot take another model."""
