@@ -18,7 +18,7 @@ SMALL = IndexPolicy(
     questions=48,
     rounds=4,
     gathered=100,
-    list_cost=0,
+    filtered=0,
     margin=1,
 )
 FOUND = 0.98  # What is promised; the index aims at `IndexPolicy.recall`, which is above it.
