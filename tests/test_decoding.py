@@ -252,7 +252,7 @@ def test_current_folder_is_not_imported_from(tmp_path, monkeypatch):
 
 
 def test_pixels_are_sent_without_a_pixel_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("indexer.decoding.process._memory_file", lambda: None)
+    monkeypatch.setattr("indexer.decoding.pool._memory_file", lambda: None)
     with DecoderPool(performer=PERFORMER) as workers:
         (draft,) = cut(workers, tmp_path, "a")
         assert draft.content.frames[0].getpixel((3, 3)) == (220, 30, 30)
@@ -366,12 +366,12 @@ def test_draft_is_transmitted_unchanged():
     ids=str,
 )
 def test_invalid_draft_is_refused(change):
-    with pytest.raises(protocol.InvalidAnswer):
+    with pytest.raises(protocol.DecoderError):
         decoded(change)
 
 
 def test_truncated_pixels_are_refused():
-    with pytest.raises(protocol.InvalidAnswer, match="not 45"):
+    with pytest.raises(protocol.DecoderError, match="not 45"):
         decoded({}, bytes(44))
 
 
@@ -382,9 +382,9 @@ def test_sizes_are_refused_before_pixels_are_received():
     fields = json.loads(protocol.encode_draft(PAGE)[0])
     side = LIMITS.frame_side
     for sizes in ([[1 << 20, 1 << 20], [1, 1]], [[side, side]] * (LIMITS.clip_frames + 2)):
-        with pytest.raises(protocol.InvalidAnswer):
+        with pytest.raises(protocol.DecoderError):
             protocol.decode_drafts([{**fields, "sizes": sizes}], receive, LIMITS)
-    with pytest.raises(protocol.InvalidAnswer, match="batch"):
+    with pytest.raises(protocol.DecoderError, match="batch"):
         protocol.decode_drafts([fields, fields], receive, LIMITS)
 
 
@@ -397,7 +397,7 @@ def test_malicious_answer_takes_bounded_memory(unit):
     body = (json.dumps({"drafts": [draft]})[:-3] + f', "words": [{words[:-1]}]}}]}}').encode()
     tracemalloc.start()
     try:
-        with pytest.raises(protocol.InvalidAnswer):
+        with pytest.raises(protocol.DecoderError):
             protocol.decode_drafts(protocol.decode(body)["drafts"], bytes, LIMITS)
         taken = tracemalloc.get_traced_memory()[1] / len(body)
     finally:

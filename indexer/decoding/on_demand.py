@@ -1,8 +1,9 @@
 """Decoding on request: files to search with, pages, pictures, and the context of a hit."""
 
 import os
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from PIL import Image
@@ -11,8 +12,8 @@ from embedder.content import Content
 from embedder.media import Draft
 from embedder.media.file_access import os_reason
 from embedder.media.kinds import Kind, Limits, MediaError
-from indexer.decoding.pool import DecoderPool, only
-from indexer.decoding.protocol import Task
+from indexer.decoding.pool import DecoderPool
+from indexer.decoding.protocol import Task, invalid_answer
 from indexer.errors import Closed, LibraryBusy, LibraryError
 
 # Less than an ingest allows: seeking through an hour of video takes a second or two.
@@ -132,26 +133,24 @@ class OnDemandDecoder(DecoderPool):
     def _picture(self, path: Path, task: Task, side: int) -> Image.Image:
         frames = self._one(path, task, Limits(frame_side=side)).content.frames
         if not frames:
-            raise MediaError(
-                "the decoder sent an invalid answer; the file may be corrupt or malicious"
-            )
+            raise invalid_answer("no picture")
         return frames[0]
 
     def _one(self, path: Path, task: Task, limits: Limits) -> Draft:
         """Return the result of a task; turn every error into a message for the user."""
-        limits = replace(
-            limits,
-            silence_seconds=_SILENCE_SECONDS,
-            memory_bytes=_MEMORY_BYTES,
-        )
+        limits = replace(limits, silence_seconds=_SILENCE_SECONDS, memory_bytes=_MEMORY_BYTES)
         try:
-            return only(path, self._results(path, task, limits, _FILE_SECONDS))
+            with closing(self._results(path, task, limits, _FILE_SECONDS)) as results:
+                found = list(islice(results, 2))
         except MemoryError as error:
             raise MediaError("decoding it takes too much memory") from error
         except Closed as error:
             raise LibraryError("the library is being closed") from error
         except OSError as error:
             raise MediaError(os_reason(error)) from error
+        if len(found) != 1:
+            raise invalid_answer("not one result")
+        return found[0]
 
     def _wait_for_a_free_process(self) -> None:
         bounds, closed = self._bounds, self._closed

@@ -42,8 +42,15 @@ _MAX_INTEGER = 2**63
 Size: TypeAlias = tuple[int, int]
 
 
-class InvalidAnswer(Exception):
-    """An answer that no working decoder sends."""
+class DecoderError(MediaError):
+    """A decoder hung, crashed or sent an invalid answer: its process must not be used again."""
+
+
+def invalid_answer(reason: str) -> DecoderError:
+    """Return the error for an answer that no working decoder sends."""
+    return DecoderError(
+        f"the decoder sent an invalid answer ({reason}); the file may be corrupt or malicious"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +70,14 @@ def decode(data: bytes) -> dict[str, Any]:
     """Parse a message.
 
     Raises:
-        InvalidAnswer: If it is not a JSON object.
+        DecoderError: If it is not a JSON object.
     """
     try:
         message = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise InvalidAnswer("not JSON") from error
+        raise invalid_answer("not JSON") from error
     if not isinstance(message, dict):
-        raise InvalidAnswer("not an object")
+        raise invalid_answer("not an object")
     return message
 
 
@@ -117,16 +124,16 @@ def decode_drafts(
         limits: What the drafts may hold.
 
     Raises:
-        InvalidAnswer: If it is no list of drafts, or exceeds the limits.
+        DecoderError: If it is no list of drafts, or exceeds the limits.
     """
     if not isinstance(values, list):
-        raise InvalidAnswer("no list of drafts")
+        raise invalid_answer("no list of drafts")
     try:
         if len(values) > 1 and any(fields["sizes"] for fields in values):
             raise ValueError("pictures in a batch of drafts")  # many times the memory of one
         return [_draft(fields, receive_pixels, limits) for fields in values]
     except (LookupError, TypeError, ValueError, OverflowError) as error:
-        raise InvalidAnswer(f"no draft: {error!r:.200}") from error
+        raise invalid_answer(f"no draft: {error!r:.200}") from error
 
 
 def encode_error(error: Exception) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def drafts(data: bytes) -> None:
     try:
         message = protocol.decode(text)
         decoded = protocol.decode_drafts(message.get("drafts"), receive, _LIMITS)
-    except protocol.InvalidAnswer as error:
+    except protocol.DecoderError as error:
         assert len(str(error)) < 300
         return
     for draft in decoded:
