@@ -1,11 +1,13 @@
 """The page: HTML from Jinja templates, and the handlers of its events."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.ext import Extension
+from markupsafe import Markup
 
 from app.page import labels
 from embedder.media import MEDIA_KINDS
@@ -21,9 +23,17 @@ class _DropLineBreaks(Extension):
         return _LINE_BREAKS_AT_TAGS.sub("", source)
 
 
+def _readable(value: object) -> object:
+    """Replace lone surrogates in what a template inserts: names of files may hold some."""
+    if not isinstance(value, str):
+        return value
+    return (Markup if isinstance(value, Markup) else str)(labels.readable(value))
+
+
 _environment = Environment(
     loader=FileSystemLoader(Path(__file__).parents[1] / "templates"),
     autoescape=True,  # Names, texts and messages come from outside.
+    finalize=_readable,
     undefined=StrictUndefined,
     extensions=[_DropLineBreaks],
 )
@@ -45,9 +55,12 @@ def render(template: str, **context: Any) -> str:
     return _environment.get_template(template).render(context)
 
 
-def macros(template: str) -> Any:
-    """Return a template's macros: functions that return escaped HTML.
+class Macros(Protocol):
+    """A template's macros by name: functions that return escaped HTML."""
 
-    Pass what they return through `labels.readable` before it is sent.
-    """
-    return _environment.get_template(template).module
+    def __getattr__(self, name: str) -> Callable[..., Markup]: ...
+
+
+def macros(template: str) -> Macros:
+    """Return a template's macros."""
+    return cast(Macros, _environment.get_template(template).module)

@@ -36,17 +36,15 @@ def detail_html(
     segment, item = library.catalog.segment(segment_id), library.catalog.item_of(segment_id)
     hit = search.hit(segment_id) if search else None
     files = [item.path, *(hit.copies if hit else ())]
-    return labels.readable(
-        _html.dialog(
-            segment,
-            item,
-            labels.kind_name(item),
-            hit,
-            labels.reason(hit) if hit else "",
-            _stage(library, segment, item, search.terms if search else ()),
-            [str(file) if paths else f"{file.parent.name}/{file.name}" for file in files],
-            sorted(hit.more if hit else (), key=lambda segment: segment.position),
-        )
+    return _html.dialog(
+        segment,
+        item,
+        labels.kind_name(item),
+        hit,
+        labels.reason(hit) if hit else "",
+        _stage(library, segment, item, search.terms if search else ()),
+        [str(file) if paths else f"{file.parent.name}/{file.name}" for file in files],
+        sorted(hit.more if hit else (), key=lambda segment: segment.position),
     )
 
 

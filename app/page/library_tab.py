@@ -36,12 +36,12 @@ def state(version: int, counts: LibraryStats, folders: Sequence[labels.FolderCho
         "failed": counts.failed,
         "folders": [{"id": one.id, "name": one.name, "files": one.files} for one in folders],
     }
-    return labels.readable(_html.state(json.dumps(known)))
+    return _html.state(json.dumps(known))
 
 
 def stats(counts: LibraryStats) -> str:
     """Return how much there is of each kind."""
-    return labels.readable(_html.stats(counts))
+    return _html.stats(counts)
 
 
 def files(items: Sequence[MediaItem], chosen: FileFilter) -> str:
@@ -52,18 +52,16 @@ def files(items: Sequence[MediaItem], chosen: FileFilter) -> str:
         chosen: Which page it is.
     """
     if not items:
-        return labels.readable(_html.no_files(_no_files(chosen)))
+        return _html.no_files(_no_files(chosen))
     indexed, more = chosen.status is Status.INDEXED, len(items) > chosen.limit
-    return labels.readable(
-        _html.files(
-            items[: chosen.limit],
-            indexed,
-            labels.kind_name,
-            _contents,
-            chosen.offset,
-            chosen.limit,
-            more,
-        )
+    return _html.files(
+        items[: chosen.limit],
+        indexed,
+        labels.kind_name,
+        _contents,
+        chosen.offset,
+        chosen.limit,
+        more,
     )
 
 
@@ -104,13 +102,13 @@ def job(state: JobState, refusal: str = "") -> str:
         return _ingested(state.title, state.report)
     if state.report is not None:
         return _reembedded(state.report)
-    return labels.readable(_html.idle())
+    return _html.idle()
 
 
 def removed(count: int) -> str:
     """Return what a removal did."""
     text = f"{labels.counted(count, 'file')} removed from the library."
-    return labels.readable(_html.ended("Removed", text, "good"))
+    return _html.ended("Removed", text, "good")
 
 
 def _running(state: JobState) -> str:
@@ -118,7 +116,7 @@ def _running(state: JobState) -> str:
     share = None
     if progress is not None and progress.stage != "scan" and progress.total > 0:
         share = progress.done / progress.total
-    return labels.readable(_html.running(state, share, _numbers(progress)))
+    return _html.running(state, share, _numbers(progress))
 
 
 def _numbers(progress: Progress | None) -> str:
@@ -158,15 +156,13 @@ def _ingested(title: str, report: IngestReport) -> str:
     text = f"{lead}{summary[0].upper()}{summary[1:]} in {labels.duration(report.seconds)}."
     if report.near_duplicates:
         text += f" {labels.counted(report.near_duplicates, 'group')} of pictures look the same."
-    return labels.readable(
-        _html.ended(
-            "Stopped" if report.cancelled else f"{title}: done",
-            text,
-            "plain" if report.failures or report.cancelled else "good",
-            report.failures,
-            _MAX_FAILURES,
-            "These files could not be added",
-        )
+    return _html.ended(
+        "Stopped" if report.cancelled else f"{title}: done",
+        text,
+        "plain" if report.failures or report.cancelled else "good",
+        report.failures,
+        _MAX_FAILURES,
+        "These files could not be added",
     )
 
 
@@ -181,27 +177,23 @@ def _reembedded(report: ReembedReport) -> str:
         if report.failures:
             text += f" {missing} could not be read: see the failed files."
         title = f"The library now uses the model {model}"
-        return labels.readable(
-            _html.ended(title, text, "good", *failures, "These files were left out")
-        )
+        return _html.ended(title, text, "good", *failures, "These files were left out")
     if report.cancelled:
         text = (
             f"{computed} so far. They are kept: choose {model} again to continue. The library "
             "still uses its old model."
         )
-        return labels.readable(_html.ended("Stopped", text))
+        return _html.ended("Stopped", text)
     if not report.failures:
         text = f"The library already uses the model {model}."
-        return labels.readable(_html.ended("Nothing to do", text))
+        return _html.ended("Nothing to do", text)
     text = (
         f"{computed}, but {missing} could not be read. The library still uses its old model. "
         "Restore the files and re-embed again to continue from here, or switch without them."
     )
     title = f"Not switched to {model} yet"
     caption = "These files are missing"
-    return labels.readable(
-        _html.ended(title, text, "plain", *failures, caption, offer_id(report.model))
-    )
+    return _html.ended(title, text, "plain", *failures, caption, offer_id(report.model))
 
 
 # ---- the model
@@ -215,9 +207,9 @@ def header(active: ActiveModel | None = None, *, trusted: bool = False) -> str:
         trusted: Show where on this machine it is.
     """
     if active is None:
-        return labels.readable(_page.header())
+        return _page.header()
     name = ModelSpec.parse(active.spec).short
-    return labels.readable(_html.header(active, name, active.spec if trusted else name))
+    return _html.header(active, name, active.spec if trusted else name)
 
 
 def model_section(
@@ -234,7 +226,7 @@ def model_section(
     options = [(offer, _option_label(offer, offers)) for offer in offers]
     enabled = not running and not all(offer.missing for offer in offers)
     hints = dict.fromkeys(offer.missing for offer in offers if offer.missing)
-    return labels.readable(_html.model(active, segments, options, hints, enabled))
+    return _html.model(active, segments, options, hints, enabled)
 
 
 def _option_label(offer: Offer, offers: Sequence[Offer]) -> str:

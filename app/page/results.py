@@ -16,7 +16,7 @@ _MAX_STRONG_BESIDE_WEAK = 6
 
 def cards(page: ResultPage, terms: Sequence[str]) -> str:
     """Return the cards of a page of hits and, if there are more, a button for them."""
-    return labels.readable(_html.cards(page, terms, _reason, _segment_snippet))
+    return _html.cards(page, terms, _reason, _segment_snippet)
 
 
 def search_results(strong: ResultPage, weak: ResultPage, terms: Sequence[str]) -> str:
@@ -25,17 +25,17 @@ def search_results(strong: ResultPage, weak: ResultPage, terms: Sequence[str]) -
         return notice("No results", "Nothing in the library matches these filters.")
     # With few matches there is room, and one may be missing.
     weak_open = len(strong.hits) < _MAX_STRONG_BESIDE_WEAK
-    return labels.readable(_html.answer(strong, weak, terms, weak_open, _reason, _segment_snippet))
+    return _html.answer(strong, weak, terms, weak_open, _reason, _segment_snippet)
 
 
 def home(files: Sequence[tuple[MediaItem, Segment]]) -> str:
     """Return cards of some files, shown before any search, or how to begin if there are none."""
-    return labels.readable(_html.home(files, _segment_snippet))
+    return _html.home(files, _segment_snippet)
 
 
 def notice(title: str, text: str, *, tone: str = "plain") -> str:
     """Return a panel that says what happened and what to do."""
-    return labels.readable(_html.notice(title, text, tone))
+    return _html.notice(title, text, tone)
 
 
 def problem(message: str) -> str:
