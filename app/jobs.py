@@ -1,15 +1,10 @@
 """Background jobs: one at a time, with progress that any number of pages can follow."""
 
-import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from embedder import EmbedderError
-from embedder.media import MediaError
 from indexer import IndexerError, IngestReport, Progress, ReembedReport
-
-_log = logging.getLogger(__name__)
 
 Report = IngestReport | ReembedReport
 Work = Callable[[Callable[[Progress], None], threading.Event], Report]
@@ -47,10 +42,10 @@ class Jobs:
     """Starts, follows and cancels ingests and re-embeddings, one at a time. Thread-safe.
 
     Args:
-        message: Returns the message of an expected error, for users.
+        message: Returns what users may read of an error, and logs the rest.
     """
 
-    def __init__(self, message: Callable[[Exception], str] = str) -> None:
+    def __init__(self, message: Callable[[Exception], str]) -> None:
         self._message = message
         self._state = JobState()
         self._lock = threading.Lock()
@@ -102,11 +97,8 @@ class Jobs:
         report, error = None, None
         try:
             report = work(self._on_progress, cancel)
-        except (IndexerError, EmbedderError, MediaError) as reason:
+        except Exception as reason:
             error = self._message(reason)
-        except Exception:
-            _log.exception("job failed: %s", self.state.title)
-            error = "an unexpected error occurred: see the server's log"
         with self._lock:
             ended = replace(self._state, running=False, cancelling=False)
             self._set(replace(ended, report=report, error=error))
