@@ -80,11 +80,10 @@ def media_router(library: Library, searches: Searches, *, paths: bool = False) -
     @router.api_route("/thumbnail/{segment_id}", methods=["GET", "HEAD"])
     def thumbnail(segment_id: SegmentId) -> Response:
         try:
-            library.catalog.segment(segment_id)
             path = library.thumbnail(segment_id)
         except NotFound as error:
             return PlainTextResponse(str(error), status_code=404)
-        if path is None or not path.is_file():
+        if path is None:
             return PlainTextResponse(f"Segment {segment_id} has no thumbnail.", status_code=404)
         return FileResponse(path, headers=_FOREVER)
 
@@ -170,10 +169,8 @@ class PageCache:
         return picture
 
     def _render(self, segment_id: int, side: int) -> bytes:
-        segment, item = (
-            self._library.catalog.segment(segment_id),
-            self._library.catalog.item_of(segment_id),
-        )
+        catalog = self._library.catalog
+        segment, item = catalog.segment(segment_id), catalog.item_of(segment_id)
         if MEDIA_KINDS[segment.kind].draw is None:
             raise NotFound(f"segment {segment_id} is neither a page nor a picture")
         viewer = self._library.viewer
