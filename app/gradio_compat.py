@@ -27,7 +27,6 @@ from cachetools import LRUCache
 from fastapi import FastAPI
 from gradio import queueing, route_utils, routes
 from starlette.datastructures import Headers
-from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -178,6 +177,7 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _MAX_BODY_BYTES = 48 << 20
 _MAX_BODIES_BYTES = 256 << 20
 _SMALL_BODY_BYTES = 1 << 20
+_VALUES = "app.values"  # In the scope: the values of the body, parsed and checked.
 
 
 class _BadPayload(Exception):
@@ -214,7 +214,7 @@ class PayloadMiddleware:
         try:
             _check_content_length(scope)
             await self._read(body, receive)
-            checked = self._checked(body)
+            values, checked = self._checked(body)
         except _PayloadTooLarge:
             app: ASGIApp = PlainTextResponse("The request body is too large.", status_code=413)
         except _BadPayload:
@@ -222,7 +222,8 @@ class PayloadMiddleware:
             app = PlainTextResponse(sentence, status_code=400)
         else:
             app = self._app
-            scope, receive = _with_content_length(scope, len(checked)), _replay(checked, receive)
+            scope = {**_with_content_length(scope, len(checked)), _VALUES: values}
+            receive = _replay(checked, receive)
         try:
             await app(scope, receive, send)
         finally:
@@ -243,14 +244,14 @@ class PayloadMiddleware:
                 raise _PayloadTooLarge
             more = message.get("more_body", False)
 
-    def _checked(self, body: bytearray) -> bytes:
-        """Return the body with ids in the place of files.
+    def _checked(self, body: bytearray) -> tuple[Any, bytes]:
+        """Return the values with ids in the place of files, and the body that states them.
 
         Raises:
             _BadPayload: if it names another file, or is no JSON.
         """
         if not body:
-            return b""
+            return None, b""
         try:
             values = json.loads(body)
             if _SURROGATE.search(body):
@@ -258,7 +259,7 @@ class PayloadMiddleware:
             replaced = self._with_ids(values)
         except (ValueError, RecursionError) as error:
             raise _BadPayload from error
-        return bytes(body) if replaced is values else json.dumps(replaced).encode()
+        return replaced, bytes(body) if replaced is values else json.dumps(replaced).encode()
 
     def _with_ids(self, value: Any) -> Any:
         """Return the value itself if there is no file in it, or a copy with ids."""
@@ -325,6 +326,8 @@ class _PendingCalls(LRUCache[str, "asyncio.Task[_Result]"]):
 class DirectCallMiddleware:
     """Answers calls of named endpoints that carry nothing but values; passes on all else.
 
+    The values are those that `PayloadMiddleware` has parsed and checked.
+
     Args:
         app: Answers the rest.
         endpoints: By name.
@@ -345,9 +348,7 @@ class DirectCallMiddleware:
         if route is None or endpoint is None:
             pass
         elif scope["method"] == "POST" and route["id"] is None:
-            body = await Request(scope, receive).body()
-            receive = _replay(body, receive)
-            if (values := _only_values(body)) is not None:
+            if (values := _only_values(scope[_VALUES])) is not None:
                 app = await self._call(route["way"], _call(*endpoint, values))
         elif scope["method"] == "GET" and (route["id"] or "").startswith(_ID_PREFIX):
             app = self._result(route["id"])
@@ -389,11 +390,7 @@ async def _stream(task: "asyncio.Task[_Result]") -> AsyncIterator[str]:
         yield f"event: complete\ndata: {json.dumps(result['data'])}\n\n"
 
 
-def _only_values(body: bytes) -> list[Any] | None:
+def _only_values(call: object) -> list[Any] | None:
     """Return the values of a call that carries nothing else, or None."""
-    try:
-        call = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
     values = call.get("data") if isinstance(call, dict) and len(call) == 1 else None
     return values if isinstance(values, list) else None
