@@ -21,7 +21,7 @@ from indexer.vectors.view import IndexPolicy, Mask
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = 5
+_FORMAT = 6
 _WAIT_SECONDS = 0.1
 _ATTEMPTS = 3
 _DAMAGE = (

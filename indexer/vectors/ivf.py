@@ -111,8 +111,8 @@ class Lists:
             faiss.write_index(self._index, faiss.PyCallbackIOWriter(write))
 
         stored = write_file(directory / name, fill)
-        shape = int(self._index.d), self.size
-        lists = self.load(directory, stored, shape, self.covered, self.trained, self.tuning)
+        dim = int(self._index.d)
+        lists = self.load(directory, stored, dim, self.covered, self.trained, self.tuning)
         return lists, stored
 
     @classmethod
@@ -120,7 +120,7 @@ class Lists:
         cls,
         directory: Path,
         stored: StoredFile,
-        shape: tuple[int, int],
+        dim: int,
         covered: int,
         trained: int,
         tuning: Tuning,
@@ -130,7 +130,7 @@ class Lists:
         Args:
             directory: Where it is.
             stored: The file.
-            shape: Dimensions and number of vectors that it holds.
+            dim: Length of the vectors.
             covered: See `Lists`.
             trained: See `Lists`.
             tuning: See `Lists`.
@@ -140,7 +140,7 @@ class Lists:
             ValueError, RuntimeError: if it is damaged or holds something else.
         """
         index = _read_index(probed(directory, stored))
-        if not isinstance(index, faiss.IndexIVFRaBitQ) or (index.d, index.ntotal) != shape:
+        if not isinstance(index, faiss.IndexIVFRaBitQ) or index.d != dim:
             raise ValueError(f"{stored.name} does not hold what it should")
         lists = cls(index, covered, trained, tuning)
         lists.stored = stored
@@ -157,11 +157,6 @@ class Lists:
         quantizer = faiss.downcast_index(self._index.quantizer)
         centroids: Vectors = quantizer.reconstruct_n(0, len(self))
         return centroids
-
-    @property
-    def size(self) -> int:
-        """How many vectors are in lists, removed ones included."""
-        return int(self._index.ntotal)
 
 
 def _read_index(path: Path) -> Any:

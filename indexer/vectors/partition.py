@@ -1,7 +1,7 @@
 """The vectors of one kind as they change, are saved, and are loaded."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,15 +10,7 @@ from numpy.typing import NDArray
 
 from embedder.interface import Vectors
 from indexer.vectors.interface import Description, Ids
-from indexer.vectors.storage import (
-    Column,
-    Positions,
-    StoredFile,
-    files_of,
-    read_file,
-    stated,
-    write_file,
-)
+from indexer.vectors.storage import Column, Positions, StoredFile, files_of, stated
 from indexer.vectors.view import IndexPolicy, Mask, View, faiss
 
 if TYPE_CHECKING:
@@ -43,13 +35,13 @@ class Partition:
     def __init__(self, dim: int, policy: IndexPolicy) -> None:
         self._policy = policy
         self._columns = {
-            "ids": Column(np.int64),
-            "rows": Column(np.float16, (dim,)),
-            "holders": Column(np.int64, (3,)),
+            "ids": Column.empty(np.int64),
+            "rows": Column.empty(np.float16, (dim,)),
+            "holders": Column.empty(np.int64, (3,)),
+            "gone": Column.empty(np.int64),
         }
         self._gone: Mask = np.empty(0, dtype=np.bool_)
         self._lists: Lists | None = None
-        self._gone_file: StoredFile | None = None
         self._held = -1  # No file is known to hold a segment at a later position.
         self._refused = 0
         self._highest = -1
@@ -63,13 +55,9 @@ class Partition:
 
     def _show(self) -> None:
         """Let searches see what there is now."""
-        ids, rows, holders = (column.blocks for column in self._columns.values())
+        ids, rows, holders, _ = self._columns.values()
         self.view = View(
-            self._policy,
-            (ids, rows, holders),
-            self._gone,
-            self._ascending,
-            self._lists,
+            self._policy, (ids, rows, holders), self._gone, self._ascending, self._lists
         )
 
     def _change(self) -> None:
@@ -81,8 +69,8 @@ class Partition:
         if ids.min() <= self._highest:  # Ids mostly ascend: then none of them is known.
             self._mark_gone(self.view.find(ids))
         self._highest = max(self._highest, int(ids.max()))
-        self._columns["ids"].append(ids)
-        self._columns["rows"].append(vectors)
+        self._append("ids", ids)
+        self._append("rows", vectors)
         self._gone = np.pad(self._gone, (0, len(ids)))
         self._change()
 
@@ -95,10 +83,12 @@ class Partition:
         return len(positions)
 
     def _mark_gone(self, positions: Positions) -> None:
-        if len(positions):
-            self._gone = self._gone.copy()  # Views have the former.
-            self._gone[positions] = True
-            self._gone_file = None
+        self._gone = self._gone.copy()  # Views have the former.
+        self._gone[positions] = True
+        self._append("gone", positions)
+
+    def _append(self, role: str, values: NDArray[Any]) -> None:
+        self._columns[role] = self._columns[role].appended(values)
 
     def set_holders(
         self, ids: Ids, folder_ids: NDArray[np.int32], mtimes_ns: NDArray[np.int64]
@@ -111,10 +101,10 @@ class Partition:
             return
         positions = holders[:, 0]
         if positions.min() <= self._held:  # Files are only appended to: write a new one.
-            former = np.concatenate(self._columns["holders"].blocks)
+            former = self._columns["holders"].all()
             former = former[~np.isin(former[:, 0], positions)]
             self._columns["holders"] = Column.of(former)
-        self._columns["holders"].append(holders)
+        self._append("holders", holders)
         self._held = max(self._held, int(positions.max()))
         self._change()
 
@@ -170,30 +160,25 @@ class Partition:
             LibraryError: if files cannot be written; the next call makes up for that.
         """
         if not own:
-            for column in self._columns.values():
-                column.forget_file()
+            self._columns = {
+                role: replace(column, stored=None) for role, column in self._columns.items()
+            }
         gaps = self.view.gaps
         if renumber and gaps > max(_MIN_GAPS, self._policy.max_gaps * len(self.view)):
             self._close_gaps(directory, stem)
-        files = {
-            role: column.save(directory, f"{stem}.{role}") for role, column in self._columns.items()
+        self._columns = {
+            role: column.written(directory, f"{stem}.{role}")
+            for role, column in self._columns.items()
         }
+        files = {role: column.stored for role, column in self._columns.items() if column.stored}
         if self._lists is not None:
             self._lists, files["lists"] = self._lists.saved(directory, f"{stem}.faiss")
-        if self.view.gaps:
-            files["gone"] = self._save_gone(directory, f"{stem}.gone")
-        ids = self._columns["ids"].blocks[0]
+        ids = self._columns["ids"].saved
         falls = np.flatnonzero(ids[1:] <= ids[:-1])
         self._ascending = int(falls[0]) + 1 if len(falls) else len(ids)
         self.changed = False
         self._show()
         return self._state(files)
-
-    def _save_gone(self, directory: Path, name: str) -> StoredFile:
-        if self._gone_file is None or not self._gone_file.is_in(directory):
-            bits = np.packbits(self._gone).tobytes()
-            self._gone_file = write_file(directory / name, lambda write: write(bits))
-        return self._gone_file
 
     def _close_gaps(self, directory: Path, stem: str) -> None:
         """Write rows and ids without gaps; holders follow, as all that can fail is done."""
@@ -204,12 +189,13 @@ class Partition:
         }
         numbers = np.zeros(len(self.view), dtype=np.int64)
         numbers[kept] = np.arange(len(kept))
-        holders = np.concatenate(self._columns["holders"].blocks)
+        holders = self._columns["holders"].all()
         holders = holders[~self._gone[holders[:, 0]]]
         holders[:, 0] = numbers[holders[:, 0]]
-        self._columns = columns | {"holders": Column.of(holders)}
+        columns |= {"holders": Column.of(holders), "gone": Column.empty(np.int64)}
+        self._columns = columns
         self._lists = self._lists and self._lists.renumbered(kept)
-        self._gone, self._gone_file = np.zeros(len(kept), dtype=np.bool_), None
+        self._gone = np.zeros(len(kept), dtype=np.bool_)
         self._held, self._ascending = len(kept) - 1, 0
         self._show()
 
@@ -217,11 +203,9 @@ class Partition:
         lists = self._lists
         return {
             "description": asdict(self.describe()),
-            "positions": len(self.view),
             "ascending": self._ascending,
-            "highest": self._highest,
             "refused": self._refused,
-            "lists": lists and {"size": lists.size, "covered": lists.covered, "of": lists.trained},
+            "lists": lists and {"covered": lists.covered, "trained": lists.trained},
             "faiss": faiss.__version__,
             "files": stated(files),
         }
@@ -237,45 +221,36 @@ class Partition:
             ValueError, LookupError, TypeError, AttributeError, RuntimeError: if it is damaged.
         """
         one, files = cls(dim, policy), files_of(saved)
-        for role, column in one._columns.items():
-            column.restore(directory, files[role])
-        count = int(saved["positions"])
-        one._gone = np.zeros(count, dtype=np.bool_)
-        if "gone" in files:
-            one._gone_file = files["gone"]
-            bits = np.frombuffer(read_file(directory, one._gone_file), dtype=np.uint8)
-            gone = np.unpackbits(bits)[:count].view(np.bool_)
-            one._gone[: len(gone)] = gone
-        one._refused, one._highest = int(saved["refused"]), int(saved["highest"])
-        one._ascending, one._held = int(saved["ascending"]), count - 1
+        one._columns = {
+            role: column.mapped(directory, files[role]) for role, column in one._columns.items()
+        }
+        ids, rows, _, gone = (column.saved for column in one._columns.values())
+        one._gone = np.zeros(len(ids), dtype=np.bool_)
+        one._gone[gone] = True
+        one._ascending, one._refused = int(saved["ascending"]), int(saved["refused"])
+        one._highest = int(ids[max(0, one._ascending - 1) :].max(initial=-1))
+        one._held = len(ids) - 1
         said, lists = Description.of(saved["description"]), saved["lists"]
         if lists is not None and saved["faiss"] == faiss.__version__:
             if said.tuning is None:
                 raise ValueError("the state does not say how much to look at")
             from indexer.vectors.ivf import Lists
 
-            size, covered, trained = (int(lists[name]) for name in ("size", "covered", "of"))
-            one._lists = Lists.load(
-                directory, files["lists"], (dim, size), covered, trained, said.tuning
-            )
+            covered, trained = int(lists["covered"]), int(lists["trained"])
+            one._lists = Lists.load(directory, files["lists"], dim, covered, trained, said.tuning)
         one._show()
-        one._check_loaded(count, said.vectors)
+        if len(rows) != len(ids) or len(one) != said.vectors:
+            raise ValueError("there are not as many vectors as the state says")
+        if not all(0 <= start <= len(ids) for start in (one._ascending, one.view.covered)):
+            raise ValueError("the state names positions that do not exist")
         one.changed = False
         return one
-
-    def _check_loaded(self, positions: int, vectors: int) -> None:
-        counts = {len(self._columns["ids"]), len(self._columns["rows"]), positions}
-        starts = self._ascending, self.view.covered
-        if len(counts) != 1 or len(self) != vectors:
-            raise ValueError("there are not as many vectors as the state says")
-        if not all(0 <= start <= positions for start in starts):
-            raise ValueError("the state names positions that do not exist")
 
     def describe(self) -> Description:
         """Return how the vectors are searched."""
         memory = sum(column.memory for column in self._columns.values())
         memory += self._gone.nbytes
-        mapped = self._columns["ids"].mapped + self._columns["holders"].mapped
+        mapped = self._columns["ids"].saved.nbytes + self._columns["holders"].saved.nbytes
         lists = self._lists
         if lists is None:
             return Description("exact", len(self), memory, mapped)

@@ -8,7 +8,7 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -128,19 +128,6 @@ def _unwritable(path: Path, error: OSError) -> LibraryError:
     )
 
 
-def read_file(directory: Path, stored: StoredFile) -> bytes:
-    """Return the content of a small file.
-
-    Raises:
-        OSError: if it is missing.
-        ValueError: if it is truncated or damaged.
-    """
-    data = stored.path(directory).read_bytes()[: stored.bytes]
-    if len(data) != stored.bytes or zlib.crc32(data) != stored.crc32:
-        raise ValueError(f"{stored.name} is damaged")
-    return data
-
-
 def map_file(directory: Path, stored: StoredFile) -> NDArray[np.uint8]:
     """Map a file for reading, in a time that does not grow with it.
 
@@ -224,59 +211,70 @@ def _probe_checksum(path: Path, size: int) -> int:
     return checksum
 
 
+@dataclass(frozen=True, eq=False)
 class Column:
     """Values by position, of which the saved ones are mapped and the others are in memory.
 
-    They are only appended to; what was read from `blocks` before stays valid.
+    Never changed. Columns that come from one another share memory, so only the latest of them may
+    be appended to.
 
     Attributes:
-        blocks: The saved values and the others, arrays of one dtype and shape but for the length.
+        saved: Values in the file, (n, *width).
+        fresh: Those behind them that are not saved, of the same dtype and width.
+        stored: The file; None if there is none, or others may have written to it.
     """
 
-    blocks: tuple[NDArray[Any], NDArray[Any]]
-
-    def __init__(self, dtype: DTypeLike, width: tuple[int, ...] = ()) -> None:
-        """Create an empty column.
-
-        Args:
-            dtype: Of the values.
-            width: Shape of a value.
-        """
-        empty = np.empty((0, *width), dtype=dtype)
-        self._buffer = empty  # The values that are not saved, and room for more.
-        self._stored: StoredFile | None = None
-        self.blocks = empty, empty
+    saved: NDArray[Any]
+    fresh: NDArray[Any]
+    stored: StoredFile | None = None
+    _buffer: NDArray[Any] | None = None  # The fresh values, and room for more.
 
     def __len__(self) -> int:
-        return len(self.blocks[0]) + len(self.blocks[1])
+        return len(self.saved) + len(self.fresh)
 
     @property
     def memory(self) -> int:
         """Bytes in memory."""
-        return self._buffer.nbytes
+        return (self.fresh if self._buffer is None else self._buffer).nbytes
 
-    @property
-    def mapped(self) -> int:
-        """Bytes of the file."""
-        return self.blocks[0].nbytes
+    @classmethod
+    def empty(cls, dtype: DTypeLike, width: tuple[int, ...] = ()) -> Self:
+        """Return a column without values, which have this shape each."""
+        nothing = np.empty((0, *width), dtype=dtype)
+        return cls(nothing, nothing)
 
-    def append(self, values: NDArray[Any]) -> None:
-        """Append values of shape (n, *width)."""
-        saved, fresh = self.blocks
-        count, total = len(fresh), len(fresh) + len(values)
-        if total > len(self._buffer):
-            room = (max(total, 3 * count // 2), *fresh.shape[1:])
-            self._buffer = np.empty(room, dtype=fresh.dtype)
-            self._buffer[:count] = fresh
-        self._buffer[count:total] = values
-        self.blocks = saved, self._buffer[:total]
+    @classmethod
+    def of(cls, values: NDArray[Any]) -> Self:
+        """Return a column of some values."""
+        return cls.empty(values.dtype, values.shape[1:]).appended(values)
 
-    def forget_file(self) -> None:
-        """Write a new file the next time, because others may have written to this one."""
-        self._stored = None
+    def all(self) -> NDArray[Any]:
+        """Return a copy of all values."""
+        return np.concatenate([self.saved, self.fresh])
 
-    def save(self, directory: Path, name: str) -> StoredFile:
-        """Append to the file what it lacks, or write a new one, and map it.
+    def take(self, positions: Positions) -> NDArray[Any]:
+        """Return the values at some positions."""
+        if not len(self.fresh) or not len(self.saved):
+            return (self.saved if len(self.saved) else self.fresh)[positions]
+        found = np.empty((len(positions), *self.saved.shape[1:]), dtype=self.saved.dtype)
+        late = positions >= len(self.saved)
+        found[~late] = self.saved[positions[~late]]
+        found[late] = self.fresh[positions[late] - len(self.saved)]
+        return found
+
+    def appended(self, values: NDArray[Any]) -> Self:
+        """Return this column with more values of shape (n, *width)."""
+        count, buffer = len(self.fresh), self._buffer
+        total = count + len(values)
+        if buffer is None or total > len(buffer):
+            room = (max(total, 3 * count // 2), *self.fresh.shape[1:])
+            buffer = np.empty(room, dtype=self.fresh.dtype)
+            buffer[:count] = self.fresh
+        buffer[count:total] = values
+        return replace(self, fresh=buffer[:total], _buffer=buffer)
+
+    def written(self, directory: Path, name: str) -> Self:
+        """Append to the file what it lacks, or write a new one; return the column mapped.
 
         Args:
             directory: Where to.
@@ -285,53 +283,32 @@ class Column:
         Raises:
             LibraryError: if it cannot be written.
         """
-        fresh = self.blocks[1]
-        if self._stored is None or not self._stored.is_in(directory):
-            self._replace(
-                directory, name, (data for block in self.blocks for data in _parts(block))
-            )
-        elif len(fresh):
-            data = np.ascontiguousarray(fresh).data.cast("B")
-            self._map(directory, append_to_file(directory, self._stored, data))
-        assert self._stored is not None
-        return self._stored
+        if self.stored is None or not self.stored.is_in(directory):
+            return self._copied(directory, name, (self.saved, self.fresh))
+        if not len(self.fresh):
+            return self
+        data = np.ascontiguousarray(self.fresh).data.cast("B")
+        return self.mapped(directory, append_to_file(directory, self.stored, data))
 
-    def kept(self, directory: Path, name: str, positions: Positions) -> "Column":
-        """Return the values at some positions, which ascend, in a new file."""
-        saved, fresh = self.blocks
-        border = int(np.searchsorted(positions, len(saved)))
-        early, late = positions[:border], positions[border:] - len(saved)
-        column = Column(fresh.dtype, fresh.shape[1:])
-        parts = ((saved[some] for some in _parts(early)), (fresh[some] for some in _parts(late)))
-        column._replace(directory, name, chain(*parts))
-        return column
+    def kept(self, directory: Path, name: str, positions: Positions) -> Self:
+        """Return the values at some positions, written to a new file."""
+        parts = (self.take(some) for some in _chunks(positions))
+        return self._copied(directory, name, parts)
 
-    def restore(self, directory: Path, stored: StoredFile) -> None:
-        """Map what `save` wrote; raises as `map_file`."""
-        self._map(directory, stored)
-
-    def _replace(self, directory: Path, name: str, parts: Iterable[NDArray[Any]]) -> None:
+    def _copied(self, directory: Path, name: str, parts: Iterable[NDArray[Any]]) -> Self:
         def fill(write: Write) -> None:
-            for part in parts:
-                if len(part):
-                    write(np.ascontiguousarray(part).data.cast("B"))
+            for chunk in chain.from_iterable(map(_chunks, parts)):
+                write(np.ascontiguousarray(chunk).data.cast("B"))
 
-        self._map(directory, write_file(directory / name, fill))
+        return self.mapped(directory, write_file(directory / name, fill))
 
-    def _map(self, directory: Path, stored: StoredFile) -> None:
-        empty = self.blocks[1][:0]
-        saved = map_file(directory, stored).view(empty.dtype).reshape(-1, *empty.shape[1:])
-        self._stored, self._buffer = stored, empty.copy()
-        self.blocks = saved, self._buffer
-
-    @classmethod
-    def of(cls, values: NDArray[Any]) -> Self:
-        """Return a column of some values."""
-        column = cls(values.dtype, values.shape[1:])
-        column.append(values)
-        return column
+    def mapped(self, directory: Path, stored: StoredFile) -> Self:
+        """Return a column of the same dtype and width from its file; raises as `map_file`."""
+        nothing = self.fresh[:0]
+        saved = map_file(directory, stored).view(nothing.dtype).reshape(-1, *nothing.shape[1:])
+        return type(self)(saved, nothing.copy(), stored)
 
 
-def _parts(block: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    for start in range(0, len(block), _CHUNK_ROWS):
-        yield block[start : start + _CHUNK_ROWS]
+def _chunks(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    for start in range(0, len(values), _CHUNK_ROWS):
+        yield values[start : start + _CHUNK_ROWS]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from embedder.interface import Vectors
 from indexer.vectors.interface import NOTHING, Found, Ids, SearchFilter
-from indexer.vectors.storage import Positions
+from indexer.vectors.storage import Column, Positions
 
 if TYPE_CHECKING:
     from indexer.vectors.ivf import Lists
@@ -27,7 +27,6 @@ faiss: Any = library
 
 Scores = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-Blocks = tuple[NDArray[Any], NDArray[Any]]
 
 _BLOCK = 128
 _FILTERED_PROBES = 8
@@ -101,7 +100,7 @@ class View:
     def __init__(
         self,
         policy: IndexPolicy,
-        columns: tuple[Blocks, Blocks, Blocks],
+        columns: tuple[Column, Column, Column],
         gone: Mask,
         ascending: int,
         lists: "Lists | None",
@@ -120,7 +119,7 @@ class View:
         self.gone, self.lists = gone, lists
         self.gaps = int(np.count_nonzero(gone))
         self._ascending = ascending
-        self._count = len(self.ids[0]) + len(self.ids[1])
+        self._count = len(self.ids)
         self._masked: tuple[SearchFilter, Mask] | None = None
 
     def __len__(self) -> int:
@@ -135,7 +134,7 @@ class View:
     @property
     def dim(self) -> int:
         """Length of the vectors."""
-        return int(self.rows[0].shape[1])
+        return int(self.rows.saved.shape[1])
 
     @property
     def covered(self) -> int:
@@ -163,7 +162,7 @@ class View:
         else:
             found = self._filtered(vector, k, where, ids)
         scores, positions = found
-        ids = take(self.ids, positions)
+        ids = self.ids.take(positions)
         sound = self.located(ids) == positions  # Unless its file is damaged.
         return (scores, ids) if sound.all() else (scores[sound], ids[sound])
 
@@ -265,7 +264,7 @@ class View:
 
     def rows_at(self, positions: Positions) -> Vectors:
         """Return rows as float32 (n, dim)."""
-        return floats(take(self.rows, positions))
+        return floats(self.rows.take(positions))
 
     def _flat(self, start: int) -> list[tuple[int, Any, Any]]:
         """Return first position, FAISS index and selector of each block from a position on."""
@@ -279,7 +278,7 @@ class View:
 
     def _indexes(self, start: int) -> Iterator[tuple[int, Any, Any]]:
         first = 0
-        for block in self.rows:
+        for block in (self.rows.saved, self.rows.fresh):
             at, end = max(first, start), first + len(block)
             if at < end:
                 yield at, _flat_index(block[at - first :]), _none_of(self.gone[at:end])
@@ -297,7 +296,7 @@ class View:
         masked = self._masked
         if masked is None or masked[0] != where:
             mask = np.zeros(self._count, dtype=np.bool_)
-            for holders in self.holders:
+            for holders in (self.holders.saved, self.holders.fresh):
                 positions = holders[_passes(holders[:, 1], holders[:, 2], where), 0]
                 # Where the file is damaged, positions may be any numbers.
                 mask[positions[(positions >= 0) & (positions < self._count)]] = True
@@ -322,7 +321,7 @@ class View:
     def present_ids(self, ids: Ids) -> tuple[Ids, Positions]:
         """Return those of some ids that there are, ascending and each once, and where."""
         positions = self.find(ids)
-        known = take(self.ids, positions)
+        known = self.ids.take(positions)
         if _ascend(known):
             return known, positions
         known, first = np.unique(known, return_index=True)
@@ -337,7 +336,7 @@ class View:
     def located(self, ids: Ids) -> Positions:
         """Return the last position of each id, also if it is a gap now; -1 for unknown ids."""
         found = np.full(len(ids), -1, dtype=np.int64)
-        keys = self.ids[0][: self._ascending]
+        keys = self.ids.saved[: self._ascending]
         if len(keys):
             at = np.minimum(np.searchsorted(keys, ids), len(keys) - 1)
             found = np.where(keys[at] == ids, at, found)
@@ -356,7 +355,7 @@ class View:
     @cached_property
     def _tail(self) -> tuple[Ids, Positions]:
         """The ids behind those that ascend, in order, with their positions."""
-        late, fresh = self.ids[0][self._ascending :], self.ids[1]
+        late, fresh = self.ids.saved[self._ascending :], self.ids.fresh
         keys = np.concatenate([late, fresh]) if len(late) else fresh
         if _ascend(keys):
             return keys, np.arange(self._ascending, self._ascending + len(keys))
@@ -380,19 +379,6 @@ def floats(halves: NDArray[np.float16]) -> Vectors:
     bits &= _SIGN_AND_SIZE
     found: Vectors = bits.view(np.float32)
     found *= _EXPONENTS_APART
-    return found
-
-
-def take(blocks: tuple[NDArray[Any], NDArray[Any]], positions: Positions) -> NDArray[Any]:
-    """Return the values at some positions of two blocks that lie one after the other."""
-    saved, fresh = blocks
-    if not len(fresh) or not len(saved):
-        values: NDArray[Any] = (saved if len(saved) else fresh)[positions]
-        return values
-    found = np.empty((len(positions), *saved.shape[1:]), dtype=saved.dtype)
-    late = positions >= len(saved)
-    found[~late] = saved[positions[~late]]
-    found[late] = fresh[positions[late] - len(saved)]
     return found
 
 
