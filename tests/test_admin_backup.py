@@ -89,6 +89,16 @@ def test_backup_equals_the_library(where, tmp_path, capsys):
     assert run("restore", tmp_path / "backup", "--dry-run") == 0
 
 
+def test_corrupt_library_is_not_backed_up(where, tmp_path, capsys):
+    path = where / "library.sqlite3"
+    data = bytearray(path.read_bytes())
+    data[8192:12288] = bytes(4096)
+    path.write_bytes(data)
+    assert run("backup", tmp_path / "backup", "--library", where) == 2
+    assert "the copy of the library's database is damaged" in capsys.readouterr().err
+    assert not list(tmp_path.glob("backup*"))
+
+
 def test_restored_library_equals_the_original(where, tmp_path, capsys):
     expected = found(where)
     before = rows(where / "library.sqlite3")
@@ -146,7 +156,7 @@ def test_restored_library_ignores_the_replaced_index(where, tmp_path):
 def test_backup_during_an_ingest_is_consistent(where, tmp_path, monkeypatch):
     """Files come and go all the while; whatever is in the backup is whole."""
     monkeypatch.setattr("indexer.ingest.pipeline.Pipeline.commit_seconds", 0.0)
-    monkeypatch.setattr("indexer.catalog.verify._PAGES_PER_STEP", 2)
+    monkeypatch.setattr("indexer.catalog.sqlite._PAGES_PER_STEP", 2)
     media, stop, problems = where.parent / "media", threading.Event(), []
 
     def work() -> None:

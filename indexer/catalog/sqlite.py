@@ -5,7 +5,7 @@ import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -56,6 +56,7 @@ BUSY_SECONDS = 30.0
 """How long a transaction waits for another one; no transaction takes nearly as long."""
 
 _RETRY_SECONDS = 0.02
+_PAGES_PER_STEP = 2_000
 _MIN_FREE_BYTES = 1 << 16  # With less, a disk counts as full.
 
 _PRAGMAS = (
@@ -153,6 +154,23 @@ class Database:
         """Move what is in the write-ahead log to the file, as far as no connection reads it."""
         with self.outside() as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def copy_to(self, target: Path, advance: Callable[[int, int], None]) -> None:
+        """Copy one snapshot to a new file, whatever is written to this one meanwhile.
+
+        Args:
+            target: A file that does not exist yet.
+            advance: Called with the number of pages that are copied, and of all pages.
+        """
+        with self.reading() as held, translated(target), closing(sqlite3.connect(target)) as copy:
+            held.exec_driver_sql("SELECT count(*) FROM library").one()  # Begins the snapshot.
+            source: Any = held.connection.driver_connection
+            source.backup(
+                copy,
+                pages=_PAGES_PER_STEP,
+                progress=lambda _status, left, total: advance(total - left, total),
+            )
+            copy.execute("PRAGMA journal_mode = DELETE")  # One file, nothing beside it.
 
     def close(self) -> None:
         """Close every connection."""

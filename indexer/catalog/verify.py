@@ -1,9 +1,6 @@
-"""Verifying the tables and copies of them; reads only."""
+"""Verifying the tables; reads only."""
 
-import hashlib
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +27,6 @@ from indexer.catalog.sqlite import (
     integrity_errors,
     last_id,
     one_of,
-    translated,
 )
 from indexer.catalog.transaction import (
     files_in,
@@ -42,8 +38,6 @@ from indexer.errors import LibraryBusy, LibraryError
 from indexer.types import Status
 
 _ROWS_PER_CHUNK = 4_096
-_ROWS_PER_DIGEST = 1_000
-_PAGES_PER_STEP = 2_000
 _MAX_ERRORS = 100
 _UNIT_TOLERANCE = 0.01  # Rounding to float16 changes the length of a vector by less than 0.001.
 
@@ -303,94 +297,3 @@ def _bad(rows: Iterable[Any], dim: int) -> Iterator[tuple[int, str]]:
             yield segment_id, "not finite"
         elif abs(length - 1) > _UNIT_TOLERANCE:
             yield segment_id, f"of length {length:.3f}, not 1"
-
-
-Advance = Callable[[int, int], None]
-"""Called with what is done and what there is to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class TableDigest:
-    """What is in a table: two with the same digest have the same rows."""
-
-    rows: int
-    sha256: str
-
-
-def copy(database: Database, target: Path, advance: Advance) -> dict[str, TableDigest]:
-    """Copy a snapshot of a database, whatever is written to it meanwhile.
-
-    Args:
-        database: What is copied.
-        target: A file that does not exist yet.
-        advance: Called with pages.
-
-    Returns:
-        By table, what was copied. The copy has been read again and compared with the original.
-
-    Raises:
-        LibraryError: if it cannot be written, or is not like the original.
-    """
-    with database.reading() as held, translated(target):
-        held.exec_driver_sql("SELECT count(*) FROM library").one()  # Begins the moment.
-        source: Any = held.connection.driver_connection
-        with closing(sqlite3.connect(target)) as written:
-            source.backup(
-                written,
-                pages=_PAGES_PER_STEP,
-                progress=lambda _status, left, total: advance(total - left, total),
-            )
-            written.execute("PRAGMA journal_mode = DELETE")  # One file, nothing beside it.
-        original = _digests(source, advance)
-    if digests(target, advance) != original:
-        target.unlink()
-        raise LibraryError(f"{target} cannot be read as it was written: try another disk")
-    return original
-
-
-def digests(path: Path, advance: Advance = lambda _done, _all: None) -> dict[str, TableDigest]:
-    """Return what is in each table of a database file that no process writes to."""
-    address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-    with translated(path), closing(sqlite3.connect(address, uri=True)) as connection:
-        return _digests(connection, advance)
-
-
-def _digests(connection: sqlite3.Connection, advance: Advance) -> dict[str, TableDigest]:
-    tables = connection.execute(
-        "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%' "
-        "ORDER BY name"
-    ).fetchall()
-    counts = [connection.execute(f"SELECT count(*) FROM {name}").fetchone() for (name,) in tables]
-    total = sum(count for (count,) in counts)
-    done, found = 0, dict[str, TableDigest]()
-    for (name,) in tables:
-        rows, digest = 0, hashlib.sha256()
-        for chunk in _chunks(connection, name):
-            for row in chunk:
-                digest.update(_packed(row))
-            rows += len(chunk)
-            done += len(chunk)
-            advance(done, total)
-        found[name] = TableDigest(rows, digest.hexdigest())
-    return found
-
-
-def _chunks(connection: sqlite3.Connection, table: str) -> Iterator[list[tuple[Any, ...]]]:
-    # By the table's own key, of which some have no `rowid`.
-    keys = connection.execute(
-        "SELECT group_concat(name) FROM (SELECT name FROM pragma_table_info(?) "
-        "WHERE pk ORDER BY pk)",
-        (table,),
-    ).fetchone()[0]
-    cursor = connection.execute(f"SELECT * FROM {table} ORDER BY {keys or 'rowid'}")
-    while chunk := cursor.fetchmany(_ROWS_PER_DIGEST):
-        yield chunk
-
-
-def _packed(row: tuple[Any, ...]) -> bytes:
-    """Return the bytes of a row; no two different rows have the same."""
-    parts: list[bytes] = []
-    for cell in row:
-        data = cell if isinstance(cell, bytes) else repr(cell).encode()
-        parts.append(b"%s%d:%s" % (type(cell).__name__.encode(), len(data), data))
-    return b"".join(parts) + b"\n"

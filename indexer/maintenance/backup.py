@@ -6,7 +6,7 @@ A backup is a folder like a library's, without the vector index, which the first
     thumbnails/       thumbnails
     uploads/          uploaded files, which exist nowhere else
     files.jsonl       path, size and SHA-256 of each of these files
-    backup.json       the manifest: digests of the tables and of the list; written last
+    backup.json       the manifest: SHA-256 of the database and of the list; written last
 """
 
 import json
@@ -14,7 +14,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -23,7 +23,7 @@ from typing import Any, TypeVar, cast
 from embedder.media.file_access import os_reason, sha256_of
 from indexer.catalog import Catalog
 from indexer.catalog.sqlite import Database
-from indexer.catalog.verify import Audit, copy, digests
+from indexer.catalog.verify import Audit
 from indexer.catalog.writer import CatalogWriter
 from indexer.config import LIBRARY_FILE, holds_library, typed_path
 from indexer.errors import LibraryError
@@ -42,7 +42,7 @@ MANIFEST = "backup.json"
 FILE_LIST = "files.jsonl"
 
 _FOLDERS = ("thumbnails", "uploads")
-_MANIFEST_FIELDS = {"directory": str, "items": int, "files": int, "list": str, "tables": dict}
+_MANIFEST_FIELDS = {"directory": str, "items": int, "files": int, "list": str, "database": str}
 _MAX_ROUNDS = 3
 
 Value = TypeVar("Value")
@@ -83,7 +83,7 @@ def back_up(
 
     Raises:
         LibraryError: If the target exists or cannot be written to, the disk is full, or the copy
-            differs from the original.
+            of the database is damaged.
     """
     started_at, progress = monotonic(), ProgressReporter(on_progress)
     target = typed_path(target)
@@ -92,14 +92,14 @@ def back_up(
     if os.path.lexists(target):
         raise LibraryError(f"{target} already exists: name a folder that does not")
     with replace_directory_atomically(target, ".partial") as partial:
-        copies, missing, tables = _Copies(partial), list[str](), dict[str, Any]()
+        copies, missing = _Copies(partial), list[str]()
         for _ in range(_MAX_ROUNDS):  # what is removed meanwhile is not in the next copy either
-            tables = _copy_tables(files, partial / LIBRARY_FILE, progress)
+            _copy_database(files, partial / LIBRARY_FILE, progress)
             missing = _copy_files(files, copies, progress)
             if not missing:
                 break
         copies.write_list(partial / FILE_LIST)
-        manifest = _manifest(files, partial, tables, copies)
+        manifest = _manifest(files, partial, copies)
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=1), "utf-8")
         total = copies.bytes + (partial / LIBRARY_FILE).stat().st_size
     return BackupReport(
@@ -122,13 +122,10 @@ def verify(source: Path, *, on_progress: Callable[[Progress], None] | None = Non
     source = typed_path(source)
     manifest = read_manifest(source)
     with _readable(source):
-        if sha256_of(source / FILE_LIST) != manifest["list"]:
-            raise _damaged(source, FILE_LIST)
         progress.begin("database")
-        tables = {name: asdict(one) for name, one in digests(source / LIBRARY_FILE).items()}
-        for name in sorted(tables.keys() | manifest["tables"].keys()):
-            if tables.get(name) != manifest["tables"].get(name):
-                raise _damaged(source, f"the table {name} in {LIBRARY_FILE}")
+        for name, sha256 in ((FILE_LIST, manifest["list"]), (LIBRARY_FILE, manifest["database"])):
+            if sha256_of(source / name) != sha256:
+                raise _damaged(source, name)
         count, total = 0, 0
         progress.begin("files", manifest["files"])
         for name, size, sha256 in progress.counted(listed(source)):
@@ -170,7 +167,8 @@ def restore(
         for name, _, sha256 in progress.counted(listed(source)):
             if copy_file(source / name, partial / name)[1] != sha256:
                 raise _damaged(source, name)
-        copy_file(source / LIBRARY_FILE, partial / LIBRARY_FILE)
+        if copy_file(source / LIBRARY_FILE, partial / LIBRARY_FILE)[1] != manifest["database"]:
+            raise _damaged(source, LIBRARY_FILE)
         before, uploads = Path(manifest["directory"]) / "uploads", directory / "uploads"
         moved = {} if before == uploads else {before: uploads}
         with closing(Database(partial / LIBRARY_FILE)) as database:
@@ -298,12 +296,17 @@ class _Copies:
                 lines.write(line + "\n")
 
 
-def _copy_tables(files: LibraryFiles, target: Path, progress: ProgressReporter) -> dict[str, Any]:
-    """Copy the database, and return the digests of its tables."""
+def _copy_database(files: LibraryFiles, target: Path, progress: ProgressReporter) -> None:
+    """Copy the database, and let SQLite check the copy."""
     target.unlink(missing_ok=True)
     progress.begin("database")
-    tables = copy(files.database, target, progress.update)
-    return {name: asdict(one) for name, one in tables.items()}
+    files.database.copy_to(target, progress.update)
+    with closing(Database(target, read_only=True)) as copy:
+        if damage := Audit(copy).damage():
+            raise LibraryError(
+                f"the copy of the library's database is damaged ({damage[0]}): run rzen-admin "
+                "check; if it finds nothing, try another disk"
+            )
 
 
 def _copy_files(files: LibraryFiles, copies: _Copies, progress: ProgressReporter) -> list[str]:
@@ -332,9 +335,7 @@ def _copy_files(files: LibraryFiles, copies: _Copies, progress: ProgressReporter
     return missing
 
 
-def _manifest(
-    files: LibraryFiles, partial: Path, tables: dict[str, Any], copies: _Copies
-) -> dict[str, Any]:
+def _manifest(files: LibraryFiles, partial: Path, copies: _Copies) -> dict[str, Any]:
     with closing(Database(partial / LIBRARY_FILE, read_only=True)) as database:
         catalog = Catalog(database)
         stats = catalog.stats()
@@ -348,5 +349,5 @@ def _manifest(
             "items": sum(stats.items.values()) + stats.skipped + stats.failed,
             "files": len(copies.files),
             "list": sha256_of(partial / FILE_LIST),
-            "tables": tables,
+            "database": sha256_of(partial / LIBRARY_FILE),
         }
