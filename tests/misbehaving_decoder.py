@@ -14,7 +14,8 @@ from pathlib import Path
 from PIL import Image
 
 from embedder import Content
-from embedder.media import Draft, Limits, file_access
+from embedder.media import Draft, Limits
+from embedder.media.kinds import report_progress
 from indexer.decoding.protocol import Task
 from indexer.decoding.worker import perform
 
@@ -36,7 +37,7 @@ def misbehave(path: Path, task: Task, limits: Limits) -> Iterator[Draft]:
     elif how == "drip":
         for _ in range(1_000):
             time.sleep(0.1)
-            file_access.report_progress()
+            report_progress()
     elif how == "who":
         yield Draft(Content(text=str(os.getpid())))
     elif how == "huge":

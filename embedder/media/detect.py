@@ -5,8 +5,14 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from embedder.media.file_access import translated_os_errors
-from embedder.media.kinds import Kind, MediaError, MediaKind, UnsupportedMedia, first_bytes
+from embedder.media.kinds import (
+    Kind,
+    MediaError,
+    MediaKind,
+    UnsupportedMedia,
+    first_bytes,
+    translated_os_errors,
+)
 from embedder.media.pdf import PDF
 from embedder.media.picture import IMAGE
 from embedder.media.text import TEXT, looks_binary

@@ -12,7 +12,6 @@ from typing import Any
 from PIL import Image
 
 from embedder.content import Content, Modality
-from embedder.media.file_access import plain_path, translated_os_errors
 from embedder.media.kinds import (
     Draft,
     Kind,
@@ -21,7 +20,9 @@ from embedder.media.kinds import (
     MediaKind,
     Word,
     first_bytes,
+    plain_path,
     suffixes,
+    translated_os_errors,
 )
 from embedder.media.picture import thumbnail
 

@@ -15,8 +15,16 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from embedder.content import Content, Modality
-from embedder.media.file_access import os_reason
-from embedder.media.kinds import Draft, Kind, Limits, MediaError, MediaKind, first_bytes, suffixes
+from embedder.media.kinds import (
+    Draft,
+    Kind,
+    Limits,
+    MediaError,
+    MediaKind,
+    first_bytes,
+    os_reason,
+    suffixes,
+)
 
 Source = str | os.PathLike[str] | bytes | IO[bytes]
 """A picture's path, its bytes, or a file open for reading bytes."""

@@ -8,8 +8,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from embedder.content import Content, Modality
-from embedder.media.file_access import translated_os_errors
-from embedder.media.kinds import Draft, Kind, Limits, MediaError, MediaKind, suffixes
+from embedder.media.kinds import (
+    Draft,
+    Kind,
+    Limits,
+    MediaError,
+    MediaKind,
+    suffixes,
+    translated_os_errors,
+)
 
 _HTML_SUFFIXES = {".html", ".htm", ".xhtml"}
 _DECLARED = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([A-Za-z0-9._-]{2,30})""")

@@ -14,9 +14,18 @@ from typing import IO, Any
 from PIL import Image
 
 from embedder.content import Content, Modality
-from embedder.media import file_access
-from embedder.media.file_access import plain_path, translated_os_errors
-from embedder.media.kinds import Draft, Kind, Limits, MediaError, MediaKind, first_bytes, suffixes
+from embedder.media.kinds import (
+    Draft,
+    Kind,
+    Limits,
+    MediaError,
+    MediaKind,
+    first_bytes,
+    plain_path,
+    report_progress,
+    suffixes,
+    translated_os_errors,
+)
 from embedder.media.picture import (
     FTYP_BRANDS,
     IMAGE,
@@ -190,7 +199,7 @@ def _video_samples(stream: _Stream, limits: Limits) -> Iterator[Sample]:
     clock = _Clock(stream)
     index, due = 0, -math.inf
     while stream.capture.grab():
-        file_access.report_progress()
+        report_progress()
         time = clock.time(index)
         if time >= due or index == stream.frames - 1:
             _check_seconds(time, limits)
@@ -293,7 +302,7 @@ def _animation_samples(path: Path, limits: Limits) -> Iterator[Sample]:
         for index in range(count):
             if not _decode_frame(image, index, limits):
                 break
-            file_access.report_progress()
+            report_progress()
             end = time + _frame_seconds(image)
             if time >= due or index < 2 * limits.clip_frames or index == count - 1:
                 frame = to_frame(image.copy(), fitted(image.size, limits.video_side))

@@ -10,8 +10,7 @@ from PIL import Image
 
 from embedder.content import Content
 from embedder.media import Draft
-from embedder.media.file_access import os_reason
-from embedder.media.kinds import Kind, Limits, MediaError
+from embedder.media.kinds import Kind, Limits, MediaError, os_reason
 from indexer.decoding.pool import DecoderPool
 from indexer.decoding.protocol import Task, invalid_answer
 from indexer.errors import Closed, LibraryBusy, LibraryError

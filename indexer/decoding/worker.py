@@ -26,10 +26,10 @@ from embedder.media import (
     MediaError,
     cut,
     detect,
-    file_access,
     picture,
     read_content,
 )
+from embedder.media.kinds import on_progress
 from indexer.decoding import protocol
 from indexer.decoding.protocol import Task
 
@@ -58,7 +58,7 @@ def main(performer: str, connection_handle: int, pixel_file: int, lock_file: int
     server = _Server(connection, pixel_file, getattr(import_module(module), name))
     if lock_file >= 0:
         picture.large_pictures = _ProcessLock(lock_file, server.report_alive)
-    file_access.on_progress(server.report_alive)
+    on_progress(server.report_alive)
     _forbid_core_dumps()
     if sys.platform != "win32":
         os.nice(_NICE)  # searches go first; on an idle machine this costs nothing

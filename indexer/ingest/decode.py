@@ -17,8 +17,7 @@ from PIL import Image
 
 from embedder.interface import EmbedderError
 from embedder.media import Draft, detect
-from embedder.media.file_access import os_reason, sha256_of
-from embedder.media.kinds import Kind, Limits, MediaError, UnsupportedMedia
+from embedder.media.kinds import Kind, Limits, MediaError, UnsupportedMedia, os_reason, sha256_of
 from indexer.catalog.writer import SegmentRecord
 from indexer.errors import Closed, LibraryError
 from indexer.ingest.thumbnails import Thumbnails

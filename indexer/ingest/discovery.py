@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from embedder.media import detect
-from embedder.media.file_access import os_reason, sha256_of
-from embedder.media.kinds import MediaError, UnsupportedMedia
+from embedder.media.kinds import MediaError, UnsupportedMedia, os_reason, sha256_of
 from indexer.catalog.writer import CatalogWriter, Known, vanished
 from indexer.config import LIBRARY_FILE, IngestOptions
 from indexer.types import Candidate, Failure, IngestPlan, Status

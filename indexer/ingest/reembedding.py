@@ -10,8 +10,7 @@ from threading import Event as Flag
 from embedder.content import Content, Modality
 from embedder.interface import Embedder
 from embedder.media import Draft
-from embedder.media.file_access import os_reason
-from embedder.media.kinds import Limits
+from embedder.media.kinds import Limits, os_reason
 from indexer.catalog import Catalog
 from indexer.catalog.staged import Outline, StagedVectors
 from indexer.catalog.writer import CatalogWriter

@@ -20,7 +20,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar, cast
 
-from embedder.media.file_access import os_reason, sha256_of
+from embedder.media.kinds import os_reason, sha256_of
 from indexer.catalog import Catalog
 from indexer.catalog.sqlite import Database
 from indexer.catalog.verify import Audit

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from embedder.media.file_access import sha256_of
-from embedder.media.kinds import Kind
+from embedder.media.kinds import Kind, sha256_of
 from indexer.catalog.verify import Audit, Held
 from indexer.catalog.writer import storable_time, vanished
 from indexer.errors import LibraryBusy, LibraryError

@@ -11,8 +11,7 @@ from math import inf
 from pathlib import Path
 from time import monotonic
 
-from embedder.media.file_access import sha256_of
-from embedder.media.kinds import Limits, MediaError
+from embedder.media.kinds import Limits, MediaError, sha256_of
 from indexer.catalog.verify import Audit
 from indexer.decoding.pool import DecoderPool
 from indexer.ingest.progress import ProgressReporter

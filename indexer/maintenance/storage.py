@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from embedder.media.file_access import sha256_of
+from embedder.media.kinds import sha256_of
 from indexer.catalog import Catalog
 from indexer.catalog.sqlite import Database, WriterLock, alone
 from indexer.catalog.staged import StagedVectors

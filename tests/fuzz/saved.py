@@ -13,7 +13,7 @@ import numpy as np
 from embedder import EmbedderUnavailable
 from embedder.interface import normalised
 from embedder.media import Kind
-from embedder.media.file_access import sha256_of
+from embedder.media.kinds import sha256_of
 from embedder.mini.embedder import MANIFEST, Weights
 from embedder.rzen.checkpoint import Checkpoint
 from embedder.rzen.settings import SETTINGS_FILE, Settings
