@@ -32,8 +32,8 @@ from PIL import Image
 
 from embedder import Content, Embedder, open_embedder
 from embedder.media import Draft, Kind, Limits, cut, read_picture
-from indexer.config import IngestOptions
 from indexer.decoding.pool import DecoderPool
+from indexer.types import IngestOptions
 
 _SIZES = {"2 MP": (1632, 1224), "12 MP": (4032, 3024)}
 _BATCH = 32

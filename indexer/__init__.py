@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from indexer.config import IngestOptions, default_library
+    from indexer.config import default_library
     from indexer.errors import (
         IndexerError,
         LibraryBusy,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Failure,
         Filters,
         Hit,
+        IngestOptions,
         IngestPlan,
         IngestReport,
         LibraryStats,
@@ -66,7 +67,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "config": ("IngestOptions", "default_library"),
+    "config": ("default_library",),
     "errors": (
         "IndexerError",
         "LibraryBusy",

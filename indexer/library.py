@@ -14,20 +14,14 @@ from indexer.catalog import Catalog
 from indexer.catalog.sqlite import Database, WriterLock
 from indexer.catalog.staged import StagedVectors
 from indexer.catalog.writer import CatalogWriter, vanished
-from indexer.config import (
-    LIBRARY_FILE,
-    IngestOptions,
-    default_library,
-    holds_library,
-    typed_path,
-    within,
-)
+from indexer.config import LIBRARY_FILE, default_library, holds_library, typed_path
 from indexer.errors import LibraryBusy, LibraryError
 from indexer.ingest.thumbnails import Thumbnails
 from indexer.model import LibraryModel
 from indexer.search.scheduling import SearchPriority, SharedEmbedder
 from indexer.types import (
     Hit,
+    IngestOptions,
     IngestPlan,
     IngestReport,
     Progress,
@@ -183,7 +177,7 @@ class Library:
     @property
     def limits(self) -> Limits:
         """Limits for a file to search with: frames no larger than the model makes use of."""
-        return within(Limits(), self.embedder.info)
+        return Limits().within(self.embedder.info.frame_side)
 
     @property
     def vectors(self) -> VectorIndex:
@@ -262,7 +256,7 @@ class Library:
                 )
                 ingest.run()
             removed = 0
-            if options.sweep and not cancel.is_set():
+            if not cancel.is_set():
                 swept = self._writer.below(roots(targets) if paths else targets)
                 gone = [one for one, path, _ in swept if one not in ingest.known and vanished(path)]
                 removed = len(self._writer.remove(gone))

@@ -1,17 +1,21 @@
-"""The values that cross the indexer's boundary: items, segments, queries, hits."""
+"""The values that cross the indexer's boundary: items, segments, queries, hits and reports."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from time import monotonic
+from typing import TypeVar
 
 from embedder.content import Content, Modality
-from embedder.media.kinds import Kind
+from embedder.media.kinds import Kind, Limits
 from indexer.errors import QueryError
+
+T = TypeVar("T")
+
+_REPORT_SECONDS = 0.2
 
 
 class Status(StrEnum):
@@ -200,45 +204,6 @@ class LibraryStats:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class WordMatches:
-    """Segments of any kind whose texts have words of the query.
-
-    Attributes:
-        ids: Of the segments, int64 of shape (n,), ascending.
-        scores: BM25 by the rarest of the terms, float64 (n,), higher is better; comparable within
-            one query only; 0 where none of those is in the text.
-        every: Whether all terms are in the text, booleans (n,).
-        complete: False where only some of the texts with all terms are listed. Where it is
-            true, those that have only some terms may not be listed if the terms are common ones.
-    """
-
-    ids: NDArray[np.int64]
-    scores: NDArray[np.float64]
-    every: NDArray[np.bool_]
-    complete: bool
-
-
-NO_WORDS = WordMatches(
-    np.empty(0, dtype=np.int64), np.empty(0), np.empty(0, dtype=np.bool_), complete=True
-)
-
-
-@dataclass(frozen=True, slots=True)
-class NameMatch:
-    """A file whose name or folders have words of the query.
-
-    Attributes:
-        segment_id: The file's first segment.
-        in_name: All terms are in the file's own name.
-        share: Part of the terms found in the name or the folders, above 0 and up to 1.
-    """
-
-    segment_id: int
-    in_name: bool
-    share: float
-
-
 @dataclass(frozen=True, slots=True)
 class Duplicates:
     """Files that hold the same thing.
@@ -259,6 +224,29 @@ class Failure:
 
     path: Path
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """How to ingest.
+
+    Attributes:
+        exclude: Patterns of names or paths to leave out; see `indexer.ingest.discovery.scan`.
+        retry_failed: Try files again that failed before, though they have not changed; without
+            any paths given, only these.
+        workers: Files that are decoded at a time, each in another process; the model uses all
+            CPUs as well.
+        limits: What decoding may cost; `frame_side` is lowered to what the model makes use of.
+    """
+
+    exclude: tuple[str, ...] = ()
+    retry_failed: bool = False
+    workers: int = field(default_factory=lambda: max(1, min(8, os.cpu_count() or 1)))
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ValueError(f"workers must be at least 1, not {self.workers}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +312,68 @@ class Progress:
     def rate(self) -> float:
         """Files or segments per second so far."""
         return (self.done - self.reused) / self.seconds if self.seconds > 0 else 0.0
+
+
+class ProgressReporter:
+    """Counts the work of a stage and reports it; for one thread.
+
+    Args:
+        on_progress: Called at the start of a stage, then five times a second at most; None to
+            report nothing.
+    """
+
+    def __init__(self, on_progress: Callable[[Progress], None] | None = None) -> None:
+        self._on_progress = on_progress
+        self._stage = ""
+        self._total = 0
+        self._started_at = monotonic()
+        self._reported_at = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the reporter was made, or the stage begun."""
+        return monotonic() - self._started_at
+
+    def begin(self, stage: str, total: int = 0) -> None:
+        """Begin a stage whose time counts from now; `total` is 0 where it is not known."""
+        self._stage, self._total = "", total
+        self._started_at = monotonic()
+        self.report(stage, 0, total)
+
+    def update(self, done: int, total: int) -> None:
+        """Report how much of the stage is done."""
+        self.report(self._stage, done, total)
+
+    def counted(self, things: Iterable[T]) -> Iterator[T]:
+        """Yield the same things, each counted once it has been worked on."""
+        for done, thing in enumerate(things, 1):
+            yield thing
+            self.update(done, self._total)
+
+    def report(
+        self,
+        stage: str,
+        done: int,
+        total: int,
+        *,
+        path: Path | None = None,
+        failures: int = 0,
+        reused: int = 0,
+        complete: bool = True,
+    ) -> None:
+        """Call the callback with a `Progress`, unless it was called a moment ago for this stage.
+
+        `complete` says that the total is final, so that the remaining time can be estimated.
+        """
+        now = monotonic()
+        recent = stage == self._stage and now - self._reported_at < _REPORT_SECONDS
+        if self._on_progress is None or recent:
+            return
+        self._stage, self._reported_at = stage, now
+        seconds, new = now - self._started_at, done - reused
+        known = complete and total and new > 0
+        remaining = max(0, total - done) * seconds / new if known else None
+        self._on_progress(Progress(stage, done, total, path, failures, seconds, remaining, reused))
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,7 +163,7 @@ def test_deleted_file_is_removed(library, folder):
     assert len(library.vectors) == 3
 
 
-def test_sweep_stays_below_existing_paths(library, folder):
+def test_removal_stays_below_existing_paths(library, folder):
     library.ingest([folder])
     (folder / "red.png").unlink()
     assert counts(library.ingest([folder / "trip"])) == {"unchanged": 2}

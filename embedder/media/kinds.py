@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -68,6 +68,10 @@ class Limits:
     memory_bytes: int = 4 << 30
     silence_seconds: float = 60.0
     file_seconds: float = 600.0
+
+    def within(self, frame_side: int) -> "Limits":
+        """Return the limits with frames no larger than a model makes use of."""
+        return replace(self, frame_side=min(self.frame_side, frame_side))
 
     @property
     def sheet_side(self) -> int:

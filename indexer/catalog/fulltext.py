@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Select, func, select
 from embedder.media.kinds import Kind
 from indexer.catalog import schema
 from indexer.catalog.sqlite import given_ids, one_of
-from indexer.types import NO_WORDS, Filters, NameMatch, WordMatches
+from indexer.types import Filters
 
 Ids = NDArray[np.int64]
 
@@ -111,6 +111,45 @@ def plain_name(name: str) -> str:
 def folder_words(folder: Path) -> str:
     """Return what is indexed of a folder's path."""
     return " ".join(name_words(part) for part in folder.parts[1:])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WordMatches:
+    """Segments of any kind whose texts have words of the query.
+
+    Attributes:
+        ids: Of the segments, int64 of shape (n,), ascending.
+        scores: BM25 by the rarest of the terms, float64 (n,), higher is better; comparable within
+            one query only; 0 where none of those is in the text.
+        every: Whether all terms are in the text, booleans (n,).
+        complete: False where only some of the texts with all terms are listed. Where it is
+            true, those that have only some terms may not be listed if the terms are common ones.
+    """
+
+    ids: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    every: NDArray[np.bool_]
+    complete: bool
+
+
+NO_WORDS = WordMatches(
+    np.empty(0, dtype=np.int64), np.empty(0), np.empty(0, dtype=np.bool_), complete=True
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NameMatch:
+    """A file whose name or folders have words of the query.
+
+    Attributes:
+        segment_id: The file's first segment.
+        in_name: All terms are in the file's own name.
+        share: Part of the terms found in the name or the folders, above 0 and up to 1.
+    """
+
+    segment_id: int
+    in_name: bool
+    share: float
 
 
 def find_words(connection: Connection, terms: Sequence[str]) -> WordMatches:

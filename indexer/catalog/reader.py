@@ -18,17 +18,10 @@ from embedder.content import Modality
 from embedder.interface import EmbedderInfo, Vectors
 from embedder.media.kinds import Kind, Word
 from indexer.catalog import fulltext, schema
+from indexer.catalog.fulltext import NameMatch, WordMatches
 from indexer.catalog.sqlite import Database, given_ids, last_id, one_of, row_id
 from indexer.errors import NotFound
-from indexer.types import (
-    Filters,
-    LibraryStats,
-    MediaItem,
-    NameMatch,
-    Segment,
-    Status,
-    WordMatches,
-)
+from indexer.types import Filters, LibraryStats, MediaItem, Segment, Status
 from indexer.vectors.interface import SearchFilter
 
 Ids = NDArray[np.int64]

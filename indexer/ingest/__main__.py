@@ -25,7 +25,8 @@ from indexer.cli import (
     print_json,
     stop_on_signals,
 )
-from indexer.config import IngestOptions, default_library, typed_path
+from indexer.config import default_library, typed_path
+from indexer.types import IngestOptions
 
 if TYPE_CHECKING:
     from indexer.library import Library

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 from embedder.media import detect
 from embedder.media.kinds import MediaError, UnsupportedMedia, os_reason, sha256_of
 from indexer.catalog.writer import CatalogWriter, Known, vanished
-from indexer.config import LIBRARY_FILE, IngestOptions
-from indexer.types import Candidate, Failure, IngestPlan, Status
+from indexer.config import LIBRARY_FILE
+from indexer.types import Candidate, Failure, IngestOptions, IngestPlan, Status
 
 _FILES_PER_QUERY = 1_000
 _SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"})
@@ -306,9 +306,7 @@ def plan(writer: CatalogWriter, paths: Sequence[Path], options: IngestOptions) -
         known.update(one.id for one in found.known)
         unchanged += found.unchanged
     gone = [
-        path
-        for one, path, _ in writer.below(roots(paths))
-        if options.sweep and one not in known and vanished(path)
+        path for one, path, _ in writer.below(roots(paths)) if one not in known and vanished(path)
     ]
     moved_away: set[Path] = set()
     for candidate in new:

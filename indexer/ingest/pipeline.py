@@ -14,7 +14,6 @@ from typing import TypeAlias
 from embedder.interface import Embedder, EmbedderInfo
 from embedder.media.kinds import Limits
 from indexer.catalog.writer import CatalogWriter, Effect, Indexed, Refused
-from indexer.config import IngestOptions, within
 from indexer.errors import Closed
 from indexer.ingest.batches import Batch
 from indexer.ingest.decode import (
@@ -30,9 +29,8 @@ from indexer.ingest.decode import (
     Piece,
 )
 from indexer.ingest.discovery import Compared, compare
-from indexer.ingest.progress import ProgressReporter
 from indexer.ingest.thumbnails import Thumbnails
-from indexer.types import Failure, IngestReport, Progress, Status
+from indexer.types import Failure, IngestOptions, IngestReport, Progress, ProgressReporter, Status
 
 _COMMIT_BYTES = 32 << 20
 _STOP_SECONDS = 2.0
@@ -317,7 +315,7 @@ class FileIngest(Pipeline):
     def run(self) -> None:
         """Ingest the files; see `Pipeline.run`."""
         super().run()
-        self._report("finish", force=True)
+        self._report("finish")
 
     def source(self) -> Iterator[SourceEvent]:
         """List the new and changed files."""
@@ -335,7 +333,7 @@ class FileIngest(Pipeline):
 
     def limits(self) -> Limits:
         """Return the limits of the options, with frames no larger than the model makes use of."""
-        return within(self._options.limits, self._embedder().info)
+        return self._options.limits.within(self._embedder().info.frame_side)
 
     def claim(self, job: Job) -> bool:
         """Whether no other file with the same bytes is being read."""
@@ -418,7 +416,7 @@ class FileIngest(Pipeline):
             segments=self._segments,
         )
 
-    def _report(self, stage: str, *, force: bool = False) -> None:
+    def _report(self, stage: str) -> None:
         self._progress.report(
             stage,
             self.done,
@@ -426,7 +424,6 @@ class FileIngest(Pipeline):
             path=self.path,
             failures=len(self._failures),
             complete=stage == "ingest",
-            force=force,
         )
 
     def _release(self, job: Job) -> None:

@@ -14,7 +14,6 @@ from embedder.media.kinds import Limits, os_reason
 from indexer.catalog import Catalog
 from indexer.catalog.staged import Outline, StagedVectors
 from indexer.catalog.writer import CatalogWriter
-from indexer.config import IngestOptions, within
 from indexer.ingest.decode import (
     Cause,
     Decoders,
@@ -27,10 +26,18 @@ from indexer.ingest.decode import (
     stat_file,
 )
 from indexer.ingest.pipeline import Listed, Pipeline, SourceEvent
-from indexer.ingest.progress import ProgressReporter
 from indexer.ingest.thumbnails import Thumbnails
 from indexer.model import Instructions, LibraryModel
-from indexer.types import Candidate, Failure, Progress, ReembedPlan, ReembedReport, Segment
+from indexer.types import (
+    Candidate,
+    Failure,
+    IngestOptions,
+    Progress,
+    ProgressReporter,
+    ReembedPlan,
+    ReembedReport,
+    Segment,
+)
 from indexer.vectors.sync import IndexSync
 
 # What is in the library was decoded before, whatever the limits were then.
@@ -91,7 +98,7 @@ class ModelSwitch:
                 return ReembedReport(name, seconds=progress.seconds)
             self._remove_orphans()
             reused = self.staged.begin(embedder.info, instructions)
-            limits = within(_NO_LIMITS, embedder.info)
+            limits = _NO_LIMITS.within(embedder.info.frame_side)
             with self.decoders(cancel) as decoders:
                 work = Reembedding(
                     self.staged,
@@ -106,7 +113,7 @@ class ModelSwitch:
             cancelled = cancel.is_set()
             switched = not cancelled and (leave_out or not work.failures)
             if switched:
-                work.report_progress("switch", force=True)
+                work.report_progress("switch")
                 self.staged.take_over(work.failures)
         except BaseException:
             embedder.close()
@@ -299,7 +306,7 @@ class Reembedding(Pipeline):
         self._staged.add(vectors)
         self.computed += len(vectors)
 
-    def report_progress(self, stage: str = "reembed", *, force: bool = False) -> None:
+    def report_progress(self, stage: str = "reembed") -> None:
         """Report how many segments have a vector of the new model."""
         self._progress.report(
             stage,
@@ -308,7 +315,6 @@ class Reembedding(Pipeline):
             path=self.path,
             failures=sum(map(len, self.failures.values())),
             reused=self._reused,
-            force=force,
         )
 
     def _try_next(self, job: _MediaJob, reason: str) -> None:

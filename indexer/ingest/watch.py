@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Event
 
-from indexer.config import IngestOptions
 from indexer.errors import LibraryBusy
 from indexer.ingest.discovery import roots
 from indexer.library import Library
-from indexer.types import IngestReport, Progress
+from indexer.types import IngestOptions, IngestReport, Progress
 
 _log = logging.getLogger(__name__)
 

@@ -27,7 +27,6 @@ from indexer.catalog.verify import Audit
 from indexer.catalog.writer import CatalogWriter
 from indexer.config import LIBRARY_FILE, holds_library, typed_path
 from indexer.errors import LibraryError
-from indexer.ingest.progress import ProgressReporter
 from indexer.ingest.thumbnails import Thumbnails
 from indexer.maintenance.storage import (
     LibraryFiles,
@@ -35,7 +34,7 @@ from indexer.maintenance.storage import (
     is_free,
     replace_directory_atomically,
 )
-from indexer.types import Progress
+from indexer.types import Progress, ProgressReporter
 
 FORMAT = 1
 MANIFEST = "backup.json"

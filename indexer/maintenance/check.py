@@ -14,9 +14,8 @@ from indexer.catalog.verify import Audit, Held
 from indexer.catalog.writer import storable_time, vanished
 from indexer.errors import LibraryBusy, LibraryError
 from indexer.ingest.decode import stat_file
-from indexer.ingest.progress import ProgressReporter
 from indexer.maintenance.storage import LibraryFiles
-from indexer.types import Progress
+from indexer.types import Progress, ProgressReporter
 
 if TYPE_CHECKING:
     from indexer.vectors import VectorIndex

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from time import monotonic
 
 from indexer.catalog.verify import Audit
-from indexer.ingest.progress import ProgressReporter
 from indexer.maintenance.check import compare_thumbnails, folder_bytes
 from indexer.maintenance.storage import LibraryFiles
-from indexer.types import Progress
+from indexer.types import Progress, ProgressReporter
 
 _MIN_FREE_BYTES = 1 << 20
 _MIN_FREE_SHARE = 0.1

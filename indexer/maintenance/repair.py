@@ -14,11 +14,10 @@ from time import monotonic
 from embedder.media.kinds import Limits, MediaError, sha256_of
 from indexer.catalog.verify import Audit
 from indexer.decoding.pool import DecoderPool
-from indexer.ingest.progress import ProgressReporter
 from indexer.maintenance.check import Fault, Finding, check, compare_thumbnails, file_fault
 from indexer.maintenance.compact import drop_retired, drop_thumbnails, drop_unheld
 from indexer.maintenance.storage import LibraryFiles
-from indexer.types import Progress
+from indexer.types import Progress, ProgressReporter
 
 _log = logging.getLogger(__name__)
 

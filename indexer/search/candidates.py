@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from embedder.content import Modality
 from embedder.interface import EmbedderInfo, Vectors, normalised
 from embedder.media import MEDIA_KINDS, Kind
+from indexer.catalog.fulltext import NO_WORDS, NameMatch, WordMatches
 from indexer.search import scoring
 from indexer.search.query import MODALITY
 from indexer.search.scoring import EVERY_WORD, Probabilities, Side
-from indexer.types import NO_WORDS, Filters, NameMatch, Reason, WordMatches
+from indexer.types import Filters, Reason
 
 if TYPE_CHECKING:
     from indexer.catalog import Catalog
