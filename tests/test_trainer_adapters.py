@@ -121,10 +121,10 @@ def test_adapters_start_by_adding_nothing(checkpoint: Checkpoint) -> None:
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ({"rank": 0}, "rank must be 1 or more"),
-        ({"alpha": 0}, "alpha must be above 0"),
-        ({"dropout": 1.0}, "dropout must be"),
-        ({"rank": -1, "dropout": -1}, "rank must be 1 or more, not -1; dropout"),
+        ({"rank": 0}, "rank"),
+        ({"alpha": 0}, "alpha"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"rank": -1, "dropout": -1}, r"rank(.|\n)*dropout"),
     ],
 )
 def test_adapters_that_cannot_be_are_refused(values: dict, reason: str) -> None:

@@ -48,21 +48,28 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path):
     )
     with pytest.raises(BadConfig) as caught:
         Run.read(written(tmp_path, text))
-    for word in ("optimizer.rate", "optimizer.epochs", "frames", "alpha must be 0 or more"):
+    for word in ("optimizer.rate", "optimizer.epochs", "frames", "loss.alpha: Input should be gr"):
         assert word in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("addition", "word"),
     [
-        ("[batches]\nsize = 1\n", "at least 2"),
+        ("[batches]\nsize = 1\n", "batches.size: Input should be greater than or equal to 2"),
         ('[[data]]\npath = "b"\nweight = 2.0\n', "either all datasets or none must"),
-        ("[optimizer]\nlearning_rate = 0.0\n", "above 0"),
+        ("[batches]\ncap = 0\n", "batches.cap"),
+        ('[[data]]\npath = "b"\nresampling = 0\n', "resampling: Input should be greater than 0"),
+        ('[[data]]\npath = "b"\nweight = inf\n', "weight: Input should be a finite number"),
+        ("[optimizer]\nlearning_rate = 0.0\n", "learning_rate: Input should be greater than 0"),
+        ("[optimizer]\nwarmup = 1.0\n", "warmup: Input should be less than 1"),
+        ("[model.lora]\ndropout = 1.0\n", "model.lora.dropout: Input should be less than 1"),
+        ("seed = -1\n", "seed"),
+        ("checkpoint_every = 0\n", "checkpoint_every"),
         ("checkpoint = 3\n", "checkpoint"),
     ],
 )
 def test_what_makes_no_sense_is_refused(tmp_path: Path, addition: str, word: str):
-    text = addition + GOOD if addition.startswith("checkpoint") else GOOD + addition
+    text = GOOD + addition if addition.startswith("[") else addition + GOOD
     with pytest.raises(BadConfig, match=word):
         Run.read(written(tmp_path, text))
 

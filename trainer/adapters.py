@@ -17,9 +17,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
+from pydantic import dataclasses as pydantic_dataclasses
 from torch import nn
 
 from embedder.rzen.backbone import Backbone
@@ -37,7 +39,7 @@ class BadAdapter(Exception):
     """A folder is no adapter, is incomplete, or belongs to another base model."""
 
 
-@dataclass(frozen=True, slots=True)
+@pydantic_dataclasses.dataclass(frozen=True, slots=True, config={"extra": "forbid"})
 class Lora:
     """The size of adapters, which add B·A · alpha / rank to a layer.
 
@@ -49,17 +51,9 @@ class Lora:
             gradient caching runs each chunk twice and has to repeat the same dropout.
     """
 
-    rank: int = 64
-    alpha: float = 64.0
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        problems = [f"rank must be 1 or more, not {self.rank}"] if self.rank < 1 else []
-        problems += [f"alpha must be above 0, not {self.alpha}"] if not self.alpha > 0 else []
-        if not 0 <= self.dropout < 1:
-            problems.append(f"dropout must be from 0 to below 1, not {self.dropout}")
-        if problems:
-            raise ValueError("; ".join(problems))
+    rank: Annotated[int, Field(ge=1)] = 64
+    alpha: Annotated[float, Field(gt=0)] = 64.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,12 +283,12 @@ class Mixture:
         return self._adapted.unload()
 
 
-def load_base(checkpoint: Checkpoint, settings: Settings, device: str = "cpu") -> Backbone:
+def load_base(checkpoint: Checkpoint, settings: Settings) -> Backbone:
     """Load a checkpoint in its stored precision, so that a merge rounds only once."""
     config = checkpoint.config
     stated = config.get("dtype") or config.get("torch_dtype") or "float32"
     dtype = getattr(torch, str(stated).removeprefix("torch."))
-    return Backbone.load(checkpoint, settings, torch.device(device), dtype)
+    return Backbone.load(checkpoint, settings, torch.device("cpu"), dtype)
 
 
 def merge(directory: Path, out: Path, base: str | None = None) -> None:

@@ -3,23 +3,29 @@
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from embedder.rzen.settings import Settings
 from trainer.adapters import Lora
 from trainer.data.examples import Task
 from trainer.losses import LossConfig
 
-_STRICT = {"extra": "forbid"}
+_STRICT = ConfigDict(extra="forbid")
+_Rate = Annotated[float, Field(gt=0)]
+_Share = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Count = Annotated[int, Field(ge=1)]
 
 
 class BadConfig(Exception):
     """A configuration is invalid; the message lists all problems."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_STRICT)
 class Model:
     """What is trained.
 
@@ -32,8 +38,6 @@ class Model:
         gradient_checkpointing: Recompute activations instead of keeping them, as in the paper.
     """
 
-    __pydantic_config__ = _STRICT
-
     base: str
     method: Literal["lora", "full"] = "lora"
     lora: Lora = field(default_factory=Lora)
@@ -42,7 +46,7 @@ class Model:
     gradient_checkpointing: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_STRICT)
 class Optimizer:
     """AdamW, as in the paper as far as it says.
 
@@ -59,23 +63,22 @@ class Optimizer:
             default of the trainer that it builds on.
     """
 
-    __pydantic_config__ = _STRICT
-
-    learning_rate: float = 2e-4
-    temperature_rate: float | None = None
+    learning_rate: _Rate = 2e-4
+    temperature_rate: _Rate | None = None
     weight_decay: float = 5e-2
     epochs: int = 1
     steps: int | None = None
-    warmup: float = 0.03
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.03
     largest_gradient: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_STRICT)
 class Batches:
     """How batches are made.
 
     Attributes:
-        size: Rows of a batch, of all processes together. Paper: 768.
+        size: Rows of a batch, of all processes together; with one there is nothing to compare.
+            Paper: 768.
         chunk_tokens: Tokens computed at a time, by gradient caching; memory depends on it and not
             on `size`. A batch with no more tokens is computed at once, without caching.
         cap: Most rows of a dataset. Paper: 100,000.
@@ -85,17 +88,15 @@ class Batches:
             batches, and the loss masks equal targets.
     """
 
-    __pydantic_config__ = _STRICT
-
-    size: int = 768
-    chunk_tokens: int = 8192
-    cap: int | None = 100_000
+    size: Annotated[int, Field(ge=2)] = 768
+    chunk_tokens: _Count = 8192
+    cap: _Count | None = 100_000
     merge_classification: bool = True
     unique: bool = True
     repeat: tuple[Task, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_STRICT)
 class Dataset:
     """Rows to train on.
 
@@ -111,26 +112,24 @@ class Dataset:
         cap: Most rows, instead of the common cap.
     """
 
-    __pydantic_config__ = _STRICT
-
     path: Path
     format: Literal["jsonl", "mmeb", "captioned", "clips"] = "jsonl"
     task: Task | None = None
     name: str | None = None
     media: Path | None = None
-    weight: float | None = None
-    resampling: float = 1.0
-    cap: int | None = None
+    weight: _Share | None = None
+    resampling: _Share = 1.0
+    cap: _Count | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_STRICT)
 class Run:
     """A training run.
 
     Attributes:
         out: Output folder, relative to the configuration's folder.
         model: What is trained.
-        data: The datasets.
+        data: The datasets; either all or none of them have a weight.
         settings: Prompts, positions and limits, by the names of `embedder.rzen.settings.Settings`;
             recorded in the trained checkpoint.
         loss: Options of the loss.
@@ -141,17 +140,15 @@ class Run:
         broken_rows: Largest tolerated share of broken rows.
     """
 
-    __pydantic_config__ = _STRICT
-
     out: Path
     model: Model
-    data: tuple[Dataset, ...]
+    data: Annotated[tuple[Dataset, ...], Field(min_length=1)]
     settings: dict[str, Any] = field(default_factory=dict)
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: Optimizer = field(default_factory=Optimizer)
     batches: Batches = field(default_factory=Batches)
-    seed: int = 0
-    checkpoint_every: int = 100
+    seed: Annotated[int, Field(ge=0)] = 0
+    checkpoint_every: _Count = 100
     broken_rows: float = 0.05
 
     @classmethod
@@ -170,8 +167,6 @@ class Run:
     @classmethod
     def of(cls, stated: Mapping[str, Any], path: Path) -> "Run":
         """Validate a configuration; relative paths start at its file's folder."""
-        from pydantic import TypeAdapter, ValidationError
-
         problems = [f"settings: {one}" for one in Settings.problems(stated.get("settings", {}))]
         run = None
         try:
@@ -181,28 +176,11 @@ class Run:
                 f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}"
                 for one in error.errors()
             ]
-        if run is not None:
-            problems += run._contradictions()
+        if run is not None and len({one.weight is None for one in run.data}) > 1:
+            problems.append("data: either all datasets or none must have a weight")
         if problems or run is None:
             raise BadConfig(f"{path} is invalid:\n  " + "\n  ".join(problems))
         return run._placed(path.absolute().parent)
-
-    def _contradictions(self) -> list[str]:
-        wrong = []
-        if not self.data:
-            wrong.append("data: at least one dataset is required, as [[data]]")
-        if self.batches.size < 2:
-            wrong.append("batches.size: must be at least 2, or there is nothing to compare")
-        if self.batches.chunk_tokens < 1 or self.checkpoint_every < 1:
-            wrong.append("batches.chunk_tokens and checkpoint_every must be at least 1")
-        rates = (self.optimizer.learning_rate, self.optimizer.temperature_rate)
-        if any(one is not None and not one > 0 for one in rates):
-            wrong.append("optimizer: rates must be above 0")
-        if not 0 <= self.optimizer.warmup < 1:
-            wrong.append("optimizer.warmup must be from 0 to below 1")
-        if len({one.weight is None for one in self.data}) > 1:
-            wrong.append("data: either all datasets or none must have a weight")
-        return wrong
 
     def _placed(self, folder: Path) -> "Run":
         """Return the run with absolute paths."""

@@ -15,8 +15,11 @@ autocast: at τ = 0.02 the rounding of bfloat16 would move a logit by up to 0.2.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
+from pydantic import dataclasses as pydantic_dataclasses
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -26,7 +29,7 @@ TASKS = tuple(task.value for task in Task)
 """The tasks of the paper, each with its own temperature."""
 
 
-@dataclass(frozen=True, slots=True)
+@pydantic_dataclasses.dataclass(frozen=True, slots=True, config={"extra": "forbid"})
 class LossConfig:
     """The options of `contrastive_loss`.
 
@@ -51,23 +54,12 @@ class LossConfig:
         ValueError: some are out of range; the message names all of them.
     """
 
-    alpha: float = 9.0
-    delta: float = 0.95
+    alpha: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 9.0
+    delta: Annotated[float, Field(gt=0)] = 0.95
     detach_weights: bool = True
     two_sided: bool = False
-    temperature: float = 0.02
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.02
     learn_temperature: bool = True
-
-    def __post_init__(self) -> None:
-        wrong = []
-        if not 0 <= self.alpha < float("inf"):
-            wrong.append(f"alpha must be 0 or more, not {self.alpha}")
-        if not self.delta > 0:
-            wrong.append(f"delta must be above 0 (above 1 for no mask), not {self.delta}")
-        if not 0 < self.temperature < float("inf"):
-            wrong.append(f"temperature must be above 0, not {self.temperature}")
-        if wrong:
-            raise ValueError("; ".join(wrong))
 
     @classmethod
     def plain(cls) -> "LossConfig":
@@ -199,7 +191,7 @@ def contrastive_loss(
     negatives: Tensor | None = None,
     *,
     temperatures: Tensor | float,
-    config: LossConfig = LossConfig(),
+    config: LossConfig,
     offset: int = 0,
     all_queries: Tensor | None = None,
 ) -> Loss:

@@ -24,16 +24,14 @@ class Source:
     Attributes:
         name: Of the dataset; no two sources have the same.
         task: Of all its rows.
-        keys: Of the positive of each row: rows with equal keys must not share a batch.
+        keys: Of the positive of each row, at least one: rows with equal keys must not share a
+            batch.
         weight: Its share of an epoch relative to the other weights; all sources have one, or
             none has and its number of rows is its share.
         resampling: Factor on its share of an epoch: with 2 each row comes twice, with 0.5 half of
             them, different ones in each epoch. The paper resamples image data upwards, because
             the losses of video data converge sooner.
         cap: Most rows that are used at all, instead of the sampler's.
-
-    Raises:
-        ValueError: there are no rows, or a number is not above 0.
     """
 
     name: str
@@ -42,14 +40,6 @@ class Source:
     weight: float | None = None
     resampling: float = 1.0
     cap: int | None = None
-
-    def __post_init__(self) -> None:
-        if not self.keys:
-            raise ValueError(f"{self.name} has no rows")
-        for what in ("weight", "resampling", "cap"):
-            value = getattr(self, what)
-            if value is not None and not 0 < value < float("inf"):
-                raise ValueError(f"{what} of {self.name} must be above 0, not {value}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +121,7 @@ class Sampler:
             loss masks equal targets.
 
     Raises:
-        ValueError: there is no source, or names or options contradict each other.
+        ValueError: there is no source, two have one name, or `least` is out of range.
     """
 
     def __init__(
@@ -149,12 +139,8 @@ class Sampler:
         names = [source.name for source in sources]
         if not sources or len(set(names)) != len(names):
             raise ValueError("a sampler needs datasets with unique names")
-        if len({source.weight is None for source in sources}) > 1:
-            raise ValueError("either all datasets or none must have a weight")
         if not 1 <= least <= batch:
             raise ValueError(f"least must be from 1 to the {batch} rows of a batch, not {least}")
-        if seed < 0 or (cap is not None and cap < 1):
-            raise ValueError(f"seed must be 0 or more and cap above 0, not {seed} and {cap}")
         self._sources, self._batch, self._seed = tuple(sources), batch, seed
         self._least, self._unique = least, set(Task) - set(repeat) if unique else set()
         self._groups = _grouped(self._sources, merge)
