@@ -43,14 +43,10 @@ def test_captions_beside_pictures_look_for_them(folder: Path) -> None:
     assert (example.task, example.dataset) == (Task.IMAGE_RETRIEVAL, "stamps")
 
 
-def test_only_the_first_line_counts_where_translations_follow(folder: Path) -> None:
-    assert ("Ein Café", "b.jpg") in read(folder, first_line=True)[0]
-
-
-def test_pictures_may_look_for_captions(folder: Path) -> None:
-    example = next(read_captioned(folder, ErrorBudget(), queries="pictures", dataset="mine"))
-    assert example.query == Side(images=(folder / "a.png",))
-    assert example.positive == Side("A red bicycle.")
+def test_the_dataset_may_have_another_name_than_its_folder(folder: Path) -> None:
+    example = next(read_captioned(folder, ErrorBudget(), dataset="mine"))
+    assert example.query == Side("A red bicycle.")
+    assert example.positive == Side(images=(folder / "a.png",))
     assert example.dataset == "mine"
 
 

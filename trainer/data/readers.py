@@ -37,7 +37,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from embedder.content import Modality
 from embedder.media import Kind, Limits, MediaError, read_text, suffix_kind
@@ -61,7 +61,6 @@ _NEEDED = ("qry", "qry_image_path", "pos_text", "pos_image_path")
 _NEGATIVE = ("neg_text", "neg_image_path")
 _TOKEN = re.compile(r"\s*<\|image_(\d+)\|>\s*")
 _ROWS_PER_BATCH = 64  # pictures may be in the rows
-Queries = Literal["captions", "pictures"]
 _TABLES = {"captions.csv": ",", "captions.tsv": "\t"}
 _COLUMNS = ("file", "caption")
 _CAPTION_LIMITS = Limits(file_bytes=100_000)
@@ -345,8 +344,6 @@ def read_captioned(
     errors: ErrorBudget,
     task: Task = Task.IMAGE_RETRIEVAL,
     dataset: str | None = None,
-    queries: Queries = "captions",
-    first_line: bool = False,
 ) -> Iterator[Example]:
     """Read the pictures of a folder with their captions.
 
@@ -355,12 +352,10 @@ def read_captioned(
         errors: Counts usable and broken pictures.
         task: Of all examples.
         dataset: Name of the dataset; that of the folder if None.
-        queries: Whether captions or pictures are the queries.
-        first_line: Whether to use only the first line of a text file, as where translations
-            follow.
 
     Yields:
-        Examples by name, or in the order of the table; nothing is decoded.
+        Examples of a caption that looks for its picture, by name, or in the order of the table;
+        nothing is decoded.
 
     Raises:
         Unreadable: there is no such folder, or its table cannot be read.
@@ -374,9 +369,7 @@ def read_captioned(
         caption = " ".join(caption.split())
         if not caption:
             raise BrokenRow("the caption is blank")
-        sides = Side(text=caption), Side(images=(picture,))
-        query, positive = sides if queries == "captions" else sides[::-1]
-        return Example(query, positive, (), task, name, origin=origin)
+        return Example(Side(text=caption), Side(images=(picture,)), (), task, name, origin=origin)
 
     for table, delimiter in _TABLES.items():
         if (folder / table).is_file():
@@ -391,7 +384,7 @@ def read_captioned(
             return
 
     def beside(picture: Path, origin: Origin) -> list[Example]:
-        return [pair(picture, _caption_beside(picture, first_line), origin)]
+        return [pair(picture, _caption_beside(picture), origin)]
 
     for picture in _pictures(folder):
         yield from errors.usable(picture, [(1, picture)], beside)
@@ -408,15 +401,14 @@ def _pictures(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _caption_beside(picture: Path, first_line: bool) -> str:
+def _caption_beside(picture: Path) -> str:
     path = picture.with_suffix(".txt")
     if not path.is_file():
         raise BrokenRow(f"{path.name} beside it is missing")
     try:
-        text = read_text(path, _CAPTION_LIMITS)
+        return read_text(path, _CAPTION_LIMITS)
     except MediaError as error:
         raise BrokenRow(f"{path.name}: {error}") from error
-    return text.strip().splitlines()[0] if first_line else text
 
 
 def _table_rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
