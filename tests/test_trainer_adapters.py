@@ -27,8 +27,9 @@ from trainer.adapters import (
     merge,
     save_adapter,
 )
-from trainer.checkpoints import MARKER, BadOutput, atomic_folder, write_checkpoint
+from trainer.checkpoints import MARKER, write_checkpoint
 from trainer.merge import main
+from trainer.output import BadOutput, atomic_folder
 
 SETTINGS = Settings(
     system="Say it in a word.", positions="mrope", image_tokens=(4, 16), frame_tokens=(4, 8)

@@ -28,7 +28,8 @@ from embedder.rzen.backbone import Backbone
 from embedder.rzen.checkpoint import Checkpoint
 from embedder.rzen.embedder import RzenEmbedder
 from embedder.rzen.settings import Settings
-from trainer.checkpoints import atomic_folder, write_checkpoint
+from trainer.checkpoints import write_checkpoint
+from trainer.output import atomic_folder
 
 ADAPTER_FILE = "adapter.json"
 _WEIGHTS_FILE = "adapter_model.safetensors"

@@ -1,10 +1,8 @@
-"""Folders written atomically: trained models, and checkpoints to resume a run from."""
+"""Trained models, and checkpoints to resume a run from; all are written atomically."""
 
 import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +16,7 @@ from embedder.rzen.checkpoint import Checkpoint
 from embedder.rzen.settings import Settings
 from trainer.distributed import world_size
 from trainer.gradcache import generator_modules
+from trainer.output import atomic_folder
 
 MARKER = "complete.json"
 _FORMAT = 1
@@ -30,40 +29,6 @@ _KEPT_FILES = (
 _WEIGHTS, _STATE, _POSITION = "trained.safetensors", "state.pt", "place.json"
 _RESUME_FORMAT = 2
 _CHECKPOINTS_KEPT = 2
-
-
-class BadOutput(Exception):
-    """A folder exists already or cannot be written."""
-
-
-@contextmanager
-def atomic_folder(directory: Path) -> Iterator[Path]:
-    """Create a folder that gets its name only when its contents are complete.
-
-    Args:
-        directory: Must not exist yet, unless as an empty folder.
-
-    Yields:
-        A hidden folder beside it to write to, which is removed if writing fails.
-
-    Raises:
-        BadOutput: it exists, or cannot be written.
-    """
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise BadOutput(f"{directory} exists already: choose a new folder")
-    partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
-        try:
-            yield partial
-            for path in [*(one for one in partial.rglob("*") if one.is_file()), partial]:
-                _flush(path)
-            partial.replace(directory)
-            _flush(directory.parent)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        raise BadOutput(f"{directory} cannot be written: {error}") from error
 
 
 def write_checkpoint(
@@ -100,17 +65,6 @@ def write_checkpoint(
             "transformers": version("transformers"),
         }
         (folder / MARKER).write_text(json.dumps(stated, indent=1) + "\n", encoding="utf-8")
-
-
-def _flush(path: Path) -> None:
-    """Sync a file, or a folder's directory entries, to disk."""
-    if path.is_dir() and os.name == "nt":
-        return  # Windows cannot open folders.
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class ResumeError(Exception):

@@ -33,10 +33,11 @@ def run_stage(
     parser.add_argument("--resume", action="store_true", help="continue from the latest checkpoint")
     given = parser.parse_args(arguments)
     from embedder import EmbedderError
-    from trainer.checkpoints import BadOutput, ResumeError
+    from trainer.checkpoints import ResumeError
     from trainer.config import BadConfig, Run
     from trainer.data.examples import TooManyBroken, Unreadable
     from trainer.loop import train
+    from trainer.output import BadOutput
 
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:

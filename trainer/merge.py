@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     from embedder import EmbedderError
     from trainer.adapters import BadAdapter, merge
-    from trainer.checkpoints import BadOutput
+    from trainer.output import BadOutput
 
     try:
         merge(given.adapter, given.out, given.base)

@@ -1,12 +1,13 @@
 """Log training metrics: a CSV file, TensorBoard, and a progress bar."""
 
 import csv
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, TextIO
 
 from tqdm import tqdm
+
+from trainer.output import atomic_file
 
 METRICS_FILE = "metrics.csv"
 _STEP = "step"
@@ -74,15 +75,11 @@ class MetricsLog:
 
 def _rewritten(path: Path, rows: list[dict[str, Any]]) -> TextIO:
     """Replace the file by one with these rows, atomically; return it, open for more."""
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         if rows:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
     return path.open("a", newline="", encoding="utf-8")
 
 

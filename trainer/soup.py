@@ -30,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"{given.out} exists already: choose a new folder")
     from embedder import EmbedderError
     from trainer.adapters import BadAdapter, NoImprovement, normalized, open_adapters, write_mixture
-    from trainer.checkpoints import BadOutput
     from trainer.evaluation.sets import BadSet
+    from trainer.output import BadOutput
 
     try:
         weights = normalized(given.weights or [1.0] * len(given.adapters))

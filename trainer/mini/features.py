@@ -34,6 +34,7 @@ from tokenizers import Tokenizer
 from embedder.interface import Vectors
 from embedder.mini.embedder import WINDOW, Weights, _run_text, pixels_of
 from trainer.mini.words import Synset
+from trainer.output import atomic_file
 
 logger = logging.getLogger(__name__)
 _PICTURES_PER_BATCH = 32
@@ -124,10 +125,9 @@ class Features:
                 logger.info("%s: %d done", kind, len(names))
         logger.info("%s: %d pictures", kind, len(names))
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".new.npz")
         pooled, logits = (np.concatenate(kept) for kept in halves)
-        np.savez(draft, names=np.array(names), pooled=pooled, logits=logits)
-        draft.replace(path)
+        with atomic_file(path) as partial:
+            np.savez(partial, names=np.array(names), pooled=pooled, logits=logits)
 
 
 def _session(model: bytes, threads: int | None) -> Any:

@@ -111,7 +111,7 @@ def prepare(out: Path, seeds: int) -> None:
     Raises:
         Unreadable: a package is not installed; the message says what to install.
     """
-    from trainer.checkpoints import atomic_folder
+    from trainer.output import atomic_folder
 
     words = out / "words.txt"
     if not (out / "data").exists():
