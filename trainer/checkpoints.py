@@ -15,7 +15,7 @@ from torch import Tensor, distributed, nn
 from embedder.rzen.checkpoint import Checkpoint
 from embedder.rzen.settings import Settings
 from trainer.distributed import world_size
-from trainer.gradcache import generator_modules
+from trainer.gradcache import random_states, set_random_states
 from trainer.output import atomic_folder
 
 MARKER = "complete.json"
@@ -169,9 +169,7 @@ class Checkpointer:
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         if len(state["random"]) == world_size():
-            # Fewer than there are now, where there was no accelerator then.
-            for module, one in zip(generator_modules(), state["random"][_rank()], strict=False):
-                module.set_rng_state(one)
+            set_random_states(state["random"][_rank()])
         return TrainingState(stated["step"], stated["sampler"])
 
     def _complete(self) -> list[Path]:
@@ -184,7 +182,7 @@ def _rank() -> int:
 
 def _generators_everywhere() -> list[list[Tensor]]:
     """Collect the random states of every process."""
-    own = [module.get_rng_state() for module in generator_modules()]
+    own = random_states()
     if world_size() == 1:
         return [own]
     found: list[list[Tensor]] = [[] for _ in range(world_size())]

@@ -12,7 +12,6 @@ pass, and only one chunk's activations live at a time.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -53,14 +52,14 @@ class GradCache(Generic[T]):
             raise ValueError("there is nothing to encode: all groups are empty")
         self._encode = encode
         self._groups = groups
-        self._states: list[list[_RandomState]] = []
+        self._states: list[list[list[Tensor]]] = []
         found: list[list[Tensor]] = []
         with torch.no_grad():
             for group in groups:
                 self._states.append([])
                 found.append([])
                 for chunk in group:
-                    self._states[-1].append(_RandomState())
+                    self._states[-1].append(random_states())
                     found[-1].append(encode(chunk))
         self._counts = [[len(part) for part in parts] for parts in found]
         like = next(part for parts in found for part in parts)
@@ -83,41 +82,34 @@ class GradCache(Generic[T]):
                 "no gradient has arrived at the embeddings: call backward() of a loss of "
                 "`embeddings` first"
             )
-        for chunk, state, gradient in waiting:
-            with state.put_back():
+        now = random_states()
+        try:
+            for chunk, states, gradient in waiting:
+                set_random_states(states)
                 embeddings = self._encode(chunk)
                 torch.autograd.backward(embeddings, gradient.to(embeddings.dtype))
+        finally:
+            set_random_states(now)
 
-    def _gradients(self) -> "Iterator[tuple[T, _RandomState, Tensor]]":
-        """Yield each chunk, its random state, and the gradient of its rows."""
+    def _gradients(self) -> Iterator[tuple[T, list[Tensor], Tensor]]:
+        """Yield each chunk, its random states, and the gradient of its rows."""
         parts = zip(self._groups, self._states, self._counts, self.embeddings, strict=True)
         for group, states, counts, embeddings in parts:
             if embeddings.grad is not None:
                 yield from zip(group, states, embeddings.grad.split(counts), strict=True)
 
 
-class _RandomState:
-    """The states of PyTorch's generators at the time of construction."""
-
-    def __init__(self) -> None:
-        self._states = [module.get_rng_state() for module in generator_modules()]
-
-    @contextmanager
-    def put_back(self) -> Iterator[None]:
-        """Restore the generators inside the context, and undo that afterwards."""
-        now = _RandomState()
-        self._put()
-        try:
-            yield
-        finally:
-            now._put()
-
-    def _put(self) -> None:
-        for module, state in zip(generator_modules(), self._states, strict=True):
-            module.set_rng_state(state)
+def random_states() -> list[Tensor]:
+    """Return the states of PyTorch's generators: the CPU's, and the accelerator's if any."""
+    return [module.get_rng_state() for module in _generator_modules()]
 
 
-def generator_modules() -> list[Any]:
-    """Return the modules with the random states of the CPU and of the accelerator."""
+def set_random_states(states: Sequence[Tensor]) -> None:
+    """Set the generators to what `random_states` returned, maybe on a machine with others."""
+    for module, state in zip(_generator_modules(), states, strict=False):
+        module.set_rng_state(state)
+
+
+def _generator_modules() -> list[Any]:
     device = torch.accelerator.current_accelerator(check_available=True)
     return [torch] if device is None else [torch, torch.get_device_module(device)]
