@@ -203,26 +203,6 @@ def test_what_another_process_replaces_during_loading_is_loaded_as_it_is_then(
     assert (opened[1], len(opened[0])) == (5, 118)
 
 
-def test_gaps_are_closed_once_they_are_many(folder):
-    one = loaded(folder)
-    one.set_holders(Kind.IMAGE, IDS, np.arange(COUNT, dtype=np.int32) % 3 + 1, IDS)
-    one.save(folder, "me", 2)
-    one.set_holders(Kind.IMAGE, IDS[::4], np.full(COUNT // 4, 9, dtype=np.int32), IDS[::4])
-    one.add(Kind.IMAGE, IDS[:1] + 1, QUERIES[:1])
-    one.remove(IDS[1::2])
-    one.save(folder, "me", 3)
-    left = COUNT // 2 + 1
-    assert next(folder.glob("*.rows")).stat().st_size == left * 2 * DIM
-    assert next(folder.glob("*.gone")).stat().st_size == 0
-    for either in (one, loaded(folder)):
-        assert len(either) == left
-        assert recall(either, ROWS[::2], IDS[::2]) >= FOUND
-        assert either.search(QUERIES[0], 1, Kind.IMAGE)[1].tolist() == [IDS[0] + 1]
-        nines = either.search(ROWS[0], COUNT, Kind.IMAGE, SearchFilter(frozenset({9})))[1]
-        assert sorted(nines) == IDS[::4].tolist()
-        assert either.describe()[Kind.IMAGE].index == "inverted"
-
-
 def test_searches_go_on_while_the_index_changes_and_is_saved(folder):
     one = loaded(folder, replace(SMALL, merge_components=DIM * 10))
     done, failures = threading.Event(), []

@@ -263,12 +263,12 @@ def test_searches_and_changes_go_on_while_lists_are_built(held):
     assert everything == (set(IDS[100:].tolist()) | {int(IDS[-1]) + 1} | set(range(40_100, 40_300)))
 
 
-def test_what_is_saved_while_lists_are_built_is_whole_and_keeps_its_positions(held, tmp_path):
+def test_what_is_saved_while_lists_are_built_is_whole(held, tmp_path):
     finished, go = held
     one = filled()
     one.tend()
     assert finished.wait(60)
-    one.remove(IDS[::2])  # So many that a save would close the gaps, if nothing was being built.
+    one.remove(IDS[::2])
     one.save(tmp_path, "me", 1)
     assert index_of(loaded(tmp_path)) == "exact"
     go.set()

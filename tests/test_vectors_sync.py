@@ -19,7 +19,7 @@ from indexer import Library, admin
 from indexer.catalog.sqlite import WriterLock
 from indexer.maintenance.check import Fault, check
 from indexer.maintenance.storage import open_storage
-from indexer.vectors import Description, build, faiss_index, storage
+from indexer.vectors import Description, build, faiss_index, partition, storage
 from indexer.vectors.build import Stopped
 from indexer.vectors.faiss_index import FaissIndex
 from indexer.vectors.storage import state_of
@@ -78,6 +78,20 @@ def test_what_comes_and_goes_afterwards_is_followed(library, media):
     library.ingest([media])
     after = found(library)
     assert (len(after), index_of(library)) == (COUNT, "inverted")
+    library.close()
+    with Library.open(library.directory) as again:
+        assert found(again) == after
+
+
+def test_the_index_is_filled_again_when_most_of_it_is_removed_vectors(library, media, monkeypatch):
+    monkeypatch.setattr(partition, "_MIN_GAPS", 10)
+    for number in range(COUNT // 2):
+        (media / f"{number:03}.txt").unlink()
+    library.ingest([media])
+    after = found(library)
+    assert (len(after), index_of(library)) == (COUNT // 2, "inverted")
+    rows = next(library.directory.glob("vectors/*.rows"))
+    assert rows.stat().st_size == COUNT // 2 * 2 * library.vectors.dim
     library.close()
     with Library.open(library.directory) as again:
         assert found(again) == after

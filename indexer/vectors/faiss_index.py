@@ -184,6 +184,12 @@ class FaissIndex(VectorIndex):
         with self._changing:
             return any(one.changed for one in self._all())
 
+    @property
+    def fragmented(self) -> bool:
+        """See `VectorIndex.fragmented`."""
+        with self._changing:
+            return any(one.fragmented for one in self._all())
+
     def save(self, directory: Path, owner: str, generation: int) -> None:
         """See `VectorIndex.save`. Only what has changed is written."""
         with self._changing:
@@ -193,8 +199,7 @@ class FaissIndex(VectorIndex):
             own = self._state is not None and _state_or_none(directory) == self._state
             for kind, one in self._partitions.items():
                 if one.changed or not own or not _all_there(directory, self._saved[kind]):
-                    idle = self._worker.kind is not kind
-                    self._saved[kind] = one.save(directory, f"{kind}-{stem}", own, renumber=idle)
+                    self._saved[kind] = one.save(directory, f"{kind}-{stem}", own)
             put_state(
                 directory,
                 {
@@ -275,14 +280,9 @@ def _discard(path: Path) -> None:
 
 
 class _Worker:
-    """A thread that builds for one partition at a time, and stops within about a second.
-
-    Attributes:
-        kind: The partition that it builds for; None while it does not.
-    """
+    """A thread that builds for one partition at a time, and stops within about a second."""
 
     def __init__(self) -> None:
-        self.kind: Kind | None = None
         self._stop = Event()
         self._thread = Thread()
 
@@ -299,8 +299,8 @@ class _Worker:
         """Build for a partition in the background, unless it was stopped or is busy."""
         if self.busy or self.stopped():
             return
-        self.kind = kind
-        self._thread = Thread(target=self._run, args=(work,), name=f"build-{kind}", daemon=True)
+        arguments = (kind, work)
+        self._thread = Thread(target=self._run, args=arguments, name=f"build-{kind}", daemon=True)
         # An index that is never closed must not have a thread at work in a dying interpreter.
         atexit.register(self.stop)
         self._thread.start()
@@ -316,11 +316,10 @@ class _Worker:
         if wait:
             self.wait()
 
-    def _run(self, work: Callable[[], None]) -> None:
+    def _run(self, kind: Kind, work: Callable[[], None]) -> None:
         try:
             work()
         except Exception:
-            _log.exception("the index of %s could not be built", self.kind)
+            _log.exception("the index of %s could not be built", kind)
         finally:
-            self.kind = None
             atexit.unregister(self.stop)

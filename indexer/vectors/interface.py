@@ -222,6 +222,11 @@ class VectorIndex(ABC):
     def unsaved(self) -> bool:
         """Whether there is anything that `save` would write."""
 
+    @property
+    @abstractmethod
+    def fragmented(self) -> bool:
+        """Whether removed vectors take up so much that filling an empty index is better."""
+
     @abstractmethod
     def save(self, directory: Path, owner: str, generation: int) -> None:
         """Write everything, so that all of it is loaded or nothing, as of an owner and generation.

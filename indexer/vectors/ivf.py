@@ -83,20 +83,6 @@ class Lists:
         positions: Positions = found[(found >= 0) & (found < self.covered)]
         return positions
 
-    def renumbered(self, kept: Positions) -> Self:
-        """Return a copy for rows of which only those at some positions remain, in their order."""
-        copy = self.copy(int(np.searchsorted(kept, self.covered)))
-        numbers = np.full(self.covered, -1, dtype=np.int64)
-        numbers[kept[: copy.covered]] = np.arange(copy.covered)
-        bits = np.packbits(numbers >= 0, bitorder="little")
-        copy._index.remove_ids(faiss.IDSelectorNot(faiss.IDSelectorBitmap(bits)))
-        lists = copy._index.invlists
-        for number in range(len(copy)):
-            if size := lists.list_size(number):
-                ids = faiss.rev_swig_ptr(lists.get_ids(number), size)
-                ids[:] = numbers[ids]
-        return copy
-
     def copy(self, covered: int) -> Self:
         """Return a copy in memory; a mapped index cannot be changed: FAISS ends the process."""
         index = faiss.deserialize_index(faiss.serialize_index(self._index))

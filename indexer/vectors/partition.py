@@ -53,6 +53,11 @@ class Partition:
         """Return the number of vectors."""
         return self.view.size
 
+    @property
+    def fragmented(self) -> bool:
+        """See `VectorIndex.fragmented`."""
+        return self.view.gaps > max(_MIN_GAPS, self._policy.max_gaps * len(self.view))
+
     def _show(self) -> None:
         """Let searches see what there is now."""
         ids, rows, holders, _ = self._columns.values()
@@ -144,14 +149,13 @@ class Partition:
         self._lists, self._refused = lists, len(self)
         self._change()
 
-    def save(self, directory: Path, stem: str, own: bool, renumber: bool) -> dict[str, Any]:
+    def save(self, directory: Path, stem: str, own: bool) -> dict[str, Any]:
         """Write what is not in files yet.
 
         Args:
             directory: Where to.
             stem: What the names of new files begin with.
             own: No other process has written to the files since.
-            renumber: Positions may change: nothing is being built of a view.
 
         Returns:
             What `load` needs.
@@ -163,9 +167,6 @@ class Partition:
             self._columns = {
                 role: replace(column, stored=None) for role, column in self._columns.items()
             }
-        gaps = self.view.gaps
-        if renumber and gaps > max(_MIN_GAPS, self._policy.max_gaps * len(self.view)):
-            self._close_gaps(directory, stem)
         self._columns = {
             role: column.written(directory, f"{stem}.{role}")
             for role, column in self._columns.items()
@@ -179,25 +180,6 @@ class Partition:
         self.changed = False
         self._show()
         return self._state(files)
-
-    def _close_gaps(self, directory: Path, stem: str) -> None:
-        """Write rows and ids without gaps; holders follow, as all that can fail is done."""
-        kept = self.view.alive()
-        columns = {
-            role: self._columns[role].kept(directory, f"{stem}-whole.{role}", kept)
-            for role in ("ids", "rows")
-        }
-        numbers = np.zeros(len(self.view), dtype=np.int64)
-        numbers[kept] = np.arange(len(kept))
-        holders = self._columns["holders"].all()
-        holders = holders[~self._gone[holders[:, 0]]]
-        holders[:, 0] = numbers[holders[:, 0]]
-        columns |= {"holders": Column.of(holders), "gone": Column.empty(np.int64)}
-        self._columns = columns
-        self._lists = self._lists and self._lists.renumbered(kept)
-        self._gone = np.zeros(len(kept), dtype=np.bool_)
-        self._held, self._ascending = len(kept) - 1, 0
-        self._show()
 
     def _state(self, files: Mapping[str, StoredFile]) -> dict[str, Any]:
         lists = self._lists

@@ -7,9 +7,8 @@ process that died before it could replace the state, lie beyond the length that 
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -284,21 +283,18 @@ class Column:
             LibraryError: if it cannot be written.
         """
         if self.stored is None or not self.stored.is_in(directory):
-            return self._copied(directory, name, (self.saved, self.fresh))
+            return self._copied(directory, name)
         if not len(self.fresh):
             return self
         data = np.ascontiguousarray(self.fresh).data.cast("B")
         return self.mapped(directory, append_to_file(directory, self.stored, data))
 
-    def kept(self, directory: Path, name: str, positions: Positions) -> Self:
-        """Return the values at some positions, written to a new file."""
-        parts = (self.take(some) for some in _chunks(positions))
-        return self._copied(directory, name, parts)
-
-    def _copied(self, directory: Path, name: str, parts: Iterable[NDArray[Any]]) -> Self:
+    def _copied(self, directory: Path, name: str) -> Self:
         def fill(write: Write) -> None:
-            for chunk in chain.from_iterable(map(_chunks, parts)):
-                write(np.ascontiguousarray(chunk).data.cast("B"))
+            for block in (self.saved, self.fresh):
+                for start in range(0, len(block), _CHUNK_ROWS):
+                    chunk = block[start : start + _CHUNK_ROWS]
+                    write(np.ascontiguousarray(chunk).data.cast("B"))
 
         return self.mapped(directory, write_file(directory / name, fill))
 
@@ -307,8 +303,3 @@ class Column:
         nothing = self.fresh[:0]
         saved = map_file(directory, stored).view(nothing.dtype).reshape(-1, *nothing.shape[1:])
         return type(self)(saved, nothing.copy(), stored)
-
-
-def _chunks(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    for start in range(0, len(values), _CHUNK_ROWS):
-        yield values[start : start + _CHUNK_ROWS]

@@ -71,7 +71,7 @@ class IndexSync:
         with self._lock:
             if self._is_saved():
                 return
-            index = self._updated()
+            index = self._defragmented()
         index.settle(stop)
 
     def save(self) -> None:
@@ -79,7 +79,7 @@ class IndexSync:
         with self._lock:
             if self._is_saved():
                 return  # Nothing to write, and no need to load anything.
-            index = self._updated()
+            index = self._defragmented()
             if self._on_disk != self._generation or index.unsaved:
                 index.save(self._directory, self._catalog.uid(), self._generation)
                 self._on_disk = self._generation
@@ -143,6 +143,15 @@ class IndexSync:
                 self.save()
         except LibraryError as error:  # The process that is writing saves its own index.
             _log.info("what was built for searching is not saved yet: %s", error)
+
+    def _defragmented(self) -> VectorIndex:
+        """Return the index, up to date, and filled again if removed vectors take up much of it."""
+        index = self._updated()
+        if index.fragmented:
+            index.close(wait=False)
+            self._index = self._empty(index.dim, index.fingerprint)
+            index = self._updated()
+        return index
 
     def _updated(self) -> VectorIndex:
         if self._index is None:

@@ -51,7 +51,7 @@ class IndexPolicy:
             multiplied by this factor.
         merge_components: Numbers of the vectors beside the lists, all of which every search
             compares, from which on they are added to the lists.
-        max_gaps: Share of removed vectors from which on files are written without them.
+        max_gaps: Share of removed vectors from which on an index is filled again without them.
         sample: Vectors for each list that the lists are learned from.
         rounds: Of learning.
         questions: Vectors that the recall is measured with.

@@ -184,7 +184,7 @@ def states_seeds() -> list[str]:
         ),
         *(tuned(probes=probes) for probes in ("x", 0, -1, 1e999, None)),
         *(tuned(candidates=candidates) for candidates in ([], [0, 0], ["a", "b"], [1e30, 1e30])),
-        *(partly(**values) for values in ({"refused": 1e999}, {"positions": -1}, {"files": [3]})),
+        *(partly(**values) for values in ({"refused": 1e999}, {"ascending": -1}, {"files": [3]})),
         lambda value: value["partitions"]["image"]["files"].update(rows=[]),
         lambda value: value["partitions"]["image"]["lists"].update(covered=1e999),
         lambda value: value["partitions"]["image"]["lists"].update(covered=-5),
