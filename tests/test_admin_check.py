@@ -158,7 +158,9 @@ PLANTED: dict[str, tuple[Callable[[Path], object], Fault, bool]] = {
         False,
     ),
     "a content of no file is overlooked": (
-        lambda where: sql(where, "DELETE FROM items WHERE id = 3", "DELETE FROM unheld"),
+        lambda where: sql(
+            where, "DELETE FROM items WHERE id = 3", "UPDATE library SET swept = generation"
+        ),
         Fault.COUNTS,
         False,
     ),

@@ -69,7 +69,6 @@ ALLOWED = {
     "Catalog.picture_hashes": "all pictures, once one in a thousand of them has changed",
     "Catalog.sample": SOON,
     "CatalogWriter.rebuild_derived": REPAIR,
-    "CatalogWriter.remove_orphans": "what it goes through is what it removes",
 }
 """Functions of the catalog that may go through a whole table, themselves or through others."""
 

@@ -36,7 +36,7 @@ from indexer.types import Filters
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-VERSION = 1
+VERSION = 2
 """Raised with every change of these tables; a library with another number is refused."""
 
 metadata = MetaData()
@@ -51,6 +51,7 @@ class _LibraryColumns(TypedColumns):
     instructions: Named[str | None] = Column(Text)
     generation: Named[int]
     pruned: Named[int]
+    swept: Named[int]
     near_duplicates: Named[int]
     near_generation: Named[int]
 
@@ -131,15 +132,12 @@ class _SegmentCountColumns(TypedColumns):
     segments: Named[int]
 
 
-class _UnheldColumns(TypedColumns):
-    media_id: Named[int] = Column(ForeignKey("media.id", ondelete="CASCADE"), primary_key=True)
-
-
 library = Table("library", metadata, _LibraryColumns)
 """One row: the model of the vectors, and the numbers of the library.
 
 `generation` rises with each change of segments or of the files that hold them; `removals` is
-complete after generation `pruned`; `near_duplicates` was counted at `near_generation`.
+complete after generation `pruned`; media without a file were removed at generation `swept`;
+`near_duplicates` was counted at `near_generation`.
 """
 
 folders = Table("folders", metadata, _FolderColumns, sqlite_autoincrement=True)
@@ -182,9 +180,6 @@ item_counts = Table("item_counts", metadata, _ItemCountColumns, sqlite_with_rowi
 segment_counts = Table("segment_counts", metadata, _SegmentCountColumns, sqlite_with_rowid=False)
 """Segments by kind; kept likewise."""
 
-unheld = Table("unheld", metadata, _UnheldColumns)
-"""Media without any file, to be removed; kept likewise. Some may have one again."""
-
 # With folder and date, so that the holders of all media are read from the index alone.
 Index("ix_items_holders", items.c.media_id, items.c.folder_id, items.c.mtime_ns)
 # Each page of files is read in order of paths, by status or by status and kind.
@@ -195,7 +190,7 @@ Index("ix_segments_media", segments.c.media_id, segments.c.position, unique=True
 
 def new_library() -> dict[str, object]:
     """Return the row of `library` in new tables."""
-    numbers = ("generation", "pruned", "near_duplicates", "near_generation")
+    numbers = ("generation", "pruned", "swept", "near_duplicates", "near_generation")
     return {"id": 1, "uid": token_hex(8)} | dict.fromkeys(numbers, 0)
 
 
@@ -266,6 +261,11 @@ def of_items(filters: Filters) -> ColumnElement[bool]:
     if filters.before is not None:
         conditions.append(items.c.mtime_ns < nanoseconds(filters.before))
     return and_(*conditions)
+
+
+def has_file() -> ColumnElement[bool]:
+    """Return the condition that a file holds a media."""
+    return select(items.c.id).where(items.c.media_id == media.c.id).exists()
 
 
 def in_folders(*paths: Path) -> ColumnElement[bool]:

@@ -48,9 +48,9 @@ class WriteTransaction:
     """One transaction that changes items or media.
 
     Guarantees, once `finish` has been called: `item_counts`, `segment_counts` and `folders.files`
-    are what counting would give; folders without items are gone; every media without a file is in
-    `unheld`; every removed segment is in `removals`; where the set of holders of a media changed,
-    its generation is the library's, which has been raised.
+    are what counting would give; folders without items are gone; every removed segment is in
+    `removals`; where the set of holders of a media changed, perhaps to none, its generation is the
+    library's, which has been raised.
     """
 
     @classmethod
@@ -71,7 +71,6 @@ class WriteTransaction:
         self._segments: Counter[str] = Counter()
         self._files_in: Counter[int] = Counter()
         self._left_folders: set[int] = set()
-        self._left_media: set[int] = set()
         self._held_otherwise: set[int] = set()
 
     @property
@@ -195,7 +194,6 @@ class WriteTransaction:
         for folder_id, files in self._files_in.items():
             self._add(schema.folders, {"id": folder_id}, {"files": files})
         self._drop_folders()
-        self._note_unheld()
         if self._held_otherwise:
             media, changed = schema.media, given_ids(self._held_otherwise)
             statement = update(media).where(one_of(media.c.id)).values(generation=self.generation)
@@ -226,8 +224,6 @@ class WriteTransaction:
         held, holds = _holder(before), _holder(after)
         if held != holds:
             self._held_otherwise |= {one[0] for one in (held, holds) if one is not None}
-        if held is not None and (holds is None or holds[0] != held[0]):
-            self._left_media.add(held[0])
 
     def _add(self, table: Table, key: Values, more: Values) -> None:
         """Add to the numbers in the row with a key, or make that row."""
@@ -247,15 +243,6 @@ class WriteTransaction:
             empty = delete(folders).where(one_of(folders.c.id), ~occupied)
             self.connection.execute(empty, given_ids(self._left_folders))
 
-    def _note_unheld(self) -> None:
-        """Note the media that the last item has left."""
-        if self._left_media:
-            media, items = schema.media, schema.items
-            held = select(items.c.id).where(items.c.media_id == media.c.id).exists()
-            unheld = select(media.c.id).where(one_of(media.c.id), ~held)
-            noted = replacing(insert(schema.unheld)).from_select(["media_id"], unheld)
-            self.connection.execute(noted, given_ids(self._left_media))
-
 
 def _holder(item: Values | None) -> tuple[int, int, int] | None:
     """Return what an index keeps of an item that holds a media: that media, folder and date."""
@@ -266,8 +253,8 @@ def _holder(item: Values | None) -> tuple[int, int, int] | None:
 
 def recount(connection: Connection) -> None:
     """Make the numbers that are kept beside the rows again."""
-    items, folders, media = schema.items, schema.folders, schema.media
-    for table in (schema.item_counts, schema.segment_counts, schema.unheld):
+    items, folders = schema.items, schema.folders
+    for table in (schema.item_counts, schema.segment_counts):
         connection.execute(delete(table))
     kind = func.coalesce(items.c.kind, "")
     by_state = select(items.c.status, kind, func.count(), func.sum(items.c.size))
@@ -286,11 +273,8 @@ def recount(connection: Connection) -> None:
     connection.execute(update(folders).values(files=files_in(folders)))
     occupied = select(items.c.id).where(items.c.folder_id == folders.c.id).exists()
     connection.execute(delete(folders).where(~occupied))
-    held = select(items.c.id).where(items.c.media_id == media.c.id).exists()
-    connection.execute(
-        insert(schema.unheld).from_select(["media_id"], select(media.c.id).where(~held))
-    )
     library, latest = schema.library, latest_generation(connection)
+    connection.execute(update(library).values(swept=0))
     late = update(library).where(library.c.generation < latest)
     connection.execute(late.values(generation=latest + 1))
     if (highest := highest_segment_id(connection)) > last_id(connection, "segments"):

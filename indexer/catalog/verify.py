@@ -146,7 +146,7 @@ class Audit:
 
     def unheld(self) -> int:
         """Return how many media no file holds."""
-        return self._count(schema.media, ~_held())
+        return self._count(schema.media, ~schema.has_file())
 
     def retired_vectors(self) -> int:
         """Return how many vectors of a former model are still there."""
@@ -166,7 +166,7 @@ class Audit:
         return [one for index in fulltext.INDEXES for one in self._differences(index)]
 
     def wrong_counts(self) -> list[str]:
-        """Return tables with wrong numbers, media not noted as unheld, and missing folders.
+        """Return tables with wrong numbers, overlooked media without a file, and missing folders.
 
         Also "generation" if a change is later than the library, and "segment ids" if some
         would be given again.
@@ -179,14 +179,16 @@ class Audit:
             schema.segment_counts: select(segment_kind, func.count()).group_by(segment_kind),
             folders: select(folders.c.id, folders.c.path, files_in(folders)),
         }
-        noted = select(schema.unheld).where(schema.unheld.c.media_id == media.c.id).exists()
+        swept = media.c.generation <= select(schema.library.c.swept).scalar_subquery()
         with self._database.reading() as connection:
             wrong = [
                 table.name
                 for table, query in counted.items()
                 if _counts(connection, select(table)) != _counts(connection, query)
             ]
-            missed = connection.execute(select(media.c.id).where(~_held(), ~noted)).scalars()
+            missed = connection.execute(
+                select(media.c.id).where(~schema.has_file(), swept)
+            ).scalars()
             wrong += [f"content {one}" for one in missed]
             lost = connection.execute(select(items.c.path).where(~folder_exists())).scalars()
             wrong += [f"the folder of {path}" for path in lost]
@@ -257,11 +259,6 @@ class Audit:
     def _count(self, table: FromClause, *conditions: ColumnElement[bool]) -> int:
         query = select(func.count()).select_from(table).where(*conditions)
         return int(self._rows(query)[0][0])
-
-
-def _held() -> ColumnElement[bool]:
-    items = schema.items.c
-    return select(items.id).where(items.media_id == schema.media.c.id).exists()
 
 
 def _oldest_file(media_id: ColumnElement[int]) -> ColumnElement[Path]:

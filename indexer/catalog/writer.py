@@ -318,22 +318,19 @@ class CatalogWriter:
 
     def remove_orphans(self) -> list[str]:
         """Remove contents without a file, with their segments, in steps; return their hashes."""
-        items, unheld = schema.items.c, schema.unheld.c
-        held = select(items.id).where(items.media_id == unheld.media_id).exists()
-        noted = select(unheld.media_id, held.label("held")).limit(_MEDIA_PER_REMOVAL)
-        gone: list[str] = []
-        while True:
-            with self._database.reading() as connection:
-                found = connection.execute(noted).all()
-            if not found:
-                return gone
-            again = given_ids(row.media_id for row in found if row.held)
+        library, media, gone = schema.library.c, schema.media.c, list[str]()
+        with self._database.reading() as connection:
+            swept, generation = connection.execute(select(library.swept, library.generation)).one()
+            # Since then, the generation of a media rose when its last file left it.
+            orphans = select(media.id).where(media.generation > swept, ~schema.has_file())
+            ids = connection.execute(orphans).scalars().all()
+        for start in range(0, len(ids), _MEDIA_PER_REMOVAL):
             with WriteTransaction.of(self._database) as transaction:
-                if ids := [row.media_id for row in found if not row.held]:
-                    gone += transaction.remove_media(ids)
-                transaction.connection.execute(
-                    delete(schema.unheld).where(one_of(unheld.media_id)), again
-                )
+                gone += transaction.remove_media(ids[start : start + _MEDIA_PER_REMOVAL])
+        if swept < generation:
+            with self._database.writing() as connection:
+                connection.execute(update(schema.library).values(swept=generation))
+        return gone
 
     def forget_removals(self, until: int) -> int:
         """Delete the notes of removals up to a generation, in steps; return how many.
