@@ -65,8 +65,9 @@ class Pipeline(FileReader):
     One thread lists, several read and decode, and the calling thread embeds and stores. The queue
     between them is bounded by bytes, so memory does not grow with the number or size of files.
 
-    Guarantees: a file that fails costs no other file anything; what is embedded is committed at
-    least every half second; after `cancel` is set, `run` returns within seconds.
+    Guarantees: a file is stored with all its segments or not at all; one that fails costs no other
+    file anything; complete files are committed at least every half second; after `cancel` is set,
+    `run` returns within seconds.
 
     A subclass is the source and the sink: it says what there is to do (`source`), and what to do
     when a job has got further (`advance`), has failed (`fail`), or is due to be stored (`commit`).
@@ -76,8 +77,6 @@ class Pipeline(FileReader):
     Attributes:
         name: Of the threads.
         max_waiting_jobs: How many files may wait to be read.
-        stores_whole_files: A part of a file is worth nothing. After a cancellation, what has been
-            decoded is then still embedded, for two seconds.
         commit_seconds: How long results may wait to be stored.
         total: Jobs listed.
         done: Jobs settled.
@@ -95,7 +94,6 @@ class Pipeline(FileReader):
 
     name = "pipeline"
     max_waiting_jobs = 1_000
-    stores_whole_files = False
     commit_seconds = 0.5
 
     def __init__(
@@ -160,7 +158,7 @@ class Pipeline(FileReader):
         try:
             while (self.listing or self.done < self.total) and not self.cancel.is_set():
                 self._step()
-            if self.cancel.is_set() and self.stores_whole_files:
+            if self.cancel.is_set():
                 self._drain(monotonic() + _STOP_SECONDS)
         finally:
             self._close_queues()
@@ -191,7 +189,7 @@ class Pipeline(FileReader):
         self.events.close()
 
     def _drain(self, deadline: float) -> None:
-        """Embed what has been decoded, until a time of `monotonic`."""
+        """Embed what has been decoded, until a time of `monotonic`, since parts are not stored."""
         self._close_queues()
         with suppress(Closed):
             while monotonic() < deadline:
@@ -253,9 +251,8 @@ class _ListedFiles(Listed):
 class FileIngest(Pipeline):
     """The ingest of what is at some paths.
 
-    Guarantees, beside those of `Pipeline`: a file is stored with all its segments or not at all;
-    files with the same bytes are embedded once; a file that changes while it is read is read
-    again, once.
+    Guarantees, beside those of `Pipeline`: files with the same bytes are embedded once; a file
+    that changes while it is read is read again, once.
 
     Attributes:
         known: Ids of the files found that the library knew.
@@ -274,7 +271,6 @@ class FileIngest(Pipeline):
 
     name = "ingest"
     max_waiting_jobs = 200_000  # Listing runs ahead, so that the total is known early.
-    stores_whole_files = True
 
     def __init__(  # noqa: PLR0913 -- what it needs of a library, each by name
         self,

@@ -23,7 +23,6 @@ from indexer.ingest.decode import (
     OpenDecoders,
     Piece,
     cost_of,
-    stat_file,
 )
 from indexer.ingest.pipeline import Listed, Pipeline, SourceEvent
 from indexer.ingest.thumbnails import Thumbnails
@@ -181,13 +180,11 @@ class _MediaJob(Job):
         media: What lacks vectors.
         from_text: The catalog has the text, so no file is read.
         reasons: Why files that hold the media could not be used, so far.
-        waiting: Positions of segments that were read and are not embedded yet.
     """
 
     media: Outline = field(kw_only=True)
     from_text: bool = False
     reasons: dict[Path, str] = field(default_factory=dict)
-    waiting: set[int] = field(default_factory=set)
 
 
 class Reembedding(Pipeline):
@@ -228,7 +225,7 @@ class Reembedding(Pipeline):
         self.computed = 0
         self.failures: dict[str, dict[Path, str]] = {}
         self._staged, self._limits, self._progress = staged, limits, progress
-        self._vectors: dict[_MediaJob, dict[int, bytes]] = {}
+        self._vectors: dict[int, bytes] = {}
         self._reused = staged.count()
         self._segments = self._reused + sum(staged.missing().values())
 
@@ -265,27 +262,23 @@ class Reembedding(Pipeline):
         if position >= len(segments) or not _same_place(piece.draft, segments[position]):
             self._give_up(job, _CUT_DIFFERENTLY)
             return False
-        if position in job.media.missing:
-            job.waiting.add(position)
         return position in job.media.missing
 
     def advance(self, job: Job) -> None:
-        """Keep the new vectors for the next commit; check a file that has been read to the end."""
+        """Keep the vectors of a file that was read to the end for the next commit."""
         assert isinstance(job, _MediaJob)
-        for record in job.records:
-            vectors = self._vectors.setdefault(job, {})
-            vectors[job.media.segments[record.position].id] = record.vector
-            self.unsaved_bytes += len(record.vector)
-            job.waiting.discard(record.position)
-        job.records.clear()
         if job.expected is None:
             return
         if not job.from_text and not self.is_wanted(job):
             self._try_next(job, _CHANGED)
         elif job.expected != len(job.media.segments):
             self._give_up(job, _CUT_DIFFERENTLY)
-        elif not job.waiting:
+        elif len(job.records) == len(job.media.missing):
             self.settle(job)
+            for record in job.records:
+                self._vectors[job.media.segments[record.position].id] = record.vector
+                self.unsaved_bytes += len(record.vector)
+            job.records.clear()
 
     def fail(self, failed: FileFailed) -> None:
         """Try another file with the same bytes, unless it is these that cannot be embedded."""
@@ -297,12 +290,8 @@ class Reembedding(Pipeline):
             self._try_next(failed.job, reasons.get(failed.cause, failed.reason))
 
     def commit(self) -> None:
-        """Store the new vectors; those of a file still being read only while it is unchanged."""
-        for job in list(self._vectors):
-            if job.expected is None and not job.from_text and not _is_unchanged(job):
-                self._try_next(job, _CHANGING)
-        vectors = {one: data for some in self._vectors.values() for one, data in some.items()}
-        self._vectors, self.unsaved_bytes = {}, 0
+        """Store the new vectors."""
+        vectors, self._vectors, self.unsaved_bytes = self._vectors, {}, 0
         self._staged.add(vectors)
         self.computed += len(vectors)
 
@@ -320,7 +309,6 @@ class Reembedding(Pipeline):
     def _try_next(self, job: _MediaJob, reason: str) -> None:
         """Continue with another file of the same bytes, if there is one."""
         job.reasons[job.candidate.path] = reason
-        self._discard(job)
         if all(path in job.reasons for path in job.media.holders):
             self._give_up(job, reason)
         else:
@@ -329,16 +317,9 @@ class Reembedding(Pipeline):
     def _give_up(self, job: _MediaJob, reason: str) -> None:
         """Count media as failed, with every file that holds them."""
         self.settle(job)
-        self._discard(job)
         self.failures[job.media.content_hash] = {
             path: job.reasons.get(path, reason) for path in job.media.holders
         }
-
-    def _discard(self, job: _MediaJob) -> None:
-        """Drop the vectors of media that fail, which the next run would take for complete."""
-        self._vectors.pop(job, None)
-        segments = [job.media.segments[position].id for position in job.media.missing]
-        self.computed -= self._staged.forget(segments)
 
 
 def _job(
@@ -369,13 +350,6 @@ def _same_place(draft: Draft, segment: Segment) -> bool:
         segment.span,
         segment.modality,
     )
-
-
-def _is_unchanged(job: Job) -> bool:
-    try:
-        return stat_file(job.candidate.path) == job.candidate
-    except OSError:
-        return False
 
 
 def _missing(outlines: Iterable[Outline]) -> tuple[Failure, ...]:
