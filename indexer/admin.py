@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indexer.cli import ProgressBar, add_options, escape_odd_names, print_json
+from indexer.cli import ProgressBar, add_options, escape_odd_names, print_result
 from indexer.config import default_library
 
 if TYPE_CHECKING:
@@ -78,10 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("rzen-admin: stopped; the library is consistent", file=sys.stderr)
         return 130
-    if arguments.json:
-        print_json(answer)
-    else:
-        print("\n".join(lines), flush=True)
+    print_result(answer, lines, as_json=arguments.json)
     return status
 
 

@@ -6,12 +6,12 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Self
 
 from embedder.content import Modality
 
@@ -32,19 +32,6 @@ _MAX_SKIPS_BY_NAME = 5
 _MAX_SUFFIXES = 8
 _LIMIT_FLAGS = {"pixels": "--max-pixels", "minutes": "--max-seconds", "pages": "--max-pages"}
 _DEFAULT_INSTRUCTION = "default"
-
-
-class Placement(TypedDict):
-    """Where a model runs, and in which precision: arguments of `Library.open`."""
-
-    device: str | None
-    dtype: str | None
-
-
-class Opening(Placement):
-    """All arguments of `Library.open` that options give."""
-
-    instructions: dict[Modality, str] | None
 
 
 def count(text: str) -> int:
@@ -96,16 +83,15 @@ def add_options(parser: argparse.ArgumentParser, *flags: str) -> None:
         parser.add_argument(flag, **_OPTIONS[flag])
 
 
-def placement(arguments: argparse.Namespace) -> Placement:
-    """Return what `--device` and `--dtype` say, as arguments of `Library.open`."""
-    return Placement(device=arguments.device, dtype=arguments.dtype)
+def placement(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return `--device` and `--dtype` as arguments of `Library.open`."""
+    return {"device": arguments.device, "dtype": arguments.dtype}
 
 
-def opening(arguments: argparse.Namespace) -> Opening:
-    """Return what these two and `--instruction` say; the last instruction for a modality counts."""
+def instructions(arguments: argparse.Namespace) -> dict[Modality, str] | None:
+    """Return what `--instruction` says; the last one for a modality counts."""
     pairs: list[tuple[Modality, str] | None] = arguments.instructions or []
-    instructions = dict(pair for pair in pairs if pair is not None) if pairs else None
-    return Opening(**placement(arguments), instructions=instructions)
+    return dict(pair for pair in pairs if pair is not None) if pairs else None
 
 
 class ProgressBar:
@@ -189,9 +175,10 @@ def escape_odd_names() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def print_json(value: dict[str, Any]) -> None:
-    """Print an object."""
-    print(json.dumps(value, indent=1, default=str), flush=True)
+def print_result(value: dict[str, Any], lines: Iterable[str], *, as_json: bool) -> None:
+    """Print a result as JSON, or as lines for people."""
+    text = json.dumps(value, indent=1, default=str) if as_json else "\n".join(lines)
+    print(text, flush=True)
 
 
 def report_lines(report: "IngestReport", failed: int) -> list[str]:
@@ -289,11 +276,6 @@ def reembed_plan_lines(plan: "ReembedPlan") -> list[str]:
     if not plan.failures:
         lines.append("all files that have to be read exist")
     return [*lines, "nothing was written"]
-
-
-def discard_line(discarded: int, model: str) -> str:
-    """Return what was discarded, and what the library has."""
-    return f"{discarded:,} vectors discarded; the library still has the model {model}."
 
 
 def _failed(what: str, failures: "Sequence[Failure]") -> Iterator[str]:

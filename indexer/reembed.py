@@ -17,10 +17,10 @@ from indexer.cli import (
     ProgressBar,
     add_options,
     escape_odd_names,
+    instructions,
     lower_priority,
-    opening,
     placement,
-    print_json,
+    print_result,
     stop_on_signals,
 )
 from indexer.config import default_library
@@ -96,19 +96,14 @@ def _refuse(message: str) -> int:
 
 def _discard(library: "Library", *, as_json: bool) -> int:
     discarded = library.discard_pending()
-    if as_json:
-        print_json({"discarded": discarded})
-    else:
-        print(cli.discard_line(discarded, library.model))
+    line = f"{discarded:,} vectors discarded; the library still has the model {library.model}."
+    print_result({"discarded": discarded}, [line], as_json=as_json)
     return 0
 
 
 def _dry_run(library: "Library", arguments: argparse.Namespace) -> int:
-    plan = library.plan_reembed(arguments.model, instructions=opening(arguments)["instructions"])
-    if arguments.json:
-        print_json(asdict(plan))
-    else:
-        print("\n".join(cli.reembed_plan_lines(plan)))
+    plan = library.plan_reembed(arguments.model, instructions=instructions(arguments))
+    print_result(asdict(plan), cli.reembed_plan_lines(plan), as_json=arguments.json)
     return 1 if plan.failures else 0
 
 
@@ -117,16 +112,13 @@ def _reembed(library: "Library", arguments: argparse.Namespace, cancel: Event) -
     with ProgressBar("segments", shown=not arguments.json) as bar:
         report = library.reembed(
             arguments.model,
-            instructions=opening(arguments)["instructions"],
+            instructions=instructions(arguments),
             leave_out=arguments.leave_out,
             workers=arguments.workers,
             on_progress=bar.show,
             cancel=cancel,
         )
-    if arguments.json:
-        print_json(asdict(report))
-    else:
-        print("\n".join(cli.reembed_lines(report, before)), flush=True)
+    print_result(asdict(report), cli.reembed_lines(report, before), as_json=arguments.json)
     if report.cancelled:
         return 130
     return 1 if report.failures and not report.switched else 0

@@ -15,7 +15,7 @@ from PIL import Image
 
 from embedder import Modality
 from indexer import Library
-from indexer.cli import opening
+from indexer.cli import instructions
 from indexer.reembed import parser
 
 # A program in which the model "other" is the toy with another revision, and as slow as its first
@@ -236,13 +236,14 @@ def test_command_in_a_refusal_works(where, media):
 
 def test_instruction_flag():
     def parsed(*arguments: str):
-        return opening(parser().parse_args(["--model", "x", *arguments]))
+        return instructions(parser().parse_args(["--model", "x", *arguments]))
 
-    assert parsed() == {"device": None, "dtype": None, "instructions": None}
-    assert parsed("--device", "cuda:1", "--dtype", "bfloat16")["device"] == "cuda:1"
-    instructions = parsed("--instruction", "text=A=B", "--instruction", "page=")["instructions"]
-    assert instructions == {Modality.TEXT: "A=B", Modality.PAGE: ""}
-    assert parsed("--instruction", "default")["instructions"] == {}
+    assert parsed() is None
+    assert parsed("--instruction", "text=A=B", "--instruction", "page=") == {
+        Modality.TEXT: "A=B",
+        Modality.PAGE: "",
+    }
+    assert parsed("--instruction", "default") == {}
 
 
 def test_progress_bar(monkeypatch, capsys):

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from glob import glob, has_magic
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from indexer import cli
 from indexer.cli import (
@@ -20,9 +20,10 @@ from indexer.cli import (
     add_options,
     count,
     escape_odd_names,
+    instructions,
     lower_priority,
-    opening,
-    print_json,
+    placement,
+    print_result,
     stop_on_signals,
 )
 from indexer.config import default_library, typed_path
@@ -127,12 +128,17 @@ def _options(arguments: argparse.Namespace) -> IngestOptions:
     )
 
 
+def _model(arguments: argparse.Namespace) -> dict[str, Any]:
+    given = {"model": arguments.model, "instructions": instructions(arguments)}
+    return given | placement(arguments)
+
+
 def _ingest(arguments: argparse.Namespace, cancel: Event) -> int:
     from indexer.library import Library
 
     paths, options = [Path(path) for path in arguments.paths], _options(arguments)
     directory = arguments.library or default_library()
-    with Library.open(directory, model=arguments.model, **opening(arguments)) as library:
+    with Library.open(directory, **_model(arguments)) as library:
         with ProgressBar("files", shown=not arguments.json) as bar:
             report = library.ingest(paths, options, on_progress=bar.show, cancel=cancel)
         _print_report(library, report, as_json=arguments.json)
@@ -176,20 +182,15 @@ def _dry_run(arguments: argparse.Namespace) -> int:
     paths = [Path(path) for path in arguments.paths]
     with TemporaryDirectory(prefix="rzen-") as empty:
         target = directory if holds_library(directory) else Path(empty)
-        with Library.open(target, model=arguments.model, **opening(arguments)) as library:
+        with Library.open(target, **_model(arguments)) as library:
             plan = library.plan(paths, _options(arguments))
-    if arguments.json:
-        print_json(asdict(plan))
-    else:
-        print("\n".join(cli.plan_lines(plan)))
+    print_result(asdict(plan), cli.plan_lines(plan), as_json=arguments.json)
     return 1 if plan.failures else 0
 
 
 def _print_report(library: "Library", report: "IngestReport", *, as_json: bool) -> None:
-    if as_json:
-        print_json(asdict(report))
-    else:
-        print("\n".join(cli.report_lines(report, library.catalog.stats().failed)), flush=True)
+    lines = cli.report_lines(report, library.catalog.stats().failed)
+    print_result(asdict(report), lines, as_json=as_json)
 
 
 if __name__ == "__main__":

@@ -28,14 +28,6 @@ _SYSTEM_FOLDERS = frozenset({"@eadir", "__macosx", "$recycle.bin", "system volum
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class MissingRoot(Failure):
-    """A path given to `scan` that does not exist or cannot be opened, such as an unplugged disk.
-
-    Files that the library knows below it do not count as deleted.
-    """
-
-
 def scan(
     paths: Iterable[str | os.PathLike[str]], exclude: Sequence[str] = ()
 ) -> Iterator[Candidate | Failure]:
@@ -51,9 +43,9 @@ def scan(
             each name, one with a slash with the whole path. A folder that matches is skipped.
 
     Yields:
-        `Candidate` for a file; `Failure` for what cannot be listed (a folder without
-        permission, a broken or circular link, or a socket or device, which is never opened);
-        `MissingRoot` for a path that does not exist.
+        `Candidate` for a file; `Failure` for what cannot be listed (a path that does not exist, a
+        folder without permission, a broken or circular link, or a socket or device, which is
+        never opened).
     """
     walk = _Walk(_excluder(exclude))
     for given in paths:
@@ -63,7 +55,7 @@ def scan(
             continue
         matches = sorted(glob.glob(path, recursive=True))
         if not matches:
-            yield MissingRoot(Path(path), "no file matches the pattern")
+            yield Failure(Path(path), "no file matches the pattern")
         for match in matches:
             yield from walk.match(os.path.abspath(match))
     yield from walk.links()
@@ -104,7 +96,7 @@ class _Walk:
             if stat.S_ISDIR(status.st_mode):
                 os.scandir(path).close()
         except OSError as error:
-            yield MissingRoot(Path(path), _root_reason(path, error))
+            yield Failure(Path(path), _root_reason(path, error))
             return
         if stat.S_ISDIR(status.st_mode) and os.path.exists(os.path.join(path, LIBRARY_FILE)):
             yield Failure(Path(path), "the folder holds a library, which is not indexed")
