@@ -3,7 +3,7 @@
 import atexit
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from threading import Event, RLock, Thread
@@ -41,10 +41,8 @@ class FaissIndex(VectorIndex):
         self._policy = policy or IndexPolicy()
         self._changing = RLock()  # Held while partitions change or are saved; searches do not.
         self._partitions: dict[Kind, Partition] = {}
-        self._saved: dict[Kind, dict[str, Any]] = {}
         self._state: Any = None  # As it was last loaded or saved.
         self._worker = _Worker()
-        self._tended = False  # Nothing was due, and nothing has changed since.
         self._after_building: Callable[[], None] | None = None
 
     def __len__(self) -> int:
@@ -74,12 +72,11 @@ class FaissIndex(VectorIndex):
         with self._changing:
             one = self._partitions.get(kind) or Partition(self.dim, self._policy)
             one.add(ids, vectors)
-            self._partitions[kind], self._tended = one, False
+            self._partitions[kind] = one
 
     def remove(self, ids: Ids, kind: Kind | None = None) -> int:
         """See `VectorIndex.remove`."""
         with self._changing:
-            self._tended = False
             some = [self._partitions.get(kind)] if kind else self._all()
             return sum(one.remove(ids) for one in some if one is not None and len(ids))
 
@@ -128,13 +125,11 @@ class FaissIndex(VectorIndex):
     def tend(self) -> None:
         """See `VectorIndex.tend`."""
         # Searches call this and must not wait: the next one calls it again.
-        if not self._tended and self._changing.acquire(blocking=False):
+        if self._changing.acquire(blocking=False):
             try:
-                due = ((kind, one.due()) for kind, one in self._partitions.items())
-                kind, make = next((pair for pair in due if pair[1] is not None), (None, None))
-                if kind is not None and make is not None:
-                    self._worker.start(kind, partial(self._build, kind, make))
-                self._tended = make is None
+                for kind, one in self._partitions.items():
+                    if (make := one.due()) is not None:
+                        self._worker.start(kind, partial(self._build, kind, make))
             finally:
                 self._changing.release()
 
@@ -197,9 +192,10 @@ class FaissIndex(VectorIndex):
             # Another process may write of the same generation, in another order.
             stem = f"{generation}-{secrets.token_hex(4)}"
             own = self._state is not None and _state_or_none(directory) == self._state
-            for kind, one in self._partitions.items():
-                if one.changed or not own or not _all_there(directory, self._saved[kind]):
-                    self._saved[kind] = one.save(directory, f"{kind}-{stem}", own)
+            saved = {
+                kind.value: one.save(directory, f"{kind}-{stem}", own)
+                for kind, one in self._partitions.items()
+            }
             put_state(
                 directory,
                 {
@@ -208,13 +204,11 @@ class FaissIndex(VectorIndex):
                     "generation": generation,
                     "dim": self.dim,
                     "fingerprint": self.fingerprint,
-                    "partitions": {kind.value: saved for kind, saved in self._saved.items()},
+                    "partitions": saved,
                 },
             )
             self._state = state_of(directory)
-            kept = {
-                file.name for saved in self._saved.values() for file in files_of(saved).values()
-            }
+            kept = {file.name for one in saved.values() for file in files_of(one).values()}
             for path in directory.iterdir():
                 if path.name not in kept | {STATE_FILE}:
                     _discard(path)
@@ -245,7 +239,6 @@ class FaissIndex(VectorIndex):
                 for name, saved in state["partitions"].items():
                     partition = Partition.load(directory, saved, dim, index._policy)
                     index._partitions[Kind(name)] = partition
-                    index._saved[Kind(name)] = saved
                 index._state = state
                 return index, state["generation"]
             except FileNotFoundError as error:
@@ -266,10 +259,6 @@ def _state_or_none(directory: Path) -> Any:
         return state_of(directory)
     except (OSError, ValueError):
         return None
-
-
-def _all_there(directory: Path, saved: Mapping[str, Any]) -> bool:
-    return all(stored.is_in(directory) for stored in files_of(saved).values())
 
 
 def _discard(path: Path) -> None:

@@ -17,11 +17,9 @@ if TYPE_CHECKING:
     from indexer.vectors.ivf import Lists
 
 _MIN_GAPS = 1_000
-_SHRUNK = 4
-"""Lists are dropped or trained again when the vectors have shrunk by this factor."""
 
-MakeLists = Callable[[View, Callable[[], bool]], "Lists | None"]
-"""Makes lists of a view, or none; raises `Stopped` soon after the function given returns true."""
+MakeLists = Callable[[View, Callable[[], bool]], "Lists"]
+"""Makes lists of a view; raises `Stopped` soon after the function given returns true."""
 
 
 class Partition:
@@ -116,14 +114,11 @@ class Partition:
     def due(self) -> MakeLists | None:
         """Return what makes the lists that this partition should have; None if it has them."""
         policy, count, lists = self._policy, len(self), self._lists
-        components = count * self.view.dim
         if count <= policy.growth * self._refused:
             return None
         if lists is None:
-            return self._build if components > policy.exact_components else None
-        if _SHRUNK * components < policy.exact_components:
-            return lambda _view, _stopped: None
-        if not lists.trained / _SHRUNK <= count <= policy.growth * lists.trained:
+            return self._build if count * self.view.dim > policy.exact_components else None
+        if count > policy.growth * lists.trained:
             return self._build
         late = (len(self.view) - lists.covered) * self.view.dim
         return self._extend if late > policy.merge_components else None
@@ -139,8 +134,8 @@ class Partition:
         assert view.lists is not None
         return build.extend(view.lists, view, stopped)
 
-    def use(self, lists: "Lists | None") -> None:
-        """Let searches use other lists, or none."""
+    def use(self, lists: "Lists") -> None:
+        """Let searches use other lists."""
         self._lists, self._refused = lists, 0
         self._change()
 

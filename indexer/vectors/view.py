@@ -158,13 +158,10 @@ class View:
         # 5,000 vectors. The setting is of the calling thread.
         faiss.omp_set_num_threads(1)
         if where is None and ids is None:
-            found = self._unfiltered(vector, min(k, self.size))
+            scores, positions = self._unfiltered(vector, min(k, self.size))
         else:
-            found = self._filtered(vector, k, where, ids)
-        scores, positions = found
-        ids = self.ids.take(positions)
-        sound = self.located(ids) == positions  # Unless its file is damaged.
-        return (scores, ids) if sound.all() else (scores[sound], ids[sound])
+            scores, positions = self._filtered(vector, k, where, ids)
+        return scores, self.ids.take(positions)
 
     def _unfiltered(self, vector: NDArray[np.float32], k: int) -> tuple[Scores, Positions]:
         if self.lists is None or k < 1:
