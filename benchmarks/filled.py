@@ -29,7 +29,7 @@ from embedder.media.kinds import Kind
 from indexer.catalog import schema
 from indexer.catalog.fulltext import folder_words, name_words
 from indexer.catalog.sqlite import Database
-from indexer.catalog.transaction import recount
+from indexer.catalog.verify import recount
 from indexer.catalog.writer import CatalogWriter
 from indexer.config import LIBRARY_FILE
 from indexer.types import Status

@@ -30,7 +30,7 @@ from embedder.media.kinds import Kind
 from embedder.toy import ToyEmbedder
 from indexer import Filters, IngestOptions, Library, Query, QueryPart, Status
 from indexer.catalog.sqlite import Database
-from indexer.catalog.verify import Audit
+from indexer.catalog.verify import Audit, CatalogRepair
 from indexer.maintenance.backup import back_up
 from indexer.maintenance.check import check
 from indexer.maintenance.compact import compact
@@ -68,7 +68,7 @@ ALLOWED = {
     "Catalog.items": SOON,
     "Catalog.picture_hashes": "all pictures, once one in a thousand of them has changed",
     "Catalog.sample": SOON,
-    "CatalogWriter.rebuild_derived": REPAIR,
+    "CatalogRepair.rebuild_derived": REPAIR,
 }
 """Functions of the catalog that may go through a whole table, themselves or through others."""
 
@@ -84,7 +84,7 @@ SORTS = {
     "Catalog.sample": SOME,
     "CatalogWriter.below": SOME,
     "CatalogWriter.holders": FEW,
-    "CatalogWriter.rebuild_derived": REPAIR,
+    "CatalogRepair.rebuild_derived": REPAIR,
     "WriteTransaction.holders": FEW,
     "WriteTransaction.remove_segments": "those of media that are removed, by kind",
     "_outline": FEW,
@@ -301,16 +301,17 @@ def look_after(place: LibraryFiles, folder: Path) -> None:
 def ask_the_rest(place: LibraryFiles) -> None:
     """What takes a rarer fault, or another one, to be asked."""
     audit, writer = Audit(place.database), place.ledger
+    tables = CatalogRepair(place.database)
     held = next(audit.held())
     audit.kind_of(held.content_hash)
     place.ledger.holders(held.content_hash)
     place.ledger.rename_model(Other().info)
     place.catalog.oldest_items([1, 2, 3])
-    writer.ask_for_files([held.id], "it is asked for")
-    writer.drop_dangling([("words", 999)])
-    writer.drop_vectors([999])
+    tables.ask_for_files([held.id], "it is asked for")
+    tables.drop_dangling([("words", 999)])
+    tables.drop_vectors([999])
     writer.move("other", {place.directory: place.directory})
-    writer.rebuild_keys()
+    tables.rebuild_keys()
 
 
 def classes() -> dict[str, type]:

@@ -15,8 +15,8 @@ from embedder.media.kinds import Kind
 from indexer.catalog import Catalog, listing, schema
 from indexer.catalog.fulltext import name_words
 from indexer.catalog.sqlite import Database, stored_path
-from indexer.catalog.transaction import WriteTransaction, recount
-from indexer.catalog.verify import Audit
+from indexer.catalog.transaction import WriteTransaction
+from indexer.catalog.verify import Audit, recount
 from indexer.catalog.writer import CatalogWriter, Indexed, Refused, SegmentRecord
 from indexer.types import Candidate, Filters, Status
 from indexer.vectors.interface import SearchFilter

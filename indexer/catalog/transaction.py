@@ -23,9 +23,7 @@ from indexer.catalog.fulltext import folder_words, name_words
 from indexer.catalog.sqlite import (
     Database,
     given_ids,
-    last_id,
     one_of,
-    raise_last_id,
     replacing,
 )
 from indexer.types import Status
@@ -249,76 +247,3 @@ def _holder(item: Values | None) -> tuple[int, int, int] | None:
     if item is None or item["media_id"] is None:
         return None
     return item["media_id"], item["folder_id"], item["mtime_ns"]
-
-
-def recount(connection: Connection) -> None:
-    """Make the numbers that are kept beside the rows again."""
-    items, folders = schema.items, schema.folders
-    for table in (schema.item_counts, schema.segment_counts):
-        connection.execute(delete(table))
-    kind = func.coalesce(items.c.kind, "")
-    by_state = select(items.c.status, kind, func.count(), func.sum(items.c.size))
-    connection.execute(
-        insert(schema.item_counts).from_select(
-            ["status", "kind", "files", "bytes"], by_state.group_by(items.c.status, kind)
-        )
-    )
-    segments = schema.segments.c.kind
-    connection.execute(
-        insert(schema.segment_counts).from_select(
-            ["kind", "segments"], select(segments, func.count()).group_by(segments)
-        )
-    )
-    _restore_folders(connection)
-    connection.execute(update(folders).values(files=files_in(folders)))
-    occupied = select(items.c.id).where(items.c.folder_id == folders.c.id).exists()
-    connection.execute(delete(folders).where(~occupied))
-    library, latest = schema.library, latest_generation(connection)
-    connection.execute(update(library).values(swept=0))
-    late = update(library).where(library.c.generation < latest)
-    connection.execute(late.values(generation=latest + 1))
-    if (highest := highest_segment_id(connection)) > last_id(connection, "segments"):
-        raise_last_id(connection, "segments", highest)
-
-
-def latest_generation(connection: Connection) -> int:
-    """Return the generation of the latest change of a row, which the library's is not below."""
-    tables = (schema.segments, schema.media, schema.removals)
-    return _maximum(connection, *(table.c.generation for table in tables))
-
-
-def highest_segment_id(connection: Connection) -> int:
-    """Return the highest id that a segment has or is known to have had."""
-    return _maximum(connection, schema.segments.c.id, schema.removals.c.segment_id)
-
-
-def _maximum(connection: Connection, *columns: ColumnElement[int]) -> int:
-    return max(connection.execute(select(func.max(one))).scalar_one() or 0 for one in columns)
-
-
-def _restore_folders(connection: Connection) -> None:
-    """Give the items whose folder is missing their folder again."""
-    items, media, transaction = schema.items, schema.media, WriteTransaction(connection)
-    lost = select(items.c.id, items.c.path, items.c.media_id).where(~folder_exists())
-    for item_id, path, media_id in connection.execute(lost).all():
-        location = transaction.location(path)
-        connection.execute(update(items).where(items.c.id == item_id), location)
-        held = update(media).where(media.c.id == media_id)
-        connection.execute(held, {"generation": transaction.generation})
-
-
-def folder_exists() -> ColumnElement[bool]:
-    """Return the condition that the folder of an item is there."""
-    folders = schema.folders.c
-    return select(folders.id).where(folders.id == schema.items.c.folder_id).exists()
-
-
-def files_in(folders: Table) -> ColumnElement[int]:
-    """Return the expression that counts the indexed files of a folder."""
-    items = schema.items
-    return (
-        select(func.count())
-        .select_from(items)
-        .where(items.c.folder_id == folders.c.id, items.c.status == Status.INDEXED.value)
-        .scalar_subquery()
-    )

@@ -1,6 +1,6 @@
-"""Verifying the tables; reads only."""
+"""Verifying the tables, and repairing them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,12 @@ from sqlalchemy import (
     Select,
     Table,
     bindparam,
+    delete,
     func,
+    insert,
     or_,
     select,
+    update,
 )
 
 from embedder.media import MEDIA_KINDS, Kind
@@ -27,18 +30,16 @@ from indexer.catalog.sqlite import (
     integrity_errors,
     last_id,
     one_of,
+    raise_last_id,
+    reindex,
 )
-from indexer.catalog.transaction import (
-    files_in,
-    folder_exists,
-    highest_segment_id,
-    latest_generation,
-)
+from indexer.catalog.transaction import WriteTransaction
 from indexer.errors import LibraryBusy, LibraryError
 from indexer.types import Status
 
 _ROWS_PER_CHUNK = 4_096
 _MAX_ERRORS = 100
+_NEVER_NS = -1  # A time that no file has: the next ingest reads it.
 _UNIT_TOLERANCE = 0.01  # Rounding to float16 changes the length of a vector by less than 0.001.
 
 _PICTURED = [kind.value for kind, record in MEDIA_KINDS.items() if record.has_picture]
@@ -51,6 +52,15 @@ _WITH_PICTURE = (
     .where(schema.media.c.content_hash < bindparam("last"))
     .where(or_(*(schema.segments.c.kind == kind for kind in _PICTURED)))
 )
+
+_KIND, _SEGMENT_KIND = func.coalesce(schema.items.c.kind, ""), schema.segments.c.kind
+_COUNTED: dict[Table[Any], Select[*tuple[Any, ...]]] = {
+    schema.item_counts: select(
+        schema.items.c.status, _KIND, func.count(), func.sum(schema.items.c.size)
+    ).group_by(schema.items.c.status, _KIND),
+    schema.segment_counts: select(_SEGMENT_KIND, func.count()).group_by(_SEGMENT_KIND),
+}
+"""Tables of numbers, and the queries that count the rows behind them."""
 
 Located = tuple[int, int, Path | None]
 """A segment, its media, and a file that holds it."""
@@ -172,30 +182,24 @@ class Audit:
         would be given again.
         """
         items, media, folders = schema.items, schema.media, schema.folders
-        kind, segment_kind = func.coalesce(items.c.kind, ""), schema.segments.c.kind
-        by_state = select(items.c.status, kind, func.count(), func.sum(items.c.size))
-        counted: dict[Table[Any], Select[*tuple[Any, ...]]] = {
-            schema.item_counts: by_state.group_by(items.c.status, kind),
-            schema.segment_counts: select(segment_kind, func.count()).group_by(segment_kind),
-            folders: select(folders.c.id, folders.c.path, files_in(folders)),
-        }
+        in_folders = select(folders.c.id, folders.c.path, _files_in(folders))
         swept = media.c.generation <= select(schema.library.c.swept).scalar_subquery()
         with self._database.reading() as connection:
             wrong = [
                 table.name
-                for table, query in counted.items()
+                for table, query in (*_COUNTED.items(), (folders, in_folders))
                 if _counts(connection, select(table)) != _counts(connection, query)
             ]
             missed = connection.execute(
                 select(media.c.id).where(~schema.has_file(), swept)
             ).scalars()
             wrong += [f"content {one}" for one in missed]
-            lost = connection.execute(select(items.c.path).where(~folder_exists())).scalars()
+            lost = connection.execute(select(items.c.path).where(~_folder_exists())).scalars()
             wrong += [f"the folder of {path}" for path in lost]
             generation = connection.execute(select(schema.library.c.generation)).scalar_one()
-            if latest_generation(connection) > generation:
+            if _latest_generation(connection) > generation:
                 wrong.append("generation")
-            if highest_segment_id(connection) > last_id(connection, "segments"):
+            if _highest_segment_id(connection) > last_id(connection, "segments"):
                 wrong.append("segment ids")
             return wrong
 
@@ -294,3 +298,135 @@ def _bad(rows: Iterable[Any], dim: int) -> Iterator[tuple[int, str]]:
             yield segment_id, "not finite"
         elif abs(length - 1) > _UNIT_TOLERANCE:
             yield segment_id, f"of length {length:.3f}, not 1"
+
+
+class CatalogRepair:
+    """Repairs a library's tables.
+
+    Guarantees: each call is one transaction, `rebuild_derived` several. Only the holder of the
+    writer lock may call it.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def rebuild_keys(self) -> None:
+        """Make SQLite's own indexes again."""
+        with self._database.writing() as connection:
+            reindex(connection)
+
+    def rebuild_derived(self) -> None:
+        """Make the full-text indexes again, and the numbers that are kept beside the rows."""
+        for index in fulltext.INDEXES:
+            with self._database.writing() as connection:
+                fulltext.rebuild(connection, index)
+        with self._database.writing() as connection:
+            recount(connection)
+
+    def drop_dangling(self, dangling: Iterable[tuple[str, int]]) -> list[int]:
+        """Delete rows that refer to missing rows; keep files and return their ids."""
+        files: list[int] = []
+        with WriteTransaction.of(self._database) as transaction:
+            for table, row in dangling:
+                if table == "items":
+                    files.append(row)
+                elif table == "segments":
+                    transaction.remove_segments(schema.segments.c.id == row, {})
+                else:
+                    chosen = schema.metadata.tables[table]
+                    (key,) = chosen.primary_key.columns  # The row number of each such table.
+                    transaction.connection.execute(delete(chosen).where(key == row))
+        return files
+
+    def ask_for_files(self, item_ids: Sequence[int], reason: str) -> None:
+        """Mark files as failed, and so that the next ingest reads them."""
+        with WriteTransaction.of(self._database) as transaction:
+            _mark(transaction, one_of(schema.items.c.id), item_ids, reason)
+
+    def forget_media(self, media_ids: Sequence[int], reason: str) -> None:
+        """Delete contents with their segments, and mark the files that hold them as above."""
+        with WriteTransaction.of(self._database) as transaction:
+            _mark(transaction, one_of(schema.items.c.media_id), media_ids, reason)
+            transaction.remove_media(media_ids)
+
+    def drop_vectors(self, segment_ids: Sequence[int]) -> None:
+        """Delete vectors; their segments can still be found by their words."""
+        vectors, chosen = schema.vectors, given_ids(segment_ids)
+        with WriteTransaction.of(self._database) as transaction:
+            transaction.note_removals(one_of(schema.segments.c.id), chosen)
+            transaction.connection.execute(
+                delete(vectors).where(one_of(vectors.c.segment_id)), chosen
+            )
+
+
+def _mark(
+    transaction: WriteTransaction, chosen: ColumnElement[bool], ids: Sequence[int], reason: str
+) -> None:
+    marked = {
+        "status": Status.FAILED.value,
+        "error": reason,
+        "media_id": None,
+        "mtime_ns": _NEVER_NS,
+    }
+    transaction.change_items(chosen, given_ids(ids), marked)
+
+
+def recount(connection: Connection) -> None:
+    """Make the numbers that are kept beside the rows again."""
+    items, folders = schema.items, schema.folders
+    for table, counted in _COUNTED.items():
+        connection.execute(delete(table))
+        connection.execute(insert(table).from_select(table.columns.keys(), counted))
+    _restore_folders(connection)
+    connection.execute(update(folders).values(files=_files_in(folders)))
+    occupied = select(items.c.id).where(items.c.folder_id == folders.c.id).exists()
+    connection.execute(delete(folders).where(~occupied))
+    library, latest = schema.library, _latest_generation(connection)
+    connection.execute(update(library).values(swept=0))
+    late = update(library).where(library.c.generation < latest)
+    connection.execute(late.values(generation=latest + 1))
+    if (highest := _highest_segment_id(connection)) > last_id(connection, "segments"):
+        raise_last_id(connection, "segments", highest)
+
+
+def _latest_generation(connection: Connection) -> int:
+    """Return the generation of the latest change of a row, which the library's is not below."""
+    tables = (schema.segments, schema.media, schema.removals)
+    return _maximum(connection, *(table.c.generation for table in tables))
+
+
+def _highest_segment_id(connection: Connection) -> int:
+    """Return the highest id that a segment has or is known to have had."""
+    return _maximum(connection, schema.segments.c.id, schema.removals.c.segment_id)
+
+
+def _maximum(connection: Connection, *columns: ColumnElement[int]) -> int:
+    return max(connection.execute(select(func.max(one))).scalar_one() or 0 for one in columns)
+
+
+def _restore_folders(connection: Connection) -> None:
+    """Give the items whose folder is missing their folder again."""
+    items, media, transaction = schema.items, schema.media, WriteTransaction(connection)
+    lost = select(items.c.id, items.c.path, items.c.media_id).where(~_folder_exists())
+    for item_id, path, media_id in connection.execute(lost).all():
+        location = transaction.location(path)
+        connection.execute(update(items).where(items.c.id == item_id), location)
+        held = update(media).where(media.c.id == media_id)
+        connection.execute(held, {"generation": transaction.generation})
+
+
+def _folder_exists() -> ColumnElement[bool]:
+    """Return the condition that the folder of an item is there."""
+    folders = schema.folders.c
+    return select(folders.id).where(folders.id == schema.items.c.folder_id).exists()
+
+
+def _files_in(folders: Table) -> ColumnElement[int]:
+    """Return the expression that counts the indexed files of a folder."""
+    items = schema.items
+    return (
+        select(func.count())
+        .select_from(items)
+        .where(items.c.folder_id == folders.c.id, items.c.status == Status.INDEXED.value)
+        .scalar_subquery()
+    )

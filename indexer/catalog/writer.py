@@ -1,13 +1,13 @@
-"""Writing to a library's tables: what became of files, its model, repairs."""
+"""Writing to a library's tables: what became of files, and its model."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, delete, func, insert, select, union_all, update
+from sqlalchemy import delete, func, insert, select, union_all, update
 
 from embedder.content import Modality
 from embedder.interface import EmbedderInfo
@@ -16,12 +16,9 @@ from indexer.catalog import fulltext, schema
 from indexer.catalog.sqlite import (
     MAX_INTEGER,
     Database,
-    given_ids,
-    one_of,
-    reindex,
     row_id,
 )
-from indexer.catalog.transaction import WriteTransaction, recount
+from indexer.catalog.transaction import WriteTransaction
 from indexer.types import Candidate, Status
 
 if TYPE_CHECKING:
@@ -183,7 +180,6 @@ def vanished(path: Path) -> bool:
 
 
 _PATHS_PER_QUERY = 1_000
-_NEVER_NS = -1  # A time that no file has: the next ingest reads it.
 _PICTURES_PER_CHANGE = 1_000
 _REMOVALS_PER_STEP = 20_000
 _MEDIA_PER_REMOVAL = 500
@@ -360,19 +356,6 @@ class CatalogWriter:
             with self._database.writing() as connection:
                 fulltext.optimize(connection, index)
 
-    def rebuild_keys(self) -> None:
-        """Make SQLite's own indexes again."""
-        with self._database.writing() as connection:
-            reindex(connection)
-
-    def rebuild_derived(self) -> None:
-        """Make the full-text indexes again, and the numbers that are kept beside the rows."""
-        for index in fulltext.INDEXES:
-            with self._database.writing() as connection:
-                fulltext.rebuild(connection, index)
-        with self._database.writing() as connection:
-            recount(connection)
-
     def move(self, uid: str, folders: Mapping[Path, Path]) -> None:
         """Make the library another one than it was copied from, with files in other folders.
 
@@ -384,41 +367,6 @@ class CatalogWriter:
             transaction.connection.execute(update(schema.library).values(uid=uid))
             for old, new in folders.items():
                 transaction.move_items(old, new)
-
-    def drop_dangling(self, dangling: Iterable[tuple[str, int]]) -> list[int]:
-        """Delete rows that refer to missing rows; keep files and return their ids."""
-        files: list[int] = []
-        with WriteTransaction.of(self._database) as transaction:
-            for table, row in dangling:
-                if table == "items":
-                    files.append(row)
-                elif table == "segments":
-                    transaction.remove_segments(schema.segments.c.id == row, {})
-                else:
-                    chosen = schema.metadata.tables[table]
-                    (key,) = chosen.primary_key.columns  # The row number of each such table.
-                    transaction.connection.execute(delete(chosen).where(key == row))
-        return files
-
-    def ask_for_files(self, item_ids: Sequence[int], reason: str) -> None:
-        """Mark files as failed, and so that the next ingest reads them."""
-        with WriteTransaction.of(self._database) as transaction:
-            _mark(transaction, one_of(schema.items.c.id), item_ids, reason)
-
-    def forget_media(self, media_ids: Sequence[int], reason: str) -> None:
-        """Delete contents with their segments, and mark the files that hold them as above."""
-        with WriteTransaction.of(self._database) as transaction:
-            _mark(transaction, one_of(schema.items.c.media_id), media_ids, reason)
-            transaction.remove_media(media_ids)
-
-    def drop_vectors(self, segment_ids: Sequence[int]) -> None:
-        """Delete vectors; their segments can still be found by their words."""
-        vectors, chosen = schema.vectors, given_ids(segment_ids)
-        with WriteTransaction.of(self._database) as transaction:
-            transaction.note_removals(one_of(schema.segments.c.id), chosen)
-            transaction.connection.execute(
-                delete(vectors).where(one_of(vectors.c.segment_id)), chosen
-            )
 
     def count_near_duplicates(self, catalog: "Catalog") -> None:
         """Count groups of pictures that look the same, once one in a thousand has come or gone.
@@ -461,15 +409,3 @@ class CatalogWriter:
             )
             both = union_all(come, gone).limit(limit).subquery()
             return connection.execute(select(func.count()).select_from(both)).scalar_one()
-
-
-def _mark(
-    transaction: WriteTransaction, chosen: ColumnElement[bool], ids: Sequence[int], reason: str
-) -> None:
-    marked = {
-        "status": Status.FAILED.value,
-        "error": reason,
-        "media_id": None,
-        "mtime_ns": _NEVER_NS,
-    }
-    transaction.change_items(chosen, given_ids(ids), marked)

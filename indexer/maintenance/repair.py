@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic
 
 from embedder.media.kinds import Limits, MediaError, sha256_of
-from indexer.catalog.verify import Audit
+from indexer.catalog.verify import Audit, CatalogRepair
 from indexer.decoding.pool import DecoderPool
 from indexer.maintenance.check import Fault, Finding, check, compare_thumbnails, file_fault
 from indexer.maintenance.compact import drop_retired, drop_thumbnails, drop_unheld
@@ -91,20 +91,21 @@ class _Repairer:
         self._files = files
         self._progress = progress
         self._audit = Audit(files.database)
+        self._tables = CatalogRepair(files.database)
 
     def repair(self, faults: set[Fault]) -> None:
         """Repair what can be repaired."""
         if Fault.DATABASE in faults:
             self._progress.begin("database")
-            self._files.ledger.rebuild_keys()
+            self._tables.rebuild_keys()
             if self._audit.damage():
                 return
             faults = {one.fault for one in check(self._files).findings}
         if faults & {Fault.WORDS, Fault.COUNTS}:
             self._progress.begin("derived data")
-            self._files.ledger.rebuild_derived()
+            self._tables.rebuild_derived()
         if Fault.REFERENCES in faults:
-            self._mark(self._files.ledger.drop_dangling(self._audit.dangling()))
+            self._mark(self._tables.drop_dangling(self._audit.dangling()))
         if Fault.BAD_PENDING in faults:
             self._files.pending.forget([one for one, _ in self._audit.bad_vectors(pending=True)])
         self._mark_incomplete()
@@ -127,16 +128,16 @@ class _Repairer:
         broken |= dict(located.values())
         lost = {media for media, path in broken.items() if path is None or not path.exists()}
         if hopeless := [one for one, (media, _) in located.items() if media in lost]:
-            self._files.ledger.drop_vectors(hopeless)
+            self._tables.drop_vectors(hopeless)
         if again := [media for media in broken if media not in lost]:
             self.marked += len(again)
-            self._files.ledger.forget_media(again, _DAMAGED)
+            self._tables.forget_media(again, _DAMAGED)
         self._mark([one for one, _ in self._audit.files_without_content()])
 
     def _mark(self, item_ids: list[int], reason: str = _DAMAGED) -> None:
         if item_ids:
             self.marked += len(item_ids)
-            self._files.ledger.ask_for_files(item_ids, reason)
+            self._tables.ask_for_files(item_ids, reason)
 
     def _mark_decayed(self) -> None:
         self._progress.begin("files", sum(self._files.catalog.stats().items.values()))
