@@ -43,6 +43,14 @@ def _chunks(
         yield some, view.rows_at(some)
 
 
+def build_or_extend(view: View, policy: IndexPolicy, stopped: Callable[[], bool]) -> Lists:
+    """Return lists that cover a view: its own, extended, unless they are too small; see `build`."""
+    lists = view.lists
+    if lists is None or view.size > policy.growth * lists.trained:
+        return build(view, policy, stopped)
+    return extend(lists, view, stopped)
+
+
 def extend(lists: Lists, view: View, stopped: Callable[[], bool]) -> Lists:
     """Return a copy of some lists that covers the other vectors of a view too; raises `Stopped`."""
     faiss.omp_set_num_threads(1)

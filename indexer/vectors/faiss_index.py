@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from embedder.interface import Vectors
 from embedder.media.kinds import Kind
 from indexer.vectors.interface import NOTHING, Description, Found, Ids, SearchFilter, VectorIndex
-from indexer.vectors.partition import MakeLists, Partition
+from indexer.vectors.partition import Partition
 from indexer.vectors.storage import STATE_FILE, files_of, put_state, state_of
 from indexer.vectors.view import IndexPolicy, Mask
 
@@ -111,7 +111,7 @@ class FaissIndex(VectorIndex):
     def among(self, ids: Ids, kind: Kind) -> Ids:
         """See `VectorIndex.among`."""
         one = self._partitions.get(kind)
-        return ids[:0] if one is None else one.view.present_ids(ids)[0]
+        return ids[:0] if one is None else one.view.find(ids)[0]
 
     def rows(self, ids: Ids, kind: Kind) -> tuple[Ids, Vectors]:
         """See `VectorIndex.rows`."""
@@ -119,7 +119,7 @@ class FaissIndex(VectorIndex):
         if one is None:
             return ids[:0], np.empty((0, self.dim), dtype=np.float32)
         view = one.view
-        known, positions = view.present_ids(ids)
+        known, positions = view.find(ids)
         return known, view.rows_at(positions)
 
     def tend(self) -> None:
@@ -128,8 +128,8 @@ class FaissIndex(VectorIndex):
         if self._changing.acquire(blocking=False):
             try:
                 for kind, one in self._partitions.items():
-                    if (make := one.due()) is not None:
-                        self._worker.start(kind, partial(self._build, kind, make))
+                    if one.due():
+                        self._worker.start(kind, partial(self._build, kind))
             finally:
                 self._changing.release()
 
@@ -147,15 +147,15 @@ class FaissIndex(VectorIndex):
         """See `VectorIndex.after_building`."""
         self._after_building = call
 
-    def _build(self, kind: Kind, make: MakeLists) -> None:
+    def _build(self, kind: Kind) -> None:
         """Make other lists of a partition as it is now, and let searches use them."""
-        from indexer.vectors.build import Refused, Stopped
+        from indexer.vectors.build import Refused, Stopped, build_or_extend
 
         with self._changing:
             partition = self._partitions[kind]
             view = partition.view
         try:
-            lists = make(view, self._worker.stopped)
+            lists = build_or_extend(view, self._policy, self._worker.stopped)
             with self._changing:
                 partition.use(lists)
             _log.info("%s: searched differently from now on: %s", kind, partition.describe())

@@ -1,6 +1,6 @@
 """The vectors of one kind as they change, are saved, and are loaded."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -10,16 +10,13 @@ from numpy.typing import NDArray
 
 from embedder.interface import Vectors
 from indexer.vectors.interface import Description, Ids
-from indexer.vectors.storage import Column, Positions, StoredFile, files_of, stated
+from indexer.vectors.storage import Column, Positions, StoredFile, files_of
 from indexer.vectors.view import IndexPolicy, Mask, View, faiss
 
 if TYPE_CHECKING:
     from indexer.vectors.ivf import Lists
 
 _MIN_GAPS = 1_000
-
-MakeLists = Callable[[View, Callable[[], bool]], "Lists"]
-"""Makes lists of a view; raises `Stopped` soon after the function given returns true."""
 
 
 class Partition:
@@ -70,7 +67,7 @@ class Partition:
     def add(self, ids: Ids, vectors: Vectors) -> None:
         """Add vectors of shape (len(ids), dim); those of known ids are replaced."""
         if ids.min() <= self._highest:  # Ids mostly ascend: then none of them is known.
-            self._mark_gone(self.view.find(ids))
+            self._mark_gone(self.view.find(ids)[1])
         self._highest = max(self._highest, int(ids.max()))
         self._append("ids", ids)
         self._append("rows", vectors)
@@ -79,7 +76,7 @@ class Partition:
 
     def remove(self, ids: Ids) -> int:
         """Remove vectors; return how many."""
-        positions = self.view.find(ids)
+        _, positions = self.view.find(ids)
         if len(positions):
             self._mark_gone(positions)
             self._change()
@@ -106,33 +103,20 @@ class Partition:
         if positions.min() <= self._held:  # Files are only appended to: write a new one.
             former = self._columns["holders"].all()
             former = former[~np.isin(former[:, 0], positions)]
-            self._columns["holders"] = Column.of(former)
+            self._columns["holders"] = Column.empty(np.int64, (3,)).appended(former)
         self._append("holders", holders)
         self._held = max(self._held, int(positions.max()))
         self._change()
 
-    def due(self) -> MakeLists | None:
-        """Return what makes the lists that this partition should have; None if it has them."""
+    def due(self) -> bool:
+        """Return whether there should be lists, larger ones, or ones that cover more vectors."""
         policy, count, lists = self._policy, len(self), self._lists
         if count <= policy.growth * self._refused:
-            return None
+            return False
         if lists is None:
-            return self._build if count * self.view.dim > policy.exact_components else None
-        if count > policy.growth * lists.trained:
-            return self._build
+            return count * self.view.dim > policy.exact_components
         late = (len(self.view) - lists.covered) * self.view.dim
-        return self._extend if late > policy.merge_components else None
-
-    def _build(self, view: View, stopped: Callable[[], bool]) -> "Lists":
-        from indexer.vectors import build  # Small libraries never need it.
-
-        return build.build(view, self._policy, stopped)
-
-    def _extend(self, view: View, stopped: Callable[[], bool]) -> "Lists":
-        from indexer.vectors import build
-
-        assert view.lists is not None
-        return build.extend(view.lists, view, stopped)
+        return count > policy.growth * lists.trained or late > policy.merge_components
 
     def use(self, lists: "Lists") -> None:
         """Let searches use other lists."""
@@ -184,7 +168,7 @@ class Partition:
             "refused": self._refused,
             "lists": lists and {"covered": lists.covered, "trained": lists.trained},
             "faiss": faiss.__version__,
-            "files": stated(files),
+            "files": {role: asdict(stored) for role, stored in files.items()},
         }
 
     @classmethod

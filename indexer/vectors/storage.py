@@ -8,7 +8,7 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -65,11 +65,6 @@ def files_of(partition: Mapping[str, Any]) -> dict[str, StoredFile]:
         KeyError, TypeError, AttributeError: if they are not described.
     """
     return {role: StoredFile(**stored) for role, stored in partition["files"].items()}
-
-
-def stated(files: Mapping[str, StoredFile]) -> dict[str, dict[str, Any]]:
-    """Return what `files_of` reads."""
-    return {role: asdict(stored) for role, stored in files.items()}
 
 
 def write_file(path: Path, fill: Callable[[Write], object]) -> StoredFile:
@@ -241,11 +236,6 @@ class Column:
         """Return a column without values, which have this shape each."""
         nothing = np.empty((0, *width), dtype=dtype)
         return cls(nothing, nothing)
-
-    @classmethod
-    def of(cls, values: NDArray[Any]) -> Self:
-        """Return a column of some values."""
-        return cls.empty(values.dtype, values.shape[1:]).appended(values)
 
     def all(self) -> NDArray[Any]:
         """Return a copy of all values."""

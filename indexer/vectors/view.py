@@ -177,7 +177,7 @@ class View:
             assert where is not None
             mask = self._mask(where)
         else:
-            kept = self.find(ids)
+            kept = self.find(ids)[1]
             mask = np.zeros(self._count, dtype=np.bool_)
             mask[kept if where is None else kept[self._mask(where)[kept]]] = True
         count = int(np.count_nonzero(mask))
@@ -310,19 +310,12 @@ class View:
 
     # Ids.
 
-    def find(self, ids: Ids) -> Positions:
-        """Return the positions of those ids that there are, ascending and each once."""
+    def find(self, ids: Ids) -> tuple[Ids, Positions]:
+        """Return those of some ids that there are, ascending and each once, and their positions."""
+        ids = ids if _ascend(ids) else np.unique(ids)
         positions = self.located(ids)
-        return _each_once(positions[self.present(positions)])
-
-    def present_ids(self, ids: Ids) -> tuple[Ids, Positions]:
-        """Return those of some ids that there are, ascending and each once, and where."""
-        positions = self.find(ids)
-        known = self.ids.take(positions)
-        if _ascend(known):
-            return known, positions
-        known, first = np.unique(known, return_index=True)
-        return known, positions[first]
+        present = self.present(positions)
+        return ids[present], positions[present]
 
     def alive(self) -> Positions:
         """Return all positions that are no gaps."""
@@ -418,11 +411,6 @@ def _best(k: int, *found: tuple[Scores, Positions]) -> tuple[Scores, Positions]:
 
 def _ascend(numbers: NDArray[np.int64]) -> bool:
     return bool((numbers[1:] > numbers[:-1]).all())
-
-
-def _each_once(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return numbers ascending and each once, as they mostly are."""
-    return numbers if _ascend(numbers) else np.unique(numbers)
 
 
 def _passes(folders: NDArray[np.int64], mtimes: NDArray[np.int64], where: SearchFilter) -> Mask:
