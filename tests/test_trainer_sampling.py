@@ -96,27 +96,28 @@ def test_rows_that_nothing_can_be_compared_with_are_left_out_and_counted() -> No
     assert sampler.left_out(0) == {"a": 3}
 
 
-def test_a_last_batch_that_is_too_small_takes_rows_of_the_one_before() -> None:
-    sampler = Sampler([distinct("a", 21)], 8, least=6)
+def test_a_single_last_row_gets_another_of_a_batch_before() -> None:
+    sampler = Sampler([distinct("a", 17)], 8)
     batches = epoch(sampler)
-    assert sorted(len(batch.rows) for batch in batches) == [6, 7, 8]
+    assert sorted(len(batch.rows) for batch in batches) == [2, 7, 8]
     assert set(rows_of(batches).values()) == {1}
     assert sampler.left_out(0) == {}
 
 
 def test_a_last_batch_is_not_filled_with_positives_that_it_has() -> None:
-    batches, rest = assemble_batches(np.array([5, 6, 7, 5, 6]), 3, 3)
-    assert ([places.tolist() for places in batches], rest) == ([[0, 1, 2]], 2)
-    batches, rest = assemble_batches(np.array([6, 7, 8, 5, 5]), 4, 2)
+    batches, rest = assemble_batches(np.array([5, 6, 5]), 2)
+    assert ([places.tolist() for places in batches], rest) == ([[0, 1]], 1)
+    batches, rest = assemble_batches(np.array([6, 7, 8, 5, 5]), 4)
     assert ([places.tolist() for places in batches], rest) == ([[0, 1, 3], [4, 2]], 0)
 
 
-def test_rows_below_the_least_size_are_left_out_and_others_come_in_the_next_epoch() -> None:
-    sampler = Sampler([distinct("a", 21)], 8, least=8)
-    first, second = epoch(sampler), epoch(sampler)
-    assert [len(batch.rows) for batch in first] == [8, 8]
-    assert sampler.left_out(0) == {"a": 5}
-    assert rows_of(first).keys() != rows_of(second).keys()
+def test_rows_that_are_left_out_come_in_another_epoch() -> None:
+    sampler = Sampler([Source("a", RETRIEVAL, keys(1, 1, 1, 2))], 4)
+    taken = set()
+    for number in range(20):
+        taken |= rows_of(epoch(sampler)).keys()
+        assert sampler.left_out(number) == {"a": 2}
+    assert len(taken) == 4
 
 
 def test_equal_positives_may_meet_where_that_is_asked_for() -> None:
@@ -135,9 +136,10 @@ def test_a_frequent_positive_is_in_every_batch_until_it_is_used_up() -> None:
     # A tenth of all rows have it: with one in each of 30 batches of 10, few are left.
     numbers = [0] * 30 + [1 + n % 90 for n in range(270)]
     order = np.random.default_rng(0).permutation(numbers)
-    batches, rest = assemble_batches(order.astype(np.int64), 10, 10)
+    batches, rest = assemble_batches(order.astype(np.int64), 10)
     assert rest <= 20
-    assert all(len(set(order[places])) == 10 for places in batches)
+    assert all(len(set(order[places])) == len(places) for places in batches)
+    assert sum(len(places) == 10 for places in batches) >= 28
 
 
 def test_the_same_seed_gives_the_same_batches_and_another_gives_others() -> None:
@@ -272,7 +274,6 @@ def test_what_makes_no_sense_is_refused_with_a_reason() -> None:
     for sources, options, reason in [
         ([], {}, "needs datasets"),
         ([one, one], {}, "unique names"),
-        ([one], {"least": 5}, "not 5"),
     ]:
         with pytest.raises(ValueError, match=reason):
             Sampler(sources, 4, **options)

@@ -95,9 +95,9 @@ class Sampler:
     - All rows of a batch are from one dataset; those of image classification are from all
       datasets of that task, merged: a batch of few labels would have few real negatives.
     - No two rows of a batch have positives with the same key. A row that would is moved to another
-      batch of the epoch. Where so few different positives are left that a batch would have less
-      than `least` rows, they are left out, counted in `left_out`, and come in another epoch.
-      Batches that are not full are therefore rare, unless a dataset has few different positives.
+      batch of the epoch. Rows that would be alone in theirs, with nothing to be compared with,
+      are left out, counted in `left_out`, and come in another epoch. Batches that are not
+      full are therefore rare, unless a dataset has few different positives.
     - Apart from these, an epoch has each row as often as `resampling` or the dataset's weight
       says; fractions are drawn each epoch, caps once.
     - The batches of an epoch depend on the sources, the options, the seed and the number of the
@@ -111,8 +111,6 @@ class Sampler:
         batch: Rows of a batch, of all processes together.
         seed: Of all random numbers.
         cap: Most rows of a dataset; the paper has 100,000. None for no cap.
-        least: Rows of the smallest batch. The default, 2, leaves out only rows that have nothing
-            to be compared with; a dataset of few labels then has many small batches.
         merge: Tasks whose datasets are merged; empty for none.
         unique: False allows equal positives in any batch.
         repeat: Tasks whose batches may have equal positives although `unique`, for datasets of few
@@ -121,7 +119,7 @@ class Sampler:
             loss masks equal targets.
 
     Raises:
-        ValueError: there is no source, two have one name, or `least` is out of range.
+        ValueError: there is no source, two have one name, or `batch` is below 2.
     """
 
     def __init__(
@@ -131,7 +129,6 @@ class Sampler:
         *,
         seed: int = 0,
         cap: int | None = 100_000,
-        least: int = 2,
         merge: Sequence[Task] = (Task.IMAGE_CLASSIFICATION,),
         unique: bool = True,
         repeat: Sequence[Task] = (),
@@ -139,16 +136,16 @@ class Sampler:
         names = [source.name for source in sources]
         if not sources or len(set(names)) != len(names):
             raise ValueError("a sampler needs datasets with unique names")
-        if not 1 <= least <= batch:
-            raise ValueError(f"least must be from 1 to the {batch} rows of a batch, not {least}")
+        if batch < 2:
+            raise ValueError(f"a batch must have at least 2 rows to compare, not {batch}")
         self._sources, self._batch, self._seed = tuple(sources), batch, seed
-        self._least, self._unique = least, set(Task) - set(repeat) if unique else set()
+        self._unique = set(Task) - set(repeat) if unique else set()
         self._groups = _grouped(self._sources, merge)
         self._kept = [self._capped(source, cap) for source in self._sources]
         self._starts = np.cumsum([0, *(len(source.keys) for source in self._sources)])
         self._keys = _numbered(self._sources)
         self._about = _fingerprint(
-            self._sources, self._keys, [batch, seed, cap, least, *merge, *sorted(self._unique)]
+            self._sources, self._keys, [batch, seed, cap, *merge, *sorted(self._unique)]
         )
         self._epoch = self._next = 0
         self._planned: tuple[int, _EpochPlan] | None = None
@@ -230,7 +227,7 @@ class Sampler:
             rows = rows[self._order(len(rows), epoch, f"group {name}")]
             unique = self._sources[members[0]].task in self._unique
             keys = self._keys[rows] if unique else np.arange(len(rows))
-            batches, rest = assemble_batches(keys, self._batch, self._least)
+            batches, rest = assemble_batches(keys, self._batch)
             found += [(number, rows[places]) for places in batches]
             small = sum(len(places) < self._batch for places in batches)
             _log.info("epoch %d: %s: %d batches, %d not full", epoch, name, len(batches), small)
@@ -303,21 +300,20 @@ def _fingerprint(sources: Sequence[Source], keys: Numbers, options: Sequence[obj
     return hashlib.blake2b(about + keys.astype("<i8").tobytes(), digest_size=16).hexdigest()
 
 
-def assemble_batches(keys: Numbers, size: int, least: int) -> tuple[list[Numbers], int]:
+def assemble_batches(keys: Numbers, size: int) -> tuple[list[Numbers], int]:
     """Put rows into batches in which no key comes twice.
 
     A row whose key is in the batch already waits for the next one, where waiting rows come first,
-    one of each key: a key that n rows have needs n batches. If in the end only the last batch is
-    too small, one before gives it rows. It takes a time proportional to the number of rows.
+    one of each key: a key that n rows have needs n batches. If in the end a single row is left, a
+    batch before gives it company. It takes a time proportional to the number of rows.
 
     Args:
         keys: Int64 (rows,), in the order in which they are to be taken.
         size: Rows of a full batch.
-        least: Rows of the smallest.
 
     Returns:
         The batches as places in `keys`, each row in at most one of them, and how many are in none
-        because fewer than `least` different keys were left.
+        because they were left with one key.
     """
     # Keys only come to wait while the batch has them, and those that wait are in the next batch:
     # there are never more than `size`.
@@ -337,24 +333,21 @@ def assemble_batches(keys: Numbers, size: int, least: int) -> tuple[list[Numbers
                 taken.add(key)
                 batch.append(place)
             place += 1
-        if len(batch) < least:
-            rest = len(batch) + sum(map(len, waiting.values()))
-            fill = (_top_up(batch, before, listed, least) for before in reversed(batches))
-            if rest == len(batch) and any(fill):
-                batches.append(batch)
-                rest = 0
-            return [np.array(places, dtype=np.int64) for places in batches], rest
-        batches.append(batch)
+        if len(batch) > 1:
+            batches.append(batch)
+            continue
+        rest = len(batch) + sum(map(len, waiting.values()))
+        if rest == 1 and any(_add_second(batch, before, listed) for before in reversed(batches)):
+            batches.append(batch)
+            rest = 0
+        return [np.array(places, dtype=np.int64) for places in batches], rest
 
 
-def _top_up(batch: list[int], before: list[int], keys: Sequence[int], least: int) -> bool:
-    """Fill up a batch with rows of one before, if both then have at least `least`."""
-    taken = {keys[place] for place in batch}
-    spare = [place for place in before if keys[place] not in taken]
-    wanted = least - len(batch)
-    if not batch or wanted > min(len(spare), len(before) - least):
+def _add_second(batch: list[int], before: list[int], keys: Sequence[int]) -> bool:
+    """Add a row of another key to a batch of one, from a batch that has more than two."""
+    if len(before) <= 2:
         return False
-    for place in spare[-wanted:]:
-        before.remove(place)
-        batch.append(place)
+    spare = [place for place in before if keys[place] != keys[batch[0]]]
+    before.remove(spare[-1])
+    batch.append(spare[-1])
     return True
