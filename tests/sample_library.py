@@ -4,8 +4,10 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,15 +95,16 @@ def segment_of(library: Library, name: str) -> int:
 
 
 @contextlib.contextmanager
-def served(library: Path, *flags: str) -> Iterator[str]:
-    """`python -m app` as people run it; yields its address."""
+def served(library: Path, *flags: str, stop: int = signal.SIGTERM) -> Iterator[str]:
+    """`python -m app` as people run it; yields its address, and checks that it stops cleanly."""
     command = [sys.executable, "-m", "app", "--library", str(library), "--model", "toy"]
+    scratch = tempfile.mkdtemp()
     process = subprocess.Popen(
         [*command, "--port", "0", *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "TMPDIR": scratch},
     )
     assert process.stdout is not None
     seen = ""
@@ -114,7 +117,8 @@ def served(library: Path, *flags: str) -> Iterator[str]:
         else:
             raise AssertionError(f"the page did not start:\n{seen}")
     finally:
-        process.terminate()
+        process.send_signal(stop)
         rest, _ = process.communicate(timeout=20)
-    assert "Traceback" not in seen + rest, seen + rest
+    assert not re.search("Traceback|ERROR", seen + rest), seen + rest
     assert process.returncode == 0, seen + rest
+    Path(scratch).rmdir()  # Fails if files to search with were left.

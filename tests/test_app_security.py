@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import re
 import signal
 import subprocess
@@ -161,7 +160,8 @@ def test_reembed_takes_offers_only(open_page, model):
 
 
 def test_public_page_offers_no_models(world):
-    with served(world[0] / "library", "--host", "0.0.0.0", "--offer", SOMEWHERE) as address:
+    public = ("--host", "0.0.0.0", "--offer", SOMEWHERE)
+    with served(world[0] / "library", *public, stop=signal.SIGINT) as address:
         page = address.replace("0.0.0.0", "127.0.0.1")
         shown = send_event(page, "load", {}) + ask(f"{page}/config")[2].decode()
         assert "rz-model" in shown
@@ -372,23 +372,6 @@ def run(*flags: str) -> subprocess.CompletedProcess:
         text=True,
         timeout=60,
     )
-
-
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_signals_stop_cleanly(world, tmp_path, stop):
-    command = [sys.executable, "-m", "app", "--port", "0", "--library", str(world[0] / "library")]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-    )
-    assert "http://" in process.stdout.readline()
-    process.send_signal(stop)
-    rest, _ = process.communicate(timeout=20)
-    assert (process.returncode, rest) == (0, "")
-    assert not list(tmp_path.iterdir())
 
 
 def test_port_in_use_exits_with_status_2(open_page, world):
