@@ -363,23 +363,13 @@ class CatalogReader:
 
     def item(self, item_id: int) -> MediaItem:
         """Return a file by id, or raise `NotFound`."""
-        with self._database.reading() as connection:
-            row = connection.execute(
-                select_items().where(schema.items.c.id == row_id(item_id))
-            ).one_or_none()
-        if row is None:
-            raise NotFound(f"the library has no file with the id {item_id}")
-        return item_of_row(row)
+        query = select_items().where(schema.items.c.id == row_id(item_id))
+        return item_of_row(self._found(query, f"file with the id {item_id}"))
 
     def segment(self, segment_id: int) -> Segment:
         """Return a segment by id, or raise `NotFound`."""
-        with self._database.reading() as connection:
-            row = connection.execute(
-                select_segments().where(schema.segments.c.id == row_id(segment_id))
-            ).one_or_none()
-        if row is None:
-            raise NotFound(f"the library has no segment with the id {segment_id}")
-        return segment_of_row(row)
+        query = select_segments().where(schema.segments.c.id == row_id(segment_id))
+        return segment_of_row(self._found(query, f"segment with the id {segment_id}"))
 
     def item_of(self, segment_id: int) -> MediaItem:
         """Return the oldest file that holds a segment, or raise `NotFound`."""
@@ -391,11 +381,7 @@ class CatalogReader:
             .order_by(items.id)
             .limit(1)
         )
-        with self._database.reading() as connection:
-            row = connection.execute(query).one_or_none()
-        if row is None:
-            raise NotFound(f"the library has no segment with the id {segment_id}")
-        return item_of_row(row)
+        return item_of_row(self._found(query, f"segment with the id {segment_id}"))
 
     def segments(self, item_id: int) -> list[Segment]:
         """Return the segments of a file in order of position, or raise `NotFound`."""
@@ -418,6 +404,14 @@ class CatalogReader:
                 select(table.data).where(table.segment_id == row_id(segment_id))
             ).scalar_one_or_none()
         return () if data is None else schema.unpacked_words(data)
+
+    def _found(self, query: Select[*tuple[Any, ...]], what: str) -> Row[*tuple[Any, ...]]:
+        """Return the only row of a query, or raise `NotFound`."""
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise NotFound(f"the library has no {what}")
+        return row
 
 
 def _changes(connection: Connection, since: int) -> Changes:

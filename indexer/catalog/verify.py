@@ -1,7 +1,8 @@
 """Verifying the tables, and repairing them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +90,7 @@ class Audit:
 
     def damage(self) -> list[str]:
         """Return what SQLite itself finds wrong with the file."""
-        try:
-            with self._database.reading() as connection:
-                return integrity_errors(connection, _MAX_ERRORS)
-        except LibraryBusy:
-            raise
-        except LibraryError as error:
-            return [str(error)]
+        return self._problems(lambda connection: integrity_errors(connection, _MAX_ERRORS))
 
     def dangling(self) -> list[tuple[str, int]]:
         """Return rows that refer to missing rows: table and row."""
@@ -173,7 +168,10 @@ class Audit:
 
     def wrong_words(self) -> list[str]:
         """Return texts and names that their full-text indexes lack; or terms that differ."""
-        return [one for index in fulltext.INDEXES for one in self._differences(index)]
+        found = (
+            self._problems(partial(fulltext.differences, name=name)) for name in fulltext.INDEXES
+        )
+        return [problem for problems in found for problem in problems]
 
     def wrong_counts(self) -> list[str]:
         """Return tables with wrong numbers, overlooked media without a file, and missing folders.
@@ -247,10 +245,11 @@ class Audit:
         """Return how many vectors there are."""
         return self._count(schema.vectors)
 
-    def _differences(self, index: str) -> list[str]:
+    def _problems(self, look: Callable[[Connection], list[str]]) -> list[str]:
+        """Return what a function finds, or why SQLite could not read what it looked for."""
         try:
             with self._database.reading() as connection:
-                return fulltext.differences(connection, index)
+                return look(connection)
         except LibraryBusy:
             raise
         except LibraryError as error:

@@ -76,14 +76,10 @@ class Thumbnails:
         found = (self._directory / prefix).glob("*.jpg")
         return {path.name for path in found if not _is_whole(path)}
 
-    def discard(self, prefix: str, names: Collection[str]) -> int:
-        """Delete files that `compare` found; return how many bytes that freed."""
-        freed = 0
+    def discard(self, prefix: str, names: Collection[str]) -> None:
+        """Delete files that `compare` found."""
         for name in names:
-            path = self._directory / prefix / name
-            freed += path.stat().st_size
-            path.unlink(missing_ok=True)
-        return freed
+            (self._directory / prefix / name).unlink(missing_ok=True)
 
     def prefixes(self) -> list[str]:
         """Return all pairs of digits that a content hash can begin with."""

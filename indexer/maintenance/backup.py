@@ -323,8 +323,7 @@ def _copy_files(files: LibraryFiles, copies: _Copies, progress: ProgressReporter
                 if not copies.add(files.directory / name, name):
                     missing.append(name)
         copies.retain(names, "thumbnails/")
-        uploads = {path for path in files.uploads.rglob("*") if path.is_file()}
-        uploads |= audit.known_below(files.uploads)
+        uploads = files.uploaded() | audit.known_below(files.uploads)
     names = {path.relative_to(files.directory).as_posix() for path in uploads}
     progress.begin("uploads", len(names))
     for name in progress.counted(sorted(names)):

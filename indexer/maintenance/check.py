@@ -256,7 +256,7 @@ def _in_uploads(files: LibraryFiles, progress: ProgressReporter) -> Iterator[Fin
     progress.begin("uploads")
     audit = Audit(files.database)
     known = audit.known_below(files.uploads)
-    present = {path for path in files.uploads.rglob("*") if path.is_file()}
+    present = files.uploaded()
     gone = sorted(path for path in known - present if vanished(path))
     gone = [path for path in gone if path in audit.known_below(files.uploads)]
     yield from _findings({Fault.UPLOADS_GONE: gone, Fault.UPLOADS_UNKNOWN: sorted(present - known)})

@@ -41,6 +41,10 @@ class LibraryFiles:
         """The folder of uploads, which exist nowhere else."""
         return self.directory / "uploads"
 
+    def uploaded(self) -> set[Path]:
+        """Return all files in the folder of uploads and below it."""
+        return {path for path in self.uploads.rglob("*") if path.is_file()}
+
     @property
     def vectors(self) -> Path:
         """The folder of the saved vector index."""
