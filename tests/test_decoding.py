@@ -251,16 +251,6 @@ def test_current_folder_is_not_imported_from(tmp_path, monkeypatch):
         assert len(cut(workers, tmp_path, "a")) == 1
 
 
-def test_pixels_are_sent_without_a_pixel_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("indexer.decoding.pool._memory_file", lambda: None)
-    with DecoderPool(performer=PERFORMER) as workers:
-        (draft,) = cut(workers, tmp_path, "a")
-        assert draft.content.frames[0].getpixel((3, 3)) == (220, 30, 30)
-        assert len(list(stream(workers, tmp_path, "steady"))) == 8
-        with pytest.raises(MediaError, match="no progress"):
-            cut(workers, tmp_path, "half", BRIEF)
-
-
 def test_process_loads_no_models_or_databases():
     program = (
         "import sys, indexer.decoding.worker\n"

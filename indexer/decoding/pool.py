@@ -72,16 +72,11 @@ class DecoderProcess:
         self._ready = self._killed = False
         self._silence_seconds = self._seconds = self._seconds_left = _START_SECONDS
         self._lock = Lock()
-        self._pixel_file: int | None = None
-        self._offset = 0  # in that file, up to which it was read
         self._connection, theirs = Pipe()
         try:
-            self._pixel_file = _memory_file()
-            self._process = _start(performer, theirs, self._pixel_file, lock_file)
+            self._process = _start(performer, theirs, lock_file)
         except OSError as error:
             self._connection.close()
-            if self._pixel_file is not None:
-                os.close(self._pixel_file)
             reason = error.strerror or error
             raise LibraryError(f"cannot start a decoder process: {reason}") from error
         finally:
@@ -116,29 +111,14 @@ class DecoderProcess:
         while True:
             message = protocol.decode(self._receive(protocol.MAX_JSON_BYTES))
             if "drafts" in message:
-                yield from self._received_drafts(message["drafts"], limits)
+                drafts = protocol.decode_drafts(message["drafts"], self._receive, limits)
+                self._seconds += _SECONDS_PER_DRAFT * len(drafts)
+                self._seconds_left += _SECONDS_PER_DRAFT * len(drafts)
+                yield from drafts
             if "error" in message:
                 raise protocol.decode_error(message["error"])
             if "end" in message:
                 return
-
-    def _received_drafts(self, values: object, limits: Limits) -> list[Draft]:
-        self._offset = 0
-        drafts = protocol.decode_drafts(values, self._receive_pixels, limits)
-        if self._offset:
-            with self._translated_errors():
-                self._connection.send_bytes(b"")  # what was read may be overwritten
-        self._seconds += _SECONDS_PER_DRAFT * len(drafts)
-        self._seconds_left += _SECONDS_PER_DRAFT * len(drafts)
-        return drafts
-
-    def _receive_pixels(self, count: int) -> bytes:
-        if self._pixel_file is None:
-            return self._receive(count)
-        # Not mapped into memory: reading a map of a file that the decoder has cut off is fatal.
-        pixels = os.pread(self._pixel_file, count, self._offset)
-        self._offset += count
-        return pixels
 
     def kill(self) -> None:
         """Kill it at once, with the processes it has started, and end the waiting for it."""
@@ -165,9 +145,6 @@ class DecoderProcess:
             self._process.wait(_EXIT_SECONDS)
         with self._lock:
             self._connection.close()
-            if self._pixel_file is not None:
-                os.close(self._pixel_file)
-                self._pixel_file = None
 
     def _wait_until_ready(self) -> None:
         if self._ready:
@@ -214,23 +191,13 @@ class DecoderProcess:
         return f"{reason} and was stopped"
 
 
-def _memory_file() -> int | None:
-    """Open a file for pixels that has no name and, where the system can, lies in memory."""
-    if sys.platform == "win32":
-        return None  # it cannot be passed on to a process
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("rzen-pixels")
-    with tempfile.TemporaryFile(prefix="rzen-") as file:
-        return os.dup(file.fileno())
-
-
 def _start(
-    performer: str, connection: "Connection[Any, Any]", *files: int | None
+    performer: str, connection: "Connection[Any, Any]", lock_file: int | None
 ) -> "subprocess.Popen[bytes]":
-    """Start a process that inherits nothing but its end of the connection and some open files."""
+    """Start a process that inherits nothing but its end of the connection and the lock file."""
     handle = connection.fileno()
     command = [sys.executable, "-P", "-c", _START, str(Path(__file__).parents[2]), performer]
-    command += [str(handle), *(str(-1 if file is None else file) for file in files)]
+    command += [str(handle), str(-1 if lock_file is None else lock_file)]
     # In a group by itself: Ctrl-C is for the program, and no file should fail because of it.
     options: dict[str, Any]
     if sys.platform == "win32":
@@ -240,7 +207,7 @@ def _start(
             "creationflags": subprocess.CREATE_NEW_PROCESS_GROUP,
         }
     else:
-        passed = [handle, *(file for file in files if file is not None)]
+        passed = [handle] if lock_file is None else [handle, lock_file]
         options = {"pass_fds": passed, "process_group": 0}
     # What decoders print is shown when debugging; on standard error, where it spoils no output.
     printed = 2 if _log.isEnabledFor(logging.DEBUG) else subprocess.DEVNULL

@@ -13,9 +13,7 @@ these keys, of which `drafts` and what follows it may be in one message:
     {"end": true}          the task is done
     {"error": {…}}         the task has failed
 
-The RGB bytes of pictures are in a file that both processes have open, which copies them less often
-than a socket; an empty message acknowledges that they were read. Where such a file cannot be
-passed on (Windows), they follow as messages.
+The RGB bytes of pictures follow it as messages, one for each.
 """
 
 import json

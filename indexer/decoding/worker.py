@@ -37,25 +37,23 @@ _MAX_QUERY_CHARACTERS = 200_000
 _ALIVE_SECONDS = 1.0
 _LOCK_POLL_SECONDS = 0.05
 _BATCH_BYTES = 1 << 15
-_KEPT_PIXEL_BYTES = 8 << 20  # memory that stays with the process between files
 _ALARM_DELAY_SECONDS = 5.0  # the program kills first, with a better message
 _NICE = 10
 
 Performer: TypeAlias = Callable[[Path, Task, Limits], Iterator[Draft]]
 
 
-def main(performer: str, connection_handle: int, pixel_file: int, lock_file: int) -> None:
+def main(performer: str, connection_handle: int, lock_file: int) -> None:
     """Serve requests until the connection is closed.
 
     Args:
         performer: The function that performs tasks, as "module:function".
         connection_handle: File descriptor (on Windows: handle) of the connection.
-        pixel_file: File descriptor of the file for the pixels of pictures, or -1 to send them.
         lock_file: File descriptor that serialises the decoding of large pictures, or -1.
     """
     connection = _connected(connection_handle)
     module, _, name = performer.partition(":")
-    server = _Server(connection, pixel_file, getattr(import_module(module), name))
+    server = _Server(connection, getattr(import_module(module), name))
     if lock_file >= 0:
         picture.large_pictures = _ProcessLock(lock_file, server.report_alive)
     on_progress(server.report_alive)
@@ -66,8 +64,7 @@ def main(performer: str, connection_handle: int, pixel_file: int, lock_file: int
     _set_alarm(0)
     with suppress(EOFError, ConnectionError):
         while True:
-            if request := connection.recv_bytes():  # an acknowledgement is empty
-                server.answer(protocol.decode(request))
+            server.answer(protocol.decode(connection.recv_bytes()))
 
 
 def perform(path: Path, task: Task, limits: Limits) -> Iterator[Draft]:
@@ -125,14 +122,12 @@ _TASKS: Mapping[str, Callable[..., Iterator[Draft]]] = {
 class _Server:
     """Answers requests, within the limits that each request sets."""
 
-    def __init__(self, connection: Connection, pixel_file: int, perform: Performer) -> None:
+    def __init__(self, connection: Connection, perform: Performer) -> None:
         self._connection = connection
-        self._pixel_file = pixel_file
         self._perform = perform
         self._limits = Limits()
         self._batch: list[bytes] = []
         self._pictures: list[Image.Image] = []  # those of the only draft of the batch
-        self._unread = False  # what is in the pixel file
         self._alive_at = 0.0
 
     def answer(self, request: dict[str, Any]) -> None:
@@ -140,9 +135,6 @@ class _Server:
         path, task = Path(request["path"]), Task(request["task"], request["arguments"])
         self._limits = Limits(**request["limits"])
         _limit_memory(self._limits.memory_bytes)
-        self._unread = False
-        if self._pixel_file >= 0 and os.fstat(self._pixel_file).st_size > _KEPT_PIXEL_BYTES:
-            os.ftruncate(self._pixel_file, 0)
         self._watch()
         ending: dict[str, Any] = {"end": True}
         try:
@@ -153,7 +145,7 @@ class _Server:
             ending = {"error": protocol.encode_error(error)}
         try:
             self._flush(ending)
-        except (MemoryError, OSError) as error:  # no memory for the pixels, or no file to hold them
+        except MemoryError as error:  # for the pixels
             self._batch, self._pictures = [], []
             self._flush({"error": protocol.encode_error(error)})
         _set_alarm(0)
@@ -182,12 +174,6 @@ class _Server:
 
     def _flush(self, ending: dict[str, Any]) -> None:
         pictures = [one.tobytes() for one in self._pictures]
-        if pictures and self._pixel_file >= 0:
-            if self._unread:
-                _set_alarm(0)
-                self._connection.recv_bytes()
-            _write_pixels(self._pixel_file, pictures)
-            self._unread, pictures = True, []
         self.send(protocol.encode_drafts(self._batch, ending))
         self._batch, self._pictures = [], []
         for pixels in pictures:
@@ -195,15 +181,6 @@ class _Server:
 
     def _watch(self) -> None:
         _set_alarm(self._limits.silence_seconds + _ALARM_DELAY_SECONDS)
-
-
-def _write_pixels(file: int, pictures: list[bytes]) -> None:
-    offset = 0
-    for pixels in pictures:
-        rest = memoryview(pixels)
-        while rest:
-            written = os.pwrite(file, rest, offset)
-            rest, offset = rest[written:], offset + written
 
 
 class _ProcessLock:
