@@ -310,6 +310,7 @@ def ask_the_rest(place: LibraryFiles) -> None:
     tables.ask_for_files([held.id], "it is asked for")
     tables.drop_dangling([("words", 999)])
     tables.drop_vectors([999])
+    place.pending.forget([999])
     writer.move("other", {place.directory: place.directory})
     tables.rebuild_keys()
 
