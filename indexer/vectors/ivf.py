@@ -88,18 +88,16 @@ class Lists:
         index = faiss.deserialize_index(faiss.serialize_index(self._index))
         return type(self)(index, covered, self.trained, self.tuning)
 
-    def saved(self, directory: Path, name: str) -> tuple["Lists", StoredFile]:
-        """Write the lists, unless their file is there; return them mapped from it, and the file."""
+    def written(self, directory: Path, name: str) -> "Lists":
+        """Write the lists, unless their file is there; return them mapped."""
         if self.stored is not None and self.stored.is_in(directory):
-            return self, self.stored
+            return self
 
         def fill(write: Any) -> None:
             faiss.write_index(self._index, faiss.PyCallbackIOWriter(write))
 
-        stored = write_file(directory / name, fill)
-        dim = int(self._index.d)
-        lists = self.load(directory, stored, dim, self.covered, self.trained, self.tuning)
-        return lists, stored
+        stored, dim = write_file(directory / name, fill), int(self._index.d)
+        return self.load(directory, stored, dim, self.covered, self.trained, self.tuning)
 
     @classmethod
     def load(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from embedder.interface import Vectors
 from indexer.vectors.interface import Description, Ids
-from indexer.vectors.storage import Column, Positions, StoredFile, files_of
+from indexer.vectors.storage import Column, Positions, files_of
 from indexer.vectors.view import IndexPolicy, Mask, View, faiss
 
 if TYPE_CHECKING:
@@ -150,25 +150,27 @@ class Partition:
             role: column.written(directory, f"{stem}.{role}")
             for role, column in self._columns.items()
         }
-        files = {role: column.stored for role, column in self._columns.items() if column.stored}
         if self._lists is not None:
-            self._lists, files["lists"] = self._lists.saved(directory, f"{stem}.faiss")
+            self._lists = self._lists.written(directory, f"{stem}.faiss")
         ids = self._columns["ids"].saved
         falls = np.flatnonzero(ids[1:] <= ids[:-1])
         self._ascending = int(falls[0]) + 1 if len(falls) else len(ids)
         self.changed = False
         self._show()
-        return self._state(files)
+        return self._state()
 
-    def _state(self, files: Mapping[str, StoredFile]) -> dict[str, Any]:
+    def _state(self) -> dict[str, Any]:
         lists = self._lists
+        files = {role: column.stored for role, column in self._columns.items()}
+        if lists is not None:
+            files["lists"] = lists.stored
         return {
             "description": asdict(self.describe()),
             "ascending": self._ascending,
             "refused": self._refused,
             "lists": lists and {"covered": lists.covered, "trained": lists.trained},
             "faiss": faiss.__version__,
-            "files": {role: asdict(stored) for role, stored in files.items()},
+            "files": {role: asdict(stored) for role, stored in files.items() if stored},
         }
 
     @classmethod
@@ -191,13 +193,11 @@ class Partition:
         one._ascending, one._refused = int(saved["ascending"]), int(saved["refused"])
         one._highest = int(ids[max(0, one._ascending - 1) :].max(initial=-1))
         one._held = len(ids) - 1
-        said, lists = Description.of(saved["description"]), saved["lists"]
-        if lists is not None and saved["faiss"] == faiss.__version__:
-            if said.tuning is None:
-                raise ValueError("the state does not say how much to look at")
+        said = Description.of(saved["description"])
+        if said.tuning is not None and saved["faiss"] == faiss.__version__:
             from indexer.vectors.ivf import Lists
 
-            covered, trained = int(lists["covered"]), int(lists["trained"])
+            covered, trained = (int(saved["lists"][name]) for name in ("covered", "trained"))
             one._lists = Lists.load(directory, files["lists"], dim, covered, trained, said.tuning)
         one._show()
         if len(rows) != len(ids) or len(one) != said.vectors:
