@@ -15,8 +15,6 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, TypeAlias
 
-from PIL import Image
-
 from embedder.content import Content
 from embedder.media import (
     MEDIA_KINDS,
@@ -127,7 +125,6 @@ class _Server:
         self._perform = perform
         self._limits = Limits()
         self._batch: list[bytes] = []
-        self._pictures: list[Image.Image] = []  # those of the only draft of the batch
         self._alive_at = 0.0
 
     def answer(self, request: dict[str, Any]) -> None:
@@ -138,16 +135,11 @@ class _Server:
         self._watch()
         ending: dict[str, Any] = {"end": True}
         try:
-            streamed = task.arguments.get("kind") in (Kind.VIDEO, Kind.PDF)
             for draft in self._perform(path, task, self._limits):
-                self._add(draft, streamed=streamed)
+                self._add(draft)
         except Exception as error:
             ending = {"error": protocol.encode_error(error)}
-        try:
-            self._flush(ending)
-        except MemoryError as error:  # for the pixels
-            self._batch, self._pictures = [], []
-            self._flush({"error": protocol.encode_error(error)})
+        self._flush(ending)
         _set_alarm(0)
 
     def send(self, message: bytes) -> None:
@@ -162,22 +154,21 @@ class _Server:
             self._alive_at = monotonic()
             self.send(protocol.encode({"alive": True}))
 
-    def _add(self, draft: Draft, *, streamed: bool) -> None:
-        """Send a draft, or keep it for the next message, because each message wakes the reader."""
+    def _add(self, draft: Draft) -> None:
+        """Send a draft with its pictures; batch texts: each message wakes the reader."""
         data, pictures = protocol.encode_draft(draft)
-        if self._pictures or (pictures and self._batch):
+        pixels = [one.tobytes() for one in pictures]  # first: there may be no memory for them
+        if pixels and self._batch:
             self._flush({})
         self._batch.append(data)
-        self._pictures = pictures
-        if (streamed and pictures) or sum(map(len, self._batch)) > _BATCH_BYTES:
+        if pixels or sum(map(len, self._batch)) > _BATCH_BYTES:
             self._flush({})
+        for one in pixels:
+            self.send(one)
 
     def _flush(self, ending: dict[str, Any]) -> None:
-        pictures = [one.tobytes() for one in self._pictures]
         self.send(protocol.encode_drafts(self._batch, ending))
-        self._batch, self._pictures = [], []
-        for pixels in pictures:
-            self.send(pixels)
+        self._batch = []
 
     def _watch(self) -> None:
         _set_alarm(self._limits.silence_seconds + _ALARM_DELAY_SECONDS)
