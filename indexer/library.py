@@ -401,8 +401,7 @@ class Library:
 
     def _tidy(self) -> None:
         """Remove segments that no file holds any more, and save the vector index."""
-        for content_hash in self._writer.remove_orphans():
-            self._thumbnails.remove(content_hash)
+        self._thumbnails.remove(self._writer.remove_orphans())
         self._index.save()
 
 

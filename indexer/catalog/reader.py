@@ -170,6 +170,12 @@ class Model:
     instructions: Mapping[Modality, str] | None = None
 
 
+def model_of_row(row: Row[*tuple[Any, ...]]) -> Model:
+    """Return the model that a row of `library` or `pending` describes."""
+    instructions = schema.unpacked_instructions(row.instructions)
+    return Model(row.model, row.fingerprint, row.dim, instructions)
+
+
 @dataclass(frozen=True, slots=True)
 class Changes:
     """What has changed since a generation.
@@ -210,9 +216,7 @@ class CatalogReader:
     def model(self) -> Model:
         """Return the model of the library's vectors."""
         with self._database.reading() as connection:
-            row = connection.execute(_MODEL).one()
-        instructions = row.instructions and schema.unpacked_instructions(row.instructions)
-        return Model(row.model, row.fingerprint, row.dim, instructions)
+            return model_of_row(connection.execute(_MODEL).one())
 
     def stats(self) -> LibraryStats:
         """Return how many files and segments the library holds."""

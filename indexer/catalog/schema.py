@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 
 from embedder.content import Modality
-from embedder.interface import Vectors
+from embedder.interface import EmbedderInfo, Vectors
 from embedder.media.kinds import Word
 from indexer.catalog.sqlite import MAX_INTEGER, PathBytes, PathText
 from indexer.types import Filters
@@ -237,6 +237,18 @@ def unpacked_instructions(data: str | None) -> dict[Modality, str] | None:
     if data is None:
         return None
     return {Modality(name): instruction for name, instruction in json.loads(data).items()}
+
+
+def model_values(
+    info: EmbedderInfo, instructions: Mapping[Modality, str] | None
+) -> dict[str, object]:
+    """Return a model and its instructions as `library` and `pending` store them."""
+    return {
+        "model": info.name,
+        "fingerprint": info.fingerprint,
+        "dim": info.dim,
+        "instructions": packed_instructions(instructions),
+    }
 
 
 def packed_vector(vector: NDArray[np.float32]) -> bytes:

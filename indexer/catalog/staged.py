@@ -11,7 +11,7 @@ from embedder.content import Modality
 from embedder.interface import EmbedderInfo
 from embedder.media.kinds import Kind
 from indexer.catalog import schema
-from indexer.catalog.reader import Model, segment_of_row, select_segments
+from indexer.catalog.reader import Model, model_of_row, segment_of_row, select_segments
 from indexer.catalog.sqlite import Database, given_ids, one_of, replacing, swap_tables
 from indexer.catalog.transaction import WriteTransaction
 from indexer.errors import LibraryError
@@ -53,10 +53,7 @@ class StagedVectors:
         """Return the model of the pending vectors, if there are any."""
         with self._database.reading() as connection:
             row = connection.execute(select(schema.pending)).one_or_none()
-        if row is None:
-            return None
-        instructions = schema.unpacked_instructions(row.instructions)
-        return Model(row.model, row.fingerprint, row.dim, instructions)
+        return None if row is None else model_of_row(row)
 
     def begin(self, info: EmbedderInfo, instructions: Mapping[Modality, str] | None) -> int:
         """Prepare for the vectors of a model.
@@ -67,15 +64,10 @@ class StagedVectors:
         before = self.model()
         if before is None or before.fingerprint != info.fingerprint:
             self.clear()
-        values = {
-            "model": info.name,
-            "fingerprint": info.fingerprint,
-            "dim": info.dim,
-            "instructions": schema.packed_instructions(instructions),
-        }
+        values = {"id": 1} | schema.model_values(info, instructions)
         with self._database.writing() as connection:
             connection.execute(delete(schema.pending))
-            connection.execute(insert(schema.pending).values(id=1, **values))
+            connection.execute(insert(schema.pending).values(values))
         return self.count()
 
     def clear(self) -> int:

@@ -281,7 +281,7 @@ class CatalogWriter:
         self, info: EmbedderInfo, instructions: Mapping[Modality, str] | None = None
     ) -> None:
         """Store another specification of the library's model; do nothing if it is another model."""
-        values = {"model": info.name, "instructions": schema.packed_instructions(instructions)}
+        values = schema.model_values(info, instructions)
         same = schema.library.c.fingerprint == info.fingerprint
         with self._database.writing() as connection:
             connection.execute(update(schema.library).where(same).values(values))
@@ -289,14 +289,8 @@ class CatalogWriter:
     def adopt(self, info: EmbedderInfo, instructions: Mapping[Modality, str] | None = None) -> None:
         """Store the model of the vectors to come; only while the library holds none."""
         with self._database.writing() as connection:
-            connection.execute(
-                update(schema.library).values(
-                    model=info.name,
-                    fingerprint=info.fingerprint,
-                    dim=info.dim,
-                    instructions=schema.packed_instructions(instructions),
-                )
-            )
+            values = schema.model_values(info, instructions)
+            connection.execute(update(schema.library).values(values))
 
     def record(self, outcomes: Sequence[Indexed | Refused]) -> list[Effect]:
         """Store what became of some files; effect i is that of outcome i."""

@@ -95,7 +95,7 @@ class ModelSwitch:
             if self._is_current(embedder, instructions):
                 embedder.close()
                 return ReembedReport(name, seconds=progress.seconds)
-            self._remove_orphans()
+            self.thumbnails.remove(self.writer.remove_orphans())
             reused = self.staged.begin(embedder.info, instructions)
             limits = _NO_LIMITS.within(embedder.info.frame_side)
             with self.decoders(cancel) as decoders:
@@ -160,16 +160,11 @@ class ModelSwitch:
 
     def _clear_up(self, left_out: Collection[str]) -> None:
         """Do what is left after the switch; a kill in between loses nothing."""
-        for content_hash in left_out:
-            self.thumbnails.remove(content_hash)
+        self.thumbnails.remove(left_out)
         if left_out:
             self.writer.remember_near_duplicates(len(self.catalog.near_duplicates()))
         self.sync.save()
         self.staged.clear()
-
-    def _remove_orphans(self) -> None:
-        for content_hash in self.writer.remove_orphans():
-            self.thumbnails.remove(content_hash)
 
 
 @dataclass(eq=False, slots=True)

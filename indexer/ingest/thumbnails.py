@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from PIL import Image
@@ -85,10 +85,11 @@ class Thumbnails:
         """Return all pairs of digits that a content hash can begin with."""
         return [f"{number:02x}" for number in range(256)]
 
-    def remove(self, content_hash: str) -> None:
-        """Delete all thumbnails of media."""
-        for path in (self._directory / content_hash[:2]).glob(f"{content_hash}-*.jpg"):
-            path.unlink(missing_ok=True)
+    def remove(self, content_hashes: Iterable[str]) -> None:
+        """Delete all thumbnails of some media."""
+        for content_hash in content_hashes:
+            for path in (self._directory / content_hash[:2]).glob(f"{content_hash}-*.jpg"):
+                path.unlink(missing_ok=True)
 
 
 def _is_whole(path: Path) -> bool:

@@ -85,8 +85,7 @@ def compact(
 def drop_unheld(files: LibraryFiles) -> int:
     """Delete contents that no file has; return how many."""
     gone = files.ledger.remove_orphans()
-    for content_hash in gone:
-        files.thumbnails.remove(content_hash)
+    files.thumbnails.remove(gone)
     return len(gone)
 
 
