@@ -3,6 +3,7 @@
 import contextlib
 import graphlib
 import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -196,7 +197,9 @@ def test_terms_are_marked(library):
 
 def test_snippet_shows_first_match(library):
     text = "filler " * 100 + "the windmill stood " + "filler " * 100
-    shown = results.snippet(text, ("windmill",))
+    (item,) = library.catalog.items(name="diary.md")
+    segment = replace(library.catalog.segments(item.id)[0], text=text)
+    shown = results.snippet(segment, ("windmill",))
     assert shown.startswith("… ")
     assert "<mark>windmill</mark>" in shown
     assert len(shown) < 320

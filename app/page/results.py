@@ -16,7 +16,7 @@ _MAX_STRONG_BESIDE_WEAK = 6
 
 def cards(page: ResultPage, terms: Sequence[str]) -> str:
     """Return the cards of a page of hits and, if there are more, a button for them."""
-    return _html.cards(page, terms, _reason, _segment_snippet)
+    return _html.cards(page, terms, _reason, snippet)
 
 
 def search_results(strong: ResultPage, weak: ResultPage, terms: Sequence[str]) -> str:
@@ -25,12 +25,12 @@ def search_results(strong: ResultPage, weak: ResultPage, terms: Sequence[str]) -
         return notice("No results", "Nothing in the library matches these filters.")
     # With few matches there is room, and one may be missing.
     weak_open = len(strong.hits) < _MAX_STRONG_BESIDE_WEAK
-    return _html.answer(strong, weak, terms, weak_open, _reason, _segment_snippet)
+    return _html.answer(strong, weak, terms, weak_open, _reason, snippet)
 
 
 def home(files: Sequence[tuple[MediaItem, Segment]]) -> str:
     """Return cards of some files, shown before any search, or how to begin if there are none."""
-    return _html.home(files, _segment_snippet)
+    return _html.home(files, snippet)
 
 
 def notice(title: str, text: str, *, tone: str = "plain") -> str:
@@ -49,13 +49,9 @@ def _reason(hit: Hit) -> str:
     return f"{labels.reason(hit)} · {labels.counted(len(hit.copies), 'copy', 'copies')}"
 
 
-def _segment_snippet(segment: Segment, terms: Sequence[str]) -> Markup:
-    return snippet(segment.text or "", terms)
-
-
-def snippet(text: str, terms: Sequence[str], length: int = _SNIPPET_LENGTH) -> Markup:
-    """Return the part of a passage around its first matching word, with the matches marked."""
-    text = " ".join(text.split())
+def snippet(segment: Segment, terms: Sequence[str]) -> Markup:
+    """Return the part of a text around its first matching word, with the matches marked."""
+    text, length = " ".join((segment.text or "").split()), _SNIPPET_LENGTH
     match = word_pattern(terms).search(text) if terms else None
     start = max(0, match.start() - length // 3) if match else 0
     if start:
