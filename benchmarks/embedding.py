@@ -28,9 +28,21 @@ from embedder import Content, Modality
 from embedder.interface import Vectors
 from embedder.rzen.embedder import RzenEmbedder, open_rzen
 from embedder.rzen.pictures import planned
-from trainer.untrained import HUNDRED_MILLION, build
+from trainer.untrained import Shape, build
 
 BATCH = 32
+HUNDRED_MILLION = Shape(
+    hidden=768,
+    layers=9,
+    heads=12,
+    kv_heads=2,
+    intermediate=2816,
+    vision_hidden=512,
+    vision_layers=8,
+    vision_heads=8,
+    vocabulary=4096,
+)
+"""About 100 million parameters, split between seeing and reading much as in Qwen2-VL-2B."""
 
 
 def main() -> None:

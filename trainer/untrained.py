@@ -71,19 +71,6 @@ class Shape:
 TINY = Shape()
 """About 200,000 parameters, for tests."""
 
-HUNDRED_MILLION = Shape(
-    hidden=768,
-    layers=9,
-    heads=12,
-    kv_heads=2,
-    intermediate=2816,
-    vision_hidden=512,
-    vision_layers=8,
-    vision_heads=8,
-    vocabulary=4096,
-)
-"""About 100 million parameters, split between seeing and reading much as in Qwen2-VL-2B."""
-
 
 def build(
     directory: Path, shape: Shape = TINY, *, texts: Iterable[str] = (), seed: int = 0
