@@ -105,7 +105,7 @@ def test_shipped_configurations_are_the_paper_s_to_the_number(path: Path):
         assert run.batches.merge_classification
         assert {one.task for one in run.data} == set(Task)
     else:
-        assert run.loss == LossConfig.plain()
+        assert run.loss == LossConfig(alpha=0.0, delta=2.0, learn_temperature=False)
         assert sum(one.cap or 0 for one in run.data) == 5_050_000
 
 

@@ -18,7 +18,7 @@ from trainer.losses import (
     similarities,
 )
 
-PLAIN = LossConfig.plain()
+PLAIN = LossConfig(alpha=0.0, delta=2.0, learn_temperature=False)
 PAPER = LossConfig()
 UNWEIGHTED = replace(PAPER, alpha=0.0)
 UNMASKED = replace(PAPER, delta=2.0)

@@ -33,7 +33,8 @@ TASKS = tuple(task.value for task in Task)
 class LossConfig:
     """The options of `contrastive_loss`.
 
-    The abstract of the paper applies α and δ in stage 2; stage 1 has `LossConfig.plain()`.
+    The abstract of the paper applies α and δ in stage 2; stage 1 has InfoNCE: no
+    weights, no mask, a fixed temperature.
 
     Attributes:
         alpha: How much harder negatives weigh more; 0 weighs all alike. Paper: 9.
@@ -60,11 +61,6 @@ class LossConfig:
     two_sided: bool = False
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.02
     learn_temperature: bool = True
-
-    @classmethod
-    def plain(cls) -> "LossConfig":
-        """Return InfoNCE: no weights, no mask, a fixed temperature."""
-        return cls(alpha=0.0, delta=2.0, learn_temperature=False)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
