@@ -8,7 +8,6 @@ import secrets
 from collections.abc import Callable
 from threading import Lock
 from time import monotonic
-from urllib.parse import parse_qs
 
 from cachetools import TTLCache
 from fastapi import APIRouter, Request
@@ -223,8 +222,5 @@ async def _credentials(request: Request) -> tuple[str, str]:
     length = request.headers.get("content-length", "")
     if not length.isdecimal() or int(length) > _MAX_FORM_BYTES:
         return "", ""
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
-        async with request.form(max_files=1, max_fields=9) as form:
-            return str(form.get("username", "")), str(form.get("password", ""))
-    fields = parse_qs((await request.body()).decode(errors="replace"))
-    return fields.get("username", [""])[0], fields.get("password", [""])[0]
+    async with request.form(max_files=1, max_fields=9) as form:
+        return str(form.get("username", "")), str(form.get("password", ""))

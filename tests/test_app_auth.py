@@ -58,6 +58,18 @@ def basic(password: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"me:{password}".encode()).decode()}
 
 
+def test_login_reads_both_kinds_of_form():
+    logins = Authenticator(("me", "pässe & + %41"))
+    app = FastAPI()
+    app.include_router(login_router(logins))
+    client = TestClient(app, follow_redirects=False)
+    form = {"username": "me", "password": "pässe & + %41"}
+    assert client.post("/login", data=form).status_code == 200
+    parts = {name: (None, value) for name, value in form.items()}
+    assert client.post("/login", files=parts).status_code == 200
+    assert client.post("/login", content=b"username=me").status_code == 401
+
+
 def test_login_throttles_wrong_passwords(client, clock):
     assert [enter(client, "wrong").status_code for _ in range(12)] == [401] * 10 + [429] * 2
     refused = enter(client, "right")
