@@ -352,15 +352,6 @@ def test_temperatures_are_saved_and_loaded_by_the_name_of_their_task():
     assert loaded.values() == pytest.approx({"one": 0.3, "two": 0.7})
 
 
-@pytest.mark.parametrize(
-    ("tasks", "start"),
-    [([], 0.1), (["a", "a"], 0.1), (["a b"], 0.1), (["a.b"], 0.1), (["a"], 0.0)],
-)
-def test_temperatures_without_sense_are_refused(tasks: list[str], start: float):
-    with pytest.raises(ValueError):
-        TaskTemperatures(tasks, start)
-
-
 def test_an_unknown_task_is_named():
     with pytest.raises(KeyError, match="no temperature for other; known tasks: one, two"):
         TaskTemperatures(["one", "two"])(["one", "other"])
