@@ -16,7 +16,7 @@ import faiss
 import torch
 from transformers import Qwen2VLConfig, Qwen2VLModel
 
-from indexer.vectors.view import IndexPolicy
+from indexer.vectors.partition import IndexPolicy
 
 PICTURE, BATCH = 1280, 8192
 _POSITION_BYTES, _ID_BYTES, _HOLDER_BYTES = 8, 8, 16

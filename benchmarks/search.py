@@ -35,7 +35,7 @@ from embedder.interface import Vectors, normalised
 from embedder.media.kinds import Kind
 from indexer.vectors import SearchFilter
 from indexer.vectors.faiss_index import FaissIndex
-from indexer.vectors.view import IndexPolicy
+from indexer.vectors.partition import IndexPolicy
 
 WORDNET = Path("/usr/share/wordnet")
 K = 10

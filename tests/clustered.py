@@ -7,7 +7,7 @@ import numpy as np
 from embedder.interface import normalised
 from embedder.media.kinds import Kind
 from indexer.vectors.faiss_index import FaissIndex
-from indexer.vectors.view import IndexPolicy
+from indexer.vectors.partition import IndexPolicy
 
 DIM = 32
 COUNT = 6_000

@@ -23,7 +23,7 @@ from clustered import (
 
 from embedder.media.kinds import Kind
 from indexer.errors import LibraryError
-from indexer.vectors import SearchFilter, storage
+from indexer.vectors import SearchFilter, storage, view
 from indexer.vectors.faiss_index import FaissIndex
 from indexer.vectors.partition import Partition
 from indexer.vectors.storage import STATE_FILE, damaged_files, put_state, state_of
@@ -126,7 +126,7 @@ def test_lists_of_another_version_of_faiss_are_built_again(folder):
 def test_a_save_that_fails_halfway_is_made_good_by_the_next(folder, monkeypatch):
     one = loaded(folder)
     one.add(Kind.IMAGE, np.arange(100_000, 100_100), clustered(100, seed=7))
-    append = storage.append_to_file
+    append = view.append_to_file
 
     def full(directory, stored, data):
         if stored.name.endswith("rows"):
@@ -134,7 +134,7 @@ def test_a_save_that_fails_halfway_is_made_good_by_the_next(folder, monkeypatch)
         return append(directory, stored, data)
 
     with monkeypatch.context() as broken:
-        broken.setattr(storage, "append_to_file", full)
+        broken.setattr(view, "append_to_file", full)
         with pytest.raises(LibraryError):
             one.save(folder, "me", 2)
     assert len(loaded(folder)) == COUNT  # The file of ids is longer than the state says.

@@ -30,8 +30,7 @@ from indexer.vectors import build as engine
 from indexer.vectors.build import Stopped
 from indexer.vectors.faiss_index import FaissIndex
 from indexer.vectors.ivf import Lists
-from indexer.vectors.partition import Partition
-from indexer.vectors.view import IndexPolicy
+from indexer.vectors.partition import IndexPolicy, Partition
 
 
 @pytest.fixture(scope="module")

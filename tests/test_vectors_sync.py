@@ -22,8 +22,8 @@ from indexer.maintenance.storage import open_storage
 from indexer.vectors import Description, build, faiss_index, partition, storage
 from indexer.vectors.build import Stopped
 from indexer.vectors.faiss_index import FaissIndex
+from indexer.vectors.partition import IndexPolicy
 from indexer.vectors.storage import state_of
-from indexer.vectors.view import IndexPolicy
 
 COUNT = 400
 SMALL = IndexPolicy(

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from embedder.interface import Vectors, normalised
 from indexer.vectors.interface import Tuning
 from indexer.vectors.ivf import MAX_CANDIDATES, Lists
+from indexer.vectors.partition import IndexPolicy
 from indexer.vectors.storage import Positions
-from indexer.vectors.view import IndexPolicy, View, faiss
+from indexer.vectors.view import View, faiss
 
 _log = logging.getLogger(__name__)
 

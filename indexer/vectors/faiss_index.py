@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from embedder.interface import Vectors
 from embedder.media.kinds import Kind
 from indexer.vectors.interface import NOTHING, Description, Found, Ids, SearchFilter, VectorIndex
-from indexer.vectors.partition import Partition
+from indexer.vectors.partition import IndexPolicy, Partition
 from indexer.vectors.storage import STATE_FILE, files_of, put_state, state_of
-from indexer.vectors.view import IndexPolicy, Mask
+from indexer.vectors.view import Mask
 
 _log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ class FaissIndex(VectorIndex):
         if self._changing.acquire(blocking=False):
             try:
                 for kind, one in self._partitions.items():
-                    if one.due():
+                    if one.due:
                         self._worker.start(kind, partial(self._build, kind))
             finally:
                 self._changing.release()

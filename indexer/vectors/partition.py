@@ -1,7 +1,8 @@
 """The vectors of one kind as they change, are saved, and are loaded."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 
 from embedder.interface import Vectors
 from indexer.vectors.interface import Description, Ids
-from indexer.vectors.storage import Column, Positions, files_of
-from indexer.vectors.view import IndexPolicy, Mask, View, faiss
+from indexer.vectors.storage import Positions, files_of
+from indexer.vectors.view import Column, Mask, View, faiss
 
 if TYPE_CHECKING:
     from indexer.vectors.ivf import Lists
@@ -19,11 +20,61 @@ if TYPE_CHECKING:
 _MIN_GAPS = 1_000
 
 
+@dataclass(frozen=True, slots=True)
+class IndexPolicy:
+    """When vectors of a kind get inverted lists, and what those have to achieve.
+
+    Attributes:
+        exact_components: Every vector is compared up to this size (vectors × dimensions), which
+            takes a few milliseconds.
+        recall: Share of the nearest vectors that a search must find, measured while building.
+        speed: Lists are used only where they take less than this share of the time that comparing
+            every vector takes.
+        growth: Lists are trained again, and refused ones tried again, when the vectors have
+            multiplied by this factor.
+        merge_components: Numbers of the vectors beside the lists, all of which every search
+            compares, from which on they are added to the lists.
+        max_gaps: Share of removed vectors from which on an index is filled again without them.
+        sample: Vectors for each list that the lists are learned from.
+        rounds: Of learning.
+        questions: Vectors that the recall is measured with.
+        margin: Lists that are looked into, as a multiple of those with which the recall was
+            measured. Queries come from elsewhere than the vectors do and are harder: among
+            WordNet's definitions, single words need more than twice the lists that the definitions
+            and their mixtures do.
+        gathered: A filter that keeps no more vectors than this has their rows gathered.
+        filtered: A filter that keeps no more vectors than this for each list to look into has all
+            of them compared. A list costs the time of some 60 vectors; twice that makes results
+            exact where lists would miss some: 3 % of the nearest if a year of ten is kept of
+            500,000 made-up pictures.
+        threads: That build.
+    """
+
+    exact_components: int = 20_000_000
+    recall: float = 0.99
+    speed: float = 0.7
+    growth: float = 2.5
+    merge_components: int = 6_000_000
+    max_gaps: float = 0.3
+    sample: int = 48
+    rounds: int = 8
+    questions: int = 128
+    margin: float = 3.0
+    gathered: int = 1_000
+    filtered: int = 120
+    threads: int = 1
+
+    def lists(self, vectors: int) -> int:
+        """Return how many lists to spread a number of vectors over."""
+        return max(1, min(round(4 * sqrt(vectors)), vectors // 8))
+
+
 class Partition:
     """The vectors of one kind as they change and are saved; for one thread at a time.
 
     Attributes:
         view: What searches see.
+        due: There should be lists, larger ones, or ones that cover more vectors.
         changed: Something is not saved.
     """
 
@@ -59,6 +110,7 @@ class Partition:
         self.view = View(
             self._policy, (ids, rows, holders), self._gone, self._ascending, self._lists
         )
+        self.due = self._is_due()  # Every search asks for it.
 
     def _change(self) -> None:
         self.changed = True
@@ -108,8 +160,7 @@ class Partition:
         self._held = max(self._held, int(positions.max()))
         self._change()
 
-    def due(self) -> bool:
-        """Return whether there should be lists, larger ones, or ones that cover more vectors."""
+    def _is_due(self) -> bool:
         policy, count, lists = self._policy, len(self), self._lists
         if count <= policy.growth * self._refused:
             return False

@@ -8,19 +8,18 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from indexer.errors import LibraryError
 
 STATE_FILE = "state.json"
 
 _CHUNK_BYTES = 1 << 22
-_CHUNK_ROWS = 1 << 13
 _TEMPORARY = ".part"
 _PROBES = 64
 _PROBE_BYTES = 4096
@@ -203,93 +202,3 @@ def _probe_checksum(path: Path, size: int) -> int:
             file.seek(offset)
             checksum = zlib.crc32(file.read(min(_PROBE_BYTES, size - offset)), checksum)
     return checksum
-
-
-@dataclass(frozen=True, eq=False)
-class Column:
-    """Values by position, of which the saved ones are mapped and the others are in memory.
-
-    Never changed. Columns that come from one another share memory, so only the latest of them may
-    be appended to.
-
-    Attributes:
-        saved: Values in the file, (n, *width).
-        fresh: Those behind them that are not saved, of the same dtype and width.
-        stored: The file; None if there is none, or others may have written to it.
-    """
-
-    saved: NDArray[Any]
-    fresh: NDArray[Any]
-    stored: StoredFile | None = None
-    _buffer: NDArray[Any] | None = None  # The fresh values, and room for more.
-
-    def __len__(self) -> int:
-        return len(self.saved) + len(self.fresh)
-
-    @property
-    def memory(self) -> int:
-        """Bytes in memory."""
-        return (self.fresh if self._buffer is None else self._buffer).nbytes
-
-    @classmethod
-    def empty(cls, dtype: DTypeLike, width: tuple[int, ...] = ()) -> Self:
-        """Return a column without values, which have this shape each."""
-        nothing = np.empty((0, *width), dtype=dtype)
-        return cls(nothing, nothing)
-
-    def all(self) -> NDArray[Any]:
-        """Return a copy of all values."""
-        return np.concatenate([self.saved, self.fresh])
-
-    def take(self, positions: Positions) -> NDArray[Any]:
-        """Return the values at some positions."""
-        if not len(self.fresh) or not len(self.saved):
-            return (self.saved if len(self.saved) else self.fresh)[positions]
-        found = np.empty((len(positions), *self.saved.shape[1:]), dtype=self.saved.dtype)
-        late = positions >= len(self.saved)
-        found[~late] = self.saved[positions[~late]]
-        found[late] = self.fresh[positions[late] - len(self.saved)]
-        return found
-
-    def appended(self, values: NDArray[Any]) -> Self:
-        """Return this column with more values of shape (n, *width)."""
-        count, buffer = len(self.fresh), self._buffer
-        total = count + len(values)
-        if buffer is None or total > len(buffer):
-            room = (max(total, 3 * count // 2), *self.fresh.shape[1:])
-            buffer = np.empty(room, dtype=self.fresh.dtype)
-            buffer[:count] = self.fresh
-        buffer[count:total] = values
-        return replace(self, fresh=buffer[:total], _buffer=buffer)
-
-    def written(self, directory: Path, name: str) -> Self:
-        """Append to the file what it lacks, or write a new one; return the column mapped.
-
-        Args:
-            directory: Where to.
-            name: Of a new file.
-
-        Raises:
-            LibraryError: if it cannot be written.
-        """
-        if self.stored is None or not self.stored.is_in(directory):
-            return self._copied(directory, name)
-        if not len(self.fresh):
-            return self
-        data = np.ascontiguousarray(self.fresh).data.cast("B")
-        return self.mapped(directory, append_to_file(directory, self.stored, data))
-
-    def _copied(self, directory: Path, name: str) -> Self:
-        def fill(write: Write) -> None:
-            for block in (self.saved, self.fresh):
-                for start in range(0, len(block), _CHUNK_ROWS):
-                    chunk = block[start : start + _CHUNK_ROWS]
-                    write(np.ascontiguousarray(chunk).data.cast("B"))
-
-        return self.mapped(directory, write_file(directory / name, fill))
-
-    def mapped(self, directory: Path, stored: StoredFile) -> Self:
-        """Return a column of the same dtype and width from its file; raises as `map_file`."""
-        nothing = self.fresh[:0]
-        saved = map_file(directory, stored).view(nothing.dtype).reshape(-1, *nothing.shape[1:])
-        return type(self)(saved, nothing.copy(), stored)

@@ -1,4 +1,4 @@
-"""Searching the vectors of one kind, exactly or through inverted lists, with a filter or without.
+"""The vectors of one kind, searched exactly or through inverted lists, with a filter or without.
 
 Each vector has a position: the place of its row, its id and its holders. Vectors are only added
 behind the others; one that is replaced or removed leaves a gap. So a search works on a `View`,
@@ -6,21 +6,30 @@ which no change touches, and waits for nothing.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from math import ceil, sqrt
-from typing import TYPE_CHECKING, Any
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import faiss as library
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from embedder.interface import Vectors
 from indexer.vectors.interface import NOTHING, Found, Ids, SearchFilter
-from indexer.vectors.storage import Column, Positions
+from indexer.vectors.storage import (
+    Positions,
+    StoredFile,
+    Write,
+    append_to_file,
+    map_file,
+    write_file,
+)
 
 if TYPE_CHECKING:
     from indexer.vectors.ivf import Lists
+    from indexer.vectors.partition import IndexPolicy
 
 faiss: Any = library
 """FAISS, whose stubs do not know its Python layer; `faiss_index` is imported when it is needed."""
@@ -29,6 +38,7 @@ Scores = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 _BLOCK = 128
+_CHUNK_ROWS = 1 << 13
 _FILTERED_PROBES = 8
 """What a filter keeps may lie far from the query, where centroids tell less of it: a range of dates
 that kept 5 % of 500,000 made-up vectors found 0.80 of the nearest with twice the lists.
@@ -37,53 +47,94 @@ _FILTERED_CANDIDATES = 8
 _MAX_FILTERED_CANDIDATES = 2_000
 
 
-@dataclass(frozen=True, slots=True)
-class IndexPolicy:
-    """When vectors of a kind get inverted lists, and what those have to achieve.
+@dataclass(frozen=True, eq=False)
+class Column:
+    """Values by position, of which the saved ones are mapped and the others are in memory.
+
+    Never changed. Columns that come from one another share memory, so only the latest of them may
+    be appended to.
 
     Attributes:
-        exact_components: Every vector is compared up to this size (vectors × dimensions), which
-            takes a few milliseconds.
-        recall: Share of the nearest vectors that a search must find, measured while building.
-        speed: Lists are used only where they take less than this share of the time that comparing
-            every vector takes.
-        growth: Lists are trained again, and refused ones tried again, when the vectors have
-            multiplied by this factor.
-        merge_components: Numbers of the vectors beside the lists, all of which every search
-            compares, from which on they are added to the lists.
-        max_gaps: Share of removed vectors from which on an index is filled again without them.
-        sample: Vectors for each list that the lists are learned from.
-        rounds: Of learning.
-        questions: Vectors that the recall is measured with.
-        margin: Lists that are looked into, as a multiple of those with which the recall was
-            measured. Queries come from elsewhere than the vectors do and are harder: among
-            WordNet's definitions, single words need more than twice the lists that the definitions
-            and their mixtures do.
-        gathered: A filter that keeps no more vectors than this has their rows gathered.
-        filtered: A filter that keeps no more vectors than this for each list to look into has all
-            of them compared. A list costs the time of some 60 vectors; twice that makes results
-            exact where lists would miss some: 3 % of the nearest if a year of ten is kept of
-            500,000 made-up pictures.
-        threads: That build.
+        saved: Values in the file, (n, *width).
+        fresh: Those behind them that are not saved, of the same dtype and width.
+        stored: The file; None if there is none, or others may have written to it.
     """
 
-    exact_components: int = 20_000_000
-    recall: float = 0.99
-    speed: float = 0.7
-    growth: float = 2.5
-    merge_components: int = 6_000_000
-    max_gaps: float = 0.3
-    sample: int = 48
-    rounds: int = 8
-    questions: int = 128
-    margin: float = 3.0
-    gathered: int = 1_000
-    filtered: int = 120
-    threads: int = 1
+    saved: NDArray[Any]
+    fresh: NDArray[Any]
+    stored: StoredFile | None = None
+    _buffer: NDArray[Any] | None = None  # The fresh values, and room for more.
 
-    def lists(self, vectors: int) -> int:
-        """Return how many lists to spread a number of vectors over."""
-        return max(1, min(round(4 * sqrt(vectors)), vectors // 8))
+    def __len__(self) -> int:
+        return len(self.saved) + len(self.fresh)
+
+    @property
+    def memory(self) -> int:
+        """Bytes in memory."""
+        return (self.fresh if self._buffer is None else self._buffer).nbytes
+
+    @classmethod
+    def empty(cls, dtype: DTypeLike, width: tuple[int, ...] = ()) -> Self:
+        """Return a column without values, which have this shape each."""
+        nothing = np.empty((0, *width), dtype=dtype)
+        return cls(nothing, nothing)
+
+    def all(self) -> NDArray[Any]:
+        """Return a copy of all values."""
+        return np.concatenate([self.saved, self.fresh])
+
+    def take(self, positions: Positions) -> NDArray[Any]:
+        """Return the values at some positions."""
+        if not len(self.fresh) or not len(self.saved):
+            return (self.saved if len(self.saved) else self.fresh)[positions]
+        found = np.empty((len(positions), *self.saved.shape[1:]), dtype=self.saved.dtype)
+        late = positions >= len(self.saved)
+        found[~late] = self.saved[positions[~late]]
+        found[late] = self.fresh[positions[late] - len(self.saved)]
+        return found
+
+    def appended(self, values: NDArray[Any]) -> Self:
+        """Return this column with more values of shape (n, *width)."""
+        count, buffer = len(self.fresh), self._buffer
+        total = count + len(values)
+        if buffer is None or total > len(buffer):
+            room = (max(total, 3 * count // 2), *self.fresh.shape[1:])
+            buffer = np.empty(room, dtype=self.fresh.dtype)
+            buffer[:count] = self.fresh
+        buffer[count:total] = values
+        return replace(self, fresh=buffer[:total], _buffer=buffer)
+
+    def written(self, directory: Path, name: str) -> Self:
+        """Append to the file what it lacks, or write a new one; return the column mapped.
+
+        Args:
+            directory: Where to.
+            name: Of a new file.
+
+        Raises:
+            LibraryError: if it cannot be written.
+        """
+        if self.stored is None or not self.stored.is_in(directory):
+            return self._copied(directory, name)
+        if not len(self.fresh):
+            return self
+        data = np.ascontiguousarray(self.fresh).data.cast("B")
+        return self.mapped(directory, append_to_file(directory, self.stored, data))
+
+    def _copied(self, directory: Path, name: str) -> Self:
+        def fill(write: Write) -> None:
+            for block in (self.saved, self.fresh):
+                for start in range(0, len(block), _CHUNK_ROWS):
+                    chunk = block[start : start + _CHUNK_ROWS]
+                    write(np.ascontiguousarray(chunk).data.cast("B"))
+
+        return self.mapped(directory, write_file(directory / name, fill))
+
+    def mapped(self, directory: Path, stored: StoredFile) -> Self:
+        """Return a column of the same dtype and width from its file; raises as `map_file`."""
+        nothing = self.fresh[:0]
+        saved = map_file(directory, stored).view(nothing.dtype).reshape(-1, *nothing.shape[1:])
+        return type(self)(saved, nothing.copy(), stored)
 
 
 class View:
@@ -99,7 +150,7 @@ class View:
 
     def __init__(
         self,
-        policy: IndexPolicy,
+        policy: "IndexPolicy",
         columns: tuple[Column, Column, Column],
         gone: Mask,
         ascending: int,

@@ -24,8 +24,8 @@ from indexer.maintenance.backup import MANIFEST as BACKUP
 from indexer.maintenance.storage import open_storage
 from indexer.vectors import SearchFilter
 from indexer.vectors.faiss_index import FaissIndex
+from indexer.vectors.partition import IndexPolicy
 from indexer.vectors.storage import STATE_FILE, damaged_files, put_state, state_of
-from indexer.vectors.view import IndexPolicy
 
 from . import world
 from .mutation import altered
