@@ -246,7 +246,7 @@ class FaissIndex(VectorIndex):
             except _DAMAGE as error:
                 reasons += [error] * _ATTEMPTS
         if reasons:
-            _log.warning("the index in %s is rebuilt: %s", directory, reasons[-1])
+            _log.warning("the index in %s is rebuilt: %r", directory, reasons[-1])
         return None
 
     def close(self, wait: bool = True) -> None:
