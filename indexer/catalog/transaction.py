@@ -20,12 +20,7 @@ from sqlalchemy import (
 
 from indexer.catalog import schema
 from indexer.catalog.fulltext import folder_words, name_words
-from indexer.catalog.sqlite import (
-    Database,
-    given_ids,
-    one_of,
-    replacing,
-)
+from indexer.catalog.sqlite import Database, given_ids, one_of, replacing
 from indexer.types import Status
 
 _COUNTED = (
