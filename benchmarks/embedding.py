@@ -1,6 +1,6 @@
 """Contents per second of `rzen` and of the plain procedure, on the same model in the same run.
 
-    python benchmarks/embedding.py [--contents 32] [--rounds 2] [--spec rzen:FOLDER]
+    python -m benchmarks.embedding [--contents 32] [--rounds 2] [--spec rzen:FOLDER]
                                    [--device cuda] [--dtype bfloat16]
 
 The workload is random with a fixed seed: half of it texts of 5 to 300 words, a third pictures of
@@ -24,11 +24,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.untrained import Shape, build
 from embedder import Content, Modality
 from embedder.interface import Vectors
 from embedder.rzen.embedder import RzenEmbedder, open_rzen
 from embedder.rzen.pictures import planned
-from trainer.untrained import Shape, build
 
 BATCH = 32
 HUNDRED_MILLION = Shape(

@@ -86,7 +86,7 @@ def _no_network() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_rzen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained Qwen2-VL of 200,000 parameters in the file formats of a real one."""
-    from trainer.untrained import build
+    from benchmarks.untrained import build
 
     return build(tmp_path_factory.mktemp("rzen") / "tiny", texts=["a few words to learn from"])
 

@@ -149,9 +149,15 @@ def test_cli_document_lists_every_environment_variable() -> None:
     assert listed == of_flags | in_code
 
 
-@pytest.mark.parametrize("module", ["merge", "untrained", "miniature.ablation", "miniature.shapes"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("trainer.merge", "benchmarks.untrained"),
+        *("benchmarks.miniature.ablation", "benchmarks.miniature.shapes"),
+    ],
+)
 def test_help_of_a_training_program_loads_nothing_heavy(module: str) -> None:
-    assert "--help" in help_of(f"trainer.{module}")
+    assert "--help" in help_of(module)
 
 
 def test_links_in_documents_lead_somewhere() -> None:

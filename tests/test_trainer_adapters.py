@@ -211,7 +211,7 @@ def test_an_adapter_says_what_it_belongs_on(checkpoint: Checkpoint, tmp_path: Pa
 def test_an_adapter_is_not_merged_into_another_model(
     checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from trainer.untrained import build
+    from benchmarks.untrained import build
 
     adapter(checkpoint, tmp_path / "adapter")
     build(tmp_path / "other", texts=["a few words to learn from"], seed=1)

@@ -84,9 +84,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
 CONFIGS = sorted((Path(__file__).parent.parent / "trainer" / "configs").glob("*.toml"))
 
 
-@pytest.mark.parametrize(
-    "path", [one for one in CONFIGS if "tiny" not in one.stem], ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_configurations_are_the_paper_s_to_the_number(path: Path):
     run = Run.read(path)
     assert run.model.method == "lora"
@@ -109,18 +107,6 @@ def test_shipped_configurations_are_the_paper_s_to_the_number(path: Path):
         assert sum(one.cap or 0 for one in run.data) == 5_050_000
 
 
-def test_the_tiny_pair_has_the_recipe_of_its_stage():
-    first, second = (Run.read(path) for path in CONFIGS if "tiny" in path.stem)
-    assert (first.loss.alpha, first.loss.delta, first.loss.learn_temperature) == (0.0, 2.0, False)
-    assert (second.loss.alpha, second.loss.delta) == (9.0, 0.95)
-    assert second.loss.learn_temperature
-    assert second.batches.merge_classification
-    assert (first.model.method, second.model.method) == ("full", "lora")
-    assert second.model.lora.rank == 64
-    assert second.model.base == f"{first.out.name}/model"
-    assert first.optimizer.weight_decay == second.optimizer.weight_decay == 5e-2
-
-
 def test_there_is_a_configuration_for_each_size_and_stage():
     names = {path.stem for path in CONFIGS}
-    assert names == {f"stage{stage}-{size}" for stage in (1, 2) for size in ("2b", "7b", "tiny")}
+    assert names == {f"stage{stage}-{size}" for stage in (1, 2) for size in ("2b", "7b")}

@@ -220,7 +220,7 @@ def test_the_command_searches_with_a_validation_set(
 def test_adapters_of_different_bases_or_settings_are_not_mixed(
     checkpoint: Checkpoint, pair: list[Path], tmp_path: Path
 ) -> None:
-    from trainer.untrained import build
+    from benchmarks.untrained import build
 
     build(tmp_path / "base", texts=["a few words to learn from"], seed=1)
     other = Checkpoint.find(str(tmp_path / "base"))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.miniature import shapes
 from embedder import open_embedder
 from trainer import evaluate, stage1, stage2
-from trainer.miniature import shapes
 
 # One picture of each combination instead of five, and about a third of the steps: 0.096 untrained,
 # 0.308 after stage 1 and 0.400 after stage 2, whose tasks rise from 0.333 to 0.465.

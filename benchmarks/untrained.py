@@ -1,7 +1,7 @@
 """An untrained Qwen2-VL of any size, in the file formats of a real one.
 
-`python -m trainer.untrained DIR` writes one: to train from scratch, to measure speed, and to test
-where no weights can be downloaded. Its vectors are meaningless.
+`python -m benchmarks.untrained DIR` writes one: to train from scratch, to measure speed, and to
+test where no weights can be downloaded. Its vectors are meaningless.
 """
 
 import argparse
@@ -179,7 +179,7 @@ def _write_tokenizer(directory: Path, texts: Iterable[str], vocabulary: int) -> 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m trainer.untrained",
+        prog="python -m benchmarks.untrained",
         description="Write an untrained Qwen2-VL, whose vectors are meaningless.",
     )
     parser.add_argument("directory", metavar="DIR", type=Path)

@@ -1,8 +1,8 @@
-"""Drawn shapes to train a tiny model on: `python -m trainer.miniature.shapes DIR`.
+"""Drawn shapes to train a tiny model on: `python -m benchmarks.miniature.shapes DIR`.
 
 Everything that both stages need, without a download: pictures and short films of coloured shapes
-with captions, questions and answers, an untrained Qwen2-VL of a million parameters, and the two
-shipped configurations. The same seed gives the same folder.
+with captions, questions and answers, an untrained Qwen2-VL of a million parameters, and a
+configuration for each stage. The same seed gives the same folder.
 
 A quarter of all combinations, such as "three red stars", is never shown in training, though red
 stars are, and three of other things (`held_out`). The evaluation sets in DIR/held-out contain only
@@ -24,9 +24,9 @@ from typing import Any, TypeVar
 
 from PIL import Image, ImageDraw
 
+from benchmarks.untrained import Shape, build
 from embedder.rzen.settings import Settings
 from trainer.cli import positive_int
-from trainer.untrained import Shape, build
 
 COLOURS: Mapping[str, tuple[int, int, int]] = {
     "red": (214, 30, 36),
@@ -65,7 +65,6 @@ WHICH_SHAPE, WHICH_COLOUR, HOW_MANY = (
     "What colour is it?",
     "How many are there?",
 )
-_CONFIGS = Path(__file__).parent.parent / "configs"
 REPETITIONS = 5
 """Pictures and films of each combination."""
 _WORDS = 2  # Repetitions of each word.
@@ -249,7 +248,7 @@ def write(directory: Path, seed: int = 0, repetitions: int = REPETITIONS) -> Non
     _write_held_out(directory / "held-out", draw)
     settings = []
     for name in CONFIGS:
-        shutil.copyfile(_CONFIGS / name, directory / name)
+        shutil.copyfile(Path(__file__).with_name(name), directory / name)
         stated = tomllib.loads((directory / name).read_text(encoding="utf-8"))
         settings.append(Settings.of_values(stated["settings"]))
     untrained = build(directory / "untrained", SHAPE, texts=_texts(directory, settings), seed=seed)
@@ -390,7 +389,7 @@ def _texts(directory: Path, settings: Sequence[Settings]) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m trainer.miniature.shapes",
+        prog="python -m benchmarks.miniature.shapes",
         description="Write drawn shapes, an untrained tiny model, and the configurations for both.",
     )
     parser.add_argument("directory", metavar="DIR", type=Path)

@@ -11,14 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embedder.content import Modality
-from embedder.rzen.settings import Settings
-from trainer.config import Run
-from trainer.data.examples import ErrorBudget
-from trainer.data.loader import load_datasets
-from trainer.evaluate import find_sets
-from trainer.miniature import shapes
-from trainer.miniature.shapes import (
+from benchmarks.miniature import shapes
+from benchmarks.miniature.shapes import (
     COLOURS,
     DIRECTIONS,
     SHAPES,
@@ -27,6 +21,12 @@ from trainer.miniature.shapes import (
     moving,
     several,
 )
+from embedder.content import Modality
+from embedder.rzen.settings import Settings
+from trainer.config import Run
+from trainer.data.examples import ErrorBudget
+from trainer.data.loader import load_datasets
+from trainer.evaluate import find_sets
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +134,18 @@ def test_all_that_is_written_can_be_read(written: Path):
         "shape": (48, 6),
     }
     assert not any(one.broken for one in sets)
+
+
+def test_each_configuration_has_the_recipe_of_its_stage(written: Path):
+    first, second = (Run.read(written / name) for name in shapes.CONFIGS)
+    assert (first.loss.alpha, first.loss.delta, first.loss.learn_temperature) == (0.0, 2.0, False)
+    assert (second.loss.alpha, second.loss.delta) == (9.0, 0.95)
+    assert second.loss.learn_temperature
+    assert second.batches.merge_classification
+    assert (first.model.method, second.model.method) == ("full", "lora")
+    assert second.model.lora.rank == 64
+    assert second.model.base == f"{first.out.name}/model"
+    assert first.optimizer.weight_decay == second.optimizer.weight_decay == 5e-2
 
 
 def test_what_training_tells_queries_is_what_the_checkpoint_will_tell_them(written: Path):

@@ -19,11 +19,11 @@ from typing import Any
 
 from PIL import Image
 
+from benchmarks.untrained import Shape
 from embedder.media import MediaError
 from embedder.rzen.settings import Settings
 from trainer.data.examples import Task, Unreadable
 from trainer.mini.pictures import Drawing, centred, drawings, limited, stamps
-from trainer.untrained import Shape
 
 SHAPE = Shape(
     hidden=128,

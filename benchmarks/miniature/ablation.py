@@ -1,9 +1,9 @@
 """The paper's ablation in miniature: what each ingredient of the recipe does, measured.
 
-`python -m trainer.miniature.ablation DIR` trains a Qwen2-VL of two million parameters from scratch,
-once for each ingredient and seed, on real pictures with words from Debian packages, mixes a soup,
-measures all on held-out pictures, and writes the table and plots of it. Finished jobs are kept: the
-same command continues after a stop.
+`python -m benchmarks.miniature.ablation DIR` trains a Qwen2-VL of two million parameters from
+scratch, once for each ingredient and seed, on real pictures with words from Debian packages, mixes
+a soup, measures all on held-out pictures, and writes the table and plots of it. Finished jobs are
+kept: the same command continues after a stop.
 
     apt-get install openclipart-svg openclipart-png tuxpaint-stamps-default
 """
@@ -25,9 +25,9 @@ from time import monotonic
 
 import numpy as np
 
+from benchmarks.miniature import sets
 from trainer.cli import positive_int
 from trainer.data.examples import Unreadable
-from trainer.miniature import sets
 
 _LINES_OF_FAILURE = 12  # of a command that failed, the last ones
 _SMOOTHED_STEPS = 15  # since neighbouring batches are of different sets
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m trainer.miniature.ablation",
+        prog="python -m benchmarks.miniature.ablation",
         description="Measure what each ingredient of the recipe does, in miniature.",
     )
     parser.add_argument("directory", metavar="DIR", type=Path)
@@ -124,7 +124,7 @@ def prepare(out: Path, seeds: int) -> None:
     for seed in range(seeds):
         folder = out / f"seed-{seed}"
         if not (folder / "base").exists():
-            from trainer.untrained import build
+            from benchmarks.untrained import build
 
             with atomic_folder(folder / "base") as base:
                 texts = words.read_text(encoding="utf-8").splitlines()

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from benchmarks.miniature import ablation, sets
+from benchmarks.miniature import ablation as table
+from benchmarks.miniature.ablation import Job, JobFailed, run
 from trainer.config import Run
 from trainer.data.examples import ErrorBudget, Unreadable
 from trainer.data.readers import read_jsonl
 from trainer.evaluation.formats import read_native
 from trainer.mini.pictures import Drawing, Picture
-from trainer.miniature import ablation, sets
-from trainer.miniature import ablation as table
-from trainer.miniature.ablation import Job, JobFailed, run
 
 
 @pytest.fixture

@@ -1,1 +1,0 @@
-"""Train in miniature: whole runs on two CPU cores."""
