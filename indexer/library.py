@@ -401,7 +401,8 @@ class Library:
 
     def _tidy(self) -> None:
         """Remove segments that no file holds any more, and save the vector index."""
-        self._thumbnails.remove(self._writer.remove_orphans())
+        for content_hash in self._writer.remove_orphans():
+            self._thumbnails.remove(content_hash)
         self._index.save()
 
 

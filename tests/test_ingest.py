@@ -337,6 +337,7 @@ def drafts(count: int) -> Iterator[Draft]:
 
 def test_truncated_file_leaves_nothing(library, tmp_path):
     def cut(path: Path, kind: Kind, limits: Limits) -> Iterator[Draft]:
+        yield Draft(Content(text="cover"), thumbnail=Image.new("RGB", (32, 32)))
         yield from drafts(50)
         raise MediaError("it breaks off")
 
@@ -345,6 +346,7 @@ def test_truncated_file_leaves_nothing(library, tmp_path):
     report = library.ingest([tmp_path / "a.txt"])
     assert counts(report) == {"failed": 1}
     assert (len(library.vectors), library.catalog.stats().segments) == (0, {})
+    assert list(library.directory.rglob("*.jpg")) == []
 
 
 @pytest.mark.parametrize("times", [1, 2])

@@ -95,7 +95,8 @@ class ModelSwitch:
             if self._is_current(embedder, instructions):
                 embedder.close()
                 return ReembedReport(name, seconds=progress.seconds)
-            self.thumbnails.remove(self.writer.remove_orphans())
+            for content_hash in self.writer.remove_orphans():
+                self.thumbnails.remove(content_hash)
             reused = self.staged.begin(embedder.info, instructions)
             limits = _NO_LIMITS.within(embedder.info.frame_side)
             with self.decoders(cancel) as decoders:
@@ -160,7 +161,8 @@ class ModelSwitch:
 
     def _clear_up(self, left_out: Collection[str]) -> None:
         """Do what is left after the switch; a kill in between loses nothing."""
-        self.thumbnails.remove(left_out)
+        for content_hash in left_out:
+            self.thumbnails.remove(content_hash)
         if left_out:
             self.writer.remember_near_duplicates(len(self.catalog.near_duplicates()))
         self.sync.save()

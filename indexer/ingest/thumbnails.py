@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 from PIL import Image
@@ -85,11 +85,10 @@ class Thumbnails:
         """Return all pairs of digits that a content hash can begin with."""
         return [f"{number:02x}" for number in range(256)]
 
-    def remove(self, content_hashes: Iterable[str]) -> None:
-        """Delete all thumbnails of some media."""
-        for content_hash in content_hashes:
-            for path in (self._directory / content_hash[:2]).glob(f"{content_hash}-*.jpg"):
-                path.unlink(missing_ok=True)
+    def remove(self, content_hash: str) -> None:
+        """Delete all thumbnails of a media."""
+        for path in (self._directory / content_hash[:2]).glob(f"{content_hash}-*.jpg"):
+            path.unlink(missing_ok=True)
 
 
 def _is_whole(path: Path) -> bool:

@@ -85,7 +85,8 @@ def compact(
 def drop_unheld(files: LibraryFiles) -> int:
     """Delete contents that no file has; return how many."""
     gone = files.ledger.remove_orphans()
-    files.thumbnails.remove(gone)
+    for content_hash in gone:
+        files.thumbnails.remove(content_hash)
     return len(gone)
 
 
