@@ -18,7 +18,6 @@ from indexer.config import LIBRARY_FILE, default_library, holds_library, typed_p
 from indexer.errors import LibraryBusy, LibraryError
 from indexer.ingest.thumbnails import Thumbnails
 from indexer.model import LibraryModel
-from indexer.search.scheduling import SearchPriority, SharedEmbedder
 from indexer.types import (
     Hit,
     IngestOptions,
@@ -85,8 +84,6 @@ class Library:
         self._viewer_lock = threading.Lock()
         self._model = LibraryModel(directory, self.catalog, self._writer, self._open, embedder)
         self.search_lock = threading.Lock()
-        self._priority = SearchPriority()
-        self._shared: SharedEmbedder | None = None
         try:
             self._model.agree(model, instructions)
         except BaseException:
@@ -171,7 +168,7 @@ class Library:
         for _ in range(_MAX_SNAPSHOT_ATTEMPTS):
             embedder, vectors = self.embedder, self.vectors
             if vectors.fingerprint == embedder.info.fingerprint or not len(vectors):
-                return self._share(embedder), vectors
+                return embedder, vectors
         raise LibraryBusy(f"the library in {self.directory} is changing its model: try again")
 
     @property
@@ -248,7 +245,7 @@ class Library:
                     options,
                     writer=self._writer,
                     thumbnails=self._thumbnails,
-                    embedder=lambda: self._share(self.embedder),
+                    embedder=lambda: self.embedder,
                     adopt=self._model.adopt,
                     decoders=decoders,
                     on_progress=on_progress,
@@ -331,7 +328,7 @@ class Library:
         """Return the hits of a query, best first; see `indexer.search.ranking.search`."""
         from indexer.search import ranking
 
-        with self._priority.search():
+        with self._model.priority.search():
             return ranking.search(self, query)
 
     def remove(self, item_ids: Sequence[int]) -> int:
@@ -383,13 +380,6 @@ class Library:
             thumbnails=self._thumbnails,
             decoders=self.decoders,
         )
-
-    def _share(self, embedder: Embedder) -> Embedder:
-        """Return what lets searches and an ingest use an embedder at the same time."""
-        shared = self._shared
-        if shared is None or shared.inner is not embedder:
-            self._shared = shared = SharedEmbedder(embedder, self._priority)
-        return shared
 
     def _open(self, model: str, instructions: Mapping[Modality, str] | None) -> Embedder:
         return open_embedder(model, **self._opening, instructions=instructions)

@@ -14,8 +14,8 @@ from embedder import Content, Role
 from embedder.interface import EmbedError, Vectors
 from embedder.toy import ToyEmbedder
 from indexer import Library, Query
+from indexer.model import SearchPriority, SharedEmbedder
 from indexer.search.query import text_part
-from indexer.search.scheduling import SearchPriority, SharedEmbedder
 
 
 class Held(ToyEmbedder):
