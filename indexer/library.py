@@ -34,8 +34,8 @@ from indexer.vectors.sync import IndexSync
 if TYPE_CHECKING:
     from indexer.decoding.on_demand import OnDemandDecoder
     from indexer.decoding.pool import DecoderPool
-    from indexer.ingest.decode import OpenDecoders
     from indexer.ingest.reembedding import ModelSwitch
+    from indexer.ingest.stages import OpenDecoders
 
 
 _REMOVAL_WAIT_SECONDS = 10.0

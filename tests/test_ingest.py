@@ -84,7 +84,7 @@ def test_unchanged_files_are_not_read(library, folder, monkeypatch):
     library.ingest([folder])
     monkeypatch.setattr(ToyEmbedder, "embed", None)
     library.decoders = InProcess(read)
-    monkeypatch.setattr("indexer.ingest.decode.detect", read)
+    monkeypatch.setattr("indexer.ingest.stages.detect", read)
     generation = library.catalog.generation()
     assert counts(library.ingest([folder])) == {"unchanged": 4}
     assert library.catalog.generation() == generation

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from indexer.errors import Closed
-from indexer.ingest.decode import ByteBoundedQueue
+from indexer.ingest.stages import ByteBoundedQueue
 
 
 def test_queue_order():

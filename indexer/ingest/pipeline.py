@@ -15,8 +15,9 @@ from embedder.interface import Embedder, EmbedderInfo
 from embedder.media.kinds import Limits
 from indexer.catalog.writer import CatalogWriter, Effect, Indexed, Refused
 from indexer.errors import Closed
-from indexer.ingest.batches import Batch
-from indexer.ingest.decode import (
+from indexer.ingest.discovery import Compared, compare
+from indexer.ingest.stages import (
+    Batch,
     Broken,
     Cause,
     Claims,
@@ -28,7 +29,6 @@ from indexer.ingest.decode import (
     Job,
     Piece,
 )
-from indexer.ingest.discovery import Compared, compare
 from indexer.ingest.thumbnails import Thumbnails
 from indexer.types import Failure, IngestOptions, IngestReport, Progress, ProgressReporter, Status
 

@@ -14,7 +14,8 @@ from embedder.media.kinds import Limits, os_reason
 from indexer.catalog import Catalog
 from indexer.catalog.staged import Outline, StagedVectors
 from indexer.catalog.writer import CatalogWriter
-from indexer.ingest.decode import (
+from indexer.ingest.pipeline import Listed, Pipeline, SourceEvent
+from indexer.ingest.stages import (
     Cause,
     Decoders,
     FileFailed,
@@ -24,7 +25,6 @@ from indexer.ingest.decode import (
     Piece,
     cost_of,
 )
-from indexer.ingest.pipeline import Listed, Pipeline, SourceEvent
 from indexer.ingest.thumbnails import Thumbnails
 from indexer.model import Instructions, LibraryModel
 from indexer.types import (

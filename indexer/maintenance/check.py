@@ -13,7 +13,7 @@ from embedder.media.kinds import Kind, sha256_of
 from indexer.catalog.verify import Audit, Held
 from indexer.catalog.writer import storable_time, vanished
 from indexer.errors import LibraryBusy, LibraryError
-from indexer.ingest.decode import stat_file
+from indexer.ingest.stages import stat_file
 from indexer.maintenance.storage import LibraryFiles
 from indexer.types import Progress, ProgressReporter
 
