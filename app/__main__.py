@@ -145,6 +145,8 @@ def _run(
         server.build(parts, on_start),
         log_level="warning",
         timeout_graceful_shutdown=3,
+        proxy_headers=bool(config.proxy),  # Else anyone could say where a request comes from.
+        forwarded_allow_ips=list(config.proxy),
         access_log=False,
     )
     # Uvicorn shuts down at a signal and raises it again: as an exception, so that all is closed.

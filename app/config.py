@@ -3,11 +3,14 @@
 import argparse
 import ipaddress
 import os
+import re
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+_HOST_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _DEFAULT_QUOTA_BYTES = 10 << 30  # For all uploads together, where anyone may send some.
 
 
@@ -40,6 +43,18 @@ class AppConfig(BaseModel):
     port: int = Field(
         default=7860, ge=0, le=65535, description="port to listen on, 0 for any (default: 7860)"
     )
+    name: tuple[str, ...] = Field(
+        default=(),
+        title="NAME",
+        description="answer also to this host name, such as photos.example.org; repeatable "
+        "(separate several by commas in RZEN_NAME)",
+    )
+    proxy: tuple[str, ...] = Field(
+        default=(),
+        title="ADDRESS",
+        description="believe this proxy which address a request comes from, and whether over "
+        "HTTPS; repeatable (separate several by commas in RZEN_PROXY)",
+    )
     auth: tuple[str, str] | None = Field(
         default=None,
         title="USER:PASSWORD",
@@ -70,13 +85,27 @@ class AppConfig(BaseModel):
             raise ValueError("write it as user:password, neither of them empty")
         return user, password
 
-    @field_validator("offer", mode="before")
+    @field_validator("offer", "name", "proxy", mode="before")
     @classmethod
-    def _split_offers(cls, value: object) -> object:
-        specs = value.split(",") if isinstance(value, str) else value
-        if not isinstance(specs, list | tuple):
-            return specs
-        return tuple(dict.fromkeys(spec.strip() for spec in specs if spec.strip()))
+    def _split_list(cls, value: object) -> object:
+        parts = value.split(",") if isinstance(value, str) else value
+        if not isinstance(parts, list | tuple):
+            return parts
+        return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+
+    @field_validator("name")
+    @classmethod
+    def _check_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_HOST_NAME.fullmatch(name) for name in names):
+            raise ValueError("write a host name without http:// and port")
+        return tuple(name.lower() for name in names)
+
+    @field_validator("proxy")
+    @classmethod
+    def _check_proxies(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            ipaddress.ip_network(proxy)
+        return proxies
 
     @property
     def max_upload_bytes(self) -> int:
@@ -89,6 +118,14 @@ class AppConfig(BaseModel):
         if self.max_uploads_mb is not None:
             return self.max_uploads_mb << 20
         return None if self.trusted else _DEFAULT_QUOTA_BYTES
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names, in lower case, by which the page may be opened besides IP addresses."""
+        machine = socket.gethostname().lower()
+        short = machine.partition(".")[0]
+        own = {"localhost", self.host.lower(), machine, short, f"{short}.local"}
+        return frozenset(own | set(self.name))
 
     @property
     def loopback(self) -> bool:
@@ -143,6 +180,6 @@ def _parser() -> argparse.ArgumentParser:
         if name == "open":
             parser.add_argument(flag, action="store_true", help=field.description)
         else:
-            action = "append" if name == "offer" else "store"
+            action = "append" if name in ("offer", "name", "proxy") else "store"
             parser.add_argument(flag, action=action, metavar=field.title, help=field.description)
     return parser

@@ -2,14 +2,15 @@
 
 It refuses
 
-- a `Host` header that does not name this machine while only this machine is served, so that a
-  foreign web site cannot reach the page by pointing its own name at 127.0.0.1 (DNS rebinding);
-- requests that change something and come from another site's page (CSRF);
+- a `Host` header that is neither an IP address nor one of this machine's names, so that a foreign
+  web site cannot reach the page by pointing its own name at this machine (DNS rebinding);
+- requests from the pages of another site or port (CSRF), except for links to the page;
 - Gradio's routes that read files, fetch URLs or run developer tools, by allowing only the few
   that the page and the API need;
 - requests without a login, if one is required.
 """
 
+import ipaddress
 import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -22,8 +23,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.auth import Authenticator, TooManyAttempts
 from app.config import AppConfig
 
-_LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(\d{1,5}))?")
+_MAX_PORT = 65535
 
 _GRADIO_ROUTES = re.compile(
     r"/gradio_api/("
@@ -66,7 +67,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, config: AppConfig, authenticator: Authenticator) -> None:
         self._app = app
-        self._config = config
+        self._names = config.names
         self._authenticator = authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,10 +93,18 @@ class Guard:
         return next((refusal for check in checks if (refusal := check(request))), None)
 
     def _foreign_host(self, request: Request) -> Response | None:
-        host = _host_name(request.headers.get("host", ""))
-        if not self._config.loopback or host in _LOCAL_NAMES or host == self._config.host:
+        host = _HOST.fullmatch(request.headers.get("host", "").lower())
+        if (
+            host is not None
+            and int(host[2] or 0) <= _MAX_PORT
+            and (host[1] in self._names or _is_address(host[1]))
+        ):
             return None
-        return PlainTextResponse("This page can be reached as localhost only.", status_code=421)
+        return PlainTextResponse(
+            "The page does not answer to this name. Open it by its IP address, or start it with "
+            "--name and this name.",
+            status_code=421,
+        )
 
     def _not_logged_in(self, request: Request) -> Response | None:
         path = request.scope["path"]
@@ -113,14 +122,19 @@ class Guard:
 
 
 def _foreign_site(request: Request) -> Response | None:
-    if request.method in _SAFE_METHODS:
-        return None
     origin = request.headers.get("origin")
     here = request.headers.get("host", "")
-    foreign = origin is not None and _netloc(origin) != here
-    if foreign or request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}:
+    foreign_origin = origin is not None and _netloc(origin) != here
+    # Another port of this host is the same site, and gets its cookies.
+    foreign_site = request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}
+    if foreign_origin or (foreign_site and not _is_link_to_page(request)):
         return PlainTextResponse("Requests from other sites are not allowed.", status_code=403)
     return None
+
+
+def _is_link_to_page(request: Request) -> bool:
+    navigates = request.headers.get("sec-fetch-mode") == "navigate"
+    return navigates and request.method == "GET" and request.scope["path"] in {"/", "/login"}
 
 
 def _unknown_route(request: Request) -> Response | None:
@@ -152,9 +166,12 @@ def _without_query(scope: Scope) -> Scope:
     return {**scope, "query_string": kept[1] if kept else b""}
 
 
-def _host_name(host: str) -> str:
-    """Return a Host header without its port; IPv6 addresses keep their brackets."""
-    return re.sub(r":\d+$", "", host).lower()
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.IPv6Address(host[1:-1]) if host[0] == "[" else ipaddress.IPv4Address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _with_headers(send: Send) -> Send:
@@ -163,6 +180,8 @@ def _with_headers(send: Send) -> Send:
             headers = MutableHeaders(raw=list(message.get("headers", [])))
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)
+            for name in [name for name in headers if name.startswith("access-control-")]:
+                del headers[name]  # Gradio lets other ports of localhost read its routes.
             message["headers"] = headers.raw
         await send(message)
 

@@ -36,6 +36,9 @@ def test_default_upload_quota(flags, most):
         ["--auth", "me"],
         ["--max-upload-mb", "0"],
         ["--max-uploads-mb", "some"],
+        ["--name", "http://photos.example.org"],
+        ["--name", "photos.example.org:443"],
+        ["--proxy", "my-proxy"],
     ],
 )
 def test_invalid_flags_exit_with_status_2(flags, capsys):
@@ -43,6 +46,13 @@ def test_invalid_flags_exit_with_status_2(flags, capsys):
         parse(flags, {})
     assert stopped.value.code == 2
     assert flags[1] in capsys.readouterr().err or "--auth" in flags
+
+
+def test_lists_are_repeated_or_separated_by_commas():
+    environment = {"RZEN_NAME": "a.example, B.example", "RZEN_PROXY": "::1"}
+    config = parse(["--proxy", "192.0.2.1", "--proxy", "10.0.0.0/8"], environment)
+    assert config.name == ("a.example", "b.example")
+    assert config.proxy == ("192.0.2.1", "10.0.0.0/8")
 
 
 @pytest.mark.parametrize(

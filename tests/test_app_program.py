@@ -120,6 +120,16 @@ def test_log_holds_no_secrets(program):
         assert not lines, lines[:3]
 
 
+def test_forwarded_addresses_are_not_believed(program):
+    tried = []
+    for number in range(12):
+        basic = "Basic " + base64.b64encode(f"{USER}:{GUESS}".encode()).decode()
+        sender = f"192.0.2.{number}"
+        tried.append(program.ask("/config", login=basic, X_Forwarded_For=sender)[0])
+    assert tried[0] == 401
+    assert tried[-1] == 429, "one address, whatever it calls itself"
+
+
 def look_for_words(program: Program, login: str) -> None:
     """Searches, rightly and in every wrong way that came to mind."""
     bodies = (

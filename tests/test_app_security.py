@@ -328,6 +328,65 @@ def test_basic_auth(locked_page):
 # ---- the guard by itself
 
 
+def guarded(**config: object) -> TestClient:
+    """Return a client of nothing but a guard that anybody may pass."""
+    inner = Starlette(routes=[Route("/{path:path}", lambda _: PlainTextResponse("inside"))])
+    guard = Guard(inner, AppConfig.model_validate(config), Authenticator(None))
+    return TestClient(guard, base_url="http://127.0.0.1:7860")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::", "192.0.2.7"])
+def test_hosts_are_addresses_and_own_names(host, monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "Box.lan")
+    client = guarded(host=host, name=("Photos.example.org",))
+    own = ("127.0.0.1", "192.0.2.9:80", "[::1]:7860", "[2001:db8::7]", "localhost", "LOCALHOST:1")
+    own += ("box", "box.local:7860", "box.lan", "photos.example.org", "PHOTOS.example.org:443")
+    for name in own:
+        assert client.get("/config", headers={"Host": name}).text == "inside", name
+    foreign = ("evil.example", "evil.example:7860", "box.lan.evil.example", "xphotos.example.org")
+    foreign += ("127.0.0.1.evil.example", "127.0.0.1:7860.evil.example", "0x7f.1", "2130706433")
+    for name in foreign:
+        answer = client.get("/config", headers={"Host": name})
+        assert answer.status_code == 421, name
+        assert "--name" in answer.text
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "DELETE"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Origin", "http://127.0.0.1:3000"),
+        ("Origin", "https://evil.example"),
+        ("Origin", "null"),
+        ("Sec-Fetch-Site", "same-site"),
+        ("Sec-Fetch-Site", "cross-site"),
+    ],
+)
+def test_requests_of_other_sites_and_ports_are_refused(method, name, value):
+    client = guarded()
+    headers = {name: value, "Access-Control-Request-Method": "POST"}
+    for path in ("/", "/login", "/config", "/media/1", "/gradio_api/queue/join"):
+        assert client.request(method, path, headers=headers).status_code == 403, path
+    navigation = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    for path in ("/config", "/media/1", "/logout"):
+        assert client.request(method, path, headers=navigation).status_code == 403, path
+    for path in ("/", "/login"):
+        linked = client.request(method, path, headers=navigation)
+        assert (linked.status_code == 403) is (method != "GET"), "a link to the page opens it"
+
+
+def test_headers_for_other_origins_are_removed():
+    def allowing(_request):
+        allowed = {"Access-Control-Allow-Origin": "*", "access-control-allow-credentials": "true"}
+        return PlainTextResponse("inside", headers=allowed)
+
+    inner = Starlette(routes=[Route("/", allowing)])
+    client = TestClient(Guard(inner, AppConfig(), Authenticator(None)), "http://127.0.0.1:7860")
+    answer = client.get("/", headers={"Origin": "http://127.0.0.1:7860"})
+    assert answer.text == "inside"
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
 def test_unlisted_routes_are_closed():
     inner = Starlette(routes=[Route("/{path:path}", lambda _: PlainTextResponse("inside"))])
     client = TestClient(
@@ -347,8 +406,11 @@ def test_unlisted_routes_are_closed():
         ("Origin", "http://[x", 403),
         ("Authorization", "Basic \u00e9", 401),
         ("Authorization", "Basic /w==", 401),
-        ("Host", "x/health?", 401),
-        ("Host", "x/login?", 401),
+        ("Host", "x/health?", 421),
+        ("Host", "x/login?", 421),
+        ("Host", "127.0.0.1:99999", 421),
+        ("Host", "[127.0.0.1]", 421),
+        ("Host", "[::1%eth0/health?]", 421),
     ],
 )
 def test_invalid_headers_open_nothing(name, value, status):
@@ -357,7 +419,8 @@ def test_invalid_headers_open_nothing(name, value, status):
         inner, AppConfig(host="0.0.0.0", auth=("me", "right")), Authenticator(("me", "right"))
     )
     headers = {name: value.encode("latin-1")}
-    answer = TestClient(guard).request("POST", "/config", headers=headers)
+    client = TestClient(guard, base_url="http://127.0.0.1:7860")
+    answer = client.request("POST", "/config", headers=headers)
     assert (answer.status_code, answer.text != "inside") == (status, True)
 
 
