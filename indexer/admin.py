@@ -11,7 +11,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indexer.cli import ProgressBar, add_options, escape_odd_names, print_result
+from indexer.cli import (
+    CommandParser,
+    ProgressBar,
+    add_options,
+    note,
+    prepare_output,
+    print_result,
+    refuse,
+)
 from indexer.config import default_library
 
 if TYPE_CHECKING:
@@ -23,11 +31,13 @@ if TYPE_CHECKING:
 
     OnProgress = Callable[[Progress], None] | None
 
+_PROGRAM = "rzen-admin"
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="rzen-admin", description="Check, repair, compact and back up a library."
+    parser = CommandParser(
+        prog=_PROGRAM, description="Check, repair, compact and back up a library."
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
@@ -66,17 +76,16 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     arguments = parser().parse_args(argv)
-    escape_odd_names()
+    prepare_output()
     from indexer.errors import IndexerError
 
     try:
         with ProgressBar("steps", shown=not arguments.json) as bar:
             status, lines, answer = _COMMANDS[arguments.command](arguments, bar.show)
     except IndexerError as error:
-        print(f"rzen-admin: {error}", file=sys.stderr)
-        return 2
+        return refuse(_PROGRAM, error)
     except KeyboardInterrupt:
-        print("rzen-admin: stopped; the library is consistent", file=sys.stderr)
+        note(f"{_PROGRAM}: stopped; the library is consistent")
         return 130
     print_result(answer, lines, as_json=arguments.json)
     return status

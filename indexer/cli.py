@@ -2,7 +2,9 @@
 
 import argparse
 import json
+import logging
 import os
+import re
 import signal
 import sys
 from collections import Counter
@@ -11,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from threading import Event
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from embedder.content import Modality
 
@@ -32,6 +34,32 @@ _MAX_SKIPS_BY_NAME = 5
 _MAX_SUFFIXES = 8
 _LIMIT_FLAGS = {"pixels": "--max-pixels", "minutes": "--max-seconds", "pages": "--max-pages"}
 _DEFAULT_INSTRUCTION = "default"
+# What a terminal obeys instead of showing it: control characters, which move the cursor, colour or
+# send keys; separators of lines; and what reverses the order of the characters that follow.
+_CONTROLS = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    """Return a line with control characters as escapes: names of files may hold any."""
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose errors show the control characters of the arguments that they name."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and what is wrong, and exit with status 2."""
+        super().error(visible(message))
+
+
+class _VisibleFormatter(logging.Formatter):
+    """Formats what is logged with control characters as escapes."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- overridden
+        return visible(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 -- overridden
+        return "\n".join(map(visible, super().formatException(ei).split("\n")))
 
 
 def count(text: str) -> int:
@@ -133,7 +161,7 @@ class ProgressBar:
             line += f", {progress.failures:,} failed"
         if progress.remaining is not None:
             line += f", {progress.rate:.1f}/s, {timedelta(seconds=round(progress.remaining))} left"
-        print(line, file=sys.stderr, flush=True)
+        note(line)
 
     def _update_bar(self, progress: "Progress") -> None:
         self._bar.total = max(progress.total, progress.done)
@@ -168,17 +196,37 @@ def stop_on_signals(cancel: Event, after: str) -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
-def escape_odd_names() -> None:
-    """Let file names in any encoding be printed."""
+def prepare_output() -> None:
+    """Let file names in any encoding be printed, and be logged as `visible`."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    if logging.lastResort is not None:  # What writes warnings where no logging is configured.
+        logging.lastResort.setFormatter(_VisibleFormatter())
 
 
-def print_result(value: dict[str, Any], lines: Iterable[str], *, as_json: bool) -> None:
-    """Print a result as JSON, or as lines for people."""
-    text = json.dumps(value, indent=1, default=str) if as_json else "\n".join(lines)
-    print(text, flush=True)
+# Commands print by these functions alone, which the linter sees to.
+
+
+def print_result(
+    value: object, lines: Iterable[str], *, as_json: bool, ensure_ascii: bool = True
+) -> None:
+    """Print a result as JSON, of ASCII alone by default, or as lines for people."""
+    if as_json:
+        print(json.dumps(value, indent=1, default=str, ensure_ascii=ensure_ascii), flush=True)
+    else:
+        print("\n".join(map(visible, lines)), flush=True)
+
+
+def note(line: str) -> None:
+    """Print a line for people on standard error."""
+    print(visible(line), file=sys.stderr, flush=True)
+
+
+def refuse(program: str, problem: object) -> int:
+    """Print why a command cannot be carried out; return its exit status."""
+    note(f"{program}: {problem}")
+    return 2
 
 
 def report_lines(report: "IngestReport", failed: int) -> list[str]:

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 
 from indexer import cli
 from indexer.cli import (
+    CommandParser,
     ProgressBar,
     add_options,
-    escape_odd_names,
     instructions,
     lower_priority,
     placement,
+    prepare_output,
     print_result,
+    refuse,
     stop_on_signals,
 )
 from indexer.config import default_library
@@ -28,11 +30,13 @@ from indexer.config import default_library
 if TYPE_CHECKING:
     from indexer.library import Library
 
+_PROGRAM = "rzen-reembed"
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="rzen-reembed",
+    parser = CommandParser(
+        prog=_PROGRAM,
         description="Give a library another model: compute all vectors with it, then switch "
         "atomically. The library stays searchable meanwhile, and the next run continues one that "
         "was stopped.",
@@ -58,9 +62,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     arguments = parser().parse_args(argv)
-    escape_odd_names()
+    prepare_output()
     if problem := _usage_problem(arguments):
-        return _refuse(problem)
+        return refuse(_PROGRAM, problem)
     from embedder.interface import EmbedderError
     from indexer.errors import IndexerError
     from indexer.library import Library
@@ -77,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return _dry_run(library, arguments)
             return _reembed(library, arguments, cancel)
     except (IndexerError, EmbedderError) as error:
-        return _refuse(str(error))
+        return refuse(_PROGRAM, error)
 
 
 def _usage_problem(arguments: argparse.Namespace) -> str | None:
@@ -87,11 +91,6 @@ def _usage_problem(arguments: argparse.Namespace) -> str | None:
     if not arguments.model and not arguments.discard:
         return "give the new model with --model"
     return None
-
-
-def _refuse(message: str) -> int:
-    print(f"rzen-reembed: {message}", file=sys.stderr)
-    return 2
 
 
 def _discard(library: "Library", *, as_json: bool) -> int:

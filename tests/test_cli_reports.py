@@ -1,9 +1,21 @@
+"""What the commands print."""
+
+import json
+import logging
+import re
+import sys
 from pathlib import Path
 
-from indexer import cli
+import programs
+import pytest
+
+from indexer import Library, cli
 from indexer.types import Failure, IngestReport
 
 NO_MEDIA = "the file is not a picture, video, PDF or text file"
+HOSTILE = "\x1b[31mred\x1b]0;owned\x07\rERROR\nroot:\x9b2J\u202e.txt"
+SHOWN = r"\x1b[31mred\x1b]0;owned\x07\rERROR\nroot:\x9b2J\u202e.txt"
+CONTROLS = "[\0-\t\x0b-\x1f\x7f-\x9f\u202e]"  # all but the line feed
 
 
 def report(**counts: object) -> list[str]:
@@ -40,3 +52,72 @@ def test_report_counts_many_skipped_files_by_suffix():
 def test_report_mentions_earlier_failures():
     lines = cli.report_lines(IngestReport(unchanged=3), failed=2)
     assert lines[-1] == "2 files failed in earlier runs; use --retry-failed to retry"
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a library of files with such names: indexed, failed, skipped and gone."""
+    folder = tmp_path_factory.mktemp("named")
+    (folder / "media").mkdir()
+    (folder / "media" / HOSTILE).write_text("a lighthouse")
+    (folder / "media" / f"gone{HOSTILE}").write_text("another lighthouse")
+    (folder / "media" / f"bad{HOSTILE}").write_bytes(b"\0\1\2")
+    (folder / "media" / f"broken{HOSTILE}.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    with Library.open(folder / "library", model="toy") as library:
+        library.ingest([folder / "media"])
+    (folder / "media" / f"gone{HOSTILE}").unlink()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        ("ingest media --model toy --library other", 1),
+        ("ingest media --retry-failed --dry-run", 0),
+        (f"ingest {HOSTILE}/none", 2),
+        (f"ingest media --{HOSTILE}", 2),
+        ("search lighthouse", 0),
+        (f"search --image {HOSTILE}", 2),
+        (f"search lighthouse {HOSTILE}", 2),
+        (f"search lighthouse --kind {HOSTILE}", 2),
+        (f"admin stats --{HOSTILE}", 2),
+        (f"admin check --library {HOSTILE}", 2),
+        ("admin check --files", 1),
+        (f"admin backup media/{HOSTILE}", 2),
+        (f"admin restore {HOSTILE} --library none", 2),
+        (f"reembed --model {HOSTILE}", 2),
+        (f"reembed --model toy --instruction {HOSTILE}", 2),
+    ],
+)
+def test_commands_print_control_characters_as_escapes(named, monkeypatch, command, status):
+    monkeypatch.chdir(named)
+    program, *arguments = command.split(" ")
+    if "--library" not in arguments:
+        arguments += ["--library", "library"]
+    done = programs.run(f"indexer.{program}", *arguments)
+    assert done.returncode == status
+    printed = done.stdout + done.stderr
+    assert SHOWN in printed
+    assert not re.search(CONTROLS, printed)
+    assert "\nroot:" not in printed
+
+
+def test_what_is_logged_shows_control_characters_as_escapes(capsys):
+    cli.prepare_output()
+    try:
+        raise ValueError(HOSTILE)
+    except ValueError:
+        error = sys.exc_info()
+    logged = logging.LogRecord("indexer", logging.ERROR, "", 1, "cannot read %s", (HOSTILE,), error)
+    assert logging.lastResort is not None
+    logging.lastResort.handle(logged)
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"cannot read {SHOWN}\nTraceback")
+    assert not re.search(CONTROLS, printed)
+
+
+def test_json_keeps_names_as_they_are(named):
+    done = programs.run(
+        "indexer.search", "lighthouse", "--json", "--library", str(named / "library")
+    )
+    assert str(named / "media" / HOSTILE) in [one["path"] for one in json.loads(done.stdout)]

@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from indexer import cli
 from indexer.cli import (
+    CommandParser,
     ProgressBar,
     add_options,
     count,
-    escape_odd_names,
     instructions,
     lower_priority,
     placement,
+    prepare_output,
     print_result,
+    refuse,
     stop_on_signals,
 )
 from indexer.config import default_library, typed_path
@@ -33,11 +35,13 @@ if TYPE_CHECKING:
     from indexer.library import Library
     from indexer.types import IngestReport
 
+_PROGRAM = "rzen-ingest"
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="rzen-ingest",
+    parser = CommandParser(
+        prog=_PROGRAM,
         description="Index images, videos, PDFs and text files. Run it again to update the "
         "library: unchanged files are not read.",
     )
@@ -77,9 +81,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     arguments = parser().parse_args(argv)
-    escape_odd_names()
+    prepare_output()
     if problem := _usage_problem(arguments):
-        return _refuse(problem)
+        return refuse(_PROGRAM, problem)
     from embedder.interface import EmbedderError
     from indexer.errors import IndexerError
 
@@ -89,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dry_run(arguments) if arguments.dry_run else _ingest(arguments, cancel)
     except (IndexerError, EmbedderError) as error:
-        return _refuse(str(error))
+        return refuse(_PROGRAM, error)
 
 
 def _usage_problem(arguments: argparse.Namespace) -> str | None:
@@ -106,11 +110,6 @@ def _usage_problem(arguments: argparse.Namespace) -> str | None:
         if not glob(str(typed_path(path)), recursive=True):  # noqa: PTH207
             return f"no file matches the pattern {path}"
     return None
-
-
-def _refuse(message: str) -> int:
-    print(f"rzen-ingest: {message}", file=sys.stderr)
-    return 2
 
 
 def _options(arguments: argparse.Namespace) -> IngestOptions:
@@ -159,7 +158,7 @@ def _watch(
     from indexer.ingest.watch import watch
     from indexer.types import IngestReport
 
-    print("Watching for changes; press Ctrl-C to stop.", file=sys.stderr, flush=True)
+    cli.note("Watching for changes; press Ctrl-C to stop.")
     options = replace(options, retry_failed=False)
     for report in watch(library, paths, options, cancel=cancel):
         if replace(report, unchanged=0, seconds=0, near_duplicates=0) != IngestReport():

@@ -1,15 +1,22 @@
 """`python -m indexer.search`: finds things in a library by words, pictures, videos and pages."""
 
 import argparse
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedder.content import Modality
 from embedder.media import MEDIA_KINDS, Kind
-from indexer.cli import add_options, escape_odd_names, placement
+from indexer.cli import (
+    CommandParser,
+    add_options,
+    note,
+    placement,
+    prepare_output,
+    print_result,
+    refuse,
+)
 from indexer.config import default_library
 from indexer.types import Filters, Hit, Query, QueryPart
 
@@ -17,6 +24,7 @@ if TYPE_CHECKING:
     from indexer.library import Library
 
 
+_PROGRAM = "rzen-search"
 _PAGE_DIGITS = 9
 _FILE_KINDS = tuple(record for record in MEDIA_KINDS.values() if record.has_picture)
 _PARTS = ("text", *(str(record.kind) for record in _FILE_KINDS), "not")
@@ -24,8 +32,8 @@ _PARTS = ("text", *(str(record.kind) for record in _FILE_KINDS), "not")
 
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
-    parser = argparse.ArgumentParser(
-        prog="rzen-search",
+    parser = CommandParser(
+        prog=_PROGRAM,
         description="Find pictures, video clips, PDF pages and texts in a library. The words and "
         "the files of a query are used together.",
     )
@@ -80,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status, 0 or 2."""
     given = parser().parse_args(arguments)
-    escape_odd_names()
+    prepare_output()
     from embedder.interface import EmbedderError
     from indexer.errors import IndexerError
     from indexer.library import Library
@@ -90,12 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Library.open(directory, create=False, **opened) as library:
             hits = library.search(_query(given, library))
     except (IndexerError, EmbedderError) as error:
-        print(f"rzen-search: {error}", file=sys.stderr)
-        return 2
-    if given.json:
-        print(json.dumps([_object(hit) for hit in hits], ensure_ascii=False, indent=1))
+        return refuse(_PROGRAM, error)
+    if hits or given.json:
+        objects = [_object(hit) for hit in hits]
+        print_result(objects, _table_lines(hits), as_json=given.json, ensure_ascii=False)
     else:
-        _print_table(hits)
+        note("Nothing was found.")
     return 0
 
 
@@ -191,18 +199,16 @@ def _object(hit: Hit) -> dict[str, Any]:
     }
 
 
-def _print_table(hits: Sequence[Hit]) -> None:
-    if not hits:
-        print("Nothing was found.", file=sys.stderr)
+def _table_lines(hits: Sequence[Hit]) -> Iterator[str]:
     weak = False
     for hit in hits:
         if hit.weak and not weak:
-            print("Weaker matches:" if hit.rank > 1 else "Only weak matches:")
+            yield "Weaker matches:" if hit.rank > 1 else "Only weak matches:"
             weak = True
         why = " + ".join(hit.why)
         place = hit.segment.place
         where = f"{hit.item.path}, {place}" if place else hit.item.path
-        print(f"{hit.rank:4}  {hit.relevance:4.0%}  {hit.segment.kind:5}  {where}  ({why})")
+        yield f"{hit.rank:4}  {hit.relevance:4.0%}  {hit.segment.kind:5}  {where}  ({why})"
 
 
 if __name__ == "__main__":
