@@ -151,6 +151,20 @@ def test_video_without_frames_is_refused(tmp_path: Path) -> None:
                 read(path, SMALL)
 
 
+@pytest.mark.parametrize("name", ["magic.avi", "magic.mkv"])
+def test_a_codec_that_is_not_supported_is_never_decoded(tmp_path: Path, name: str) -> None:
+    path = write_video(tmp_path / name, shots([2.0]), code="M8RG")
+    for read in (sample_video, lambda path, limits: list(read_clips(path, limits))):
+        with pytest.raises(MediaError, match=r"codec \(MAGY\) that is not supported"):
+            read(path, SMALL)
+
+
+@pytest.mark.parametrize("code", ["MJPG", "mp4v", "VP80", "VP90", "FFV1", "HFYU", "WMV2", "FLV1"])
+def test_codecs_that_people_have_are_decoded(tmp_path: Path, code: str) -> None:
+    path = write_video(tmp_path / "a.mkv", shots([2.0]), code=code)
+    assert len(sample_video(path, SMALL).frames) == SMALL.clip_frames
+
+
 def test_videos_over_limits_are_refused_before_decoding(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.avi", shots([4.0]), code="MJPG")
     with pytest.raises(MediaError, match="longer than the limit"):

@@ -53,6 +53,14 @@ _FORMATS = (
     "mov,matroska,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,mjpeg,obu,ivf,asf,flv,live_flv,ogg,mxf,"
     "rm,dv,nut,wtv,swf"
 )
+# What cameras, phones, screen recorders and converters write. FFmpeg has hundreds more decoders,
+# each of them code that a file can attack: CVE-2026-8461 is in that of MagicYUV.
+_CODECS = (
+    "h264,hevc,av1,libdav1d,libaom-av1,vp8,vp9,libvpx,libvpx-vp9,mpeg1video,mpeg2video,mpegvideo,"
+    "mpeg4,msmpeg4v1,msmpeg4v2,msmpeg4,wmv1,wmv2,wmv3,vc1,h263,h263i,h263p,flv,vp6,vp6f,flashsv,"
+    "flashsv2,theora,mjpeg,mjpegb,jpeg2000,prores,dnxhd,dvvideo,svq1,svq3,cinepak,indeo3,indeo4,"
+    "indeo5,msvideo1,msrle,qtrle,png,rv10,rv20,rv30,rv40,ffv1,huffyuv,ffvhuff,utvideo,rawvideo"
+)
 _UNREADABLE = (
     "the video cannot be opened: it is damaged, truncated, or of a codec that is not supported"
 )
@@ -133,7 +141,7 @@ def _load_opencv() -> ModuleType:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     # Only formats that hold the video themselves: playlists name other files, or addresses on the
     # network.
-    safe = f"protocol_whitelist;file|format_whitelist;{_FORMATS}"
+    safe = f"protocol_whitelist;file|format_whitelist;{_FORMATS}|codec_whitelist;{_CODECS}"
     os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = safe
     import cv2
 
@@ -153,6 +161,7 @@ def _open_video(path: Path, limits: Limits) -> Iterator[_Stream]:
         try:
             if not capture.isOpened():
                 raise MediaError(_UNREADABLE)
+            _check_codec(capture, cv2)
             stream = _describe(capture, cv2)
             _check_video(capture, stream, limits, cv2)
             yield stream
@@ -162,6 +171,17 @@ def _open_video(path: Path, limits: Limits) -> Iterator[_Stream]:
             raise MediaError(f"the video cannot be decoded ({type(error).__name__})") from error
         finally:
             capture.release()
+
+
+def _check_codec(capture: Any, cv2: ModuleType) -> None:
+    """Refuse what FFmpeg did not look into, which OpenCV would decode nevertheless."""
+    if capture.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT) == -1:
+        tag = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little")
+        codec = "".join(chr(byte) if 32 < byte < 127 else "?" for byte in tag)
+        raise MediaError(
+            f"the video is damaged, or of a codec ({codec}) that is not supported: convert it to "
+            "H.264"
+        )
 
 
 def _describe(capture: Any, cv2: ModuleType) -> _Stream:
