@@ -136,7 +136,7 @@ def _delete_unused(folder: Path) -> None:
 # ---- quotas
 
 MIN_FILE_BYTES = 4096
-"""What even an empty file takes on a disk."""
+"""What even an empty file takes on a disk, and so does a folder."""
 
 
 class Quota:
@@ -291,7 +291,7 @@ async def save(
 
     Args:
         incoming: What to write.
-        target: The wanted path; missing folders are created.
+        target: The wanted path; missing folders are created once the file is complete.
         staging: A folder on the same file system for the unfinished file.
         quota: Where it counts.
         limit: Most bytes.
@@ -304,7 +304,6 @@ async def save(
     if incoming.announced > limit:
         raise _too_large(target, limit)
     reservation = await to_thread.run_sync(quota.admit, incoming.announced)
-    target.parent.mkdir(parents=True, exist_ok=True)
     staging.mkdir(parents=True, exist_ok=True)
     partial = staging / f"{secrets.token_hex(8)}.part"
     try:
@@ -313,8 +312,9 @@ async def save(
                 if reservation.size + len(chunk) > limit:
                     raise _too_large(target, limit)
                 await to_thread.run_sync(_write, file, chunk, reservation)
-        path = await to_thread.run_sync(_rename_without_replacing, partial, target)
-        saved = SavedFile(path, reservation.size)
+        size = reservation.size
+        path = await to_thread.run_sync(_place, partial, target, reservation)
+        saved = SavedFile(path, size)
         on_saved(saved)
         reservation.commit()
         return saved
@@ -330,6 +330,20 @@ def _too_large(target: Path, limit: int) -> TooLarge:
 def _write(file: BinaryIO, chunk: bytes, reservation: Reservation) -> None:
     reservation.grow(len(chunk))
     file.write(chunk)
+
+
+def _place(partial: Path, target: Path, reservation: Reservation) -> Path:
+    """Move a complete file to its target; if that fails, no folder made for it stays."""
+    missing = [folder for folder in target.parents if not folder.exists()]  # Deepest first.
+    reservation.grow(max(0, MIN_FILE_BYTES - reservation.size) + MIN_FILE_BYTES * len(missing))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return _rename_without_replacing(partial, target)
+    except BaseException:
+        for folder in missing:
+            with suppress(OSError):  # Another upload may be in it by now.
+                folder.rmdir()
+        raise
 
 
 def _rename_without_replacing(partial: Path, target: Path) -> Path:
@@ -393,9 +407,10 @@ class LibraryUploads:
 
 
 def _bytes_below(folder: Path) -> int:
-    """Return the sizes of all files together; an empty one takes room too."""
+    """Return what all files and folders take together; empty ones take room too."""
     total = 0
-    for parent, _, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder):
+        total += MIN_FILE_BYTES * len(folders)
         for name in names:
             with suppress(OSError):
                 total += max(MIN_FILE_BYTES, os.lstat(os.path.join(parent, name)).st_size)

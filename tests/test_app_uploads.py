@@ -129,6 +129,42 @@ def test_empty_files_count(tmp_path):
         asyncio.run(uploads.add("4.txt", IncomingFile(in_parts(b""))))
 
 
+@pytest.mark.parametrize("recount_seconds", [0, 60])
+def test_folders_count(tmp_path, recount_seconds):
+    uploads = LibraryUploads(tmp_path / "u", tmp_path / "i", 1 << 20, 6 * MIN_FILE_BYTES)
+    uploads._quota._recount_seconds = recount_seconds
+
+    def add(path: str) -> None:
+        asyncio.run(uploads.add(path, IncomingFile(in_parts(b"x"))))
+
+    add("a/b/1.txt")
+    with pytest.raises(NoRoom):
+        add("c/d/e/1.txt")
+    assert not (tmp_path / "u/c").exists()
+    add("a/b/2.txt")
+    add("c/1.txt")
+    with pytest.raises(NoRoom):
+        add("3.txt")
+
+
+def test_failed_uploads_leave_no_folders(uploads, tmp_path, monkeypatch):
+    async def broken_off() -> AsyncIterator[bytes]:
+        yield b"x"
+        raise ConnectionError
+
+    def refused(*_):
+        raise PermissionError
+
+    (tmp_path / "uploads/theirs").mkdir(parents=True)
+    with pytest.raises(ConnectionError):
+        asyncio.run(uploads.add("theirs/a/b/c.txt", IncomingFile(broken_off())))
+    monkeypatch.setattr("app.uploads._rename_without_replacing", refused)
+    with pytest.raises(PermissionError):
+        asyncio.run(uploads.add("theirs/a/b/c.txt", IncomingFile(in_parts(b"x"))))
+    assert list((tmp_path / "uploads").rglob("*")) == [tmp_path / "uploads/theirs"]
+    assert not list((tmp_path / "incoming").iterdir())
+
+
 def test_quota_spares_the_disk(uploads, monkeypatch):
     monkeypatch.setattr(uploads._quota, "_spare", 1 << 60)
     with pytest.raises(NoRoom, match="disk is full"):
@@ -188,6 +224,7 @@ def test_data_urls_count(tmp_path):
         "data:text/plain,hello",
         "data:image/png;base64,%",
         "data:image/png;base64,é",
+        "data:" + ";" * 50,
     ],
 )
 def test_data_urls_are_validated(tmp_path, address):
