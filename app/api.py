@@ -173,7 +173,7 @@ class Api:
         """Remove files from the library; only copies that were uploaded to it are deleted.
 
         Args:
-            item_ids: Ids of files, from the files endpoint or the item_id of hits.
+            item_ids: Ids of files, from the files endpoint or the item_id of hits; at most 5,000.
         """
         chosen = validated(FileSelection, {"item_ids": item_ids})
         return {"removed": self._services.library.remove(chosen.item_ids)}

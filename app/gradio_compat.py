@@ -22,16 +22,18 @@ from functools import partial
 from typing import Any
 
 import gradio as gr
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from cachetools import LRUCache
 from fastapi import FastAPI
 from gradio import queueing, route_utils, routes
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.query_files import QueryFiles
 from app.services import Services, describe_error
+from app.uploads import UploadError
 
 _log = logging.getLogger(__name__)
 
@@ -111,7 +113,7 @@ class ErrorMiddleware:
     """Turns errors into responses.
 
     On Gradio's routes an error means that the request was invalid (400): what our functions raise
-    comes out of them as values. Elsewhere it is ours (500).
+    comes out of them as values. Elsewhere it is ours (500), unless the client went away.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -128,7 +130,8 @@ class ErrorMiddleware:
             await self._app(scope, receive, sender)
             await sender.release(400 if gradios else 500)
         except Exception as error:
-            level = logging.DEBUG if gradios else logging.ERROR
+            ours = not gradios and not isinstance(error, ClientDisconnect)
+            level = logging.ERROR if ours else logging.DEBUG
             _log.log(level, "a request failed: %s", describe_error(error))
             await _error_response(sender, gradios)(scope, receive, send)
 
@@ -176,7 +179,10 @@ _VALUE_ROUTES = re.compile(r"/gradio_api/(queue/join|run|api|call|mcp|cancel|res
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _MAX_BODY_BYTES = 48 << 20
 _MAX_BODIES_BYTES = 256 << 20
-_SMALL_BODY_BYTES = 1 << 20
+_MAX_JSON_BYTES = 1 << 20  # Without data URLs.
+_MAX_JSON_VALUES = 20_000
+_MAX_TEXT_BYTES = 20_000  # A longer text can only be a data URL.
+_DATA_URL = b'"data:'
 _VALUES = "app.values"  # In the scope: the values of the body, parsed and checked.
 
 
@@ -188,8 +194,55 @@ class _PayloadTooLarge(Exception):
     """The body is larger than any sensible one, or all bodies together are."""
 
 
+class _JsonBody:
+    """The body of a request, refused as soon as parsing it would cost too much.
+
+    Numbers of values are limited, since a value of two bytes takes 64 once it is parsed, and bytes
+    are, apart from those of "data:" URLs. What begins like one goes on to the next quotation mark,
+    which is within the same string: no value escapes being counted, wherever that string begins.
+    """
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self._counted = 0
+        self._in_data_url = False
+        self._plain = 0
+        self._values = 0
+
+    def add(self, chunk: bytes) -> None:
+        """Append what has arrived.
+
+        Raises:
+            _PayloadTooLarge: if there are too many bytes or values.
+        """
+        self.data += chunk
+        while self._counted < len(self.data):
+            self._count()
+            if self._plain > _MAX_JSON_BYTES or self._values > _MAX_JSON_VALUES:
+                raise _PayloadTooLarge
+        if len(self.data) > _MAX_BODY_BYTES:
+            raise _PayloadTooLarge
+
+    def _count(self) -> None:
+        """Count to where the next data URL begins or ends."""
+        data, start = self.data, self._counted
+        if self._in_data_url:
+            found = data.find(b'"', start)
+            self._counted = len(data) if found < 0 else found + 1
+            self._in_data_url = found < 0
+            return
+        # Its beginning may have arrived before.
+        found = data.find(_DATA_URL, max(0, start - len(_DATA_URL) + 1))
+        self._counted = len(data) if found < 0 else found + len(_DATA_URL)
+        self._in_data_url = found >= 0
+        self._plain += self._counted - start
+        self._values += sum(data.count(mark, start, self._counted) for mark in b"[{:,")
+
+
 class PayloadMiddleware:
     """Replaces Gradio's file values by ids, and refuses those that are not uploaded files.
+
+    Large "data:" URLs are saved and become ids too, so that what is passed on is small.
 
     Args:
         app: Answers the requests.
@@ -200,6 +253,7 @@ class PayloadMiddleware:
         self._app = app
         self._files = files
         self._held_bytes = 0
+        self._parsing = CapacityLimiter(1)  # Parsing a data URL takes several times its size.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See `starlette.types.ASGIApp`."""
@@ -210,45 +264,52 @@ class PayloadMiddleware:
         ):
             await self._app(scope, receive, send)
             return
-        body = bytearray()
         try:
             _check_content_length(scope)
-            await self._read(body, receive)
-            values, checked = self._checked(body)
+            values, checked = await self._read(receive)
+        except ClientDisconnect:
+            return
         except _PayloadTooLarge:
-            app: ASGIApp = PlainTextResponse("The request body is too large.", status_code=413)
+            sentence = "The request body is too large: send files to POST /query-files."
+            app: ASGIApp = PlainTextResponse(sentence, status_code=413)
         except _BadPayload:
             sentence = "Bad request: send JSON, and name files by the id from POST /query-files."
             app = PlainTextResponse(sentence, status_code=400)
+        except UploadError as error:
+            app = JSONResponse({"error": str(error)}, status_code=400)
         else:
             app = self._app
             scope = {**_with_content_length(scope, len(checked)), _VALUES: values}
             receive = _replay(checked, receive)
-        try:
-            await app(scope, receive, send)
-        finally:
-            self._held_bytes -= len(body)
+        await app(scope, receive, send)
 
-    async def _read(self, body: bytearray, receive: Receive) -> None:
-        """Read the whole body; large ones share bounded memory until they are answered."""
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] != "http.request":
-                break
-            chunk = message.get("body", b"")
-            body += chunk
-            self._held_bytes += len(chunk)  # Until `__call__` has answered.
-            crowded = self._held_bytes > _MAX_BODIES_BYTES and len(body) > _SMALL_BODY_BYTES
-            if crowded or len(body) > _MAX_BODY_BYTES:
-                raise _PayloadTooLarge
-            more = message.get("more_body", False)
+    async def _read(self, receive: Receive) -> tuple[Any, bytes]:
+        """Read the whole body, and check it; large ones share bounded memory meanwhile."""
+        body, more = _JsonBody(), True
+        try:
+            while more:
+                message = await receive()
+                if message["type"] != "http.request":
+                    raise ClientDisconnect
+                chunk = message.get("body", b"")
+                self._held_bytes += len(chunk)
+                body.add(chunk)
+                if self._held_bytes > _MAX_BODIES_BYTES and len(body.data) > _MAX_JSON_BYTES:
+                    raise _PayloadTooLarge
+                more = message.get("more_body", False)
+            if len(body.data) <= _MAX_TEXT_BYTES:
+                return self._checked(body.data)
+            return await to_thread.run_sync(self._checked, body.data, limiter=self._parsing)
+        finally:
+            self._held_bytes -= len(body.data)
 
     def _checked(self, body: bytearray) -> tuple[Any, bytes]:
         """Return the values with ids in the place of files, and the body that states them.
 
         Raises:
             _BadPayload: if it names another file, or is no JSON.
+            _PayloadTooLarge: if it is large for another reason than its files.
+            UploadError: if a data URL cannot be saved.
         """
         if not body:
             return None, b""
@@ -259,10 +320,16 @@ class PayloadMiddleware:
             replaced = self._with_ids(values)
         except (ValueError, RecursionError) as error:
             raise _BadPayload from error
-        return replaced, bytes(body) if replaced is values else json.dumps(replaced).encode()
+        checked = bytes(body) if replaced is values else json.dumps(replaced).encode()
+        if len(checked) > _MAX_JSON_BYTES:
+            raise _PayloadTooLarge
+        return replaced, checked
 
     def _with_ids(self, value: Any) -> Any:
         """Return the value itself if there is no file in it, or a copy with ids."""
+        if isinstance(value, str):
+            is_file = len(value) > _MAX_TEXT_BYTES and value.startswith("data:")
+            return self._files.add_data_url(value) if is_file else value
         if isinstance(value, list):
             items = [self._with_ids(item) for item in value]
             return items if any(a is not b for a, b in zip(items, value, strict=True)) else value

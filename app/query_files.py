@@ -96,6 +96,25 @@ class QueryFiles:
             raise
         return key, saved
 
+    def add_data_url(self, url: str) -> str:
+        """Save the content of a "data:" URL, and return its id.
+
+        Raises:
+            UploadError: if it is no base64 of a known type, is too large, or there is no room.
+        """
+        head, _, body = url.partition(",")
+        media_type = head.removeprefix("data:").partition(";")[0].lower()
+        suffix = _SUFFIXES.get(media_type)
+        if suffix is None or not head.endswith(";base64"):
+            raise UploadError(f"a data URL must be base64 of one of {', '.join(sorted(_SUFFIXES))}")
+        if len(body) > _MAX_DATA_URL_BYTES * 4 // 3:
+            raise UploadError(f"a data URL may hold at most {_MAX_DATA_URL_BYTES >> 20} MB")
+        try:
+            content = base64.b64decode(body, validate=True)
+        except ValueError:  # Not base64, or not even ASCII.
+            raise UploadError("the data URL is not valid base64") from None
+        return self._write(f"query{suffix}", content)
+
     def admit(self, announced: int) -> Reservation:
         """Reserve room for bytes that belong to no file yet.
 
@@ -121,7 +140,7 @@ class QueryFiles:
             UploadError: if it is anything else; a path of this machine is never accepted.
         """
         if isinstance(reference, str) and reference.startswith("data:"):
-            return self._save_data_url(reference)
+            reference = self.add_data_url(reference)
         if isinstance(reference, str):
             with self._lock:
                 if known := self._files.get(reference):
@@ -137,6 +156,23 @@ class QueryFiles:
         with self._lock:
             self._files[key] = saved
 
+    def _write(self, name: str, content: bytes) -> str:
+        reservation = self.admit(len(content))
+        key, path = self._new_target(name)
+        try:
+            reservation.grow(len(content))
+            path.parent.mkdir(parents=True)
+            path.write_bytes(content)
+            self._register(key, SavedFile(path, len(content)))
+            reservation.commit()
+        except OSError as error:
+            shutil.rmtree(path.parent, ignore_errors=True)
+            reason = error.strerror or "the disk refused it"
+            raise UploadError(f"the file could not be stored: {reason}") from None
+        finally:
+            reservation.close()
+        return key
+
     def _make_room(self, lacking: int) -> int:
         """Delete old files until the lacking bytes are free; return the bytes of the others."""
         freed = 0
@@ -144,33 +180,6 @@ class QueryFiles:
             while self._files and freed < lacking:
                 freed += _disk_bytes(self._files.popitem()[1])
             return sum(map(_disk_bytes, self._files.values()))
-
-    def _save_data_url(self, url: str) -> Path:
-        head, _, body = url.partition(",")
-        media_type = head.removeprefix("data:").split(";")[0].lower()
-        suffix = _SUFFIXES.get(media_type)
-        if suffix is None or not head.endswith(";base64"):
-            raise UploadError(f"a data URL must be base64 of one of {', '.join(sorted(_SUFFIXES))}")
-        if len(body) > _MAX_DATA_URL_BYTES * 4 // 3:
-            raise UploadError(f"a data URL may hold at most {_MAX_DATA_URL_BYTES >> 20} MB")
-        try:
-            content = base64.b64decode(body, validate=True)
-        except ValueError:  # Not base64, or not even ASCII.
-            raise UploadError("the data URL is not valid base64") from None
-        return self._write(f"query{suffix}", content)
-
-    def _write(self, name: str, content: bytes) -> Path:
-        reservation = self.admit(len(content))
-        try:
-            reservation.grow(len(content))
-            key, path = self._new_target(name)
-            path.parent.mkdir(parents=True)
-            path.write_bytes(content)
-            self._register(key, SavedFile(path, len(content)))
-            reservation.commit()
-        finally:
-            reservation.close()
-        return path
 
 
 def _disk_bytes(file: SavedFile) -> int:

@@ -42,6 +42,7 @@ MAX_DATABASE_INTEGER = 2**63 - 1
 
 _MAX_TEXT = 20_000
 _MAX_INSTRUCTION = 2_000
+_MAX_FILES = 5_000  # That one request removes.
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -104,7 +105,7 @@ class FileFilter(Window):
 class FileSelection(BaseModel):
     """Files of the library, by their ids."""
 
-    item_ids: list[Number] = []
+    item_ids: Annotated[list[Number], Field(max_length=_MAX_FILES)] = []
 
 
 class SearchForm(BaseModel):

@@ -4,8 +4,10 @@ import asyncio
 import json
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -89,6 +91,33 @@ def test_result_is_fetched_once(page: httpx.Client):
     assert "complete" in page.get(f"/call/stats/{begun['event_id']}").text
     again = page.get(f"/call/stats/{begun['event_id']}")
     assert (again.status_code, "already fetched" in again.json()["error"]) == (404, True)
+
+
+COSTLY_ROUTES = ("run/search", "queue/join", "run/nothing", "call/remove_files", "mcp/", "reset")
+
+
+def test_page_answers_while_costly_bodies_arrive(page: httpx.Client):
+    costly = [b"[],", b"{},", b"1,", b'{"a":1},', b"[[", b'"text", ']
+
+    def sent(route: str, values: bytes) -> int:
+        body = b'{"data":[' + values * ((20 << 20) // len(values)) + b"0]}"
+        headers = {"content-type": "application/json"}
+        return page.post(f"/{route}", content=body, headers=headers).status_code
+
+    with ThreadPoolExecutor(len(costly)) as senders:
+        sending = [senders.submit(sent, *one) for one in zip(COSTLY_ROUTES, costly, strict=True)]
+        while not all(one.done() for one in sending):
+            started = monotonic()
+            assert page.get(page.base_url.join("/health")).text == "ok"
+            assert page.post("/run/search", json={"data": ["red"]}).status_code == 200
+            assert monotonic() - started < 3  # A tenth of a second on a quiet machine.
+    assert [one.result() for one in sending] == [413] * len(costly)
+
+
+def test_number_of_removed_files_is_limited(page: httpx.Client):
+    answer = page.post("/run/remove_files", json={"data": [[0] * 5_001]})
+    assert (answer.status_code, "at most 5000" in answer.json()["error"]) == (400, True)
+    assert page.post("/run/remove_files", json={"data": [[0] * 5_000]}).status_code == 200
 
 
 def test_many_clients_during_an_ingest(page: httpx.Client, folder: Path, similar_to: int):
