@@ -78,7 +78,7 @@ class Library:
         self._thumbnails = Thumbnails(directory / "thumbnails")
         self._writer = CatalogWriter(self._database)
         self._staged = StagedVectors(self._database)
-        self._write_lock = WriterLock(directory / "writer.lock")
+        self._write_lock = WriterLock(directory / "writer.lock", self.check_unchanged)
         self._index = IndexSync(self.catalog, directory / "vectors", self._write_lock)
         self._viewer: OnDemandDecoder | None = None
         self._viewer_lock = threading.Lock()
@@ -138,6 +138,15 @@ class Library:
                 ) from error
         opening = {"device": device, "dtype": dtype}
         return cls(directory, model, embedder, opening, instructions, decoders)
+
+    def check_unchanged(self) -> None:
+        """Check that the library may be written to by this program; see `Database`.
+
+        Raises:
+            LibraryError: its folder was moved, deleted or replaced since it was opened, or a newer
+                program has changed its tables.
+        """
+        self._database.check_unchanged()
 
     @property
     def model(self) -> str:

@@ -18,10 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from decoders import InProcess
 from maintained_library import copy
 from PIL import Image
 
 from embedder import Content
+from embedder.media import Draft, Kind, Limits
 from indexer import Library, LibraryBusy, LibraryError, Query, QueryPart, Status
 from indexer.admin import main
 from indexer.catalog.writer import CatalogWriter
@@ -324,3 +326,97 @@ def test_file_that_changes_after_it_was_read_is_indexed_by_the_next_run(
         assert library.ingest([media]).updated == 1
         assert library.catalog.segments(item.id)[0].text == "later words"
         assert library.ingest([media]).unchanged == 120
+
+
+def listing(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return what is below a folder, with sizes and times."""
+    found = {path: path.stat() for path in folder.rglob("*")}
+    return {str(path): (status.st_size, status.st_mtime_ns) for path, status in found.items()}
+
+
+def moved_away(where: Path) -> None:
+    where.rename(where.with_name("elsewhere"))
+
+
+def moved_away_from_a_mount_point(where: Path) -> None:
+    moved_away(where)
+    where.mkdir()
+
+
+def replaced(where: Path) -> None:
+    moved_away(where)
+    shutil.copytree(where.with_name("elsewhere"), where)
+
+
+@pytest.mark.parametrize(
+    "happen", [shutil.rmtree, moved_away, moved_away_from_a_mount_point, replaced]
+)
+def test_library_that_moved_while_open_is_not_made_again(where, happen):
+    media = where.parent / "media"
+    with Library.open(where) as library:
+        assert library.search(Query((QueryPart(Content(text="unique03")),)))
+        (item,) = library.catalog.items(limit=1)
+        happen(where)
+        left = listing(where)
+        (media / "new.txt").write_text("something new")
+        for change in (
+            lambda: library.ingest([media]),
+            lambda: library.remove([item.id]),
+            lambda: library.reembed("mini"),
+            library.check_unchanged,
+        ):
+            with pytest.raises(LibraryError, match="moved, deleted or replaced while it was open"):
+                change()
+        assert library.search(Query((QueryPart(Content(text="unique03")),)))
+        assert listing(where) == left
+        if where.with_name("elsewhere").exists():
+            shutil.rmtree(where, ignore_errors=True)
+            where.with_name("elsewhere").rename(where)
+            assert library.ingest([media]).added == 1
+
+
+def test_library_that_moves_during_an_ingest_is_not_made_again(where):
+    def cut(path: Path, kind: Kind, limits: Limits) -> Iterator[Draft]:
+        moved_away(where)
+        yield Draft(Content(text="new"), thumbnail=Image.new("RGB", (8, 8)))
+
+    (where.parent / "media" / "new.txt").write_text("something new")
+    with Library.open(where, decoders=InProcess(cut)) as library, pytest.raises(LibraryError):
+        library.ingest([where.parent / "media"])
+    assert not where.exists()
+
+
+@pytest.mark.parametrize("deleted", [["-wal"], ["-wal", "-shm"]])
+def test_log_that_was_deleted_while_open_costs_one_attempt(where, deleted):
+    media = where.parent / "media"
+    with Library.open(where) as library:
+        (media / "first.txt").write_text("something new")
+        library.ingest([media])
+        for suffix in deleted:
+            (where / f"library.sqlite3{suffix}").unlink()
+        (media / "second.txt").write_text("something else")
+        with pytest.raises(LibraryError, match="deleted while it was open: try again"):
+            library.ingest([media])
+        assert library.ingest([media]).added == 1
+        assert library.catalog.stats().items[Kind.TEXT] == 62
+    with open_storage(where, read_only=True) as files:
+        assert check(files).faults == ()
+
+
+def test_tables_that_a_newer_program_has_changed_are_not_written_to(where):
+    media = where.parent / "media"
+    with Library.open(where) as library:
+        (item,) = library.catalog.items(limit=1)
+        with closing(sqlite3.connect(where / "library.sqlite3")) as connection:
+            connection.execute("PRAGMA user_version = 999")
+        (media / "new.txt").write_text("something new")
+        for change in (
+            lambda: library.ingest([media]),
+            lambda: library.remove([item.id]),
+            lambda: library.reembed("mini"),
+            lambda: library._writer.remove([item.id]),
+        ):
+            with pytest.raises(LibraryError, match=r"newer version.*update the program"):
+                change()
+        assert library.search(Query((QueryPart(Content(text="unique03")),)))
+        assert sum(library.catalog.stats().items.values()) == 120

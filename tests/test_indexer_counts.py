@@ -14,7 +14,8 @@ from sqlalchemy import delete, insert, select, update
 from embedder.media.kinds import Kind
 from indexer.catalog import Catalog, listing, schema
 from indexer.catalog.fulltext import name_words
-from indexer.catalog.sqlite import Database, stored_path
+from indexer.catalog.schema import stored_path
+from indexer.catalog.sqlite import Database
 from indexer.catalog.transaction import WriteTransaction
 from indexer.catalog.verify import Audit, recount
 from indexer.catalog.writer import CatalogWriter, Indexed, Refused, SegmentRecord

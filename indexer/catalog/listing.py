@@ -27,14 +27,7 @@ from indexer.catalog.reader import (
     select_items,
     select_segments,
 )
-from indexer.catalog.sqlite import (
-    MAX_INTEGER,
-    Database,
-    given_ids,
-    id_table,
-    one_of,
-    unindexed,
-)
+from indexer.catalog.sqlite import Database, given_ids, id_table, one_of, unindexed
 from indexer.types import Duplicates, MediaItem, Segment, Status
 
 MAX_HASH_DISTANCE = 3
@@ -95,7 +88,7 @@ class Catalog(CatalogReader):
             plain = fulltext.plain_name(name) if name else ""
             few = fulltext.names_with(connection, plain, _MAX_SORTED_FILES) if plain else None
             page = _in_order(status, kind, plain) if few is None else _sorted(status, kind)
-            page = page.limit(limit).offset(min(offset, MAX_INTEGER))
+            page = page.limit(limit).offset(min(offset, schema.MAX_INTEGER))
             ids = connection.execute(page, given_ids(few or ())).scalars().all()
             query = select_items().where(one_of(schema.items.c.id))
             found = connection.execute(query, given_ids(ids))

@@ -19,7 +19,7 @@ from embedder.interface import EmbedderInfo, Vectors
 from embedder.media.kinds import Kind, Word
 from indexer.catalog import fulltext, schema
 from indexer.catalog.fulltext import NameMatch, WordMatches
-from indexer.catalog.sqlite import Database, given_ids, last_id, one_of, row_id
+from indexer.catalog.sqlite import Database, given_ids, last_id, one_of
 from indexer.errors import NotFound
 from indexer.types import Filters, LibraryStats, MediaItem, Segment, Status
 from indexer.vectors.interface import SearchFilter
@@ -367,12 +367,12 @@ class CatalogReader:
 
     def item(self, item_id: int) -> MediaItem:
         """Return a file by id, or raise `NotFound`."""
-        query = select_items().where(schema.items.c.id == row_id(item_id))
+        query = select_items().where(schema.items.c.id == schema.row_id(item_id))
         return item_of_row(self._found(query, f"file with the id {item_id}"))
 
     def segment(self, segment_id: int) -> Segment:
         """Return a segment by id, or raise `NotFound`."""
-        query = select_segments().where(schema.segments.c.id == row_id(segment_id))
+        query = select_segments().where(schema.segments.c.id == schema.row_id(segment_id))
         return segment_of_row(self._found(query, f"segment with the id {segment_id}"))
 
     def item_of(self, segment_id: int) -> MediaItem:
@@ -381,7 +381,7 @@ class CatalogReader:
         query = (
             select_items()
             .join(schema.segments, segments.media_id == items.media_id)
-            .where(segments.id == row_id(segment_id))
+            .where(segments.id == schema.row_id(segment_id))
             .order_by(items.id)
             .limit(1)
         )
@@ -405,7 +405,7 @@ class CatalogReader:
         table = schema.words.c
         with self._database.reading() as connection:
             data = connection.execute(
-                select(table.data).where(table.segment_id == row_id(segment_id))
+                select(table.data).where(table.segment_id == schema.row_id(segment_id))
             ).scalar_one_or_none()
         return () if data is None else schema.unpacked_words(data)
 

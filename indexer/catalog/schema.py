@@ -5,8 +5,10 @@ import os
 import zlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from secrets import token_hex
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     ColumnElement,
+    Dialect,
     ForeignKey,
     Index,
     Integer,
@@ -23,6 +26,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypedColumns,
+    TypeDecorator,
     and_,
     or_,
     select,
@@ -31,13 +35,66 @@ from sqlalchemy import (
 from embedder.content import Modality
 from embedder.interface import EmbedderInfo, Vectors
 from embedder.media.kinds import Word
-from indexer.catalog.sqlite import MAX_INTEGER, PathBytes, PathText
 from indexer.types import Filters
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 VERSION = 2
 """Raised with every change of these tables; a library with another number is refused."""
+
+MAX_INTEGER = 2**63 - 1
+"""The largest integer that SQLite stores."""
+
+
+class PathText(TypeDecorator[Path]):
+    """An absolute path as text; as bytes where it is not valid Unicode."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Path | str | None, dialect: Dialect) -> Any:
+        """Return the path as it is stored."""
+        return None if value is None else stored_path(str(value))
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Path | None:
+        """Return the path that was stored."""
+        return None if value is None else as_path(value)
+
+
+class PathBytes(TypeDecorator[Path]):
+    """An absolute path as bytes, so that all paths below a folder are one range."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: Path | str | bytes | None, dialect: Dialect) -> Any:
+        """Return the path as it is stored."""
+        return None if value is None else os.fsencode(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Path | None:
+        """Return the path that was stored."""
+        return None if value is None else as_path(value)
+
+
+@lru_cache(maxsize=4096)  # Parsing a path takes longer than reading it.
+def as_path(stored: str | bytes) -> Path:
+    """Return the path that a table holds."""
+    return Path(os.fsdecode(stored))
+
+
+def stored_path(path: str) -> str | bytes:
+    """Return a path as `PathText` stores it."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return path
+
+
+def row_id(number: int) -> int | None:
+    """Return an id to look for; None, which no row has, where SQLite cannot store the number."""
+    return number if abs(number) <= MAX_INTEGER else None
+
 
 metadata = MetaData()
 

@@ -1,4 +1,4 @@
-"""What only SQLite does: connections and transactions, storing paths, lists of ids as JSON."""
+"""What only SQLite does: connections and transactions, and statements that other databases lack."""
 
 import json
 import os
@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -17,14 +16,10 @@ from filelock import FileLock, Timeout
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Dialect,
     Engine,
     Insert,
-    LargeBinary,
     NullPool,
     QueuePool,
-    Text,
-    TypeDecorator,
     UnaryExpression,
     bindparam,
     create_engine,
@@ -36,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import operators
 
+from indexer.catalog import schema
 from indexer.errors import LibraryBusy, LibraryError
 
 
@@ -74,7 +70,9 @@ class Database:
     one moment of the library for as long as they hold a connection; `writing` commits all or
     nothing; errors of SQLite come out as `LibraryError`. The tables of a new file are made in one
     transaction. Where its folder cannot be written to, as on a read-only disk, it can be read all
-    the same.
+    the same. A file that is moved, deleted or replaced while it is open is neither created again
+    nor confused with another one, and nothing is written once a newer program has changed its
+    tables.
 
     Args:
         path: The file.
@@ -87,11 +85,12 @@ class Database:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         self._held = threading.local()
-        how = _how_to_open(path, read_only=read_only)
-        self._reading = _engine(path, how, poolclass=QueuePool, pool_size=8, max_overflow=64)
+        self._how = _how_to_open(path, read_only=read_only)
+        self._identity: tuple[int, int] | None = None
+        self._reading = _engine(self._connect, poolclass=QueuePool, pool_size=8, max_overflow=64)
         # Each transaction that writes opens a connection: on one whose snapshot is old, SQLite
         # refuses to write at once instead of waiting.
-        self._writing = _engine(path, how, poolclass=NullPool)
+        self._writing = _engine(self._connect, poolclass=NullPool)
         try:
             self._create(read_only=read_only)
         except BaseException:
@@ -105,7 +104,7 @@ class Database:
         if held is not None:
             yield held
             return
-        with translated(self.path), self._reading.connect() as connection:
+        with translated(self.path, self.close), self._reading.connect() as connection:
             yield connection
 
     @contextmanager
@@ -122,19 +121,30 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Yield a transaction that commits at the end, or rolls back if anything is raised."""
-        with (
-            translated(self.path),
-            self._writing.connect() as connection,
-            connection.execution_options(immediate=True).begin(),
-        ):
+        with self._transaction() as connection:
+            self._refuse_newer(connection)
             yield connection
 
     @contextmanager
     def outside(self) -> Iterator[sqlite3.Connection]:
         """Yield a new connection without a transaction, for what SQLite does only there."""
-        with translated(self.path), closing(self._writing.raw_connection()) as borrowed:
+        with (
+            translated(self.path, self.close),
+            closing(self._writing.raw_connection()) as borrowed,
+        ):
             driver: Any = borrowed.driver_connection
             yield driver
+
+    def check_unchanged(self) -> None:
+        """Check that the library is still the one that was opened, before work that changes it.
+
+        Raises:
+            LibraryError: it was moved, deleted or replaced, or a newer program has changed its
+                tables.
+        """
+        self._check_in_place()
+        with self.reading() as connection:
+            self._refuse_newer(connection)
 
     def size(self) -> Size:
         """Return how large the file is."""
@@ -173,17 +183,17 @@ class Database:
             copy.execute("PRAGMA journal_mode = DELETE")  # One file, nothing beside it.
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; those that are needed afterwards are new ones."""
         self._reading.dispose()
         self._writing.dispose()
 
     def _create(self, *, read_only: bool) -> None:
-        from indexer.catalog import fulltext, schema  # Declared with the types of this module.
+        from indexer.catalog import fulltext  # Which searches in the terms of this module.
 
         with self.reading() as connection:
             version = _version(connection)
         if version is None and not read_only:
-            with self.writing() as connection:
+            with self._transaction() as connection:
                 version = _version(connection)
                 if version is None:  # Otherwise another process has just made the tables.
                     schema.metadata.create_all(connection, checkfirst=False)
@@ -194,6 +204,41 @@ class Database:
                     version = schema.VERSION
         if version != schema.VERSION:
             raise LibraryError(schema.refusal(self.path.parent, version or 0))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with (
+            translated(self.path, self.close),
+            self._writing.connect() as connection,
+            connection.execution_options(immediate=True).begin(),
+        ):
+            yield connection
+
+    def _refuse_newer(self, connection: Connection) -> None:
+        version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+        if version > schema.VERSION:
+            raise LibraryError(schema.refusal(self.path.parent, version))
+
+    def _check_in_place(self) -> None:
+        if _identity(self.path) != self._identity:
+            raise LibraryError(_MOVED.format(folder=self.path.parent))
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._identity is not None:
+            self._check_in_place()
+        address = f"{self.path.absolute().as_uri()}?{self._how}"
+        connection = sqlite3.connect(
+            address, uri=True, timeout=BUSY_SECONDS, check_same_thread=False
+        )
+        try:
+            _prepare(connection, writable="mode=rw" in self._how)
+        except BaseException:
+            connection.close()
+            raise
+        if self._identity is None:
+            self._identity = _identity(self.path)
+            self._how = self._how.replace("mode=rwc", "mode=rw")  # It is never created again.
+        return connection
 
 
 def _version(connection: Connection) -> int | None:
@@ -207,10 +252,14 @@ class WriterLock:
     """The lock held while writing for longer than a transaction: one holder in all processes.
 
     It is a lock of the operating system, so it ends with its process, however that ends.
+
+    Args:
+        path: The file that is locked.
+        check: Called before; raises if the library must not be written to.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, check: Callable[[], None] = lambda: None) -> None:
+        self._path, self._check = path, check
 
     @contextmanager
     def held(self, wait_seconds: float = 0.0) -> Iterator[None]:
@@ -218,8 +267,9 @@ class WriterLock:
 
         Raises:
             LibraryBusy: another holds it, and still did after the wait.
-            LibraryError: the file cannot be written or locked.
+            LibraryError: the file cannot be written or locked, or the check says why not.
         """
+        self._check()
         folder = self._path.parent
         if not os.access(folder, os.W_OK):
             raise LibraryError(_SENTENCES["readonly"].format(folder=folder))
@@ -235,60 +285,6 @@ class WriterLock:
             yield
         finally:
             lock.release()
-
-
-MAX_INTEGER = 2**63 - 1
-"""The largest integer that SQLite stores."""
-
-
-class PathText(TypeDecorator[Path]):
-    """An absolute path as text; as bytes where it is not valid Unicode."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: Path | str | None, dialect: Dialect) -> Any:
-        """Return the path as it is stored."""
-        return None if value is None else stored_path(str(value))
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> Path | None:
-        """Return the path that was stored."""
-        return None if value is None else as_path(value)
-
-
-class PathBytes(TypeDecorator[Path]):
-    """An absolute path as bytes, so that all paths below a folder are one range."""
-
-    impl = LargeBinary
-    cache_ok = True
-
-    def process_bind_param(self, value: Path | str | bytes | None, dialect: Dialect) -> Any:
-        """Return the path as it is stored."""
-        return None if value is None else os.fsencode(value)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> Path | None:
-        """Return the path that was stored."""
-        return None if value is None else as_path(value)
-
-
-@lru_cache(maxsize=4096)  # Parsing a path takes longer than reading it.
-def as_path(stored: str | bytes) -> Path:
-    """Return the path that a table holds."""
-    return Path(os.fsdecode(stored))
-
-
-def stored_path(path: str) -> str | bytes:
-    """Return a path as `PathText` stores it."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(path)
-    return path
-
-
-def row_id(number: int) -> int | None:
-    """Return an id to look for; None, which no row has, where SQLite cannot store the number."""
-    return number if abs(number) <= MAX_INTEGER else None
 
 
 id_table = func.json_each(bindparam("ids")).table_valued("value", name="ids")
@@ -365,19 +361,16 @@ def _how_to_open(path: Path, *, read_only: bool) -> str:
     return "mode=ro" if log.is_file() and log.stat().st_size else "mode=ro&immutable=1"
 
 
-def _engine(path: Path, how: str, **pool: Any) -> Engine:
-    def connect() -> sqlite3.Connection:
-        address = f"{path.absolute().as_uri()}?{how}"
-        connection = sqlite3.connect(
-            address, uri=True, timeout=BUSY_SECONDS, check_same_thread=False
-        )
-        try:
-            _prepare(connection, writable=how == "mode=rwc")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return which file has a name now; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
+
+def _engine(connect: Callable[[], sqlite3.Connection], **pool: Any) -> Engine:
     # Parameters are searches and paths, which are private: no error shows them.
     engine = create_engine("sqlite://", creator=connect, hide_parameters=True, **pool)
     event.listen(engine, "begin", _begin)
@@ -387,12 +380,21 @@ def _engine(path: Path, how: str, **pool: Any) -> Engine:
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Raise errors of SQLite about a file as `LibraryError`."""
+def translated(path: Path, reopen: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Raise errors of SQLite about a file as `LibraryError`.
+
+    Args:
+        path: The file.
+        reopen: Called after an error of the disk. SQLite reports one, too, where its write-ahead
+            log was deleted while it was open, and until every connection to it is closed.
+    """
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:
-        raise _as_library_error(getattr(error, "orig", error), path) from error
+        reason = getattr(error, "orig", error)
+        if _DISK_ERROR in str(reason):
+            reopen()
+        raise _as_library_error(reason, path) from error
 
 
 def _as_library_error(error: BaseException, path: Path) -> LibraryError:
@@ -400,7 +402,7 @@ def _as_library_error(error: BaseException, path: Path) -> LibraryError:
     message = str(error)
     if "locked" in message or "busy" in message:
         return LibraryBusy(_BUSY.format(folder=path.parent))
-    if "disk I/O error" in message and _is_full(path.parent):
+    if _DISK_ERROR in message and _is_full(path.parent):
         message = "disk is full"  # SQLite cannot always tell.
     for sign, sentence in _SENTENCES.items():
         if sign in message:
@@ -415,7 +417,12 @@ def _is_full(folder: Path) -> bool:
         return False
 
 
+_DISK_ERROR = "disk I/O error"
 _BUSY = "another program is adding to the library in {folder}: try again when it has finished"
+_MOVED = (
+    "the library in {folder} was moved, deleted or replaced while it was open: put it back, or "
+    "restart the program to use what is there now"
+)
 _SENTENCES = {
     "not a database": "{path} is not the database of a library: choose another folder",
     "malformed": "the library's database {path} is damaged: restore it from a copy, or delete "
@@ -424,7 +431,12 @@ _SENTENCES = {
     "unable to open": "the library's database {path} cannot be opened: check that the folder "
     "exists and its permissions",
     "disk is full": "the disk is full: free some space in {folder} and run the same command again",
-    "disk I/O error": "the disk that holds {folder} reports an error",
+    _DISK_ERROR: "the disk that holds {folder} reports an error, or files of the library were "
+    "deleted while it was open: try again",
+    **dict.fromkeys(
+        ("no such table", "no such column"),
+        "the library in {folder} has other tables than when it was opened: restart the program",
+    ),
 }
 
 

@@ -13,11 +13,7 @@ from embedder.content import Modality
 from embedder.interface import EmbedderInfo
 from embedder.media.kinds import Kind
 from indexer.catalog import fulltext, schema
-from indexer.catalog.sqlite import (
-    MAX_INTEGER,
-    Database,
-    row_id,
-)
+from indexer.catalog.sqlite import Database
 from indexer.catalog.transaction import WriteTransaction
 from indexer.types import Candidate, Status
 
@@ -133,7 +129,7 @@ def _state(
 
 def storable_time(nanoseconds: int) -> int:
     """Return a time clamped to SQLite's 64 bits, which some file systems exceed."""
-    return max(-MAX_INTEGER, min(MAX_INTEGER, nanoseconds))
+    return max(-schema.MAX_INTEGER, min(schema.MAX_INTEGER, nanoseconds))
 
 
 def _add_media(transaction: WriteTransaction, outcome: Indexed) -> int:
@@ -302,7 +298,7 @@ class CatalogWriter:
         gone: list[Path] = []
         with WriteTransaction.of(self._database) as transaction:
             for start in range(0, len(item_ids), _PATHS_PER_QUERY):
-                chunk = map(row_id, item_ids[start : start + _PATHS_PER_QUERY])
+                chunk = map(schema.row_id, item_ids[start : start + _PATHS_PER_QUERY])
                 gone += transaction.remove_items(one for one in chunk if one is not None)
         return gone
 

@@ -35,7 +35,8 @@ class Thumbnails:
         """
         path = self.path(content_hash, position)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            for folder in (self._directory, path.parent):  # But not that of a library that is gone.
+                folder.mkdir(exist_ok=True)
             handle, temporary = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
             try:
                 with os.fdopen(handle, "wb") as file:

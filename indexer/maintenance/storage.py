@@ -53,7 +53,7 @@ class LibraryFiles:
     @property
     def writer(self) -> WriterLock:
         """The lock that is held to write for longer than a transaction."""
-        return WriterLock(self.directory / "writer.lock")
+        return WriterLock(self.directory / "writer.lock", self.database.check_unchanged)
 
     @cached_property
     def catalog(self) -> Catalog:
