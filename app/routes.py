@@ -12,11 +12,13 @@
 Access is checked before, in `app.guard`.
 """
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from functools import wraps
 from io import BytesIO
 from threading import Lock
-from typing import Annotated, TypeAlias
+from typing import Annotated, ParamSpec, TypeAlias
 
 from anyio import to_thread
 from cachetools import LRUCache
@@ -42,12 +44,14 @@ from embedder.media import MEDIA_KINDS, MEDIA_TYPES, MediaError
 from indexer import (
     IndexerError,
     Library,
+    LibraryBusy,
     LibraryError,
     MediaItem,
     NotFound,
     QueryError,
 )
-from indexer.decoding.on_demand import OnDemandDecoder
+
+_log = logging.getLogger(__name__)
 
 _SANDBOX = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
 _FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
@@ -56,6 +60,7 @@ _PAGE_CACHE_BYTES = 64 << 20
 _MAX_FORM_FILES = 8
 _BLOCK_BYTES = 1 << 20
 
+P = ParamSpec("P")
 SegmentId: TypeAlias = Annotated[int, Path(ge=0, le=MAX_DATABASE_INTEGER)]
 
 
@@ -71,31 +76,22 @@ def media_router(library: Library, searches: Searches, *, paths: bool = False) -
     pages = PageCache(library)
 
     @router.api_route("/media/{segment_id}", methods=["GET", "HEAD"])
+    @_refusing
     def media(segment_id: SegmentId, download: bool = False) -> Response:
-        try:
-            return _original(library.catalog.item_of(segment_id), download)
-        except NotFound as error:
-            return PlainTextResponse(str(error), status_code=404)
+        return _original(library.catalog.item_of(segment_id), download)
 
     @router.api_route("/thumbnail/{segment_id}", methods=["GET", "HEAD"])
+    @_refusing
     def thumbnail(segment_id: SegmentId) -> Response:
-        try:
-            path = library.thumbnail(segment_id)
-        except NotFound as error:
-            return PlainTextResponse(str(error), status_code=404)
+        path = library.thumbnail(segment_id)
         if path is None:
-            return PlainTextResponse(f"Segment {segment_id} has no thumbnail.", status_code=404)
+            raise NotFound(f"Segment {segment_id} has no thumbnail.")
         return FileResponse(path, headers=_FOREVER)
 
     @router.get("/page/{segment_id}.png")
+    @_refusing
     def page(segment_id: SegmentId, side: Annotated[int, Query(ge=1)] = 1600) -> Response:
-        try:
-            picture = pages.get(segment_id, min(max(side, _MIN_SIDE), _MAX_SIDE))
-        except (NotFound, MediaError) as error:
-            return PlainTextResponse(str(error), status_code=404)
-        except LibraryError:  # Its message may name the library's folder.
-            busy = "Too many pages are being rendered: try again in a moment."
-            return PlainTextResponse(busy, status_code=503, headers={"Retry-After": "5"})
+        picture = pages.get(segment_id, min(max(side, _MIN_SIDE), _MAX_SIDE))
         return Response(picture, media_type="image/png", headers=_FOREVER)
 
     @router.get("/detail/{segment_id}")
@@ -105,6 +101,8 @@ def media_router(library: Library, searches: Searches, *, paths: bool = False) -
             session = searches.get(search) if search else None
         try:
             return HTMLResponse(detail_html(library, segment_id, session, paths=paths))
+        except LibraryError as error:
+            return HTMLResponse(results.problem(_unavailable(error)), status_code=503)
         except (IndexerError, MediaError) as error:
             return HTMLResponse(results.problem(str(error)), status_code=404)
 
@@ -117,6 +115,30 @@ def media_router(library: Library, searches: Searches, *, paths: bool = False) -
         return _more_results(searches, token, offset, weak)
 
     return router
+
+
+def _refusing(route: Callable[P, Response]) -> Callable[P, Response]:
+    """Wrap a route so that what it raises becomes a response of plain text."""
+
+    @wraps(route)
+    def answer(*args: P.args, **values: P.kwargs) -> Response:
+        try:
+            return route(*args, **values)
+        except (NotFound, MediaError) as error:
+            return PlainTextResponse(str(error), status_code=404)
+        except LibraryBusy:  # Its message may name the library's folder.
+            busy = "Too many pages are being rendered: try again in a moment."
+            return PlainTextResponse(busy, status_code=503, headers={"Retry-After": "5"})
+        except LibraryError as error:
+            return PlainTextResponse(_unavailable(error), status_code=503)
+
+    return answer
+
+
+def _unavailable(error: LibraryError) -> str:
+    """Log why the library does not answer; return what users may read, which names no folder."""
+    _log.warning("hidden from users: %s", error)
+    return "the library cannot do that now: the reason is in the server's log"
 
 
 def _original(item: MediaItem, download: bool) -> Response:
@@ -183,15 +205,15 @@ class PageCache:
         return out.getvalue()
 
 
-def upload_router(uploads: LibraryUploads, files: QueryFiles, viewer: OnDemandDecoder) -> APIRouter:
+def upload_router(library: Library, uploads: LibraryUploads, files: QueryFiles) -> APIRouter:
     """Build the routes that take files.
 
     Args:
+        library: What the files are for; its decoder is started while those to search with arrive.
         uploads: Saves the files for the library.
         files: Saves the files to search with.
-        viewer: Decodes the latter; started while they arrive.
     """
-    router = APIRouter()
+    router, viewer = APIRouter(), library.viewer
 
     @router.post("/query-files")
     async def add_query_file(request: Request, name: str = "") -> Response:
@@ -205,6 +227,7 @@ def upload_router(uploads: LibraryUploads, files: QueryFiles, viewer: OnDemandDe
     @router.post("/uploads")
     async def add_upload(request: Request, path: str = "") -> Response:
         async def save() -> object:
+            await to_thread.run_sync(library.check_unchanged)
             saved = await uploads.add(path, _body(request))
             return {"name": saved.path.name, "bytes": saved.size}
 
@@ -261,6 +284,8 @@ async def _saved(save: Callable[[], Awaitable[object]]) -> Response:
     except UploadError as error:
         status = {TooLarge: 413, NoRoom: 507}.get(type(error), 400)
         return JSONResponse({"error": str(error)}, status_code=status)
+    except LibraryError as error:
+        return JSONResponse({"error": _unavailable(error)}, status_code=503)
     except OSError as error:
         reason = error.strerror or "the disk refused it"
         return JSONResponse({"error": f"the file could not be stored: {reason}"}, status_code=507)

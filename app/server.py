@@ -46,7 +46,7 @@ def build(services: Services, on_start: Callable[[], None] = lambda: None) -> AS
     trusted = services.config.trusted
     app.include_router(login_router(authenticator))
     app.include_router(media_router(services.library, services.searches, paths=trusted))
-    app.include_router(upload_router(services.uploads, services.files, services.library.viewer))
+    app.include_router(upload_router(services.library, services.uploads, services.files))
 
     @app.exception_handler(RequestValidationError)
     async def not_found(request: Request, error: Exception) -> Response:

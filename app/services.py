@@ -135,7 +135,9 @@ def add_uploads(services: Services) -> None:
 
     Raises:
         Busy: if another job is running.
+        LibraryError: if the library was moved, deleted or replaced.
     """
+    services.library.check_unchanged()
     services.library.uploads.mkdir(parents=True, exist_ok=True)
     _ingest(services, "Adding your files", [services.library.uploads])
 

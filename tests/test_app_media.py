@@ -17,7 +17,7 @@ from app.page import events
 from app.routes import media_router, upload_router
 from app.search import SearchForm
 from embedder.media import Kind
-from indexer import Library, LibraryBusy
+from indexer import Library, LibraryBusy, LibraryError
 from indexer.decoding import on_demand
 
 
@@ -36,7 +36,7 @@ def page(library, tmp_path_factory):
 def client(page):
     app = FastAPI()
     app.include_router(media_router(page.library, page.searches))
-    app.include_router(upload_router(page.uploads, page.files, page.library.viewer))
+    app.include_router(upload_router(page.library, page.uploads, page.files))
     return TestClient(app)
 
 
@@ -220,6 +220,42 @@ def test_busy_decoders_ask_to_retry(client, library, monkeypatch):
     monkeypatch.setattr(library.viewer, "page", busy)
     refused = client.get(f"/page/{segment_of(library, 'harbour.pdf')}.png?side=321")
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+
+
+@pytest.fixture
+def own(sample_folder, tmp_path):
+    """Services over a library of this test's own, and a client."""
+    with Library.open(copy_library(sample_folder, tmp_path)) as library:
+        parts = services.build(AppConfig(), library, tmp_path / "scratch")
+        app = FastAPI()
+        app.include_router(media_router(library, parts.searches))
+        app.include_router(upload_router(library, parts.uploads, parts.files))
+        yield parts, TestClient(app)
+
+
+def test_damaged_database_is_unavailable(own, caplog):
+    parts, client = own
+    segment = segment_of(parts.library, "red.jpg")
+    os.truncate(parts.library.directory / "library.sqlite3", 0)
+    for route in ("media", "thumbnail", "detail"):
+        refused = client.get(f"/{route}/{segment}")
+        assert refused.status_code == 503
+        assert "the reason is in the server&#39;s log" in refused.text.replace("'", "&#39;")
+        assert str(parts.library.directory) not in refused.text
+    assert "is damaged: restore it from a copy" in caplog.text
+
+
+def test_uploads_do_not_make_a_library_that_is_gone_again(own):
+    parts, client = own
+    parts.library.directory.rename(parts.library.directory.with_name("elsewhere"))
+    refused = client.post("/uploads?path=a.txt", content=b"words")
+    assert refused.status_code == 503
+    assert refused.json() == {
+        "error": "the library cannot do that now: the reason is in the server's log"
+    }
+    with pytest.raises(LibraryError, match="moved, deleted or replaced"):
+        services.add_uploads(parts)
+    assert not parts.library.directory.exists()
 
 
 # ---- detail and further results
