@@ -151,10 +151,7 @@ def test_cli_document_lists_every_environment_variable() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    [
-        *("trainer.merge", "benchmarks.untrained"),
-        *("benchmarks.miniature.ablation", "benchmarks.miniature.shapes"),
-    ],
+    ["benchmarks.untrained", "benchmarks.miniature.ablation", "benchmarks.miniature.shapes"],
 )
 def test_help_of_a_training_program_loads_nothing_heavy(module: str) -> None:
     assert "--help" in help_of(module)

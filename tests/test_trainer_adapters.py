@@ -24,12 +24,13 @@ from trainer.adapters import (
     linear_layers,
     load_base,
     make_trainable,
-    merge,
+    open_adapters,
     save_adapter,
+    write_mixture,
 )
 from trainer.checkpoints import MARKER, write_checkpoint
-from trainer.merge import main
 from trainer.output import BadOutput, atomic_folder
+from trainer.soup import main
 
 SETTINGS = Settings(
     system="Say it in a word.", positions="mrope", image_tokens=(4, 16), frame_tokens=(4, 8)
@@ -65,6 +66,11 @@ def adapter(checkpoint: Checkpoint, directory: Path, seed: int = 0, lora: Lora |
         adapted.eval()
         save_adapter(adapted, checkpoint, SETTINGS, directory, lora)
         return embedder.embed(contents(), "document")
+
+
+def merge(directory: Path, out: Path, base: str | None = None) -> None:
+    adapters, checkpoint = open_adapters([directory], base)
+    write_mixture(adapters, [1.0], checkpoint, out)
 
 
 def vectors(directory: Path) -> np.ndarray:

@@ -1,8 +1,8 @@
 """LoRA adapters: train, save, merge into their base model, and mix.
 
 An adapter is a folder with peft's two files, the settings that it was trained with (`rzen.json`)
-and, written last, `adapter.json`, which identifies its base model. `trainer.merge` is the command
-that merges one adapter, `trainer.soup` mixes several.
+and, written last, `adapter.json`, which identifies its base model. `trainer.soup` is the command
+that merges one or several into it.
 
 Source:
     LoRA: arXiv 2106.09685. Its placement and rank, and souping adapters of different data mixes:
@@ -292,28 +292,22 @@ def load_base(checkpoint: Checkpoint, settings: Settings) -> Backbone:
     return Backbone.load(checkpoint, settings, torch.device("cpu"), dtype)
 
 
-def merge(directory: Path, out: Path, base: str | None = None) -> None:
-    """Merge an adapter into its base: a checkpoint that opens as "rzen:OUT".
-
-    Args:
-        directory: Of the adapter.
-        out: Must not exist yet; written atomically.
-        base: Current folder or hub name of the base model; None for the recorded one.
-
-    Raises:
-        BadAdapter: the adapter is incomplete or not of this base.
-        BadOutput: `out` exists, or cannot be written.
-        EmbedderUnavailable: there is no base model.
-    """
-    adapter = Adapter.of(directory)
-    checkpoint = adapter.find_base(base)
-    write_mixture([adapter], [1.0], checkpoint, out)
-
-
 def write_mixture(
     adapters: Sequence[Adapter], weights: Sequence[float], checkpoint: Checkpoint, out: Path
 ) -> None:
-    """Write a checkpoint of a base plus a weighted sum of adapters; see `Mixture`."""
+    """Write a base plus a weighted sum of adapters: a checkpoint that opens as "rzen:OUT".
+
+    Args:
+        adapters: At least one, all of this base and with the same settings.
+        weights: One for each adapter.
+        checkpoint: The base model.
+        out: Must not exist yet; written atomically.
+
+    Raises:
+        BadAdapter: an adapter's weights cannot be read.
+        BadOutput: `out` exists, or cannot be written.
+        EmbedderUnavailable: the base model cannot be opened.
+    """
     settings = adapters[0].settings
     mixture = Mixture(load_base(checkpoint, settings).model, adapters)
     mixture.mix(weights)

@@ -14,7 +14,7 @@ from embedder.rzen.checkpoint import Checkpoint
 from embedder.rzen.pictures import Patched, patched
 from embedder.rzen.settings import Settings
 from embedder.rzen.template import Template, TokenSequence
-from trainer.adapters import make_trainable, merge, save_adapter
+from trainer.adapters import Adapter, make_trainable, save_adapter, write_mixture
 from trainer.checkpoints import write_checkpoint
 from trainer.config import Run
 from trainer.data.examples import Task
@@ -154,7 +154,7 @@ class TrainingModel:
         if self.run.model.method == "lora":
             adapter = self.run.out / "adapter"
             save_adapter(self.adapted, self.checkpoint, self.settings, adapter, self.run.model.lora)
-            merge(adapter, out, self.run.model.base)
+            write_mixture([Adapter.of(adapter)], [1.0], self.checkpoint, out)
         else:
             made = {"trained": "all parameters"}
             write_checkpoint(self.adapted, self.checkpoint, self.settings, out, made)

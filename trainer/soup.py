@@ -1,8 +1,9 @@
-"""Mix several adapters into one checkpoint.
+"""Mix adapters into one checkpoint.
 
 `python -m trainer.soup ADAPTER… --weights … --out DIR` adds the weighted average of what the
-adapters add to their base model. With `--greedy --data DIR…` the weights come from validation: the
-adapters are tried in the order of their scores, and one is kept only if the mixture's score rises.
+adapters add to their base model; a single one is merged. With `--greedy --data DIR…` the weights
+come from validation: the adapters are tried in the order of their scores, and one is kept only if
+the mixture's score rises.
 """
 
 import argparse
