@@ -122,6 +122,21 @@ def test_cutting_that_was_broken_off_leaves_nothing_behind_and_is_done_again(
     assert len(list((tmp_path / "frames").iterdir())) == 1
 
 
+def test_what_another_process_has_cut_meanwhile_is_used(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut(film, tmp_path / "other", SMALL)
+
+    def overtaken(*given: object) -> object:
+        yield from original(*given)
+        shutil.copytree(tmp_path / "other", tmp_path / "frames", dirs_exist_ok=True)
+
+    original = clips.read_clips
+    monkeypatch.setattr(clips, "read_clips", overtaken)
+    assert [clip.start for clip in cut(film, tmp_path / "frames", SMALL)] == [0, 2, 4, 6]
+    assert len(list((tmp_path / "frames").iterdir())) == 1
+
+
 def test_a_caption_belongs_to_the_clip_it_has_most_in_common_with() -> None:
     cuts = seconds(0, 4, 10, 20)
     captions = [Caption(3, 9, "second"), Caption(9, 21, "third"), Caption(0, 20, "all")]

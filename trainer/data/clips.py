@@ -18,8 +18,6 @@ say how many and which.
 import hashlib
 import json
 import math
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +27,7 @@ from embedder.content import Modality
 from embedder.media import Limits, MediaError, read_clips
 from trainer.data.examples import BrokenRow, ErrorBudget, Example, Origin, Side, Task, existing_file
 from trainer.data.readers import check_fields, numbered_lines, parsed_object, words
+from trainer.output import BadOutput, atomic_folder
 
 _SCHEMA = 1
 _QUALITY = 92
@@ -169,21 +168,20 @@ def nearby_clips(
 def cut(video: Path, folder: Path, limits: Limits) -> list[CutClip]:
     """Cut a video into clips and write their frames, unless they are there already.
 
-    A changed video or changed limits are cut again. The list of clips is written last, so that
-    an interrupted cut is repeated.
+    A changed video or changed limits are cut again.
 
     Raises:
         MediaError: the video cannot be decoded.
+        BadOutput: the frames cannot be written.
     """
-    about = _fingerprint(video, limits)
-    place = folder / f"{video.stem[:40]}-{about}"
-    if not (place / "clips.json").is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".cutting-", dir=folder) as name:
-            _write(video, Path(name), limits)
-            if not (place / "clips.json").is_file():  # another process may have cut it meanwhile
-                shutil.rmtree(place, ignore_errors=True)
-                _moved(Path(name), place)
+    place = folder / f"{video.stem[:40]}-{_fingerprint(video, limits)}"
+    if not place.is_dir():
+        try:
+            with atomic_folder(place) as partial:
+                _write(video, partial, limits)
+        except BadOutput:
+            if not place.is_dir():  # else another process has cut it meanwhile
+                raise
     listed = json.loads((place / "clips.json").read_text("utf-8"))
     return [
         CutClip(clip["start"], clip["end"], tuple(place / frame for frame in clip["frames"]))
@@ -200,16 +198,6 @@ def _write(video: Path, place: Path, limits: Limits) -> None:
         clips.append({"start": clip.start, "end": clip.end, "frames": names})
     text = json.dumps({"schema": _SCHEMA, "video": str(video), "clips": clips})
     (place / "clips.json").write_text(text, "utf-8")
-
-
-def _moved(source: Path, place: Path) -> None:
-    """Rename a folder; one that appears meanwhile holds the same and is kept."""
-    shutil.copymode(place.parent, source)  # temporary folders are private
-    try:
-        source.replace(place)
-    except OSError:
-        if not (place / "clips.json").is_file():
-            raise
 
 
 def _fingerprint(video: Path, limits: Limits) -> str:
