@@ -139,47 +139,57 @@ def test_what_another_process_has_cut_meanwhile_is_used(
 
 def test_a_caption_belongs_to_the_clip_it_has_most_in_common_with() -> None:
     cuts = seconds(0, 4, 10, 20)
-    captions = [Caption(3, 9, "second"), Caption(9, 21, "third"), Caption(0, 20, "all")]
+    captions = [
+        Caption(start=3, end=9, text="second"),
+        Caption(start=9, end=21, text="third"),
+        Caption(start=0, end=20, text="all"),
+    ]
     found = paired(cuts, captions)
     assert [(caption.text, clip.start) for caption, clip in found] == [
         ("second", 4),
         ("third", 10),
         ("all", 10),
     ]
-    assert paired(cuts, [Caption(0, 1, "too short for a clip")]) == []
-    assert paired(cuts, [Caption(50, 60, "after the end")]) == []
+    assert paired(cuts, [Caption(start=0, end=1, text="too short for a clip")]) == []
+    assert paired(cuts, [Caption(start=50, end=60, text="after the end")]) == []
 
 
 def test_the_nearest_clips_are_the_hardest_and_right_ones_are_left_out() -> None:
     cuts = seconds(0, 4, 10, 20, 22, 30, 36)
     pairs = [
-        (Caption(10, 20, "a dog"), cuts[2]),
-        (Caption(30, 36, "A  dog"), cuts[5]),
-        (Caption(0, 4, "a cat"), cuts[0]),
+        (Caption(start=10, end=20, text="a dog"), cuts[2]),
+        (Caption(start=30, end=36, text="A  dog"), cuts[5]),
+        (Caption(start=0, end=4, text="a cat"), cuts[0]),
     ]
     found = nearby_clips(cuts[2], pairs[0][0], pairs, cuts, 10)
     assert [clip.start for clip in found] == [20, 4, 22, 0]
-    wide = Caption(9, 21, "a dog")
+    wide = Caption(start=9, end=21, text="a dog")
     assert [c.start for c in nearby_clips(cuts[2], wide, pairs, cuts, 10)] == [22, 0]
 
 
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ({"captions": said((0, 2, "a"))}, "the video is missing"),
+        ({"captions": said((0, 2, "a"))}, "video: Field required"),
         ({"video": "no.mp4", "captions": said((0, 2, "a"))}, "does not exist"),
         (
             {"video": "bad.mp4", "captions": said((0, 2, "a"))},
             "bad.mp4: the video cannot be opened",
         ),
-        ({"video": "bad.mp4"}, "the captions are missing"),
-        ({"video": "bad.mp4", "captions": []}, "the captions are missing"),
-        ({"video": "bad.mp4", "captions": said((2, 2, "a"))}, "caption 1 needs a start before"),
-        ({"video": "bad.mp4", "captions": said((-1, 2, "a"))}, "caption 1 needs a start before"),
-        ({"video": "bad.mp4", "captions": said(("0", 2, "a"))}, "caption 1 needs a start before"),
-        ({"video": "bad.mp4", "captions": said((0, 2, " "))}, "caption 1 is blank"),
-        ({"video": "bad.mp4", "captions": ["a"]}, "caption 1 is not an object"),
-        ({"video": "bad.mp4", "captions": [{"from": 1}]}, "unknown field 'from' of caption 1"),
+        ({"video": "bad.mp4"}, "captions: Field required"),
+        ({"video": "bad.mp4", "captions": []}, "captions: Tuple should have at least 1 item"),
+        (
+            {"video": "bad.mp4", "captions": said((2, 2, "a"))},
+            "captions.0: the start must",
+        ),
+        ({"video": "bad.mp4", "captions": said((-1, 2, "a"))}, "captions.0.start: Input"),
+        (
+            {"video": "bad.mp4", "captions": said(("0", 2, "a"))},
+            "captions.0.start: Input",
+        ),
+        ({"video": "bad.mp4", "captions": said((0, 2, " "))}, "captions.0: the text is blank"),
+        ({"video": "bad.mp4", "captions": ["a"]}, "captions.0: it is not an object"),
+        ({"video": "bad.mp4", "captions": [{"from": 1}]}, "captions.0.from: unknown field"),
         ({"video": "good.mp4", "captions": said((60, 70, "a"))}, "none of its 1 captions fits"),
     ],
 )

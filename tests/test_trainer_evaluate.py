@@ -77,7 +77,7 @@ def test_grades_of_qrels_count(tmp_path: Path) -> None:
         folder / "qrels.jsonl",
         [
             {"query": "q-red", "candidate": "blue", "relevance": 3},
-            {"query": "q-red", "candidate": "red", "relevance": 1},
+            {"query": "q-red", "candidate": "red", "relevance": 1, "judge": "a"},
             {"query": "q-green", "candidate": "green", "relevance": 0},
         ],
     )
@@ -108,7 +108,7 @@ def test_one_file_has_queries_with_their_candidates(tmp_path: Path) -> None:
         tmp_path / "rows/rows.jsonl",
         [
             {"query": {"text": "blue"}, "candidates": both, "label": 1},
-            {"query": {"text": "red"}, "candidates": both, "label": [0, 1]},
+            {"query": {"text": "red"}, "candidates": both, "label": [0, 1], "source": "ours"},
         ],
     )
     given = read_native(tmp_path / "rows")
@@ -123,12 +123,24 @@ def test_one_file_has_queries_with_their_candidates(tmp_path: Path) -> None:
         ("{", "the line is not JSON"),
         ("[" * 3000, "the line is not readable JSON"),
         ("[]", "the line is a list"),
-        ({"query": {"text": "a"}}, "is missing"),
-        ({"query": {"text": "a"}, "candidates": [], "label": 0}, "at least one"),
+        ({"query": {"text": "a"}}, "candidates: Field required"),
+        (
+            {"query": {"text": "a"}, "candidates": [], "label": 0},
+            "candidates: List",
+        ),
         ({"query": {"text": "a"}, "candidates": [{"text": "b"}], "label": 1}, "from 0 to 0"),
-        ({"query": {"text": "a"}, "candidates": [{"text": "b"}], "label": True}, "from 0 to 0"),
-        ({"query": {"words": "a"}, "candidates": [{"text": "b"}], "label": 0}, "unknown key"),
-        ({"query": {"text": 3}, "candidates": [{"text": "b"}], "label": 0}, "not a string"),
+        (
+            {"query": {"text": "a"}, "candidates": [{"text": "b"}], "label": True},
+            "label.0: Input",
+        ),
+        (
+            {"query": {"words": "a"}, "candidates": [{"text": "b"}], "label": 0},
+            "query: words: unknown field",
+        ),
+        (
+            {"query": {"text": 3}, "candidates": [{"text": "b"}], "label": 0},
+            "query: text: Input",
+        ),
         ({"query": {"text": "a"}, "candidates": [{"text": " "}], "label": 0}, "candidate 0:"),
         ({"query": {"text": "a"}, "candidates": ["b"], "label": 0}, "not an object"),
         (
@@ -221,9 +233,9 @@ def test_a_set_says_what_it_is_in_dataset_json(tmp_path: Path) -> None:
     with pytest.raises(BadSet) as caught:
         read_native(folder)
     for part in (
-        "unknown key 'colour'",
-        "metric must be one of",
-        "name must be usable as a file name",
+        "colour: unknown field",
+        "metric: it must be one of",
+        "name: it must be usable as a file name",
     ):
         assert part in str(caught.value)
 
@@ -247,7 +259,7 @@ def test_a_set_without_a_query_is_refused_with_what_is_wrong(
 def test_a_set_is_not_called_what_no_file_can_be_called(tmp_path: Path, name: str) -> None:
     folder = colours(tmp_path / "colours")
     (folder / "dataset.json").write_text(json.dumps({"name": name}))
-    with pytest.raises(BadSet, match="name must be usable as a file name"):
+    with pytest.raises(BadSet, match="name: it must be usable as a file name"):
         read_native(folder)
 
 
@@ -259,7 +271,7 @@ def test_a_relevance_that_is_no_number_breaks_its_row_alone(
     rows = [json.loads(one) for one in (folder / "qrels.jsonl").read_text().splitlines()]
     lines(folder / "qrels.jsonl", [*rows, rows[0] | {"relevance": relevance}])
     (broken,) = read_native(folder).broken
-    assert broken.reason == "relevance must be a number, 0 or more"
+    assert broken.reason.startswith("relevance: Input should be")
 
 
 def test_a_limit_takes_fewer_queries_and_all_candidates_of_a_common_list(tmp_path: Path) -> None:
@@ -335,10 +347,10 @@ def test_targets_of_mmeb_that_are_pictures_are_told_their_instruction(tmp_path: 
     assert list(given.queries[0].grades) == [first.id]
     assert [(one.where, one.reason) for one in given.broken] == [
         ("test.jsonl:2", "it has 2 target texts and 1 target pictures"),
-        ("test.jsonl:3", "a text is of type int"),
-        ("test.jsonl:4", "a list of texts is of type str"),
+        ("test.jsonl:3", "qry_text: Input should be a valid string"),
+        ("test.jsonl:4", "tgt_text: Input should be a valid tuple"),
         ("test.jsonl:5", "the line is not JSON: Expecting value at character 0"),
-        ("test.jsonl:6", "'qry_text' is missing"),
+        ("test.jsonl:6", "qry_text: Field required"),
         ("test.jsonl:7", "it has 2 target texts and 0 target pictures"),
     ]
 

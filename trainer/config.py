@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 from embedder.rzen.settings import Settings
 from trainer.adapters import Lora
 from trainer.data.examples import Task
+from trainer.data.readers import problems
 from trainer.losses import LossConfig
 
 _STRICT = ConfigDict(extra="forbid")
@@ -167,19 +168,16 @@ class Run:
     @classmethod
     def of(cls, stated: Mapping[str, Any], path: Path) -> "Run":
         """Validate a configuration; relative paths start at its file's folder."""
-        problems = [f"settings: {one}" for one in Settings.problems(stated.get("settings", {}))]
+        found = [f"settings: {one}" for one in Settings.problems(stated.get("settings", {}))]
         run = None
         try:
             run = TypeAdapter(cls).validate_python(dict(stated))
         except ValidationError as error:
-            problems += [
-                f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}"
-                for one in error.errors()
-            ]
+            found += problems(error)
         if run is not None and len({one.weight is None for one in run.data}) > 1:
-            problems.append("data: either all datasets or none must have a weight")
-        if problems or run is None:
-            raise BadConfig(f"{path} is invalid:\n  " + "\n  ".join(problems))
+            found.append("data: either all datasets or none must have a weight")
+        if found or run is None:
+            raise BadConfig(f"{path} is invalid:\n  " + "\n  ".join(found))
         return run._placed(path.absolute().parent)
 
     def _placed(self, folder: Path) -> "Run":

@@ -17,16 +17,17 @@ say how many and which.
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
 
 from embedder.content import Modality
 from embedder.media import Limits, MediaError, read_clips
 from trainer.data.examples import BrokenRow, ErrorBudget, Example, Origin, Side, Task, existing_file
-from trainer.data.readers import check_fields, numbered_lines, parsed_object, words
+from trainer.data.readers import Fields, numbered_lines, parsed_object
 from trainer.output import BadOutput, atomic_folder
 
 _SCHEMA = 1
@@ -60,13 +61,28 @@ class CutClip:
         return Side(images=self.frames, modality=Modality.VIDEO)
 
 
-@dataclass(frozen=True, slots=True)
-class Caption:
+_Seconds = Annotated[float, Field(ge=0, lt=_MAX_SECONDS, strict=True)]
+
+
+class Caption(Fields):
     """A caption of a stretch of a video, in seconds."""
 
-    start: float
-    end: float
+    start: _Seconds
+    end: _Seconds
     text: str
+
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        if not self.start < self.end:
+            raise ValueError("the start must be before the end")
+        if not self.text.strip():
+            raise ValueError("the text is blank")
+        return self
+
+
+class _VideoFields(Fields):
+    video: str
+    captions: Annotated[tuple[Caption, ...], Field(min_length=1)]
 
 
 def read_captioned_clips(
@@ -98,12 +114,8 @@ def read_captioned_clips(
     limits = limits or Limits()
 
     def parse(line: bytes, origin: Origin) -> Iterator[Example]:
-        row = parsed_object(line)
-        check_fields(row, ("video", "captions"), "a video")
-        video = words(row, "video")
-        if video is None:
-            raise BrokenRow("the video is missing")
-        captions = _captions(row.get("captions"))
+        row = _VideoFields.of(parsed_object(line))
+        video, captions = row.video, row.captions
         try:
             clips = cut(existing_file(path.parent, video), frames, limits)
         except MediaError as error:
@@ -205,30 +217,6 @@ def _fingerprint(video: Path, limits: Limits) -> str:
     ways = [limits.clip_side, limits.clip_seconds, limits.clip_frames]
     about = [_SCHEMA, str(video.absolute()), status.st_size, status.st_mtime_ns, *ways]
     return hashlib.blake2b(repr(about).encode("utf-8", "replace"), digest_size=8).hexdigest()
-
-
-def _captions(given: Any) -> list[Caption]:
-    if not isinstance(given, list) or not given:
-        raise BrokenRow("the captions are missing, or not a list")
-    found = []
-    for number, row in enumerate(given, 1):
-        if not isinstance(row, dict):
-            raise BrokenRow(f"caption {number} is not an object")
-        check_fields(row, ("start", "end", "text"), f"caption {number}")
-        text = words(row, "text") or ""
-        start, end = _seconds(row.get("start")), _seconds(row.get("end"))
-        if not start < end:  # nor if one of them is NaN
-            raise BrokenRow(f"caption {number} needs a start before its end, in seconds")
-        if not text.strip():
-            raise BrokenRow(f"caption {number} is blank")
-        found.append(Caption(start, end, text))
-    return found
-
-
-def _seconds(value: Any) -> float:
-    """Parse a time in seconds; NaN if it is none."""
-    good = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if good and 0 <= value < _MAX_SECONDS else math.nan
 
 
 def _fit(clip: CutClip, caption: Caption) -> float:

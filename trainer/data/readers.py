@@ -34,10 +34,12 @@ A folder of captioned pictures has, beside every picture, a text file of the sam
 import csv
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, StrictInt, ValidationError, model_validator
 
 from embedder.content import Modality
 from embedder.media import Kind, Limits, MediaError, read_text, suffix_kind
@@ -52,11 +54,6 @@ from trainer.data.examples import (
     existing_file,
 )
 
-_EXAMPLE = (
-    *("query", "positive", "negatives", "task", "dataset"),
-    *("instruction", "target_instruction"),
-)
-_SIDE = ("text", "images", "video", "pdf", "page", "modality")
 _NEEDED = ("qry", "qry_image_path", "pos_text", "pos_image_path")
 _NEGATIVE = ("neg_text", "neg_image_path")
 _TOKEN = re.compile(r"\s*<\|image_(\d+)\|>\s*")
@@ -64,6 +61,89 @@ _ROWS_PER_BATCH = 64  # pictures may be in the rows
 _TABLES = {"captions.csv": ",", "captions.tsv": "\t"}
 _COLUMNS = ("file", "caption")
 _CAPTION_LIMITS = Limits(file_bytes=100_000)
+
+
+class Fields(BaseModel):
+    """The fields of a row, or of an object in it."""
+
+    model_config = {"extra": "forbid", "frozen": True}
+
+    @classmethod
+    def of(cls, row: object) -> Self:
+        """Check a row; fields that start with an underscore are comments.
+
+        Raises:
+            BrokenRow: it is not an object, or fields are missing, unknown or of another type; the
+                message names them all.
+        """
+        try:
+            return cls.model_validate(row)
+        except ValidationError as error:
+            raise BrokenRow("; ".join(problems(error))) from error
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_comments(cls, row: Any) -> Any:
+        if not isinstance(row, dict):
+            raise ValueError("it is not an object")
+        return {name: value for name, value in row.items() if not name.startswith("_")}
+
+
+def problems(error: ValidationError) -> list[str]:
+    """List what is wrong, each with its place."""
+    found = []
+    for one in error.errors():
+        place, reason = ".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, ")
+        reason = "unknown field" if one["type"] == "extra_forbidden" else reason
+        found.append(f"{place}: {reason}" if place else reason)
+    return found
+
+
+def listed(value: Any) -> list[Any]:
+    """Return a list of one or none where a field may be a value, a list or null."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+class SideFields(Fields):
+    """The fields of one side of a pair."""
+
+    text: str | None = None
+    images: Annotated[tuple[str, ...], BeforeValidator(listed)] = ()
+    video: str | None = None
+    pdf: str | None = None
+    page: StrictInt | None = None
+    modality: Modality | None = None
+
+    def side(self, path_of: Callable[[str], Path]) -> Side:
+        """Return the side.
+
+        Args:
+            path_of: Resolves the name of a file.
+
+        Raises:
+            ValueError: the fields do not go together; or what `path_of` raises.
+        """
+        video, pdf = (name if name is None else path_of(name) for name in (self.video, self.pdf))
+        images = tuple(path_of(name) for name in self.images)
+        page = 1 if self.page is None else self.page
+        return Side(self.text, images, video, pdf, page, self.modality)
+
+
+_TextOrSide = Annotated[
+    SideFields, BeforeValidator(lambda row: {"text": row} if isinstance(row, str) else row)
+]
+
+
+class _ExampleFields(Fields):
+    query: _TextOrSide
+    positive: _TextOrSide
+    negatives: tuple[_TextOrSide, ...] | None = None
+    task: Task | None = None
+    dataset: str | None = None
+    instruction: str | None = None
+    target_instruction: str | None = None
 
 
 def read_jsonl(
@@ -93,7 +173,21 @@ def read_jsonl(
     name = path.stem if dataset is None else dataset
 
     def parse(line: bytes, origin: Origin) -> list[Example]:
-        return [_example(parsed_object(line), origin, folder, task, name)]
+        row = _ExampleFields.of(parsed_object(line))
+        if (row_task := row.task or task) is None:
+            raise BrokenRow("the task is missing")
+        negatives = enumerate(row.negatives or (), 1)
+        example = Example(
+            _side(row.query, folder, "query"),
+            _side(row.positive, folder, "positive"),
+            tuple(_side(one, folder, f"negative {number}") for number, one in negatives),
+            row_task,
+            row.dataset or name,
+            row.instruction,
+            row.target_instruction,
+            origin,
+        )
+        return [example]
 
     yield from errors.usable(path, numbered_lines(path), parse)
 
@@ -133,105 +227,11 @@ def parsed_object(line: bytes) -> dict[str, Any]:
     return row
 
 
-def _example(
-    row: dict[str, Any], origin: Origin, folder: Path, task: Task | None, dataset: str
-) -> Example:
-    check_fields(row, _EXAMPLE, "an example")
-    for needed in ("query", "positive"):
-        if row.get(needed) is None:
-            raise BrokenRow(f"the {needed} is missing")
-    negatives = row.get("negatives") or []
-    if not isinstance(negatives, list):
-        raise BrokenRow("the negatives are not a list")
-    return Example(
-        _side(row["query"], folder, "query"),
-        _side(row["positive"], folder, "positive"),
-        tuple(_side(side, folder, f"negative {n}") for n, side in enumerate(negatives, 1)),
-        _task(row.get("task"), task),
-        words(row, "dataset") or dataset,
-        words(row, "instruction"),
-        words(row, "target_instruction"),
-        origin,
-    )
-
-
-def _side(row: Any, folder: Path, which: str) -> Side:
-    if isinstance(row, str):
-        row = {"text": row}
-    if not isinstance(row, dict):
-        raise BrokenRow(f"the {which} is neither a string nor an object")
+def _side(given: SideFields, folder: Path, which: str) -> Side:
     try:
-        check_fields(row, _SIDE, "a side")
-        return parse_side(row, lambda name: existing_file(folder, name))
-    except ValueError as error:  # of a BrokenRow, of a Side, of a Modality
+        return given.side(lambda name: existing_file(folder, name))
+    except ValueError as error:  # of a BrokenRow, of a Side
         raise BrokenRow(f"{which}: {error}") from error
-
-
-def parse_side(row: dict[str, Any], path_of: Callable[[str], Path]) -> Side:
-    """Parse the text, media and modality of a JSON object.
-
-    Args:
-        row: With any of the fields of a side; others are ignored.
-        path_of: Resolves the name of a file.
-
-    Raises:
-        ValueError: a field has the wrong type or value; `BrokenRow` is one, too.
-    """
-    page = 1 if row.get("page") is None else row["page"]
-    if not isinstance(page, int) or isinstance(page, bool):
-        raise BrokenRow("the page is not a whole number")
-    video, pdf, modality = (words(row, name) for name in ("video", "pdf", "modality"))
-    return Side(
-        words(row, "text"),
-        tuple(path_of(name) for name in _names(row.get("images"))),
-        None if video is None else path_of(video),
-        None if pdf is None else path_of(pdf),
-        page,
-        None if modality is None else Modality(modality),
-    )
-
-
-def _names(images: Any) -> list[str]:
-    if images is None:
-        return []
-    names = [images] if isinstance(images, str) else images
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise BrokenRow("images are neither a name nor a list of names")
-    return names
-
-
-def _task(given: Any, default: Task | None) -> Task:
-    if given is None:
-        if default is None:
-            raise BrokenRow("the task is missing")
-        return default
-    try:
-        return Task(given)
-    except ValueError:
-        raise BrokenRow(f"{given!r} is no task; tasks are {', '.join(Task)}") from None
-
-
-def words(row: dict[str, Any], name: str) -> str | None:
-    """Return a field that is a string or missing.
-
-    Raises:
-        BrokenRow: the field is of another type.
-    """
-    value = row.get(name)
-    if value is None or isinstance(value, str):
-        return value
-    raise BrokenRow(f"{name} is a {type(value).__name__}, not a string")
-
-
-def check_fields(row: dict[str, Any], known: Collection[str], what: str) -> None:
-    """Refuse unknown fields.
-
-    Raises:
-        BrokenRow: there is one.
-    """
-    unknown = [name for name in row if name not in known and not name.startswith("_")]
-    if unknown:
-        raise BrokenRow(f"unknown field {unknown[0]!r} of {what}; known are {', '.join(known)}")
 
 
 def read_mmeb(
@@ -304,7 +304,7 @@ def parquet_rows(
 
 
 def _negatives(fields: dict[str, Any], images: Path) -> Iterator[Side]:
-    texts, names = (_listed(fields.get(column)) for column in _NEGATIVE)
+    texts, names = (listed(fields.get(column)) for column in _NEGATIVE)
     if texts and names and len(texts) != len(names):
         raise BrokenRow(f"there are {len(texts)} neg_text but {len(names)} neg_image_path")
     for number in range(max(len(texts), len(names))):
@@ -312,12 +312,6 @@ def _negatives(fields: dict[str, Any], images: Path) -> Iterator[Side]:
         name = names[number] if names else None
         if text or name:  # MMEB fills the column with empty strings where a row has no negative
             yield _mmeb_side(text, name, images, f"negative {number + 1}")
-
-
-def _listed(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
 
 
 def _mmeb_side(text: Any, name: Any, images: Path, which: str) -> Side:

@@ -40,16 +40,16 @@ Source:
 import hashlib
 import json
 import math
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ConfigDict, Field, StrictInt
 
 from embedder.content import Modality
-from trainer.data.examples import Side, Unreadable
-from trainer.data.readers import parquet_rows
+from trainer.data.examples import BrokenRow, Side, Unreadable
+from trainer.data.readers import Fields, listed, parquet_rows
 from trainer.evaluation.sets import (
-    BadEntry,
     BadSet,
     Broken,
     Entry,
@@ -100,30 +100,44 @@ def _read_rows(draft: SetBuilder) -> None:
             draft.queries.append(Query(query.entry, grades, names))
 
 
-def _row(draft: SetBuilder, number: int, row: Mapping[str, Any]) -> tuple[Query, list[int]]:
-    if not {"query", "candidates", "label"} <= set(row):
-        raise BadEntry("query, candidates or label is missing")
-    if not isinstance(row["candidates"], list) or not row["candidates"]:
-        raise BadEntry("candidates must be a list with at least one")
-    labels = row["label"] if isinstance(row["label"], list) else [row["label"]]
-    places = range(len(row["candidates"]))
-    if not labels or not all(type(one) is int and one in places for one in labels):
-        raise BadEntry(f"label must be an index from 0 to {places[-1]}")
+class _LooseFields(Fields):
+    """The fields that are read of a row that may have others."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class _RowFields(_LooseFields):
+    query: Any
+    candidates: Annotated[list[Any], Field(min_length=1)]
+    label: Annotated[tuple[StrictInt, ...], BeforeValidator(listed), Field(min_length=1)]
+
+
+class _Judgement(_LooseFields):
+    query: str | StrictInt
+    candidate: str | StrictInt
+    relevance: Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] = 1.0
+
+
+def _row(draft: SetBuilder, number: int, row: Mapping[str, Any]) -> tuple[Query, Sequence[int]]:
+    given = _RowFields.of(row)
+    places = range(len(given.candidates))
+    if not all(one in places for one in given.label):
+        raise BrokenRow(f"label must be an index from 0 to {places[-1]}")
     try:
-        entry = Entry.of(row["query"], draft.images, str(number))
-    except BadEntry as error:
-        raise BadEntry(f"query: {error}") from error
+        entry = Entry.of(given.query, draft.images, str(number))
+    except BrokenRow as error:
+        raise BrokenRow(f"query: {error}") from error
     found = {}
-    for place, stated in enumerate(row["candidates"]):
+    for place, stated in enumerate(given.candidates):
         try:
             one = Entry.of(stated, draft.images, f"{number}/{place}")
-        except BadEntry as error:
-            raise BadEntry(f"candidate {place}: {error}") from error
+        except BrokenRow as error:
+            raise BrokenRow(f"candidate {place}: {error}") from error
         if one.id in found or draft.candidates.get(one.id, one) != one:
-            raise BadEntry(f"candidate {place}: the id {one.id!r} is taken")
+            raise BrokenRow(f"candidate {place}: the id {one.id!r} is taken")
         found[one.id] = one
     draft.candidates.update(found)
-    return Query(entry, {}, tuple(found)), labels
+    return Query(entry, {}, tuple(found)), given.label
 
 
 def _read_three(draft: SetBuilder) -> None:
@@ -133,7 +147,7 @@ def _read_three(draft: SetBuilder) -> None:
         with draft.recording(where):
             entry = Entry.of(row, draft.images)
             if entry.id in draft.candidates:
-                raise BadEntry(f"the id {entry.id!r} is taken")
+                raise BrokenRow(f"the id {entry.id!r} is taken")
             draft.candidates[entry.id] = entry
     grades = _qrels(draft)
     seen = set()
@@ -145,9 +159,9 @@ def _read_three(draft: SetBuilder) -> None:
             right = grades.get(entry.id, {})
             right = {name: grade for name, grade in right.items() if not names or name in names}
             if entry.id in seen:
-                raise BadEntry(f"the id {entry.id!r} is taken")
+                raise BrokenRow(f"the id {entry.id!r} is taken")
             if not right:
-                raise BadEntry(f"none of its candidates is right for {entry.id!r}")
+                raise BrokenRow(f"none of its candidates is right for {entry.id!r}")
             seen.add(entry.id)
             draft.queries.append(Query(entry, right, names))
 
@@ -156,10 +170,10 @@ def _among(draft: SetBuilder, stated: Any) -> tuple[str, ...] | None:
     if stated is None:
         return None
     if not isinstance(stated, list) or not stated:
-        raise BadEntry("candidates must be a list with at least one")
+        raise BrokenRow("candidates must be a list with at least one")
     names = tuple(dict.fromkeys(str(one) for one in stated))
     if unknown := [name for name in names if name not in draft.candidates]:
-        raise BadEntry(f"there is no candidate {unknown[0]!r}")
+        raise BrokenRow(f"there is no candidate {unknown[0]!r}")
     return names
 
 
@@ -167,21 +181,13 @@ def _qrels(draft: SetBuilder) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for _, where, row in _lines(draft, _THREE[2]):
         with draft.recording(where):
-            if not {"query", "candidate"} <= set(row):
-                raise BadEntry("query or candidate is missing")
-            grade = _grade(row.get("relevance", 1))
-            candidate = str(row["candidate"])
+            given = _Judgement.of(row)
+            candidate = str(given.candidate)
             if candidate not in draft.candidates:
-                raise BadEntry(f"there is no candidate {candidate!r}")
-            if grade:
-                found.setdefault(str(row["query"]), {})[candidate] = grade
+                raise BrokenRow(f"there is no candidate {candidate!r}")
+            if given.relevance:
+                found.setdefault(str(given.query), {})[candidate] = given.relevance
     return found
-
-
-def _grade(stated: Any) -> float:
-    if type(stated) not in (int, float) or not 0 <= stated <= sys.float_info.max:
-        raise BadEntry("relevance must be a number, 0 or more")
-    return float(stated)
 
 
 def _lines(draft: SetBuilder, name: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
@@ -217,7 +223,7 @@ def read_mmeb(folder: Path, images: Path | None, cache: Path) -> EvaluationSet:
     draft = SetBuilder.of(folder, images)
     draft.files.extend(_files(folder))
     if _is_corpora(folder):
-        _read_corpora(draft, cache / str(draft.about.get("name", folder.resolve().name)))
+        _read_corpora(draft, cache / draft.name)
     else:
         _mmeb_read_rows(draft)
     return draft.finished()
@@ -232,24 +238,32 @@ def _mmeb_read_rows(draft: SetBuilder) -> None:
                 draft.queries.append(query)
 
 
+_Text = Annotated[str, BeforeValidator(lambda stated: "" if stated is None else stated)]
+
+
+class _MmebFields(_LooseFields):
+    qry_text: _Text
+    qry_img_path: _Text = ""
+    qry_inst: _Text = ""
+    tgt_text: Annotated[tuple[_Text, ...], Field(min_length=1)]
+    tgt_img_path: tuple[_Text, ...] | None = None
+    tgt_inst: _Text = ""
+
+
 def _mmeb_row(
     draft: SetBuilder, where: str, row: Mapping[str, Any]
 ) -> tuple[Query, dict[str, Entry]]:
-    if missing := [name for name in ("tgt_text", "qry_text") if name not in row]:
-        raise BadEntry(f"{missing[0]!r} is missing")
-    texts = _texts(row["tgt_text"])
-    paths = row.get("tgt_img_path")
-    paths = [""] * len(texts) if paths is None else _texts(paths)
-    if not texts or len(texts) != len(paths):
-        raise BadEntry(f"it has {len(texts)} target texts and {len(paths)} target pictures")
-    words = _text(row["qry_text"])
-    picture, instruction = (_text(row.get(key)) for key in ("qry_img_path", "qry_inst"))
-    query = _entry(draft, where, words, picture, instruction)
+    given = _MmebFields.of(row)
+    texts = given.tgt_text
+    paths = ("",) * len(texts) if given.tgt_img_path is None else given.tgt_img_path
+    if len(texts) != len(paths):
+        raise BrokenRow(f"it has {len(texts)} target texts and {len(paths)} target pictures")
+    query = _entry(draft, where, given.qry_text, given.qry_img_path, given.qry_inst)
     entries: dict[str, Entry] = {}
     right = ""
     for text, path in zip(texts, paths, strict=True):
         # MMEB's own evaluation gives candidates without a picture no instruction.
-        instruction = _text(row.get("tgt_inst")) if path else ""
+        instruction = given.tgt_inst if path else ""
         # The same target in several rows, or twice in one, is one candidate.
         name = json.dumps([text, path], ensure_ascii=False)
         entries[name] = _entry(draft, name, text, path, instruction)
@@ -263,21 +277,9 @@ def _entry(draft: SetBuilder, name: str, text: str, path: str, instruction: str)
     if words and instruction:
         instruction += " "
     if not words and not path:
-        raise BadEntry("a query or target has neither a text nor a picture")
+        raise BrokenRow("a query or target has neither a text nor a picture")
     images = (draft.images / path,) if path else ()
     return Entry(name, Side(words or None, images), instruction)
-
-
-def _text(stated: object) -> str:
-    if stated is not None and not isinstance(stated, str):
-        raise BadEntry(f"a text is of type {type(stated).__name__}")
-    return stated or ""
-
-
-def _texts(stated: object) -> list[str]:
-    if not isinstance(stated, list):
-        raise BadEntry(f"a list of texts is of type {type(stated).__name__}")
-    return [_text(one) for one in stated]
 
 
 def _is_corpora(folder: Path) -> bool:
@@ -288,7 +290,7 @@ def _read_corpora(draft: SetBuilder, cache: Path) -> None:
     for where, row in _part(draft, "corpus"):
         try:
             path = _picture(row["image"], str(row["corpus-id"]), draft.images, cache)
-        except (KeyError, BadEntry) as error:
+        except (KeyError, BrokenRow) as error:
             draft.broken.append(Broken(where, f"it has no picture or corpus-id ({error})"))
             continue
         name = str(row["corpus-id"])
@@ -299,8 +301,8 @@ def _read_corpora(draft: SetBuilder, cache: Path) -> None:
         try:
             query, name, grade = str(row["query-id"]), str(row["corpus-id"]), float(row["score"])
             if not math.isfinite(grade) or name not in draft.candidates:
-                raise BadEntry(f"there is no page {name!r}, or its score is not a number")
-        except (KeyError, TypeError, ValueError, OverflowError, BadEntry) as error:
+                raise BrokenRow(f"there is no page {name!r}, or its score is not a number")
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             draft.broken.append(Broken(where, str(error)))
             continue
         if grade > 0:
@@ -312,7 +314,7 @@ def _read_corpora(draft: SetBuilder, cache: Path) -> None:
         except (KeyError, AttributeError) as error:
             draft.broken.append(Broken(where, f"it has no query or query-id ({error})"))
             continue
-        if draft.about.get("language", row.get("language")) != row.get("language"):
+        if draft.about.language not in (None, row.get("language")):
             continue
         if not words or name not in grades:
             draft.broken.append(Broken(where, "it has no text or no relevant page"))
@@ -339,7 +341,7 @@ def _picture(stated: Any, name: str, images: Path, cache: Path) -> Path:
                 path.write_bytes(content)
             return path
     if not isinstance(stated, str) or not stated:
-        raise BadEntry("image is neither bytes nor a path")
+        raise BrokenRow("image is neither bytes nor a path")
     return images / stated
 
 

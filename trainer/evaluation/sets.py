@@ -7,22 +7,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, StrictInt
 
 from embedder.content import Content, Modality
 from embedder.media import Limits
 from trainer.data.examples import BrokenRow, Side, Unreadable
-from trainer.data.readers import numbered_lines, parse_side, parsed_object, words
-from trainer.evaluation.metrics import CATEGORIES, MAIN_METRIC, METRICS, Category
+from trainer.data.readers import Fields, SideFields, numbered_lines, parsed_object
+from trainer.evaluation.metrics import MAIN_METRIC, METRICS, Category
 
-KEYS = frozenset(
-    {"id", "text", "image", "images", "video", "pdf", "page", "modality", "instruction"}
-)
 ABOUT_FILE = "dataset.json"
 
 
-class BadEntry(Exception):
-    """A query or candidate in a file is invalid; the message does not name the file."""
+class _EntryFields(SideFields):
+    id: str | StrictInt | None = None
+    image: str | None = None
+    instruction: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,30 +45,25 @@ class Entry:
         """Parse an entry from a JSON object.
 
         Args:
-            stated: An object with some of `KEYS`.
+            stated: An object with the fields of a side, `id`, `image` and `instruction`.
             root: Folder that relative paths start from.
             default_id: Its id if it states none.
 
         Raises:
-            BadEntry: a field is missing, unknown or of the wrong type.
+            BrokenRow: a field is missing, unknown or of the wrong type.
         """
-        if not isinstance(stated, dict):
-            raise BadEntry("it is not an object")
-        if unknown := sorted(set(stated) - KEYS):
-            raise BadEntry(f"unknown key {unknown[0]!r}")
-        name = stated.get("id", default_id)
-        if name is None or isinstance(name, bool) or not isinstance(name, str | int):
-            raise BadEntry("it has no id")
-        images = stated.get("images", [])
-        if not isinstance(images, list):
-            raise BadEntry("images is not a list")
-        images = [one for one in (stated.get("image"), *images) if one not in (None, "")]
-        fields = {key: value for key, value in stated.items() if value != ""} | {"images": images}
+        if isinstance(stated, dict):  # Tables have empty texts where there is nothing.
+            stated = {k: v for k, v in stated.items() if v != "" or k == "instruction"}
+        given = _EntryFields.of(stated)
+        name = default_id if given.id is None else given.id
+        if name is None:
+            raise BrokenRow("it has no id")
+        images = tuple(one for one in (given.image, *given.images) if one)
         try:
-            side = parse_side(fields, lambda path: root / path)
-            return cls(str(name), side, words(stated, "instruction"))
+            side = given.model_copy(update={"images": images}).side(lambda path: root / path)
         except ValueError as error:
-            raise BadEntry(str(error)) from error
+            raise BrokenRow(str(error)) from error
+        return cls(str(name), side, given.instruction)
 
     @property
     def kind(self) -> Modality:
@@ -89,6 +85,28 @@ class Entry:
             ValueError: there is nothing to embed.
         """
         return self.side.content(limits, self.instruction)
+
+
+def _file_name(name: str) -> str:
+    if name in ("", ".", "..") or {"/", "\0"} & set(name):
+        raise ValueError("it must be usable as a file name")
+    return name
+
+
+def _metric(name: str) -> str:
+    if name not in METRICS:
+        raise ValueError(f"it must be one of {', '.join(METRICS)}")
+    return name
+
+
+class About(Fields):
+    """The contents of `dataset.json`, which says what the files of a set leave open."""
+
+    name: Annotated[str, AfterValidator(_file_name)] | None = None
+    category: Category | None = None
+    metric: Annotated[str, AfterValidator(_metric)] | None = None
+    images: str | None = None
+    language: str | None = None
 
 
 class BadSet(Exception):
@@ -180,7 +198,7 @@ class SetBuilder:
 
     folder: Path
     images: Path
-    about: Mapping[str, Any]
+    about: About
     queries: list[Query] = field(default_factory=list)
     candidates: dict[str, Entry] = field(default_factory=dict)
     broken: list[Broken] = field(default_factory=list)
@@ -193,26 +211,26 @@ class SetBuilder:
         Raises:
             BadSet: `dataset.json` is invalid.
         """
-        path = folder / ABOUT_FILE
-        about: Any = {}
+        path, about, files = folder / ABOUT_FILE, About(), []
         if path.is_file():
             try:
-                about = json.loads(path.read_text(encoding="utf-8"))
+                about = About.of(json.loads(path.read_text(encoding="utf-8")))
             except (OSError, ValueError, RecursionError) as error:
-                raise BadSet(f"{path} cannot be read: {error}") from error
-        _check_about(path, about)
-        stated = folder / about["images"] if "images" in about else folder
-        draft = cls(folder, images or stated, about)
-        if about:
-            draft.files.append(path)
-        return draft
+                raise BadSet(f"{path} is invalid: {error}") from error
+            files.append(path)
+        return cls(folder, images or folder / (about.images or ""), about, files=files)
+
+    @property
+    def name(self) -> str:
+        """Return the name of the dataset."""
+        return self.about.name or self.folder.resolve().name
 
     @contextmanager
     def recording(self, where: str) -> Iterator[None]:
-        """Record a row as broken where the block raises `BadEntry`."""
+        """Record a row as broken where the block raises `BrokenRow`."""
         try:
             yield
-        except BadEntry as error:
+        except BrokenRow as error:
             self.broken.append(Broken(where, str(error)))
 
     def finished(self) -> EvaluationSet:
@@ -221,7 +239,6 @@ class SetBuilder:
         Raises:
             BadSet: no query is left.
         """
-        name = self.about.get("name", self.folder.resolve().name)
         if not self.queries:
             first = next((f"; the first is {one.where}: {one.reason}" for one in self.broken), "")
             raise BadSet(
@@ -229,11 +246,11 @@ class SetBuilder:
             )
         kinds = {one.kind for one in self.candidates.values()}
         kinds |= {one.entry.kind for one in self.queries}
-        category: Category = self.about.get("category") or _category(kinds)
+        category = self.about.category or _category(kinds)
         return EvaluationSet(
-            name=name,
+            name=self.name,
             category=category,
-            metric=self.about.get("metric", MAIN_METRIC[category]),
+            metric=self.about.metric or MAIN_METRIC[category],
             queries=tuple(self.queries),
             candidates=self.candidates,
             broken=tuple(self.broken),
@@ -265,27 +282,6 @@ def _category(kinds: Iterable[Modality]) -> Category:
     if Modality.PAGE in kinds:
         return "document"
     return "video" if Modality.VIDEO in kinds else "image"
-
-
-def _check_about(path: Path, about: Any) -> None:
-    choices = {
-        "category": CATEGORIES,
-        "metric": tuple(METRICS),
-        **dict.fromkeys(("name", "images", "language")),
-    }
-    if not isinstance(about, dict):
-        raise BadSet(f"{path} is not an object")
-    problems = [f"unknown key {key!r}" for key in about if key not in choices]
-    for key, allowed in choices.items():
-        if key in about and not isinstance(about[key], str):
-            problems.append(f"{key} must be a text")
-        elif key in about and allowed and about[key] not in allowed:
-            problems.append(f"{key} must be one of {', '.join(allowed)}")
-    name = about.get("name", "x")
-    if name in ("", ".", "..") or {"/", "\0"} & set(str(name)):
-        problems.append("name must be usable as a file name")
-    if problems:
-        raise BadSet(f"{path} is invalid: {'; '.join(problems)}")
 
 
 def _digest(files: Sequence[Path]) -> str:
