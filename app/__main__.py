@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from app.config import AppConfig, parse
 
@@ -139,7 +140,10 @@ def _run(
         _greet(config, port)
         warming.start()
         if config.open and _has_screen():
-            threading.Timer(0.5, webbrowser.open, [_address(config, port)]).start()
+            address = _address(config, port)
+            if config.admits_own_user:  # Other users of the machine see a browser's arguments.
+                address = address.partition("?")[0]
+            threading.Timer(0.5, webbrowser.open, [address]).start()
 
     settings = uvicorn.Config(
         server.build(parts, on_start),
@@ -163,13 +167,15 @@ def _run(
 
 def _greet(config: AppConfig, port: int) -> None:
     print(f"RzenEmbed Search is at {_address(config, port)} (stop it with Ctrl+C)", flush=True)
-    if not config.loopback and config.auth is None:
+    if not config.trusted:
         print("Anyone on the network can search this library: use --auth.", file=sys.stderr)
 
 
 def _address(config: AppConfig, port: int) -> str:
+    """Return the address to open, with the token unless people log in."""
     host = f"[{config.host}]" if ":" in config.host else config.host
-    return f"http://{host}:{port}/"
+    query = f"?token={quote(config.token)}" if config.token and config.auth is None else ""
+    return f"http://{host}:{port}/{query}"
 
 
 def _has_screen() -> bool:

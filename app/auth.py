@@ -1,4 +1,4 @@
-"""Authentication: password checks, login throttling, session cookies, and the login page."""
+"""Authentication: passwords, tokens, login throttling, session cookies, and the login page."""
 
 import base64
 import hmac
@@ -14,10 +14,12 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.page import render
+from app.peer import Address
 
 SESSION_SECONDS = 7 * 24 * 3600
 """How long a session lasts."""
 
+_REMEMBERED_SECONDS = 90 * 24 * 3600
 _MAX_SESSIONS = 1_000
 _MAX_FORM_BYTES = 4096
 _BUCKETS = 256
@@ -81,64 +83,110 @@ def _bucket(address: str) -> int:
 
 
 class Authenticator:
-    """Checks session cookies, and HTTP Basic credentials for programs. Thread-safe.
+    """Checks session cookies, and Basic and Bearer credentials for programs. Thread-safe.
 
     Sessions are kept in memory, so that logging out ends them also for a copied cookie; a restart
-    ends all. Without a user and password everything is admitted.
+    ends all. A browser that had one is known for 90 days, and waits only for its own wrong
+    passwords, however many others fail. Without a password and a token everything is admitted.
 
     Args:
         auth: The user and the password.
         now: A clock in seconds.
+        token: What programs and the address of the page may carry in place of a password.
+        same_user: Whether the program at the other end of a connection, given by the addresses of
+            both ends, is one of the user who started the page; such a program needs neither.
     """
 
-    def __init__(self, auth: tuple[str, str] | None, now: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        auth: tuple[str, str] | None,
+        now: Callable[[], float] = monotonic,
+        *,
+        token: str | None = None,
+        same_user: Callable[[Address, Address], bool] | None = None,
+    ) -> None:
         self._auth = auth
+        self._token = token
+        self._same_user = same_user
+        self._now = now
         self._throttle = LoginThrottle(now)
-        self._sessions = TTLCache[str, bool](_MAX_SESSIONS, SESSION_SECONDS, timer=now)
+        self._throttle_of_known = LoginThrottle(now)
+        # Until when each admits; it is kept longer, to know its browser.
+        self._sessions = TTLCache[str, float](_MAX_SESSIONS, _REMEMBERED_SECONDS, timer=now)
         self._lock = Lock()
 
-    def verify(self, address: str, user: str, password: str) -> bool:
+    def verify(self, address: str, user: str, password: str, browser: str = "") -> bool:
         """Return whether user and password are right, in constant time.
 
+        Args:
+            address: Where they come from.
+            user: As sent.
+            password: As sent.
+            browser: The key in the sender's cookie, if there is one.
+
         Raises:
-            TooManyAttempts: if that address has to wait, whatever it sends.
+            TooManyAttempts: if the sender has to wait, whatever it sends.
         """
         if self._auth is None:
-            return True
-        self._throttle.check(address)
+            return self._token is None
+        with self._lock:
+            known = browser in self._sessions
+        sender = browser if known else address
+        throttle = self._throttle_of_known if known else self._throttle
+        throttle.check(sender)
         user_matches = _equal(user, self._auth[0])
         password_matches = _equal(password, self._auth[1])
         if not (user_matches and password_matches):
-            self._throttle.record_failure(address)
+            throttle.record_failure(sender)
             return False
         return True
 
-    def create_session(self) -> str:
-        """Return a new session's key for the cookie."""
+    def is_token(self, value: str) -> bool:
+        """Return whether a value is the token, in constant time."""
+        return self._token is not None and _equal(value, self._token)
+
+    def start_session(self, request: Request, response: Response) -> None:
+        """Start a session for the browser that sent a request, by a cookie of its response."""
         key = secrets.token_urlsafe(32)
         with self._lock:
-            self._sessions[key] = True
-        return key
+            self._sessions[key] = self._now() + SESSION_SECONDS
+        response.set_cookie(
+            cookie_name(request),
+            key,
+            max_age=_REMEMBERED_SECONDS,
+            httponly=True,
+            samesite="strict",
+            secure=request.url.scheme == "https",
+        )
 
     def end_session(self, key: str) -> None:
         """End a session."""
         with self._lock:
-            self._sessions.pop(key, None)
+            if key in self._sessions:
+                self._sessions[key] = -math.inf
 
     def admits(self, request: Request) -> bool:
-        """Return whether a request carries a session's cookie or the right Basic credentials.
+        """Return whether a request carries a session's cookie or credentials, or needs none.
 
         Raises:
-            TooManyAttempts: if it carries credentials, and its address has to wait.
+            TooManyAttempts: if it carries a password, and its address has to wait.
         """
-        if self._auth is None:
+        if self._auth is None and self._token is None:
             return True
         with self._lock:
-            if request.cookies.get(cookie_name(request), "") in self._sessions:
+            if self._sessions.get(session_key(request), -math.inf) > self._now():
                 return True
-        scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "basic":
+        scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and self.is_token(credentials):
+            return True
+        if scheme.lower() == "basic" and self._is_login(request, credentials):
+            return True
+        client, server = request.scope.get("client"), request.scope.get("server")
+        if self._same_user is None or client is None or server is None:
             return False
+        return self._same_user(client, server)
+
+    def _is_login(self, request: Request, encoded: str) -> bool:
         try:
             user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
         except ValueError:  # No base64, no ASCII, no UTF-8.
@@ -149,6 +197,11 @@ class Authenticator:
 def cookie_name(request: Request) -> str:
     """Return the cookie's name, with the port: all ports of a host share their cookies."""
     return f"rzen-session-{request.url.port or 80}"
+
+
+def session_key(request: Request) -> str:
+    """Return the key in a request's cookie, or an empty one."""
+    return request.cookies.get(cookie_name(request), "")
 
 
 def client_address(request: Request) -> str:
@@ -183,7 +236,8 @@ def login_router(authenticator: Authenticator) -> APIRouter:
     async def log_in(request: Request) -> Response:
         user, password = await _credentials(request)
         try:
-            if not authenticator.verify(client_address(request), user, password):
+            address, browser = client_address(request), session_key(request)
+            if not authenticator.verify(address, user, password, browser):
                 problem = "Incorrect username or password."
                 return HTMLResponse(render("login.html", problem=problem), status_code=401)
         except TooManyAttempts as error:
@@ -193,14 +247,7 @@ def login_router(authenticator: Authenticator) -> APIRouter:
             response: Response = RedirectResponse(".", status_code=303)
         else:
             response = Response(status_code=200)
-        response.set_cookie(
-            cookie_name(request),
-            authenticator.create_session(),
-            max_age=SESSION_SECONDS,
-            httponly=True,
-            samesite="strict",
-            secure=request.url.scheme == "https",
-        )
+        authenticator.start_session(request, response)
         return response
 
     @router.get("/logout")
@@ -209,10 +256,8 @@ def login_router(authenticator: Authenticator) -> APIRouter:
 
     @router.post("/logout")
     def log_out(request: Request) -> Response:
-        authenticator.end_session(request.cookies.get(cookie_name(request), ""))
-        response = RedirectResponse("login", status_code=303)
-        response.delete_cookie(cookie_name(request))
-        return response
+        authenticator.end_session(session_key(request))
+        return RedirectResponse("login", status_code=303)
 
     return router
 

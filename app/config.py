@@ -4,7 +4,9 @@ import argparse
 import ipaddress
 import os
 import re
+import secrets
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +21,8 @@ class AppConfig(BaseModel):
 
     Attributes:
         auth: User and password that every request needs, or None.
+        token: What a request may carry in place of a password, or None. Without both, everyone
+            who can connect is admitted; `parse` gives a local page a random token.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +63,14 @@ class AppConfig(BaseModel):
         default=None,
         title="USER:PASSWORD",
         description="require a login; use RZEN_AUTH to keep it out of the list of processes",
+    )
+    token: str | None = Field(
+        default=None,
+        min_length=16,
+        pattern="^[!-~]*$",
+        title="TOKEN",
+        description="admit programs that send this as a Bearer token (default: a new one is "
+        "printed); use RZEN_TOKEN to keep it out of the list of processes",
     )
     max_upload_mb: int = Field(
         default=4096,
@@ -138,17 +150,29 @@ class AppConfig(BaseModel):
             return False
 
     @property
+    def admits_own_user(self) -> bool:
+        """Whether programs of the user who starts the page are admitted without a token.
+
+        The system has to tell them apart, and no proxy may stand for programs of others.
+        """
+        alone = self.loopback and self.auth is None and not self.proxy
+        return alone and sys.platform == "linux"
+
+    @property
     def trusted(self) -> bool:
-        """Whether all users own this machine or have logged in.
+        """Whether all users own this machine, or have a password or token.
 
         Trusted users may name the machine's folders, see where its models are stored, and change
         the library's model.
         """
-        return self.loopback or self.auth is not None
+        return self.loopback or self.auth is not None or self.token is not None
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> AppConfig:
     """Read flags; a flag that is absent falls back to its RZEN_ variable.
+
+    A page for this machine only, which other users of it can reach, gets a token if it has neither
+    that nor a login.
 
     Raises:
         SystemExit: with status 2 and a message on standard error if a value is invalid.
@@ -161,12 +185,15 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     }
     values |= {k: v for k, v in vars(parser.parse_args(arguments)).items() if v is not None}
     try:
-        return AppConfig.model_validate({k: v for k, v in values.items() if v != ""})
+        config = AppConfig.model_validate({k: v for k, v in values.items() if v != ""})
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        shown = "" if name == "auth" else f", not {first['input']!r}"  # It may hold a password.
+        shown = "" if name in ("auth", "token") else f", not {first['input']!r}"
         parser.error(f"argument --{name.replace('_', '-')}: {first['msg']}{shown}")
+    if config.trusted and config.auth is None and config.token is None:
+        return config.model_copy(update={"token": secrets.token_urlsafe(24)})
+    return config
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ It refuses
 - requests from the pages of another site or port (CSRF), except for links to the page;
 - Gradio's routes that read files, fetch URLs or run developer tools, by allowing only the few
   that the page and the API need;
-- requests without a login, if one is required.
+- requests without a login or token, if one is required.
 """
 
 import ipaddress
@@ -42,6 +42,10 @@ _OWN_ROUTES = re.compile(
 # Characters that a later layer may decode or normalise to another path: no route needs them.
 _UNSAFE_CHARACTERS = re.compile(r"[\x00-\x1f\x7f\\%]")
 _MAX_PATH = 500
+_NO_TOKEN = (
+    "This library is open only to the one who started the page. Open the address that was printed "
+    'then and ends in ?token=…; programs send that token as "Authorization: Bearer …".'
+)
 _WITH_QUERIES = re.compile(r"/(media|thumbnail|page|detail|results|query-files|uploads)(/.*)?")
 _WITHOUT_LOGIN = re.compile(r"/(login|favicon\.ico|robots\.txt|health|site/.*)")
 
@@ -68,6 +72,7 @@ class Guard:
     def __init__(self, app: ASGIApp, config: AppConfig, authenticator: Authenticator) -> None:
         self._app = app
         self._names = config.names
+        self._has_login = config.auth is not None
         self._authenticator = authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,7 +93,8 @@ class Guard:
             self._foreign_host,
             _foreign_site,
             _unknown_route,
-            self._not_logged_in,
+            self._token_in_address,
+            self._not_admitted,
         )
         return next((refusal for check in checks if (refusal := check(request))), None)
 
@@ -106,7 +112,16 @@ class Guard:
             status_code=421,
         )
 
-    def _not_logged_in(self, request: Request) -> Response | None:
+    def _token_in_address(self, request: Request) -> Response | None:
+        """Exchange the token of the printed address for a cookie: addresses are seen and kept."""
+        is_page = request.method == "GET" and request.scope["path"] == "/"
+        if not is_page or not self._authenticator.is_token(request.query_params.get("token", "")):
+            return None
+        response = RedirectResponse(".", status_code=303)
+        self._authenticator.start_session(request, response)
+        return response
+
+    def _not_admitted(self, request: Request) -> Response | None:
         path = request.scope["path"]
         if _WITHOUT_LOGIN.fullmatch(path):
             return None
@@ -116,9 +131,12 @@ class Guard:
         except TooManyAttempts as error:
             wait = {"Retry-After": str(error.seconds)}
             return PlainTextResponse(str(error), status_code=429, headers=wait)
-        if request.method == "GET" and path == "/":
+        if _is_link_to_page(request) and request.headers.get("sec-fetch-site") == "cross-site":
+            # Browsers send no cookie with another site's link, but with what our page asks for.
+            return PlainTextResponse("Opening the library", headers={"Refresh": "0; url=./"})
+        if self._has_login and request.method == "GET" and path == "/":
             return RedirectResponse("login", status_code=303)
-        return PlainTextResponse("Log in first.", status_code=401)
+        return PlainTextResponse("Log in first." if self._has_login else _NO_TOKEN, 401)
 
 
 def _foreign_site(request: Request) -> Response | None:

@@ -14,6 +14,7 @@ from app.auth import Authenticator, login_router
 from app.gradio_compat import DirectCallMiddleware, ErrorMiddleware, PayloadMiddleware, mount
 from app.guard import Guard
 from app.page import ui
+from app.peer import same_user
 from app.routes import media_router, upload_router
 from app.services import Services
 
@@ -42,10 +43,11 @@ def build(services: Services, on_start: Callable[[], None] = lambda: None) -> AS
         services.jobs.close()
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    authenticator = Authenticator(services.config.auth)
-    trusted = services.config.trusted
+    config = services.config
+    own_user = same_user if config.admits_own_user else None
+    authenticator = Authenticator(config.auth, token=config.token, same_user=own_user)
     app.include_router(login_router(authenticator))
-    app.include_router(media_router(services.library, services.searches, paths=trusted))
+    app.include_router(media_router(services.library, services.searches, paths=config.trusted))
     app.include_router(upload_router(services.library, services.uploads, services.files))
 
     @app.exception_handler(RequestValidationError)
@@ -61,4 +63,4 @@ def build(services: Services, on_start: Callable[[], None] = lambda: None) -> AS
     page = ui.build(services, endpoints)
     mount(app, page, services, theme=ui.theme(), head=_HEAD, favicon_path=str(ASSETS / "icon.svg"))
     calls = DirectCallMiddleware(ErrorMiddleware(app), endpoints)
-    return Guard(PayloadMiddleware(calls, services.files), services.config, authenticator)
+    return Guard(PayloadMiddleware(calls, services.files), config, authenticator)

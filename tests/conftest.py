@@ -14,7 +14,7 @@ import pytest
 # cores, that took several times the processor time of the work. Read when OpenMP is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
+LOOPBACK = ("127.", "::1", "::ffff:127.", "localhost", "0.0.0.0")
 # They take longest, so they start first and no process is left with one of them at the end.
 LONGEST_FILES = (
     "test_trainer_tiny.py",

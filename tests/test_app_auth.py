@@ -1,10 +1,13 @@
 """Authentication: wrong passwords are throttled by address, and sessions end."""
 
 import base64
+import contextlib
 from collections.abc import Iterator
 
 import pytest
 from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from app.auth import (
@@ -17,6 +20,8 @@ from app.auth import (
 )
 from app.config import AppConfig
 from app.guard import Guard
+
+TOKEN = "a-token-for-programs"
 
 
 class Clock:
@@ -35,8 +40,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def client(clock) -> Iterator[TestClient]:
-    logins = Authenticator(("me", "right"), clock)
+def logins(clock) -> Authenticator:
+    return Authenticator(("me", "right"), clock)
+
+
+@pytest.fixture
+def client(logins) -> Iterator[TestClient]:
     app = FastAPI()
     app.include_router(login_router(logins))
 
@@ -94,9 +103,24 @@ def test_session_survives_throttling(client):
     assert client.get("/media/1").status_code == 200
 
 
+def test_known_browsers_wait_for_their_own_wrong_passwords_only(client, logins):
+    assert enter(client, "right").status_code == 200
+    client.post("/logout")
+    cookies = dict(client.cookies)
+    for number in range(8_000):  # Until no address whatever is free.
+        with contextlib.suppress(TooManyAttempts):
+            logins.verify(f"10.0.{number >> 8}.{number & 255}", "me", "wrong")
+    client.cookies.clear()
+    assert enter(client, "right").status_code == 429
+    client.cookies.update(cookies)
+    assert client.get("/media/1").status_code == 401, "it is known, and not logged in"
+    assert enter(client, "right").status_code == 200
+    assert [enter(client, "wrong").status_code for _ in range(11)][-2:] == [401, 429]
+
+
 def test_session_expires(client, clock):
     answer = enter(client, "right")
-    assert f"Max-Age={SESSION_SECONDS}" in answer.headers["set-cookie"]
+    assert "Max-Age=" in answer.headers["set-cookie"], "it outlives the browser"
     clock.seconds += SESSION_SECONDS - 1
     assert client.get("/media/1").status_code == 200
     clock.seconds += 1
@@ -105,8 +129,9 @@ def test_session_expires(client, clock):
 
 def test_sessions_and_throttle_bound_memory(clock):
     logins, attempts = Authenticator(("me", "right"), clock), LoginThrottle(clock)
+    scope = {"type": "http", "scheme": "http", "path": "/", "server": ("box", 80), "headers": []}
     for number in range(5_000):
-        logins.create_session()
+        logins.start_session(Request(scope), Response())
         attempts.record_failure(f"192.0.2.{number}")
     assert len(logins._sessions) == 1_000
     assert len(attempts._empty_at) == 256
@@ -152,6 +177,76 @@ def test_throttle_bounds_the_wait(clock):
 def test_invalid_credentials_are_refused(client, sent):
     answer = client.get("/media/1", headers={"Authorization": sent.encode("latin-1")})
     assert answer.status_code == 401
+
+
+# ---- the token
+
+
+@pytest.fixture
+def page() -> Iterator[TestClient]:
+    """A page that a token opens, and nothing else."""
+    with opened_by_token() as made:
+        yield made
+
+
+def opened_by_token(same_user=None) -> TestClient:
+    admission = Authenticator(None, token=TOKEN, same_user=same_user)
+    app = FastAPI()
+    app.include_router(login_router(admission))
+
+    @app.get("/{path:path}")
+    def inside(path: str, request: Request) -> str:
+        return f"inside {request.url.query}"
+
+    guard = Guard(app, AppConfig(token=TOKEN), admission)
+    return TestClient(guard, "http://127.0.0.1:7860", follow_redirects=False)
+
+
+def test_token_is_needed(page):
+    for sent in ({}, basic(TOKEN), {"Authorization": "Bearer"}, {"Authorization": "Bearer x"}):
+        answer = page.get("/config", headers=sent)
+        assert answer.status_code == 401
+        assert "?token=" in answer.text
+        assert TOKEN not in answer.text
+    assert page.get("/config", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+    assert page.get(f"/config?token={TOKEN}").status_code == 401, "only the page's own address"
+    assert page.get("/health").status_code == 200
+    answer = page.post("/login", data={"username": "", "password": ""})
+    assert answer.status_code == 401, "there is no password"
+    assert not page.cookies
+
+
+def test_token_in_address_becomes_a_cookie(page):
+    assert page.get("/?token=x").status_code == 401
+    answer = page.get(f"/?token={TOKEN}")
+    assert (answer.status_code, answer.headers["location"]) == (303, ".")
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert TOKEN not in cookie
+    assert page.get("/").text == '"inside "'
+
+
+def test_own_programs_need_no_token():
+    asked = []
+    with opened_by_token(lambda *ends: not asked.append(ends)) as page:
+        assert page.get("/config").status_code == 200
+        assert page.get("/?token=old").text == '"inside "', "of a page that ran before"
+        assert [tuple(end) for end in asked[0]] == [("testclient", 50000), ("127.0.0.1", 7860)]
+    with opened_by_token(lambda *ends: False) as page:
+        assert page.get("/config").status_code == 401
+
+
+def test_links_of_other_sites_open_the_page(page):
+    """Browsers send no strict cookie with them, but with what our own answer asks for."""
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    for _ in range(2):
+        answer = page.get("/", headers=link)
+        assert (answer.status_code, answer.headers["refresh"]) == (200, "0; url=./")
+        own = {**link, "Sec-Fetch-Site": "same-origin"}
+        assert page.get("/", headers=own).status_code == 401
+    page.get(f"/?token={TOKEN}", headers=link)
+    assert page.get("/", headers=own).status_code == 200
 
 
 def test_login_refuses_other_sites(client):

@@ -632,6 +632,25 @@ def test_login_and_logout(chromium, screenshots, hostile, tmp_path):
         context.close()
 
 
+def test_token_and_links_from_other_sites_open_the_page(chromium, hostile, tmp_path):
+    token = "0123456789abcdef"
+    # With a proxy, the programs of this user need the token, too.
+    needed = {"token": token, "proxy": ("192.0.2.1",)}
+    with served_here(hostile, tmp_path / "scratch", **needed) as address:
+        context = chromium.new_context()
+        elsewhere = f'<a href="{address}/">page</a> <a href="{address}/?token={token}">token</a>'
+        context.route("http://elsewhere.example/", lambda route: route.fulfill(body=elsewhere))
+        page = context.new_page()
+        page.set_default_timeout(TIMEOUT)
+        assert page.goto(address).status == 401
+        for link in ("token", "page"):
+            page.goto("http://elsewhere.example/")
+            page.get_by_role("link", name=link).click()
+            page.wait_for_selector("html[data-rz-ready]")
+            assert page.url == f"{address}/", "the token is not left in the address"
+        context.close()
+
+
 def test_refused_upload_shows_reason(chromium, screenshots, hostile, tmp_path):
     with served_here(hostile, tmp_path / "scratch", max_upload_mb=1) as address:
         window = Window(chromium, address, screenshots)

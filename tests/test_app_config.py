@@ -1,5 +1,7 @@
 """The page's configuration from flags and variables."""
 
+import sys
+
 import pytest
 
 from app.config import AppConfig, parse
@@ -39,13 +41,44 @@ def test_default_upload_quota(flags, most):
         ["--name", "http://photos.example.org"],
         ["--name", "photos.example.org:443"],
         ["--proxy", "my-proxy"],
+        ["--token", "short"],
+        ["--token", "a token with spaces"],
     ],
 )
 def test_invalid_flags_exit_with_status_2(flags, capsys):
     with pytest.raises(SystemExit) as stopped:
         parse(flags, {})
     assert stopped.value.code == 2
-    assert flags[1] in capsys.readouterr().err or "--auth" in flags
+    problem = capsys.readouterr().err
+    assert f"argument {flags[0]}: " in problem
+    assert (repr(flags[1]) in problem) is (flags[0] not in {"--auth", "--token"}), "no secrets"
+
+
+def test_local_page_without_login_gets_a_token():
+    first, second = parse([], {}).token, parse(["--host", "localhost"], {}).token
+    assert first
+    assert second
+    assert first != second
+    assert parse(["--auth", "me:x"], {}).token is None
+    assert parse(["--host", "0.0.0.0"], {}).token is None
+    given = parse(["--host", "0.0.0.0"], {"RZEN_TOKEN": "0123456789abcdef"})
+    assert (given.token, given.trusted) == ("0123456789abcdef", True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who is at the other end")
+@pytest.mark.parametrize(
+    ("flags", "admitted"),
+    [
+        ([], True),
+        (["--host", "::1", "--token", "0123456789abcdef"], True),
+        (["--auth", "me:x"], False),
+        (["--proxy", "127.0.0.1"], False),
+        (["--host", "0.0.0.0"], False),
+        (["--host", "0.0.0.0", "--token", "0123456789abcdef"], False),
+    ],
+)
+def test_own_user_is_admitted_to_a_local_page(flags, admitted):
+    assert parse(flags, {}).admits_own_user is admitted
 
 
 def test_lists_are_repeated_or_separated_by_commas():

@@ -19,6 +19,7 @@ from test_app_security import ask
 from indexer import Library
 
 USER, PASSWORD = "owner-of-all", "correct-horse"
+TOKEN = "a-token-for-programs"
 GUESS = "wrong-battery"
 WORDS, NAME = "zanzibarian", "honeymoonish"
 # As talkative as logging can be made; what the program itself keeps quiet stays so.
@@ -66,6 +67,7 @@ def program(sample_folder, tmp_path_factory) -> Iterator[Program]:
     left_behind(folder)
     log = folder / "log.txt"
     environment = {"TMPDIR": str(folder / "tmp"), "RZEN_AUTH": f"{USER}:{PASSWORD}"}
+    environment["RZEN_TOKEN"] = TOKEN
     command = [sys.executable, "-c", TALKATIVE, "--port", "0", "--library", str(folder / "library")]
     with (
         log.open("w") as output,
@@ -110,11 +112,13 @@ def test_log_holds_no_secrets(program):
     program.ask("/login", multipart.encode(), Content_Type="multipart/form-data; boundary=b")
     program.ask("/config", login=wrong)
     assert program.ask("/config", Cookie=cookie)[0] == 200
+    assert program.ask("/config", login=f"Bearer {TOKEN}")[0] == 200
+    assert program.ask(f"/?token={TOKEN}")[0] == 303
     look_for_words(program, basic)
     send_files(program, basic)
     written = program.log.read_text()
     assert "DEBUG" in written, "it was talkative"
-    secrets = (PASSWORD, GUESS, cookie.partition("=")[2], basic[6:], wrong[6:], WORDS, NAME)
+    secrets = (TOKEN, PASSWORD, GUESS, cookie.partition("=")[2], basic[6:], wrong[6:], WORDS, NAME)
     for secret in secrets:
         lines = [line for line in written.splitlines() if secret in line]
         assert not lines, lines[:3]
