@@ -50,14 +50,14 @@ class AppConfig(BaseModel):
     name: tuple[str, ...] = Field(
         default=(),
         title="NAME",
-        description="answer also to this host name, such as photos.example.org; repeatable "
+        description="also answer to this host name, such as photos.example.org; repeatable "
         "(separate several by commas in RZEN_NAME)",
     )
     proxy: tuple[str, ...] = Field(
         default=(),
         title="ADDRESS",
-        description="believe this proxy which address a request comes from, and whether over "
-        "HTTPS; repeatable (separate several by commas in RZEN_PROXY)",
+        description="trust X-Forwarded-For and X-Forwarded-Proto from this proxy; repeatable "
+        "(separate several by commas in RZEN_PROXY)",
     )
     auth: tuple[str, str] | None = Field(
         default=None,
@@ -69,8 +69,8 @@ class AppConfig(BaseModel):
         min_length=16,
         pattern="^[!-~]*$",
         title="TOKEN",
-        description="admit programs that send this as a Bearer token (default: a new one is "
-        "printed); use RZEN_TOKEN to keep it out of the list of processes",
+        description="accept this Bearer token instead of a login (default: a new one is printed); "
+        "use RZEN_TOKEN to keep it out of the list of processes",
     )
     max_upload_mb: int = Field(
         default=4096,

@@ -65,7 +65,7 @@ def test_local_page_without_login_gets_a_token():
     assert (given.token, given.trusted) == ("0123456789abcdef", True)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who is at the other end")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports the user")
 @pytest.mark.parametrize(
     ("flags", "admitted"),
     [

@@ -1,4 +1,4 @@
-"""Whose program is at the other end of a connection, as the system tells it."""
+"""The user of the program at the other end of a connection, as the kernel reports it."""
 
 import contextlib
 import json
@@ -17,8 +17,8 @@ from app.peer import Address, same_user
 STRANGER = 54321
 TOKEN = "a-token-for-programs"
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells it")
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports it")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
 @contextlib.contextmanager
@@ -71,16 +71,16 @@ def test_root_is_recognised():
 
 
 @pytest.mark.parametrize("end", [lambda one: one.close(), lambda one: one.shutdown(1)])
-def test_closed_connections_are_nobodys(end):
-    """The kernel says that root owns a socket whose program has sent something and left."""
+def test_closed_connections_are_not_trusted(end):
+    """The kernel reports a socket whose program has sent a request and closed it as root's."""
     with connected("127.0.0.1", "127.0.0.1") as (client_socket, client, server):
         end(client_socket)
         assert not same_user(client, server)
 
 
-def test_connections_that_do_not_exist_are_nobodys():
+def test_unknown_connections_are_not_trusted():
     with connected("127.0.0.1", "127.0.0.1") as (_, client, server):
-        assert not same_user(server, ("127.0.0.1", 1)), "there, somebody only listens"
+        assert not same_user(server, ("127.0.0.1", 1)), "a socket that only listens"
         for other in (("127.0.0.1", 0), ("192.0.2.7", client[1]), ("::1", client[1])):
             assert not same_user(other, server)
         for odd in (("testclient", 50_000), ("127.0.0.1", 70_000), ("", 1)):

@@ -329,7 +329,7 @@ def test_basic_auth(locked_page):
 
 
 def guarded(**config: object) -> TestClient:
-    """Return a client of nothing but a guard that anybody may pass."""
+    """Return a client of a guard that needs no login."""
     inner = Starlette(routes=[Route("/{path:path}", lambda _: PlainTextResponse("inside"))])
     guard = Guard(inner, AppConfig.model_validate(config), Authenticator(None))
     return TestClient(guard, base_url="http://127.0.0.1:7860")

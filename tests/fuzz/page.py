@@ -73,6 +73,8 @@ ROUTES = [
     "/gradio_api/call/v2/search\nlocalhost\nhttp://localhost",
     "/uploads\nlocalhost\nhttp://[x",
     "/config\nlocalhost:x\nnull\nBasic bWU6cmlnaHQ=",
+    "/config\n127.0.0.1:7860\n\nBearer a-token-for-programs",
+    "/?token=a-token-for-programs\n[::1]:7860",
     "/media/1\nlocalhost:99999999\n\nBasic é",
     "/site/%0a/health\nlocalhost",
     b"/detail/2/?a=\x98\nlocalhost",
@@ -98,6 +100,7 @@ IDS = ["media/1\nbytes=0-9", "media/1\nbytes=9-,0-0", "thumbnail/1\nbytes=-5", "
 IDS += ["media/9223372036854775808", "detail/2?search=x", "results/x?offset=99999999999999999999"]
 IDS += ["media/" + "9" * 5000, "media/+1\nbytes=99999999999999999999-", "page/1.png?side=1e999"]
 
+TOKEN = "a-token-for-programs"
 _CALLS = ("search", "similar", "files", "remove_files")
 _NEEDED = {"similar": {"segment_id": 1}, "remove_files": {"item_ids": []}}
 
@@ -169,7 +172,8 @@ def routes(data: bytes) -> None:
         scope["query_string"].decode("ascii")
         passed.append(scope["path"])
 
-    for config in (AppConfig(), AppConfig(host="0.0.0.0", auth=("me", "right"))):
+    closed = AppConfig(token=TOKEN), AppConfig(host="0.0.0.0", auth=("me", "right"), token=TOKEN)
+    for config in (AppConfig(), *closed):
         for method in ("GET", "POST"):
             passed.clear()
             scope = {
@@ -181,18 +185,19 @@ def routes(data: bytes) -> None:
                 "scheme": "http",
                 "server": ("127.0.0.1", 7860),
             }
-            guard = Guard(inner, config, Authenticator(config.auth))
+            guard = Guard(inner, config, Authenticator(config.auth, token=config.token))
             _finished(guard(scope, _sending(b""), _ignored))
             for one in passed:
                 assert ".." not in re.split(r"[/\\]", unquote(unquote(one))), one
                 assert not one.startswith(("/gradio_api/file", "/gradio_api/proxy"))
-                if config.auth and not _right(login):
+                if config.token and not _right(login):
                     assert re.match(r"/(login|favicon\.ico|robots\.txt|health|site/)", one), one
 
 
 def _right(login: bytes) -> bool:
-    """Whether the password is in it; the last character of base64 may vary."""
-    return b"me:right" in [_decoded(part) for part in login.split()]
+    """Whether the password or token is in it; the last character of base64 may vary."""
+    parts = login.split()
+    return TOKEN.encode() in parts or b"me:right" in [_decoded(part) for part in parts]
 
 
 def _decoded(part: bytes) -> bytes:
