@@ -250,6 +250,45 @@ def test_watch_follows_changes(media, toy, tmp_path):
         process.communicate()
 
 
+_POLLING = """
+import sys, threading
+from pathlib import Path
+from indexer import IngestOptions, Library
+from indexer.ingest.watch import watch
+
+library, media = map(Path, sys.argv[1:])
+cancel = threading.Event()
+with Library.open(library, model="toy") as opened:
+    reports = watch(opened, [media], IngestOptions(), cancel=cancel, poll_seconds=0.1)
+    assert next(reports).unchanged == 2  # Listed at once: changes may have been missed.
+    (media / "20" / "new.txt").write_text("a new text")
+    while not (added := next(reports).added):
+        pass
+    print(added)
+    cancel.set()
+    assert list(reports) == []
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limits of inotify")
+@pytest.mark.parametrize(("limit", "most"), [("watches", 10), ("instances", 0)])
+def test_watch_lists_folders_where_the_system_cannot_watch(media, toy, tmp_path, limit, most):
+    for number in range(40):
+        (media / str(number)).mkdir()
+    run(media, *toy)
+    own = ["unshare", "--user", "--map-root-user", "sh", "-c"]
+    lowered = f"echo {most} > /proc/sys/user/max_inotify_{limit}"
+    if subprocess.run([*own, lowered], capture_output=True).returncode:
+        pytest.skip("a user namespace with a lower limit is not allowed here")
+    script = [sys.executable, "-c", _POLLING, tmp_path / "library", media]
+    done = subprocess.run(
+        [*own, f'{lowered}; exec "$@"', "sh", *script], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+    assert "The system cannot report all changes (" in done.stderr
+    assert "so the folders are listed every 0.1 seconds instead" in done.stderr
+
+
 def test_help_lists_every_flag():
     text = parser().format_help()
     for flag in (

@@ -160,9 +160,11 @@ def _watch(
 
     cli.note("Watching for changes; press Ctrl-C to stop.")
     options = replace(options, retry_failed=False)
+    nothing = known = IngestReport()
     for report in watch(library, paths, options, cancel=cancel):
-        if replace(report, unchanged=0, seconds=0, near_duplicates=0) != IngestReport():
+        if replace(report, unchanged=0, seconds=0, near_duplicates=0) not in (nothing, known):
             _print_report(library, report, as_json=as_json)
+            known = IngestReport(failures=report.failures)  # Listed again each time.
 
 
 def _status(report: "IngestReport") -> int:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from threading import Event
 
@@ -23,17 +24,26 @@ def watch(
     *,
     on_progress: Callable[[Progress], None] | None = None,
     cancel: Event,
+    poll_seconds: float = 60.0,
 ) -> Iterator[IngestReport]:
     """Ingest again after each burst of changes below some paths, until cancelled.
 
     Each of the paths that saw a change is listed as a whole. That costs a stat of each file, and
     treats exclusions, moves and unplugged disks as any ingest does.
 
+    Args:
+        library: The library.
+        paths: Files, folders and patterns.
+        options: How to ingest.
+        on_progress: Called several times a second at most during an ingest.
+        cancel: Set it to stop within seconds.
+        poll_seconds: How often all paths are listed where the system cannot report changes.
+
     Yields:
         A report after each burst, once nothing has changed for a moment.
     """
     watched = roots(paths)
-    for changes in _bursts(watched, library.directory, cancel):
+    for changes in _bursts(watched, library.directory, cancel, poll_seconds):
         targets = [root for root in watched if any(path.is_relative_to(root) for path in changes)]
         while targets and not cancel.is_set():
             try:
@@ -44,20 +54,64 @@ def watch(
                 cancel.wait(_BUSY_WAIT_SECONDS)
 
 
-def _bursts(watched: Sequence[Path], library: Path, cancel: Event) -> Iterator[list[Path]]:
-    """Yield the paths that changed, gathered until nothing changes for a moment."""
+def _bursts(
+    watched: Sequence[Path], library: Path, cancel: Event, poll_seconds: float
+) -> Iterator[Sequence[Path]]:
+    """Yield the paths that changed; all of them now and then where changes are not reported."""
+    try:
+        yield from _reported_bursts(watched, library, cancel)
+    except (OSError, RuntimeError) as error:
+        _log.warning(
+            "The system cannot report all changes (%s), so the folders are listed every %g "
+            "seconds instead; on Linux, a higher fs.inotify.max_user_watches may help.",
+            str(error).partition(" about [")[0].rstrip("."),
+            poll_seconds,
+        )
+        while not cancel.is_set():
+            yield watched
+            cancel.wait(poll_seconds)
+
+
+def _reported_bursts(
+    watched: Sequence[Path], library: Path, cancel: Event
+) -> Iterator[Sequence[Path]]:
+    """Yield the paths that the system reports as changed, until nothing changes for a moment.
+
+    Raises:
+        OSError, RuntimeError: if it cannot watch all of them.
+    """
     import watchfiles
 
-    for burst in watchfiles.watch(
-        *watched,
-        watch_filter=lambda _change, path: _is_relevant(Path(path), watched, library),
-        debounce=_DEBOUNCE_MS,
-        stop_event=cancel,
-        rust_timeout=500,
-        raise_interrupt=False,
-        ignore_permission_denied=True,
-    ):
-        yield [Path(path) for _, path in burst]
+    with closing(
+        watchfiles.watch(
+            *watched,
+            watch_filter=lambda _change, path: _is_relevant(Path(path), watched, library),
+            debounce=_DEBOUNCE_MS,
+            stop_event=cancel,
+            rust_timeout=500,
+            yield_on_timeout=True,
+            raise_interrupt=False,
+            ignore_permission_denied=True,
+        )
+    ) as bursts:
+        for number, burst in enumerate(bursts):
+            if burst or number == 0:  # A burst may be of new folders, which are watched as well.
+                _check_that_watches_are_left(library)
+            if burst:
+                yield [Path(path) for _, path in burst]
+
+
+def _check_that_watches_are_left(folder: Path) -> None:
+    """Raise `OSError` if the system cannot watch one more folder.
+
+    Ignoring folders without permission, watchfiles also ignores those for which there is no watch.
+    """
+    import watchfiles
+
+    with closing(
+        watchfiles.watch(folder, recursive=False, step=1, rust_timeout=1, yield_on_timeout=True)
+    ) as probe:
+        next(probe)
 
 
 def _is_relevant(path: Path, watched: Sequence[Path], library: Path) -> bool:
