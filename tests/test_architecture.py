@@ -1,9 +1,15 @@
 """Invariants of the module graph that import-linter has no contract for."""
 
 import ast
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from types import FrameType
+
+from indexer import Library, Query
+from indexer.search.query import text_part
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("app", "embedder", "indexer", "trainer")
@@ -45,3 +51,38 @@ def test_no_import_circle() -> None:
         TopologicalSorter({name: imports_of(name) for name in MODULES}).prepare()
     except CycleError as error:
         raise AssertionError(" → ".join(error.args[1])) from None
+
+
+def modules_entered(work: Callable[[], object]) -> set[str]:
+    """Return our modules in which a call begins while some work is done, in any thread."""
+    files = {str(path): name for name, path in MODULES.items()}
+    entered = set()
+
+    def note(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call" and (name := files.get(frame.f_code.co_filename)):
+            entered.add(name)
+
+    before = sys.getprofile()
+    threading.setprofile(note)
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+        threading.setprofile(before)
+    return entered
+
+
+def test_an_ingest_and_a_search_can_be_followed_through_few_modules(tmp_path):
+    (tmp_path / "media").mkdir()
+    (tmp_path / "media" / "beach.txt").write_text("a dog on a beach")
+    (tmp_path / "media" / "kite.txt").write_text("a red kite in the wind")
+    query = Query((text_part("red kite"),))
+    with Library.open(tmp_path / "library", model="toy") as library:
+        ingest = modules_entered(lambda: library.ingest([tmp_path / "media"]))
+        assert library.search(query)
+        search = modules_entered(lambda: library.search(query))
+    assert {"indexer.library", "indexer.ingest.pipeline", "indexer.catalog.writer"} < ingest
+    assert {"indexer.library", "indexer.search.ranking", "indexer.catalog.reader"} < search
+    assert len(ingest) <= 28, sorted(ingest)
+    assert len(search) <= 16, sorted(search)
