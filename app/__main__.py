@@ -36,14 +36,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interrupted while starting.
     """
     config = parse(sys.argv[1:] if arguments is None else arguments)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    from indexer.cli import VisibleFormatter, prepare_output, refuse
+
+    prepare_output()
+    handler = logging.StreamHandler()
+    handler.setFormatter(VisibleFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for name in _VERBOSE_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
         listening = listen(config.host, config.port)
     except OSError as error:
-        print(f"rzen-app: {_listen_problem(config, error)}", file=sys.stderr)
-        return 2
+        return refuse("rzen-app", _listen_problem(config, error))
     with listening, ExitStack() as opened:
         try:
             from app.uploads import workspace
@@ -99,14 +103,14 @@ def _isolate_gradio(scratch: Path) -> None:
 def _serve(config: AppConfig, listening: socket.socket, scratch: Path) -> int:
     from embedder import EmbedderError
     from indexer import IndexerError, Library
+    from indexer.cli import refuse
 
     try:
         library = Library.open(
             config.library, model=config.model, device=config.device, dtype=config.dtype
         )
     except (IndexerError, EmbedderError) as error:
-        print(f"rzen-app: {error}", file=sys.stderr)
-        return 2
+        return refuse("rzen-app", error)
     with library, _incoming(library) as incoming:
         _run(config, library, listening, scratch, incoming)
     return 0

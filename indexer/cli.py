@@ -52,13 +52,15 @@ class CommandParser(argparse.ArgumentParser):
         super().error(visible(message))
 
 
-class _VisibleFormatter(logging.Formatter):
+class VisibleFormatter(logging.Formatter):
     """Formats what is logged with control characters as escapes."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- overridden
+        """Format the message."""
         return visible(super().formatMessage(record))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 -- overridden
+        """Format the traceback."""
         return "\n".join(map(visible, super().formatException(ei).split("\n")))
 
 
@@ -202,7 +204,7 @@ def prepare_output() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     if logging.lastResort is not None:  # What writes warnings where no logging is configured.
-        logging.lastResort.setFormatter(_VisibleFormatter())
+        logging.lastResort.setFormatter(VisibleFormatter())
 
 
 # Commands print by these functions alone, which the linter sees to.

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -100,6 +102,25 @@ def test_commands_print_control_characters_as_escapes(named, monkeypatch, comman
     assert SHOWN in printed
     assert not re.search(CONTROLS, printed)
     assert "\nroot:" not in printed
+
+
+def test_the_page_prints_and_logs_control_characters_as_escapes(tmp_path):
+    start = (
+        "import logging, sys; from app.__main__ import main; main(sys.argv[1:]); "
+        "logging.getLogger('app').warning('cannot open %s', sys.argv[-1])"
+    )
+    (tmp_path / HOSTILE).write_text("no folder")
+    done = subprocess.run(
+        [sys.executable, "-c", start, "--port", "0", "--library", HOSTILE],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+    )
+    refusal, *_, logged = done.stderr.splitlines()
+    assert SHOWN in refusal
+    assert logged == f"WARNING app: cannot open {SHOWN}"
+    assert not re.search(CONTROLS, done.stderr)
 
 
 def test_what_is_logged_shows_control_characters_as_escapes(capsys):
