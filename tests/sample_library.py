@@ -1,6 +1,7 @@
 """A small library for the page's tests: generated media of every kind, and the page as a server."""
 
 import contextlib
+import logging
 import os
 import re
 import shutil
@@ -8,13 +9,16 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pymupdf
 from PIL import Image
+from starlette.types import ASGIApp
 
 from indexer import Library
 
@@ -122,3 +126,44 @@ def served(library: Path, *flags: str, stop: int = signal.SIGTERM) -> Iterator[s
     assert not re.search("Traceback|ERROR", seen + rest), seen + rest
     assert process.returncode == 0, seen + rest
     Path(scratch).rmdir()  # Fails if files to search with were left.
+
+
+@contextlib.contextmanager
+def served_here(library: Library, scratch: Path, **config: Any) -> Iterator[str]:
+    """The page from this process: a process of its own takes seconds to import Gradio."""
+    import uvicorn
+
+    from app import server, services
+    from app.__main__ import listen
+    from app.config import AppConfig
+
+    def built() -> ASGIApp:
+        return server.build(services.build(AppConfig(**config), library, scratch))
+
+    listening = listen("127.0.0.1", 0)
+    # As a factory, it is called in the loop: outside, Gradio leaves loops of its own open.
+    settings = uvicorn.Config(built, factory=True, log_config=None, timeout_graceful_shutdown=2)
+    running = uvicorn.Server(settings)
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
+    with _no_errors_logged():
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            running.should_exit = True
+            thread.join()
+            listening.close()
+
+
+@contextlib.contextmanager
+def _no_errors_logged() -> Iterator[None]:
+    """Checks that nothing is logged as an error meanwhile."""
+    logged: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: logged.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert not logged, logged

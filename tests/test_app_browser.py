@@ -1,21 +1,18 @@
 """The page in a real browser: what a person does with it, from an empty library on.
 
-Pictures of each step are written to the folder that RZEN_SCREENSHOTS names, or beside the test's
-other files.
+If RZEN_SCREENSHOTS names a folder, pictures of each step are written to it.
 """
 
-import contextlib
 import os
 import re
 import shutil
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hostile_page import IMAGE, TEXT, make_hostile_media, make_media_of_odd_bytes
-from sample_library import copy_library, make_media
+from sample_library import copy_library, make_media, served_here
 
 from embedder import Modality
 from embedder.toy import ToyEmbedder
@@ -56,28 +53,6 @@ def address(tmp_path_factory):
         yield found
 
 
-@contextlib.contextmanager
-def served_here(library, scratch, **config):
-    """The page from this process: a process of its own takes seconds to import Gradio."""
-    import uvicorn
-
-    from app import server, services
-    from app.__main__ import listen
-    from app.config import AppConfig
-
-    listening = listen("127.0.0.1", 0)
-    app = server.build(services.build(AppConfig(**config), library, scratch))
-    running = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=2))
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        running.should_exit = True
-        thread.join()
-        listening.close()
-
-
 @pytest.fixture(scope="module")
 def chromium():
     sync_api = pytest.importorskip("playwright.sync_api")
@@ -87,23 +62,22 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture(scope="module")
-def screenshots(tmp_path_factory):
-    folder = Path(SCREENSHOTS) if SCREENSHOTS else tmp_path_factory.mktemp("screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def take_picture(page, name):
+    if SCREENSHOTS:
+        Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
+        page.wait_for_timeout(300)  # Until nothing moves.
+        page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
 
 
 class Window:
     """A browser window on the page that records errors and requests to other hosts."""
 
-    def __init__(self, browser, address, screenshots, **context):
+    def __init__(self, browser, address, **context):
         self.context = browser.new_context(
             **{"viewport": {"width": 1440, "height": 900}, **context}
         )
         self.page = self.context.new_page()
         self.page.set_default_timeout(TIMEOUT)
-        self.screenshots = screenshots
         self.problems = []
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("request", lambda request: self._note(request.url, address))
@@ -115,8 +89,7 @@ class Window:
             self.problems.append(f"request to {url}")
 
     def picture(self, name):
-        self.page.wait_for_timeout(300)
-        self.page.screenshot(path=self.screenshots / f"{name}.png")
+        take_picture(self.page, name)
 
     def answer(self):
         """What names the results that are shown."""
@@ -169,11 +142,11 @@ class Window:
 
 
 @pytest.fixture
-def visit(chromium, address, screenshots):
+def visit(chromium, address):
     opened = []
 
     def window(**context):
-        opened.append(Window(chromium, address, screenshots, **context))
+        opened.append(Window(chromium, address, **context))
         return opened[-1]
 
     yield window
@@ -182,9 +155,9 @@ def visit(chromium, address, screenshots):
 
 
 @pytest.fixture(scope="module")
-def window(chromium, address, screenshots, filled):
+def window(chromium, address, filled):
     """One window for all tests on a desktop: loading Gradio takes seconds."""
-    window = Window(chromium, address, screenshots)
+    window = Window(chromium, address)
     yield window
     window.close()
 
@@ -206,9 +179,9 @@ def desk(window):
 
 
 @pytest.fixture(scope="module")
-def filled(chromium, address, screenshots, media):
+def filled(chromium, address, media):
     """The library after a folder was uploaded through the page."""
-    window = Window(chromium, address, screenshots)
+    window = Window(chromium, address)
     page = window.page
     page.wait_for_selector(".rz-welcome")
     window.picture("01-empty")
@@ -423,10 +396,10 @@ def changed_library(sample_folder, tmp_path_factory):
 @pytest.mark.parametrize(
     ("width", "scheme"), [(1280, "light"), (390, "dark")], ids=["desktop", "phone"]
 )
-def test_change_model(chromium, screenshots, changed_library, width, scheme):
+def test_change_model(chromium, changed_library, width, scheme):
     context = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
     path, address = changed_library
-    window = Window(chromium, address, screenshots, **context)
+    window = Window(chromium, address, **context)
     page = window.page
     page.locator(".rz-model", has_text="toy").wait_for()
     page.get_by_role("tab", name="Library").click()
@@ -467,13 +440,13 @@ class Obedient(ToyEmbedder):
         return super()._embed_batch(contents, role)
 
 
-def test_instruction_field(chromium, screenshots, models_library, tmp_path):
+def test_instruction_field(chromium, models_library, tmp_path):
     embedder = Obedient()
     with (
         Library.open(models_library, embedder=embedder) as library,
         served_here(library, tmp_path / "scratch") as address,
     ):
-        window = Window(chromium, address, screenshots)
+        window = Window(chromium, address)
         field = window.page.get_by_label("Instruction")
         field.wait_for()
         assert field.get_attribute("placeholder") == "Find <me> a picture."
@@ -516,8 +489,8 @@ def hostile_address(hostile, tmp_path_factory):
 NOTHING_RAN = "!('pwned' in window) && document.title === 'RzenEmbed Search'"
 
 
-def test_hostile_names_run_no_scripts(chromium, screenshots, hostile_address):
-    window = Window(chromium, hostile_address, screenshots)
+def test_hostile_names_run_no_scripts(chromium, hostile_address):
+    window = Window(chromium, hostile_address)
     page = window.page
     page.on("dialog", lambda dialog: window.problems.append(dialog.message))
     page.wait_for_selector("#rz-home .rz-card")
@@ -567,13 +540,13 @@ def look_through_library(window):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="others allow only names in Unicode")
-def test_undecodable_names_on_the_page(chromium, screenshots, tmp_path):
+def test_undecodable_names_on_the_page(chromium, tmp_path):
     make_media_of_odd_bytes(tmp_path / "media")
     with (
         Library.open(tmp_path / "library", model="toy") as library,
         served_here(library, tmp_path / "scratch") as address,
     ):
-        window = Window(chromium, address, screenshots)
+        window = Window(chromium, address)
         page = window.page
         page.get_by_role("tab", name="Library").click()
         page.locator("#rz-path").fill(str(tmp_path / "media"))
@@ -591,8 +564,8 @@ def test_undecodable_names_on_the_page(chromium, screenshots, tmp_path):
         window.close()
 
 
-def test_originals_run_no_scripts(chromium, screenshots, hostile, hostile_address):
-    window = Window(chromium, hostile_address, screenshots)
+def test_originals_run_no_scripts(chromium, hostile, hostile_address):
+    window = Window(chromium, hostile_address)
     ids = [
         hostile.catalog.segments(item.id)[0].id
         for item in hostile.catalog.items(status=Status.INDEXED)
@@ -610,7 +583,7 @@ def test_originals_run_no_scripts(chromium, screenshots, hostile, hostile_addres
     window.close()
 
 
-def test_login_and_logout(chromium, screenshots, hostile, tmp_path):
+def test_login_and_logout(chromium, hostile, tmp_path):
     auth = ("me", "right")
     with served_here(hostile, tmp_path / "scratch", auth=auth) as address:
         context = chromium.new_context()
@@ -620,7 +593,7 @@ def test_login_and_logout(chromium, screenshots, hostile, tmp_path):
         for password in ("wrong", "right"):
             page.get_by_label("User").fill("me")
             page.get_by_label("Password").fill(password)
-            page.screenshot(path=screenshots / f"22-login-{password}.png")
+            take_picture(page, f"22-login-{password}")
             page.get_by_role("button", name="Log in").click()
             if password == "wrong":
                 page.get_by_text("Incorrect username or password.").wait_for()
@@ -651,9 +624,9 @@ def test_token_and_links_from_other_sites_open_the_page(chromium, hostile, tmp_p
         context.close()
 
 
-def test_refused_upload_shows_reason(chromium, screenshots, hostile, tmp_path):
+def test_refused_upload_shows_reason(chromium, hostile, tmp_path):
     with served_here(hostile, tmp_path / "scratch", max_upload_mb=1) as address:
-        window = Window(chromium, address, screenshots)
+        window = Window(chromium, address)
         large = {"name": "large.txt", "mimeType": "text/plain", "buffer": b"x" * (8 << 20)}
         window.page.locator("#rz-file").set_input_files(large)
         window.page.get_by_text("upload limit of 1 MB").wait_for()

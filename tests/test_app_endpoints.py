@@ -14,14 +14,11 @@ import httpx
 import pytest
 from hostile_page import make_media_of_odd_bytes
 from PIL import Image
-from sample_library import copy_library, segment_of, served
+from sample_library import copy_library, segment_of, served_here
 
 from benchmarks.clients import Connection, connected, search_values
 from indexer import Library
 
-pytestmark = pytest.mark.skipif(
-    sys.platform == "win32", reason="stopping a server by a signal is for POSIX"
-)
 CLIENTS = 32
 
 
@@ -39,7 +36,8 @@ def similar_to(sample_folder: Path, folder: Path) -> int:
 @pytest.fixture(scope="module")
 def page(folder: Path, similar_to: int) -> Iterator[httpx.Client]:
     with (
-        served(folder / "library") as address,
+        Library.open(folder / "library") as library,
+        served_here(library, folder / "scratch") as address,
         httpx.Client(base_url=f"{address}/gradio_api", timeout=60) as client,
     ):
         yield client
@@ -146,7 +144,8 @@ def test_many_clients_during_an_ingest(page: httpx.Client, folder: Path, similar
 def test_undecodable_names_in_answers(tmp_path: Path):
     make_media_of_odd_bytes(tmp_path / "media")
     with (
-        served(tmp_path / "library") as address,
+        Library.open(tmp_path / "library", model="toy") as library,
+        served_here(library, tmp_path / "scratch") as address,
         httpx.Client(base_url=f"{address}/gradio_api", timeout=60) as client,
     ):
 
