@@ -1,5 +1,6 @@
 """The short form of `benchmarks/kill.py`: programs killed at random lose nothing."""
 
+import json
 import os
 import re
 import subprocess
@@ -41,35 +42,46 @@ LOSSES = {
 }
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_kill_script_notices_a_loss(tmp_path, loss):
-    statement, message = LOSSES[loss]
+@pytest.fixture(scope="module")
+def noticed(tmp_path_factory):
+    """What the script says of each loss; one process damages copies of a library."""
     code = f"""
-import random, sqlite3, sys
+import json, random, shutil, sqlite3, sys
 from pathlib import Path
 import indexer.library
 from benchmarks.kill import Slow, World, examine, lost, state
 from indexer import Library
-world = World(Path(sys.argv[1]), random.Random(1))
-world.media.mkdir()
-world.add(texts=3, pictures=1)
+whole = World(Path(sys.argv[1]), random.Random(1))
+whole.media.mkdir()
+whole.add(texts=3, pictures=1)
 indexer.library.open_embedder = lambda name, **_options: Slow(name)
-with Library.open(world.library, model="one") as library:
-    library.ingest([world.media])
-before = state(world)
-assert not examine(world)
-connection = sqlite3.connect(world.library / "library.sqlite3")
-connection.execute({statement!r})
-connection.commit()
-connection.close()
-print(*examine(world), *lost("ingest", before, state(world), []))
+with Library.open(whole.library, model="one") as library:
+    library.ingest([whole.media])
+before = state(whole)
+assert not examine(whole)
+said = {{}}
+for loss, (statement, _) in {LOSSES!r}.items():
+    world = World(whole.folder / loss, random.Random(1))
+    shutil.copytree(whole.library, world.library)
+    connection = sqlite3.connect(world.library / "library.sqlite3")
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+    said[loss] = [*examine(world), *lost("ingest", before, state(world), [])]
+print(json.dumps(said))
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path],
+        [sys.executable, "-c", code, tmp_path_factory.mktemp("losses")],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert message in done.stdout
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_kill_script_notices_a_loss(noticed, loss):
+    _, message = LOSSES[loss]
+    assert message in "\n".join(noticed[loss])
