@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from app.__main__ import skip_gradio_stubs
+
 # Threads of PyTorch's and FAISS's pools wait busily for each other: with two test processes on two
 # cores, that took several times the processor time of the work. Read when OpenMP is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+skip_gradio_stubs()
 
 LOOPBACK = ("127.", "::1", "::ffff:127.", "localhost", "0.0.0.0")
 # They take longest, so they start first and no process is left with one of them at the end.
