@@ -13,7 +13,7 @@ PORT ?= 7860
 LIBRARY ?= var/samples
 MEDIA ?= samples/media
 ARGS ?=
-# A process for each core; tests of a file stay together, because they share fixtures.
+# A process for each core and one more; tests of a file stay together, because they share fixtures.
 PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
