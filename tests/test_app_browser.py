@@ -27,6 +27,7 @@ pytestmark = [
 ]
 TIMEOUT = 60_000  # Milliseconds: a machine under load is no fault of the page.
 SCREENSHOTS = os.environ.get("RZEN_SCREENSHOTS")  # Read before the tests' own environment is set.
+DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -73,9 +74,7 @@ class Window:
     """A browser window on the page that records errors and requests to other hosts."""
 
     def __init__(self, browser, address, **context):
-        self.context = browser.new_context(
-            **{"viewport": {"width": 1440, "height": 900}, **context}
-        )
+        self.context = browser.new_context(**{"viewport": DESKTOP, **context})
         self.page = self.context.new_page()
         self.page.set_default_timeout(TIMEOUT)
         self.problems = []
@@ -155,7 +154,7 @@ def visit(chromium, address):
 
 
 @pytest.fixture(scope="module")
-def window(chromium, address, filled):
+def window(chromium, address):
     """One window for all tests on a desktop: loading Gradio takes seconds."""
     window = Window(chromium, address)
     yield window
@@ -163,7 +162,7 @@ def window(chromium, address, filled):
 
 
 @pytest.fixture
-def desk(window):
+def desk(filled, window):
     """The window with an empty search bar, as after loading."""
     yield window
     page = window.page
@@ -179,9 +178,8 @@ def desk(window):
 
 
 @pytest.fixture(scope="module")
-def filled(chromium, address, media):
-    """The library after a folder was uploaded through the page."""
-    window = Window(chromium, address)
+def filled(window, media):
+    """The report after a folder was uploaded through the page."""
     page = window.page
     page.wait_for_selector(".rz-welcome")
     window.picture("01-empty")
@@ -194,9 +192,7 @@ def filled(chromium, address, media):
     page.wait_for_selector("[data-ingest=ended]")
     page.wait_for_selector("#rz-files tbody tr")
     window.picture("04-library")
-    report = page.locator("[data-ingest=ended]").inner_text()
-    window.close()
-    return report
+    return page.locator("[data-ingest=ended]").inner_text()
 
 
 def test_upload_folder_lists_failures(filled, desk):
@@ -358,8 +354,7 @@ def test_remove_files_after_confirmation(desk):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_layout_fits_phone_and_dark_mode(filled, visit, scheme):
-    phone = {"width": 390, "height": 844}
-    window = visit(viewport=phone, color_scheme=scheme, has_touch=True)
+    window = visit(viewport=PHONE, color_scheme=scheme, has_touch=True)
     page = window.page
     window.search("red")
     page.locator("#rz-more-filters").click()
@@ -384,37 +379,36 @@ def models_library(sample_folder, tmp_path):
     return copy_library(sample_folder, tmp_path)
 
 
-@pytest.fixture(scope="module")
-def changed_library(sample_folder, tmp_path_factory):
+@pytest.fixture
+def changed_library(models_library, tmp_path):
     """A library whose model changes and changes back, and the page over it."""
-    folder = tmp_path_factory.mktemp("changed")
-    path = copy_library(sample_folder, folder)
-    with Library.open(path) as library, served_here(library, folder / "scratch") as address:
-        yield path, address
+    with (
+        Library.open(models_library) as library,
+        served_here(library, tmp_path / "scratch") as address,
+    ):
+        yield models_library, address
 
 
-@pytest.mark.parametrize(
-    ("width", "scheme"), [(1280, "light"), (390, "dark")], ids=["desktop", "phone"]
-)
-def test_change_model(chromium, changed_library, width, scheme):
-    context = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
+def test_change_model(chromium, changed_library):
     path, address = changed_library
-    window = Window(chromium, address, **context)
+    window = Window(chromium, address, viewport=PHONE, color_scheme="dark")
     page = window.page
     page.locator(".rz-model", has_text="toy").wait_for()
     page.get_by_role("tab", name="Library").click()
     page.get_by_label("Change to").select_option(label="mini (small, part of this program)")
-    window.picture(f"16-model-{scheme}")
+    window.picture("16-model")
     page.get_by_role("button", name="Re-embed everything").focus()
     page.keyboard.press("Enter")
     page.wait_for_selector("[data-ingest=running]")
     page.wait_for_function("document.activeElement.dataset.cancel === 'ingest'")
-    window.picture(f"17-model-progress-{scheme}")
+    window.picture("17-model-progress")
     page.get_by_text("The library now uses the model mini").wait_for()
     page.locator(".rz-model", has_text="mini").wait_for()
     assert "dimensions" in page.locator(".rz-model").get_attribute("title")
-    assert window.narrow()
-    window.picture(f"18-model-changed-{scheme}")
+    for viewport in (DESKTOP, PHONE):
+        page.set_viewport_size(viewport)
+        assert window.narrow()
+        window.picture(f"18-model-changed-{viewport['width']}")
     page.get_by_role("tab", name="Search").click()
     window.search("red")
     assert page.locator("#rz-results .rz-card").count()
@@ -627,7 +621,7 @@ def test_token_and_links_from_other_sites_open_the_page(chromium, hostile, tmp_p
 def test_refused_upload_shows_reason(chromium, hostile, tmp_path):
     with served_here(hostile, tmp_path / "scratch", max_upload_mb=1) as address:
         window = Window(chromium, address)
-        large = {"name": "large.txt", "mimeType": "text/plain", "buffer": b"x" * (8 << 20)}
-        window.page.locator("#rz-file").set_input_files(large)
+        (tmp_path / "large.txt").write_bytes(b"x" * (8 << 20))
+        window.page.locator("#rz-file").set_input_files(tmp_path / "large.txt")
         window.page.get_by_text("upload limit of 1 MB").wait_for()
         window.close()
