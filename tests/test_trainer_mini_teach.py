@@ -1,5 +1,6 @@
 """Training the head of `mini` on a space of a few numbers, and what the head does in it."""
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from embedder.interface import normalised
 from embedder.mini.space import Head, Space
 from trainer.losses import LossConfig
+from trainer.metrics_log import METRICS_FILE
 from trainer.mini import __main__ as program
 from trainer.mini import teach
 from trainer.mini.features import PictureFeatures, imagined, last_layer
@@ -69,6 +71,11 @@ def school() -> TrainingData:
     )
 
 
+@pytest.fixture
+def curves(tmp_path: Path) -> Path:
+    return tmp_path / "curves"
+
+
 def right(space: Space, school: TrainingData) -> float:
     """The share of pictures whose own words are the nearest."""
     meaning, looks = school.meaning[:, 0].numpy(), school.looks[:, 0].numpy()
@@ -85,32 +92,34 @@ def moved(trained: Head, school: TrainingData) -> float:
 
 
 def test_training_brings_pictures_to_their_words_and_leaves_photos_in_place(
-    space: Space, school: TrainingData
+    space: Space, school: TrainingData, curves: Path
 ) -> None:
-    trained, steps = train(school, space, QUICK)
+    trained = train(school, space, QUICK, curves)
     assert right(space, school) < 0.5
     assert right(replace(space, head=trained), school) > 0.9
     assert moved(trained, school) < 0.1
-    assert steps[-1].number == 60
-    assert steps[-1].pairs < steps[0].pairs
+    with (curves / METRICS_FILE).open(newline="") as file:
+        steps = list(csv.DictReader(file))
+    assert [int(step["step"]) for step in steps] == list(range(1, 61))
+    assert float(steps[-1]["pairs"]) < float(steps[0]["pairs"])
 
 
 def test_photos_stay_because_of_the_terms_that_hold_them(
-    space: Space, school: TrainingData
+    space: Space, school: TrainingData, curves: Path
 ) -> None:
-    free, _ = train(school, space, replace(QUICK, place=0.0, similarity=0.0))
-    held, _ = train(school, space, QUICK)
+    free = train(school, space, replace(QUICK, place=0.0, similarity=0.0), curves)
+    held = train(school, space, QUICK, curves)
     assert moved(free, school) > 5 * moved(held, school)
 
 
 def test_texts_keep_their_cosines_because_of_the_term_that_holds_them(
-    space: Space, school: TrainingData
+    space: Space, school: TrainingData, curves: Path
 ) -> None:
     nouns = school.nouns.numpy()
     before = space.texts(nouns) @ space.texts(nouns).T
 
     def changed(config: HeadConfig) -> float:
-        rows = replace(space, head=train(school, space, config)[0]).texts(nouns)
+        rows = replace(space, head=train(school, space, config, curves)).texts(nouns)
         return float(np.abs(rows @ rows.T - before).mean())
 
     assert changed(replace(QUICK, texts=0.0, similarity=0.0)) > 3 * changed(
@@ -119,21 +128,21 @@ def test_texts_keep_their_cosines_because_of_the_term_that_holds_them(
 
 
 def test_the_same_seed_gives_the_same_head_and_another_does_not(
-    space: Space, school: TrainingData
+    space: Space, school: TrainingData, curves: Path
 ) -> None:
     config = replace(QUICK, epochs=10, dropout=0.2)
-    one, other = (train(school, space, config)[0] for _ in range(2))
-    third = train(school, space, replace(config, seed=1))[0]
+    one, other = (train(school, space, config, curves) for _ in range(2))
+    third = train(school, space, replace(config, seed=1), curves)
     assert np.array_equal(one.inner, other.inner)
     assert np.array_equal(one.outer, other.outer)
     assert not np.allclose(one.inner, third.inner)
 
 
 def test_as_much_of_the_taught_guess_is_exported_as_is_asked_for(
-    space: Space, school: TrainingData
+    space: Space, school: TrainingData, curves: Path
 ) -> None:
     none, half, whole = (
-        train(school, space, replace(QUICK, epochs=5, guess=share))[0].text_projection
+        train(school, space, replace(QUICK, epochs=5, guess=share), curves).text_projection
         for share in (0.0, 0.5, 1.0)
     )
     assert np.array_equal(none, space.text_projection)
@@ -142,7 +151,7 @@ def test_as_much_of_the_taught_guess_is_exported_as_is_asked_for(
 
 
 def test_all_of_the_loss_takes_part(
-    space: Space, school: TrainingData, monkeypatch: pytest.MonkeyPatch
+    space: Space, school: TrainingData, curves: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[LossConfig, float]] = []
 
@@ -152,7 +161,7 @@ def test_all_of_the_loss_takes_part(
 
     original = teach.contrastive_loss
     monkeypatch.setattr(teach, "contrastive_loss", noted)
-    train(school, space, replace(QUICK, epochs=20))
+    train(school, space, replace(QUICK, epochs=20), curves)
     assert {config.alpha for config, _ in seen} == {9.0}
     assert {config.delta for config, _ in seen} == {0.95}
     retrieval, classification = ([tau for _, tau in seen][start::2] for start in (0, 1))

@@ -9,15 +9,14 @@
     calibration  settings.json: what makes cosines of different modalities comparable
 
 Each stage reads what the stages before it wrote to the folder, and renews the manifest. Features
-of pictures are cached in var/mini, so that a second run takes minutes. With `--record FILE` the
-training of the head writes its curves there, as CSV.
+of pictures are cached in var/mini, so that a second run takes minutes; the training of the head
+writes its curves to var/mini/head.
 
 All random numbers come from seeds. On one machine, with one number of threads, a second run gives
 the same bytes; between machines, sums in another order change last digits, see docs/mini.md.
 """
 
 import argparse
-import csv
 import hashlib
 import json
 import logging
@@ -72,12 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--only", choices=STAGES, help="run this stage alone")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the weights")
-    parser.add_argument("--cache", type=Path, default=CACHE, help="where features are kept")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="features and curves")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (1)")
-    parser.add_argument("--record", type=Path, help="CSV file for the curves of training")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    build = Build(given.out, given.cache, given.threads, given.record)
+    build = Build(given.out, given.cache, given.threads)
     try:
         for name in [given.only] if given.only else STAGES:
             logger.info("%s …", name)
@@ -98,15 +96,13 @@ class Build:
 
     Attributes:
         out: Folder of the weights.
-        cache: Folder of cached features.
+        cache: Folder of cached features and of the curves of training.
         threads: CPU threads.
-        record: CSV file for the curves of training; None for none.
     """
 
     out: Path
     cache: Path
     threads: int
-    record: Path | None = None
 
 
 def build_towers(build: Build) -> None:
@@ -160,21 +156,13 @@ def build_head(build: Build) -> None:
     taught = lessons(features) + class_lessons(photos)
     school = build_training_data(taught, in_place(photos), space, read)
     logger.info("%d pictures with words, %d without", len(school.texts), len(school.photo_looks))
-    head, steps = train(school, space, HeadConfig())
+    head = train(school, space, HeadConfig(), build.cache / "head")
     arrays = {
         "inner": head.inner.astype(np.float16),
         "outer": head.outer.astype(np.float16),
         "text_projection": head.text_projection.astype(np.float16),
     }
     write_arrays(build.out / "head.npz", arrays)
-    if build.record is not None:
-        with build.record.open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file)
-            rows.writerow(["step", "loss", "pairs", "moved", *steps[0].temperatures])
-            for one in steps:
-                rows.writerow(
-                    [one.number, one.loss, one.pairs, one.moved, *one.temperatures.values()]
-                )
 
 
 def build_calibration(build: Build) -> None:

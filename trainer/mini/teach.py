@@ -20,12 +20,11 @@ cosines of whole vectors, before and after; τ₀ = 0.02, so that it is the firs
 that are held. What was right on photos stays so, and texts among each other keep their ranking.
 """
 
-import logging
 import math
 import random
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -37,6 +36,7 @@ from embedder.interface import Vectors
 from embedder.mini.space import Head, Space
 from trainer.data.examples import Task
 from trainer.losses import LossConfig, TaskTemperatures, contrastive_loss
+from trainer.metrics_log import MetricsLog
 from trainer.mini.features import Features, PictureFeatures, imagined
 from trainer.mini.pictures import (
     Drawing,
@@ -55,7 +55,6 @@ VIEWS = 2  # of a drawing: on white as it is, and altered once; a third brought 
 VERSION = "1"  # raise when pictures or views change
 _MAX_TEXT_CHARACTERS = 200
 _OWN, _RELATED = 4, 4  # words of an imagined photo: of its class, and of related synsets
-logger = logging.getLogger(__name__)
 # animal, artifact, body, event, food, object, person, phenomenon, plant
 _FIELDS = "05 06 08 11 13 17 18 19 20".split()
 _NOUNS = 3000
@@ -247,25 +246,6 @@ class HeadConfig:
     seed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """The metrics of a training step.
-
-    Attributes:
-        number: Of the step, from 1.
-        loss: The whole loss.
-        pairs: The part of pairs with words.
-        moved: Mean of 1 − cos(m', m) over photos.
-        temperatures: τ by task.
-    """
-
-    number: int
-    loss: float
-    pairs: float
-    moved: float
-    temperatures: dict[str, float]
-
-
 class Network(nn.Module):
     """The head as a network; a picture's visual part and a text's meaning stay unchanged."""
 
@@ -348,16 +328,15 @@ def concrete_nouns(seed: int = 0) -> list[str]:
     return [one.names[0] for one in read_classes()] + random.Random(seed).sample(words, _NOUNS)
 
 
-def train(data: TrainingData, space: Space, config: HeadConfig) -> tuple[Head, list[Step]]:
+def train(data: TrainingData, space: Space, config: HeadConfig, folder: Path) -> Head:
     """Train a head.
 
     Args:
         data: Features and words, from `build_training_data`.
         space: The space before training.
         config: Hyperparameters.
-
-    Returns:
-        The head, and every tenth step.
+        folder: Where `MetricsLog` writes the loss, the part of pairs with words, the mean of
+            1 − cos(m', m) over photos (`moved`) and τ of each task.
     """
     torch.manual_seed(config.seed)
     chance = random.Random(config.seed)
@@ -380,33 +359,28 @@ def train(data: TrainingData, space: Space, config: HeadConfig) -> tuple[Head, l
     )
     with torch.no_grad():
         before = network.texts(data.nouns)
-    record: list[Step] = []
-    began = time.monotonic()
-    for number in range(1, steps + 1):
-        queries, pictures = _pairs(network, data, chance, config.batch)
-        pairs = torch.stack(
-            [
-                contrastive_loss(
-                    one, other, temperatures=temperatures([task] * len(one)), config=config.loss
-                ).value
-                for task, one, other in zip(
-                    tasks, (queries, pictures), (pictures, queries), strict=True
-                )
-            ]
-        ).sum()
-        moved, kept, texts = _staying(network, data, before, config.batch)
-        loss = pairs + config.place * moved + config.similarity * kept + config.texts * texts
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if number % 10 == 0 or number == steps:
-            values = temperatures.values()
-            record.append(Step(number, loss.item(), pairs.item(), moved.item(), values))
-        if number % 50 == 0 or number == steps:
-            seconds = time.monotonic() - began
-            logger.info("step %d of %d, loss %.3f, %.0f s", number, steps, loss.item(), seconds)
-    return network.eval().export(), record
+    with MetricsLog(folder, total=steps, shown=True) as log:
+        for number in range(1, steps + 1):
+            queries, pictures = _pairs(network, data, chance, config.batch)
+            pairs = torch.stack(
+                [
+                    contrastive_loss(
+                        one, other, temperatures=temperatures([task] * len(one)), config=config.loss
+                    ).value
+                    for task, one, other in zip(
+                        tasks, (queries, pictures), (pictures, queries), strict=True
+                    )
+                ]
+            ).sum()
+            moved, kept, texts = _staying(network, data, before, config.batch)
+            loss = pairs + config.place * moved + config.similarity * kept + config.texts * texts
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            values = {"loss": loss.item(), "pairs": pairs.item(), "moved": moved.item()}
+            log.write(number, values | temperatures.values())
+    return network.eval().export()
 
 
 def _pairs(
