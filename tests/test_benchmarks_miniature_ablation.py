@@ -52,8 +52,7 @@ def test_every_row_of_the_sets_can_be_read(written: Path) -> None:
     for path in sorted(written.glob("*.jsonl")):
         rows = list(read_jsonl(path, errors, folder=written / "pictures"))
         assert rows
-        decoded = rows[0].decoded()
-        frames = [*decoded.query.frames, *decoded.positive.frames]
+        frames = [*rows[0].query.content().frames, *rows[0].positive.content().frames]
         assert [frame.size for frame in frames] == [(112, 112)]
     assert errors.broken == 0
     for folder in sorted((written / "held-out").iterdir()):

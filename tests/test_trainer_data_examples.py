@@ -2,11 +2,12 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
-from embedder.content import Modality
+from embedder.content import Content, Modality
 from embedder.media import Limits, MediaError
 from trainer.config import Dataset
 from trainer.data.examples import (
@@ -19,7 +20,7 @@ from trainer.data.examples import (
     TooManyBroken,
     existing_file,
 )
-from trainer.data.loader import Corpus
+from trainer.data.loader import BatchLoader, Corpus, PreparedBatch
 from trainer.sampling import Batch, Sampler
 
 HERE = Path("some.jsonl")
@@ -111,17 +112,6 @@ def test_sides_are_equal_by_their_words_and_files() -> None:
     assert len(odd.key) == 16
 
 
-def test_an_example_decodes_all_its_sides_with_their_instructions(picture: Path) -> None:
-    side = Side(images=(picture,))
-    example = Example(
-        Side(text="red"), side, (side, side), instruction="Find: ", target_instruction=""
-    )
-    contents = example.decoded()
-    assert contents.query.instruction == "Find: "
-    assert [c.instruction for c in (contents.positive, *contents.negatives)] == ["", "", ""]
-    assert example.key == side.key
-
-
 def test_a_broken_row_is_named_and_the_others_go_on(caplog: pytest.LogCaptureFixture) -> None:
     def parse(row: str, origin: Origin) -> list[Example]:
         if row == "bad":
@@ -170,14 +160,48 @@ def test_a_limit_of_one_lets_everything_pass_and_of_nought_nothing() -> None:
         ErrorBudget(limit=5)
 
 
-def test_one_broken_side_makes_an_example_undecodable(picture: Path, tmp_path: Path) -> None:
+class Recording:
+    """A template that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, Content]] = []
+
+    def sequence(self, content: Content, role: str) -> SimpleNamespace:
+        self.seen.append((role, content))
+        return SimpleNamespace(pictures=())
+
+
+def loaded(*examples: Example, instructions: bool = True) -> tuple[PreparedBatch, Recording, int]:
+    """A batch of the examples, what the template got, and the number of those left out."""
+    corpus, template, errors = Corpus(examples), Recording(), ErrorBudget()
+    loader = BatchLoader(corpus, template, errors, instructions=instructions)
+    (batch,) = loader.batches(Sampler(corpus.sources(), 8, unique=False))
+    return batch, template, errors.broken
+
+
+@pytest.mark.parametrize("instructions", [True, False])
+def test_all_sides_are_decoded_with_their_instructions_if_the_stage_has_any(
+    picture: Path, instructions: bool
+) -> None:
+    side = Side(images=(picture,))
+    texts = {"instruction": "Find: ", "target_instruction": "See: "}
+    example = Example(Side(text="red"), side, (side, side), **texts)
+    batch, template, _ = loaded(example, example, instructions=instructions)
+    assert [len(part) for part in (batch.queries, batch.positives, batch.negatives)] == [2, 2, 4]
+    asked = {content.instruction for role, content in template.seen if role == "query"}
+    answers = [content for role, content in template.seen if role == "document"]
+    assert asked == {"Find: " if instructions else ""}
+    assert {one.instruction for one in answers} == {"See: " if instructions else ""}
+    assert [len(one.frames) for one in answers] == [1] * 6
+
+
+def test_one_broken_side_leaves_its_example_out(picture: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no picture")
     bad = Side(images=(tmp_path / "broken.png",))
     good = Side(images=(picture,))
-    assert len(pair(good).decoded().positive.frames) == 1
-    for example in (pair(bad), pair(good, negatives=(bad,))):
-        with pytest.raises(MediaError):
-            example.decoded()
+    batch, _, broken = loaded(pair(good), pair(bad), pair(good, negatives=(bad,)))
+    assert (len(batch.queries), len(batch.positives), len(batch.negatives)) == (1, 1, 0)
+    assert broken == 2
 
 
 def test_a_file_that_a_row_names_has_to_be_there(picture: Path, tmp_path: Path) -> None:

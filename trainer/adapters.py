@@ -57,18 +57,6 @@ class Lora:
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class ParameterCounts:
-    """Numbers of parameters: trainable ones, and all (adapters included)."""
-
-    trainable: int
-    total: int
-
-    def __str__(self) -> str:
-        share = 100 * self.trainable / self.total
-        return f"{self.trainable:,} of {self.total:,} parameters are trained ({share:.2f} %)"
-
-
 def linear_layers(model: nn.Module) -> list[str]:
     """Return the names of all linear layers, in order.
 
@@ -103,12 +91,10 @@ def make_trainable(model: Any, lora: Lora | None) -> Any:
         return get_peft_model(model, config)
 
 
-def count_parameters(model: nn.Module) -> ParameterCounts:
-    """Count the trainable parameters and all parameters."""
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """Return the number of trainable parameters, and of all (adapters included)."""
     sizes = [(one.numel(), one.requires_grad) for one in model.parameters()]
-    return ParameterCounts(
-        sum(size for size, trained in sizes if trained), sum(size for size, _ in sizes)
-    )
+    return sum(size for size, trained in sizes if trained), sum(size for size, _ in sizes)
 
 
 def save_adapter(

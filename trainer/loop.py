@@ -71,8 +71,8 @@ def train(run: Run, *, instructions: bool, resume: bool = False) -> Path:
     state = checkpoints.restore() if resume else TrainingState(0, sampler.state())
     sampler.restore(state.sampler)
     done = state.step
-    sizes = (count_parameters(model.encoder), len(corpus), total, world_size())
-    _log.info("%s; %d rows, %d steps, %d processes", *sizes)
+    trained = "{:,} of {:,} parameters are trained".format(*count_parameters(model.encoder))
+    _log.info("%s; %d rows, %d steps, %d processes", trained, len(corpus), total, world_size())
 
     # The steps.
     folder = run.out / f"log-{rank}" if rank else run.out

@@ -172,27 +172,6 @@ class Example:
         """Return the positive's key: rows with equal keys must not share a batch."""
         return self.positive.key
 
-    def decoded(self, limits: Limits | None = None) -> "Decoded":
-        """Decode all sides.
-
-        Raises:
-            MediaError: a file of any side cannot be used.
-        """
-        return Decoded(
-            self.query.content(limits, self.instruction),
-            self.positive.content(limits, self.target_instruction),
-            tuple(side.content(limits, self.target_instruction) for side in self.negatives),
-        )
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Decoded:
-    """The contents of an example."""
-
-    query: Content
-    positive: Content
-    negatives: tuple[Content, ...]
-
 
 class BrokenRow(ValueError):
     """A row cannot be used; the message says why."""

@@ -6,13 +6,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedder.content import Content, Role
+from embedder.content import Role
 from embedder.media import MediaError
 from embedder.rzen.pictures import Unfit
 from embedder.rzen.template import Template
 from trainer.config import Dataset
 from trainer.data.clips import read_captioned_clips
-from trainer.data.examples import ErrorBudget, Example, Origin, Task
+from trainer.data.examples import ErrorBudget, Example, Origin, Side, Task
 from trainer.data.readers import read_captioned, read_jsonl, read_mmeb
 from trainer.model import PreparedContent, prepare
 from trainer.sampling import Batch, Source
@@ -169,12 +169,12 @@ class BatchLoader:
     def _load(self, example: Example) -> "_PreparedExample | None":
         """Decode and prepare an example; None, counted as broken, where that fails."""
         try:
-            decoded = example.decoded()
+            of_targets = example.target_instruction
             prepared = _PreparedExample(
                 example.task.value,
-                self._prepare(decoded.query, "query"),
-                self._prepare(decoded.positive, "document"),
-                tuple(self._prepare(content, "document") for content in decoded.negatives),
+                self._prepare(example.query, example.instruction, "query"),
+                self._prepare(example.positive, of_targets, "document"),
+                tuple(self._prepare(one, of_targets, "document") for one in example.negatives),
             )
         except (MediaError, Unfit) as error:
             origin = example.origin or Origin(Path(example.dataset), 0)
@@ -183,9 +183,8 @@ class BatchLoader:
         self._errors.use()
         return prepared
 
-    def _prepare(self, content: Content, role: Role) -> PreparedContent:
-        if not self._instructions:
-            content = Content(content.text, content.frames, content.modality, "")
+    def _prepare(self, side: Side, instruction: str | None, role: Role) -> PreparedContent:
+        content = side.content(instruction=instruction if self._instructions else "")
         return prepare(self._template, content, role)
 
 
