@@ -383,6 +383,16 @@ def test_corpora_of_documents_are_read_with_pictures_inside_the_files(tmp_path: 
     assert not result.broken
 
 
+def test_a_file_of_a_set_that_cannot_be_read_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "X").mkdir()
+    (tmp_path / "X/test.parquet").write_bytes(b"PAR1 but no parquet PAR1")
+    command = ["--spec", "toy", "--data", str(tmp_path / "X"), "--out", str(tmp_path / "out")]
+    assert main(command) == 2
+    assert "X/test.parquet cannot be read as parquet" in capsys.readouterr().err
+
+
 def test_the_score_for_validation_is_the_mean_over_sets(tmp_path: Path) -> None:
     colours(tmp_path / "data/good")
     wrong = colours(tmp_path / "data/wrong")

@@ -14,7 +14,7 @@ from torch import Tensor, distributed, nn
 
 from embedder.rzen.checkpoint import Checkpoint
 from embedder.rzen.settings import Settings
-from trainer.distributed import world_size
+from trainer.distributed import rank, world_size
 from trainer.gradcache import random_states, set_random_states
 from trainer.output import atomic_folder
 
@@ -120,7 +120,7 @@ class Checkpointer:
         """
         states = _generators_everywhere()
         directory = self._directory / f"step-{place.step:08}"
-        if _rank() or directory.exists():
+        if rank() or directory.exists():
             return
         with atomic_folder(directory) as folder:
             weights = {name: one.detach().contiguous() for name, one in self._parameters.items()}
@@ -169,15 +169,11 @@ class Checkpointer:
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         if len(state["random"]) == world_size():
-            set_random_states(state["random"][_rank()])
+            set_random_states(state["random"][rank()])
         return TrainingState(stated["step"], stated["sampler"])
 
     def _complete(self) -> list[Path]:
         return sorted(self._directory.glob("step-*"))
-
-
-def _rank() -> int:
-    return distributed.get_rank() if world_size() > 1 else 0
 
 
 def _generators_everywhere() -> list[list[Tensor]]:

@@ -92,6 +92,19 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
         one.grad /= world
 
 
+def average(values: Tensor) -> Tensor:
+    """Return the average over processes, which must call it together."""
+    if world_size() > 1:
+        values = values.clone()
+        distributed.all_reduce(values)
+    return values / world_size()
+
+
+def rank() -> int:
+    """Return the number of this process, from 0."""
+    return distributed.get_rank() if world_size() > 1 else 0
+
+
 def world_size() -> int:
     """Return the number of processes that train together; 1 without a process group."""
     if not (distributed.is_available() and distributed.is_initialized()):

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from embedder import EmbedderError, open_embedder
 from embedder.interface import Embedder
 from trainer.cli import positive_int
+from trainer.data.examples import Unreadable
 from trainer.evaluation.formats import is_mmeb, is_native, read_mmeb, read_native
 from trainer.evaluation.metrics import summary
 from trainer.evaluation.scoring import (
@@ -44,6 +45,7 @@ def find_sets(
 
     Raises:
         BadSet: a folder has no set, a set cannot be used, or two have the same name.
+        Unreadable: a file of a set cannot be read.
     """
     seen: dict[str, Path] = {}
     for folder in folders:
@@ -96,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sets = find_sets(given.data, given.images, out / "pictures", given.limit)
             rows = [_row(embedder, one, out) for one in sets]
         print(write_report(out, rows), end="")
-    except (BadSet, EmbedderError, OtherModel, OSError) as error:
+    except (BadSet, EmbedderError, OtherModel, OSError, Unreadable) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -7,7 +7,7 @@ from pathlib import Path
 from time import monotonic
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from embedder.rzen.embedder import groups_of
 from embedder.rzen.template import Template
@@ -16,7 +16,7 @@ from trainer.checkpoints import Checkpointer, TrainingState
 from trainer.config import Batches, Run
 from trainer.data.examples import ErrorBudget, Task
 from trainer.data.loader import BatchLoader, PreparedBatch, load_datasets
-from trainer.distributed import average_gradients, gather, world_size
+from trainer.distributed import average, average_gradients, gather, world_size
 from trainer.gradcache import GradCache
 from trainer.losses import BatchEmbeddings, ContrastiveLoss, Loss
 from trainer.metrics_log import MetricsLog
@@ -80,8 +80,8 @@ def train(run: Run, *, instructions: bool, resume: bool = False) -> Path:
         for batch in loader.batches(_shards(sampler, run.optimizer.epochs, rank)):
             if done >= total:
                 break
-            if not _all(bool(batch.queries)):
-                continue
+            if average(torch.tensor(float(bool(batch.queries)))) < 1:
+                continue  # A process has nothing left of it, and all take a step together.
             started = monotonic()
             result = step.take(batch)
             done += 1
@@ -125,15 +125,6 @@ def _joined_processes(device: str | None) -> int:
     from accelerate import PartialState
 
     return int(PartialState(cpu=device == "cpu").process_index)
-
-
-def _all(flag: bool) -> bool:
-    """Return whether the flag is set in every process."""
-    if world_size() == 1:
-        return flag
-    everywhere = torch.tensor([int(flag)])
-    distributed.all_reduce(everywhere, op=distributed.ReduceOp.MIN)
-    return bool(everywhere.item())
 
 
 def _schedule(
@@ -208,7 +199,7 @@ class Step:
         self._optimizer.step()
         self._schedule.step()
         own = torch.stack([loss.value.detach(), loss.masked]) * positives.weight
-        value, masked = _averaged(own).tolist()
+        value, masked = average(own).tolist()
         return StepResult(value, masked, float(norm))
 
     def _embed(
@@ -226,13 +217,6 @@ class Step:
             found = list(cache.embeddings)
         rows = [embeddings[one.back] for embeddings, one in zip(found, groups, strict=True)]
         return cache, rows if batch.negatives else [*rows, rows[0][:0]]
-
-
-def _averaged(values: Tensor) -> Tensor:
-    """Average over processes."""
-    if world_size() > 1:
-        distributed.all_reduce(values)
-    return values / world_size()
 
 
 @dataclass(frozen=True, eq=False, slots=True)

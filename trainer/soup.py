@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"{given.out} exists already: choose a new folder")
     from embedder import EmbedderError
     from trainer.adapters import BadAdapter, NoImprovement, normalized, open_adapters, write_mixture
+    from trainer.data.examples import Unreadable
     from trainer.evaluation.sets import BadSet
     from trainer.output import BadOutput
 
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     except (
         *(BadAdapter, BadOutput, BadSet, EmbedderError),
-        *(NoImprovement, OSError, ValueError),
+        *(NoImprovement, OSError, Unreadable, ValueError),
     ) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -47,7 +47,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ConfigDict, Field, StrictInt
 
 from embedder.content import Modality
-from trainer.data.examples import BrokenRow, Side, Unreadable
+from trainer.data.examples import BrokenRow, Side
 from trainer.data.readers import Fields, listed, parquet_rows
 from trainer.evaluation.sets import (
     BadSet,
@@ -82,6 +82,7 @@ def read_native(folder: Path, images: Path | None = None) -> EvaluationSet:
 
     Raises:
         BadSet: a file is missing, or nothing can be used.
+        Unreadable: a file cannot be read.
     """
     draft = SetBuilder.of(folder, images)
     if (folder / _ONE).is_file():
@@ -219,6 +220,7 @@ def read_mmeb(folder: Path, images: Path | None, cache: Path) -> EvaluationSet:
 
     Raises:
         BadSet: nothing in it can be used.
+        Unreadable: a file cannot be read.
     """
     draft = SetBuilder.of(folder, images)
     draft.files.extend(_files(folder))
@@ -356,12 +358,6 @@ def _files(folder: Path, part: str = "") -> list[Path]:
 
 def _rows(path: Path, broken: list[Broken]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield location and object of each valid row; add the others to `broken`."""
-    if path.suffix == ".jsonl":
-        for number, row in objects(path, broken):
-            yield f"{path.name}:{number}", row
-        return
-    try:
-        for number, row in parquet_rows(path):
-            yield f"{path.name}:{number}", row
-    except Unreadable as error:
-        raise BadSet(str(error)) from error
+    rows = objects(path, broken) if path.suffix == ".jsonl" else parquet_rows(path)
+    for number, row in rows:
+        yield f"{path.name}:{number}", row

@@ -8,9 +8,9 @@ Source:
     sets, NDCG@5 with linear gain for documents, the overall score is the mean over datasets.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from types import MappingProxyType
 from typing import Literal, get_args
 
@@ -113,7 +113,7 @@ def means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """
     if not rows:
         raise ValueError("there is no query to take the mean of")
-    return {name: math.fsum(row[name] for row in rows) / len(rows) for name in METRICS}
+    return {name: fmean(row[name] for row in rows) for name in METRICS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +154,8 @@ def summary(scores: Iterable[Score]) -> Summary:
     if not scores:
         raise ValueError("there is no dataset to take the mean of")
     by_category = {
-        category: _mean(one.value for one in scores if one.category == category)
+        category: fmean(one.value for one in scores if one.category == category)
         for category in CATEGORIES
         if any(one.category == category for one in scores)
     }
-    return Summary(by_category, _mean(one.value for one in scores))
-
-
-def _mean(values: Iterable[float]) -> float:
-    values = list(values)
-    return math.fsum(values) / len(values)
+    return Summary(by_category, fmean(one.value for one in scores))

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, StrictInt
 
 from embedder.content import Content, Modality
 from embedder.media import Limits
-from trainer.data.examples import BrokenRow, Side, Unreadable
+from trainer.data.examples import BrokenRow, Side
 from trainer.data.readers import Fields, SideFields, numbered_lines, parsed_object
 from trainer.evaluation.metrics import MAIN_METRIC, METRICS, Category
 
@@ -262,18 +262,13 @@ def objects(path: Path, broken: list[Broken]) -> Iterator[tuple[int, dict[str, A
     """Yield number (from 1) and object of each JSON line; add the others to `broken`.
 
     Raises:
-        BadSet: the file cannot be read.
+        Unreadable: the file cannot be opened.
     """
-    try:
-        for number, line in numbered_lines(path):
-            try:
-                row = parsed_object(line)
-            except BrokenRow as error:
-                broken.append(Broken(f"{path.name}:{number}", str(error)))
-            else:
-                yield number, row
-    except Unreadable as error:
-        raise BadSet(str(error)) from error
+    for number, line in numbered_lines(path):
+        try:
+            yield number, parsed_object(line)
+        except BrokenRow as error:
+            broken.append(Broken(f"{path.name}:{number}", str(error)))
 
 
 def _category(kinds: Iterable[Modality]) -> Category:
