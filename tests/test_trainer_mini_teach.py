@@ -1,8 +1,11 @@
 """Training the head of `mini` on a space of a few numbers, and what the head does in it."""
 
 import csv
+import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 import torch
 
 from embedder.interface import normalised
+from embedder.mini.embedder import Weights
 from embedder.mini.space import Head, Space
 from trainer.losses import LossConfig
 from trainer.metrics_log import METRICS_FILE
@@ -280,6 +284,28 @@ def test_stages_run_in_order_or_alone_and_each_renews_the_manifest(
     assert program.main(["--out", str(tmp_path), "--only", "head"]) == 0
     assert ran[4:] == ["head"]
     assert (tmp_path / "manifest.json").read_text() != last
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_towers_are_installed_only_if_they_compute_what_the_originals_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, right: bool
+) -> None:
+    def export(folder: Path) -> None:
+        for name in ("vision.onnx", "text.onnx", "tokenizer.json"):
+            (folder / name).write_bytes(b"converted")
+
+    def verify(weights: Weights) -> None:
+        assert weights.read("text.onnx") == b"converted"
+        if not right:
+            raise ValueError("text.onnx differs from the original")
+
+    fake = SimpleNamespace(export_towers=export, verify_towers=verify)
+    monkeypatch.setitem(sys.modules, "trainer.mini.convert", fake)
+    out = tmp_path / "out"
+    with nullcontext() if right else pytest.raises(ValueError, match="differs"):
+        program.build_towers(program.Build(out, tmp_path, 1))
+    found = [path.name for path in out.iterdir()] if out.exists() else []
+    assert sorted(found) == (["text.onnx", "tokenizer.json", "vision.onnx"] if right else [])
 
 
 def test_arrays_are_written_with_the_same_bytes(tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ import argparse
 import hashlib
 import json
 import logging
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,10 +108,17 @@ class Build:
 
 
 def build_towers(build: Build) -> None:
-    """Convert both towers; needs the packages that hold them."""
-    from trainer.mini.convert import export_towers
+    """Convert both towers and compare them; needs the packages that hold them."""
+    from trainer.mini.convert import export_towers, verify_towers
 
-    export_towers(build.out)
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder)
+        export_towers(made)
+        write_manifest(made)
+        verify_towers(Weights(made))
+        build.out.mkdir(parents=True, exist_ok=True)
+        for name in ("vision.onnx", "text.onnx", "tokenizer.json"):
+            shutil.copyfile(made / name, build.out / name)
 
 
 def build_space(build: Build) -> None:

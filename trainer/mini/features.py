@@ -18,9 +18,8 @@ where clear photos of animals have 7.0.
 """
 
 import hashlib
-import logging
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,16 +29,15 @@ import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image
 from tokenizers import Tokenizer
+from tqdm import tqdm
 
 from embedder.interface import Vectors
 from embedder.mini.embedder import WINDOW, Weights, _run_text, pixels_of
 from trainer.mini.words import Synset
 from trainer.output import atomic_file
 
-logger = logging.getLogger(__name__)
 _PICTURES_PER_BATCH = 32
 _TEXTS_PER_BATCH = 2000
-_LOG_SECONDS = 60.0
 Matrix = NDArray[np.float64]
 Floats = NDArray[np.floating]
 TEMPERATURE = 2.0
@@ -105,29 +103,37 @@ class Features:
         digest = hashlib.sha256(stated.encode()).hexdigest()[:16]
         path = self._folder / f"{kind}-{digest}.npz"
         if not path.exists():
-            self._write(path, kind, pictures)
+            bar = tqdm(pictures, kind, unit=" pictures", disable=None)
+            seen = see(self._weights, bar, self._threads)
+            pooled, logits = (rows.astype(np.float16) for rows in (seen.pooled, seen.logits))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(path) as partial:
+                np.savez(partial, names=np.array(seen.names), pooled=pooled, logits=logits)
         with np.load(path, allow_pickle=False) as arrays:
             wide = (arrays[name].astype(np.float32) for name in ("pooled", "logits"))
             return PictureFeatures(arrays["names"].tolist(), *wide)
 
-    def _write(self, path: Path, kind: str, pictures: Iterable[tuple[str, Image.Image]]) -> None:
-        session = _session(self._weights.read("vision.onnx"), self._threads)
-        names: list[str] = []
-        halves: tuple[list[NDArray[np.float16]], ...] = ([], [])
-        logged = time.monotonic()
-        for batch in _batches(pictures):
-            outputs = session.run(None, {"pixels": np.stack([pixels for _, pixels in batch])})
-            for kept, output in zip(halves, outputs, strict=True):
-                kept.append(output.astype(np.float16))
-            names += [name for name, _ in batch]
-            if time.monotonic() - logged > _LOG_SECONDS:
-                logged = time.monotonic()
-                logger.info("%s: %d done", kind, len(names))
-        logger.info("%s: %d pictures", kind, len(names))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pooled, logits = (np.concatenate(kept) for kept in halves)
-        with atomic_file(path) as partial:
-            np.savez(partial, names=np.array(names), pooled=pooled, logits=logits)
+
+def see(
+    weights: Weights, pictures: Iterable[tuple[str, Image.Image]], threads: int | None = None
+) -> PictureFeatures:
+    """Compute the features of pictures.
+
+    Args:
+        weights: Of `vision.onnx`.
+        pictures: Names and RGB pictures, at least one.
+        threads: See `Features`.
+    """
+    session = _session(weights.read("vision.onnx"), threads)
+    names: list[str] = []
+    outputs: list[list[Vectors]] = []
+    waiting = iter(pictures)
+    while batch := list(itertools.islice(waiting, _PICTURES_PER_BATCH)):
+        pixels = np.stack([pixels_of(image) for _, image in batch])
+        outputs.append(session.run(None, {"pixels": pixels}))
+        names += [name for name, _ in batch]
+    pooled, logits = (np.concatenate(rows) for rows in zip(*outputs, strict=True))
+    return PictureFeatures(names, pooled, logits)
 
 
 def _session(model: bytes, threads: int | None) -> Any:
@@ -135,19 +141,6 @@ def _session(model: bytes, threads: int | None) -> Any:
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
-def _batches(
-    pictures: Iterable[tuple[str, Image.Image]],
-) -> Iterator[list[tuple[str, NDArray[np.uint8]]]]:
-    batch: list[tuple[str, NDArray[np.uint8]]] = []
-    for name, image in pictures:
-        batch.append((name, pixels_of(image)))
-        if len(batch) == _PICTURES_PER_BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 class TextEncoder:
