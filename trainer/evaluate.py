@@ -11,22 +11,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from embedder import EmbedderError, open_embedder
 from embedder.interface import Embedder
 from trainer.cli import positive_int
 from trainer.data.examples import Unreadable
 from trainer.evaluation.formats import is_mmeb, is_native, read_mmeb, read_native
 from trainer.evaluation.metrics import summary
-from trainer.evaluation.scoring import (
-    OtherModel,
-    Progress,
-    evaluate,
-    scored,
-    write_report,
-    write_result,
-)
+from trainer.evaluation.scoring import OtherModel, evaluate, scored, write_report, write_result
 from trainer.evaluation.sets import BadSet, EvaluationSet
 
 _log = logging.getLogger(__name__)
@@ -114,27 +105,13 @@ def _row(embedder: Embedder, given: EvaluationSet, out: Path) -> dict[str, Any]:
     if known is not None:
         print(f"{given.name}: already done, {known['score']:.4f}", file=sys.stderr)
         return known
-    # Without a terminal there is no bar.
-    with tqdm(unit=" contents", dynamic_ncols=True, leave=False, disable=None) as bar:
-        result = evaluate(embedder, given, _progress(bar, given.name))
+    result = evaluate(embedder, given, shown=True)
     for one in result.broken:
         _log.warning("%s: %s: %s", given.name, one.where, one.reason)
     row = write_result(out, result, embedder.info)
     broken = f", {len(result.broken)} broken" if result.broken else ""
     print(f"{given.name}: {row['metric']} {row['score']:.4f}{broken}", file=sys.stderr)
     return row
-
-
-def _progress(bar: Any, name: str) -> Progress:
-    """Return what shows on a bar how many contents of a set are embedded."""
-
-    def show(what: str, done: int, total: int) -> None:
-        if done == 0:
-            bar.reset(total)
-        bar.set_description_str(f"{name}, {what}", refresh=False)
-        bar.update(done - bar.n)
-
-    return show
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,14 +9,15 @@ The names are those of MMEB's evaluation.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from embedder.content import Content, Modality, Role
 from embedder.interface import Embedder, EmbedderInfo, EmbedError, Vectors
@@ -33,8 +34,6 @@ from trainer.evaluation.metrics import (
 from trainer.evaluation.sets import BadSet, Broken, Entry, EvaluationSet
 from trainer.output import atomic_file
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is embedded, the number done, and the total."""
 _CHUNK = 64  # Contents decoded and embedded together: bounds the pictures in memory.
 _DECODERS = 4
 _MAX_PREDICTIONS = 100  # of a query, in files
@@ -95,9 +94,7 @@ class SetResult:
         return Score(self.set.name, self.set.category, self.metrics[self.set.metric])
 
 
-def evaluate(
-    embedder: Embedder, given: EvaluationSet, progress: Progress | None = None
-) -> SetResult:
+def evaluate(embedder: Embedder, given: EvaluationSet, *, shown: bool = False) -> SetResult:
     """Rank a set's candidates for each of its queries.
 
     A query without an instruction gets the model's default for the modality of most candidates.
@@ -107,16 +104,15 @@ def evaluate(
     Args:
         embedder: Embeds queries as "query" and candidates as "document".
         given: The set.
-        progress: Called after each chunk.
+        shown: Whether to show a progress bar on standard error, if that is a terminal.
 
     Raises:
         BadSet: no query is left.
     """
-    progress = progress or (lambda _what, _done, _total: None)
     targets = list(given.candidates.values())
-    documents = _embedded(embedder, targets, "document", "candidates", progress)
+    documents = _embedded(embedder, targets, "document", "candidates", shown)
     entries = [_with_instruction(one.entry, embedder, given.target) for one in given.queries]
-    queries = _embedded(embedder, entries, "query", "queries", progress)
+    queries = _embedded(embedder, entries, "query", "queries", shown)
     broken = [*given.broken, *documents.broken, *queries.broken]
     results = []
     every = list(documents.rows)  # In the order of the vectors.
@@ -169,52 +165,52 @@ class _Embedded:
 
 
 def _embedded(
-    embedder: Embedder, entries: Sequence[Entry], role: Role, what: str, progress: Progress
+    embedder: Embedder, entries: Sequence[Entry], role: Role, what: str, shown: bool
 ) -> _Embedded:
     vectors: list[Vectors] = [np.empty((0, embedder.info.dim), dtype=np.float32)]
     rows: dict[str, int] = {}
     broken: list[Broken] = []
-    done = 0
-    progress(what, done, len(entries))
-    for chunk in _decoded(entries, Limits(frame_side=embedder.info.frame_side)):
-        good: list[tuple[str, Content]] = []
-        for name, content in chunk:
-            if isinstance(content, Content):
-                good.append((name, content))
-            else:
-                broken.append(Broken(f"{what}: {name}", content))
-        while good:
-            try:
-                found = embedder.embed([content for _, content in good], role)
-            except EmbedError as error:
-                name, _ = good.pop(error.position)
-                broken.append(Broken(f"{what}: {name}", error.reason))
-                continue
-            rows.update((name, row) for row, (name, _) in enumerate(good, len(rows)))
-            vectors.append(found)
-            break
-        done += len(chunk)
-        progress(what, done, len(entries))
+    hidden = None if shown else True  # With None only a terminal has a bar.
+    options = {"unit": " contents", "dynamic_ncols": True, "leave": False, "disable": hidden}
+    with tqdm(desc=what, total=len(entries), **options) as bar:
+        for chunk in _decoded(entries, Limits(frame_side=embedder.info.frame_side)):
+            good: list[tuple[str, Content]] = []
+            for name, content in chunk:
+                if isinstance(content, Content):
+                    good.append((name, content))
+                else:
+                    broken.append(Broken(f"{what}: {name}", content))
+            while good:
+                try:
+                    found = embedder.embed([content for _, content in good], role)
+                except EmbedError as error:
+                    name, _ = good.pop(error.position)
+                    broken.append(Broken(f"{what}: {name}", error.reason))
+                    continue
+                rows.update((name, row) for row, (name, _) in enumerate(good, len(rows)))
+                vectors.append(found)
+                break
+            bar.update(len(chunk))
     return _Embedded(np.concatenate(vectors), rows, broken)
 
 
-def _decoded(entries: Sequence[Entry], limits: Limits) -> Iterator[list[tuple[str, Content | str]]]:
+def _decoded(entries: Iterable[Entry], limits: Limits) -> Iterator[list[tuple[str, Content | str]]]:
     """Yield chunks of ids with contents or errors; decode one chunk ahead."""
 
-    def decode(entry: Entry) -> Content | str:
+    def decode(entry: Entry) -> tuple[str, Content | str]:
         try:
-            return entry.content(limits)
+            return entry.id, entry.content(limits)
         except (MediaError, ValueError) as error:
-            return str(error)
+            return entry.id, str(error)
 
+    waiting = iter(entries)
     with ThreadPoolExecutor(_DECODERS, "evaluate-decode") as pool:
-        starts = range(0, len(entries), _CHUNK)
-        chunks = [entries[start : start + _CHUNK] for start in starts]
-        pending = [pool.submit(decode, one) for one in chunks[0]] if chunks else []
-        for chunk, following in zip_longest(chunks, chunks[1:], fillvalue=()):
-            ahead = [pool.submit(decode, one) for one in following]
-            yield [(one.id, job.result()) for one, job in zip(chunk, pending, strict=True)]
-            pending = ahead
+        ahead = pool.map(decode, islice(waiting, _CHUNK))
+        while True:
+            decoding, ahead = ahead, pool.map(decode, islice(waiting, _CHUNK))
+            if not (chunk := list(decoding)):
+                return
+            yield chunk
 
 
 class OtherModel(Exception):
