@@ -68,12 +68,6 @@ def test_a_drawing_without_readable_metadata_is_called_as_its_file(tmp_path: Pat
     assert [one.title for one in drawings(tmp_path)] == ["red hammer"]
 
 
-def test_a_drawing_is_shown_on_white(tmp_path: Path) -> None:
-    _add(tmp_path, "tools/hammer", "Hammer")
-    image = drawings(tmp_path)[0].image()
-    assert (image.mode, image.getpixel((0, 0))) == ("RGB", (255, 255, 255))
-
-
 def test_without_the_packages_it_says_what_to_install(tmp_path: Path) -> None:
     with pytest.raises(Unreadable, match="apt-get install openclipart-svg openclipart-png"):
         drawings(tmp_path)

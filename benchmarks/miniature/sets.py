@@ -20,7 +20,7 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.untrained import Shape
-from embedder.media import MediaError
+from embedder.media import Limits, MediaError, read_picture
 from embedder.rzen.settings import Settings
 from trainer.data.examples import Task, Unreadable
 from trainer.mini.pictures import Drawing, centred, drawings, limited, stamps
@@ -267,10 +267,11 @@ def _clipart(folder: Path) -> list[Pictured]:
     for number, one in enumerate(chosen):
         name = f"c{number:04}.png"
         try:
-            _save(one.image(4 * SIDE), folder / name)
+            picture = read_picture(one.path, Limits(frame_side=4 * SIDE))
         except MediaError as error:
             logger.warning("skipped %s: %s", one.path, error)
             continue
+        _save(picture, folder / name)
         found.append(Pictured(name, one.title, one.keywords, labels[one], "clipart", one.held_out))
     return found
 

@@ -194,7 +194,7 @@ def stamp_set(features: Features) -> RetrievalSet:
 def photo_sets(features: Features) -> Iterator[RetrievalSet]:
     """Yield our own photos of people, scenes and things, each among all of them."""
     given = list(open_photos(read_photos()))
-    pictures = ((photo.source, picture.image) for photo, picture in given)
+    pictures = ((photo.source, image) for photo, image in given)
     seen = features.of("photos", pictures, f"{VERSION} {len(given)}")
     for kind in ("people", "scene", "thing", ""):
         asked = [photo for photo, _ in given if kind in ("", photo.kind)]

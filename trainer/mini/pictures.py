@@ -32,7 +32,6 @@ from xml.etree import ElementTree as ET
 
 from PIL import Image, ImageEnhance, ImageOps
 
-from embedder.media import Limits, read_picture
 from trainer.data.examples import Unreadable
 
 logger = logging.getLogger(__name__)
@@ -163,10 +162,7 @@ def _on_ground(image: Image.Image, ground: RGB) -> Image.Image:
 
 def alter(image: Image.Image, chance: random.Random) -> Image.Image:
     """Make a realistic copy: cropped, smaller, compressed again, recoloured, mirrored."""
-    width, height = image.size
-    kept = chance.uniform(0.7, 1.0)
-    left, top = (chance.uniform(0, 1 - kept) * side for side in image.size)
-    image = image.crop((int(left), int(top), int(left + kept * width), int(top + kept * height)))
+    image = _cut(image, chance, 0.7)
     scale = chance.choice([0.25, 0.5, 1.0])
     image = image.resize((max(1, int(image.width * scale)), max(1, int(image.height * scale))))
     image = ImageEnhance.Brightness(image).enhance(chance.uniform(0.85, 1.15))
@@ -203,12 +199,11 @@ def read_photos(table: Path = TABLE) -> list[Photo]:
     return [Photo(*line.split("\t")) for line in table.read_text("utf-8").splitlines()]
 
 
-def open_photos(given: list[Photo]) -> Iterator[tuple[Photo, Picture]]:
-    """Yield the photos that are installed."""
+def open_photos(given: list[Photo]) -> Iterator[tuple[Photo, Image.Image]]:
+    """Yield the photos that are installed, decoded."""
     for photo in given:
-        image = opened(photo.source)
-        if image is not None:
-            yield photo, Picture(image, photo.source, photo.caption)
+        if (image := opened(photo.source)) is not None:
+            yield photo, image
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,14 +229,6 @@ class Drawing:
         """Return whether its group is held out for measuring. Never changes."""
         digest = hashlib.blake2b(self.group.encode(), digest_size=8).digest()
         return int.from_bytes(digest) % 100 < _HELD_OUT
-
-    def image(self, side: int = 1024) -> Image.Image:
-        """Render the drawing on white, RGB, its longest side at most `side` pixels.
-
-        Raises:
-            MediaError: it cannot be decoded, or has hundreds of megapixels, as one does.
-        """
-        return read_picture(self.path, Limits(frame_side=side))
 
 
 def drawings(library: Path = LIBRARY) -> list[Drawing]:
@@ -321,7 +308,7 @@ def drawing_view(path: Path, name: str, view: int) -> Image.Image:
     if chance.random() < 0.6:
         image = _placed(image, ground, chance)
     if chance.random() < 0.5:
-        image = _cut(image, chance)
+        image = _cut(image, chance, 0.75)
     if chance.random() < 0.5:
         image = ImageOps.mirror(image)
     image = ImageEnhance.Brightness(image).enhance(chance.uniform(0.8, 1.2))
@@ -367,9 +354,9 @@ def _placed(image: Image.Image, ground: RGB, chance: random.Random) -> Image.Ima
     return square
 
 
-def _cut(image: Image.Image, chance: random.Random) -> Image.Image:
-    """Crop to 75 % to 100 % of each side."""
-    kept = chance.uniform(0.75, 1)
+def _cut(image: Image.Image, chance: random.Random, least: float) -> Image.Image:
+    """Crop to a share of each side, from `least` to 1."""
+    kept = chance.uniform(least, 1)
     width, height = image.size
     left, top = chance.uniform(0, 1 - kept) * width, chance.uniform(0, 1 - kept) * height
     right = max(int(left) + 1, int(left + kept * width))

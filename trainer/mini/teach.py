@@ -112,9 +112,7 @@ def lessons(features: Features) -> list[Lesson]:
     for one in given:
         row = places.get(str(one.path))
         if row is not None and not one.held_out:
-            pooled = np.stack([view.pooled[row] for view in seen])
-            logits = np.stack([view.logits[row] for view in seen])
-            found.append(Lesson(one.group, drawing_texts(one), pooled, logits))
+            found.append(_lesson(one.group, drawing_texts(one), seen, row))
     return found + _emoji_lessons(features)
 
 
@@ -136,8 +134,8 @@ def class_lessons(photos: PictureFeatures, count: int = IMAGINED, seed: int = 1)
         own = [*one.names, ", ".join(one.names), f"{one.names[0]}: {one.gloss}"][:_OWN]
         near = words[number][len(set(one.names)) :]
         texts = _short([*own, *chance.sample(near, min(_RELATED, len(near)))])
-        pooled, logits = (np.stack([rows[row]] * VIEWS) for rows in (seen.pooled, seen.logits))
-        found.append(Lesson(f"class {number}", tuple(dict.fromkeys(texts)), pooled, logits))
+        texts = tuple(dict.fromkeys(texts))
+        found.append(_lesson(f"class {number}", texts, [seen] * VIEWS, row))
     return found
 
 
@@ -189,11 +187,17 @@ def _emoji_lessons(features: Features) -> list[Lesson]:
     seen = features.of(
         "emoji", ((f"emoji {one.characters}", image) for one, image in drawn), VERSION
     )
-    found = []
-    for row, name in enumerate(seen.names):
-        pooled, logits = (np.stack([rows[row]] * VIEWS) for rows in (seen.pooled, seen.logits))
-        found.append(Lesson(f"emoji {known[name].name}", emoji_texts(known[name]), pooled, logits))
-    return found
+    return [
+        _lesson(f"emoji {known[name].name}", emoji_texts(known[name]), [seen] * VIEWS, row)
+        for row, name in enumerate(seen.names)
+    ]
+
+
+def _lesson(
+    group: str, texts: tuple[str, ...], views: Sequence[PictureFeatures], row: int
+) -> Lesson:
+    pooled = np.stack([view.pooled[row] for view in views])
+    return Lesson(group, texts, pooled, np.stack([view.logits[row] for view in views]))
 
 
 def _drawing_views(given: Sequence[Drawing], view: int) -> Iterator[tuple[str, Image.Image]]:
