@@ -140,7 +140,7 @@ def test_two_processes_have_the_loss_and_gradients_of_one(
     assert sum(value for value, _ in results) / 2 == pytest.approx(loss, rel=1e-6)
     assert results[0][0] != pytest.approx(results[1][0], rel=1e-5), "each has its own queries"
     layers = {f"layers.{n}.{kind}" for n in (0, 2) for kind in ("weight", "bias")}
-    assert gradients.keys() == layers | {"theta_one", "theta_two"}
+    assert gradients.keys() == layers | {"theta.one", "theta.two"}
     for _, found in results:
         assert found.keys() == gradients.keys()
         for name, gradient in gradients.items():

@@ -124,7 +124,7 @@ def test_temperatures_get_the_gradient_of_the_plain_step():
             loss_of([encoder(group) for group in groups], tau).backward()
         results.append(grads(temperatures))
     assert_same(results[1], results[0])
-    assert set(results[0]) == {"theta_one"}
+    assert set(results[0]) == {"theta.one"}
 
 
 def test_dropout_drops_the_same_in_both_passes():

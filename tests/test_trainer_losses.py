@@ -296,7 +296,7 @@ def test_halves_are_computed_in_full_precision_inside_autocast():
 def test_each_query_has_the_temperature_of_its_task():
     temperatures = TaskTemperatures(["one", "two"], start=0.5)
     with torch.no_grad():
-        temperatures.theta_two.fill_(math.log(0.25))
+        temperatures.theta["two"].fill_(math.log(0.25))
     queries, positives = units(3, 27), units(3, 28)
     loss = contrastive_loss(
         queries, positives, temperatures=temperatures(["two", "one", "two"]), config=PLAIN
@@ -317,7 +317,7 @@ def test_only_tasks_of_the_batch_have_gradients_and_move():
             queries, positives, temperatures=temperatures(tasks), config=PAPER
         ).value
         loss.backward()
-        grads = {task: getattr(temperatures, f"theta_{task}").grad for task in TASKS}
+        grads = {task: temperatures.theta[task].grad for task in TASKS}
         assert {task for task, grad in grads.items() if grad is not None} == set(tasks)
         assert all(abs(grads[task].item()) > 1e-4 for task in tasks)
         optimizer.step()
@@ -332,14 +332,14 @@ def test_the_gradient_of_a_temperature_lowers_it_where_queries_are_right():
         temperatures = TaskTemperatures(["only"], start=0.5)
         tau = temperatures(["only"] * 4)
         contrastive_loss(rows, positives, temperatures=tau, config=PLAIN).value.backward()
-        assert sign * temperatures.theta_only.grad > 0.01
+        assert sign * temperatures.theta["only"].grad > 0.01
 
 
 def test_temperatures_start_where_told_stay_positive_and_can_be_fixed():
     temperatures = TaskTemperatures(start=0.02)
     assert temperatures.values() == pytest.approx(dict.fromkeys(TASKS, 0.02))
     with torch.no_grad():
-        temperatures.theta_image_qa.fill_(-30)
+        temperatures.theta["image_qa"].fill_(-30)
     assert temperatures(["image_qa"]) > 0
     fixed = TaskTemperatures(["only"], learned=False)
     assert not fixed(["only"]).requires_grad
@@ -348,7 +348,7 @@ def test_temperatures_start_where_told_stay_positive_and_can_be_fixed():
 def test_temperatures_are_saved_and_loaded_by_the_name_of_their_task():
     saved = TaskTemperatures(["one", "two"], start=0.3).state_dict()
     loaded = TaskTemperatures(["two", "one"])
-    loaded.load_state_dict(saved | {"theta_two": torch.tensor(math.log(0.7))})
+    loaded.load_state_dict(saved | {"theta.two": torch.tensor(math.log(0.7))})
     assert loaded.values() == pytest.approx({"one": 0.3, "two": 0.7})
 
 

@@ -106,7 +106,7 @@ class TaskTemperatures(nn.Module):
     decay at all: it would pull θ to 0, which is τ to 1.
 
     Args:
-        tasks: Their names: different Python identifiers.
+        tasks: Their names, all different and without dots.
         start: τ of all tasks before the first step, above 0.
         learned: False keeps them there.
     """
@@ -116,9 +116,10 @@ class TaskTemperatures(nn.Module):
     ) -> None:
         super().__init__()
         self.tasks = tuple(tasks)
-        for task in tasks:
-            theta = torch.tensor(start, dtype=torch.float32).log()
-            self.register_parameter(_theta(task), nn.Parameter(theta, requires_grad=learned))
+        theta = torch.tensor(start, dtype=torch.float32).log()
+        self.theta = nn.ParameterDict(
+            {task: nn.Parameter(theta.clone(), requires_grad=learned) for task in tasks}
+        )
 
     def forward(self, tasks: Sequence[str]) -> Tensor:
         """Return the temperatures of queries.
@@ -138,12 +139,12 @@ class TaskTemperatures(nn.Module):
                 f"{', '.join(self.tasks)}"
             )
         # Once a task, so that the gradients of its queries meet in one place.
-        known = {task: getattr(self, _theta(task)).exp() for task in dict.fromkeys(tasks)}
+        known = {task: self.theta[task].exp() for task in dict.fromkeys(tasks)}
         return torch.stack([known[task] for task in tasks])
 
     def values(self) -> dict[str, float]:
         """Return τ of every task, for logs."""
-        return {task: getattr(self, _theta(task)).exp().item() for task in self.tasks}
+        return {task: theta.exp().item() for task, theta in self.theta.items()}
 
 
 class ContrastiveLoss:
@@ -303,7 +304,3 @@ def log_hardness_weights(cosines: Tensor, alpha: float, *, detach: bool) -> Tens
         arXiv 2510.27350, section 3.3; after LLaVE, arXiv 2503.04812.
     """
     return alpha * (cosines.detach() if detach else cosines)
-
-
-def _theta(task: str) -> str:
-    return f"theta_{task}"
