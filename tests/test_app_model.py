@@ -250,6 +250,9 @@ class SlowLibrary:
         self.directory, self.uploads = folder, folder / "uploads"
         self.asked = []
 
+    def check_unchanged(self):
+        """It may always be written to."""
+
     def ingest(self, paths, options, *, on_progress, cancel):
         cancel.wait(10)
         return IngestReport(cancelled=True)
