@@ -34,6 +34,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,6 +108,10 @@ class Topic:
     family: str
     queries: Mapping[Modality, Content]
     documents: Mapping[Modality, Content]
+
+    def contents(self, role: Role) -> Mapping[Modality, Content]:
+        """Return the queries or the documents."""
+        return self.queries if role == "query" else self.documents
 
 
 def main() -> None:
@@ -243,11 +248,9 @@ def calibrate(out: Path) -> None:
     logger.info("%d topics", len(topics))
     with MiniEmbedder(Weights(out)) as embedder:
         table = {}
-        rows = Rows(embedder, topics)
-        for query, document in itertools.product(Modality, Modality):
-            cosines, relevant = rows.pairs(query, document)
-            table[f"{query} {document}"] = _fitted(cosines, relevant)
-            logger.info("%-12s %s", f"{query} {document}", table[f"{query} {document}"])
+        for modalities, cosines, relevant in _pairs(embedder, topics):
+            table[modalities] = _fitted(cosines, relevant)
+            logger.info("%-12s %s", modalities, table[modalities])
         settings = {"dim": embedder.info.dim, "prior": PRIOR, "calibration": table}
     (out / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
 
@@ -265,34 +268,26 @@ def _fitted(cosines: Floats, relevant: NDArray[np.bool_]) -> dict[str, float]:
     }
 
 
-class Rows:
-    """The vectors of all topics, by role and modality."""
+def _pairs(
+    embedder: MiniEmbedder, topics: Sequence[Topic]
+) -> Iterator[tuple[str, Floats, NDArray[np.bool_]]]:
+    """Yield pairs of modalities, cosines of their clear pairs, and which of those are relevant.
 
-    def __init__(self, embedder: MiniEmbedder, topics: list[Topic]) -> None:
-        self._topics = topics
-        self._queries = {m: self._embed(embedder, m, "queries") for m in Modality}
-        self._documents = {m: self._embed(embedder, m, "documents") for m in Modality}
-
-    def _embed(
-        self, embedder: MiniEmbedder, modality: Modality, kind: str
-    ) -> tuple[list[int], NDArray[np.float32]]:
-        """Return the topics that have a modality, and their vectors (n, dim)."""
-        own = [i for i, topic in enumerate(self._topics) if modality in getattr(topic, kind)]
-        contents: list[Content] = [getattr(self._topics[i], kind)[modality] for i in own]
-        role: Role = "query" if kind == "queries" else "document"
-        return own, embedder.embed(contents, role=role)
-
-    def pairs(self, query: Modality, document: Modality) -> tuple[Floats, NDArray[np.bool_]]:
-        """Return cosines of clearly relevant or unrelated pairs, and which are relevant."""
-        own_queries, queries = self._queries[query]
-        own_documents, documents = self._documents[document]
-        names = np.array([topic.name for topic in self._topics])
-        families = np.array([topic.family for topic in self._topics])
-        same = names[own_queries][:, None] == names[own_documents][None]
-        kin = families[own_queries][:, None] == families[own_documents][None]
-        kept = same | ~kin
+    A pair of topics is clear if it is relevant, or of two families.
+    """
+    vectors = {}
+    for role, modality in itertools.product(get_args(Role), Modality):
+        own = [one for one in topics if modality in one.contents(role)]
+        rows = embedder.embed([one.contents(role)[modality] for one in own], role=role)
+        names, families = [one.name for one in own], [one.family for one in own]
+        vectors[role, modality] = rows, np.array(names), np.array(families)
+    for query, document in itertools.product(Modality, Modality):
+        queries, asked, asked_families = vectors["query", query]
+        documents, found, found_families = vectors["document", document]
+        same = asked[:, None] == found
+        clear = same | (asked_families[:, None] != found_families)
         cosines = (queries @ documents.T).astype(np.float64)
-        return cosines[kept], same[kept]
+        yield f"{query} {document}", cosines[clear], same[clear]
 
 
 def fit(cosines: Floats, relevant: NDArray[np.bool_], prior: float) -> tuple[float, float]:
