@@ -7,7 +7,6 @@ import pytest
 
 from trainer.evaluation.metrics import (
     METRICS,
-    Score,
     all_metrics,
     hit,
     means,
@@ -15,7 +14,6 @@ from trainer.evaluation.metrics import (
     ranked_grades,
     recall,
     reciprocal_rank,
-    summary,
 )
 
 
@@ -97,24 +95,3 @@ def test_means_are_over_queries() -> None:
     assert (found["hit@1"], found["hit@5"], found["mrr"]) == (0.5, 1, 0.75)
     with pytest.raises(ValueError, match="no query"):
         means([])
-
-
-def test_the_overall_score_is_the_mean_over_datasets_and_not_over_categories() -> None:
-    found = summary(
-        [
-            Score("a", "image", 0.9),
-            Score("b", "image", 0.6),
-            Score("c", "image", 0.6),
-            Score("d", "document", 0.3),
-        ]
-    )
-    assert dict(found.categories) == {
-        "image": pytest.approx(0.7),
-        "document": pytest.approx(0.3),
-    }
-    assert found.overall == pytest.approx(0.6)  # over categories it would be 0.5
-
-
-def test_no_dataset_has_no_mean() -> None:
-    with pytest.raises(ValueError, match="no dataset"):
-        summary([])

@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from embedder import EmbedderError, open_embedder
@@ -16,7 +17,6 @@ from embedder.interface import Embedder
 from trainer.cli import positive_int
 from trainer.data.examples import Unreadable
 from trainer.evaluation.formats import is_mmeb, is_native, read_mmeb, read_native
-from trainer.evaluation.metrics import summary
 from trainer.evaluation.scoring import OtherModel, evaluate, scored, write_report, write_result
 from trainer.evaluation.sets import BadSet, EvaluationSet
 
@@ -75,7 +75,7 @@ def validation_score(embedder: Embedder, sets: Sequence[EvaluationSet]) -> float
     Raises:
         BadSet: a set has no query that can be embedded.
     """
-    return summary(evaluate(embedder, one).score for one in sets).overall
+    return fmean(evaluate(embedder, one).score for one in sets)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

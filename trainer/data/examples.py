@@ -167,11 +167,6 @@ class Example:
     target_instruction: str | None = None
     origin: Origin | None = field(default=None, compare=False)
 
-    @property
-    def key(self) -> bytes:
-        """Return the positive's key: rows with equal keys must not share a batch."""
-        return self.positive.key
-
 
 class BrokenRow(ValueError):
     """A row cannot be used; the message says why."""

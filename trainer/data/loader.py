@@ -53,7 +53,7 @@ class Corpus:
         for (dataset, task), examples in self._examples.items():
             share = configured.get(dataset, _WHOLE)
             name = f"{dataset}/{task}" if datasets.count(dataset) > 1 else dataset
-            keys = [example.key for example in examples]
+            keys = [example.positive.key for example in examples]
             found.append(Source(name, task, keys, share.weight, share.resampling, share.cap))
         return found
 

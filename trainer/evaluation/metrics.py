@@ -1,4 +1,4 @@
-"""Ranking metrics: hit@k, NDCG@k, recall@k and MRR, and their means over datasets.
+"""Ranking metrics: hit@k, NDCG@k, recall@k and MRR, and their means over queries.
 
 Each metric is a function of *ranked relevance*: the grades of all candidates of a query, best
 first, 0 for the irrelevant. `ranked_grades` computes it from scores.
@@ -8,8 +8,7 @@ Source:
     sets, NDCG@5 with linear gain for documents, the overall score is the mean over datasets.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from types import MappingProxyType
 from typing import Literal, get_args
@@ -114,48 +113,3 @@ def means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     if not rows:
         raise ValueError("there is no query to take the mean of")
     return {name: fmean(row[name] for row in rows) for name in METRICS}
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """The main number of a dataset.
-
-    Attributes:
-        dataset: Its name.
-        category: What it is about.
-        value: From 0 to 1.
-    """
-
-    dataset: str
-    category: Category
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """Means over datasets.
-
-    Attributes:
-        categories: By category, of those that have a dataset.
-        overall: Over all datasets, not over categories: each set counts the same.
-    """
-
-    categories: Mapping[Category, float]
-    overall: float
-
-
-def summary(scores: Iterable[Score]) -> Summary:
-    """Return the mean by category and over all datasets, each dataset counting once.
-
-    Raises:
-        ValueError: there is no dataset.
-    """
-    scores = list(scores)
-    if not scores:
-        raise ValueError("there is no dataset to take the mean of")
-    by_category = {
-        category: fmean(one.value for one in scores if one.category == category)
-        for category in CATEGORIES
-        if any(one.category == category for one in scores)
-    }
-    return Summary(by_category, fmean(one.value for one in scores))

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,9 @@ from embedder.interface import Embedder, EmbedderInfo, EmbedError, Vectors
 from embedder.media import Limits, MediaError
 from trainer.evaluation.metrics import (
     CATEGORIES,
-    Score,
-    Summary,
     all_metrics,
     means,
     ranked_grades,
-    summary,
 )
 from trainer.evaluation.sets import BadSet, Broken, Entry, EvaluationSet
 from trainer.output import atomic_file
@@ -89,9 +87,9 @@ class SetResult:
     broken: tuple[Broken, ...]
 
     @property
-    def score(self) -> Score:
+    def score(self) -> float:
         """Return the set's main metric."""
-        return Score(self.set.name, self.set.category, self.metrics[self.set.metric])
+        return self.metrics[self.set.metric]
 
 
 def evaluate(embedder: Embedder, given: EvaluationSet, *, shown: bool = False) -> SetResult:
@@ -199,7 +197,7 @@ def _decoded(entries: Iterable[Entry], limits: Limits) -> Iterator[list[tuple[st
 
     def decode(entry: Entry) -> tuple[str, Content | str]:
         try:
-            return entry.id, entry.content(limits)
+            return entry.id, entry.side.content(limits, entry.instruction)
         except (MediaError, ValueError) as error:
             return entry.id, str(error)
 
@@ -251,7 +249,7 @@ def write_result(out: Path, result: SetResult, info: EmbedderInfo) -> dict[str, 
         "dataset": name,
         "category": result.set.category,
         "metric": result.set.metric,
-        "score": result.score.value,
+        "score": result.score,
         **result.metrics,
         "num_pred": len(result.queries),
         "asked": len(result.set.queries),
@@ -284,17 +282,18 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         measures = [f"{100 * row[one]:.1f}" for one in shown]
         score = f"{100 * row['score']:.1f}"
         lines.append([name, row["category"], *counts, row["metric"], score, *measures])
-    means = _summary(rows)
-    for category, value in means.categories.items():
-        sets = sum(row["category"] == category for row in rows)
-        lines.append([f"**mean of {sets}**", category, "", "", "", f"**{100 * value:.1f}**"])
-    lines.append([f"**mean of {len(rows)}**", "all", "", "", "", f"**{100 * means.overall:.1f}**"])
+    groups = [(one, [row for row in rows if row["category"] == one]) for one in CATEGORIES]
+    for category, group in [*groups, ("all", rows)]:
+        if group:
+            mean = f"**{100 * _mean_score(group):.1f}**"
+            lines.append([f"**mean of {len(group)}**", category, "", "", "", mean])
     full = [[*line, *[""] * (len(head) - len(line))] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in full) + "\n"
 
 
-def _summary(rows: Sequence[dict[str, Any]]) -> Summary:
-    return summary(Score(row["dataset"], row["category"], row["score"]) for row in rows)
+def _mean_score(rows: Sequence[dict[str, Any]]) -> float:
+    """Return the mean over datasets, whatever their category and their number of queries."""
+    return fmean(row["score"] for row in rows)
 
 
 def _plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
@@ -314,7 +313,7 @@ def _plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     bars = axes.barh(places, values, color=[_COLOURS[row["category"]] for row in ordered])
     axes.bar_label(bars, fmt="%.1f", padding=3)
     axes.set_yticks(places, labels, parse_math=False)  # A dollar sign in a name is one.
-    overall = 100 * _summary(rows).overall
+    overall = 100 * _mean_score(rows)
     axes.axvline(overall, color="0.3", linestyle="--", linewidth=1)
     axes.set_title(f"mean over {len(rows)} datasets: {overall:.1f}", fontsize=10)
     axes.set_xlim(0, 108)

@@ -11,8 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, StrictInt
 
-from embedder.content import Content, Modality
-from embedder.media import Limits
+from embedder.content import Modality
 from trainer.data.examples import BrokenRow, Side
 from trainer.data.readers import Fields, SideFields, numbered_lines, parsed_object
 from trainer.evaluation.metrics import MAIN_METRIC, METRICS, Category
@@ -76,15 +75,6 @@ class Entry:
         if side.video is not None or len(side.images) > 1:
             return Modality.VIDEO
         return Modality.IMAGE if side.images else Modality.TEXT
-
-    def content(self, limits: Limits) -> Content:
-        """Decode the entry.
-
-        Raises:
-            MediaError: a file is missing, damaged or beyond the limits.
-            ValueError: there is nothing to embed.
-        """
-        return self.side.content(limits, self.instruction)
 
 
 def _file_name(name: str) -> str:
