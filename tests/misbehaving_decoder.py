@@ -52,9 +52,9 @@ def page(number: int) -> Draft:
 
 def answers() -> int:
     """The socket to the parent, as a decoder that was taken over would find it."""
-    for number in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
-        with suppress(OSError):  # of the folder just listed
-            if number > 2 and stat.S_ISSOCK(os.fstat(number).st_mode):
+    for number in range(3, 1_000):
+        with suppress(OSError):  # not open
+            if stat.S_ISSOCK(os.fstat(number).st_mode):
                 return number
     raise AssertionError("there is no socket")
 

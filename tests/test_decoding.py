@@ -27,6 +27,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 LIMITS = Limits(frame_side=64, memory_bytes=1 << 30)
 BRIEF = replace(LIMITS, silence_seconds=0.5)
 PERFORMER = "misbehaving_decoder:misbehave"
+UNCONFINED = "unconfined_decoder:misbehave"
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +107,6 @@ CRASHES = {
     "hang": "no progress for 0.5 seconds",
     "lock": "no progress for 0.5 seconds",
     "half": "no progress for 0.5 seconds",
-    "fork": "no progress for 0.5 seconds",
     "abort": "SIGABRT",
     "kill": "SIGKILL",
     "segfault": "SIGSEGV",
@@ -131,6 +131,16 @@ def test_misbehaving_decoder_costs_its_file_only(workers, tmp_path, how, after):
     assert len(str(raised.value)) < 120
     assert not is_running(before)
     assert worker_of(workers, tmp_path) != before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+@pytest.mark.parametrize("how", ["fork", "fork-later"])
+def test_process_that_a_decoder_leaves_behind_is_not_waited_for(tmp_path, how):
+    with DecoderPool(performer=UNCONFINED) as workers:
+        before = worker_of(workers, tmp_path)
+        with pytest.raises(MediaError, match=r"no progress for 0\.5 seconds"):
+            list(stream(workers, tmp_path, how, BRIEF))
+        assert worker_of(workers, tmp_path) != before
 
 
 @linux

@@ -5,7 +5,6 @@ pillow-heif for pictures. Everything here is thread-safe.
 """
 
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from embedder.media.kinds import (
     UnsupportedMedia,
     Word,
     first_bytes,
+    open_media,
     translated_os_errors,
 )
 from embedder.media.pdf import PDF, Page, read_page, read_pages, render_page
@@ -160,11 +160,8 @@ def cut(path: str | os.PathLike[str], kind: Kind, limits: Limits | None = None) 
 
 
 def _head(path: Path) -> bytes:
-    with translated_os_errors():
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block forever
-            raise MediaError("this is a folder or a device, not a file")
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
+    with translated_os_errors(), open_media(path) as file:
+        head = file.read(_HEAD_BYTES)
     if not head:
         raise MediaError("the file is empty")
     return head

@@ -3,12 +3,13 @@
 import hashlib
 import os
 import re
-import tempfile
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from io import BufferedReader
 from pathlib import Path
 
 from PIL import Image
@@ -120,6 +121,8 @@ class Draft:
     picture_hash: int | None = None
 
 
+_HASH_BLOCK_BYTES = 1 << 18
+
 NEVER = re.compile(rb"(?!)")
 """Matches no bytes."""
 
@@ -193,29 +196,64 @@ def os_reason(error: OSError) -> str:
     return f"the file cannot be read: {error.strerror or error}"
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes in hexadecimal."""
-    with path.open("rb", buffering=0) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+_OPEN_FLAGS = os.O_RDONLY | sum(
+    getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")
+)
+_held = ContextVar[tuple[str, int] | None]("held", default=None)
+
+
+def open_media(path: str | os.PathLike[str]) -> BufferedReader:
+    """Open a file to read it from its beginning; nothing else opens files of a user.
+
+    Pipes and devices may give bytes late or for ever, so only regular files are opened. That is
+    looked at once the file is open, because a name may become another file's at any time.
+
+    Raises:
+        MediaError: If it is not a regular file.
+        OSError: If the operating system refuses it.
+    """
+    held = _held.get()
+    if held is not None and held[0] == os.fspath(path):
+        descriptor = os.dup(held[1])
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return os.fdopen(descriptor, "rb")
+    descriptor = os.open(path, _OPEN_FLAGS)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise MediaError("this is a folder or a device, not a file")
+    return os.fdopen(descriptor, "rb")
 
 
 @contextmanager
-def plain_path(path: Path) -> Iterator[str]:
-    """Give a path to the same file that C libraries can open.
+def holding(path: str | os.PathLike[str], descriptor: int) -> Iterator[None]:
+    """Read an open file wherever `open_media` is given its path in this context.
 
-    They take UTF-8; a name in another encoding (which Linux allows) makes OpenCV crash. Such a
-    file is reached through a temporary link with a plain name.
+    A process that may not open files reads those that another one has opened for it.
     """
-    absolute = os.path.abspath(path)
+    token = _held.set((os.fspath(path), descriptor))
     try:
-        absolute.encode()
-    except UnicodeEncodeError:
-        with tempfile.TemporaryDirectory(prefix="rzen-") as folder:
-            link = Path(folder, "file" + path.suffix.encode("ascii", "ignore").decode())
-            link.symlink_to(absolute)
-            yield str(link)
-    else:
-        yield absolute
+        yield
+    finally:
+        _held.reset(token)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes in hexadecimal.
+
+    Raises:
+        MediaError: If it is not a regular file, or has more bytes than when it was opened.
+        OSError: If it cannot be read.
+    """
+    digest, buffer, count = hashlib.sha256(), bytearray(_HASH_BLOCK_BYTES), 0
+    with open_media(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        while length := file.readinto(buffer):
+            digest.update(memoryview(buffer)[:length])
+            count += length
+            if count > size:  # it would have no end while something is appended to it
+                raise MediaError("the file grew while it was read")
+            report_progress()
+    return digest.hexdigest()
 
 
 _progress_listener = ContextVar[Callable[[], None]]("progress_listener", default=lambda: None)

@@ -1,5 +1,6 @@
 """PDF: every page as a picture, its text in reading order, and the box of each word."""
 
+import mmap
 import os
 import threading
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from embedder.media.kinds import (
     MediaKind,
     Word,
     first_bytes,
-    plain_path,
+    open_media,
     suffixes,
     translated_os_errors,
 )
@@ -120,27 +121,28 @@ def _load_mupdf() -> Any:
 @contextmanager
 def _opened(path: Path, max_pages: int | None = None) -> Iterator[Any]:
     mupdf = _load_mupdf()
-    with translated_os_errors(), path.open("rb") as file:
+    with translated_os_errors(), open_media(path) as file:
         if not file.read(1):
             raise MediaError("the file is empty")
-    with plain_path(path) as name:
-        document = None
-        try:
-            with _translated(), _MUPDF_LOCK:
-                document = mupdf.open(name, filetype="pdf")
-                if not document.is_pdf:  # MuPDF goes by the bytes and reads other formats too
-                    raise MediaError("the file is not a PDF")
-                locked, pages = bool(document.needs_pass), document.page_count
-            if locked:
-                raise MediaError("the PDF is protected by a password; save it without one")
-            if max_pages is not None and pages > max_pages:
-                raise MediaError(f"the PDF has {pages} pages, more than the limit of {max_pages}")
-            yield document
-        finally:
-            if document is not None:
-                with _MUPDF_LOCK:
-                    document.close()
-                    mupdf.TOOLS.reset_mupdf_warnings()  # kept in a list that grows otherwise
+        # Mapped, since MuPDF takes no open files, and decoders may not open any by their paths.
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    document = None
+    try:
+        with _translated(), _MUPDF_LOCK:
+            document = mupdf.open(stream=memoryview(data), filetype="pdf")
+            if not document.is_pdf:  # MuPDF goes by the bytes and reads other formats too
+                raise MediaError("the file is not a PDF")
+            locked, pages = bool(document.needs_pass), document.page_count
+        if locked:
+            raise MediaError("the PDF is protected by a password; save it without one")
+        if max_pages is not None and pages > max_pages:
+            raise MediaError(f"the PDF has {pages} pages, more than the limit of {max_pages}")
+        yield document
+    finally:
+        if document is not None:
+            with _MUPDF_LOCK:
+                document.close()
+                mupdf.TOOLS.reset_mupdf_warnings()  # kept in a list that grows otherwise
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from embedder.media.kinds import (
     MediaError,
     MediaKind,
     first_bytes,
+    open_media,
     os_reason,
     suffixes,
 )
@@ -108,7 +109,7 @@ def _as_file(source: Source) -> Iterator[IO[bytes]]:
     if isinstance(source, bytes):
         yield io.BytesIO(source)
     elif isinstance(source, str | os.PathLike):
-        with Path(source).open("rb") as file:
+        with open_media(source) as file:
             yield file
     else:
         yield source

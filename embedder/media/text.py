@@ -14,6 +14,7 @@ from embedder.media.kinds import (
     Limits,
     MediaError,
     MediaKind,
+    open_media,
     suffixes,
     translated_os_errors,
 )
@@ -53,7 +54,7 @@ def read_text(path: str | os.PathLike[str], limits: Limits | None = None) -> str
         MediaError: if it cannot be read, is too large, is binary, or holds no text.
     """
     limits, path = limits or Limits(), Path(path)
-    with translated_os_errors(), path.open("rb") as file:
+    with translated_os_errors(), open_media(path) as file:
         data = file.read(limits.file_bytes + 1)
     if len(data) > limits.file_bytes:
         raise MediaError(

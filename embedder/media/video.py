@@ -3,11 +3,13 @@
 import math
 import os
 import struct
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import IO, Any
 
@@ -21,7 +23,7 @@ from embedder.media.kinds import (
     MediaError,
     MediaKind,
     first_bytes,
-    plain_path,
+    open_media,
     report_progress,
     suffixes,
     translated_os_errors,
@@ -61,6 +63,7 @@ _CODECS = (
     "flashsv2,theora,mjpeg,mjpegb,jpeg2000,prores,dnxhd,dvvideo,svq1,svq3,cinepak,indeo3,indeo4,"
     "indeo5,msvideo1,msrle,qtrle,png,rv10,rv20,rv30,rv40,ffv1,huffyuv,ffvhuff,utvideo,rawvideo"
 )
+_OPTIONS_LOCK = Lock()
 _UNREADABLE = (
     "the video cannot be opened: it is damaged, truncated, or of a codec that is not supported"
 )
@@ -139,10 +142,6 @@ def _load_opencv() -> ModuleType:
     """Import OpenCV when the first video comes, silent and with one thread."""
     # FFmpeg would print a line to the console for every damaged block.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    # Only formats that hold the video themselves: playlists name other files, or addresses on the
-    # network.
-    safe = f"protocol_whitelist;file|format_whitelist;{_FORMATS}|codec_whitelist;{_CODECS}"
-    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = safe
     import cv2
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -154,10 +153,10 @@ def _load_opencv() -> ModuleType:
 def _open_video(path: Path, limits: Limits) -> Iterator[_Stream]:
     """Open a video with FFmpeg only: other backends take a name with % for a pattern."""
     cv2 = _load_opencv()
-    with translated_os_errors(), path.open("rb"):
-        pass  # OpenCV gives no reason why it cannot open a file
-    with plain_path(path) as name:
-        capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
+    with translated_os_errors():
+        file = open_media(path)
+    with file:
+        capture = _capture(path, file, cv2)
         try:
             if not capture.isOpened():
                 raise MediaError(_UNREADABLE)
@@ -171,6 +170,19 @@ def _open_video(path: Path, limits: Limits) -> Iterator[_Stream]:
             raise MediaError(f"the video cannot be decoded ({type(error).__name__})") from error
         finally:
             capture.release()
+
+
+def _capture(path: Path, file: IO[bytes], cv2: ModuleType) -> Any:
+    """Have FFmpeg read a file: on Linux the open one, since decoders may not open any there."""
+    source, protocol = os.path.abspath(path), "file"
+    if sys.platform == "linux":
+        source, protocol = "fd:", f"fd|fd;{file.fileno()}"
+    # Only formats that hold the video themselves: playlists name other files, or addresses on the
+    # network.
+    options = f"protocol_whitelist;{protocol}|format_whitelist;{_FORMATS}|codec_whitelist;{_CODECS}"
+    with _OPTIONS_LOCK:
+        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = options  # OpenCV takes them from nowhere else
+        return cv2.VideoCapture(source, cv2.CAP_FFMPEG)
 
 
 def _check_codec(capture: Any, cv2: ModuleType) -> None:
@@ -309,7 +321,7 @@ def is_animated(path: Path, head: bytes) -> bool:
     is_png, is_gif = head.startswith(_PNG_START), head.startswith((b"GIF87a", b"GIF89a"))
     if not (is_png or is_gif):
         return False
-    with translated_os_errors(), path.open("rb") as file:
+    with translated_os_errors(), open_media(path) as file:
         return _png_is_animated(file) if is_png else _gif_is_animated(file)
 
 
@@ -411,7 +423,7 @@ def _skip_colours(file: IO[bytes], flags: bytes) -> None:
 
 def _is_picture(path: str | os.PathLike[str]) -> bool:
     """Whether a file's bytes are those of a picture, whatever its name."""
-    with translated_os_errors(), Path(path).open("rb") as file:
+    with translated_os_errors(), open_media(path) as file:
         return IMAGE.signature.match(file.read(4096)) is not None
 
 

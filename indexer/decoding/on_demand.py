@@ -10,7 +10,7 @@ from PIL import Image
 
 from embedder.content import Content
 from embedder.media import Draft
-from embedder.media.kinds import Kind, Limits, MediaError, os_reason
+from embedder.media.kinds import Kind, Limits, MediaError, open_media, os_reason
 from indexer.decoding.pool import DecoderPool
 from indexer.decoding.protocol import Task, invalid_answer
 from indexer.errors import Closed, LibraryBusy, LibraryError
@@ -139,7 +139,10 @@ class OnDemandDecoder(DecoderPool):
         """Return the result of a task; turn every error into a message for the user."""
         limits = replace(limits, silence_seconds=_SILENCE_SECONDS, memory_bytes=_MEMORY_BYTES)
         try:
-            with closing(self._results(path, task, limits, _FILE_SECONDS)) as results:
+            with (
+                open_media(path) as file,
+                closing(self._results(path, file, task, limits, _FILE_SECONDS)) as results,
+            ):
                 found = list(islice(results, 2))
         except MemoryError as error:
             raise MediaError("decoding it takes too much memory") from error

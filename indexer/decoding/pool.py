@@ -13,13 +13,14 @@ from dataclasses import asdict
 from math import inf
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import send_handle
 from pathlib import Path
 from threading import Condition, Event, Lock, Thread
 from time import monotonic
 from typing import IO, Any, Self
 
 from embedder.media import Draft
-from embedder.media.kinds import Kind, Limits, MediaError
+from embedder.media.kinds import Kind, Limits, MediaError, open_media, translated_os_errors
 from indexer.decoding import protocol
 from indexer.decoding.protocol import DecoderError, Task, invalid_answer
 from indexer.errors import Closed, LibraryError
@@ -43,6 +44,12 @@ _START = (
     "home in sys.path or sys.path.insert(0, home); "
     "from indexer.decoding.worker import main; main(performer, *map(int, handles))"
 )
+# What decoders are given of the environment: no passwords, tokens or settings of this program.
+_ENVIRONMENT = frozenset(
+    "PATH HOME LANG LANGUAGE TMPDIR TEMP TMP LD_LIBRARY_PATH LD_PRELOAD DYLD_LIBRARY_PATH "
+    "SYSTEMROOT WINDIR SYSTEMDRIVE USERPROFILE APPDATA LOCALAPPDATA".split()
+)
+_ENVIRONMENT_PREFIXES = ("LC_", "PYTHON")
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -86,11 +93,14 @@ class DecoderProcess:
         """Whether it has not ended."""
         return self._process.poll() is None
 
-    def run(self, path: Path, task: Task, limits: Limits, seconds: float) -> Generator[Draft]:
+    def run(
+        self, path: Path, file: IO[bytes], task: Task, limits: Limits, seconds: float
+    ) -> Generator[Draft]:
         """Perform a task, and yield its results.
 
         Args:
-            path: The file.
+            path: The path of the file, for its name.
+            file: The file, which the process cannot open for itself.
             task: What to do with it.
             limits: What it may cost; `silence_seconds` is the longest time without an answer.
             seconds: How long it may take in all. Only waiting for answers counts.
@@ -108,6 +118,8 @@ class DecoderProcess:
         request = {"path": str(path), "task": task.name, "arguments": task.arguments}
         with self._translated_errors():
             self._connection.send_bytes(protocol.encode(request | {"limits": asdict(limits)}))
+            if sys.platform != "win32":
+                send_handle(self._connection, file.fileno(), self._process.pid)
         while True:
             message = protocol.decode(self._receive(protocol.MAX_JSON_BYTES))
             if "drafts" in message:
@@ -150,13 +162,14 @@ class DecoderProcess:
         if self._ready:
             return
         try:
-            self._receive(protocol.MAX_JSON_BYTES)
+            ready = protocol.decode(self._receive(protocol.MAX_JSON_BYTES))
         except DecoderError as error:
             raise LibraryError(
                 "the decoder process does not start; to see why, run "
                 f'{sys.executable} -c "import indexer.decoding.worker"'
             ) from error
         self._ready = True
+        _log.debug("decoder %d is confined by: %s", self._process.pid, ready.get("confined"))
 
     def _receive(self, max_bytes: int) -> bytes:
         """Return the next message, unless it is longer or comes too late."""
@@ -216,9 +229,17 @@ def _start(
         stdin=subprocess.DEVNULL,
         stdout=printed,
         stderr=printed,
-        env=os.environ | dict.fromkeys(_ONE_THREAD, "1"),
+        env=_environment() | dict.fromkeys(_ONE_THREAD, "1"),
         **options,
     )
+
+
+def _environment() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.upper() in _ENVIRONMENT or name.startswith(_ENVIRONMENT_PREFIXES)
+    }
 
 
 def _crash(code: int) -> DecoderError:
@@ -271,8 +292,13 @@ class DecoderPool:
             MemoryError: If it takes too much memory.
             LibraryError: If no process can be started.
         """
-        task = Task("cut", {"kind": kind})
-        yield from self._results(path, task, limits, _file_seconds(path, limits))
+        with translated_os_errors():
+            file = open_media(path)
+        with file:
+            size = os.fstat(file.fileno()).st_size
+            seconds = limits.file_seconds + size / _BYTES_PER_SECOND
+            task = Task("cut", {"kind": kind})
+            yield from self._results(Path(path), file, task, limits, seconds)
 
     def close(self) -> None:
         """End all processes; threads that wait for one get `indexer.errors.Closed`."""
@@ -294,17 +320,13 @@ class DecoderPool:
         self.close()
 
     def _results(
-        self,
-        path: str | os.PathLike[str],
-        task: Task,
-        limits: Limits,
-        seconds: float,
+        self, path: Path, file: IO[bytes], task: Task, limits: Limits, seconds: float
     ) -> Generator[Draft]:
         """Yield what a process gives; it is reused only if it has come to an end with the file."""
         process = self._acquire()
         usable = False
         try:
-            yield from process.run(Path(path), task, limits, seconds)
+            yield from process.run(path, file, task, limits, seconds)
             usable = True
         except (DecoderError, LibraryError):
             if self._given_up():
@@ -384,11 +406,3 @@ class DecoderPool:
         if self._lock_file is None:
             self._lock_file = tempfile.TemporaryFile(prefix="rzen-")  # noqa: SIM115
         return self._lock_file.fileno()
-
-
-def _file_seconds(path: str | os.PathLike[str], limits: Limits) -> float:
-    """Return how long a file may take that is read from beginning to end."""
-    try:
-        return limits.file_seconds + Path(path).stat().st_size / _BYTES_PER_SECOND
-    except OSError:
-        return limits.file_seconds  # the decoder reports why

@@ -4,10 +4,11 @@ A file may have taken over the decoder that reads it, so nothing in an answer is
 unpickling would, and nothing is trusted: sizes are compared with the limits before memory is
 allocated for them, and each field is checked for its type and range.
 
-A request is one message, `{"path": …, "task": …, "arguments": {…}, "limits": {…}}`. Answers have
-these keys, of which `drafts` and what follows it may be in one message:
+A request is one message, `{"path": …, "task": …, "arguments": {…}, "limits": {…}}`, and then the
+open file itself, except on Windows. Answers have these keys, of which `drafts` and what follows it
+may be in one message:
 
-    {"ready": true}        the process has started
+    {"ready": true, …}     the process has started; `confined` lists what confines it
     {"alive": true}        decoding makes progress
     {"drafts": [{…}, …]}   results of a task; at most one has pictures
     {"end": true}          the task is done

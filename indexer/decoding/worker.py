@@ -1,16 +1,18 @@
 """A decoder process: reads requests from a connection, decodes one file at a time, and answers.
 
 It ends when it finds that the other end of its connection is closed, that is, that the program
-which started it has ended. Where the platform allows, it limits its own memory, and has itself
-killed when it makes no progress: a decoder that hangs in C code cannot be interrupted otherwise.
+which started it has ended. Where the platform allows, it confines itself, reads files that the
+program opens for it, limits its own memory, and has itself killed when it makes no progress: a
+decoder that hangs in C code cannot be interrupted otherwise.
 """
 
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, TypeAlias
@@ -27,8 +29,9 @@ from embedder.media import (
     picture,
     read_content,
 )
-from embedder.media.kinds import on_progress
+from embedder.media.kinds import holding, on_progress
 from indexer.decoding import protocol
+from indexer.decoding.confinement import confine
 from indexer.decoding.protocol import Task
 
 _MAX_QUERY_CHARACTERS = 200_000
@@ -55,10 +58,9 @@ def main(performer: str, connection_handle: int, lock_file: int) -> None:
     if lock_file >= 0:
         picture.large_pictures = _ProcessLock(lock_file, server.report_alive)
     on_progress(server.report_alive)
-    _forbid_core_dumps()
     if sys.platform != "win32":
         os.nice(_NICE)  # searches go first; on an idle machine this costs nothing
-    server.send(protocol.encode({"ready": True}))
+    server.send(protocol.encode({"ready": True, "confined": confine()}))
     _set_alarm(0)
     with suppress(EOFError, ConnectionError):
         while True:
@@ -135,8 +137,9 @@ class _Server:
         self._watch()
         ending: dict[str, Any] = {"end": True}
         try:
-            for draft in self._perform(path, task, self._limits):
-                self._add(draft)
+            with _received_file(self._connection, path):
+                for draft in self._perform(path, task, self._limits):
+                    self._add(draft)
         except Exception as error:
             ending = {"error": protocol.encode_error(error)}
         self._flush(ending)
@@ -205,25 +208,33 @@ def _connected(handle: int) -> Connection:
     return Connection(handle)
 
 
-def _forbid_core_dumps() -> None:
-    with suppress(ImportError, OSError, ValueError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+@contextmanager
+def _received_file(connection: Connection, path: Path) -> Iterator[None]:
+    """Read the open file that comes with a request wherever its path is opened."""
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = recv_handle(connection)
+    try:
+        with holding(path, descriptor):
+            yield
+    finally:
+        os.close(descriptor)
 
 
 def _limit_memory(most: int) -> None:
     """Make allocations fail beyond `most` bytes of private memory, on Linux.
 
     RLIMIT_DATA counts what is written to. Address space is not limited, because libraries reserve
-    far more of it than they use.
+    far more of it than they use. The limit cannot be raised again, neither by a file that has taken
+    over the decoder nor by a later request.
     """
     if sys.platform == "linux":
         import resource
 
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def _set_alarm(seconds: float) -> None:
