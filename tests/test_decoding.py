@@ -3,12 +3,14 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 import tracemalloc
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -156,6 +158,50 @@ def test_printed_text_is_no_answer(workers, tmp_path):
     with pytest.raises(MemoryError):
         cut(workers, tmp_path, "print")
     assert len(cut(workers, tmp_path, "a")) == 1
+
+
+@linux
+def test_decoder_killed_from_outside_is_replaced(workers, tmp_path):
+    drafts = stream(workers, tmp_path, "steady", replace(LIMITS, silence_seconds=30.0))
+    pages = [next(drafts).page, next(drafts).page]
+    (process,) = workers._busy
+    os.kill(process._process.pid, signal.SIGKILL)
+    pages += [draft.page for draft in drafts]
+    assert pages == list(range(1, 9))
+
+
+@linux
+def test_decoder_killed_while_it_starts_is_replaced(workers, tmp_path):
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(cut, workers, tmp_path, "a")
+        assert soon(lambda: workers._busy)
+        (process,) = workers._busy
+        os.kill(process._process.pid, signal.SIGKILL)
+        assert len(reading.result(60)) == 1
+
+
+@linux
+def test_file_is_not_blamed_for_a_sleep_of_the_machine(tmp_path):
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom embedder.media import Kind, Limits\n"
+        "from indexer.decoding.pool import DecoderPool\n"
+        "workers = DecoderPool(performer='misbehaving_decoder:misbehave')\n"
+        "for draft in workers.cut(Path(sys.argv[1]), Kind.PDF, Limits(silence_seconds=1)):\n"
+        "    (worker,) = workers._busy\n"
+        "    print(worker._process.pid, draft.page, flush=True)\n"
+        "workers.close()\n"
+    )
+    command = [sys.executable, "-c", program, str(file(tmp_path, "steady"))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        group = [parent.pid, int(parent.stdout.readline().split()[0])]
+        for one in group:
+            os.kill(one, signal.SIGSTOP)
+        time.sleep(8)  # more than the decoder waits for the program to kill it
+        for one in group:
+            os.kill(one, signal.SIGCONT)
+        pages = [int(line.split()[1]) for line in parent.stdout]
+    assert pages == list(range(2, 9))
 
 
 def test_slow_file_with_progress_is_not_stopped(workers, tmp_path):

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
+from itertools import islice
 from math import inf
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -22,7 +23,7 @@ from typing import IO, Any, Self
 from embedder.media import Draft
 from embedder.media.kinds import Kind, Limits, MediaError, open_media, translated_os_errors
 from indexer.decoding import protocol
-from indexer.decoding.protocol import DecoderError, Task, invalid_answer
+from indexer.decoding.protocol import DecoderError, DecoderKilled, Task, invalid_answer
 from indexer.errors import Closed, LibraryError
 
 _log = logging.getLogger(__name__)
@@ -30,8 +31,10 @@ _log = logging.getLogger(__name__)
 PERFORMER = "indexer.decoding.worker:perform"
 
 _SUPERVISION_SECONDS = 0.25
+_SLEPT_SECONDS = 5.0  # a supervision that comes so late was stopped itself
 _CANCEL_GRACE_SECONDS = 1.0
 _BYTES_PER_SECOND = 100_000  # at this rate a gigabyte may take almost three hours
+_MAX_ATTEMPTS = 2  # to decode a file, if its decoder is killed from outside
 _MAX_FILES_PER_PROCESS = 2_000  # decoders leak memory, above all with damaged files
 _START_SECONDS = 120.0
 _EXIT_SECONDS = 5.0
@@ -50,13 +53,16 @@ _ENVIRONMENT = frozenset(
     "SYSTEMROOT WINDIR SYSTEMDRIVE USERPROFILE APPDATA LOCALAPPDATA".split()
 )
 _ENVIRONMENT_PREFIXES = ("LC_", "PYTHON")
+# The kernel sends SIGKILL when memory is short. A decoder has itself sent SIGALRM in case that this
+# program is not there to kill it, which may come first after the machine has slept.
+_SIGNALS_FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGALRM")
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class DecoderProcess:
     """A decoder process, for one thread at a time; only `kill` may be called from another.
 
-    Reading an answer blocks. The pool that owns the process kills it after `deadline`, which ends
+    Reading an answer blocks. The pool that owns the process kills it once it is overdue, which ends
     the reading.
 
     Args:
@@ -66,7 +72,8 @@ class DecoderProcess:
     Attributes:
         files: How many files it was given.
         idle_since: When it was started or last released, by the monotonic clock.
-        deadline: When it has to be killed, by the monotonic clock; infinite if no answer is due.
+        waiting_since: When the waiting for an answer began, by the monotonic clock; infinite if no
+            answer is due.
 
     Raises:
         LibraryError: If it cannot be started.
@@ -75,7 +82,7 @@ class DecoderProcess:
     def __init__(self, performer: str, lock_file: int | None) -> None:
         self.files = 0
         self.idle_since = monotonic()
-        self.deadline = inf
+        self.waiting_since = inf
         self._ready = self._killed = False
         self._silence_seconds = self._seconds = self._seconds_left = _START_SECONDS
         self._lock = Lock()
@@ -93,6 +100,14 @@ class DecoderProcess:
         """Whether it has not ended."""
         return self._process.poll() is None
 
+    def is_overdue(self, now: float, awake_since: float) -> bool:
+        """Whether an answer is due, and was in all the time that this program has been awake."""
+        return max(self.waiting_since, awake_since) + self._patience < now
+
+    @property
+    def _patience(self) -> float:
+        return min(self._silence_seconds, self._seconds_left)
+
     def run(
         self, path: Path, file: IO[bytes], task: Task, limits: Limits, seconds: float
     ) -> Generator[Draft]:
@@ -107,7 +122,7 @@ class DecoderProcess:
 
         Raises:
             DecoderError: If it takes too long, or the process ends or sends what no working
-                decoder sends.
+                decoder sends; `DecoderKilled` if something else has killed it.
             MediaError, MemoryError, OSError: The error that the task has ended with.
             LibraryError: If the process does not start.
         """
@@ -163,6 +178,8 @@ class DecoderProcess:
             return
         try:
             ready = protocol.decode(self._receive(protocol.MAX_JSON_BYTES))
+        except DecoderKilled:
+            raise
         except DecoderError as error:
             raise LibraryError(
                 "the decoder process does not start; to see why, run "
@@ -173,14 +190,15 @@ class DecoderProcess:
 
     def _receive(self, max_bytes: int) -> bytes:
         """Return the next message, unless it is longer or comes too late."""
-        started = monotonic()
-        self.deadline = started + min(self._silence_seconds, self._seconds_left)
+        self.waiting_since = started = monotonic()
         try:
             with self._translated_errors():
                 return self._connection.recv_bytes(max_bytes)
         finally:
-            self.deadline = inf
-            self._seconds_left -= monotonic() - started
+            self.waiting_since = inf
+            waited = monotonic() - started
+            if waited <= self._patience:  # or the machine slept, since the process was not killed
+                self._seconds_left -= waited
 
     @contextmanager
     def _translated_errors(self) -> Generator[None]:
@@ -190,7 +208,7 @@ class DecoderProcess:
         except (EOFError, OSError) as error:
             if self._killed:
                 raise DecoderError(self._too_long()) from error
-            self.deadline = inf  # or the pool would kill it while this waits for its exit code
+            self.waiting_since = inf  # or the pool would kill it while this waits for its exit code
             if self._connection.readable:  # it is not after a message of more than `max_bytes`
                 with suppress(subprocess.TimeoutExpired):
                     raise _crash(self._process.wait(_EXIT_SECONDS)) from error
@@ -247,6 +265,10 @@ def _crash(code: int) -> DecoderError:
     if code < 0:
         with suppress(ValueError):  # real-time signals have no names
             how = signal.Signals(-code).name
+    if how in _SIGNALS_FROM_OUTSIDE:
+        return DecoderKilled(
+            f"the decoder was killed twice ({how}): memory may be short; free some and try again"
+        )
     return DecoderError(f"the decoder crashed ({how}); the file may be corrupt or malicious")
 
 
@@ -322,6 +344,22 @@ class DecoderPool:
     def _results(
         self, path: Path, file: IO[bytes], task: Task, limits: Limits, seconds: float
     ) -> Generator[Draft]:
+        """Yield what a process gives; where it is killed from outside, another one continues."""
+        count = 0
+        for attempt in range(1, _MAX_ATTEMPTS + 1):
+            try:
+                with closing(self._attempt(path, file, task, limits, seconds)) as drafts:
+                    for draft in islice(drafts, count, None):
+                        count += 1
+                        yield draft
+                return
+            except DecoderKilled:
+                if attempt == _MAX_ATTEMPTS:
+                    raise
+
+    def _attempt(
+        self, path: Path, file: IO[bytes], task: Task, limits: Limits, seconds: float
+    ) -> Generator[Draft]:
         """Yield what a process gives; it is reused only if it has come to an end with the file."""
         process = self._acquire()
         usable = False
@@ -375,12 +413,19 @@ class DecoderPool:
         return process
 
     def _supervise(self) -> None:
-        """Kill processes that are overdue and end those that are idle, while there are any."""
+        """Kill processes that are overdue and end those that are idle, while there are any.
+
+        A machine that sleeps, or a group of processes that is stopped, blames no file.
+        """
+        awake_since = seen_at = monotonic()
         while not self._closed.wait(_SUPERVISION_SECONDS):
-            now, given_up = monotonic(), self._given_up()
+            before, seen_at = seen_at, monotonic()
+            if seen_at - before > _SLEPT_SECONDS:
+                awake_since = seen_at
+            now = inf if self._given_up() else seen_at
             with self._changed:
-                overdue = [one for one in self._busy if one.deadline < (inf if given_up else now)]
-                unused = [one for one in self._idle if now - one.idle_since > self.idle_seconds]
+                overdue = [one for one in self._busy if one.is_overdue(now, awake_since)]
+                unused = [one for one in self._idle if seen_at - one.idle_since > self.idle_seconds]
                 self._idle = [one for one in self._idle if one not in unused]
                 if not (self._busy or self._idle or unused):
                     self._supervisor = None

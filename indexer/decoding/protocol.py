@@ -45,6 +45,10 @@ class DecoderError(MediaError):
     """A decoder hung, crashed or sent an invalid answer: its process must not be used again."""
 
 
+class DecoderKilled(DecoderError):
+    """A decoder was killed from outside, which need not be the fault of its file."""
+
+
 def invalid_answer(reason: str) -> DecoderError:
     """Return the error for an answer that no working decoder sends."""
     return DecoderError(
