@@ -19,7 +19,7 @@ from pathlib import Path
 _MAX_OPEN_FILES = 256
 _LIBRARIES = (
     *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store", "/gnu/store"),
-    *("/etc/ld.so.cache", "/dev/null"),
+    *("/etc/ld.so.cache", "/dev/null", "/proc/cpuinfo", "/sys/devices/system/cpu"),
 )
 
 # From include/uapi/linux: prctl.h, capability.h, landlock.h, seccomp.h, filter.h, audit.h.
