@@ -1,5 +1,6 @@
 """Damaged files of every format end in a picture, a text or a `MediaError`, in nothing else."""
 
+import os
 import random
 import subprocess
 import sys
@@ -58,7 +59,7 @@ def test_a_file_without_permission_says_so(
     def refused(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refused)
+    monkeypatch.setattr(os, "open", refused)
     for read in (detect, lambda path: list(cut(path, suffix_kind(path) or Kind.TEXT))):
         with pytest.raises(MediaError, match="not permitted; change its permissions"):
             read(path)
