@@ -1,5 +1,6 @@
 """What all readers of media share: kinds, limits, drafts, errors, access to files, progress."""
 
+import errno
 import hashlib
 import os
 import re
@@ -209,8 +210,7 @@ def open_media(path: str | os.PathLike[str]) -> BufferedReader:
     looked at once the file is open, because a name may become another file's at any time.
 
     Raises:
-        MediaError: If it is not a regular file.
-        OSError: If the operating system refuses it.
+        OSError: If it is not a regular file, or the operating system refuses it.
     """
     held = _held.get()
     if held is not None and held[0] == os.fspath(path):
@@ -218,9 +218,12 @@ def open_media(path: str | os.PathLike[str]) -> BufferedReader:
         os.lseek(descriptor, 0, os.SEEK_SET)
         return os.fdopen(descriptor, "rb")
     descriptor = os.open(path, _OPEN_FLAGS)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
         os.close(descriptor)
-        raise MediaError("this is a folder or a device, not a file")
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file")
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file")
     return os.fdopen(descriptor, "rb")
 
 
@@ -241,8 +244,7 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's bytes in hexadecimal.
 
     Raises:
-        MediaError: If it is not a regular file, or has more bytes than when it was opened.
-        OSError: If it cannot be read.
+        OSError: If it cannot be read, or has more bytes than when it was opened.
     """
     digest, buffer, count = hashlib.sha256(), bytearray(_HASH_BLOCK_BYTES), 0
     with open_media(path) as file:
@@ -251,7 +253,7 @@ def sha256_of(path: Path) -> str:
             digest.update(memoryview(buffer)[:length])
             count += length
             if count > size:  # it would have no end while something is appended to it
-                raise MediaError("the file grew while it was read")
+                raise OSError(errno.EBUSY, "it grew while it was read")
             report_progress()
     return digest.hexdigest()
 

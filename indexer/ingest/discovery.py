@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from embedder.media import detect
-from embedder.media.kinds import MediaError, UnsupportedMedia, os_reason, sha256_of
+from embedder.media.kinds import MediaError, UnsupportedMedia, os_reason, report_progress, sha256_of
 from indexer.catalog.writer import CatalogWriter, Known, vanished
 from indexer.config import LIBRARY_FILE
 from indexer.types import Candidate, Failure, IngestOptions, IngestPlan, Status
@@ -143,7 +143,7 @@ class _Walk:
             self._folders.add(identity)
             try:
                 with os.scandir(folder) as listing:
-                    entries = sorted(listing, key=lambda entry: entry.name)
+                    entries = sorted(_reported(listing), key=lambda entry: entry.name)
             except OSError as error:
                 yield Failure(Path(folder), f"the folder cannot be read: {error.strerror}")
                 continue
@@ -183,6 +183,13 @@ class _Walk:
         if identity not in self._files:
             self._files.add(identity)
             yield Candidate(Path(path), status.st_size, status.st_mtime_ns)
+
+
+def _reported(entries: Iterable[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
+    """Yield entries, and report each as progress: a disk may need minutes for a large folder."""
+    for entry in entries:
+        report_progress()
+        yield entry
 
 
 def _root_reason(path: str, error: OSError) -> str:

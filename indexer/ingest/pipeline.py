@@ -14,7 +14,7 @@ from typing import TypeAlias
 from embedder.interface import Embedder, EmbedderInfo
 from embedder.media.kinds import Limits
 from indexer.catalog.writer import CatalogWriter, Effect, Indexed, Refused
-from indexer.errors import Closed
+from indexer.errors import Closed, LibraryError
 from indexer.ingest.discovery import Compared, compare
 from indexer.ingest.stages import (
     Batch,
@@ -29,12 +29,16 @@ from indexer.ingest.stages import (
     Job,
     Piece,
 )
+from indexer.ingest.stalls import STALLED_SECONDS
 from indexer.ingest.thumbnails import Thumbnails
 from indexer.types import Failure, IngestOptions, IngestReport, Progress, ProgressReporter, Status
 
 _COMMIT_BYTES = 32 << 20
 _STOP_SECONDS = 2.0
 _TICK_SECONDS = 0.2
+_MAX_STALLED_THREADS = 16
+_STALLED = f"a disk or network folder has not answered for {STALLED_SECONDS:.0f} seconds"
+_REMEDY = "unmount or exclude it, and run the same command again"
 _MAX_ATTEMPTS = 2
 
 
@@ -111,12 +115,10 @@ class Pipeline(FileReader):
         self.path: Path | None = None
         self._batch = Batch(embedder)
         self._committed_at = monotonic()
-        self._threads = [
-            Thread(
-                target=self.run_in_thread, args=(work,), daemon=True, name=f"{self.name}-{number}"
-            )
-            for number, work in enumerate([self._list, *[self.read_files] * workers])
-        ]
+        self._workers = workers
+        self._threads: list[Thread] = []
+        self._stalled_threads = 0
+        self._listing_stalled = False
 
     @abstractmethod
     def source(self) -> Iterator[SourceEvent]:
@@ -151,15 +153,19 @@ class Pipeline(FileReader):
 
         Raises:
             EmbedderError: if the model cannot be opened or does not work.
-            LibraryError: if the library cannot be written to, or holds vectors of another model.
+            LibraryError: if the library cannot be written to, or holds vectors of another model;
+                or if disks do not answer: not where files are listed, or for many files.
         """
-        for thread in self._threads:
-            thread.start()
+        for work in [self._list, *[self.read_files] * self._workers]:
+            self._start(work)
         try:
             while (self.listing or self.done < self.total) and not self.cancel.is_set():
                 self._step()
+                self._replace_stalled()
             if self.cancel.is_set():
                 self._drain(monotonic() + _STOP_SECONDS)
+            elif self._listing_stalled:
+                raise LibraryError(f"{_STALLED} while files were listed: {_REMEDY}")
         finally:
             self._close_queues()
             for thread in self._threads:
@@ -175,6 +181,24 @@ class Pipeline(FileReader):
         """Have another job read in the place of one."""
         job.settled = True
         self.jobs.put_first([other])
+
+    def _start(self, work: Callable[[], None]) -> None:
+        thread = Thread(target=self.run_in_thread, args=(work,), daemon=True, name=self.name)
+        self._threads.append(thread)
+        thread.start()
+
+    def _replace_stalled(self) -> None:
+        """Fail the files whose disks do not answer, and continue in other threads."""
+        for wait in self.stalls.give_up_stalled():
+            self._threads.remove(wait.thread)
+            self._stalled_threads += 1
+            if wait.work is None:  # what has been listed is still read
+                self._listing_stalled, self.listing = True, False
+                continue
+            if self._stalled_threads > _MAX_STALLED_THREADS:
+                raise LibraryError(f"{_STALLED}: {_REMEDY}")
+            self._handle(FileFailed(wait.work, Cause.UNREADABLE, _STALLED))
+            self._start(self.read_files)
 
     def _embed(self) -> None:
         """Embed the batch."""
@@ -315,7 +339,8 @@ class FileIngest(Pipeline):
 
     def source(self) -> Iterator[SourceEvent]:
         """List the new and changed files."""
-        for found in compare(self._writer, self._paths, self._options):
+        listed = compare(self._writer, self._paths, self._options)
+        for found in self.stalls.over_each(None, listed):
             work = [Job(candidate) for candidate in found.new + found.changed]
             yield _ListedFiles(len(work), work, found=found)
 

@@ -4,10 +4,11 @@ What a stage hands to the next goes through queues that are bounded by bytes.
 """
 
 import logging
+import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
@@ -21,10 +22,20 @@ from PIL import Image
 
 from embedder.interface import Embedder, EmbedderError, EmbedError, Vectors
 from embedder.media import Draft, detect
-from embedder.media.kinds import Kind, Limits, MediaError, UnsupportedMedia, os_reason, sha256_of
+from embedder.media.kinds import (
+    Kind,
+    Limits,
+    MediaError,
+    UnsupportedMedia,
+    holding,
+    open_media,
+    os_reason,
+    sha256_of,
+)
 from indexer.catalog.schema import packed_vector, packed_words
 from indexer.catalog.writer import SegmentRecord
 from indexer.errors import Closed, LibraryError
+from indexer.ingest.stalls import StallWatch
 from indexer.ingest.thumbnails import Thumbnails
 from indexer.types import Candidate
 
@@ -130,6 +141,7 @@ class FileReader(ABC):
         jobs: Files to read.
         events: What came out of them.
         cancel: Once set, no further file is begun and long ones are abandoned in the middle.
+        stalls: Watches over threads that read a file (the job) or list files (None).
 
     Args:
         decoders: Cuts files.
@@ -144,6 +156,7 @@ class FileReader(ABC):
         self.jobs: ByteBoundedQueue[Job] = ByteBoundedQueue(max_jobs)
         self.events: ByteBoundedQueue[Any] = ByteBoundedQueue(_MAX_WAITING_BYTES)
         self.cancel = cancel
+        self.stalls = StallWatch[Job | None]()
         self._decoders, self._thumbnails = decoders, thumbnails
 
     def claim(self, _job: Job) -> bool:
@@ -179,19 +192,15 @@ class FileReader(ABC):
     def _read(self, job: Job) -> None:
         path = job.candidate.path
         try:
-            job.candidate = stat_file(path)
-            job.kind = detect(path)
-            job.content_hash = sha256_of(path)
-            if self.claim(job):
-                self.events.put(self._cut(job, job.kind, job.content_hash), 0)
+            with self._identified(job) as (kind, content_hash):
+                if self.claim(job):
+                    self.events.put(self._cut(job, kind, content_hash), 0)
         except UnsupportedMedia as error:
             self._fail(job, Cause.UNSUPPORTED, str(error))
         except MediaError as error:
-            self._fail(job, *_cause_now(job, str(error)))
-        except FileNotFoundError:
-            self._fail(job, Cause.VANISHED)
+            self._fail_unless_changed(job, str(error))
         except OSError as error:
-            self._fail(job, Cause.UNREADABLE, os_reason(error))
+            self._fail_unless_changed(job, os_reason(error))
         except (Closed, LibraryError, EmbedderError):
             raise
         except MemoryError:
@@ -200,8 +209,37 @@ class FileReader(ABC):
             _log.exception("unexpected error while reading %r", str(path))
             self._fail(job, Cause.UNREADABLE, f"it cannot be decoded: {error!r}")
 
+    @contextmanager
+    def _identified(self, job: Job) -> Iterator[tuple[Kind, str]]:
+        """Find the kind and the content hash of a file, and hold it open.
+
+        So what is hashed is what is decoded, whatever its path leads to meanwhile.
+        """
+        path = job.candidate.path
+        with ExitStack() as stack:
+            with self.stalls.over(job):
+                file = stack.enter_context(open_media(path))
+                stack.enter_context(holding(path, file.fileno()))
+                job.candidate = _candidate(path, os.fstat(file.fileno()))
+                job.kind = detect(path)
+                job.content_hash = sha256_of(path)
+            yield job.kind, job.content_hash
+
     def _fail(self, job: Job, cause: Cause, reason: str = "") -> None:
         self.events.put(FileFailed(job, cause, reason), 0)
+
+    def _fail_unless_changed(self, job: Job, reason: str) -> None:
+        """Look again at a file that cannot be read: it may be still being written, or gone."""
+        cause = Cause.UNREADABLE
+        with self.stalls.over(job):
+            try:
+                if stat_file(job.candidate.path) != job.candidate:
+                    cause = Cause.CHANGED
+            except FileNotFoundError:
+                cause = Cause.VANISHED
+            except OSError as error:
+                reason = os_reason(error)
+        self._fail(job, cause, reason)
 
     def _cut(self, job: Job, kind: Kind, content_hash: str) -> Event:
         """Send the pieces of a file; return how it ended."""
@@ -217,9 +255,9 @@ class FileReader(ABC):
                     drafts.close()  # At once, since a process may be busy with the rest.
             if not count:
                 return FileFailed(job, Cause.UNREADABLE, "the file has no content to index")
-        if stat_file(job.candidate.path) != job.candidate:
-            return FileFailed(job, Cause.CHANGED)
-        return FileRead(job, count)
+        with self.stalls.over(job):
+            unchanged = stat_file(job.candidate.path) == job.candidate
+        return FileRead(job, count) if unchanged else FileFailed(job, Cause.CHANGED)
 
     def _send_piece(self, job: Job, position: int, draft: Draft, content_hash: str) -> None:
         if position and self.cancel.is_set():
@@ -232,20 +270,11 @@ class FileReader(ABC):
 
 def stat_file(path: Path) -> Candidate:
     """Return a file as it is now; raises `OSError`."""
-    status = path.stat()
+    return _candidate(path, path.stat())
+
+
+def _candidate(path: Path, status: os.stat_result) -> Candidate:
     return Candidate(path, status.st_size, status.st_mtime_ns)
-
-
-def _cause_now(job: Job, reason: str) -> tuple[Cause, str]:
-    """Look again at a file that cannot be decoded: it may be still being written, or gone."""
-    try:
-        if stat_file(job.candidate.path) != job.candidate:
-            return Cause.CHANGED, ""
-    except FileNotFoundError:
-        return Cause.VANISHED, ""
-    except OSError as error:
-        reason = os_reason(error)
-    return Cause.UNREADABLE, reason
 
 
 def _tint(draft: Draft) -> bytes | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from embedder.media.kinds import sha256_of
+from embedder.media.kinds import open_media, sha256_of
 from indexer.catalog import Catalog
 from indexer.catalog.sqlite import Database, WriterLock, alone
 from indexer.catalog.staged import StagedVectors
@@ -182,7 +182,7 @@ def is_free(folder: Path) -> bool:
 def copy_file(source: Path, target: Path) -> tuple[int, str]:
     """Copy a file with its date, and read the copy again; return its size and SHA-256."""
     digest, size = hashlib.sha256(), 0
-    with source.open("rb", buffering=0) as file:
+    with open_media(source) as file:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("wb") as copy:
             while block := file.read(_BLOCK_BYTES):
