@@ -104,7 +104,8 @@ def _readable() -> set[str]:
     if home.name not in ("site-packages", "dist-packages"):
         folders.discard(home)
     folders |= {home / "embedder", home / "indexer", Path(sys.prefix), Path(sys.base_prefix)}
-    return {*map(str, folders), *_LIBRARIES}
+    elsewhere = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
+    return {*map(str, folders), *filter(None, elsewhere), *_LIBRARIES}
 
 
 def _refuse_calls() -> None:
