@@ -17,6 +17,7 @@ import re
 import secrets
 import sys
 import traceback
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
@@ -43,7 +44,8 @@ Endpoint = Callable[..., Any]
 
 # ---- mounting the page
 
-_MAX_SESSIONS = 1_000
+_MAX_SESSIONS = 100  # 0.1 MB each; a page whose session is gone gets another one.
+_MAX_WAITING_EVENTS = 1_000
 _QUEUE_POLL_SECONDS = 0.02
 
 
@@ -65,7 +67,7 @@ def mount(app: FastAPI, blocks: gr.Blocks, services: Services, **appearance: Any
     blocks.state_session_capacity = _MAX_SESSIONS
     gr.mount_gradio_app(
         app,
-        blocks.queue(default_concurrency_limit=8),
+        blocks.queue(default_concurrency_limit=8, max_size=_MAX_WAITING_EVENTS),
         path="/",
         server_name=services.config.host,
         server_port=services.config.port,
@@ -81,8 +83,32 @@ def mount(app: FastAPI, blocks: gr.Blocks, services: Services, **appearance: Any
         mcp_server=True,
         **appearance,
     )
-    blocks._queue.sleep_when_free = _QUEUE_POLL_SECONDS  # By default it polls every millisecond.
+    queue = blocks._queue
+    queue.sleep_when_free = _QUEUE_POLL_SECONDS  # By default it polls every millisecond.
+    queue.pending_messages_per_session = PendingMessages(queue)  # type: ignore[assignment]
+    # Its statistics of the latest 10,000 events, made again with each event, are not shown.
+    queue.ANALYTICS_MAX_EVENTS, queue.ANAYLTICS_CACHE_FREQUENCY = 1, sys.maxsize
     blocks.has_launched = True  # Otherwise Gradio takes any path for an uploaded file.
+
+
+class PendingMessages(OrderedDict[str, Any]):
+    """What sessions have not fetched; of those without an event that runs, the latest stay.
+
+    Gradio keeps 2,000 sessions with all that their pages were to show, and drops the oldest, even
+    one that follows a long ingest.
+    """
+
+    def __init__(self, queue: queueing.Queue) -> None:
+        super().__init__()
+        self._queue = queue
+
+    def __setitem__(self, session: str, messages: Any) -> None:
+        super().__setitem__(session, messages)
+        running = {event.session_hash for event in self._queue.event_ids_to_events.values()}
+        ended = [session for session in self if session not in running]
+        for old in ended[:-_MAX_SESSIONS]:
+            del self[old]
+            self._queue.pending_event_ids_session.pop(old, None)
 
 
 class _QuietTraceback:

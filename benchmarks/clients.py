@@ -140,7 +140,8 @@ class Connection:
             RuntimeError: The response is not a success.
         """
         head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
-        self.writer.write(f"{head}Content-Type: application/json\r\n\r\n".encode() + body)
+        head += "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n"
+        self.writer.write(f"{head}\r\n".encode() + body)
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode().lower()
         answer = b""
         if found := re.search(r"content-length: (\d+)", head):

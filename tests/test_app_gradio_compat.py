@@ -14,7 +14,12 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from app.gradio_compat import ErrorMiddleware, PayloadMiddleware, log_tracebacks
+from app.gradio_compat import (
+    ErrorMiddleware,
+    PayloadMiddleware,
+    PendingMessages,
+    log_tracebacks,
+)
 from app.query_files import QueryFiles
 from app.services import describe_error
 
@@ -91,6 +96,19 @@ def test_gradio_tracebacks_are_logged_without_message(caplog, capsys):
     assert WORDS not in caplog.text + "".join(capsys.readouterr())
     assert module.__dict__["traceback"].format_exc is traceback.format_exc
     assert describe_error(ValueError(WORDS)) == "ValueError"
+
+
+def test_sessions_with_running_events_keep_their_messages():
+    following = types.SimpleNamespace(session_hash="following")
+    queue = types.SimpleNamespace(
+        event_ids_to_events={"event": following}, pending_event_ids_session={}
+    )
+    pending = PendingMessages(queue)
+    for session in ("following", *map(str, range(1_000))):
+        queue.pending_event_ids_session[session] = {"event"}
+        pending[session] = ["a message"]
+    assert len(pending) <= 101
+    assert {"following", "999"} <= pending.keys() == queue.pending_event_ids_session.keys()
 
 
 # ---- bodies
