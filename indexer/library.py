@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -343,6 +344,8 @@ class Library:
     def remove(self, item_ids: Sequence[int]) -> int:
         """Remove files from the library; on disk only copies under `uploads` are deleted.
 
+        Folders under `uploads` that they leave empty are deleted with them.
+
         Returns:
             How many there were; unknown ids are ignored.
 
@@ -353,9 +356,15 @@ class Library:
             removed = self._writer.remove(item_ids)
             for path in removed:
                 if self.uploads in path.parents:
-                    path.unlink(missing_ok=True)
+                    self._delete_upload(path)
             self._tidy()
             return len(removed)
+
+    def _delete_upload(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        for folder in path.parents[: len(path.relative_to(self.uploads).parts) - 1]:
+            with suppress(OSError):  # It holds other files.
+                folder.rmdir()
 
     def close(self) -> None:
         """Close the database and the model that the library opened, and stop background work."""

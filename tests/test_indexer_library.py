@@ -237,6 +237,20 @@ def test_removing_forgets_a_file_and_deletes_only_uploads(library, media):
         library.catalog.item(ids["00.txt"])
 
 
+def test_removing_uploads_deletes_the_folders_they_leave_empty(library):
+    for name in ("a/b/c/1.txt", "a/2.txt", "3.txt"):
+        path = library.uploads / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"an uploaded text, {name}")
+    library.ingest([library.uploads])
+    ids = {item.name: item.id for item in library.catalog.items()}
+    library.remove([ids["1.txt"]])
+    kept = {library.uploads / name for name in ("a", "a/2.txt", "3.txt")}
+    assert set(library.uploads.rglob("*")) == kept
+    library.remove([ids["2.txt"], ids["3.txt"]])
+    assert not list(library.uploads.iterdir())
+
+
 def test_ids_are_never_used_again(library, media):
     highest = max(found(library))
     library.remove([item.id for item in library.catalog.items()])
