@@ -204,7 +204,7 @@ class LibraryModel:
         if _family(self._name) != _family(stored.name):
             raise mismatch(self._directory, stored, self._name, self._instructions)
         if (self._name, self._instructions) != (stored.name, stored.instructions):
-            self._current = self._share(self._opened())
+            self._current = self._opened()
 
     def kept(self, name: str, instructions: Instructions) -> Instructions:
         """Return the instructions to open a model with: those given, or stored of its family."""
@@ -232,7 +232,7 @@ class LibraryModel:
             self._follow()
             while self._current is None:
                 try:
-                    self._current = self._share(self._opened())
+                    self._current = self._opened()
                 except ModelMismatch:
                     if not self._follow():  # Otherwise the library was switched meanwhile.
                         raise
@@ -285,8 +285,8 @@ class LibraryModel:
     def _share(self, embedder: Embedder) -> SharedEmbedder:
         return SharedEmbedder(embedder, self.priority)
 
-    def _opened(self) -> Embedder:
-        embedder = self._opener(self._name, self._instructions)
+    def _opened(self) -> SharedEmbedder:
+        embedder = self._share(self._opener(self._name, self._instructions))
         try:
             self._check(embedder.info)
             self._remember(embedder.info)

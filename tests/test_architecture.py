@@ -62,14 +62,14 @@ def modules_entered(work: Callable[[], object]) -> set[str]:
         if event == "call" and (name := files.get(frame.f_code.co_filename)):
             entered.add(name)
 
-    before = sys.getprofile()
-    threading.setprofile(note)
+    before = sys.getprofile(), threading.getprofile()
     sys.setprofile(note)
+    threading.setprofile(note)
     try:
         work()
     finally:
-        sys.setprofile(before)
-        threading.setprofile(before)
+        sys.setprofile(before[0])
+        threading.setprofile(before[1])
     return entered
 
 
