@@ -22,8 +22,6 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="needs a chromium in the PATH"),
-    # Of Gradio's use of pandas.
-    pytest.mark.filterwarnings("ignore:.*(no_silent_downcasting|copy keyword)"),
 ]
 TIMEOUT = 60_000  # Milliseconds: a machine under load is no fault of the page.
 SCREENSHOTS = os.environ.get("RZEN_SCREENSHOTS")  # Read before the tests' own environment is set.

@@ -24,13 +24,8 @@ from app.config import AppConfig
 from app.guard import Guard
 from indexer import Library
 
-pytestmark = [
-    pytest.mark.filterwarnings(
-        "ignore:.*(no_silent_downcasting|copy keyword)"
-    ),  # Gradio's, of pandas.
-    # Starlette leaves open what it has of a form that is broken.
-    pytest.mark.filterwarnings("ignore:Exception ignored in. <function Spooled"),
-]
+# Starlette leaves open what it has of a form that is broken.
+pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. <function Spooled")
 SECRET = b"the-owner's-secret"
 
 
