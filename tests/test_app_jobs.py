@@ -25,6 +25,9 @@ class SlowLibrary:
         self.directory, self.uploads = uploads.parent, uploads
         self.go_on = threading.Event()
 
+    def check_unchanged(self) -> None:
+        pass
+
     def ingest(self, paths, options, *, on_progress, cancel):
         while not (self.go_on.wait(0.01) or cancel.is_set()):
             pass
