@@ -45,7 +45,7 @@ _UNIT_TOLERANCE = 0.01  # Rounding to float16 changes the length of a vector by 
 
 _PICTURED = [kind.value for kind, record in MEDIA_KINDS.items() if record.has_picture]
 
-# Built once, since a check and a backup run it for each of 256 prefixes.
+# Built once, since a check and a backup run it for each of up to 256 prefixes.
 _WITH_PICTURE = (
     select(schema.media.c.content_hash, schema.segments.c.position)
     .join_from(schema.media, schema.segments, schema.segments.c.media_id == schema.media.c.id)
@@ -54,6 +54,7 @@ _WITH_PICTURE = (
     .where(or_(*(schema.segments.c.kind == kind for kind in _PICTURED)))
 )
 
+_PREFIX = func.substr(schema.media.c.content_hash, 1, 2)
 _KIND, _SEGMENT_KIND = func.coalesce(schema.items.c.kind, ""), schema.segments.c.kind
 _COUNTED: dict[Table[Any], Select[*tuple[Any, ...]]] = {
     schema.item_counts: select(
@@ -200,6 +201,10 @@ class Audit:
             if _highest_segment_id(connection) > last_id(connection, "segments"):
                 wrong.append("segment ids")
             return wrong
+
+    def prefixes(self) -> set[str]:
+        """Return the pairs of digits that content hashes begin with."""
+        return {one for (one,) in self._rows(select(_PREFIX).distinct())}
 
     def pictured(self, prefix: str) -> set[tuple[str, int]]:
         """Return hash and position of the segments with thumbnails whose hash begins like this."""

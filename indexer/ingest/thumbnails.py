@@ -82,9 +82,11 @@ class Thumbnails:
         for name in names:
             (self._directory / prefix / name).unlink(missing_ok=True)
 
-    def prefixes(self) -> list[str]:
-        """Return all pairs of digits that a content hash can begin with."""
-        return [f"{number:02x}" for number in range(256)]
+    def prefixes(self) -> set[str]:
+        """Return the pairs of digits that the content hashes of its files may begin with."""
+        return {f"{number:02x}" for number in range(256)}.intersection(
+            path.name for path in self._directory.glob("??")
+        )
 
     def remove(self, content_hash: str) -> None:
         """Delete all thumbnails of a media."""

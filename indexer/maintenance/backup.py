@@ -314,7 +314,7 @@ def _copy_files(files: LibraryFiles, copies: _Copies, progress: ProgressReporter
     with closing(Database(copies.folder / LIBRARY_FILE, read_only=True)) as database:
         audit = Audit(database)
         names = set[str]()
-        prefixes = files.thumbnails.prefixes()
+        prefixes = sorted(audit.prefixes())
         progress.begin("thumbnails", len(prefixes))
         for prefix in progress.counted(prefixes):
             for content_hash, position in sorted(audit.pictured(prefix)):

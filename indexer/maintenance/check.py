@@ -227,7 +227,7 @@ def _in_database(files: LibraryFiles, progress: ProgressReporter) -> Iterator[Fi
 
 def _in_thumbnails(files: LibraryFiles, progress: ProgressReporter) -> Iterator[Finding]:
     missing, broken, orphaned = list[str](), list[str](), list[str]()
-    prefixes = files.thumbnails.prefixes()
+    prefixes = thumbnail_prefixes(files)
     progress.begin("thumbnails", len(prefixes))
     for prefix in progress.counted(prefixes):
         lacking, unexpected = compare_thumbnails(files, prefix)
@@ -241,6 +241,11 @@ def _in_thumbnails(files: LibraryFiles, progress: ProgressReporter) -> Iterator[
             Fault.THUMBNAILS_LEFT: orphaned,
         }
     )
+
+
+def thumbnail_prefixes(files: LibraryFiles) -> list[str]:
+    """Return the prefixes of hashes for which there are thumbnails, or should be."""
+    return sorted(files.thumbnails.prefixes() | Audit(files.database).prefixes())
 
 
 def compare_thumbnails(files: LibraryFiles, prefix: str) -> tuple[list[str], list[str]]:

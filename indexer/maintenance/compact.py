@@ -98,7 +98,7 @@ def drop_retired(files: LibraryFiles) -> int:
 def drop_thumbnails(files: LibraryFiles, progress: ProgressReporter) -> int:
     """Delete orphaned thumbnails; return how many."""
     dropped = 0
-    prefixes = files.thumbnails.prefixes()
+    prefixes = sorted(files.thumbnails.prefixes())
     progress.begin("thumbnails", len(prefixes))
     for prefix in progress.counted(prefixes):
         _, orphaned = compare_thumbnails(files, prefix)

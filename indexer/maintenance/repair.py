@@ -14,7 +14,14 @@ from time import monotonic
 from embedder.media.kinds import Limits, MediaError, sha256_of
 from indexer.catalog.verify import Audit, CatalogRepair
 from indexer.decoding.pool import DecoderPool
-from indexer.maintenance.check import Fault, Finding, check, compare_thumbnails, file_fault
+from indexer.maintenance.check import (
+    Fault,
+    Finding,
+    check,
+    compare_thumbnails,
+    file_fault,
+    thumbnail_prefixes,
+)
 from indexer.maintenance.compact import drop_retired, drop_thumbnails, drop_unheld
 from indexer.maintenance.storage import LibraryFiles
 from indexer.types import Progress, ProgressReporter
@@ -145,7 +152,7 @@ class _Repairer:
         self._mark([one.id for one in held if file_fault(one) is Fault.FILES_DECAYED], _DECAYED)
 
     def _rebuild_thumbnails(self) -> None:
-        prefixes = self._files.thumbnails.prefixes()
+        prefixes = thumbnail_prefixes(self._files)
         self._progress.begin("missing thumbnails", len(prefixes))
         with DecoderPool() as decoders:
             for prefix in self._progress.counted(prefixes):
