@@ -9,9 +9,11 @@ import socket
 import sys
 import tempfile
 import threading
+import traceback
 import webbrowser
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -110,7 +112,8 @@ def skip_gradio_stubs() -> None:
     getfile = inspect.getfile
 
     def found(described: Any) -> str:
-        if sys._getframe(1).f_globals.get("__name__") == "gradio.component_meta":
+        callers = list(islice(traceback.walk_stack(sys._getframe(1)), 2))  # PyTorch wraps it, too
+        if any(one.f_globals.get("__name__") == "gradio.component_meta" for one, _ in callers):
             raise OSError("no stubs are wanted")
         return getfile(described)
 

@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pymupdf
-from PIL import Image
+from PIL import Image, ImageOps
 
 from embedder.media.picture import prepare_decoders
 
@@ -206,7 +206,7 @@ def _bombs(corpus: Corpus) -> None:
     corpus.add("bombs/too-much-data.png", png(8, 8, bytes(60_000_000)))
     corpus.add("bombs/words.png", png(8, 8, bytes(9 * 8), (b"zTXt", zipped(b"a\0\0", 1 << 26))))
     corpus.add("bombs/profile.png", png(8, 8, bytes(9 * 8), (b"iCCP", zipped(b"a\0\0", 1 << 26))))
-    corpus.add("bombs/screen.gif", gif(65_535, 65_535, 1), why=many)
+    corpus.add("bombs/screen.gif", gif(65_535, 65_535, 2), why=many)
     corpus.add("bombs/frames.gif", gif(1_500, 1_500, 60))
     corpus.add("bombs/strips.tif", tiff(9_000, 9_000, zlib.compress(bytes(81_000_000), 9)))
     corpus.add("bombs/declared.tif", tiff(200_000, 200_000, b"\0" * 64), why=many)
@@ -237,9 +237,12 @@ def zipped(start: bytes, count: int) -> bytes:
 def gif(width: int, height: int, frames: int) -> bytes:
     """Each frame is as large as the screen, and a few bytes."""
     made = io.BytesIO()
-    pictures = [Image.new("L", (min(width, 1_500), min(height, 1_500)), n) for n in range(frames)]
-    pictures[0].save(made, "GIF", save_all=True, append_images=pictures[1:], duration=40)
+    halves = Image.new("L", (min(width, 1_500), min(height, 1_500)))
+    halves.paste(255, (0, 0, halves.width // 2, halves.height))
+    halves.save(made, "GIF", save_all=True, append_images=[ImageOps.invert(halves)], duration=40)
     data = bytearray(made.getvalue())
+    start = 13 + (3 << (data[10] & 7) + 1)  # After the header and the colours.
+    data[start:-1] = data[start:-1] * (frames // 2)
     data[6:10] = struct.pack("<HH", width, height)
     return bytes(data)
 

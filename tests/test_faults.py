@@ -5,6 +5,7 @@ Vector files that are missing, truncated or of another generation are in
 that change while they are read in `tests/test_ingest.py` and `tests/test_reembed.py`.
 """
 
+import json
 import os
 import re
 import resource
@@ -12,11 +13,12 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import programs
 import pytest
 from decoders import InProcess
 from maintained_library import copy
@@ -84,14 +86,8 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
         subprocess.run(["umount", "--lazy", disk], check=True)
 
 
-def run(module: str, *arguments: object, **how: object) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", f"indexer.{module}", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        **how,
-    )
+def run(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    done = programs.run(f"indexer.{module}", *arguments)
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
@@ -199,8 +195,10 @@ def test_file_size_limit_is_reported_like_a_full_disk(media, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
 
     where = tmp_path / "library"
-    done = run("ingest", media, "--library", where, "--model", "toy", preexec_fn=limited)
+    command = [sys.executable, "-m", "indexer.ingest", media, "--library", where, "--model", "toy"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, preexec_fn=limited)
     assert done.returncode == 2
+    assert "Traceback" not in done.stderr, done.stderr
     assert "the disk that holds" in done.stderr
     assert is_sound(where)
     assert run("ingest", media, "--library", where).returncode == 0
@@ -208,10 +206,14 @@ def test_file_size_limit_is_reported_like_a_full_disk(media, tmp_path):
 
 
 READ_ONLY = """
-import ctypes, os, sys
-for capability in (1, 2):  # With these, root writes wherever it likes.
-    ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
-os.execv(sys.executable, [sys.executable, "-m", *sys.argv[1:]])
+import ctypes, json, os, sys
+if os.environ.pop("WITH_RIGHTS", ""):
+    for capability in (1, 2):  # With these, root writes wherever it likes.
+        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
+    os.execv(sys.executable, sys.orig_argv)  # Only what is executed is without them.
+import programs
+done = [programs.run(*command) for command in json.loads(sys.argv[1])]
+print(json.dumps([[one.returncode, one.stdout, one.stderr] for one in done]))
 """
 
 
@@ -227,40 +229,54 @@ def read_only(where: Path) -> Iterator[Path]:
         path.chmod(0o755)
 
 
-def run_without_rights(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+def run_without_rights(where: Path, *commands: Sequence[object]) -> list[tuple[int, str, str]]:
+    """Run commands on a library in a process that root's rights do not help; return what they say.
+
+    Returns:
+        Exit status, output and error output of each.
+    """
+    asked = [
+        [f"indexer.{name}", *map(str, more), "--library", str(where)] for name, *more in commands
+    ]
     done = subprocess.run(
-        [sys.executable, "-c", READ_ONLY, f"indexer.{module}", *map(str, arguments)],
+        [sys.executable, "-c", READ_ONLY, json.dumps(asked)],
         capture_output=True,
         text=True,
         timeout=120,
+        env=os.environ | {"WITH_RIGHTS": "yes", "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
+    assert done.returncode == 0, done.stderr
+    said = [tuple(one) for one in json.loads(done.stdout)]
+    assert not [err for _, _, err in said if "Traceback" in err]
+    return said
 
 
 def test_read_only_library_is_searched_checked_and_backed_up(read_only, tmp_path):
-    done = run_without_rights("search", "unique07", "--library", read_only, "--limit", "1")
-    assert done.returncode == 0, done.stderr
-    assert "07.txt" in done.stdout
-    for command in ("stats", "check"):
-        assert run_without_rights("admin", command, "--library", read_only).returncode == 0
-    done = run_without_rights("admin", "backup", tmp_path / "backup", "--library", read_only)
-    assert done.returncode == 0, done.stderr
+    searched, *others = run_without_rights(
+        read_only,
+        ("search", "unique07", "--limit", "1"),
+        ("admin", "stats"),
+        ("admin", "check"),
+        ("admin", "backup", tmp_path / "backup"),
+    )
+    assert searched[0] == 0, searched
+    assert "07.txt" in searched[1]
+    assert [status for status, _, _ in others] == [0, 0, 0], others
     assert len(found(tmp_path / "backup")) == 120
 
 
 def test_writing_to_a_read_only_library_is_refused(read_only, tmp_path):
     media = tmp_path / "media"
     (media / "new.txt").write_text("new")
-    for arguments in (
+    commands = (
         ("ingest", media),
         ("reembed", "--model", "toy"),
         ("admin", "repair"),
         ("admin", "compact"),
-    ):
-        done = run_without_rights(*arguments, "--library", read_only)
-        assert done.returncode == 2, arguments
-        assert "cannot be written to: check its permissions" in done.stderr
+    )
+    for status, _, said in run_without_rights(read_only, *commands):
+        assert status == 2, said
+        assert "cannot be written to: check its permissions" in said
 
 
 def test_locked_database_is_waited_for_then_reported(media, tmp_path, monkeypatch):
