@@ -1,8 +1,10 @@
 """What the library knows without counting, and pages of its files, compared with counting."""
 
 import random
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import product
@@ -30,12 +32,20 @@ class World:
     """A library whose files come, change, move and go at random; none of them exists."""
 
     def __init__(self, path: Path, seed: int) -> None:
+        self.path = path
         self.database = Database(path)
         self.catalog = Catalog(self.database)
         self.writer = CatalogWriter(self.database)
         self.audit = Audit(self.database)
         self._chance = random.Random(seed)
         self._paths: list[Path] = []
+
+    def copied(self, path: Path) -> "World":
+        """Return a copy that goes on as this one would; its database must be closed."""
+        shutil.copy(self.path, path)
+        other = World(path, 0)
+        other._chance, other._paths = copy(self._chance), list(self._paths)
+        return other
 
     def change(self, times: int) -> None:
         """Change that many files, several in a transaction."""
@@ -81,10 +91,18 @@ class World:
         ]
 
 
-@pytest.fixture(params=range(2))
-def world(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
-    world = World(tmp_path / "library.sqlite3", request.param)
+@pytest.fixture(scope="module", params=range(2))
+def made(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> World:
+    """A world to be copied, with its database closed."""
+    world = World(tmp_path_factory.mktemp("made") / "library.sqlite3", request.param)
     world.change(250)
+    world.database.close()
+    return world
+
+
+@pytest.fixture
+def world(made: World, tmp_path: Path) -> Iterator[World]:
+    world = made.copied(tmp_path / "library.sqlite3")
     yield world
     world.database.close()
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from maintained_library import copy
 from PIL import Image
 
 from embedder import Content
@@ -37,19 +38,32 @@ def small(monkeypatch) -> None:
     monkeypatch.setattr(faiss_index, "IndexPolicy", lambda: SMALL)
 
 
-@pytest.fixture
-def media(tmp_path: Path) -> Path:
-    folder = tmp_path / "media"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with texts in `media` and a library of them, to be copied."""
+    base = tmp_path_factory.mktemp("made")
+    (base / "media").mkdir()
     for number in range(COUNT):
-        (folder / f"{number:03}.txt").write_text(f"text number {number} about {number % 7} things")
-    return folder
+        text = f"text number {number} about {number % 7} things"
+        (base / "media" / f"{number:03}.txt").write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(faiss_index, "IndexPolicy", lambda: SMALL)
+        with Library.open(base / "library", model="toy") as library:
+            library.ingest([base / "media"])
+            assert index_of(library) == "inverted"
+    return base
 
 
 @pytest.fixture
-def library(tmp_path: Path, media: Path) -> Iterator[Library]:
-    with Library.open(tmp_path / "library", model="toy") as library:
-        library.ingest([media])
+def media(made: Path, tmp_path: Path) -> Path:
+    """A copy of the files without their library."""
+    return shutil.copytree(made / "media", tmp_path / "media")
+
+
+@pytest.fixture
+def library(made: Path, tmp_path: Path) -> Iterator[Library]:
+    """A copy of the library; its files are in the folder `media` beside it."""
+    with Library.open(copy(tmp_path, made)) as library:
         yield library
 
 
@@ -63,16 +77,14 @@ def found(library: Library) -> list[int]:
 
 
 def test_an_ingest_leaves_the_index_that_the_size_makes_due(library):
-    assert index_of(library) == "inverted"
-    assert len(found(library)) == COUNT
-    library.close()
     with Library.open(library.directory) as again:
         assert index_of(again) == "inverted"
         assert not again.vectors._worker.busy
         assert len(found(again)) == COUNT
 
 
-def test_what_comes_and_goes_afterwards_is_followed(library, media):
+def test_what_comes_and_goes_afterwards_is_followed(library):
+    media = library.directory.parent / "media"
     (media / "000.txt").unlink()
     (media / "new.txt").write_text("new things")
     library.ingest([media])
@@ -83,7 +95,8 @@ def test_what_comes_and_goes_afterwards_is_followed(library, media):
         assert found(again) == after
 
 
-def test_the_index_is_filled_again_when_most_of_it_is_removed_vectors(library, media, monkeypatch):
+def test_the_index_is_filled_again_when_most_of_it_is_removed_vectors(library, monkeypatch):
+    media = library.directory.parent / "media"
     monkeypatch.setattr(partition, "_MIN_GAPS", 10)
     for number in range(COUNT // 2):
         (media / f"{number:03}.txt").unlink()
@@ -209,7 +222,8 @@ def test_closing_waits_for_a_save_in_the_background_and_does_not_stand_in_its_wa
     assert state["partitions"]["text"]["description"]["index"] == "inverted"
 
 
-def test_statistics_say_how_thoroughly_each_kind_is_searched(library, media, tmp_path, capsys):
+def test_statistics_say_how_thoroughly_each_kind_is_searched(library, capsys):
+    media = library.directory.parent / "media"
     Image.new("RGB", (64, 64), "teal").save(media / "teal.png")
     library.ingest([media])
     library.close()
