@@ -12,7 +12,7 @@ import urllib.request
 
 import pytest
 from gradio_client import Client, handle_file
-from sample_library import copy_library, segment_of, served
+from sample_library import copy_library, segment_of, served, served_here
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -39,13 +39,21 @@ def world(sample_folder, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def open_page(world):
-    with served(world[0] / "library") as address:
+    folder = world[0]
+    with (
+        Library.open(folder / "library") as library,
+        served_here(library, folder / "open-scratch") as address,
+    ):
         yield address
 
 
 @pytest.fixture(scope="module")
 def locked_page(world):
-    with served(world[0] / "library", "--auth", "me:right") as address:
+    folder = world[0]
+    with (
+        Library.open(folder / "library") as library,
+        served_here(library, folder / "locked-scratch", auth=("me", "right")) as address,
+    ):
         yield address
 
 
