@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -200,10 +200,10 @@ def os_reason(error: OSError) -> str:
 _OPEN_FLAGS = os.O_RDONLY | sum(
     getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")
 )
-_held = ContextVar[tuple[str, int] | None]("held", default=None)
+_held = ContextVar[tuple[str, BufferedReader] | None]("held", default=None)
 
 
-def open_media(path: str | os.PathLike[str]) -> BufferedReader:
+def open_media(path: str | os.PathLike[str]) -> AbstractContextManager[BufferedReader]:
     """Open a file to read it from its beginning; nothing else opens files of a user.
 
     Pipes and devices may give bytes late or for ever, so only regular files are opened. That is
@@ -214,9 +214,8 @@ def open_media(path: str | os.PathLike[str]) -> BufferedReader:
     """
     held = _held.get()
     if held is not None and held[0] == os.fspath(path):
-        descriptor = os.dup(held[1])
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        return os.fdopen(descriptor, "rb")
+        held[1].seek(0)
+        return nullcontext(held[1])
     descriptor = os.open(path, _OPEN_FLAGS)
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
@@ -228,12 +227,12 @@ def open_media(path: str | os.PathLike[str]) -> BufferedReader:
 
 
 @contextmanager
-def holding(path: str | os.PathLike[str], descriptor: int) -> Iterator[None]:
+def holding(path: str | os.PathLike[str], file: BufferedReader) -> Iterator[None]:
     """Read an open file wherever `open_media` is given its path in this context.
 
     A process that may not open files reads those that another one has opened for it.
     """
-    token = _held.set((os.fspath(path), descriptor))
+    token = _held.set((os.fspath(path), file))
     try:
         yield
     finally:
@@ -246,9 +245,10 @@ def sha256_of(path: Path) -> str:
     Raises:
         OSError: If it cannot be read, or has more bytes than when it was opened.
     """
-    digest, buffer, count = hashlib.sha256(), bytearray(_HASH_BLOCK_BYTES), 0
+    digest, count = hashlib.sha256(), 0
     with open_media(path) as file:
         size = os.fstat(file.fileno()).st_size
+        buffer = bytearray(min(size + 1, _HASH_BLOCK_BYTES))
         while length := file.readinto(buffer):
             digest.update(memoryview(buffer)[:length])
             count += length

@@ -154,8 +154,8 @@ def _open_video(path: Path, limits: Limits) -> Iterator[_Stream]:
     """Open a video with FFmpeg only: other backends take a name with % for a pattern."""
     cv2 = _load_opencv()
     with translated_os_errors():
-        file = open_media(path)
-    with file:
+        opened = open_media(path)
+    with opened as file:
         capture = _capture(path, file, cv2)
         try:
             if not capture.isOpened():
@@ -177,6 +177,7 @@ def _capture(path: Path, file: IO[bytes], cv2: ModuleType) -> Any:
     source, protocol = os.path.abspath(path), "file"
     if sys.platform == "linux":
         source, protocol = "fd:", f"fd|fd;{file.fileno()}"
+        os.lseek(file.fileno(), 0, os.SEEK_SET)  # the file may have been buffered
     # Only formats that hold the video themselves: playlists name other files, or addresses on the
     # network.
     options = f"protocol_whitelist;{protocol}|format_whitelist;{_FORMATS}|codec_whitelist;{_CODECS}"

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,6 @@ from itertools import islice
 from math import inf
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import send_handle
 from pathlib import Path
 from threading import Condition, Event, Lock, Thread
 from time import monotonic
@@ -87,10 +87,12 @@ class DecoderProcess:
         self._silence_seconds = self._seconds = self._seconds_left = _START_SECONDS
         self._lock = Lock()
         self._connection, theirs = Pipe()
+        if sys.platform != "win32":  # the same connection, for what is not bytes
+            self._socket = socket.socket(fileno=os.dup(self._connection.fileno()))
         try:
             self._process = _start(performer, theirs, lock_file)
         except OSError as error:
-            self._connection.close()
+            self._disconnect()
             reason = error.strerror or error
             raise LibraryError(f"cannot start a decoder process: {reason}") from error
         finally:
@@ -132,9 +134,7 @@ class DecoderProcess:
         self._seconds = self._seconds_left = seconds
         request = {"path": str(path), "task": task.name, "arguments": task.arguments}
         with self._translated_errors():
-            self._connection.send_bytes(protocol.encode(request | {"limits": asdict(limits)}))
-            if sys.platform != "win32":
-                send_handle(self._connection, file.fileno(), self._process.pid)
+            self._send(protocol.encode(request | {"limits": asdict(limits)}), file)
         while True:
             message = protocol.decode(self._receive(protocol.MAX_JSON_BYTES))
             if "drafts" in message:
@@ -159,11 +159,8 @@ class DecoderProcess:
                 elif self.is_alive():
                     os.killpg(self._process.pid, signal.SIGKILL)
             if sys.platform != "win32":  # a process that has left the group may keep its end open
-                with (
-                    suppress(OSError),
-                    socket.socket(fileno=os.dup(self._connection.fileno())) as end,
-                ):
-                    end.shutdown(socket.SHUT_RDWR)
+                with suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Kill it, wait until it has ended, and close the connection."""
@@ -171,7 +168,12 @@ class DecoderProcess:
         with suppress(subprocess.TimeoutExpired):  # the system does not let go of it
             self._process.wait(_EXIT_SECONDS)
         with self._lock:
-            self._connection.close()
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        self._connection.close()
+        if sys.platform != "win32":
+            self._socket.close()
 
     def _wait_until_ready(self) -> None:
         if self._ready:
@@ -187,6 +189,14 @@ class DecoderProcess:
             ) from error
         self._ready = True
         _log.debug("decoder %d is confined by: %s", self._process.pid, ready.get("confined"))
+
+    def _send(self, request: bytes, file: IO[bytes]) -> None:
+        """Send a request and its file, in one call, so that the process wakes up once."""
+        if sys.platform == "win32":
+            self._connection.send_bytes(request)
+        else:
+            message = struct.pack("!i", len(request)) + request  # as `Connection` does
+            socket.send_fds(self._socket, [b"\0", message], [file.fileno()])
 
     def _receive(self, max_bytes: int) -> bytes:
         """Return the next message, unless it is longer or comes too late."""
@@ -315,8 +325,8 @@ class DecoderPool:
             LibraryError: If no process can be started.
         """
         with translated_os_errors():
-            file = open_media(path)
-        with file:
+            opened = open_media(path)
+        with opened as file:
             size = os.fstat(file.fileno()).st_size
             seconds = limits.file_seconds + size / _BYTES_PER_SECOND
             task = Task("cut", {"kind": kind})

@@ -4,9 +4,9 @@ A file may have taken over the decoder that reads it, so nothing in an answer is
 unpickling would, and nothing is trusted: sizes are compared with the limits before memory is
 allocated for them, and each field is checked for its type and range.
 
-A request is one message, `{"path": …, "task": …, "arguments": {…}, "limits": {…}}`, and then the
-open file itself, except on Windows. Answers have these keys, of which `drafts` and what follows it
-may be in one message:
+A request is the open file itself, with a byte (except on Windows), and then a message,
+`{"path": …, "task": …, "arguments": {…}, "limits": {…}}`. Answers have these keys, of which
+`drafts` and what follows it may be in one message:
 
     {"ready": true, …}     the process has started; `confined` lists what confines it
     {"alive": true}        decoding makes progress

@@ -7,12 +7,12 @@ decoder that hangs in C code cannot be interrupted otherwise.
 """
 
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import import_module
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import recv_handle
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, TypeAlias
@@ -64,7 +64,7 @@ def main(performer: str, connection_handle: int, lock_file: int) -> None:
     _set_alarm(0)
     with suppress(EOFError, ConnectionError):
         while True:
-            server.answer(protocol.decode(connection.recv_bytes()))
+            server.serve()
 
 
 def perform(path: Path, task: Task, limits: Limits) -> Iterator[Draft]:
@@ -128,8 +128,22 @@ class _Server:
         self._limits = Limits()
         self._batch: list[bytes] = []
         self._alive_at = 0.0
+        if sys.platform != "win32":  # the same connection, for what is not bytes
+            self._socket = socket.socket(fileno=os.dup(connection.fileno()))
 
-    def answer(self, request: dict[str, Any]) -> None:
+    def serve(self) -> None:
+        """Wait for a request, and answer it."""
+        if sys.platform == "win32":
+            self._answer(protocol.decode(self._connection.recv_bytes()), nullcontext())
+            return
+        _, descriptors, _, _ = socket.recv_fds(self._socket, 1, 1)
+        if not descriptors:
+            raise EOFError
+        with os.fdopen(descriptors[0], "rb") as file:
+            request = protocol.decode(self._connection.recv_bytes())
+            self._answer(request, holding(request["path"], file))
+
+    def _answer(self, request: dict[str, Any], file: AbstractContextManager[None]) -> None:
         """Send the results of a task, then how it ended."""
         path, task = Path(request["path"]), Task(request["task"], request["arguments"])
         self._limits = Limits(**request["limits"])
@@ -137,7 +151,7 @@ class _Server:
         self._watch()
         ending: dict[str, Any] = {"end": True}
         try:
-            with _received_file(self._connection, path):
+            with file:
                 for draft in self._perform(path, task, self._limits):
                     self._add(draft)
         except Exception as error:
@@ -206,20 +220,6 @@ def _connected(handle: int) -> Connection:
 
         return PipeConnection(handle)
     return Connection(handle)
-
-
-@contextmanager
-def _received_file(connection: Connection, path: Path) -> Iterator[None]:
-    """Read the open file that comes with a request wherever its path is opened."""
-    if sys.platform == "win32":
-        yield
-        return
-    descriptor = recv_handle(connection)
-    try:
-        with holding(path, descriptor):
-            yield
-    finally:
-        os.close(descriptor)
 
 
 def _limit_memory(most: int) -> None:

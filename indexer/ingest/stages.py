@@ -219,7 +219,7 @@ class FileReader(ABC):
         with ExitStack() as stack:
             with self.stalls.over(job):
                 file = stack.enter_context(open_media(path))
-                stack.enter_context(holding(path, file.fileno()))
+                stack.enter_context(holding(path, file))
                 job.candidate = _candidate(path, os.fstat(file.fileno()))
                 job.kind = detect(path)
                 job.content_hash = sha256_of(path)
