@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from maintained_library import copy
 from PIL import Image
 
 from embedder import Content
@@ -24,19 +25,26 @@ from indexer.maintenance.storage import _delete_unfinished, open_storage
 COLOURS = ("red", "green", "blue")
 
 
-@pytest.fixture
-def where(tmp_path: Path) -> Path:
-    media = tmp_path / "media"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with files in `media` and a library of them, to be copied."""
+    base = tmp_path_factory.mktemp("made")
+    media = base / "media"
     media.mkdir()
     for number in range(5):
         (media / f"{number}.txt").write_text(f"text number{number} about red things")
     for colour in COLOURS:
         Image.new("RGB", (96, 64), colour).save(media / f"{colour}.png")
-    with Library.open(tmp_path / "library", model="toy") as library:
+    with Library.open(base / "library", model="toy") as library:
         library.uploads.mkdir()
         (library.uploads / "mine.txt").write_text("an uploaded text")
         library.ingest([media, library.uploads])
-    return tmp_path / "library"
+    return base
+
+
+@pytest.fixture
+def where(made: Path, tmp_path: Path) -> Path:
+    return copy(tmp_path, made)
 
 
 def run(command: str, *arguments: object) -> int:

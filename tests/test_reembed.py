@@ -1,5 +1,6 @@
 """Re-embedding: what is computed, what is kept, and how open libraries follow."""
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from decoders import InProcess
+from maintained_library import copy
 from PIL import Image
 
 from embedder import Content, EmbedderError, Modality
@@ -64,9 +66,11 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> Shop:
     return shop
 
 
-@pytest.fixture
-def media(tmp_path: Path) -> Path:
-    folder = tmp_path / "media"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with files in `media` and a library of them, to be copied."""
+    base = tmp_path_factory.mktemp("made")
+    folder = base / "media"
     folder.mkdir()
     for number in range(6):
         (folder / f"{number}.txt").write_text(f"text number {number} about red things")
@@ -76,13 +80,20 @@ def media(tmp_path: Path) -> Path:
     frames[0].save(
         folder / "moving.gif", save_all=True, append_images=frames[1:], duration=1500, loop=0
     )
-    return folder
+    with Library.open(base / "library", model="toy") as library:
+        assert not library.ingest([folder]).failures
+    return base
 
 
 @pytest.fixture
-def library(tmp_path: Path, media: Path, shop: Shop) -> Iterator[Library]:
-    with Library.open(tmp_path / "library", model="toy") as library:
-        assert not library.ingest([media]).failures
+def media(made: Path, tmp_path: Path) -> Path:
+    """A copy of the files without their library."""
+    return shutil.copytree(made / "media", tmp_path / "media")
+
+
+@pytest.fixture
+def library(made: Path, tmp_path: Path, media: Path, shop: Shop) -> Iterator[Library]:
+    with Library.open(copy(tmp_path, made)) as library:
         yield library
 
 

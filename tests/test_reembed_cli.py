@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 import programs
 import pytest
+from maintained_library import copy
 from PIL import Image
 
 from embedder import Modality
@@ -54,16 +55,25 @@ def where(tmp_path: Path) -> Path:
     return tmp_path / "library"
 
 
-@pytest.fixture
-def media(tmp_path: Path, where: Path) -> Path:
-    folder = tmp_path / "media"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with files in `media` and a library of them, to be copied."""
+    base = tmp_path_factory.mktemp("made")
+    folder = base / "media"
     folder.mkdir()
     for number in range(40):
         (folder / f"{number:02}.txt").write_text(f"text number {number}")
     Image.new("RGB", (96, 64), (220, 30, 30)).save(folder / "red.png")
-    with Library.open(where, model="toy") as library:
+    with Library.open(base / "library", model="toy") as library:
         assert library.ingest([folder]).added == 41
-    return folder
+    return base
+
+
+@pytest.fixture
+def media(made: Path, tmp_path: Path, where: Path) -> Path:
+    """The files, and beside them their library."""
+    assert copy(tmp_path, made) == where
+    return tmp_path / "media"
 
 
 def command(where: Path, *arguments: object, seconds: float = 0) -> list[str]:
