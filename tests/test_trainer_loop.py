@@ -259,7 +259,7 @@ def test_learning_lowers_the_loss(tmp_path: Path, tiny_rzen: Path):
     changes = {
         "model.method": '"full"',
         "optimizer.learning_rate": 2e-3,
-        "optimizer.epochs": 40,
+        "optimizer.epochs": 20,
         "loss.temperature": 0.1,
         "loss.alpha": 0.0,
         "batches.size": 8,
