@@ -21,16 +21,23 @@ skip_gradio_stubs()
 LOOPBACK = ("127.", "::1", "::ffff:127.", "localhost", "0.0.0.0")
 # They take longest, so they start first and no process is left with one of them at the end.
 LONGEST_FILES = (
-    "test_trainer_tiny.py",
     "test_app_browser.py",
-    "test_trainer_loop.py",
-    "test_app_endpoints.py",
-    "test_app_model.py",
-    "test_reembed.py",
-    "test_ingest_cli.py",
-    "test_fuzz.py",
-    "test_trainer_distributed.py",
+    "test_trainer_tiny.py",
+    "test_decoding.py",
     "test_kill.py",
+    "test_trainer_loop.py",
+    "test_decoding_hostile_files.py",
+    "test_app_security.py",
+    "test_app_routes.py",
+    "test_faults.py",
+    "test_decoding_on_demand.py",
+    "test_admin_check.py",
+    "test_ingest_cli.py",
+    "test_indexer_counts.py",
+    "test_reembed.py",
+    "test_fuzz.py",
+    "test_vectors_lists.py",
+    "test_vectors_files.py",
 )
 
 
