@@ -184,11 +184,13 @@ def followed(world: World, known: set[Held], since: int) -> tuple[set[Held], int
 
 def test_an_index_that_follows_the_holders_knows_them_all(world):
     known, since = followed(world, set(), 0)
-    for _ in range(20):
+    for step in range(20):
         world.change(7)
         world.writer.remove_orphans()
         known, since = followed(world, known, since)
-        assert known == held(world) == followed(world, set(), 0)[0]
+        assert known == held(world)
+        if step % 5 == 4:
+            assert known == followed(world, set(), 0)[0]
 
 
 def test_a_filter_by_folder_names_the_folders_below_it(world):
