@@ -40,6 +40,13 @@ def test_sound_library_has_no_findings(where, capsys):
     assert capsys.readouterr().out.startswith("no faults found in ")
 
 
+def add_thumbnail_of_nothing(folder: Path) -> None:
+    """Add one whose hash begins as no other does."""
+    prefix = next(one for one in ("00", "11", "22", "33") if not (folder / one).exists())
+    (folder / prefix).mkdir()
+    (folder / prefix / f"{prefix}-0.jpg").write_bytes(b"\xff\xd8\xff\xd9")
+
+
 PLANTED: dict[str, tuple[Callable[[Path], object], Fault, bool]] = {
     # The damage, the fault that is found, and whether files have to be indexed again.
     "a vector is gone": (
@@ -212,6 +219,11 @@ PLANTED: dict[str, tuple[Callable[[Path], object], Fault, bool]] = {
     ),
     "a thumbnail is of nothing": (
         lambda where: shutil.copy(thumbnails(where)[0], thumbnails(where)[0].parent / "ff-9.jpg"),
+        Fault.THUMBNAILS_LEFT,
+        False,
+    ),
+    "a folder of thumbnails is of nothing": (
+        lambda where: add_thumbnail_of_nothing(where / "thumbnails"),
         Fault.THUMBNAILS_LEFT,
         False,
     ),
