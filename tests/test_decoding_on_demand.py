@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pymupdf
 import pytest
+from hostile_files import film
 from PIL import Image
 
 from embedder.media import Kind, Limits, MediaError, read_content
@@ -49,14 +50,16 @@ def picture(folder: Path, name: str) -> Path:
 
 
 def test_query_files_are_read_as_in_place(patient, tmp_path):
-    note, paper = tmp_path / "note.txt", tmp_path / "paper.pdf"
+    note, paper, video = (tmp_path / name for name in ("note.txt", "paper.pdf", "video.mp4"))
     note.write_text(WORDS)
+    film(video, "mp4v", 90)
     document = pymupdf.open()
     for text in ("one", "two"):
         document.new_page(width=200, height=100).insert_text((20, 50), text)
     document.save(paper)
     limits = Limits(frame_side=50)
-    for path, page in ((picture(tmp_path, "red"), None), (note, None), (paper, 2)):
+    pages = {picture(tmp_path, "red"): None, note: None, video: None, paper: 2}
+    for path, page in pages.items():
         there, here = patient.content(path, limits, page), read_content(path, limits, page)
         assert (there.text, there.modality) == (here.text, here.modality)
         assert [one.tobytes() for one in there.frames] == [one.tobytes() for one in here.frames]
