@@ -171,13 +171,26 @@ def test_decoder_killed_from_outside_is_replaced(workers, tmp_path):
 
 
 @linux
-def test_decoder_killed_while_it_starts_is_replaced(workers, tmp_path):
-    with ThreadPoolExecutor(1) as pool:
+def test_decoders_killed_while_they_start_are_replaced(tmp_path):
+    with DecoderPool(performer=PERFORMER) as workers, ThreadPoolExecutor(1) as pool:
         reading = pool.submit(cut, workers, tmp_path, "a")
-        assert soon(lambda: workers._busy)
-        (process,) = workers._busy
-        os.kill(process._process.pid, signal.SIGKILL)
+        killed: set[int] = set()
+        while len(killed) < 3:
+            for process in list(workers._busy):
+                if process._process.pid not in killed:
+                    os.kill(process._process.pid, signal.SIGKILL)
+                    killed.add(process._process.pid)
+            time.sleep(0.01)
         assert len(reading.result(60)) == 1
+
+
+@linux
+def test_decoders_that_are_always_killed_while_they_start_are_reported(tmp_path):
+    with (
+        DecoderPool(performer="killed_decoder:perform") as workers,
+        pytest.raises(LibraryError, match="killed while they start"),
+    ):
+        cut(workers, tmp_path, "a")
 
 
 @linux

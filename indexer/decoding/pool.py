@@ -34,7 +34,8 @@ _SUPERVISION_SECONDS = 0.25
 _SLEPT_SECONDS = 5.0  # a supervision that comes so late was stopped itself
 _CANCEL_GRACE_SECONDS = 1.0
 _BYTES_PER_SECOND = 100_000  # at this rate a gigabyte may take almost three hours
-_MAX_ATTEMPTS = 2  # to decode a file, if its decoder is killed from outside
+_MAX_KILLS = 2  # from outside, while decoders decode the same file
+_MAX_STARTS = 8  # of decoders for the same file, which may be killed before they get it
 _MAX_FILES_PER_PROCESS = 2_000  # decoders leak memory, above all with damaged files
 _START_SECONDS = 120.0
 _EXIT_SECONDS = 5.0
@@ -57,6 +58,10 @@ _ENVIRONMENT_PREFIXES = ("LC_", "PYTHON")
 # program is not there to kill it, which may come first after the machine has slept.
 _SIGNALS_FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGALRM")
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class _KilledAtStart(DecoderKilled):
+    """A decoder was killed before it got a file."""
 
 
 class DecoderProcess:
@@ -180,8 +185,8 @@ class DecoderProcess:
             return
         try:
             ready = protocol.decode(self._receive(protocol.MAX_JSON_BYTES))
-        except DecoderKilled:
-            raise
+        except DecoderKilled as error:
+            raise _KilledAtStart from error
         except DecoderError as error:
             raise LibraryError(
                 "the decoder process does not start; to see why, run "
@@ -355,17 +360,24 @@ class DecoderPool:
         self, path: Path, file: IO[bytes], task: Task, limits: Limits, seconds: float
     ) -> Generator[Draft]:
         """Yield what a process gives; where it is killed from outside, another one continues."""
-        count = 0
-        for attempt in range(1, _MAX_ATTEMPTS + 1):
+        count = kills = 0
+        for _ in range(_MAX_STARTS):
             try:
                 with closing(self._attempt(path, file, task, limits, seconds)) as drafts:
                     for draft in islice(drafts, count, None):
                         count += 1
                         yield draft
                 return
+            except _KilledAtStart:
+                continue
             except DecoderKilled:
-                if attempt == _MAX_ATTEMPTS:
+                kills += 1
+                if kills == _MAX_KILLS:
                     raise
+        raise LibraryError(
+            "decoder processes are killed while they start: memory may be short; free some and run "
+            "the same command again"
+        )
 
     def _attempt(
         self, path: Path, file: IO[bytes], task: Task, limits: Limits, seconds: float
