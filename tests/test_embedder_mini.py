@@ -21,13 +21,11 @@ from embedder.interface import Vectors
 from embedder.mini.embedder import (
     FOLDER,
     SIDE,
-    WINDOW,
     MiniEmbedder,
     Weights,
-    _run_text,
-    _windows,
     pixels_of,
 )
+from embedder.mini.sentences import WINDOW, _windows, run_windows
 from embedder.mini.space import Space
 
 MEDIA = Path(__file__).with_name("media")
@@ -153,6 +151,9 @@ def test_windows_are_even_and_complete(count: int) -> None:
 class Recorder:
     """Stands in for a session: notes the shape of what it is given, and passes it on."""
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.session, name)
+
     def __init__(self, session: Any = None) -> None:
         self.session = session
         self.shapes: list[tuple[int, ...]] = []
@@ -168,19 +169,20 @@ class Recorder:
 
 def test_short_text_is_not_padded_to_long_one() -> None:
     recorder: Any = Recorder()
-    _run_text(recorder, [[1] * 256, [1] * 7, [1] * 250, [1] * 8])
+    run_windows(recorder, [[1] * 256, [1] * 7, [1] * 250, [1] * 8])
     assert sorted(recorder.shapes) == [(2, 8), (2, 256)]
 
 
 def test_equal_contents_are_computed_once(mini: MiniEmbedder) -> None:
     models = mini._loaded()
-    vision, text = Recorder(models.vision), Recorder(models.text)
-    mini._models = dataclasses.replace(models, vision=vision, text=text)
+    vision, text = Recorder(models.vision), Recorder(models.sentences._session)
+    mini._models = dataclasses.replace(models, vision=vision)
+    models.sentences._session = text
     try:
         clip = Content(frames=[photo("cat"), photo("coffee")] * 20)
         mini.embed([clip, Content(text="cat"), Content(text="cat"), clip], role="document")
     finally:
-        mini._models = models
+        mini._models, models.sentences._session = models, text.session
     assert sum(shape[0] for shape in vision.shapes) == 2
     assert sum(shape[0] for shape in text.shapes) == 1
 

@@ -1,12 +1,8 @@
 """`mini`: the small model whose weights are part of this package."""
 
-import os
 from typing import Any
 
 from embedder.interface import Backend, Embedder
-
-# Official builds of onnxruntime send usage data to Microsoft unless this is set before the import.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
 def _open(argument: str, **_options: Any) -> Embedder:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import embedder.mini  # noqa: F401  it turns off the telemetry of onnxruntime, if imported first
+import embedder.onnx_runtime  # noqa: F401  it turns off the telemetry of onnxruntime, if imported first
 
 CACHE = Path("var/mini")
 """Default folder of cached features."""

@@ -32,7 +32,8 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from embedder.interface import Vectors
-from embedder.mini.embedder import WINDOW, Weights, _run_text, pixels_of
+from embedder.mini.embedder import Weights, pixels_of
+from embedder.mini.sentences import WINDOW, run_windows
 from trainer.mini.words import Synset
 from trainer.output import atomic_file
 
@@ -156,7 +157,7 @@ class TextEncoder:
         rows = []
         for start in range(0, len(texts), _TEXTS_PER_BATCH):
             encodings = self._tokenizer.encode_batch(list(texts[start : start + _TEXTS_PER_BATCH]))
-            rows.append(_run_text(self._session, [encoding.ids for encoding in encodings]))
+            rows.append(run_windows(self._session, [encoding.ids for encoding in encodings]))
         return np.concatenate(rows)
 
 
