@@ -208,6 +208,7 @@ class Backend:
         summary: What it is good for, in a few words, shown beside its name.
         open: Opens one of its models.
         argument: What may follow the family and a colon, as help shows it; None for nothing.
+        variants: Names that may follow as well, of models other than the default.
         requires: Modules that must be installed; the extra named as the family brings them.
         takes_instructions: Whether documents can be embedded with an instruction.
         listed: Whether it is offered to people; the others are for tests.
@@ -217,6 +218,7 @@ class Backend:
     summary: str
     open: OpenBackend
     argument: str | None = None
+    variants: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     takes_instructions: bool = False
     listed: bool = True
@@ -224,7 +226,8 @@ class Backend:
     @property
     def forms(self) -> tuple[str, ...]:
         """The specifications that it opens: "rzen" and "rzen:FOLDER-OR-HUB-ID"."""
-        return (self.family, *([f"{self.family}:{self.argument}"] if self.argument else []))
+        arguments = (*self.variants, *([self.argument] if self.argument else []))
+        return (self.family, *(f"{self.family}:{argument}" for argument in arguments))
 
     def missing(self) -> str | None:
         """Return how to install the required modules that are missing, or None if none is."""

@@ -90,6 +90,7 @@ def run_pictures(
     pixels_of: Callable[[Image.Image], NDArray[Any]],
     threads: int,
     batch: int | None = None,
+    names: Sequence[str] | None = None,
 ) -> list[NDArray[np.float32]]:
     """Run pictures through a session with one input; equal pixels are computed once.
 
@@ -99,11 +100,12 @@ def run_pictures(
         pixels_of: Returns the input of a picture, without the dimension of the batch.
         threads: How many pictures are prepared, and how many batches run, at the same time.
         batch: Pictures in a batch; None to divide them among the threads.
+        names: Of the outputs that are wanted; None for all.
 
     Returns:
-        The session's outputs, float32 arrays whose first dimension is that of `frames`.
+        The outputs, float32 arrays whose first dimension is that of `frames`.
     """
-    name = session.get_inputs()[0].name
+    given = session.get_inputs()[0].name
     first: dict[bytes, int] = {}
     order: list[int] = []
     outputs: list[Sequence[NDArray[Any]]] = []
@@ -118,7 +120,7 @@ def run_pictures(
                 order.append(first[key])
             each = batch or max(1, -(-len(fresh) // threads))
             parts = [np.stack(fresh[i : i + each]) for i in range(0, len(fresh), each)]
-            outputs += pool.map(lambda part: session.run(None, {name: part}), parts)
+            outputs += pool.map(lambda part: session.run(names, {given: part}), parts)
     return [
         np.concatenate(rows).astype(np.float32, copy=False)[order]
         for rows in zip(*outputs, strict=True)

@@ -2,12 +2,19 @@
 
 from collections.abc import Mapping
 
-from embedder import mini, rzen, toy
+from embedder import dual, mini, rzen, toy
 from embedder.content import Modality
 from embedder.interface import Backend, Embedder, EmbedderUnavailable, ModelSpec
 
 BACKENDS: Mapping[str, Backend] = {
-    backend.family: backend for backend in (mini.BACKEND, rzen.BACKEND, toy.BACKEND)
+    backend.family: backend
+    for backend in (
+        mini.BACKEND,
+        dual.SIGLIP2_BACKEND,
+        dual.CLIP_BACKEND,
+        rzen.BACKEND,
+        toy.BACKEND,
+    )
 }
 """Every backend by its family, in the order in which they are offered."""
 
@@ -22,9 +29,10 @@ def open_embedder(
     """Open an embedder by its specification; its weights load on first use.
 
     Args:
-        spec: "mini", the model inside this package; "rzen", the released RzenEmbed from the
-            Hugging Face hub; "rzen:FOLDER-OR-HUB-ID", another one; or "toy", a tiny deterministic
-            one for tests.
+        spec: "mini", the model inside this package; "siglip2", "siglip2:base16", "siglip2:so400m"
+            and "clip", dual encoders in the hub's cache on this machine; "rzen", the released
+            RzenEmbed from the Hugging Face hub; each of these families with ":FOLDER-OR-HUB-ID",
+            another one; or "toy", a tiny deterministic one for tests.
         device: Where to run, for backends that can choose ("cpu", "cuda", "cuda:1", "mps").
         dtype: Precision, for backends that can choose ("float32", "bfloat16").
         instructions: Replace the model's own for documents of some modalities; they change the

@@ -17,11 +17,15 @@ from embedder import (
     open_embedder,
 )
 
+DUAL = Path(__file__).with_name("dual")
 
-@pytest.fixture(scope="module", params=["toy", "mini", "rzen"])
+
+@pytest.fixture(scope="module", params=["toy", "mini", "siglip2", "clip", "rzen"])
 def spec(request: pytest.FixtureRequest) -> str:
     if request.param == "rzen":
         return f"rzen:{request.getfixturevalue('tiny_rzen')}"
+    if request.param in ("siglip2", "clip"):
+        return f"{request.param}:{DUAL / request.param}"
     return str(request.param)
 
 
@@ -33,7 +37,7 @@ def embedder(spec: str) -> Iterator[Embedder]:
 
 @pytest.fixture(scope="module", params=["toy", "mini"])
 def trained(request: pytest.FixtureRequest) -> Iterator[Embedder]:
-    """Those that know what they see; the weights of the tiny `rzen` are random."""
+    """Those that know what they see; the weights of the tiny ones are random."""
     with open_embedder(request.param) as opened:
         yield opened
 
@@ -163,7 +167,7 @@ def test_threads_may_embed_at_the_same_time(embedder: Embedder) -> None:
 def test_calibration_grows_with_cosine(embedder: Embedder) -> None:
     for query in Modality:
         for document in Modality:
-            low, high = embedder.info.calibrated(query, document).logit(np.array([0.1, 0.9]))
+            low, high = embedder.info.calibrated(query, document).logit(np.array([0.0, 0.9]))
             assert low < 0 < high
 
 
@@ -195,10 +199,11 @@ def test_reopened_embedder_is_the_same(spec: str) -> None:
 
 def test_embedders_have_different_fingerprints(tiny_rzen: Path) -> None:
     fingerprints = set()
-    for spec in ("toy", "mini", f"rzen:{tiny_rzen}"):
+    dual = [f"{family}:{DUAL / family}" for family in ("siglip2", "clip")]
+    for spec in ("toy", "mini", *dual, f"rzen:{tiny_rzen}"):
         with open_embedder(spec) as embedder:
             fingerprints.add(embedder.info.fingerprint)
-    assert len(fingerprints) == 3
+    assert len(fingerprints) == 5
 
 
 def test_unknown_name_is_refused() -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from embedder.hub import HUB_ID, channels, read_object
 from embedder.interface import EmbedderUnavailable, ModelSpec
 from embedder.rzen import BACKEND
 
@@ -23,7 +24,6 @@ RELEASED = "qihoo360/RzenEmbed"
 """The weights that the authors of arXiv 2510.27350 published on the Hugging Face hub."""
 
 _NEEDED_FILES = ("*.json", "*.safetensors", "merges.txt", "vocab.json")
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _WEIGHTS_NAME = re.compile(r"[\w.-]+\.safetensors")
 _PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
 _NO_PICKLES = "; *.bin, *.pt and the like are not read, since such files can run code"
@@ -85,7 +85,7 @@ class Checkpoint:
         """
         path = Path(os.path.expanduser(argument))  # noqa: PTH111 -- Path.expanduser raises for unknown users.
         try:
-            if argument and (path.exists() or not _HUB_ID.fullmatch(argument)):
+            if argument and (path.exists() or not HUB_ID.fullmatch(argument)):
                 if not path.is_dir():
                     raise EmbedderUnavailable(
                         f"there is no folder {path} with weights of RzenEmbed"
@@ -127,7 +127,7 @@ class Checkpoint:
 
     @classmethod
     def _read(cls, directory: Path, spec: str) -> Self:
-        config = _json(directory / "config.json")
+        config = read_object(directory / "config.json")
         _check_architecture(directory, config)
         vocabulary = next(
             (directory / n for n in _TOKENIZER_FILES if (directory / n).is_file()), None
@@ -135,9 +135,9 @@ class Checkpoint:
         if vocabulary is None:
             raise EmbedderUnavailable(f"{directory} has no tokenizer.json: {_remedy(spec)}")
         path = directory / "preprocessor_config.json"
-        pictures = _json(path) if path.is_file() else {}
-        mean = _channels(path, pictures, "image_mean", _MEAN)
-        std = _channels(path, pictures, "image_std", _STD)
+        pictures = read_object(path) if path.is_file() else {}
+        mean = channels(path, pictures, "image_mean", _MEAN)
+        std = channels(path, pictures, "image_std", _STD)
         tensors = sorted(
             (one for path in _weight_files(directory, spec) for one in _tensors(path, spec)),
             key=lambda one: one.name,
@@ -193,7 +193,7 @@ def _weight_files(directory: Path, spec: str) -> list[Path]:
 
 def _names(index: Path, spec: str) -> list[str]:
     """Return the names of the files that an index lists."""
-    places = _json(index).get("weight_map")
+    places = read_object(index).get("weight_map")
     stated = list(places.values()) if isinstance(places, dict) else [places]
     names = {name for name in stated if isinstance(name, str) and _WEIGHTS_NAME.fullmatch(name)}
     if not all(isinstance(name, str) and name in names for name in stated):
@@ -266,20 +266,6 @@ def _stated(name: str, tensor: Mapping[str, Any]) -> tuple[str, str, tuple[int, 
     return name, dtype, shape, first, last
 
 
-def _channels(
-    path: Path, stated: Mapping[str, Any], name: str, default: tuple[float, ...]
-) -> tuple[float, ...]:
-    """Return the numbers for red, green and blue."""
-    value = stated.get(name, default)
-    if (
-        not isinstance(value, list | tuple)
-        or len(value) != 3
-        or not all(isinstance(one, int | float) and math.isfinite(one) for one in value)
-    ):
-        raise EmbedderUnavailable(f"{path} has an {name} that is not three numbers")
-    return tuple(value)
-
-
 def _lasting(value: Any) -> Any:
     """Return a configuration without entries that change no vector."""
     if isinstance(value, dict):
@@ -287,23 +273,9 @@ def _lasting(value: Any) -> Any:
     return value
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise EmbedderUnavailable(
-            f"{path.parent} holds no model: there is no {path.name} in it"
-        ) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise EmbedderUnavailable(f"{path} cannot be read: {error}") from error
-    if not isinstance(value, dict):
-        raise EmbedderUnavailable(f"{path} is not an object")
-    return value
-
-
 def _remedy(spec: str) -> str:
     """Return how to get undamaged files."""
     name = ModelSpec.parse(spec).argument or RELEASED
-    if _HUB_ID.fullmatch(name):
+    if HUB_ID.fullmatch(name):
         return f"download it again with `hf download {name}`"
     return "copy the folder again from its source"

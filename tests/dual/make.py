@@ -28,7 +28,7 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 
 FOLDER = Path(__file__).parent
 PHOTOS = ("astronaut", "cat", "coffee", "rocket")
-WORDS = ("bridge", "night", "two", "dogs", "playing", "plage", "photo", "word", "flower", "bee", "cat")
+WORDS = tuple("bridge night two dogs playing plage photo word flower bee cat".split())
 TEXTS = [
     "a Bridge at Night!",
     "Two dogs, playing",
@@ -95,9 +95,7 @@ def clip_tokenizer() -> Tokenizer:
         continuing_subword_prefix="",
     )
     tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFC(), normalizers.Lowercase()]
-    )
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
@@ -116,7 +114,8 @@ class Tower(torch.nn.Module):
     def __init__(self, model: torch.nn.Module, side: str) -> None:
         super().__init__()
         self.tower = getattr(model, f"{side}_model")
-        self.projection = getattr(model, f"{'visual' if side == 'vision' else side}_projection", None)
+        projection = {"vision": "visual_projection", "text": "text_projection"}[side]
+        self.projection = getattr(model, projection, None)
 
     def forward(self, given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the embedding and the hidden states."""
@@ -153,9 +152,10 @@ def build(family: str, model: torch.nn.Module, tokenizer: Tokenizer, pictures: d
         )
 
 
-def embedded(model: torch.nn.Module, processor: object, tokenizer: PreTrainedTokenizerFast, **texts):
+def embedded(model, processor, tokenizer, **texts):
     """Return unit rows of the photos and of the texts."""
-    images = [Image.open(FOLDER.parent / "media" / f"{name}.jpg").convert("RGB") for name in PHOTOS]
+    files = [FOLDER.parent / "media" / f"{name}.jpg" for name in PHOTOS]
+    images = [Image.open(file).convert("RGB") for file in files]
     images += [image.resize((130, 37)) for image in images[:2]]
     with torch.no_grad():
         pixels = processor(images, return_tensors="pt")["pixel_values"]
@@ -176,7 +176,8 @@ def main() -> None:
     model = SiglipModel(
         SiglipConfig(text_config=text | {"projection_size": 32}, vision_config=VISION)
     )
-    normal = {"do_resize": True, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}
+    normal = {"do_resize": True, "do_rescale": True, "do_normalize": True}
+    normal |= {"rescale_factor": 1 / 255}
     half = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     pictures = normal | half | {"size": {"height": 32, "width": 32}, "resample": 2}
     build("siglip2", model, tokenizer, pictures)
