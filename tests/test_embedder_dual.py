@@ -1,0 +1,529 @@
+"""SigLIP 2 and CLIP: vectors as transformers computes them, rows of two parts, bad checkpoints.
+
+The checkpoints in tests/dual have random weights, so nothing here says how well a model finds.
+"""
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from embedder import Calibration, Content, EmbedderUnavailable, Modality, open_embedder
+from embedder.dual.checkpoint import Checkpoint, Resizing
+from embedder.dual.embedder import DualEmbedder, calibrations
+from embedder.dual.families import CLIP, SIGLIP2, Family, sigmoid_calibration
+from embedder.dual.towers import TextTower, VisionTower, pixels_of
+from embedder.interface import Vectors
+from embedder.mini.embedder import Weights, open_sentence_encoder
+from embedder.onnx_runtime import execution_providers
+
+DATA = Path(__file__).with_name("dual")
+CASES = json.loads((DATA / "cases.json").read_text("utf-8"))
+FAMILIES = (SIGLIP2, CLIP)
+TOLERANCE = 1e-5
+CPU = "CPUExecutionProvider"
+
+each_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: str(family.name))
+
+
+def photos() -> list[Image.Image]:
+    files = [DATA.parent / "media" / f"{name}.jpg" for name in CASES["photos"]]
+    opened = [Image.open(file).convert("RGB") for file in files]
+    return [*opened, *(image.resize((130, 37)) for image in opened[:2])]
+
+
+def expected(family: Family) -> tuple[Vectors, Vectors]:
+    """Return the vectors of transformers: photos and texts."""
+    with np.load(DATA / "expected.npz") as file:
+        return file[f"{family.name}_pictures"], file[f"{family.name}_texts"]
+
+
+def checkpoint(family: Family) -> Checkpoint:
+    return Checkpoint.find(family, str(DATA / family.name))
+
+
+def saw(given: Checkpoint, frames: list[Image.Image] | None = None) -> Vectors:
+    return VisionTower(given, "cpu", 1).embed(frames or photos())
+
+
+def read(given: Checkpoint) -> Vectors:
+    return TextTower(given, "cpu", 1).embed(CASES["texts"])
+
+
+def distance(one: Vectors, other: Vectors) -> float:
+    return float(np.abs(one - other).max())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of a SigLIP 2, to damage."""
+    return Path(shutil.copytree(DATA / "siglip2", tmp_path / "copy"))
+
+
+@each_family
+def test_vectors_are_those_of_transformers_in_any_batch(family: Family) -> None:
+    pictures = [Content(frames=[image]) for image in photos()]
+    texts = [Content(text=text) for text in CASES["texts"]]
+    seen, said = expected(family)
+    with open_embedder(f"{family.name}:{DATA / family.name}") as embedder:
+        documents = embedder.embed(pictures, role="document")
+        alone = [embedder.embed([text], role="query")[0] for text in texts]
+        together = embedder.embed(texts[::-1], role="query")[::-1]
+        mixed = embedder.embed([texts[0], pictures[1], texts[2]], role="query")
+    half = math.sqrt(0.5)
+    assert distance(together @ documents.T, half * said @ seen.T) < TOLERANCE
+    assert distance(np.stack(alone), together) < TOLERANCE
+    assert distance(documents @ documents.T, seen @ seen.T) < TOLERANCE
+    assert distance(mixed, np.stack([together[0], documents[1], together[2]])) < TOLERANCE
+
+
+def resized(**changes: Any) -> Callable[[Checkpoint], Vectors]:
+    return lambda given: saw(replace(given, resizing=replace(given.resizing, **changes)))
+
+
+def tokenized(**changes: Any) -> Callable[[Checkpoint], Vectors]:
+    return lambda given: read(replace(given, family=replace(given.family, **changes)))
+
+
+def scaled_before(factor: int) -> Callable[[Checkpoint], Vectors]:
+    def saw_scaled(given: Checkpoint) -> Vectors:
+        side = factor * given.resizing.side
+        return saw(given, [image.resize((side, side)) for image in photos()])
+
+    return saw_scaled
+
+
+@pytest.mark.parametrize(
+    ("family", "side", "fault"),
+    [
+        (SIGLIP2, 0, resized(resample=Image.Resampling.BICUBIC)),
+        (SIGLIP2, 0, resized(resample=Image.Resampling.NEAREST)),
+        (SIGLIP2, 0, resized(crop=True)),
+        (SIGLIP2, 0, resized(mean=(0.48145466, 0.4578275, 0.40821073))),
+        (SIGLIP2, 0, scaled_before(2)),
+        (SIGLIP2, 1, tokenized(lower_case=False)),
+        (SIGLIP2, 1, tokenized(padding=None)),
+        (SIGLIP2, 1, tokenized(padding="<eos>")),
+        (SIGLIP2, 1, lambda given: read(replace(given, length=63))),
+        (CLIP, 0, resized(resample=Image.Resampling.BILINEAR)),
+        (CLIP, 0, resized(resample=Image.Resampling.NEAREST)),
+        (CLIP, 0, resized(crop=False)),
+        (CLIP, 0, resized(mean=(0.5, 0.5, 0.5))),
+        (CLIP, 0, scaled_before(2)),
+        (CLIP, 1, lambda given: read(replace(given, length=76))),
+    ],
+)
+def test_faults_of_other_implementations_would_show(
+    family: Family, side: int, fault: Callable[[Checkpoint], Vectors]
+) -> None:
+    assert distance(fault(checkpoint(family)), expected(family)[side]) > 100 * TOLERANCE
+
+
+def test_long_text_keeps_the_token_at_its_end() -> None:
+    for family, end in ((SIGLIP2, "<eos>"), (CLIP, "<|endoftext|>")):
+        tokenizer = checkpoint(family).tokenizer()
+        encoding = tokenizer.encode("word " * 200)
+        assert len(encoding.ids) == family.length
+        assert encoding.tokens[-1] == end
+
+
+@each_family
+def test_frame_is_large_enough_to_be_resized_as_published(family: Family) -> None:
+    given = checkpoint(family)
+    for side in (32, 224, 256, 384):
+        large = replace(given, resizing=replace(given.resizing, side=side))
+        assert DualEmbedder(large).info.frame_side >= 4 * side
+
+
+def test_cropping_is_resizing_all_and_cutting_its_middle() -> None:
+    resizing = checkpoint(CLIP).resizing
+    photo = photos()[0].resize((513, 301))
+    whole = photo.resize((int(32 * 513 / 301), 32), Image.Resampling.BICUBIC)
+    middle = np.asarray(whole.crop((11, 0, 43, 32)), dtype=np.float32) / 255
+    wanted = (middle - np.float32(resizing.mean)) / np.float32(resizing.std)
+    assert distance(pixels_of(photo, resizing), wanted.transpose(2, 0, 1)) < 1e-6
+
+
+def test_middle_of_a_very_long_picture_is_seen_at_little_cost() -> None:
+    resizing = replace(checkpoint(CLIP).resizing, side=224)
+    long = Image.new("RGB", (60_000, 2), "red")
+    long.paste((0, 0, 255), (29_990, 0, 30_010, 2))
+    pixels = pixels_of(long, resizing)
+    assert pixels.shape == (3, 224, 224)
+    assert (pixels[2] > pixels[0]).all()
+
+
+class Session:
+    """Stands in for a session: notes what it is given, and answers with rows of ones."""
+
+    def __init__(self, *inputs: str) -> None:
+        self.inputs = inputs
+        self.given: list[dict[str, np.ndarray]] = []
+
+    def run(self, _names: list[str], given: dict[str, np.ndarray]) -> list[np.ndarray]:
+        self.given.append(given)
+        return [np.ones((len(next(iter(given.values()))), 32), dtype=np.float32)]
+
+    def get_inputs(self) -> list[Any]:
+        return [Node(name, [None, None]) for name in self.inputs]
+
+    def get_outputs(self) -> list[Any]:
+        return [Node("pooler_output", [None, 32])]
+
+    def get_providers(self) -> list[str]:
+        return [CPU]
+
+
+class Node:
+    def __init__(self, name: str, shape: list[Any]) -> None:
+        self.name, self.shape, self.type = name, shape, "tensor(float)"
+
+
+def test_each_content_runs_alone_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    vision, text = Session("pixel_values"), Session("input_ids")
+    sessions = {"vision_model.onnx": vision, "text_model.onnx": text}
+    monkeypatch.setattr(Checkpoint, "session", lambda _self, path, _device: sessions[path.name])
+    saw(checkpoint(SIGLIP2))
+    read(checkpoint(SIGLIP2))
+    assert [given["pixel_values"].shape[0] for given in vision.given] == [1] * len(photos())
+    assert [given["input_ids"].shape for given in text.given] == [(1, 64)] * len(CASES["texts"])
+
+
+def test_mask_hides_no_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = Session("input_ids", "attention_mask")
+    monkeypatch.setattr(Checkpoint, "session", lambda _self, _path, _device: text)
+    read(checkpoint(SIGLIP2))
+    assert all((given["attention_mask"] == np.ones((1, 64))).all() for given in text.given)
+
+
+def test_rows_have_a_part_for_words_and_one_for_looks() -> None:
+    photo, passage = photos()[0], "Interest accrues on unpaid tax. " * 60
+    with open_embedder(f"siglip2:{DATA / 'siglip2'}") as embedder:
+        seen, said, page, both = embedder.embed(
+            [
+                Content(frames=[photo]),
+                Content(text=passage),
+                Content(passage, [photo], "page"),
+                Content("a caption", [photo]),
+            ],
+            role="document",
+        )
+        query, picture = embedder.embed(
+            [Content(text="when is tax due?"), Content(frames=[photo])], role="query"
+        )
+    sentences = open_sentence_encoder(Weights(), 1).embed(["when is tax due?", passage])
+    half = math.sqrt(0.5)
+    assert seen @ said == 0
+    assert seen @ picture == pytest.approx(1, abs=1e-5)
+    assert query @ said == pytest.approx(half * float(sentences[0] @ sentences[1]), abs=1e-5)
+    assert query @ page == pytest.approx(half * (query @ said + query @ seen), abs=1e-5)
+    assert seen @ page == pytest.approx(half, abs=1e-5)
+    assert seen @ both == pytest.approx(half, abs=1e-5)
+
+
+@each_family
+def test_clip_lies_at_the_mean_of_its_frames(family: Family) -> None:
+    first, second = photos()[:2]
+    with open_embedder(f"{family.name}:{DATA / family.name}") as embedder:
+        *frames, clip = embedder.embed(
+            [Content(frames=one) for one in ([first], [second], [first, second])], role="document"
+        )
+    mean = (frames[0] + frames[1]) / 2
+    assert distance(clip, mean / np.linalg.norm(mean)) < TOLERANCE
+
+
+def test_models_load_when_they_are_needed(folder: Path) -> None:
+    with open_embedder(f"siglip2:{folder}") as embedder:
+        (folder / "onnx/vision_model.onnx").write_bytes(b"damaged")
+        (folder / "onnx/text_model.onnx").write_bytes(b"damaged")
+        words = Content(text="words")
+        assert embedder.embed([words], role="document").shape == (1, 384 + 32)
+        with pytest.raises(EmbedderUnavailable, match=r"text_model\.onnx is damaged"):
+            embedder.embed([words], role="query")
+        with pytest.raises(EmbedderUnavailable, match=r"vision_model\.onnx is damaged"):
+            embedder.embed([Content(frames=photos()[:1])], role="query")
+
+
+def test_opening_is_light_and_needs_no_torch() -> None:
+    program = f"""
+import sys
+from PIL import Image
+from embedder import Content, open_embedder
+with open_embedder("siglip2:{DATA / "siglip2"}") as embedder:
+    assert not {{"onnxruntime", "tokenizers", "torch"}} & set(sys.modules), "loaded too early"
+    embedder.embed([Content(text="cat"), Content(frames=[Image.new("RGB", (9, 9))])], role="query")
+    assert not {{"torch", "transformers"}} & set(sys.modules), "torch was loaded"
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=DATA.parents[1], check=True)
+
+
+def probability(calibration: Calibration, product: float) -> float:
+    return float(1 / (1 + np.exp(-calibration.logit(np.array(product, dtype=np.float32)))))
+
+
+@pytest.mark.parametrize(("logit", "wanted"), [(-1.60, 0.997), (-10.72, 0.037)])
+def test_published_logits_become_probabilities_of_a_search(logit: float, wanted: float) -> None:
+    """The photo of two cats in the example of transformers.js: "2 cats" and "2 dogs"."""
+    scale, bias = 117.33, -12.93
+    calibration = sigmoid_calibration(scale, bias)
+    assert probability(calibration, (logit - bias) / scale) == pytest.approx(wanted, abs=0.002)
+
+
+def test_constants_of_siglip_are_those_of_its_checkpoints() -> None:
+    assert SIGLIP2.likeness[""].midpoint == pytest.approx(0.0827, abs=1e-4)
+    assert SIGLIP2.likeness["so400m"].midpoint == pytest.approx(0.0772, abs=1e-4)
+
+
+def test_products_of_rows_are_calibrated_like_cosines() -> None:
+    found = calibrations(SIGLIP2.likeness[""])
+    text, image, page = Modality.TEXT, Modality.IMAGE, Modality.PAGE
+    half = math.sqrt(0.5)
+    likeness = found[text, image]
+    assert probability(likeness, half * 0.13) > 0.95
+    assert probability(likeness, half * 0.04) < 0.05
+    near = likeness.logit(np.array([0.1200, 0.1201], dtype=np.float32))
+    assert near[0] < near[1]
+    assert probability(found[text, text], half * 0.5) > 0.95
+    assert probability(found[text, text], half * 0.2) < 0.05
+    assert probability(found[text, page], 0.5 * (0.5 + 0.02)) > 0.95
+    assert probability(found[text, page], 0.5 * (0.2 + 0.02)) < 0.1
+
+
+def test_what_nobody_measured_is_not_calibrated() -> None:
+    with open_embedder(f"clip:{DATA / 'clip'}") as clip:
+        assert set(clip.info.calibration) == {(Modality.TEXT, Modality.TEXT)}
+    with open_embedder(f"siglip2:{DATA / 'siglip2'}") as siglip2:
+        assert (Modality.IMAGE, Modality.IMAGE) not in siglip2.info.calibration
+
+
+def fingerprint(folder: Path) -> str:
+    with open_embedder(f"siglip2:{folder}") as embedder:
+        return embedder.info.fingerprint
+
+
+def changed(path: Path, old: str, new: str) -> None:
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), "utf-8")
+
+
+def test_fingerprint_follows_what_changes_vectors(folder: Path) -> None:
+    shipped = fingerprint(DATA / "siglip2")
+    assert fingerprint(folder) == shipped
+    found = {shipped}
+    for name, old, new in (
+        ("preprocessor_config.json", '"resample": 2', '"resample": 3'),
+        ("config.json", '"max_position_embeddings": 64', '"max_position_embeddings": 32'),
+        ("tokenizer.json", '["c","a"],["ca","t"]', '["a","t"],["c","at"]'),
+    ):
+        changed(folder / name, old, new)
+        found.add(fingerprint(folder))
+    for tower in ("vision", "text"):
+        model = folder / f"onnx/{tower}_model.onnx"
+        content = bytearray(model.read_bytes())
+        content[-9] ^= 1
+        model.write_bytes(content)
+        found.add(fingerprint(folder))
+    assert len(found) == 6
+
+
+def test_full_precision_is_preferred_and_any_is_read(folder: Path) -> None:
+    vision = folder / "onnx/vision_model.onnx"
+    shutil.copy(vision, vision.with_name("vision_model_int8.onnx"))
+    assert Checkpoint.find(SIGLIP2, str(folder)).vision == vision
+    vision.unlink()
+    assert Checkpoint.find(SIGLIP2, str(folder)).vision.name == "vision_model_int8.onnx"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("config.json", "preprocessor_config.json", "tokenizer.json"),
+        *("onnx/vision_model.onnx", "onnx/text_model.onnx"),
+    ],
+)
+def test_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(EmbedderUnavailable, match=rf"{folder}.* no .*{Path(name).name}"):
+        open_embedder(f"siglip2:{folder}")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "problem"),
+    [
+        ("config.json", '"siglip"', '"siglip2"', "holds a model of the type 'siglip2'"),
+        ("config.json", '"hidden_size": 32', '"hidden_size": "x"', "hidden_size that is not a"),
+        ("config.json", "{", "", r"config\.json cannot be read"),
+        ("preprocessor_config.json", '"height": 32', '"height": 48', "squares of one size"),
+        ("preprocessor_config.json", '"resample": 2', '"resample": 9', "how to resize"),
+        ("preprocessor_config.json", "image_mean", "mean", "image_mean that is not three numbers"),
+    ],
+)
+def test_other_or_damaged_settings_are_refused(
+    folder: Path, name: str, old: str, new: str, problem: str
+) -> None:
+    path = folder / name
+    text = path.read_text("utf-8")
+    # The last one: of config.json, that of the vision model.
+    path.write_text(new.join(text.rsplit(old, 1)), "utf-8")
+    with pytest.raises(EmbedderUnavailable, match=problem):
+        open_embedder(f"siglip2:{folder}")
+
+
+def test_model_of_another_family_is_refused() -> None:
+    with pytest.raises(EmbedderUnavailable, match="'siglip', but CLIP is a 'clip'"):
+        open_embedder(f"clip:{DATA / 'siglip2'}")
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (lambda whole: whole[: len(whole) // 2], "is damaged or of another format"),
+        (lambda _whole: b"version https://git-lfs.github.com/spec/v1\n", "is damaged"),
+        (lambda _whole: (DATA / "clip/onnx/text_model.onnx").read_bytes(), "no output pooler_"),
+    ],
+)
+def test_damaged_model_is_refused(
+    folder: Path, damage: Callable[[bytes], bytes], problem: str
+) -> None:
+    path = folder / "onnx/text_model.onnx"
+    path.write_bytes(damage(path.read_bytes()))
+    with (
+        open_embedder(f"siglip2:{folder}") as embedder,
+        pytest.raises(EmbedderUnavailable) as error,
+    ):
+        embedder.embed([Content(text="words")], role="query")
+    assert problem in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_model_of_another_size_is_refused(folder: Path) -> None:
+    changed(folder / "preprocessor_config.json", '"height": 32', '"height": 64')
+    changed(folder / "preprocessor_config.json", '"width": 32', '"width": 64')
+    with (
+        open_embedder(f"siglip2:{folder}") as embedder,
+        pytest.raises(EmbedderUnavailable, match="it has 32 where they have 64"),
+    ):
+        embedder.embed([Content(frames=photos()[:1])], role="document")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"), [("<pad>", "<fill>", "has no <pad>"), ("{", "", "is damaged")]
+)
+def test_other_or_damaged_tokenizer_is_refused(
+    folder: Path, old: str, new: str, problem: str
+) -> None:
+    path = folder / "tokenizer.json"
+    path.write_text(path.read_text("utf-8").replace(old, new), "utf-8")
+    with (
+        open_embedder(f"siglip2:{folder}") as embedder,
+        pytest.raises(EmbedderUnavailable, match=rf"tokenizer\.json {problem}"),
+    ):
+        embedder.embed([Content(text="words")], role="query")
+
+
+def test_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EmbedderUnavailable, match=r"there is no folder .* with a SigLIP 2 model"):
+        open_embedder(f"siglip2:{tmp_path / 'nothing'}")
+
+
+@pytest.mark.parametrize(
+    ("spec", "command"),
+    [
+        (
+            "siglip2",
+            "hf download onnx-community/siglip2-base-patch32-256-ONNX --revision 7efccb86",
+        ),
+        ("siglip2:base16", "hf download onnx-community/siglip2-base-patch16-224-ONNX config.json"),
+        ("siglip2:so400m", "onnx/vision_model_fp16.onnx onnx/text_model_fp16.onnx` (2300 MB)"),
+        ("clip", "hf download Xenova/clip-vit-base-patch32 config.json"),
+        ("clip:team/model", "hf download team/model config.json"),
+    ],
+)
+def test_model_that_is_not_here_says_how_to_get_it(spec: str, command: str) -> None:
+    with pytest.raises(EmbedderUnavailable) as error:
+        open_embedder(spec)
+    assert f"the model {spec} is not on this machine" in str(error.value)
+    assert command in str(error.value)
+    assert f"--model {spec.partition(':')[0]}:FOLDER" in str(error.value)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The hub's cache."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def downloaded(cache: Path, repository: str, revision: str, suffix: str = "") -> Path:
+    """Put a checkpoint where the hub's client would."""
+    place = cache / f"models--{repository.replace('/', '--')}"
+    snapshot = Path(shutil.copytree(DATA / "siglip2", place / "snapshots" / revision))
+    (place / "refs").mkdir()
+    (place / "refs/main").write_text(revision)
+    for model in (snapshot / "onnx").iterdir():
+        model.rename(model.with_stem(model.stem + suffix))
+    return snapshot
+
+
+def test_named_model_is_found_in_the_hub_cache(cache: Path) -> None:
+    named = SIGLIP2.models[""]
+    assert named.revision
+    snapshot = downloaded(cache, named.repository, named.revision, "_int8")
+    with open_embedder("siglip2") as embedder:
+        assert embedder.info.name == "siglip2"
+        assert embedder.embed([Content(text="words")], role="query").shape == (1, 416)
+    (snapshot / "onnx/text_model_int8.onnx").rename(snapshot / "onnx/text_model.onnx")
+    with pytest.raises(EmbedderUnavailable, match=r"it has no onnx/text_model_int8\.onnx"):
+        open_embedder("siglip2")
+
+
+def test_repository_is_found_in_the_hub_cache(cache: Path) -> None:
+    downloaded(cache, "team/model", "0" * 40, "_quantized")
+    with open_embedder("siglip2:team/model") as embedder:
+        assert embedder.info.name == "siglip2:team/model"
+
+
+@pytest.mark.parametrize(
+    ("device", "installed", "wanted"),
+    [
+        (None, [], [CPU]),
+        (None, ["CUDAExecutionProvider"], ["CUDAExecutionProvider", CPU]),
+        (None, ["CoreMLExecutionProvider"], ["CoreMLExecutionProvider", CPU]),
+        ("cpu", ["CUDAExecutionProvider"], [CPU]),
+        ("cuda", ["CUDAExecutionProvider"], ["CUDAExecutionProvider", CPU]),
+        (
+            "cuda:1",
+            ["CUDAExecutionProvider"],
+            [("CUDAExecutionProvider", {"device_id": "1"}), CPU],
+        ),
+        ("mps", ["CoreMLExecutionProvider"], ["CoreMLExecutionProvider", CPU]),
+    ],
+)
+def test_device_chooses_the_execution_provider(
+    device: str | None, installed: list[str], wanted: list[object]
+) -> None:
+    assert execution_providers(device, [*installed, "AzureExecutionProvider", CPU]) == wanted
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps", "cuda:x", "tpu"])
+def test_device_that_onnxruntime_lacks_is_refused(device: str) -> None:
+    with pytest.raises(EmbedderUnavailable, match=f"cannot run on '{device}': use --device cpu"):
+        execution_providers(device, [CPU])
+
+
+def test_resizing_of_older_files_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "preprocessor_config.json"
+    stated = {"size": 224, "crop_size": 224, "do_center_crop": True, "resample": 3}
+    path.write_text(json.dumps(stated | {"do_normalize": False}))
+    plain = ((0.0,) * 3, (1.0,) * 3)
+    assert Resizing.read(path) == Resizing(224, True, Image.Resampling(3), 1 / 255, *plain)
