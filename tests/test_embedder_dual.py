@@ -23,7 +23,7 @@ from embedder.dual.embedder import DualEmbedder, calibrations
 from embedder.dual.families import CLIP, SIGLIP2, Family, sigmoid_calibration
 from embedder.dual.towers import TextTower, VisionTower, pixels_of
 from embedder.interface import Vectors
-from embedder.mini.embedder import Weights, open_sentence_encoder
+from embedder.mini.embedder import Weights, open_sentences
 from embedder.onnx_runtime import execution_providers
 
 DATA = Path(__file__).with_name("dual")
@@ -220,7 +220,7 @@ def test_rows_have_a_part_for_words_and_one_for_looks() -> None:
         query, picture = embedder.embed(
             [Content(text="when is tax due?"), Content(frames=[photo])], role="query"
         )
-    sentences = open_sentence_encoder(Weights(), 1).embed(["when is tax due?", passage])
+    sentences = open_sentences(Weights(), 1).embed(["when is tax due?", passage])
     half = math.sqrt(0.5)
     assert seen @ said == 0
     assert seen @ picture == pytest.approx(1, abs=1e-5)

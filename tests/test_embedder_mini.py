@@ -25,8 +25,9 @@ from embedder.mini.embedder import (
     Weights,
     pixels_of,
 )
-from embedder.mini.sentences import WINDOW, _windows, run_windows
+from embedder.mini.sentences import Sentences
 from embedder.mini.space import Space
+from embedder.mini.text import WINDOW, SentenceEncoder, cut
 
 MEDIA = Path(__file__).with_name("media")
 PHOTOS = ("cat", "coffee", "astronaut", "rocket")
@@ -141,10 +142,10 @@ def test_end_of_long_text_counts(mini: MiniEmbedder) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, WINDOW - 2, WINDOW - 1, 1000, 12_345])
 def test_windows_are_even_and_complete(count: int) -> None:
-    windows = list(_windows(list(range(count))))
-    assert [piece for window in windows for piece in window[1:-1]] == list(range(count))
+    windows = list(cut(range(count)))
+    assert [piece for window in windows for piece in window] == list(range(count))
     lengths = [len(window) for window in windows]
-    assert max(lengths) <= WINDOW
+    assert max(lengths) <= WINDOW - 2
     assert max(lengths) - min(lengths) <= 1
 
 
@@ -169,20 +170,22 @@ class Recorder:
 
 def test_short_text_is_not_padded_to_long_one() -> None:
     recorder: Any = Recorder()
-    run_windows(recorder, [[1] * 256, [1] * 7, [1] * 250, [1] * 8])
+    encoder = SentenceEncoder(recorder, recorder, first=101, last=102, width=384)
+    encoder.run([[1] * 256, [1] * 7, [1] * 250, [1] * 8])
     assert sorted(recorder.shapes) == [(2, 8), (2, 256)]
 
 
 def test_equal_contents_are_computed_once(mini: MiniEmbedder) -> None:
     models = mini._loaded()
-    vision, text = Recorder(models.vision), Recorder(models.sentences._session)
-    mini._models = dataclasses.replace(models, vision=vision)
-    models.sentences._session = text
+    encoder = models.sentences.encoder
+    vision, text = Recorder(models.vision), Recorder(encoder.session)
+    sentences = Sentences(dataclasses.replace(encoder, session=text), 1)
+    mini._models = dataclasses.replace(models, vision=vision, sentences=sentences)
     try:
         clip = Content(frames=[photo("cat"), photo("coffee")] * 20)
         mini.embed([clip, Content(text="cat"), Content(text="cat"), clip], role="document")
     finally:
-        mini._models, models.sentences._session = models, text.session
+        mini._models = models
     assert sum(shape[0] for shape in vision.shapes) == 2
     assert sum(shape[0] for shape in text.shapes) == 1
 

@@ -34,7 +34,7 @@ from embedder.interface import (
     Vectors,
     normalised,
 )
-from embedder.mini.embedder import Weights, open_sentence_encoder
+from embedder.mini.embedder import Weights, open_sentences
 from embedder.mini.sentences import DIM as WORDS
 from embedder.mini.sentences import SENTENCE_FILES
 from embedder.onnx_runtime import usable_cpus
@@ -121,7 +121,7 @@ class DualEmbedder(BaseEmbedder):
         super().__init__()
         threads = threads or usable_cpus()
         weights = Weights()
-        self._sentences = OnFirstUse(partial(open_sentence_encoder, weights, threads))
+        self._sentences = OnFirstUse(partial(open_sentences, weights, threads))
         self._vision = OnFirstUse(partial(VisionTower, checkpoint, device, threads))
         self._text = OnFirstUse(partial(TextTower, checkpoint, device, threads))
         self.info = EmbedderInfo(

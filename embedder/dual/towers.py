@@ -11,7 +11,7 @@ from PIL import Image
 
 from embedder.dual.checkpoint import Checkpoint, Resizing
 from embedder.interface import EmbedderUnavailable, Vectors, normalised
-from embedder.mini.sentences import valid_unicode
+from embedder.mini.text import valid_unicode
 from embedder.onnx_runtime import run_pictures
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 Pictures and texts share one space:
 
-- A text is embedded by a sentence encoder (sentences.py).
+- A text is embedded by all-MiniLM-L6-v2 (384 values, mean pooling).
 - A picture is classified by EfficientNet-Lite2. The average of the text vectors of its likely
   classes, weighted by their probabilities, is its position in the text space (ConSE, Norouzi et
   al. 2013, https://arxiv.org/abs/1312.5650). A head, trained on drawings with captions, moves it
@@ -36,8 +36,9 @@ from embedder.interface import (
     Vectors,
     normalised,
 )
-from embedder.mini.sentences import SENTENCE_FILES, SentenceEncoder
+from embedder.mini.sentences import DIM, SENTENCE_FILES, Sentences
 from embedder.mini.space import Head, Space
+from embedder.mini.text import SentenceEncoder
 from embedder.onnx_runtime import open_session, run_pictures, usable_cpus
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ MANIFEST = "manifest.json"
 SCHEMA = 1
 SIDE = 260  # pixels, as EfficientNet-Lite2 was trained
 CROP = 0.875  # of the shorter side, at the centre
+CLS, SEP = 101, 102  # token ids
 _PROCESSOR = "1"  # increment when pixels, windows or the combination of parts change
 
 
@@ -128,7 +130,7 @@ class _Models:
     """What is loaded on first use."""
 
     vision: "InferenceSession"
-    sentences: SentenceEncoder
+    sentences: Sentences
     space: Space
 
 
@@ -226,19 +228,24 @@ def _load(weights: Weights, threads: int) -> _Models:
     """Load both towers."""
     return _Models(
         vision=open_session(weights.read("vision.onnx")),
-        sentences=open_sentence_encoder(weights, threads),
+        sentences=open_sentences(weights, threads),
         space=Space.read(weights.read("space.npz"), _head(weights)),
     )
 
 
-def open_sentence_encoder(weights: Weights, threads: int) -> SentenceEncoder:
-    """Load the sentence encoder alone.
+def open_sentences(weights: Weights, threads: int) -> Sentences:
+    """Load the text side alone.
 
     Raises:
         EmbedderUnavailable: its files are missing or were changed.
     """
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise EmbedderUnavailable(f"mini needs tokenizers: {error}") from error
     model, tokenizer = (weights.read(name) for name in SENTENCE_FILES)
-    return SentenceEncoder(model, tokenizer, threads)
+    cutter = Tokenizer.from_str(tokenizer.decode("utf-8"))
+    return Sentences(SentenceEncoder(open_session(model), cutter, CLS, SEP, DIM), threads)
 
 
 def _head(weights: Weights) -> Head | None:

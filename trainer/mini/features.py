@@ -32,8 +32,9 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from embedder.interface import Vectors
-from embedder.mini.embedder import Weights, pixels_of
-from embedder.mini.sentences import WINDOW, run_windows
+from embedder.mini.embedder import CLS, SEP, Weights, pixels_of
+from embedder.mini.sentences import DIM
+from embedder.mini.text import WINDOW, SentenceEncoder
 from trainer.mini.words import Synset
 from trainer.output import atomic_file
 
@@ -148,16 +149,17 @@ class TextEncoder:
     """Encodes texts to unit rows (n, 384); of a long text the first 256 tokens."""
 
     def __init__(self, weights: Weights, threads: int | None = None) -> None:
-        self._session = _session(weights.read("text.onnx"), threads)
+        session = _session(weights.read("text.onnx"), threads)
         self._tokenizer = Tokenizer.from_str(weights.read("tokenizer.json").decode("utf-8"))
         self._tokenizer.enable_truncation(WINDOW)
+        self._encoder = SentenceEncoder(session, self._tokenizer, CLS, SEP, DIM)
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
         """Encode texts."""
         rows = []
         for start in range(0, len(texts), _TEXTS_PER_BATCH):
             encodings = self._tokenizer.encode_batch(list(texts[start : start + _TEXTS_PER_BATCH]))
-            rows.append(run_windows(self._session, [encoding.ids for encoding in encodings]))
+            rows.append(self._encoder.run([encoding.ids for encoding in encodings]))
         return np.concatenate(rows)
 
 
