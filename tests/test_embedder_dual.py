@@ -175,8 +175,8 @@ def test_middle_of_a_very_long_picture_is_seen_at_little_cost(
 class Session:
     """Stands in for a session: notes what it is given, and answers with rows of ones."""
 
-    def __init__(self, *inputs: str) -> None:
-        self.inputs = inputs
+    def __init__(self, *inputs: str, provider: str = CPU, number: str = "float") -> None:
+        self.inputs, self.provider, self.number = inputs, provider, number
         self.given: list[dict[str, np.ndarray]] = []
 
     def run(self, _names: list[str], given: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -184,18 +184,18 @@ class Session:
         return [np.ones((len(next(iter(given.values()))), 32), dtype=np.float32)]
 
     def get_inputs(self) -> list[Any]:
-        return [Node(name, [None, None]) for name in self.inputs]
+        return [Node(name, [None, None], self.number) for name in self.inputs]
 
     def get_outputs(self) -> list[Any]:
-        return [Node("pooler_output", [None, 32])]
+        return [Node("pooler_output", [None, 32], self.number)]
 
     def get_providers(self) -> list[str]:
-        return [CPU]
+        return [self.provider, CPU]
 
 
 class Node:
-    def __init__(self, name: str, shape: list[Any]) -> None:
-        self.name, self.shape, self.type = name, shape, "tensor(float)"
+    def __init__(self, name: str, shape: list[Any], number: str) -> None:
+        self.name, self.shape, self.type = name, shape, f"tensor({number})"
 
 
 def test_each_content_runs_alone_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,6 +206,17 @@ def test_each_content_runs_alone_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> No
     read(checkpoint(SIGLIP2))
     assert [given["pixel_values"].shape[0] for given in vision.given] == [1] * len(photos())
     assert [given["input_ids"].shape for given in text.given] == [(1, 64)] * len(CASES["texts"])
+
+
+def test_accelerator_runs_batches_in_the_precision_of_the_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vision = Session("pixel_values", provider="CUDAExecutionProvider", number="float16")
+    monkeypatch.setattr(Checkpoint, "session", lambda _self, _path, _device: vision)
+    rows = saw(checkpoint(SIGLIP2))
+    assert rows.dtype == np.float32
+    assert [given["pixel_values"].shape[0] for given in vision.given] == [len(photos())]
+    assert vision.given[0]["pixel_values"].dtype == np.float16
 
 
 def test_mask_hides_no_padding(monkeypatch: pytest.MonkeyPatch) -> None:
