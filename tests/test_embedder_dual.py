@@ -208,14 +208,17 @@ def test_each_content_runs_alone_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> No
     assert [given["input_ids"].shape for given in text.given] == [(1, 64)] * len(CASES["texts"])
 
 
-def test_accelerator_runs_batches_in_the_precision_of_the_model(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("precision", "batches"), [("", [6]), ("_fp16", [6]), ("_int8", [1] * 6)])
+def test_accelerator_runs_batches_unless_the_model_is_quantised(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, precision: str, batches: list[int]
 ) -> None:
+    model = folder / "onnx/vision_model.onnx"
+    model.rename(model.with_stem(model.stem + precision))
     vision = Session("pixel_values", provider="CUDAExecutionProvider", number="float16")
     monkeypatch.setattr(Checkpoint, "session", lambda _self, _path, _device: vision)
-    rows = saw(checkpoint(SIGLIP2))
+    rows = saw(Checkpoint.find(SIGLIP2, str(folder)))
     assert rows.dtype == np.float32
-    assert [given["pixel_values"].shape[0] for given in vision.given] == [len(photos())]
+    assert [given["pixel_values"].shape[0] for given in vision.given] == batches
     assert vision.given[0]["pixel_values"].dtype == np.float16
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _SETTINGS = ("config.json", "preprocessor_config.json", "tokenizer.json")
 # By preference, where a folder has the same model in several.
 _PRECISIONS = ("", "_fp16", "_int8", "_quantized", "_uint8")
+_FLOATING = ("_model", "_fp16")
 _MAX_SIDE = 1024
 _PROBES, _PROBED_BYTES = 64, 65_536
 
@@ -167,6 +168,11 @@ class Checkpoint:
             *(family, spec, vision, text, tokenizer, resizing, length, dim, likeness),
             digest.hexdigest(),
         )
+
+    @property
+    def quantised(self) -> bool:
+        """Whether the vision model computes in integers."""
+        return not self.vision.stem.endswith(_FLOATING)
 
     def session(self, path: Path, device: str | None) -> "InferenceSession":
         """Load one of its models.

@@ -41,9 +41,9 @@ class VisionTower:
         self._resizing = checkpoint.resizing
         self._half = self._session.get_inputs()[0].type == "tensor(float16)"
         # A quantised model scales activations by the largest of the batch, so that a row would
-        # depend on its neighbours. Accelerators run models that are not quantised.
+        # depend on its neighbours. On a CPU, batches are no faster anyway.
         on_cpu = self._session.get_providers()[0] == "CPUExecutionProvider"
-        self._batch = 1 if on_cpu else _ACCELERATED_BATCH
+        self._batch = 1 if on_cpu or checkpoint.quantised else _ACCELERATED_BATCH
         self._threads = threads
 
     def embed(self, frames: Sequence[Image.Image]) -> Vectors:
