@@ -322,7 +322,7 @@ def test_products_of_rows_are_calibrated_like_cosines() -> None:
     assert probability(found[text, page], 0.5 * (0.2 + 0.02)) < 0.1
 
 
-def test_what_nobody_measured_is_not_calibrated() -> None:
+def test_pairs_without_known_constants_are_not_calibrated() -> None:
     with open_embedder(f"clip:{DATA / 'clip'}") as clip:
         assert set(clip.info.calibration) == {(Modality.TEXT, Modality.TEXT)}
     with open_embedder(f"siglip2:{DATA / 'siglip2'}") as siglip2:

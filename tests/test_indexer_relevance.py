@@ -123,3 +123,23 @@ def test_scores_are_put_in_the_order_of_the_ids():
     np.testing.assert_array_equal(
         scoring.aligned({7: 0.7, 3: 0.3}, np.array([3, 5, 7])), [0.3, 0.0, 0.7]
     )
+
+
+@pytest.mark.parametrize("related", [0.0, 0.2])
+def test_calibration_is_fitted_to_unrelated_pictures(related):
+    chance = np.random.default_rng(0)
+    unrelated = chance.normal(0.4, 0.07, 10_000)
+    pairs = np.concatenate([unrelated, np.full(int(related * 10_000), 0.97)])
+    calibration = scoring.fitted(pairs.astype(np.float32))
+    above = calibration.logit(unrelated.astype(np.float32)) > 0
+    assert above.mean() < 0.005
+    copy, typical = calibration.logit(np.array([0.9, 0.4], dtype=np.float32))
+    assert copy > 3
+    assert typical < -4
+
+
+@pytest.mark.parametrize("cosines", [[1.0, 1.0, 1.0], [0.3, 0.3, 0.3], [0.99, -0.5, 0.7, 0.2]])
+def test_copy_is_found_whatever_the_calibration_was_fitted_to(cosines):
+    calibration = scoring.fitted(np.array(cosines, dtype=np.float32))
+    assert calibration.slope > 0
+    assert calibration.logit(np.array([0.99], dtype=np.float32))[0] > 0

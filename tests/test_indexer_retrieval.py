@@ -1,5 +1,6 @@
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from PIL import Image
 
 from embedder import Content, Role
 from embedder.interface import Vectors
+from embedder.media import read_picture
 from embedder.media.kinds import Kind
+from embedder.mini.embedder import MiniEmbedder
 from embedder.toy import ToyEmbedder
 from indexer import Library
 from indexer.errors import NotFound, QueryError
@@ -221,3 +224,32 @@ def test_no_typed_text_is_taken_for_syntax(library: Library, text: str):
 def test_a_library_without_anything_finds_nothing(tmp_path: Path):
     with Library.open(tmp_path / "library", model="toy") as library:
         assert find(library, text_part("red")) == []
+
+
+class Narrow(MiniEmbedder):
+    """One whose cosines are all high, as those of many models are, and that has no constants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._dim = self.info.dim
+        self.info = replace(self.info, name="narrow", dim=self._dim + 1, calibration={})
+
+    def _embed_batch(self, contents: Sequence[Content], role: Role) -> Vectors:
+        info, self.info = self.info, replace(self.info, dim=self._dim)
+        rows = super()._embed_batch(contents, role)
+        self.info = info
+        shared = np.full((len(rows), 1), 0.5**0.5, dtype=np.float32)
+        return np.hstack([0.5**0.5 * rows, shared])
+
+
+def test_model_without_constants_tells_a_copy_from_other_photos(tmp_path: Path):
+    photos = Path(__file__).parents[1] / "samples/media/photos"
+    with Narrow() as narrow, Library.open(tmp_path / "library", embedder=narrow) as library:
+        library.ingest([photos])
+        photo = read_picture(photos / "places/IMG_0206.jpg")
+        crop = photo.crop((0, 0, photo.width * 4 // 5, photo.height * 4 // 5))
+        hits = find(library, QueryPart(Content(frames=[crop])), limit=30)
+    assert len(hits) == 30
+    assert hits[0].item.name == "IMG_0206.jpg"
+    assert hits[0].relevance > 0.9
+    assert sum(not hit.weak for hit in hits[1:]) <= 2

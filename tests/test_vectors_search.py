@@ -83,6 +83,19 @@ def test_rows_and_among_return_what_a_kind_has_in_order(index):
     assert index.among(asked, Kind.IMAGE).tolist() == [10, 109]
 
 
+def test_sample_is_spread_over_what_a_kind_has(index):
+    index.remove(np.arange(10, 60))
+    left = rows(100)[50:]
+    assert index.sample(Kind.IMAGE, 500) == pytest.approx(left, abs=1e-3)
+    some = index.sample(Kind.IMAGE, 40)
+    assert 10 <= len(some) <= 40
+    assert np.array_equal(some, index.sample(Kind.IMAGE, 40))
+    assert (np.abs((some @ left.T).max(axis=1) - 1) < 1e-2).all()
+    assert (
+        index.sample(Kind.PDF, 9).shape == FaissIndex(DIM).sample(Kind.IMAGE, 9).shape == (0, DIM)
+    )
+
+
 def test_vectors_of_another_length_are_refused(index):
     with pytest.raises(ValueError, match="expected vectors of shape"):
         index.add(Kind.IMAGE, np.array([1]), np.ones((1, DIM + 1), dtype=np.float32))

@@ -184,7 +184,7 @@ class Checkpoint:
             return open_session(path, device)
         except EmbedderUnavailable:
             raise
-        except Exception as error:  # onnxruntime has a class of its own for each status
+        except Exception as error:  # each status of onnxruntime is a class
             reason = str(error).strip().splitlines()[0]
             raise EmbedderUnavailable(
                 f"{path} is damaged or of another format ({reason:.200}): download or copy it again"

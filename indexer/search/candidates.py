@@ -1,7 +1,8 @@
 """Candidates of each kind: the nearest by vectors, and those that the words of a query find."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from indexer.catalog import Catalog
     from indexer.vectors import SearchFilter, VectorIndex
 
+
+_PICTURED = frozenset(kind for kind, record in MEDIA_KINDS.items() if record.has_picture)
 
 WORDED = frozenset(kind for kind, record in MEDIA_KINDS.items() if record.has_text)
 """The kinds whose segments have texts."""
@@ -119,6 +122,8 @@ def _by_kind(catalog: "Catalog", vectors: "VectorIndex", ids: Ids) -> dict[Kind,
 
 
 _MAX_UNIT_ERROR = 0.01
+_MAX_SAMPLE = 256
+_MIN_SAMPLE = 20
 _MIN_REASON = 0.25
 """Evidence from which on a reason beside the strongest one is shown."""
 
@@ -183,10 +188,11 @@ class Candidates:
         worded = np.repeat([kind in WORDED for kind in kinds], counts)
         words, names = wanted.words_of(context.catalog, ids, worded), wanted.names_of(ids)
         vectors = [(MODALITY[kind], rows) for kind, (_, rows) in zip(kinds, found, strict=True)]
-        logits = scoring.log_odds(context.info, like, vectors)
+        info = _fitted(context, {*like.modalities, *unlike.modalities})
+        logits = scoring.log_odds(info, like, vectors)
         total = scoring.likeness(like, logits, scoring.together(words, names))
         if unlike.modalities:
-            against = scoring.log_odds(context.info, unlike, vectors)
+            against = scoring.log_odds(info, unlike, vectors)
             total = scoring.without(total, unlike, against)
         total *= 1 - unwanted.words_of(context.catalog, ids, worded)
         order = np.lexsort((ids, -total, np.repeat(np.arange(len(kinds)), counts)))
@@ -243,6 +249,30 @@ def _gather(
     vectors = np.zeros((len(chosen), context.vectors.dim), dtype=np.float32)
     vectors[np.searchsorted(chosen, known[sound])] = rows[sound]
     return chosen, vectors
+
+
+def _fitted(context: SearchContext, modalities: Collection[Modality]) -> EmbedderInfo:
+    """Return the model with constants for pairs of pictures that it has none for.
+
+    They are fitted to the library itself: most of its pictures have nothing to do with each other.
+
+    Args:
+        context: The library.
+        modalities: Those of the query.
+    """
+    info, found = context.info, {}
+    for query, sought in itertools.product(_PICTURED, sorted(context.kinds & _PICTURED)):
+        pair = MODALITY[query], MODALITY[sought]
+        # With an instruction of its own, a query does not lie where documents do.
+        comparable = query == sought or not info.takes_instructions
+        if pair[0] not in modalities or pair in info.calibration or not comparable:
+            continue
+        queries, rows = (context.vectors.sample(kind, _MAX_SAMPLE) for kind in (query, sought))
+        if min(len(queries), len(rows)) >= _MIN_SAMPLE:
+            cosines = queries @ rows.T
+            apart = np.triu_indices(len(rows), 1) if query == sought else ...
+            found[pair] = scoring.fitted(cosines[apart].ravel())
+    return replace(info, calibration={**info.calibration, **found}) if found else info
 
 
 def _nearest(

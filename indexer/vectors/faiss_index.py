@@ -122,6 +122,11 @@ class FaissIndex(VectorIndex):
         known, positions = view.find(ids)
         return known, view.rows_at(positions)
 
+    def sample(self, kind: Kind, count: int) -> Vectors:
+        """See `VectorIndex.sample`."""
+        one = self._partitions.get(kind)
+        return np.empty((0, self.dim), dtype=np.float32) if one is None else one.view.sample(count)
+
     def tend(self) -> None:
         """See `VectorIndex.tend`."""
         # Searches call this and must not wait: the next one calls it again.

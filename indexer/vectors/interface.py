@@ -195,6 +195,14 @@ class VectorIndex(ABC):
         """
 
     @abstractmethod
+    def sample(self, kind: Kind, count: int) -> Vectors:
+        """Return vectors of a kind, evenly spread over all of them, always the same ones.
+
+        Returns:
+            Float32 (n, dim), n ≤ `count`.
+        """
+
+    @abstractmethod
     def tend(self) -> None:
         """Start in the background what has become due as the index grew or shrank."""
 

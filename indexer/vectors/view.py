@@ -314,6 +314,11 @@ class View:
         """Return rows as float32 (n, dim)."""
         return floats(self.rows.take(positions))
 
+    def sample(self, count: int) -> Vectors:
+        """Return at most `count` rows, evenly spread over the positions."""
+        positions = np.unique(np.linspace(0, len(self) - 1, count if len(self) else 0, dtype=int))
+        return self.rows_at(positions[~self.gone[positions]])
+
     def _flat(self, start: int) -> list[tuple[int, Any, Any]]:
         """Return first position, FAISS index and selector of each block from a position on."""
         if start == self.covered:
