@@ -122,7 +122,7 @@ def _by_kind(catalog: "Catalog", vectors: "VectorIndex", ids: Ids) -> dict[Kind,
 
 
 _MAX_UNIT_ERROR = 0.01
-_MAX_SAMPLE = 256
+_MAX_SAMPLE = 100  # some milliseconds of a search with a picture
 _MIN_SAMPLE = 20
 _MIN_REASON = 0.25
 """Evidence from which on a reason beside the strongest one is shown."""
