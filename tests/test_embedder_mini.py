@@ -170,7 +170,7 @@ class Recorder:
 
 def test_short_text_is_not_padded_to_long_one() -> None:
     recorder: Any = Recorder()
-    encoder = SentenceEncoder(recorder, recorder, first=101, last=102, width=384)
+    encoder = SentenceEncoder(recorder, recorder, around=(101, 102), width=384)
     encoder.run([[1] * 256, [1] * 7, [1] * 250, [1] * 8])
     assert sorted(recorder.shapes) == [(2, 8), (2, 256)]
 

@@ -245,7 +245,7 @@ def open_sentences(weights: Weights, threads: int) -> Sentences:
         raise EmbedderUnavailable(f"mini needs tokenizers: {error}") from error
     model, tokenizer = (weights.read(name) for name in SENTENCE_FILES)
     cutter = Tokenizer.from_str(tokenizer.decode("utf-8"))
-    return Sentences(SentenceEncoder(open_session(model), cutter, CLS, SEP, DIM), threads)
+    return Sentences(SentenceEncoder(open_session(model), cutter, (CLS, SEP), DIM), threads)
 
 
 def _head(weights: Weights) -> Head | None:

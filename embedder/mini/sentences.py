@@ -30,7 +30,7 @@ class Sentences:
         unique = list(dict.fromkeys(texts))
         if not unique:
             return np.empty((0, DIM), dtype=np.float32)
-        tokens = [encoding.ids for encoding in self.encoder.tokenize(unique)]
+        tokens = self.encoder.tokenize(unique)
         rows = self.encoder.embed(tokens, self._threads)
         position = {text: row for row, text in enumerate(unique)}
         return rows[[position[text] for text in texts]]

@@ -15,7 +15,7 @@ from embedder.interface import Vectors, normalised
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
-    from tokenizers import Encoding, Tokenizer
+    from tokenizers import Tokenizer
 
 
 WINDOW = 256
@@ -32,29 +32,29 @@ class SentenceEncoder:
     Attributes:
         session: Maps "ids" and "mask", int64 (n, tokens), to float32 unit vectors (n, width).
         tokenizer: Cuts a text into tokens; adds none, truncates nothing.
-        first: Id of the token before a window.
-        last: Id of the token behind a window.
+        around: Ids of the tokens before and behind a window.
         width: Length of a vector.
     """
 
     session: "InferenceSession"
     tokenizer: "Tokenizer"
-    first: int
-    last: int
+    around: tuple[int, int]
     width: int
 
-    def tokenize(self, texts: Sequence[str]) -> list["Encoding"]:
-        """Cut texts of any length and any characters into tokens."""
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of the tokens of texts, of any length and with any characters."""
         valid = [valid_unicode(text) for text in texts]
-        return self.tokenizer.encode_batch_fast(valid, add_special_tokens=False)
+        encodings = self.tokenizer.encode_batch_fast(valid, add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
 
     def embed(self, texts: Sequence[Sequence[int]], threads: int = 1) -> Vectors:
         """Embed texts, given as ids of their tokens, as unit rows (n, width)."""
         windows: list[list[int]] = []
         owners: list[int] = []
+        first, last = self.around
         for owner, ids in enumerate(texts):
             for window in cut(ids):
-                windows.append([self.first, *window, self.last])
+                windows.append([first, *window, last])
                 owners.append(owner)
         sums = np.zeros((len(texts), self.width), dtype=np.float32)
         np.add.at(sums, owners, self.run(windows, threads))

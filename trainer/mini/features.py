@@ -152,7 +152,7 @@ class TextEncoder:
         session = _session(weights.read("text.onnx"), threads)
         self._tokenizer = Tokenizer.from_str(weights.read("tokenizer.json").decode("utf-8"))
         self._tokenizer.enable_truncation(WINDOW)
-        self._encoder = SentenceEncoder(session, self._tokenizer, CLS, SEP, DIM)
+        self._encoder = SentenceEncoder(session, self._tokenizer, (CLS, SEP), DIM)
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
         """Encode texts."""
