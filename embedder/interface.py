@@ -21,7 +21,10 @@ from numpy.typing import NDArray
 from embedder.content import ROLES, Content, Modality, Role
 
 Vectors = NDArray[np.float32]
-"""Float32 array of shape (n, dim); rows have unit length unless stated otherwise."""
+"""Float32 array of shape (n, dim); rows have unit length unless stated otherwise.
+
+A row of zeros stands for a content that the model does not understand: it is like nothing.
+"""
 
 
 class EmbedderError(Exception):
@@ -163,7 +166,9 @@ class Embedder(Protocol):
             role: "query" or "document".
 
         Returns:
-            Float32 array of shape (len(contents), info.dim) with unit rows; row i is content i.
+            Float32 array of shape (len(contents), info.dim) with unit rows; row i is content i. A
+            content that the model does not understand, such as random letters, has a row of zeros:
+            its cosine with everything is 0, so that it has no say in a search.
 
         Raises:
             EmbedError: a content cannot be embedded; nothing is returned for the others.
@@ -255,7 +260,7 @@ class BaseEmbedder(ABC):
 
     @abstractmethod
     def _embed_batch(self, contents: Sequence[Content], role: Role) -> Vectors:
-        """Embed at most `batch_size` contents of supported modalities as unit rows, in order."""
+        """Embed at most `batch_size` contents of supported modalities as rows, in order."""
 
     def embed(self, contents: Sequence[Content], role: Role) -> Vectors:
         """See `Embedder.embed`."""
@@ -274,7 +279,9 @@ class BaseEmbedder(ABC):
             except EmbedError as error:
                 raise EmbedError(start + error.position, error.reason) from error
             vectors[start : start + len(batch)] = rows
-        broken = np.flatnonzero(~(np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-3))
+        understood = vectors.any(axis=1)
+        unit = np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-3
+        broken = np.flatnonzero(understood & ~unit)
         if broken.size:
             raise EmbedError(
                 int(broken[0]), f"{self.info.name} returned a vector of other than unit length"

@@ -1,6 +1,6 @@
 """What every embedder guarantees, run on each of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,9 +13,13 @@ from embedder import (
     Embedder,
     EmbedderError,
     EmbedderUnavailable,
+    EmbedError,
     Modality,
+    Role,
     open_embedder,
 )
+from embedder.interface import Vectors
+from embedder.toy import ToyEmbedder
 
 DUAL = Path(__file__).with_name("dual")
 
@@ -76,6 +80,16 @@ def test_rows_are_unit_float32_in_order(embedder: Embedder) -> None:
     assert rows.shape == (len(contents), embedder.info.dim)
     assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-3)
     assert np.allclose(embedder.embed(contents[::-1], role="document"), rows[::-1], atol=1e-4)
+
+
+def test_a_row_of_neither_zeros_nor_unit_length_is_refused() -> None:
+    class Short(ToyEmbedder):
+        def _embed_batch(self, contents: Sequence[Content], role: Role) -> Vectors:
+            return np.eye(len(contents), self.info.dim, dtype=np.float32) * [[1], [0], [0.9]]
+
+    contents = [Content(text=text) for text in ("understood", "not understood", "broken")]
+    with Short() as embedder, pytest.raises(EmbedError, match=r"content 2: .* unit length"):
+        embedder.embed(contents, role="query")
 
 
 def test_row_is_independent_of_the_batch(embedder: Embedder) -> None:

@@ -107,6 +107,39 @@ def test_of_many_texts_that_have_all_words_the_one_most_like_the_query_is_weighe
         assert names(find(library, text_part("apple"), limit=1)) == ["17.txt"]
 
 
+class Latin(ToyEmbedder):
+    """One that understands texts with Latin letters only."""
+
+    def _embed_batch(self, contents: Sequence[Content], role: Role) -> Vectors:
+        rows = super()._embed_batch(contents, role)
+        return rows * np.array([[(content.text or "a").isascii()] for content in contents])
+
+
+def test_a_text_that_is_not_understood_is_found_by_its_words_alone(tmp_path: Path):
+    (tmp_path / "media").mkdir()
+    for name, text in {"a": "Сегодня в Киеве", "b": "Вчера во Львове", "c": "red apples"}.items():
+        (tmp_path / f"media/{name}.txt").write_text(text)
+    Image.new("RGB", (90, 60), "red").save(tmp_path / "media/d.png")
+    with Latin() as latin, Library.open(tmp_path / "l", embedder=latin) as library:
+        library.ingest([tmp_path / "media"])
+        (hit,) = find(library, text_part("Киеве"))
+        assert (hit.item.name, hit.weak, hit.why) == ("a.txt", False, (Reason.WORDS,))
+        assert find(library, text_part("Одесса")) == []
+        assert [h.weak for h in find(library, text_part("red"))] == [False, False, True, True]
+        both = find(library, text_part("Одесса"), file_part(tmp_path / "media/d.png"))
+        assert names(both)[0] == "d.png"
+
+
+def test_of_many_texts_that_are_not_understood_some_are_found(tmp_path: Path):
+    (tmp_path / "media").mkdir()
+    for number in range(20):
+        (tmp_path / f"media/{number}.txt").write_text(f"Яблоко {number}")
+    with Latin() as latin, Library.open(tmp_path / "l", embedder=latin) as library:
+        library.ingest([tmp_path / "media"])
+        (hit,) = find(library, text_part("яблоко"), limit=1)
+        assert hit.why == (Reason.WORDS,)
+
+
 def test_a_file_name_is_found_by_its_number(library: Library):
     hit = find(library, text_part("2041"))[0]
     assert hit.item.name == "IMG_2041.png"

@@ -108,6 +108,8 @@ class Audit:
     def bad_vectors(self, *, pending: bool = False) -> list[tuple[int, str]]:
         """Return segments whose vector has a wrong size, is not finite or not of length 1; and why.
 
+        Zeros are sound for a text, since a model may not understand it.
+
         Args:
             pending: Look at the vectors of an unfinished re-embedding.
         """
@@ -118,7 +120,10 @@ class Audit:
             dim = connection.execute(owner).scalar_one_or_none()
             if pending and dim is None:
                 return []  # They are left over from a former model.
-            found = connection.execute(select(table.c.segment_id, table.c.data))
+            segments = schema.segments
+            joined = table.outerjoin(segments, segments.c.id == table.c.segment_id)
+            columns = table.c.segment_id, table.c.data, segments.c.text.is_not(None)
+            found = connection.execute(select(*columns).select_from(joined))
             chunks = found.partitions(_ROWS_PER_CHUNK)
             return [bad for chunk in chunks for bad in _bad(chunk, dim or 0)]
 
@@ -288,19 +293,19 @@ def _counts(connection: Connection, query: Select[*tuple[Any, ...]]) -> set[tupl
 
 def _bad(rows: Iterable[Any], dim: int) -> Iterator[tuple[int, str]]:
     right = []
-    for segment_id, data in rows:
+    for segment_id, data, is_text in rows:
         if len(data) == 2 * dim:
-            right.append((segment_id, data))
+            right.append((segment_id, data, is_text))
         else:
             yield segment_id, f"{len(data)} bytes, not {2 * dim}"
     if not right:
         return
-    vectors = np.frombuffer(b"".join(data for _, data in right), dtype="<f2").reshape(-1, dim)
+    vectors = np.frombuffer(b"".join(data for _, data, _ in right), dtype="<f2").reshape(-1, dim)
     lengths = np.linalg.norm(vectors.astype(np.float32), axis=1)
-    for (segment_id, _), length in zip(right, lengths, strict=True):
+    for (segment_id, _, is_text), length in zip(right, lengths, strict=True):
         if not np.isfinite(length):
             yield segment_id, "not finite"
-        elif abs(length - 1) > _UNIT_TOLERANCE:
+        elif abs(length - 1) > _UNIT_TOLERANCE and not (is_text and length == 0):
             yield segment_id, f"of length {length:.3f}, not 1"
 
 

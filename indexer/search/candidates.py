@@ -234,15 +234,17 @@ def _gather(
         ids = ids[context.vectors.matching(ids, kind, context.where) | lost]
     at = np.searchsorted(keywords.matches.ids, ids)
     every = ids[keywords.matches.every[at]]
-    if len(every) > depth:  # Too many have all words: vectors decide which are best.
-        found += _nearest(context, like, kind, depth, every)
+    best = _nearest(context, like, kind, depth, every) if len(every) > depth else []
+    if best:  # Too many have all words: vectors decide which are best, where there are any.
+        found += best
     elif len(ids) > depth:
         found.append(ids[np.argsort(-keywords.relevance[at], kind="stable")[:depth]])
     else:
         found.append(ids)
     chosen = np.unique(np.concatenate(found))
     known, rows = context.vectors.rows(chosen, kind)
-    # What lost its vector resembles nothing; likewise a row that was damaged on disk.
+    # What lost its vector resembles nothing; likewise what the model did not understand, and a row
+    # that was damaged on disk.
     sound = np.abs(np.vecdot(rows, rows) - 1) < _MAX_UNIT_ERROR
     if len(known) == len(chosen) and sound.all():
         return chosen, rows
@@ -278,11 +280,14 @@ def _fitted(context: SearchContext, modalities: Collection[Modality]) -> Embedde
 def _nearest(
     context: SearchContext, like: Side, kind: Kind, depth: int, ids: Ids | None = None
 ) -> list[Ids]:
-    vectors = list(like.vectors[MODALITY[kind]])
+    parts = like.vectors[MODALITY[kind]]
+    vectors = list(parts)
     if len(vectors) > 1:
-        vectors.append(normalised(like.weights @ np.stack(vectors)))
+        vectors.append(normalised(like.weights @ parts))
     return [
-        context.vectors.search(vector, depth, kind, context.where, ids)[1] for vector in vectors
+        context.vectors.search(vector, depth, kind, context.where, ids)[1]
+        for vector in vectors
+        if vector.any()  # To what was not understood nothing is near.
     ]
 
 
