@@ -40,6 +40,15 @@ def test_sound_library_has_no_findings(where, capsys):
     assert capsys.readouterr().out.startswith("no faults found in ")
 
 
+def test_a_text_that_the_model_does_not_understand_is_sound(tmp_path):
+    media = tmp_path / "media"
+    media.mkdir()
+    (media / "emoji.txt").write_text("\N{GRINNING FACE}")
+    with Library.open(tmp_path / "library", model="mini") as library:
+        library.ingest([media])
+    assert run(tmp_path / "library", "check") == 0
+
+
 def add_thumbnail_of_nothing(folder: Path) -> None:
     """Add one whose hash begins as no other does."""
     prefix = next(one for one in ("00", "11", "22", "33") if not (folder / one).exists())
@@ -70,7 +79,9 @@ PLANTED: dict[str, tuple[Callable[[Path], object], Fault, bool]] = {
     ),
     "a vector is nothing": (
         lambda where: sql(
-            where, "UPDATE vectors SET data = zeroblob(length(data)) WHERE segment_id = 3"
+            where,
+            "UPDATE vectors SET data = zeroblob(length(data)) WHERE segment_id = "
+            "(SELECT min(id) FROM segments WHERE kind = 'image')",
         ),
         Fault.BAD_VECTORS,
         True,

@@ -254,6 +254,22 @@ def test_rows_have_a_part_for_words_and_one_for_looks() -> None:
     assert seen @ both == pytest.approx(half, abs=1e-5)
 
 
+@pytest.mark.parametrize("text", ["*", "asdkjh qwezxc", "\ud800"])
+def test_what_the_sentence_encoder_does_not_understand_is_compared_by_looks(text: str) -> None:
+    photo = photos()[0]
+    with open_embedder(f"siglip2:{DATA / 'siglip2'}") as embedder:
+        query, understood = embedder.embed([Content(text=text), Content(text="cat")], role="query")
+        passage, other, seen = embedder.embed(
+            [Content(text=text), Content(text="tax law"), Content(frames=[photo])], role="document"
+        )
+        looks = TextTower(checkpoint(SIGLIP2), "cpu", 1).embed([text])[0]
+    assert np.linalg.norm(query) == pytest.approx(1, abs=1e-5)
+    assert not passage.any()
+    assert abs(query @ other) < 0.15
+    assert query @ seen == pytest.approx(math.sqrt(0.5) * float(looks @ seen[384:]), abs=1e-5)
+    assert np.linalg.norm(understood[:384]) == pytest.approx(math.sqrt(0.5), abs=1e-5)
+
+
 @each_family
 def test_clip_lies_at_the_mean_of_its_frames(family: Family) -> None:
     first, second = photos()[:2]

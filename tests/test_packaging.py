@@ -110,7 +110,7 @@ def test_packages_are_the_four_and_contain_their_data() -> None:
     if ignored.returncode in (0, 1):  # otherwise there is no git, or no checkout
         lost = [line for line in ignored.stdout.splitlines() if "__pycache__" not in line]
         assert lost == []
-    assert sum(path.stat().st_size for path in (ROOT / "embedder/mini/weights").iterdir()) < 60e6
+    assert sum(path.stat().st_size for path in (ROOT / "embedder/mini/weights").iterdir()) < 130e6
 
 
 def test_the_wheel_leaves_out_build_scripts_and_nothing_in_it_imports_them() -> None:

@@ -51,6 +51,13 @@ Fitted like those of `mini`, on the nouns and packages of trainer/mini/measure.p
 pairs and 182,733 unrelated ones, of which 84 % and 0.4 % lie above the midpoint.
 """
 
+_NO_WORDS = normalised(np.random.default_rng(0).normal(size=WORDS))
+"""The words of a query that the sentence encoder does not understand: near no passage.
+
+The dual encoder may understand it. Without this part the other one would be longer than constants
+were fitted for.
+"""
+
 _FRAME_SIDES = 4  # sides of the vision model's input that a frame needs, to be resized as published
 _MIN_FRAME_SIDE = 1024
 
@@ -153,6 +160,8 @@ class DualEmbedder(BaseEmbedder):
         searching = [i for i in texts if role == "query" and not contents[i].frames]
         if searching:
             looks[searching] = self._text.get().embed([texts[i] for i in searching])
+            unclear = [i for i in searching if not words[i].any()]
+            words[unclear] = _NO_WORDS
         return normalised(rows)
 
 

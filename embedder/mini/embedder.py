@@ -2,7 +2,9 @@
 
 Pictures and texts share one space:
 
-- A text is embedded by all-MiniLM-L6-v2 (384 values, mean pooling).
+- A text is embedded by all-MiniLM-L6-v2 (384 values, mean pooling), one in another language by a
+  multilingual encoder that is mapped into that space, see embedder/mini/languages.py. What neither
+  understands is a vector of zeros.
 - A picture is classified by EfficientNet-Lite2. The average of the text vectors of its likely
   classes, weighted by their probabilities, is its position in the text space (ConSE, Norouzi et
   al. 2013, https://arxiv.org/abs/1312.5650). A head, trained on drawings with captions, moves it
@@ -10,8 +12,9 @@ Pictures and texts share one space:
 - Class probabilities hardly distinguish two dogs, so the whitened features of the picture stand
   beside that; for a text, a linear map predicts them from its vector.
 
-A content with several parts is the normalised sum: frames first, then frames and text. A vector
-is [text space (384) | visual (n)], each part of fixed length, so a plain dot product compares all.
+A content with several parts is the normalised sum: frames first, then frames and text, of which a
+text that is not understood is no part. A vector is [text space (384) | visual (n)], each part of
+fixed length, so a plain dot product compares all.
 """
 
 import hashlib
@@ -19,6 +22,7 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +40,8 @@ from embedder.interface import (
     Vectors,
     normalised,
 )
-from embedder.mini.sentences import DIM, SENTENCE_FILES, Sentences
+from embedder.mini.languages import LanguageMap, Languages
+from embedder.mini.sentences import DIM, Sentences
 from embedder.mini.space import Head, Space
 from embedder.mini.text import SentenceEncoder
 from embedder.onnx_runtime import open_session, run_pictures, usable_cpus
@@ -52,8 +57,9 @@ MANIFEST = "manifest.json"
 SCHEMA = 1
 SIDE = 260  # pixels, as EfficientNet-Lite2 was trained
 CROP = 0.875  # of the shorter side, at the centre
-CLS, SEP = 101, 102  # token ids
-_PROCESSOR = "1"  # increment when pixels, windows or the combination of parts change
+CLS, SEP = 101, 102  # token ids of the English encoder
+_BEGIN, _END = 1, 2  # of the multilingual one
+_PROCESSOR = "2"  # increment when pixels, windows or the combination of parts change
 
 
 class Weights:
@@ -135,7 +141,7 @@ class _Models:
 
 
 class MiniEmbedder(BaseEmbedder):
-    """The embedded default: 50 MB of weights, no download, no GPU.
+    """The embedded default: 128 MB of weights, no download, no GPU.
 
     Guarantees:
         Opening reads two small JSON files; the models load on the first `embed`, once, under a
@@ -234,18 +240,38 @@ def _load(weights: Weights, threads: int) -> _Models:
 
 
 def open_sentences(weights: Weights, threads: int) -> Sentences:
-    """Load the text side alone.
+    """Load the text side alone; the multilingual encoder follows when a text needs it.
 
     Raises:
         EmbedderUnavailable: its files are missing or were changed.
     """
+    encoder = _encoder(weights, "text.onnx", "tokenizer.json", (CLS, SEP), DIM)
+    return Sentences(encoder, _languages(weights), threads)
+
+
+def load_multilingual(weights: Weights) -> SentenceEncoder:
+    """Load the encoder for texts that are not English."""
+    return _encoder(weights, "multilingual.onnx", "multilingual.json", (_BEGIN, _END), 512)
+
+
+def _encoder(
+    weights: Weights, model: str, tokenizer: str, around: tuple[int, int], width: int
+) -> SentenceEncoder:
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
         raise EmbedderUnavailable(f"mini needs tokenizers: {error}") from error
-    model, tokenizer = (weights.read(name) for name in SENTENCE_FILES)
-    cutter = Tokenizer.from_str(tokenizer.decode("utf-8"))
-    return Sentences(SentenceEncoder(open_session(model), cutter, (CLS, SEP), DIM), threads)
+    session = open_session(weights.read(model))
+    cutter = Tokenizer.from_str(weights.read(tokenizer).decode("utf-8"))
+    return SentenceEncoder(session, cutter, around, width)
+
+
+def _languages(weights: Weights) -> Languages | None:
+    """Return what understands other languages, or None where the weights do not."""
+    if "languages.npz" not in weights.files:
+        return None
+    known = LanguageMap.read(weights.read("languages.npz"))
+    return Languages(known, partial(load_multilingual, weights))
 
 
 def _head(weights: Weights) -> Head | None:

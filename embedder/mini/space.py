@@ -110,10 +110,11 @@ class Space:
         return normalised(meaning), normalised(looks)
 
     def texts(self, vectors: Vectors) -> Vectors:
-        """Map text vectors (n, 384) to unit rows (n, dim)."""
+        """Map text vectors (n, 384) to unit rows (n, dim), and zeros to zeros."""
         projection = self.text_projection if self.head is None else self.head.text_projection
         looks = vectors @ projection[:-1] + projection[-1]
-        return _join(normalised(vectors), normalised(looks), self.text_shares)
+        rows = _join(normalised(vectors), normalised(looks), self.text_shares)
+        return np.where(vectors.any(axis=1, keepdims=True), rows, np.float32(0))
 
 
 def _join(meaning: Vectors, looks: Vectors, shares: Vectors) -> Vectors:

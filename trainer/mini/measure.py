@@ -52,6 +52,7 @@ from trainer.mini.pictures import (
     drawings,
     limited,
     open_photos,
+    read_captions,
     read_photos,
     recompressed,
     scenes,
@@ -197,7 +198,7 @@ def stamp_set(features: Features) -> RetrievalSet:
 
 
 def photo_sets(features: Features) -> Iterator[RetrievalSet]:
-    """Yield our own photos of people, scenes and things, each among all of them."""
+    """Yield our own photos of people, scenes and things, and by translated captions."""
     given = list(open_photos(read_photos()))
     pictures = ((photo.source, image) for photo, image in given)
     seen = features.of("photos", pictures, f"{VERSION} {len(given)}")
@@ -205,6 +206,13 @@ def photo_sets(features: Features) -> Iterator[RetrievalSet]:
         asked = [photo for photo, _ in given if kind in ("", photo.kind)]
         captions, sources = [one.caption for one in asked], [one.source for one in asked]
         yield RetrievalSet(f"photo, {kind or 'all'}", captions, seen, sources, seen.names)
+    source_of = {photo.caption: photo.source for photo, _ in given}
+    translated = read_captions()
+    for language, captions in translated.items():
+        pairs = zip(captions, translated["en"], strict=True)
+        sources_of = {own: source_of[one] for own, one in pairs if one in source_of}
+        wanted = list(sources_of.values())
+        yield RetrievalSet(f"photo, {language}", [*sources_of], seen, wanted, seen.names)
 
 
 def copy_sets(features: Features) -> Iterator[RetrievalSet]:

@@ -50,6 +50,7 @@ _WEBP = re.compile(rb"RIFF(....)WEBPVP8", re.DOTALL)
 RGB = tuple[int, int, int]
 WHITE: RGB = (255, 255, 255)
 TABLE = Path(__file__).with_name("photos.tsv")
+TRANSLATIONS = Path(__file__).with_name("captions.tsv")
 LIBRARY = Path("/usr/share/openclipart")
 PACKAGES = "openclipart-svg openclipart-png"
 _DC = "{http://purl.org/dc/elements/1.1/}"
@@ -197,6 +198,12 @@ class Photo:
 def read_photos(table: Path = TABLE) -> list[Photo]:
     """Return all photos, whether their packages are installed or not."""
     return [Photo(*line.split("\t")) for line in table.read_text("utf-8").splitlines()]
+
+
+def read_captions(table: Path = TRANSLATIONS) -> dict[str, list[str]]:
+    """Return captions of every other photo by language; those in one place mean the same."""
+    rows = [line.split("\t") for line in table.read_text("utf-8").splitlines()]
+    return {language: list(captions) for language, *captions in zip(*rows, strict=True)}
 
 
 def open_photos(given: list[Photo]) -> Iterator[tuple[Photo, Image.Image]]:

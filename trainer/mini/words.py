@@ -66,12 +66,12 @@ class Nouns:
         self.senses: dict[str, list[str]] = {}
         self.attested: set[str] = set()
         self.children: dict[str, list[str]] = {}
-        for line in _records(folder / "data.noun"):
+        for line in records(folder / "data.noun"):
             synset = _parsed(line)
             self.synsets[synset.wordnet_id] = synset
             for parent in synset.parents:
                 self.children.setdefault(parent, []).append(synset.wordnet_id)
-        for line in _records(folder / "index.noun"):
+        for line in records(folder / "index.noun"):
             word, _, count, *rest = line.split()
             word = word.replace("_", " ")
             self.senses[word] = [f"n{offset}" for offset in rest[-int(count) :]]
@@ -97,8 +97,8 @@ class Nouns:
         return found
 
 
-def _records(path: Path) -> list[str]:
-    """Return the lines below the licence."""
+def records(path: Path) -> list[str]:
+    """Return the lines of a file of WordNet below its licence."""
     return [line for line in path.read_text("latin-1").splitlines() if not line.startswith("  ")]
 
 
