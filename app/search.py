@@ -314,4 +314,5 @@ def sample_files(library: Library, count: int = PAGE_SIZE) -> list[tuple[MediaIt
 def warm_up(library: Library) -> None:
     """Load the model and start a decoding process before the first search needs them."""
     library.viewer.prepare()
-    library.embedder.embed([Content(text="warm up", modality=Modality.TEXT)], role="query")
+    for text in ("warm up", "aufwärmen"):  # Some models load a part for other languages later.
+        library.embedder.embed([Content(text=text, modality=Modality.TEXT)], role="query")
