@@ -27,8 +27,8 @@ from PIL import Image
 from benchmarks.untrained import Shape, build
 from embedder import Content, Modality
 from embedder.interface import Vectors
-from embedder.rzen.embedder import RzenEmbedder, open_rzen
-from embedder.rzen.pictures import planned
+from embedder.mllm.embedder import MllmEmbedder, open_rzen
+from embedder.mllm.pictures import planned
 
 BATCH = 32
 HUNDRED_MILLION = Shape(
@@ -92,7 +92,7 @@ def picture(size: tuple[int, int], chance: random.Random) -> Image.Image:
     return Image.fromarray(noise.astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
 
 
-def compare(embedder: RzenEmbedder, contents: Sequence[Content], rounds: int) -> None:
+def compare(embedder: MllmEmbedder, contents: Sequence[Content], rounds: int) -> None:
     """Run both procedures alternately and print their speed."""
     template, backbone = embedder.loaded()
     parameters = sum(one.numel() for one in backbone.parameters())
@@ -148,7 +148,7 @@ def memory(device: torch.device) -> str:
 class Plain:
     """The plain procedure: transformers' image processor and tokenizer, then the model."""
 
-    def __init__(self, embedder: RzenEmbedder) -> None:
+    def __init__(self, embedder: MllmEmbedder) -> None:
         from transformers import AutoImageProcessor, AutoTokenizer
 
         directory = embedder.checkpoint.directory

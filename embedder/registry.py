@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from embedder import dual, mini, rzen, toy
+from embedder import dual, mini, mllm, toy
 from embedder.content import Modality
 from embedder.interface import Backend, Embedder, EmbedderUnavailable, ModelSpec
 
@@ -12,7 +12,7 @@ BACKENDS: Mapping[str, Backend] = {
         mini.BACKEND,
         dual.SIGLIP2_BACKEND,
         dual.CLIP_BACKEND,
-        rzen.BACKEND,
+        mllm.BACKEND,
         toy.BACKEND,
     )
 }

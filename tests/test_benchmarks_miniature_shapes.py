@@ -22,7 +22,7 @@ from benchmarks.miniature.shapes import (
     several,
 )
 from embedder.content import Modality
-from embedder.rzen.settings import Settings
+from embedder.mllm.settings import Settings
 from trainer.config import Run
 from trainer.data.examples import ErrorBudget
 from trainer.data.loader import load_datasets

@@ -11,7 +11,7 @@ from devices import DEVICES
 from PIL import Image
 
 from embedder import Content
-from embedder.rzen.embedder import RzenEmbedder, open_rzen
+from embedder.mllm.embedder import MllmEmbedder, open_rzen
 
 DATA = Path(__file__).parent / "parity"
 CASES = json.loads((DATA / "cases.json").read_text())
@@ -19,7 +19,7 @@ LEAST_COSINE = 0.99999
 
 
 @pytest.fixture(scope="module", params=DEVICES)
-def embedder(request: pytest.FixtureRequest) -> Iterator[RzenEmbedder]:
+def embedder(request: pytest.FixtureRequest) -> Iterator[MllmEmbedder]:
     with open_rzen(str(DATA / "model"), device=request.param, dtype="float32") as opened:
         yield opened
 
@@ -45,20 +45,20 @@ def contents_of(case: dict[str, Any]) -> list[Content]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: str(case["name"]))
 def test_batch_has_the_released_vectors(
-    case: dict[str, Any], embedder: RzenEmbedder, expected: dict[str, np.ndarray]
+    case: dict[str, Any], embedder: MllmEmbedder, expected: dict[str, np.ndarray]
 ):
     rows = embedder.embed(contents_of(case), role="query")
     assert ((rows * expected[case["name"]]).sum(axis=1) >= LEAST_COSINE).all()
 
 
-def test_each_content_alone_has_them_too(embedder: RzenEmbedder, expected: dict[str, np.ndarray]):
+def test_each_content_alone_has_them_too(embedder: MllmEmbedder, expected: dict[str, np.ndarray]):
     for case in CASES:
         for content, row in zip(contents_of(case), expected[case["name"]], strict=True):
             assert embedder.embed([content], role="query")[0] @ row >= LEAST_COSINE
 
 
 def test_all_cases_in_one_call_have_them_too(
-    embedder: RzenEmbedder, expected: dict[str, np.ndarray]
+    embedder: MllmEmbedder, expected: dict[str, np.ndarray]
 ):
     contents = [content for case in CASES for content in contents_of(case)]
     rows = embedder.embed(contents, role="query")

@@ -12,9 +12,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from embedder import Content, open_embedder
-from embedder.rzen.checkpoint import Checkpoint
-from embedder.rzen.embedder import RzenEmbedder
-from embedder.rzen.settings import Settings
+from embedder.mllm.checkpoint import Checkpoint
+from embedder.mllm.embedder import MllmEmbedder
+from embedder.mllm.settings import Settings
 from trainer.adapters import (
     Adapter,
     BadAdapter,
@@ -59,7 +59,7 @@ def filled(adapted: object, seed: int = 0, size: float = 0.3) -> None:
 def adapter(checkpoint: Checkpoint, directory: Path, seed: int = 0, lora: Lora | None = None):
     """Writes an adapter and returns the vectors of base and adapter together, unmerged."""
     lora = lora or Lora(rank=4, alpha=8)
-    embedder = RzenEmbedder(checkpoint, SETTINGS, "cpu", "float32")
+    embedder = MllmEmbedder(checkpoint, SETTINGS, "cpu", "float32")
     with embedder:
         adapted = make_trainable(embedder.loaded()[1].model, lora)
         filled(adapted, seed)
@@ -115,7 +115,7 @@ def test_without_lora_everything_is_trained(checkpoint: Checkpoint) -> None:
 
 
 def test_adapters_start_by_adding_nothing(checkpoint: Checkpoint) -> None:
-    with RzenEmbedder(checkpoint, SETTINGS, "cpu", "float32") as embedder:
+    with MllmEmbedder(checkpoint, SETTINGS, "cpu", "float32") as embedder:
         before = embedder.embed(contents(), "document")
         make_trainable(embedder.loaded()[1].model, Lora(rank=4)).eval()
         assert np.array_equal(embedder.embed(contents(), "document"), before)
@@ -143,7 +143,7 @@ def test_a_merged_checkpoint_gives_the_vectors_of_base_and_adapter(
     checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
     expected = adapter(checkpoint, tmp_path / "adapter")
-    with RzenEmbedder(checkpoint, SETTINGS, "cpu", "float32") as embedder:
+    with MllmEmbedder(checkpoint, SETTINGS, "cpu", "float32") as embedder:
         base = embedder.embed(contents(), "document")
     assert np.abs(expected - base).max() > 0.01  # Else the comparison proves nothing.
     merge(tmp_path / "adapter", tmp_path / "merged")
@@ -167,7 +167,7 @@ def test_a_merged_checkpoint_records_settings_tokenizer_and_where_it_comes_from(
 
 
 def test_full_fine_tuning_is_written_the_same_way(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    with RzenEmbedder(checkpoint, SETTINGS, "cpu", "float32") as embedder:
+    with MllmEmbedder(checkpoint, SETTINGS, "cpu", "float32") as embedder:
         model = make_trainable(embedder.loaded()[1].model, None)
         with torch.no_grad():
             for weight in model.parameters():

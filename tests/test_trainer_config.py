@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from embedder.rzen.settings import Settings
+from embedder.mllm.settings import Settings
 from trainer.config import BadConfig, Run
 from trainer.data.examples import Task
 from trainer.losses import LossConfig

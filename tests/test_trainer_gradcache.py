@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from embedder import Content
-from embedder.rzen.backbone import Backbone
-from embedder.rzen.embedder import open_rzen
-from embedder.rzen.pictures import patched
-from embedder.rzen.template import Template
+from embedder.mllm.backbone import Backbone
+from embedder.mllm.embedder import open_rzen
+from embedder.mllm.pictures import patched
+from embedder.mllm.template import Template
 from trainer.gradcache import GradCache
 from trainer.losses import LossConfig, TaskTemperatures, contrastive_loss
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from embedder import Content
-from embedder.rzen.embedder import RzenEmbedder, open_rzen
+from embedder.mllm.embedder import MllmEmbedder, open_rzen
 from trainer.model import Encoder, prepare
 
 
@@ -29,7 +29,7 @@ CONTENTS = [
 ]
 
 
-def test_training_computes_the_vectors_that_the_embedder_serves(embedder: RzenEmbedder):
+def test_training_computes_the_vectors_that_the_embedder_serves(embedder: MllmEmbedder):
     template, backbone = embedder.loaded()
     chunk = [prepare(template, content, "document") for content in CONTENTS]
     with torch.no_grad():
@@ -37,7 +37,7 @@ def test_training_computes_the_vectors_that_the_embedder_serves(embedder: RzenEm
     assert np.abs(rows - embedder.embed(CONTENTS, role="document")).max() < 1e-5
 
 
-def test_each_content_gets_its_own_pictures_whatever_the_chunk(embedder: RzenEmbedder):
+def test_each_content_gets_its_own_pictures_whatever_the_chunk(embedder: MllmEmbedder):
     template, backbone = embedder.loaded()
     encoder = Encoder(backbone)
     chunk = [prepare(template, content, "document") for content in CONTENTS]
@@ -47,7 +47,7 @@ def test_each_content_gets_its_own_pictures_whatever_the_chunk(embedder: RzenEmb
     assert (together - alone).abs().max() < 1e-5
 
 
-def test_gradients_reach_what_sees_and_what_reads(embedder: RzenEmbedder):
+def test_gradients_reach_what_sees_and_what_reads(embedder: MllmEmbedder):
     template, backbone = embedder.loaded()
     encoder = Encoder(backbone)
     encoder([prepare(template, CONTENTS[2], "query")])[0, :8].sum().backward()

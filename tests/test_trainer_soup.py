@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from embedder.rzen.checkpoint import Checkpoint
-from embedder.rzen.embedder import RzenEmbedder
-from embedder.rzen.settings import Settings
+from embedder.mllm.checkpoint import Checkpoint
+from embedder.mllm.embedder import MllmEmbedder
+from embedder.mllm.settings import Settings
 from trainer.adapters import (
     Adapter,
     BadAdapter,
@@ -173,7 +173,7 @@ def test_the_greedy_search_scores_what_is_written_in_the_end(
     seen = []
     scores = iter([0.1, 0.3, 0.2, 0.4])  # Base, one, two, both.
 
-    def score(embedder: RzenEmbedder) -> float:
+    def score(embedder: MllmEmbedder) -> float:
         seen.append(embedder.embed([Content("a few words")], "document"))
         return next(scores)
 

@@ -24,10 +24,10 @@ from pydantic import Field
 from pydantic import dataclasses as pydantic_dataclasses
 from torch import nn
 
-from embedder.rzen.backbone import Backbone
-from embedder.rzen.checkpoint import Checkpoint
-from embedder.rzen.embedder import RzenEmbedder
-from embedder.rzen.settings import Settings
+from embedder.mllm.backbone import Backbone
+from embedder.mllm.checkpoint import Checkpoint
+from embedder.mllm.embedder import MllmEmbedder
+from embedder.mllm.settings import Settings
 from trainer.checkpoints import write_checkpoint
 from trainer.output import atomic_folder
 
@@ -403,7 +403,7 @@ def open_adapters(
 def search_greedily(
     adapters: Sequence[Adapter],
     checkpoint: Checkpoint,
-    score: Callable[[RzenEmbedder], float],
+    score: Callable[[MllmEmbedder], float],
     weights: Sequence[float] | None = None,
     *,
     device: str | None = None,
@@ -419,7 +419,7 @@ def search_greedily(
         device: Where to run.
         dtype: Precision of the trials; the result is merged in that of the base all the same.
     """
-    with RzenEmbedder(checkpoint, adapters[0].settings, device, dtype) as embedder:
+    with MllmEmbedder(checkpoint, adapters[0].settings, device, dtype) as embedder:
         mixture = Mixture(embedder.loaded()[1].model, adapters, restorable=True)
 
         def of(mixed: tuple[float, ...]) -> float:

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed, nn
 
-from embedder.rzen.checkpoint import Checkpoint
-from embedder.rzen.settings import Settings
+from embedder.mllm.checkpoint import Checkpoint
+from embedder.mllm.settings import Settings
 from trainer.distributed import rank, world_size
 from trainer.gradcache import random_states, set_random_states
 from trainer.output import atomic_folder

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from embedder.rzen.settings import Settings
+from embedder.mllm.settings import Settings
 from trainer.adapters import Lora
 from trainer.data.examples import Task
 from trainer.data.readers import problems
@@ -131,7 +131,7 @@ class Run:
         out: Output folder, relative to the configuration's folder.
         model: What is trained.
         data: The datasets; either all or none of them have a weight.
-        settings: Prompts, positions and limits, by the names of `embedder.rzen.settings.Settings`;
+        settings: Prompts, positions and limits, by the names of `embedder.mllm.settings.Settings`;
             recorded in the trained checkpoint.
         loss: Options of the loss.
         optimizer: Options of the optimizer.

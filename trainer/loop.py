@@ -9,8 +9,8 @@ from time import monotonic
 import torch
 from torch import Tensor, nn
 
-from embedder.rzen.embedder import groups_of
-from embedder.rzen.template import Template
+from embedder.mllm.embedder import groups_of
+from embedder.mllm.template import Template
 from trainer.adapters import count_parameters
 from trainer.checkpoints import Checkpointer, TrainingState
 from trainer.config import Batches, Run

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from embedder.content import Content, Role
-from embedder.rzen.backbone import Backbone, chosen_device
-from embedder.rzen.checkpoint import Checkpoint
-from embedder.rzen.pictures import Patched, patched
-from embedder.rzen.settings import Settings
-from embedder.rzen.template import Template, TokenSequence
+from embedder.mllm.backbone import Backbone, chosen_device
+from embedder.mllm.checkpoint import Checkpoint
+from embedder.mllm.pictures import Patched, patched
+from embedder.mllm.settings import Settings
+from embedder.mllm.template import Template, TokenSequence
 from trainer.adapters import Adapter, make_trainable, save_adapter, write_mixture
 from trainer.checkpoints import write_checkpoint
 from trainer.config import Run
@@ -52,7 +52,7 @@ def prepare(template: Template, content: Content, role: Role) -> PreparedContent
 class Encoder(nn.Module):
     """Computes unit vectors of prepared contents, with gradients.
 
-    The vectors equal those of `embedder.rzen.RzenEmbedder` on the same weights: the same backbone
+    The vectors equal those of `embedder.mllm.MllmEmbedder` on the same weights: the same backbone
     runs in both, so there is nothing that training and serving could do differently.
 
     Args:

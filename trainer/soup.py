@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from trainer.cli import positive_int
 
 if TYPE_CHECKING:
-    from embedder.rzen.checkpoint import Checkpoint
+    from embedder.mllm.checkpoint import Checkpoint
     from trainer.adapters import Adapter
 
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 from benchmarks.untrained import Shape
 from embedder.media import Limits, MediaError, read_picture
-from embedder.rzen.settings import Settings
+from embedder.mllm.settings import Settings
 from trainer.data.examples import Task, Unreadable
 from trainer.mini.pictures import Drawing, centred, drawings, limited, stamps
 

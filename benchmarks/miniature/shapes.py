@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 from PIL import Image, ImageDraw
 
 from benchmarks.untrained import Shape, build
-from embedder.rzen.settings import Settings
+from embedder.mllm.settings import Settings
 from trainer.cli import positive_int
 
 COLOURS: Mapping[str, tuple[int, int, int]] = {

@@ -5,7 +5,7 @@ import json
 import math
 from pathlib import Path
 
-from embedder.rzen.settings import Settings
+from embedder.mllm.settings import Settings
 from trainer.config import BadConfig, Run
 from trainer.data.examples import ErrorBudget, Task
 from trainer.data.readers import read_jsonl

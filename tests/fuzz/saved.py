@@ -15,8 +15,8 @@ from embedder.interface import normalised
 from embedder.media import Kind
 from embedder.media.kinds import sha256_of
 from embedder.mini.embedder import MANIFEST, Weights
-from embedder.rzen.checkpoint import Checkpoint
-from embedder.rzen.settings import SETTINGS_FILE, Settings
+from embedder.mllm.checkpoint import Checkpoint
+from embedder.mllm.settings import SETTINGS_FILE, Settings
 from indexer.config import LIBRARY_FILE
 from indexer.errors import LibraryError
 from indexer.maintenance.backup import FILE_LIST, back_up, restore

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from embedder.content import Role
 from embedder.media import MediaError
-from embedder.rzen.pictures import Unfit
-from embedder.rzen.template import Template
+from embedder.mllm.pictures import Unfit
+from embedder.mllm.template import Template
 from trainer.config import Dataset
 from trainer.data.clips import read_captioned_clips
 from trainer.data.examples import ErrorBudget, Example, Origin, Side, Task

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from embedder.interface import EmbedderUnavailable
-from embedder.rzen.checkpoint import Checkpoint
-from embedder.rzen.pictures import PATCH_SIDE, Patched
-from embedder.rzen.settings import Settings
-from embedder.rzen.template import TokenSequence
+from embedder.mllm.checkpoint import Checkpoint
+from embedder.mllm.pictures import PATCH_SIDE, Patched
+from embedder.mllm.settings import Settings
+from embedder.mllm.template import TokenSequence
 
 _log = logging.getLogger(__name__)
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embedder.rzen.embedder import groups_of, schedule
-from embedder.rzen.pictures import planned
-from embedder.rzen.template import Picture, TokenSequence
+from embedder.mllm.embedder import groups_of, schedule
+from embedder.mllm.pictures import planned
+from embedder.mllm.template import Picture, TokenSequence
 
 
 def sequence(length: int, *pictures: Image.Image, first: int = 0) -> TokenSequence:

@@ -1,4 +1,4 @@
-"""RzenEmbed: a Qwen2-VL that embeds texts, pictures, videos, pages and mixes of them.
+"""Multimodal language models that embed texts, pictures, videos, pages and mixes of them.
 
 settings    prompts, positions and limits of a checkpoint (rzen.json)
 checkpoint  files on disk or the hub, checked and named
@@ -14,7 +14,7 @@ from embedder.interface import Backend, Embedder
 
 
 def _open(argument: str, **options: Any) -> Embedder:
-    from embedder.rzen.embedder import open_rzen
+    from embedder.mllm.embedder import open_rzen
 
     return open_rzen(argument, **options)
 

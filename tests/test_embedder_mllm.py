@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 
 from embedder import Content, EmbedderUnavailable, EmbedError, Modality, open_embedder
-from embedder.rzen.embedder import RzenEmbedder, open_rzen
-from embedder.rzen.settings import Settings
+from embedder.mllm.embedder import MllmEmbedder, open_rzen
+from embedder.mllm.settings import Settings
 
 
 @pytest.fixture(scope="module")
-def embedder(tiny_rzen: Path) -> Iterator[RzenEmbedder]:
+def embedder(tiny_rzen: Path) -> Iterator[MllmEmbedder]:
     with open_rzen(str(tiny_rzen), device="cpu", dtype="float32") as opened:
         yield opened
 
@@ -44,7 +44,7 @@ class Watched:
     """Counts what goes through a backbone; runs out of memory beyond a number of items."""
 
     def __init__(
-        self, embedder: RzenEmbedder, patch: pytest.MonkeyPatch, most: int | None = None
+        self, embedder: MllmEmbedder, patch: pytest.MonkeyPatch, most: int | None = None
     ) -> None:
         backbone = embedder.loaded()[1]
         self.seen: list[int] = []
@@ -70,7 +70,7 @@ class Watched:
 
 
 def test_repeated_contents_are_computed_once(
-    embedder: RzenEmbedder, monkeypatch: pytest.MonkeyPatch
+    embedder: MllmEmbedder, monkeypatch: pytest.MonkeyPatch
 ):
     watched = Watched(embedder, monkeypatch)
     contents = [
@@ -86,8 +86,8 @@ def test_repeated_contents_are_computed_once(
     assert np.array_equal(rows[5], rows[7])
 
 
-def test_pictures_are_prepared_ahead(embedder: RzenEmbedder, monkeypatch: pytest.MonkeyPatch):
-    from embedder.rzen import embedder as module
+def test_pictures_are_prepared_ahead(embedder: MllmEmbedder, monkeypatch: pytest.MonkeyPatch):
+    from embedder.mllm import embedder as module
 
     backbone, ready = embedder.loaded()[1], [threading.Event() for _ in range(2)]
     patched, read, waited = module.patched, backbone.read, []
@@ -107,14 +107,14 @@ def test_pictures_are_prepared_ahead(embedder: RzenEmbedder, monkeypatch: pytest
     assert waited == [True, True]
 
 
-def test_query_and_document_instructions_differ(embedder: RzenEmbedder):
+def test_query_and_document_instructions_differ(embedder: MllmEmbedder):
     query, document = (
         embedder.embed([Content(text="a dog")], role)[0] for role in ("query", "document")
     )
     assert query @ document < 0.9999
 
 
-def test_own_instruction_replaces_default(embedder: RzenEmbedder):
+def test_own_instruction_replaces_default(embedder: MllmEmbedder):
     instructed = Content(
         text="a dog", instruction="Find a document image that matches the given query: "
     )
@@ -124,7 +124,7 @@ def test_own_instruction_replaces_default(embedder: RzenEmbedder):
     assert first @ second < 0.9999
 
 
-def test_lack_of_memory_halves_the_batch(embedder: RzenEmbedder, monkeypatch: pytest.MonkeyPatch):
+def test_lack_of_memory_halves_the_batch(embedder: MllmEmbedder, monkeypatch: pytest.MonkeyPatch):
     contents = mixed()
     expected = embedder.embed(contents, role="document")
     monkeypatch.setattr(embedder, "token_budget", 100_000)
@@ -135,7 +135,7 @@ def test_lack_of_memory_halves_the_batch(embedder: RzenEmbedder, monkeypatch: py
     assert embedder.token_budget < 100_000
 
 
-def test_content_too_large_alone_fails(embedder: RzenEmbedder, monkeypatch: pytest.MonkeyPatch):
+def test_content_too_large_alone_fails(embedder: MllmEmbedder, monkeypatch: pytest.MonkeyPatch):
     backbone = embedder.loaded()[1]
     read = backbone.read
 
@@ -152,7 +152,7 @@ def test_content_too_large_alone_fails(embedder: RzenEmbedder, monkeypatch: pyte
     assert embedder.embed([contents[0], contents[2]], role="document").shape == (2, 64)
 
 
-def test_picture_too_large_alone_fails(embedder: RzenEmbedder, monkeypatch: pytest.MonkeyPatch):
+def test_picture_too_large_alone_fails(embedder: MllmEmbedder, monkeypatch: pytest.MonkeyPatch):
     backbone = embedder.loaded()[1]
 
     def full(pictures: Sequence[Any]) -> Any:
@@ -164,7 +164,7 @@ def test_picture_too_large_alone_fails(embedder: RzenEmbedder, monkeypatch: pyte
     assert caught.value.position == 1
 
 
-def test_other_errors_are_raised(embedder: RzenEmbedder, monkeypatch: pytest.MonkeyPatch):
+def test_other_errors_are_raised(embedder: MllmEmbedder, monkeypatch: pytest.MonkeyPatch):
     def broken(*_given: object) -> Any:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
@@ -174,7 +174,7 @@ def test_other_errors_are_raised(embedder: RzenEmbedder, monkeypatch: pytest.Mon
 
 
 def test_what_is_cut_to_fit_is_told_in_the_log(
-    embedder: RzenEmbedder, caplog: pytest.LogCaptureFixture
+    embedder: MllmEmbedder, caplog: pytest.LogCaptureFixture
 ):
     with caplog.at_level(logging.WARNING, logger="embedder"):
         embedder.embed([Content(text="x"), Content(text="word " * 9000)], role="document")
@@ -194,7 +194,7 @@ def test_what_is_cut_to_fit_is_told_in_the_log(
     ],
     ids=["positions", "pooling", "system", "prompt", "tokens", "instruction"],
 )
-def test_checkpoint_settings_are_followed(folder: Path, embedder: RzenEmbedder, settings: Settings):
+def test_checkpoint_settings_are_followed(folder: Path, embedder: MllmEmbedder, settings: Settings):
     settings.save(folder)
     content = [Content(frames=[noise(5, (300, 200))])]
     with open_embedder(f"rzen:{folder}") as other:
@@ -211,7 +211,7 @@ def test_mean_pooling_ignores_padding(folder: Path):
     assert np.abs(together - np.stack(alone)).max() < 1e-5
 
 
-def test_document_instructions_can_be_replaced(tiny_rzen: Path, embedder: RzenEmbedder):
+def test_document_instructions_can_be_replaced(tiny_rzen: Path, embedder: MllmEmbedder):
     content, text = Content(frames=[noise(1)]), Content(text="words")
     own = embedder.embed([content, text], role="document")
     with open_embedder(f"rzen:{tiny_rzen}", instructions={Modality.IMAGE: "Look."}) as other:
@@ -222,7 +222,7 @@ def test_document_instructions_can_be_replaced(tiny_rzen: Path, embedder: RzenEm
     assert np.allclose(changed[1], own[1], atol=1e-6)
 
 
-def test_half_precision(tiny_rzen: Path, embedder: RzenEmbedder):
+def test_half_precision(tiny_rzen: Path, embedder: MllmEmbedder):
     with open_embedder(f"rzen:{tiny_rzen}", dtype="bfloat16") as half:
         rows = half.embed(mixed(), role="document")
     assert (rows * embedder.embed(mixed(), role="document")).sum(axis=1).min() > 0.98
@@ -247,7 +247,7 @@ def test_unknown_precision_is_refused(tiny_rzen: Path):
         embedder.embed([Content(text="x")], role="query")
 
 
-def test_it_runs_without_torchvision(embedder: RzenEmbedder):
+def test_it_runs_without_torchvision(embedder: MllmEmbedder):
     import sys
 
     embedder.embed([Content(frames=[noise(1)])], role="document")
@@ -257,7 +257,7 @@ def test_it_runs_without_torchvision(embedder: RzenEmbedder):
 def test_gradients_flow_to_both_towers(tiny_rzen: Path):
     with open_rzen(str(tiny_rzen)) as embedder:
         template, backbone = embedder.loaded()
-        from embedder.rzen.pictures import patched
+        from embedder.mllm.pictures import patched
 
         sequence = template.sequence(Content("words", [noise(1)]), "document")
         seen = backbone.see([patched(one.frame, one.plan) for one in sequence.pictures])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from embedder.hub import HUB_ID, channels, read_object
 from embedder.interface import EmbedderUnavailable, ModelSpec
-from embedder.rzen import BACKEND
+from embedder.mllm import BACKEND
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

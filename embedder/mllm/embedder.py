@@ -21,16 +21,16 @@ from embedder.interface import (
     EmbedError,
     Vectors,
 )
-from embedder.rzen import BACKEND
-from embedder.rzen.checkpoint import Checkpoint
-from embedder.rzen.pictures import Patched, Unfit, patched
-from embedder.rzen.settings import Settings
-from embedder.rzen.template import Picture, Template, TokenSequence
+from embedder.mllm import BACKEND
+from embedder.mllm.checkpoint import Checkpoint
+from embedder.mllm.pictures import Patched, Unfit, patched
+from embedder.mllm.settings import Settings
+from embedder.mllm.template import Picture, Template, TokenSequence
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from embedder.rzen.backbone import Backbone
+    from embedder.mllm.backbone import Backbone
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def open_rzen(
     device: str | None = None,
     dtype: str | None = None,
     instructions: Mapping[Modality, str] | None = None,
-) -> "RzenEmbedder":
+) -> "MllmEmbedder":
     """Open a checkpoint; see `embedder.open_embedder`.
 
     Args:
@@ -103,10 +103,10 @@ def open_rzen(
     """
     checkpoint = Checkpoint.find(argument)
     settings = Settings.of(checkpoint.directory).instructed(instructions or {})
-    return RzenEmbedder(checkpoint, settings, device, dtype)
+    return MllmEmbedder(checkpoint, settings, device, dtype)
 
 
-class RzenEmbedder(BaseEmbedder):
+class MllmEmbedder(BaseEmbedder):
     """A Qwen2-VL checkpoint with its settings; the weights load on first use.
 
     Contents are sorted into groups of about the same length under a budget of tokens. While one
@@ -162,7 +162,7 @@ class RzenEmbedder(BaseEmbedder):
         groups = schedule(_sequences(template, contents, role), self.token_budget)
         vectors = np.empty((len(contents), self.info.dim), dtype=np.float32)
         seen: dict[Name, Tensor] = {}
-        with ThreadPoolExecutor(_MAX_PREPARERS, "rzen-prepare") as pool:
+        with ThreadPoolExecutor(_MAX_PREPARERS, "mllm-prepare") as pool:
             for group, pictures in _prepared(groups, pool):
                 with self._computing:  # another thread's search runs between two groups
                     rows = self._computed(backbone, group, pictures, seen)
@@ -209,7 +209,7 @@ class RzenEmbedder(BaseEmbedder):
         self, compute: "Callable[[Sequence[T]], list[U]]", items: Sequence[T]
     ) -> "list[U]":
         """Return what `compute` makes of all items, in halves where memory does not suffice."""
-        from embedder.rzen.backbone import free_memory, is_out_of_memory
+        from embedder.mllm.backbone import free_memory, is_out_of_memory
 
         try:
             return compute(items)
@@ -233,7 +233,7 @@ class RzenEmbedder(BaseEmbedder):
         """
         with self._loading:
             if self._model is None:
-                from embedder.rzen.backbone import Backbone, chosen_device, chosen_dtype
+                from embedder.mllm.backbone import Backbone, chosen_device, chosen_dtype
 
                 device = chosen_device(self._device)
                 dtype = chosen_dtype(self._dtype, device)

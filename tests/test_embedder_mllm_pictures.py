@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from embedder.rzen.pictures import TOKEN_SIDE, patched, planned
+from embedder.mllm.pictures import TOKEN_SIDE, patched, planned
 
 IMAGE = (256, 1280)
 SIZES = [(640, 480), (321, 777), (64, 48), (1500, 300), (980, 1260), (4000, 3000), (28, 28), (1, 1)]

@@ -8,8 +8,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from embedder import EmbedderUnavailable, Modality, open_embedder
-from embedder.rzen.checkpoint import Checkpoint
-from embedder.rzen.settings import Settings
+from embedder.mllm.checkpoint import Checkpoint
+from embedder.mllm.settings import Settings
 
 WEIGHTS = "model.safetensors"
 

@@ -6,9 +6,9 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from embedder import Content, Modality
-from embedder.rzen.pictures import Unfit
-from embedder.rzen.settings import Settings
-from embedder.rzen.template import Template, evenly
+from embedder.mllm.pictures import Unfit
+from embedder.mllm.settings import Settings
+from embedder.mllm.template import Template, evenly
 
 FIND = "Find me an everyday image that matches the given caption: "
 

@@ -18,8 +18,8 @@ from PIL import Image
 
 from embedder.content import Content, Modality, Role
 from embedder.interface import EmbedderUnavailable
-from embedder.rzen.pictures import Plan, Unfit, planned
-from embedder.rzen.settings import Positions, Settings
+from embedder.mllm.pictures import Plan, Unfit, planned
+from embedder.mllm.settings import Positions, Settings
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -9,9 +9,9 @@ from PIL import Image
 from transformers import Qwen2VLModel
 
 from embedder import Content
-from embedder.rzen import backbone
-from embedder.rzen.checkpoint import Checkpoint
-from embedder.rzen.embedder import open_rzen
+from embedder.mllm import backbone
+from embedder.mllm.checkpoint import Checkpoint
+from embedder.mllm.embedder import open_rzen
 
 GPU = torch.device("cuda", 0)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from embedder import EmbedderUnavailable, Modality
-from embedder.rzen.settings import DOCUMENT_INSTRUCTIONS, SETTINGS_FILE, Settings
+from embedder.mllm.settings import DOCUMENT_INSTRUCTIONS, SETTINGS_FILE, Settings
 
 
 def written(folder: Path, values: object) -> Path:

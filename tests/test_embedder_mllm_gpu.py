@@ -11,8 +11,8 @@ from PIL import Image
 
 from embedder import Content, Modality
 from embedder.interface import Vectors
-from embedder.rzen import backbone
-from embedder.rzen.embedder import open_rzen
+from embedder.mllm import backbone
+from embedder.mllm.embedder import open_rzen
 
 pytestmark = GPU
 
