@@ -1,16 +1,17 @@
-"""Models of the Hugging Face hub: named ones, where their files are, and how these are read."""
+"""Models of the Hugging Face hub: named ones, and how their files are read."""
 
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from embedder.interface import EmbedderUnavailable
 
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 """The name of a repository."""
 
 
@@ -19,42 +20,53 @@ class HubFile:
     """A file of a repository.
 
     Attributes:
-        name: Its path in the repository.
+        name: Its path in the repository. One with a wildcard, as in `*.json`, stands for all files
+            of that folder that match.
         size: In bytes; None where it is not known yet.
-        sha256: Of its content; None where it is not known yet.
+        sha256: Of its content; None where it is not known.
+        blob: The SHA-1 by which git identifies its content; None where it is not known.
+        optional: Whether a model may be without it.
     """
 
     name: str
     size: int | None = None
     sha256: str | None = None
+    blob: str | None = None
+    optional: bool = False
+
+    def matches(self, name: str) -> bool:
+        """Return whether it stands for the file of that name."""
+        return name.count("/") == self.name.count("/") and fnmatchcase(name, self.name)
+
+    @property
+    def digest(self) -> str | None:
+        """What identifies its content; None where nothing is known."""
+        return self.sha256 or self.blob
 
 
 @dataclass(frozen=True, slots=True)
 class HubModel:
-    """A model of the hub that has a name here.
+    """A model of the hub.
 
     Attributes:
         repository: Its name on the hub.
         files: What is needed of it.
         revision: The commit that was looked at; None for the newest.
+        summary: What it is good at, in a few words.
         megabytes: The size of the files together, about; None where it is not known.
         languages: Which ones it understands, for people.
+        speed: How fast it is, for people.
         licence: Its SPDX identifier.
     """
 
     repository: str
     files: tuple[HubFile, ...]
     revision: str | None = None
+    summary: str = ""
     megabytes: int | None = None
     languages: str = ""
+    speed: str = ""
     licence: str = ""
-
-    @property
-    def download_command(self) -> str:
-        """The command that downloads it."""
-        revision = f" --revision {self.revision}" if self.revision else ""
-        names = " ".join(file.name for file in self.files)
-        return f"hf download {self.repository}{revision} {names}"
 
 
 def cached_folder(repository: str, revision: str | None = None) -> Path | None:
@@ -66,6 +78,16 @@ def cached_folder(repository: str, revision: str | None = None) -> Path | None:
     except ValueError:  # not a valid name
         return None
     return Path(found).parent if isinstance(found, str) else None
+
+
+def has_files(folder: Path, files: Iterable[HubFile]) -> bool:
+    """Return whether a folder has those files, and all weights that an index in it lists."""
+    indexes = folder.glob("*.safetensors.index.json")
+    listed = [read_object(index).get("weight_map") or {} for index in indexes]
+    weights = {name for places in listed for name in places.values()}
+    return all(file.optional or any(folder.glob(file.name)) for file in files) and all(
+        (folder / name).is_file() for name in weights
+    )
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -10,15 +10,18 @@ import hashlib
 import importlib.util
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.content import ROLES, Content, Modality, Role
+
+if TYPE_CHECKING:
+    from embedder.hub import HubModel
 
 Vectors = NDArray[np.float32]
 """Float32 array of shape (n, dim); rows have unit length unless stated otherwise.
@@ -217,6 +220,8 @@ class Backend:
         requires: Modules that must be installed; the extra named as the family brings them.
         takes_instructions: Whether documents can be embedded with an instruction.
         listed: Whether it is offered to people; the others are for tests.
+        hub_model: Returns what the model that an argument names is on the hub; None for one that
+            is in this package or in a folder.
     """
 
     family: str
@@ -227,6 +232,7 @@ class Backend:
     requires: tuple[str, ...] = ()
     takes_instructions: bool = False
     listed: bool = True
+    hub_model: "Callable[[str], HubModel | None]" = lambda _argument: None
 
     @property
     def forms(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from embedder import dual, mini, mllm, toy
 from embedder.content import Modality
+from embedder.hub import HubModel
 from embedder.interface import Backend, Embedder, EmbedderUnavailable, ModelSpec
 
 BACKENDS: Mapping[str, Backend] = {
@@ -30,7 +31,7 @@ def open_embedder(
 
     Args:
         spec: "mini", the model inside this package; "siglip2", "siglip2:base16", "siglip2:so400m"
-            and "clip", dual encoders in the hub's cache on this machine; "rzen", the released
+            and "clip", dual encoders that were downloaded to this machine; "rzen", the released
             RzenEmbed from the Hugging Face hub; each of these families with ":FOLDER-OR-HUB-ID",
             another one; or "toy", a tiny deterministic one for tests.
         device: Where to run, for backends that can choose ("cpu", "cuda", "cuda:1", "mps").
@@ -42,6 +43,26 @@ def open_embedder(
         EmbedderUnavailable: the family is unknown, its extra or weights are missing or of another
             kind, or it takes no instructions.
     """
+    backend, argument = _parsed(spec)
+    if instructions and not backend.takes_instructions:
+        raise EmbedderUnavailable(
+            f"the model {backend.family} takes no instructions: leave them out"
+        )
+    return backend.open(argument, device=device, dtype=dtype, instructions=instructions or {})
+
+
+def hub_model(spec: str) -> HubModel | None:
+    """Return what a specification stands for on the hub; None if it needs no download.
+
+    Raises:
+        EmbedderUnavailable: the family is unknown.
+    """
+    backend, argument = _parsed(spec)
+    return backend.hub_model(argument)
+
+
+def _parsed(spec: str) -> tuple[Backend, str]:
+    """Return the backend of a specification, and what it is to open."""
     parsed = ModelSpec.parse(spec)
     backend = BACKENDS.get(parsed.family)
     if backend is None:
@@ -51,10 +72,4 @@ def open_embedder(
         raise EmbedderUnavailable(
             f"unknown model {spec!r}: nothing may follow the name {backend.family}"
         )
-    if instructions and not backend.takes_instructions:
-        raise EmbedderUnavailable(
-            f"the model {backend.family} takes no instructions: leave them out"
-        )
-    return backend.open(
-        parsed.argument, device=device, dtype=dtype, instructions=instructions or {}
-    )
+    return backend, parsed.argument

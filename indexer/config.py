@@ -1,9 +1,9 @@
 """Where libraries are; the one place that reads `RZEN_LIBRARY`."""
 
 import os
-import sys
 from pathlib import Path
 
+from embedder.download import program_data
 from indexer.errors import LibraryError
 
 DEFAULT_MODEL = "mini"
@@ -18,13 +18,7 @@ def default_library() -> Path:
     """Return the folder named by `RZEN_LIBRARY`, or one where the platform keeps programs' data."""
     if named := os.environ.get("RZEN_LIBRARY"):
         return typed_path(named)
-    if sys.platform == "win32":
-        data = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        data = Path.home() / "Library" / "Application Support"
-    else:
-        data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return data / "rzen-search" / "library"
+    return program_data() / "library"
 
 
 LIBRARY_FILE = "library.sqlite3"

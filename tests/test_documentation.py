@@ -22,6 +22,7 @@ PROGRAMS = {
     "rzen-search": "indexer.search",
     "rzen-reembed": "indexer.reembed",
     "rzen-admin": "indexer.admin",
+    "rzen-models": "embedder.models",
 }
 TRAINING = {
     "rzen-train-stage1": "trainer.stage1",
@@ -81,9 +82,10 @@ def test_cli_document_lists_every_flag(program: str) -> None:
     assert listed == flags_of(PROGRAMS[program])
 
 
-def test_cli_document_lists_every_admin_command() -> None:
-    listed = re.findall(r"^`(\w+)", first_cells(section("rzen-admin")).replace(" `", "`"), re.M)
-    assert listed == commands_of("indexer.admin")
+@pytest.mark.parametrize("program", ["rzen-admin", "rzen-models"])
+def test_cli_document_lists_every_command(program: str) -> None:
+    listed = re.findall(r"^`(\w+)", first_cells(section(program)).replace(" `", "`"), re.M)
+    assert listed == commands_of(PROGRAMS[program])
 
 
 @pytest.mark.parametrize("program", TRAINING)

@@ -479,14 +479,9 @@ def test_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "command"),
     [
-        (
-            "siglip2",
-            "hf download onnx-community/siglip2-base-patch32-256-ONNX --revision 7efccb86",
-        ),
-        ("siglip2:base16", "hf download onnx-community/siglip2-base-patch16-224-ONNX config.json"),
-        ("siglip2:so400m", "onnx/vision_model_fp16.onnx onnx/text_model_fp16.onnx` (2300 MB)"),
-        ("clip", "hf download Xenova/clip-vit-base-patch32 config.json"),
-        ("clip:team/model", "hf download team/model config.json"),
+        ("siglip2", "`rzen-models fetch siglip2` (415 MB)"),
+        ("siglip2:so400m", "`rzen-models fetch siglip2:so400m` (2300 MB)"),
+        ("clip:team/model", "`rzen-models fetch clip:team/model`,"),
     ],
 )
 def test_model_that_is_not_here_says_how_to_get_it(spec: str, command: str) -> None:

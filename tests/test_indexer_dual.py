@@ -69,5 +69,8 @@ def test_model_that_is_not_here_changes_nothing(tmp_path: Path, media: Path) -> 
     before = search(library, "a cup of coffee")
     refused = programs.run("indexer.reembed", "--library", library, "--model", "siglip2")
     assert refused.returncode == 2
-    assert "siglip2 is not on this machine: download it with `hf download" in refused.stderr
+    assert (
+        "siglip2 is not on this machine: download it with `rzen-models fetch siglip2`"
+        in refused.stderr
+    )
     assert search(library, "a cup of coffee") == before

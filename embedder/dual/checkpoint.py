@@ -1,4 +1,4 @@
-"""A dual encoder on disk: found in a folder or the hub's cache, checked, and fingerprinted."""
+"""A dual encoder on disk: found on this machine, checked, and fingerprinted."""
 
 import hashlib
 import os
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from PIL import Image
 
+from embedder.download import local_folder
 from embedder.dual.families import Family
-from embedder.hub import HUB_ID, HubFile, HubModel, cached_folder, channels, read_object
+from embedder.hub import HubModel, cached_folder, channels, read_object
 from embedder.interface import Calibration, EmbedderUnavailable, ModelSpec
 from embedder.onnx_runtime import open_session
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
     from tokenizers import Tokenizer
 
-_SETTINGS = ("config.json", "preprocessor_config.json", "tokenizer.json")
 # By preference, where a folder has the same model in several.
 _PRECISIONS = ("", "_fp16", "_int8", "_quantized", "_uint8")
 _FLOATING = ("_model", "_fp16")
@@ -112,13 +112,10 @@ class Checkpoint:
         Raises:
             EmbedderUnavailable: it is missing, incomplete or damaged, or of another kind.
         """
-        model = family.models.get(argument)
         path = Path(os.path.expanduser(argument))  # noqa: PTH111 -- Path.expanduser raises for unknown users.
         try:
-            if model is not None:
-                return cls._of_hub(family, model, argument, [file.name for file in model.files])
-            if HUB_ID.fullmatch(argument) and not path.exists():
-                return cls._of_hub(family, _unnamed(argument), argument)
+            if (model := family.hub_model(argument)) is not None:
+                return cls._of_hub(family, model, argument)
             if not path.is_dir():
                 raise EmbedderUnavailable(f"there is no folder {path} with a {family.title} model")
             folder = path.resolve()
@@ -128,17 +125,16 @@ class Checkpoint:
             raise EmbedderUnavailable(f"{path} cannot be read: {reason}") from error
 
     @classmethod
-    def _of_hub(
-        cls, family: Family, model: HubModel, argument: str, names: Sequence[str] = ()
-    ) -> Self:
-        """Read a model of the hub's cache: its files of those names, or of any precision."""
+    def _of_hub(cls, family: Family, model: HubModel, argument: str) -> Self:
+        """Read a model of the hub: one with a name here in its precision, others in any."""
         spec = ModelSpec(family.name, argument)
-        folder = cached_folder(model.repository, model.revision)
+        names = [file.name for file in model.files] if argument in family.models else []
+        folder = local_folder(model) or cached_folder(model.repository, model.revision)
         if folder is None:
             size = f" ({model.megabytes} MB)" if model.megabytes else ""
             raise EmbedderUnavailable(
                 f"the model {spec} is not on this machine: download it with "
-                f"`{model.download_command}`{size}, or copy a folder with these files here and use "
+                f"`rzen-models fetch {spec}`{size}, or copy a folder with its files here and use "
                 f"--model {family.name}:FOLDER"
             )
         return cls._read(family, folder, spec, names)
@@ -219,12 +215,6 @@ class Checkpoint:
             number = tokenizer.token_to_id(filling)
             tokenizer.enable_padding(pad_id=number, pad_token=filling, length=self.length)
         return tokenizer
-
-
-def _unnamed(repository: str) -> HubModel:
-    """Return what to download of a repository that has no name here."""
-    models = [f"onnx/{tower}_model.onnx" for tower in ("vision", "text")]
-    return HubModel(repository, tuple(HubFile(name) for name in (*_SETTINGS, *models)))
 
 
 def _sides(size: Any) -> list[Any]:

@@ -10,6 +10,7 @@ embedder    all of it behind the project's interface, in groups of contents that
 
 from typing import Any
 
+from embedder.hub import HubModel
 from embedder.interface import Backend, Embedder
 
 
@@ -19,6 +20,12 @@ def _open(argument: str, **options: Any) -> Embedder:
     return open_rzen(argument, **options)
 
 
+def _hub_model(argument: str) -> HubModel | None:
+    from embedder.mllm.checkpoint import hub_model
+
+    return hub_model(argument)
+
+
 BACKEND = Backend(
     family="rzen",
     summary="RzenEmbed, downloaded when first used",
@@ -26,4 +33,5 @@ BACKEND = Backend(
     argument="FOLDER-OR-HUB-ID",
     requires=("torch", "transformers"),
     takes_instructions=True,
+    hub_model=_hub_model,
 )

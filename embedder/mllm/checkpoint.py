@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from embedder.hub import HUB_ID, channels, read_object
+from embedder.download import local_folder
+from embedder.hub import HUB_ID, HubFile, HubModel, channels, read_object
 from embedder.interface import EmbedderUnavailable, ModelSpec
 from embedder.mllm import BACKEND
 
@@ -23,7 +24,12 @@ _log = logging.getLogger(__name__)
 RELEASED = "qihoo360/RzenEmbed"
 """The weights that the authors of arXiv 2510.27350 published on the Hugging Face hub."""
 
-_NEEDED_FILES = ("*.json", "*.safetensors", "merges.txt", "vocab.json")
+_NEEDED_FILES = (
+    HubFile("config.json"),
+    HubFile("*.json"),
+    HubFile("*.safetensors"),
+    HubFile("merges.txt", optional=True),
+)
 _WEIGHTS_NAME = re.compile(r"[\w.-]+\.safetensors")
 _PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
 _NO_PICKLES = "; *.bin, *.pt and the like are not read, since such files can run code"
@@ -33,6 +39,18 @@ _PROBED_BYTES = 4096
 _TRANSIENT = frozenset({"_name_or_path", "transformers_version", "torch_dtype", "dtype"})
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def hub_model(argument: str) -> HubModel | None:
+    """Return what the model that an argument names is on the hub; None for a folder."""
+    if argument and (Path(argument).exists() or not HUB_ID.fullmatch(argument)):
+        return None
+    return HubModel(
+        argument or RELEASED,
+        _NEEDED_FILES,
+        summary="things, people, text in pictures and pages, the most exactly",
+        speed="for a GPU",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +122,9 @@ class Checkpoint:
             from huggingface_hub import snapshot_download
         except ImportError as error:
             raise EmbedderUnavailable(BACKEND.install_hint("huggingface_hub")) from error
-        fetch = {"repo_id": name, "allow_patterns": list(_NEEDED_FILES)}
+        if downloaded := local_folder(HubModel(name, _NEEDED_FILES)):
+            return cls._read(downloaded, spec)
+        fetch = {"repo_id": name, "allow_patterns": [file.name for file in _NEEDED_FILES]}
         incomplete: EmbedderUnavailable | None = None
         try:
             return cls._read(Path(snapshot_download(**fetch, local_files_only=True)), spec)
@@ -121,7 +141,8 @@ class Checkpoint:
             raise EmbedderUnavailable(
                 f"the weights of {name} are not on this machine and could not be downloaded from "
                 f"huggingface.co ({reason[0] if reason else type(error).__name__}). Connect and "
-                f"try again, or copy a folder with them here and use --model rzen:FOLDER"
+                f"run `rzen-models fetch {spec}`, which goes on where it is interrupted, or copy a "
+                f"folder with them here and use --model rzen:FOLDER"
             ) from error
         return cls._read(directory, spec)
 

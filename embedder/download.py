@@ -1,0 +1,441 @@
+"""Download of models from the Hugging Face hub, and where they are on this machine.
+
+Files are downloaded here and not by huggingface_hub, which begins anew after an interruption, and
+into a folder of this program and not into the hub's cache, which belongs to other programs too and
+so could not be cleaned up from here. What other programs have put into the cache is used.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+from embedder.hub import HubFile, HubModel, cached_folder, has_files, read_object
+from embedder.interface import EmbedderError, EmbedderUnavailable
+from embedder.transfer import HubClient
+
+# A hostile listing must not name a file outside the folder, or one of ours, which begin with a dot.
+_FILE_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
+_RECORD_NAME, _LOCK_NAME, _PARTIAL_NAME = ".rzen-models.json", ".rzen-models.lock", ".partial"
+_RECORD_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FetchProgress:
+    """How far a download is.
+
+    Attributes:
+        file: The file in progress.
+        done: Bytes of all files that are here, those of earlier runs included.
+        total: Bytes of all files.
+    """
+
+    file: str
+    done: int
+    total: int
+
+
+class FetchStopped(EmbedderError):
+    """A download was stopped on request; the next one goes on from there."""
+
+
+def program_data() -> Path:
+    """Return the folder where the platform keeps this program's data."""
+    if sys.platform == "win32":
+        data = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        data = Path.home() / "Library" / "Application Support"
+    else:
+        data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return data / "rzen-search"
+
+
+def own_folder(model: HubModel) -> Path:
+    """Return the folder that `fetch` makes for a model by default."""
+    name = model.repository.replace("/", "--")
+    return program_data() / "models" / (f"{name}@{model.revision[:8]}" if model.revision else name)
+
+
+def local_folder(model: HubModel) -> Path | None:
+    """Return a folder on this machine that has all files of a model, or None; without network."""
+    own = own_folder(model)
+    record = _Record.read(own)
+    if record is not None and record.holds(model) and not record.missing(own):
+        return own
+    cached = cached_folder(model.repository, model.revision)
+    return cached if cached is not None and has_files(cached, model.files) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What was downloaded into a folder, or is to be, kept in it as JSON.
+
+    Attributes:
+        repository: The name of the model on the hub.
+        revision: The commit.
+        files: All files, with what is known of them.
+    """
+
+    repository: str
+    revision: str
+    files: tuple[HubFile, ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """Read the record in a folder; None if there is none."""
+        path = folder / _RECORD_NAME
+        if not path.is_file():
+            return None
+        try:
+            stated = read_object(path)
+            if stated["version"] != _RECORD_VERSION:
+                raise ValueError(stated["version"])
+            files = tuple(HubFile(**file) for file in stated["files"])
+            if not all(_FILE_NAME.fullmatch(file.name) and _is_size(file.size) for file in files):
+                raise ValueError(files)
+            return cls(str(stated["repository"]), str(stated["revision"]), files)
+        except (KeyError, TypeError, ValueError) as error:
+            raise EmbedderUnavailable(
+                f"{path} is damaged or of another version of this program: delete {folder}, and "
+                "download the model again"
+            ) from error
+
+    def write(self, folder: Path) -> None:
+        """Write it into a folder."""
+        path = folder / _RECORD_NAME
+        temporary = path.with_suffix(".new")
+        stated = {"version": _RECORD_VERSION, **asdict(self)}
+        temporary.write_text(json.dumps(stated, indent=1), "utf-8")
+        temporary.replace(path)
+
+    def holds(self, model: HubModel) -> bool:
+        """Return whether it is of that model, with all that is needed of it."""
+        return (
+            self.repository == model.repository
+            and model.revision in (None, self.revision)
+            and all(
+                file.optional or any(file.matches(one.name) for one in self.files)
+                for file in model.files
+            )
+        )
+
+    def missing(self, folder: Path) -> list[HubFile]:
+        """Return the files that are not in the folder; those with their names are whole."""
+        return [file for file in self.files if _size(folder / file.name) != file.size]
+
+
+class FileState(StrEnum):
+    """What `verify` finds out about a file."""
+
+    INTACT = "intact"
+    UNKNOWN = "not known how it should be"
+    DAMAGED = "damaged"
+    MISSING = "missing"
+
+
+def fetch(
+    model: HubModel,
+    *,
+    to: Path | None = None,
+    progress: Callable[[FetchProgress], None] = lambda _progress: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Path:
+    """Download a model, or what is missing of it; return its folder.
+
+    A file gets its name when it is whole and has the hash that this program or the hub states. What
+    is there of others waits in the folder, so that the next call goes on from there.
+
+    Args:
+        model: What to download.
+        to: Folder to make or to complete. By default the one that has the model already, or the
+            program's own.
+        progress: Called after each block.
+        stopped: Called as often; true stops the download.
+
+    Raises:
+        FetchStopped: `stopped` was true.
+        EmbedderUnavailable: the hub cannot be reached or refuses, a file is not as stated, the disk
+            is full, or the folder holds something else.
+    """
+    if to is None and (found := local_folder(model)) is not None:
+        return found
+    folder = to or own_folder(model)
+    try:
+        revision = _revision_of(folder, model)
+        with HubClient() as client:
+            record = _listed(client, model, revision)
+            _check_space(folder, record)
+            folder.mkdir(parents=True, exist_ok=True)
+            with _locked(folder):
+                record.write(folder)
+                _download(client, record, folder, progress, stopped)
+    except OSError as error:
+        reason = error.strerror or error
+        raise EmbedderUnavailable(
+            f"{folder} cannot be written ({reason}): free some space or change its permissions, "
+            "and run it again; it goes on from there"
+        ) from error
+    return folder
+
+
+def verify(model: HubModel | None, folder: Path) -> dict[str, FileState]:
+    """Compare the files in a folder with what this program knows, or the hub stated, of them.
+
+    Args:
+        model: Whose files should be there; None for those that were downloaded into the folder.
+        folder: Where to look.
+
+    Returns:
+        By name of each file.
+
+    Raises:
+        EmbedderUnavailable: nothing was downloaded into the folder and no model is given, or it
+            cannot be read.
+    """
+    record = _Record.read(folder)
+    if record is None and model is None:
+        raise EmbedderUnavailable(
+            f"it is not known what should be in {folder}: it was not made by `rzen-models fetch`"
+        )
+    recorded = record.files if record else ()
+    pinned = [file for file in (model.files if model else ()) if "*" not in file.name]
+    files = {file.name: file for file in (*pinned, *recorded)}
+    files |= {file.name: file for file in pinned if file.digest}
+    try:
+        return {name: _state(folder / name, file) for name, file in files.items()}
+    except OSError as error:
+        raise EmbedderUnavailable(f"{folder} cannot be read: {error.strerror or error}") from error
+
+
+def remove(model: HubModel) -> Path:
+    """Delete what was downloaded of a model into the program's own folder; return that folder.
+
+    Raises:
+        EmbedderUnavailable: nothing was, it is being downloaded, or it cannot be deleted.
+    """
+    folder = own_folder(model)
+    record = _Record.read(folder)
+    if record is None:
+        raise EmbedderUnavailable(
+            f"{folder} holds no download of {model.repository}; folders of other programs, such as "
+            "the hub's cache, are not touched"
+        )
+    try:
+        with _locked(folder):
+            # The record last, so that a removal that failed can be repeated.
+            for file in record.files:
+                (folder / file.name).unlink(missing_ok=True)
+            shutil.rmtree(folder / _PARTIAL_NAME, ignore_errors=True)
+            (folder / _RECORD_NAME).unlink()
+        (folder / _LOCK_NAME).unlink(missing_ok=True)
+        for parent in sorted({(folder / file.name).parent for file in record.files}, reverse=True):
+            with suppress(OSError):  # not empty: the user has put something there
+                parent.rmdir()
+    except OSError as error:
+        raise EmbedderUnavailable(
+            f"{folder} cannot be deleted: {error.strerror or error}"
+        ) from error
+    return folder
+
+
+def file_url(model: HubModel, file: HubFile) -> str:
+    """Return where the hub has a file."""
+    from huggingface_hub import constants
+
+    return f"{constants.ENDPOINT}/{_path_of(model.repository, model.revision or 'main', file)}"
+
+
+def _path_of(repository: str, revision: str, file: HubFile) -> str:
+    return f"{repository}/resolve/{revision}/{file.name}"
+
+
+def _revision_of(folder: Path, model: HubModel) -> str | None:
+    """Return the revision to download: the model's, or that which is in the folder in part.
+
+    Raises:
+        EmbedderUnavailable: the folder holds something else.
+    """
+    record = _Record.read(folder)
+    if record is not None and record.repository == model.repository:
+        if model.revision in (None, record.revision):
+            return record.revision
+    elif record is None and not (folder.is_dir() and any(folder.iterdir())):
+        return model.revision
+    raise EmbedderUnavailable(
+        f"{folder} holds something else already: name a new or an empty folder"
+    )
+
+
+def _listed(client: HubClient, model: HubModel, revision: str | None) -> _Record:
+    """Ask the hub for the commit, and for sizes and hashes of the files that a model needs."""
+    at = f"/revision/{revision}" if revision else ""
+    listing = client.read_json(f"api/models/{model.repository}{at}?blobs=true")
+    try:
+        commit, siblings = listing["sha"], listing["siblings"]
+        if not re.fullmatch(r"[0-9a-f]{40}", commit) or commit != (revision or commit):
+            raise ValueError(commit)
+        files = [_listed_file(one) for one in siblings if _FILE_NAME.fullmatch(one["rfilename"])]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise EmbedderUnavailable(
+            f"{client.endpoint} does not list the files of {model.repository} with sizes and "
+            "hashes: use another HF_ENDPOINT"
+        ) from error
+    needed: dict[str, HubFile] = {}
+    for wanted in model.files:
+        matching = [file for file in files if wanted.matches(file.name)]
+        if not matching and not wanted.optional:
+            raise EmbedderUnavailable(
+                f"{model.repository} has no {wanted.name}, so it is no model of this kind"
+            )
+        needed |= {file.name: _pinned(model, wanted, file) for file in matching}
+    return _Record(model.repository, commit, tuple(needed.values()))
+
+
+def _listed_file(stated: Mapping[str, Any]) -> HubFile:
+    """Return a file of a listing.
+
+    Raises:
+        ValueError: its size or hash is missing or impossible.
+    """
+    lfs = stated.get("lfs") or {}
+    file = HubFile(stated["rfilename"], stated["size"], lfs.get("sha256"), stated["blobId"])
+    if not _is_size(file.size) or not re.fullmatch(r"[0-9a-f]{40,64}", file.digest or ""):
+        raise ValueError(file)
+    return file
+
+
+def _is_size(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _pinned(model: HubModel, known: HubFile, listed: HubFile) -> HubFile:
+    """Return a listed file with the hash that is known of it.
+
+    Raises:
+        EmbedderUnavailable: the hub states another one.
+    """
+    differs = known.size not in (None, listed.size) or (
+        None not in (known.sha256, listed.sha256) and known.sha256 != listed.sha256
+    )
+    if differs:
+        raise EmbedderUnavailable(
+            f"{listed.name} of {model.repository} is not the file that this program knows: use "
+            "another HF_ENDPOINT, or a newer version of this program"
+        )
+    return replace(listed, sha256=known.sha256 or listed.sha256)
+
+
+def _check_space(folder: Path, record: _Record) -> None:
+    """Refuse a download that the disk has no room for.
+
+    Raises:
+        EmbedderUnavailable: it is too large.
+    """
+    missing = record.missing(folder)
+    needed = sum((file.size or 0) - (_size(_partial(folder, file)) or 0) for file in missing)
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        raise EmbedderUnavailable(
+            f"{record.repository} needs {needed / 1e6:,.0f} MB, but {free / 1e6:,.0f} MB are free "
+            f"at {there}: free some space, or download to another disk with --to DIR"
+        )
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from changing a folder.
+
+    Raises:
+        EmbedderUnavailable: one is changing it.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(folder / _LOCK_NAME, timeout=0):
+            yield
+    except Timeout as error:
+        raise EmbedderUnavailable(
+            f"another program is downloading to {folder}: wait until it has finished"
+        ) from error
+
+
+def _download(
+    client: HubClient,
+    record: _Record,
+    folder: Path,
+    progress: Callable[[FetchProgress], None],
+    stopped: Callable[[], bool],
+) -> None:
+    """Download the missing files of a record into its folder."""
+    missing = record.missing(folder)
+    total = sum(file.size or 0 for file in record.files)
+    done = total - sum(file.size or 0 for file in missing)
+    (folder / _PARTIAL_NAME).mkdir(exist_ok=True)
+    for file in missing:
+
+        def received(here: int, file: HubFile = file, before: int = done) -> None:
+            progress(FetchProgress(file.name, before + here, total))
+            if stopped():
+                raise FetchStopped(
+                    f"the download of {record.repository} was stopped; the next one goes on from "
+                    "there"
+                )
+
+        partial, size = _partial(folder, file), file.size or 0
+        path = _path_of(record.repository, record.revision, file)
+        client.download(path, size, partial, received)
+        if _state(partial, file) is not FileState.INTACT:
+            partial.unlink()
+            raise EmbedderUnavailable(
+                f"{client.endpoint}/{path} has another hash than it should have, so it was "
+                "deleted: run it again, and use another HF_ENDPOINT if that happens again"
+            )
+        _publish(partial, folder / file.name)
+        done += size
+    shutil.rmtree(folder / _PARTIAL_NAME)
+
+
+def _partial(folder: Path, file: HubFile) -> Path:
+    """Return where a file is until it is whole: by its content, which a name may change."""
+    return folder / _PARTIAL_NAME / str(file.digest)
+
+
+def _publish(partial: Path, target: Path) -> None:
+    """Give a file its name, when its content is on the disk."""
+    with partial.open("rb+") as written:
+        os.fsync(written.fileno())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial.replace(target)
+
+
+def _state(path: Path, file: HubFile) -> FileState:
+    """Compare a file with what is known of it."""
+    size = _size(path)
+    if size is None:
+        return FileState.MISSING
+    if file.size not in (None, size):
+        return FileState.DAMAGED
+    if file.digest is None:
+        return FileState.UNKNOWN
+    with path.open("rb") as content:
+        if file.sha256:
+            digest = hashlib.file_digest(content, "sha256")
+        else:  # git hashes the kind and the size of an object too
+            digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+            while block := content.read(1 << 20):
+                digest.update(block)
+    return FileState.INTACT if digest.hexdigest() == file.digest else FileState.DAMAGED
+
+
+def _size(path: Path) -> int | None:
+    """Return the size of a file in bytes; None if there is none."""
+    return path.stat().st_size if path.is_file() else None

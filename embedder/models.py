@@ -1,0 +1,188 @@
+"""The command `python -m embedder.models`, also installed as `rzen-models`: download models.
+
+Exit status: 0 on success, 1 if a file is damaged or missing, 2 if the command cannot be carried
+out, 130 if it was stopped by Ctrl-C (what was downloaded is kept; run it again to continue).
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from embedder.download import (
+    FetchProgress,
+    FileState,
+    fetch,
+    file_url,
+    local_folder,
+    own_folder,
+    remove,
+    verify,
+)
+from embedder.hub import HubModel
+from embedder.interface import EmbedderError, EmbedderUnavailable, ModelSpec
+from embedder.registry import BACKENDS, hub_model
+
+_PROGRAM = "rzen-models"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog=_PROGRAM,
+        description="Download models from the Hugging Face hub, and look after what was "
+        "downloaded. Nothing else is ever downloaded, and nothing of yours is sent.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, summary: str, *, spec: bool = True) -> argparse.ArgumentParser:
+        description = f"{summary[0].upper()}{summary[1:]}."
+        added = commands.add_parser(name, help=summary, description=description)
+        if spec:
+            added.add_argument("spec", metavar="SPEC", help='the model, such as "siglip2"')
+        return added
+
+    models = command("list", "list the models, and which of them are on this machine", spec=False)
+    models.add_argument(
+        "--urls", action="store_true", help="list the addresses of their files, and SHA-256 sums"
+    )
+    models.add_argument("--json", action="store_true", help="print the list as JSON")
+    download = command("fetch", "download a model, or go on with a download that was stopped")
+    download.add_argument(
+        "--to", metavar="DIR", type=Path, help="make this folder, for --model FAMILY:DIR"
+    )
+    command("remove", "delete a model that was downloaded, but not from folders of others")
+    check = command("verify", "compare the files of a model with what is known of them")
+    check.add_argument("--json", action="store_true", help="print the result as JSON")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    arguments = parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        return _COMMANDS[arguments.command](arguments)
+    except (EmbedderError, OSError) as error:
+        print(f"{_PROGRAM}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            f"\n{_PROGRAM}: stopped; what was downloaded is kept, and the same command goes on "
+            "from there",
+            file=sys.stderr,
+        )
+        return 130
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    if arguments.urls:
+        for spec, model in _named():
+            print(f"# {spec}")
+            for file in model.files:
+                print(f"{file_url(model, file)}  {file.sha256 or '-'}")
+        return 0
+    rows = [_row(spec, model) for spec, model in _named()]
+    if arguments.json:
+        print(json.dumps(rows, indent=1, default=str))
+        return 0
+    for row in rows:
+        size = f"{row['megabytes']:,} MB" if row["megabytes"] else ""
+        print(f"{row['spec']:17}{size:>9}  {row['licence']:11} {row['folder'] or 'not here'}")
+        facts = [row[name] for name in ("summary", "languages", "speed")]
+        print(f"    {'; '.join(str(fact) for fact in facts if fact)}")
+    return 0
+
+
+def _named() -> Iterator[tuple[str, HubModel]]:
+    """Yield the models that have a name here, and what opens them."""
+    for backend in BACKENDS.values():
+        for argument in ("", *backend.variants):
+            if (model := backend.hub_model(argument)) is not None:
+                yield str(ModelSpec(backend.family, argument)), model
+
+
+def _row(spec: str, model: HubModel) -> dict[str, object]:
+    stated = ("repository", "revision", "summary", "megabytes", "languages", "speed", "licence")
+    return {
+        "spec": spec,
+        **{name: getattr(model, name) for name in stated},
+        "folder": local_folder(model),
+    }
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    model = _model_of(arguments.spec)
+    folder = arguments.to or local_folder(model) or own_folder(model)
+    size = f", about {model.megabytes:,} MB," if model.megabytes else ""
+    print(f"{arguments.spec}: {model.repository}{size} to {folder}", file=sys.stderr)
+    # Nothing is drawn where standard error is no terminal.
+    with tqdm(unit="B", unit_scale=True, dynamic_ncols=True, leave=False, disable=None) as bar:
+
+        def show(progress: FetchProgress) -> None:
+            if bar.total is None:
+                bar.initial = progress.done  # took no time now, so it must not count in the rate
+            bar.total, bar.n = progress.total, progress.done
+            bar.set_description_str(progress.file, refresh=False)
+            bar.update(0)
+
+        folder = fetch(model, to=arguments.to, progress=show)
+    family = ModelSpec.parse(arguments.spec).family
+    use = ModelSpec(family, str(folder)) if arguments.to else arguments.spec
+    print(f"It is complete; use it by --model {use}")
+    return 0
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    print(f"Deleted {remove(_model_of(arguments.spec))}")
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    model = hub_model(arguments.spec)
+    folder = local_folder(model) if model else Path(ModelSpec.parse(arguments.spec).argument)
+    if folder is None:
+        raise EmbedderUnavailable(
+            f"{arguments.spec} is not here: download it with `rzen-models fetch {arguments.spec}`"
+        )
+    states = verify(model, folder)
+    broken = not {FileState.DAMAGED, FileState.MISSING}.isdisjoint(states.values())
+    if arguments.json:
+        print(json.dumps({"folder": str(folder), "files": states}, indent=1))
+        return int(broken)
+    print(folder)
+    for name, state in states.items():
+        print(f"  {name}: {state}")
+    if broken:
+        print("Delete the damaged files, and download the model again.")
+    return int(broken)
+
+
+def _model_of(spec: str) -> HubModel:
+    """Return what a specification stands for on the hub.
+
+    Raises:
+        EmbedderUnavailable: it needs no download.
+    """
+    model = hub_model(spec)
+    if model is None:
+        raise EmbedderUnavailable(
+            f"{spec} is in this package or in a folder, so there is nothing to download"
+        )
+    return model
+
+
+_COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "list": _list,
+    "fetch": _fetch,
+    "remove": _remove,
+    "verify": _verify,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

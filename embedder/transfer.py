@@ -1,0 +1,179 @@
+"""Transfer of listings and large files from the Hugging Face hub, over HTTP."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import sleep
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+from urllib.parse import quote
+
+from embedder.interface import EmbedderUnavailable
+
+if TYPE_CHECKING:
+    import httpx
+
+_TIMEOUT_SECONDS = 20.0
+_MAX_TRIES = 4  # in a row that bring nothing
+_PAUSE_SECONDS = 1.0
+_MAX_JSON_BYTES = 16_000_000
+_TEMPORARY_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+
+
+class _Interrupted(Exception):
+    """A request failed in a way that may not happen again."""
+
+
+class HubClient:
+    """Reads from the hub, or from the mirror that HF_ENDPOINT names.
+
+    A token, of HF_TOKEN or of `hf auth login`, is sent to that host only: httpx drops it when it is
+    redirected to another one. Proxies are those of the environment.
+
+    Raises:
+        EmbedderUnavailable: HF_HUB_OFFLINE forbids it.
+    """
+
+    def __init__(self) -> None:
+        import httpx
+        from huggingface_hub import constants, get_token
+
+        if constants.HF_HUB_OFFLINE:
+            raise EmbedderUnavailable(
+                "HF_HUB_OFFLINE forbids downloads: unset it, or copy a folder with the model here "
+                "and use --model FAMILY:FOLDER"
+            )
+        self.endpoint: str = constants.ENDPOINT
+        headers = {"Accept-Encoding": "identity", "User-Agent": "rzen-search"}
+        if token := get_token():
+            headers["Authorization"] = f"Bearer {token}"
+        self._client = httpx.Client(
+            headers=headers, timeout=_TIMEOUT_SECONDS, follow_redirects=True, max_redirects=5
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._client.close()
+
+    def read_json(self, path: str) -> Any:
+        """Return the JSON at a path of the hub.
+
+        Raises:
+            EmbedderUnavailable: the hub cannot be reached, refuses, or answers with something else.
+        """
+        url = f"{self.endpoint}/{path}"
+        body = bytearray()
+
+        def receive() -> None:
+            body.clear()
+            with self._response(url) as response:
+                for block in response.iter_bytes():
+                    body.extend(block)
+                    if len(body) > _MAX_JSON_BYTES:
+                        raise EmbedderUnavailable(f"{url} is too long for a list of files")
+
+        self._retried(url, receive, lambda: len(body))
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise EmbedderUnavailable(f"{url} does not list files: check HF_ENDPOINT") from error
+
+    def download(self, path: str, size: int, to: Path, received: Callable[[int], None]) -> None:
+        """Download a file, or what is missing of it; interrupted connections are taken up again.
+
+        Args:
+            path: Of the file on the hub.
+            size: In bytes; never more is written.
+            to: The file to make or to complete.
+            received: Called after each block, and before each request, with the bytes that are
+                here; what it raises ends the download.
+
+        Raises:
+            EmbedderUnavailable: the hub cannot be reached, refuses, or sends more than that.
+            OSError: the file cannot be written.
+        """
+        url = f"{self.endpoint}/{quote(path)}"
+
+        def present() -> int:
+            return to.stat().st_size if to.exists() else 0
+
+        def receive() -> None:
+            start = present() if present() <= size else 0
+            received(start)
+            if start < size:
+                self._receive(url, start, size, to, received)
+            if present() < size:
+                raise _Interrupted("the connection ended early")
+
+        if size == 0:
+            to.touch()
+        self._retried(url, receive, present)
+
+    def _receive(
+        self, url: str, start: int, size: int, to: Path, received: Callable[[int], None]
+    ) -> None:
+        """Write what a server sends from a position on, or all where it ignores positions."""
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        with self._response(url, headers) as response:
+            resumed = response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+            start = start if response.status_code == 206 and resumed else 0
+            with to.open("ab" if start else "wb") as file:
+                for block in response.iter_raw():
+                    if file.tell() + len(block) > size:
+                        raise EmbedderUnavailable(
+                            f"{url} is longer than the {size:,} bytes that are stated: try again "
+                            "later, or use another HF_ENDPOINT"
+                        )
+                    file.write(block)
+                    received(file.tell())
+
+    @contextmanager
+    def _response(
+        self, url: str, headers: dict[str, str] | None = None
+    ) -> "Iterator[httpx.Response]":
+        """Request a URL; raise for what is no success."""
+        import httpx
+
+        try:
+            with self._client.stream("GET", url, headers=headers) as response:
+                if response.status_code in _TEMPORARY_STATUSES:
+                    raise _Interrupted(f"it answers with status {response.status_code}")
+                if not response.is_success:
+                    self._refuse(url, response.status_code)
+                yield response
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _Interrupted(str(error) or type(error).__name__) from error
+
+    def _refuse(self, url: str, status: int) -> NoReturn:
+        if status in (401, 403):
+            advice = (
+                "it asks for an account, or there is no such model: check the name, accept the "
+                "model's terms on its page, and set HF_TOKEN to your token"
+            )
+        elif status == 404:
+            advice = "there is no such model, or it lacks this file: check the name"
+        else:
+            advice = "try again later"
+        raise EmbedderUnavailable(f"{url} was refused with status {status}: {advice}")
+
+    def _retried(self, url: str, attempt: Callable[[], None], progress: Callable[[], int]) -> None:
+        """Repeat a request while interruptions leave it further than before, and a few times more.
+
+        Raises:
+            EmbedderUnavailable: it was interrupted too often.
+        """
+        furthest, tries = progress(), 0
+        while True:
+            try:
+                return attempt()
+            except _Interrupted as error:
+                tries = 0 if progress() > furthest else tries + 1
+                furthest = max(furthest, progress())
+                if tries == _MAX_TRIES:
+                    raise EmbedderUnavailable(
+                        f"{url} could not be downloaded ({error}): check the connection to the "
+                        "internet and try again; what has arrived is kept"
+                    ) from error
+                sleep(_PAUSE_SECONDS)
