@@ -310,6 +310,22 @@ class BaseEmbedder(ABC):
         self.close()
 
 
+class Reranker(Protocol):
+    """Judges how well document pages answer the words of a query. Thread-safe."""
+
+    def scores(self, query: str, pages: Sequence[Content]) -> list[float]:
+        """Return for each page the probability that it is what the query asks for.
+
+        Args:
+            query: The words, not blank.
+            pages: Pages with their pictures; may be empty.
+
+        Raises:
+            EmbedderError: the model cannot be loaded, or its memory does not suffice.
+        """
+        ...
+
+
 def normalised(rows: NDArray[np.floating]) -> Vectors:
     """Scale rows (n, dim) to unit length; a row of zeros stays zero."""
     rows = np.asarray(rows, dtype=np.float32)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from indexer.decoding.pool import DecoderPool
     from indexer.ingest.reembedding import ModelSwitch
     from indexer.ingest.stages import OpenDecoders
+    from indexer.search.reranking import PageReranker
 
 
 _REMOVAL_WAIT_SECONDS = 10.0
@@ -56,6 +57,7 @@ class Library:
         uploads: The folder for files that exist nowhere else; removing them deletes them.
         catalog: Reads its tables.
         decoders: Opens what decodes files while an ingest or a re-embedding runs.
+        reranker: Reranks the best PDF pages of searches by words; None for none.
         search_lock: Held while a search ranks its candidates: threads that do so in parallel hand
             the interpreter over at every row that SQLite returns, and each takes longer than all
             of them one after the other.
@@ -84,6 +86,7 @@ class Library:
         self._viewer: OnDemandDecoder | None = None
         self._viewer_lock = threading.Lock()
         self._model = LibraryModel(directory, self.catalog, self._writer, self._open, embedder)
+        self.reranker: PageReranker | None = None
         self.search_lock = threading.Lock()
         try:
             self._model.agree(model, instructions)
@@ -339,7 +342,8 @@ class Library:
         from indexer.search import ranking
 
         with self._model.priority.search():
-            return ranking.search(self, query)
+            relevance = self.reranker.relevance(self, query) if self.reranker else {}
+            return ranking.search(self, query, relevance)
 
     def remove(self, item_ids: Sequence[int]) -> int:
         """Remove files from the library; on disk only copies under `uploads` are deleted.

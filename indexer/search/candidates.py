@@ -206,6 +206,27 @@ class Candidates:
             reasons={kind: _compared(like, kind) for kind in kinds},
         )
 
+    def reranked(self, kind: Kind, relevance: Mapping[int, float]) -> Self:
+        """Return the candidates with the probabilities of a reranker for some of a kind.
+
+        The rest of the kind follows in its order, less likely than the least of them.
+
+        Args:
+            kind: The kind.
+            relevance: Probability by segment; without any, nothing changes.
+        """
+        rows = self.rows.get(kind)
+        if rows is None or not relevance:
+            return self
+        total, least = self.relevance.copy(), min(relevance.values())
+        for row, segment_id in zip(rows, self.segments(rows), strict=True):
+            total[row] = relevance.get(segment_id, least * total[row])
+        order = np.arange(len(total))
+        order[rows] = rows.start + np.argsort(-total[rows], kind="stable")
+        return replace(
+            self, ids=self.ids[order], relevance=total[order], evidence=self.evidence[:, order]
+        )
+
     def segments(self, rows: range) -> list[int]:
         """Return the segments in some rows."""
         return [int(one) for one in self.ids[rows.start : rows.stop]]

@@ -4,14 +4,15 @@ Every kind of media is searched separately and then merged, because cosines betw
 higher than between a text and a picture, and because words can be looked up only where there are
 words: in one ranked list a hundred pages that mention cats would bury the photo of a cat.
 
-1. Candidates of each kind, with a probability of relevance (`indexer.search.candidates`).
+1. Candidates of each kind, with a probability of relevance (`indexer.search.candidates`); that of
+   the best PDF pages may come from a reranker (`indexer.search.reranking`).
 2. The segments of a file fold into their best one; pages of a PDF stay apart.
 3. The kinds are merged by p / log2(1 + rank within the kind), the discount of DCG: the best photo
    competes with the best page and not with the hundredth. Hits of p < ½ are weak: they come after
    all others, by p alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log2
 from typing import TYPE_CHECKING
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 MAX_HITS = 1000
 """The last hit that can be listed, offset included."""
+
+MAX_RERANKED = 50
+"""The best PDF pages of a search, which a reranker may read."""
 
 _STRONG = 0.5
 _MAX_SIBLINGS = 8
@@ -59,12 +63,15 @@ class _Found:
     score: float = 0.0
 
 
-def search(library: "Library", query: Query) -> list[Hit]:
+def search(
+    library: "Library", query: Query, page_relevance: Mapping[int, float] | None = None
+) -> list[Hit]:
     """Return the hits of a query, best first.
 
     Args:
         library: Where to look.
         query: What to look for.
+        page_relevance: Probabilities of the best PDF pages, by segment, from a reranker.
 
     Returns:
         At most `query.limit` hits from `query.offset` on; weak ones after all others.
@@ -86,18 +93,25 @@ def search(library: "Library", query: Query) -> list[Hit]:
                 context = SearchContext(
                     library.catalog, vectors, embedder.info, kinds, query.filters, where
                 )
-                return _found(context, embedded, query)
+                return _found(context, embedded, query, page_relevance or {})
     raise LibraryBusy(
         f"the library in {library.directory} is changing its model: try again in a moment"
     )
 
 
-def _found(context: SearchContext, embedded: EmbeddedQuery, query: Query) -> list[Hit]:
+def _found(
+    context: SearchContext,
+    embedded: EmbeddedQuery,
+    query: Query,
+    page_relevance: Mapping[int, float],
+) -> list[Hit]:
     like, unlike = embedded.sides(context.catalog)
     if not context.kinds:
         return []
     need = query.offset + query.limit
-    candidates = Candidates.of(context, like, unlike, _CANDIDATES_PER_HIT * need)
+    # With a reranker, the candidates include the pages that it has read.
+    depth = _CANDIDATES_PER_HIT * max(need, MAX_RERANKED if page_relevance else 0)
+    candidates = Candidates.of(context, like, unlike, depth).reranked(Kind.PDF, page_relevance)
     origins = context.catalog.origins(candidates.first(need + _MAX_SIBLINGS))
     found = [
         one for kind in candidates.rows for one in _fold(context, candidates, kind, need, origins)
