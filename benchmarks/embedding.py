@@ -27,7 +27,8 @@ from PIL import Image
 from benchmarks.untrained import Shape, build
 from embedder import Content, Modality
 from embedder.interface import Vectors
-from embedder.mllm.embedder import MllmEmbedder, open_rzen
+from embedder.mllm.embedder import MllmEmbedder, open_mllm
+from embedder.mllm.families import RZEN
 from embedder.mllm.pictures import planned
 
 BATCH = 32
@@ -61,7 +62,7 @@ def main() -> None:
         if not where:
             texts = [content.text for content in contents if content.text]
             where = str(build(Path(folder) / "model", HUNDRED_MILLION, texts=texts))
-        with open_rzen(where, device=given.device, dtype=given.dtype) as embedder:
+        with open_mllm(RZEN, where, device=given.device, dtype=given.dtype) as embedder:
             compare(embedder, contents, given.rounds)
 
 
@@ -171,7 +172,10 @@ class Plain:
         for content in contents:
             video = content.modality is Modality.VIDEO
             span = settings.frame_tokens if video else settings.image_tokens
-            plans = [planned(frame.size, span) for frame in content.frames]
+            plans = [
+                planned(frame.size, span, RZEN.patch_side, RZEN.first_step)
+                for frame in content.frames
+            ]
             for frame, plan in zip(content.frames, plans, strict=True):
                 frames.append(frame.resize(plan.first).resize(plan.final))
             vision = "".join(

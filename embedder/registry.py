@@ -13,7 +13,7 @@ BACKENDS: Mapping[str, Backend] = {
         mini.BACKEND,
         dual.SIGLIP2_BACKEND,
         dual.CLIP_BACKEND,
-        mllm.BACKEND,
+        *mllm.BACKENDS.values(),
         toy.BACKEND,
     )
 }

@@ -13,13 +13,14 @@ import torch
 from PIL import Image
 
 from embedder import Content, EmbedderUnavailable, EmbedError, Modality, open_embedder
-from embedder.mllm.embedder import MllmEmbedder, open_rzen
+from embedder.mllm.embedder import MllmEmbedder, open_mllm
+from embedder.mllm.families import RZEN
 from embedder.mllm.settings import Settings
 
 
 @pytest.fixture(scope="module")
 def embedder(tiny_rzen: Path) -> Iterator[MllmEmbedder]:
-    with open_rzen(str(tiny_rzen), device="cpu", dtype="float32") as opened:
+    with open_mllm(RZEN, str(tiny_rzen), device="cpu", dtype="float32") as opened:
         yield opened
 
 
@@ -92,9 +93,9 @@ def test_pictures_are_prepared_ahead(embedder: MllmEmbedder, monkeypatch: pytest
     backbone, ready = embedder.loaded()[1], [threading.Event() for _ in range(2)]
     patched, read, waited = module.patched, backbone.read, []
 
-    def counted_patched(frame: Any, plan: Any) -> Any:
+    def counted_patched(picture: Any) -> Any:
         next(event for event in ready if not event.is_set()).set()
-        return patched(frame, plan)
+        return patched(picture)
 
     def waiting_read(sequences: Sequence[Any], seen: Any) -> Any:
         waited.append(ready[1].wait(10))  # In the first group already.
@@ -255,12 +256,12 @@ def test_it_runs_without_torchvision(embedder: MllmEmbedder):
 
 
 def test_gradients_flow_to_both_towers(tiny_rzen: Path):
-    with open_rzen(str(tiny_rzen)) as embedder:
+    with open_mllm(RZEN, str(tiny_rzen)) as embedder:
         template, backbone = embedder.loaded()
         from embedder.mllm.pictures import patched
 
         sequence = template.sequence(Content("words", [noise(1)]), "document")
-        seen = backbone.see([patched(one.frame, one.plan) for one in sequence.pictures])
+        seen = backbone.see([patched(one) for one in sequence.pictures])
         backbone.read([sequence], [seen])[0, 0].backward()
         named = dict(backbone.model.named_parameters())
         for part in (
@@ -268,3 +269,20 @@ def test_gradients_flow_to_both_towers(tiny_rzen: Path):
             "language_model.layers.0.mlp.up_proj.weight",
         ):
             assert named[part].grad.abs().max() > 0
+
+
+def test_vectors_can_be_cut(folder: Path, embedder: MllmEmbedder):
+    Settings(dim=16).save(folder)
+    whole = embedder.embed(mixed(), role="document")
+    with open_embedder(f"rzen:{folder}") as shorter:
+        rows = shorter.embed(mixed(), role="document")
+        assert shorter.info.dim == 16
+        assert shorter.info.fingerprint != embedder.info.fingerprint
+    cut = whole[:, :16]
+    assert np.allclose(rows, cut / np.linalg.norm(cut, axis=1, keepdims=True), atol=1e-5)
+
+
+def test_vectors_longer_than_the_models_are_refused(folder: Path):
+    Settings(dim=65).save(folder)
+    with pytest.raises(EmbedderUnavailable, match=r"dim in .*rzen\.json is 65.*64 numbers"):
+        open_embedder(f"rzen:{folder}")

@@ -11,7 +11,8 @@ from transformers import Qwen2VLModel
 from embedder import Content
 from embedder.mllm import backbone
 from embedder.mllm.checkpoint import Checkpoint
-from embedder.mllm.embedder import open_rzen
+from embedder.mllm.embedder import open_mllm
+from embedder.mllm.families import RZEN
 
 GPU = torch.device("cuda", 0)
 
@@ -42,7 +43,7 @@ def test_large_model_is_spread(
 
 def test_offloaded_weights_give_the_same_vectors(tiny_rzen: Path, monkeypatch: pytest.MonkeyPatch):
     contents = [Content(text="a few words"), Content("more", [Image.new("RGB", (90, 60), "teal")])]
-    with open_rzen(str(tiny_rzen), device="cpu", dtype="float32") as embedder:
+    with open_mllm(RZEN, str(tiny_rzen), device="cpu", dtype="float32") as embedder:
         expected = embedder.embed(contents, role="document")
     load = Qwen2VLModel.from_pretrained
 
@@ -51,7 +52,7 @@ def test_offloaded_weights_give_the_same_vectors(tiny_rzen: Path, monkeypatch: p
         return cpu_offload(model, torch.device("cpu")), notes
 
     monkeypatch.setattr(Qwen2VLModel, "from_pretrained", spread)
-    with open_rzen(str(tiny_rzen), device="cpu", dtype="float32") as embedder:
+    with open_mllm(RZEN, str(tiny_rzen), device="cpu", dtype="float32") as embedder:
         assert {one.device.type for one in embedder.loaded()[1].parameters()} == {"meta"}
         rows = embedder.embed(contents, role="document")
     assert (rows * expected).sum(axis=1).min() > 0.99999

@@ -12,7 +12,8 @@ from PIL import Image
 from embedder import Content, Modality
 from embedder.interface import Vectors
 from embedder.mllm import backbone
-from embedder.mllm.embedder import open_rzen
+from embedder.mllm.embedder import open_mllm
+from embedder.mllm.families import RZEN
 
 pytestmark = GPU
 
@@ -29,7 +30,7 @@ CONTENTS = [
 
 @pytest.fixture(scope="module")
 def expected(tiny_rzen: Path) -> Vectors:
-    with open_rzen(str(tiny_rzen), device="cpu", dtype="float32") as embedder:
+    with open_mllm(RZEN, str(tiny_rzen), device="cpu", dtype="float32") as embedder:
         return embedder.embed(CONTENTS, role="document")
 
 
@@ -41,7 +42,7 @@ def gigabytes() -> Iterator[None]:
 
 
 def test_bfloat16_is_the_default(tiny_rzen: Path, expected: Vectors):
-    with open_rzen(str(tiny_rzen)) as embedder:
+    with open_mllm(RZEN, str(tiny_rzen)) as embedder:
         model = embedder.loaded()[1].model
         assert (model.device.type, model.dtype) == ("cuda", torch.bfloat16)
         rows = embedder.embed(CONTENTS, role="document")
@@ -50,7 +51,7 @@ def test_bfloat16_is_the_default(tiny_rzen: Path, expected: Vectors):
 
 def test_real_lack_of_memory_halves_the_batch(tiny_rzen: Path, gigabytes: None):
     contents = [Content(text=f"{n} and more words " * 300) for n in range(64)]
-    with open_rzen(str(tiny_rzen), device="cuda", dtype="float32") as embedder:
+    with open_mllm(RZEN, str(tiny_rzen), device="cuda", dtype="float32") as embedder:
         embedder.embed(contents[:1], role="document")
         budget = embedder.token_budget
         torch.cuda.empty_cache()
@@ -79,7 +80,7 @@ def test_large_model_is_spread_over_main_memory(
 
     monkeypatch.setattr("transformers.integrations.accelerate.get_max_memory", most)
     monkeypatch.setattr(backbone, "placement", lambda *_: "auto")
-    with open_rzen(str(tiny_rzen), device="cuda", dtype="float32") as embedder:
+    with open_mllm(RZEN, str(tiny_rzen), device="cuda", dtype="float32") as embedder:
         assert {one.device.type for one in embedder.loaded()[1].model.parameters()} == places
         rows = embedder.embed(CONTENTS, role="document")
     assert (rows * expected).sum(axis=1).min() > 0.9999

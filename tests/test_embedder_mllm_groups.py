@@ -3,13 +3,15 @@ import pytest
 from PIL import Image
 
 from embedder.mllm.embedder import groups_of, schedule
-from embedder.mllm.pictures import planned
-from embedder.mllm.template import Picture, TokenSequence
+from embedder.mllm.pictures import Picture, planned
+from embedder.mllm.template import TokenSequence
 
 
 def sequence(length: int, *pictures: Image.Image, first: int = 0) -> TokenSequence:
     ids = np.arange(first, first + length)
-    planned_ones = tuple(Picture(one, planned(one.size, (4, 16))) for one in pictures)
+    planned_ones = tuple(
+        Picture((one,), planned(one.size, (4, 16), patch_side=14)) for one in pictures
+    )
     return TokenSequence(ids, planned_ones, tuple(range(len(pictures))))
 
 
@@ -57,7 +59,7 @@ def test_repeated_frame_is_kept_while_needed():
     red, blue = plain("red"), plain("blue")
     groups = schedule([sequence(500, red, blue, plain("red")), sequence(20, plain("red"))], 600)
     first, second = groups
-    assert [picture.frame.getpixel((0, 0)) for picture in first.fresh.values()] == [
+    assert [picture.frames[0].getpixel((0, 0)) for picture in first.fresh.values()] == [
         red.getpixel((0, 0)),
         blue.getpixel((0, 0)),
     ]

@@ -100,7 +100,7 @@ def test_video_frames_are_separate_pictures(template: Template):
 def test_frames_are_chosen_evenly(template: Template):
     frames = [grey(300 + i, 200) for i in range(300)]
     found = template.sequence(Content(frames=frames), "document")
-    widths = [picture.frame.width - 300 for picture in found.pictures]
+    widths = [picture.frames[0].width - 300 for picture in found.pictures]
     assert len(widths) == 8
     assert (widths[0], widths[-1]) == (0, 299)
     assert np.ptp(np.diff(widths)) <= 1

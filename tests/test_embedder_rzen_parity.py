@@ -11,7 +11,8 @@ from devices import DEVICES
 from PIL import Image
 
 from embedder import Content
-from embedder.mllm.embedder import MllmEmbedder, open_rzen
+from embedder.mllm.embedder import MllmEmbedder, open_mllm
+from embedder.mllm.families import RZEN
 
 DATA = Path(__file__).parent / "parity"
 CASES = json.loads((DATA / "cases.json").read_text())
@@ -20,7 +21,7 @@ LEAST_COSINE = 0.99999
 
 @pytest.fixture(scope="module", params=DEVICES)
 def embedder(request: pytest.FixtureRequest) -> Iterator[MllmEmbedder]:
-    with open_rzen(str(DATA / "model"), device=request.param, dtype="float32") as opened:
+    with open_mllm(RZEN, str(DATA / "model"), device=request.param, dtype="float32") as opened:
         yield opened
 
 

@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from embedder import Content
 from embedder.mllm.backbone import Backbone
-from embedder.mllm.embedder import open_rzen
+from embedder.mllm.embedder import open_mllm
+from embedder.mllm.families import RZEN
 from embedder.mllm.pictures import patched
 from embedder.mllm.template import Template
 from trainer.gradcache import GradCache
@@ -262,9 +263,7 @@ def reader(template: Template, backbone: Backbone) -> Callable[[Sequence[Content
     def encode(contents: Sequence[Content]) -> Tensor:
         sequences = [template.sequence(content, "document") for content in contents]
         pictures = [picture for sequence in sequences for picture in sequence.pictures]
-        tokens = iter(
-            backbone.see([patched(one.frame, one.plan) for one in pictures]) if pictures else ()
-        )
+        tokens = iter(backbone.see([patched(one) for one in pictures]) if pictures else ())
         seen = [[next(tokens) for _ in sequence.pictures] for sequence in sequences]
         return backbone.read(sequences, seen)
 
@@ -274,7 +273,7 @@ def reader(template: Template, backbone: Backbone) -> Callable[[Sequence[Content
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("size", [1, 3])
 def test_a_real_model_gets_the_gradients_of_the_plain_step(tiny_rzen: Path, size: int, device: str):
-    with open_rzen(str(tiny_rzen), device=device, dtype="float32") as embedder:
+    with open_mllm(RZEN, str(tiny_rzen), device=device, dtype="float32") as embedder:
         template, backbone = embedder.loaded()
     backbone.requires_grad_(True)
     encode = reader(template, backbone)

@@ -6,13 +6,14 @@ import torch
 from PIL import Image
 
 from embedder import Content
-from embedder.mllm.embedder import MllmEmbedder, open_rzen
+from embedder.mllm.embedder import MllmEmbedder, open_mllm
+from embedder.mllm.families import RZEN
 from trainer.model import Encoder, prepare
 
 
 @pytest.fixture(scope="module")
 def embedder(tiny_rzen: Path):
-    with open_rzen(str(tiny_rzen), device="cpu", dtype="float32") as opened:
+    with open_mllm(RZEN, str(tiny_rzen), device="cpu", dtype="float32") as opened:
         yield opened
 
 

@@ -44,9 +44,7 @@ def prepare(template: Template, content: Content, role: Role) -> PreparedContent
         Unfit: it does not fit into a sequence.
     """
     sequence = template.sequence(content, role)
-    return PreparedContent(
-        sequence, tuple(patched(one.frame, one.plan) for one in sequence.pictures)
-    )
+    return PreparedContent(sequence, tuple(patched(one) for one in sequence.pictures))
 
 
 class Encoder(nn.Module):

@@ -1,4 +1,4 @@
-"""Qwen2-VL itself: pictures and tokens to embeddings, for inference and for training."""
+"""The model itself: pictures and tokens to embeddings, for inference and for training."""
 
 import logging
 import sys
@@ -7,34 +7,35 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from embedder.interface import EmbedderUnavailable
 from embedder.mllm.checkpoint import Checkpoint
-from embedder.mllm.pictures import PATCH_SIDE, Patched
+from embedder.mllm.pictures import Patched
 from embedder.mllm.settings import Settings
 from embedder.mllm.template import TokenSequence
 
 _log = logging.getLogger(__name__)
 
 _MAX_MEMORY_SHARE = 0.85  # of the free memory, by weights; the rest is for activations
-_TEMPORAL = 2  # frames of a patch
+_FRAMES = 2  # of a patch
 _CPU_TOKENS = 2_048  # more at a time are not faster
 _MAX_TOKENS = 65_536
 
 
 class Backbone(nn.Module):
-    """A Qwen2-VL without its language-model head.
+    """A multimodal language model without its head.
 
     Sequences are padded on the right. Attention is causal, so no token attends to the padding
     behind it: no mask is needed, and a result does not depend on the rest of the batch.
 
     Args:
-        model: A transformers `Qwen2VLModel`.
+        model: Of the class of transformers that the family names.
         mean: Mean of the pictures it was trained on, by channel.
         std: Their standard deviation.
-        settings: Gives positions and pooling.
+        settings: Gives positions, pooling and the length of vectors.
     """
 
     def __init__(
@@ -44,11 +45,12 @@ class Backbone(nn.Module):
         self.model = model
         self._positions = settings.positions
         self._pooling = settings.pooling
-        # (x / 255 − mean) / std for each value of a patch; values are grouped by channel.
-        scale = torch.tensor([1 / (255 * one) for one in std]).repeat_interleave(PATCH_SIDE**2)
+        self._dim = settings.dim
+        # (x / 255 − mean) / std, by channel
+        scale = torch.tensor([1 / (255 * one) for one in std])
         shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)])
-        self.register_buffer("_scale", scale, persistent=False)
-        self.register_buffer("_shift", shift.repeat_interleave(PATCH_SIDE**2), persistent=False)
+        self.register_buffer("_scale", scale.view(3, 1, 1), persistent=False)
+        self.register_buffer("_shift", shift.view(3, 1, 1), persistent=False)
 
     @classmethod
     def load(
@@ -57,15 +59,15 @@ class Backbone(nn.Module):
         """Load a checkpoint, spread over several devices if it does not fit on one.
 
         Raises:
-            EmbedderUnavailable: its weights are not those of a Qwen2-VL, or do not fit.
+            EmbedderUnavailable: its weights are not those of its architecture, or do not fit.
         """
-        from transformers import Qwen2VLModel
+        import transformers
         from transformers.utils import logging as transformers_logging
 
         if not sys.stderr.isatty():
             transformers_logging.disable_progress_bar()
         try:
-            model, notes = Qwen2VLModel.from_pretrained(
+            model, notes = getattr(transformers, checkpoint.family.model_class).from_pretrained(
                 checkpoint.directory,
                 dtype=dtype,
                 attn_implementation=attention(device, dtype),
@@ -102,12 +104,10 @@ class Backbone(nn.Module):
         Returns:
             A tensor (tokens, hidden size) for each picture.
         """
-        raw = torch.from_numpy(np.concatenate([one.patches for one in pictures]))
+        raw = torch.from_numpy(np.concatenate([_both_frames(one) for one in pictures]))
         values = raw.to(self._scale.device).float() * self._scale - self._shift
-        # A still picture fills both time steps of a patch.
-        channels = values.view(-1, 3, 1, PATCH_SIDE**2).expand(-1, 3, _TEMPORAL, PATCH_SIDE**2)
         grid = torch.tensor([[1, *one.plan.grid] for one in pictures], device=values.device)
-        seen = self.model.visual(channels.flatten(1), grid_thw=grid).pooler_output
+        seen = self.model.visual(values.flatten(1), grid_thw=grid).pooler_output
         return list(torch.split(seen, [one.plan.tokens for one in pictures]))
 
     def read(self, sequences: Sequence[TokenSequence], seen: Sequence[Sequence[Tensor]]) -> Tensor:
@@ -118,7 +118,7 @@ class Backbone(nn.Module):
             seen: For each sequence, its pictures' tokens from `see`.
 
         Returns:
-            Float32 tensor (len(sequences), hidden size) with unit rows.
+            Float32 tensor (len(sequences), dim) with unit rows.
         """
         lengths = torch.tensor([len(one) for one in sequences])
         shape = (len(sequences), int(lengths.max()))
@@ -139,7 +139,8 @@ class Backbone(nn.Module):
             position_ids=torch.from_numpy(positions).to(device),
             use_cache=False,
         ).last_hidden_state
-        return functional.normalize(self._pooled(states, lengths.to(states.device)), dim=-1)
+        pooled = self._pooled(states, lengths.to(states.device))
+        return functional.normalize(pooled[:, : self._dim], dim=-1)
 
     def token_budget(self) -> int:
         """Return how many tokens may go through the language model together.
@@ -247,6 +248,12 @@ def _input_device(weight: Tensor) -> torch.device:
     any device.
     """
     return torch.device("cpu") if weight.is_meta else weight.device
+
+
+def _both_frames(picture: Patched) -> NDArray[np.uint8]:
+    """Return patches (rows · columns, 3, 2, side²); a still picture fills both time steps."""
+    count, channels, _, size = picture.patches.shape
+    return np.broadcast_to(picture.patches, (count, channels, _FRAMES, size))
 
 
 def _places(sequences: Sequence[TokenSequence]) -> tuple[Tensor, Tensor]:

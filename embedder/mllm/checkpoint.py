@@ -12,24 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from embedder.download import local_folder
-from embedder.hub import HUB_ID, HubFile, HubModel, channels, read_object
+from embedder.hub import HUB_ID, HubModel, channels, read_object
 from embedder.interface import EmbedderUnavailable, ModelSpec
-from embedder.mllm import BACKEND
+from embedder.mllm import BACKENDS
+from embedder.mllm.families import FAMILIES, FILES, RZEN, Family
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _log = logging.getLogger(__name__)
 
-RELEASED = "qihoo360/RzenEmbed"
-"""The weights that the authors of arXiv 2510.27350 published on the Hugging Face hub."""
-
-_NEEDED_FILES = (
-    HubFile("config.json"),
-    HubFile("*.json"),
-    HubFile("*.safetensors"),
-    HubFile("merges.txt", optional=True),
-)
 _WEIGHTS_NAME = re.compile(r"[\w.-]+\.safetensors")
 _PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
 _NO_PICKLES = "; *.bin, *.pt and the like are not read, since such files can run code"
@@ -37,20 +29,6 @@ _TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 _PROBED_BYTES = 4096
 # Entries of a config file that change no vector.
 _TRANSIENT = frozenset({"_name_or_path", "transformers_version", "torch_dtype", "dtype"})
-_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_STD = (0.26862954, 0.26130258, 0.27577711)
-
-
-def hub_model(argument: str) -> HubModel | None:
-    """Return what the model that an argument names is on the hub; None for a folder."""
-    if argument and (Path(argument).exists() or not HUB_ID.fullmatch(argument)):
-        return None
-    return HubModel(
-        argument or RELEASED,
-        _NEEDED_FILES,
-        summary="things, people, text in pictures and pages, the most exactly",
-        speed="for a GPU",
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +46,10 @@ class _Tensor:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Checkpoint:
-    """A Qwen2-VL in a folder, complete as far as can be checked without loading it.
+    """A model in a folder, complete as far as can be checked without loading it.
 
     Attributes:
+        family: What it has in common with others.
         directory: Its folder.
         spec: The specification that opens it.
         config: The content of its config.json.
@@ -82,6 +61,7 @@ class Checkpoint:
             would take seconds. How tensors are spread over files does not matter.
     """
 
+    family: Family
     directory: Path
     spec: str
     config: Mapping[str, Any]
@@ -91,47 +71,53 @@ class Checkpoint:
     digest: str
 
     @classmethod
-    def find(cls, argument: str = "") -> Self:
+    def find(cls, argument: str = "", family: Family = RZEN) -> Self:
         """Find a checkpoint, and download it from the hub if it is not on this machine.
 
         Args:
-            argument: A folder, a name on the hub, or nothing for the released weights.
+            argument: One of the family's names, a folder, or a name on the hub.
+            family: Its family.
 
         Raises:
             EmbedderUnavailable: it is missing and cannot be downloaded, is incomplete or damaged,
-                or is not a Qwen2-VL.
+                or is of another architecture.
         """
+        spec = str(ModelSpec(family.name, argument))
+        if named := family.models.get(argument):
+            return cls._of_hub(family, named, spec)
         path = Path(os.path.expanduser(argument))  # noqa: PTH111 -- Path.expanduser raises for unknown users.
         try:
-            if argument and (path.exists() or not HUB_ID.fullmatch(argument)):
+            if path.exists() or not HUB_ID.fullmatch(argument):
                 if not path.is_dir():
                     raise EmbedderUnavailable(
-                        f"there is no folder {path} with weights of RzenEmbed"
+                        f"there is no folder {path} with weights of {family.title}"
                     )
                 directory = path.resolve()
-                return cls._read(directory, str(ModelSpec(BACKEND.family, str(directory))))
+                return cls._read(family, directory, str(ModelSpec(family.name, str(directory))))
         except OSError as error:
             reason = error.strerror or error
             raise EmbedderUnavailable(f"{path} cannot be read: {reason}") from error
-        return cls._of_hub(argument or RELEASED, str(ModelSpec(BACKEND.family, argument)))
+        return cls._of_hub(family, HubModel(argument, FILES), spec)
 
     @classmethod
-    def _of_hub(cls, name: str, spec: str) -> Self:
+    def _of_hub(cls, family: Family, model: HubModel, spec: str) -> Self:
         """Open a model of the hub; missing files are downloaded, with progress."""
         try:
             from huggingface_hub import snapshot_download
         except ImportError as error:
-            raise EmbedderUnavailable(BACKEND.install_hint("huggingface_hub")) from error
-        if downloaded := local_folder(HubModel(name, _NEEDED_FILES)):
-            return cls._read(downloaded, spec)
-        fetch = {"repo_id": name, "allow_patterns": [file.name for file in _NEEDED_FILES]}
+            raise EmbedderUnavailable(
+                BACKENDS[family.name].install_hint("huggingface_hub")
+            ) from error
+        if downloaded := local_folder(model):
+            return cls._read(family, downloaded, spec)
+        fetch = {"repo_id": model.repository, "allow_patterns": [file.name for file in model.files]}
         incomplete: EmbedderUnavailable | None = None
         try:
-            return cls._read(Path(snapshot_download(**fetch, local_files_only=True)), spec)
+            return cls._read(family, Path(snapshot_download(**fetch, local_files_only=True)), spec)
         except EmbedderUnavailable as error:  # a download that was interrupted: get the rest
             incomplete = error
         except Exception as error:  # the hub's client raises what its HTTP library does, and more
-            _log.debug("%s is not on this machine: %s", name, error)
+            _log.debug("%s is not on this machine: %s", model.repository, error)
         try:
             directory = Path(snapshot_download(**fetch))
         except Exception as error:
@@ -139,17 +125,18 @@ class Checkpoint:
                 raise incomplete from error
             reason = str(error).strip().splitlines()
             raise EmbedderUnavailable(
-                f"the weights of {name} are not on this machine and could not be downloaded from "
-                f"huggingface.co ({reason[0] if reason else type(error).__name__}). Connect and "
-                f"run `rzen-models fetch {spec}`, which goes on where it is interrupted, or copy a "
-                f"folder with them here and use --model rzen:FOLDER"
+                f"the weights of {model.repository} are not on this machine and could not be "
+                f"downloaded from huggingface.co "
+                f"({reason[0] if reason else type(error).__name__}). Connect and run `rzen-models "
+                f"fetch {spec}`, which goes on where it is interrupted, or copy a folder with them "
+                f"here and use --model {family.name}:FOLDER"
             ) from error
-        return cls._read(directory, spec)
+        return cls._read(family, directory, spec)
 
     @classmethod
-    def _read(cls, directory: Path, spec: str) -> Self:
+    def _read(cls, family: Family, directory: Path, spec: str) -> Self:
         config = read_object(directory / "config.json")
-        _check_architecture(directory, config)
+        _check_architecture(family, directory, config)
         vocabulary = next(
             (directory / n for n in _TOKENIZER_FILES if (directory / n).is_file()), None
         )
@@ -157,8 +144,8 @@ class Checkpoint:
             raise EmbedderUnavailable(f"{directory} has no tokenizer.json: {_remedy(spec)}")
         path = directory / "preprocessor_config.json"
         pictures = read_object(path) if path.is_file() else {}
-        mean = channels(path, pictures, "image_mean", _MEAN)
-        std = channels(path, pictures, "image_std", _STD)
+        mean = channels(path, pictures, "image_mean", family.mean)
+        std = channels(path, pictures, "image_std", family.std)
         tensors = sorted(
             (one for path in _weight_files(directory, spec) for one in _tensors(path, spec)),
             key=lambda one: one.name,
@@ -169,7 +156,7 @@ class Checkpoint:
         for tensor in tensors:
             digest.update(repr(tensor).encode())
         parameters = sum(math.prod(tensor.shape) for tensor in tensors)
-        return cls(directory, spec, config, mean, std, parameters, digest.hexdigest())
+        return cls(*(family, directory, spec, config, mean, std, parameters, digest.hexdigest()))
 
     @property
     def dim(self) -> int:
@@ -228,22 +215,27 @@ def _pickled(directory: Path) -> bool:
     return any(path.suffix in _PICKLES for path in directory.iterdir())
 
 
-def _check_architecture(directory: Path, config: Mapping[str, Any]) -> None:
+def _check_architecture(family: Family, directory: Path, config: Mapping[str, Any]) -> None:
     kind = config.get("model_type")
-    if kind != "qwen2_vl":
+    if kind != family.model_type:
         raise EmbedderUnavailable(
-            f"{directory} holds a model of the type {kind!r}; RzenEmbed is a qwen2_vl"
+            f"{directory} holds a model of the type {kind!r}; {family.title} is a "
+            f"{family.model_type}"
         )
     text, vision = config.get("text_config", config), config.get("vision_config", {})
     width = text.get("hidden_size") if isinstance(text, dict) else None
     if not isinstance(vision, dict) or type(width) is not int or width < 1:
-        raise EmbedderUnavailable(f"{directory / 'config.json'} does not describe a qwen2_vl")
-    expected = {"patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2}
+        raise EmbedderUnavailable(f"{directory / 'config.json'} does not describe a {kind}")
+    expected = {
+        "patch_size": family.patch_side,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+    }
     for name, value in expected.items():
         if vision.get(name, value) != value:
             raise EmbedderUnavailable(
                 f"the vision encoder in {directory} has {name} {vision[name]}, not {value} as "
-                f"RzenEmbed"
+                f"{family.title}"
             )
 
 
@@ -296,7 +288,9 @@ def _lasting(value: Any) -> Any:
 
 def _remedy(spec: str) -> str:
     """Return how to get undamaged files."""
-    name = ModelSpec.parse(spec).argument or RELEASED
+    parsed = ModelSpec.parse(spec)
+    named = FAMILIES[parsed.family].models.get(parsed.argument)
+    name = named.repository if named else parsed.argument
     if HUB_ID.fullmatch(name):
         return f"download it again with `hf download {name}`"
     return "copy the folder again from its source"

@@ -1,4 +1,4 @@
-"""`rzen`: RzenEmbed on Qwen2-VL (arXiv 2510.27350) behind the project's interface."""
+"""Multimodal language models behind the project's interface."""
 
 import hashlib
 import importlib.metadata
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from PIL import Image
 
 from embedder.content import Content, Modality, Role
 from embedder.interface import (
@@ -21,11 +22,12 @@ from embedder.interface import (
     EmbedError,
     Vectors,
 )
-from embedder.mllm import BACKEND
+from embedder.mllm import BACKENDS
 from embedder.mllm.checkpoint import Checkpoint
-from embedder.mllm.pictures import Patched, Unfit, patched
+from embedder.mllm.families import Family
+from embedder.mllm.pictures import Patched, Picture, Unfit, patched
 from embedder.mllm.settings import Settings
-from embedder.mllm.template import Picture, Template, TokenSequence
+from embedder.mllm.template import Template, TokenSequence
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,7 +85,8 @@ class Group:
     last: tuple[Name, ...]
 
 
-def open_rzen(
+def open_mllm(
+    family: Family,
     argument: str = "",
     *,
     device: str | None = None,
@@ -93,7 +96,8 @@ def open_rzen(
     """Open a checkpoint; see `embedder.open_embedder`.
 
     Args:
-        argument: A folder, a name on the hub, or nothing for the released weights.
+        family: Its family.
+        argument: One of the family's names, a folder, or a name on the hub.
         device: Where to run.
         dtype: In which precision.
         instructions: Replace the checkpoint's own for documents of some modalities.
@@ -101,13 +105,13 @@ def open_rzen(
     Raises:
         EmbedderUnavailable: it cannot be opened; the message says what to do.
     """
-    checkpoint = Checkpoint.find(argument)
-    settings = Settings.of(checkpoint.directory).instructed(instructions or {})
-    return MllmEmbedder(checkpoint, settings, device, dtype)
+    checkpoint = Checkpoint.find(argument, family)
+    settings = Settings.of(checkpoint.directory, family.settings_file, family.settings)
+    return MllmEmbedder(checkpoint, settings.instructed(instructions or {}), device, dtype)
 
 
 class MllmEmbedder(BaseEmbedder):
-    """A Qwen2-VL checkpoint with its settings; the weights load on first use.
+    """A checkpoint with its settings; the weights load on first use.
 
     Contents are sorted into groups of about the same length under a budget of tokens. While one
     group is computed, the pictures of the next are prepared. A frame or content that occurs several
@@ -121,7 +125,8 @@ class MllmEmbedder(BaseEmbedder):
             It is not part of the fingerprint: a library made on a GPU can be searched on a CPU.
 
     Raises:
-        EmbedderUnavailable: PyTorch or transformers are missing.
+        EmbedderUnavailable: PyTorch or transformers are missing, or the settings ask for longer
+            vectors than the model has.
     """
 
     batch_size = 512  # contents that are sorted together
@@ -134,7 +139,12 @@ class MllmEmbedder(BaseEmbedder):
         dtype: str | None = None,
     ) -> None:
         super().__init__()
-        if missing := BACKEND.missing():
+        if settings.dim is not None and settings.dim > checkpoint.dim:
+            raise EmbedderUnavailable(
+                f"dim in {checkpoint.directory / checkpoint.family.settings_file} is "
+                f"{settings.dim}, but the model's vectors have {checkpoint.dim} numbers: lower it"
+            )
+        if missing := BACKENDS[checkpoint.family.name].missing():
             raise EmbedderUnavailable(missing)
         self.checkpoint = checkpoint
         self.settings = settings
@@ -145,7 +155,7 @@ class MllmEmbedder(BaseEmbedder):
         self.info = EmbedderInfo(
             name=checkpoint.spec,
             revision=_revision(checkpoint, settings),
-            dim=checkpoint.dim,
+            dim=settings.dim or checkpoint.dim,
             modalities=frozenset(Modality),
             frame_side=_FRAME_SIDE,
             instructions=settings.query_instructions,
@@ -229,7 +239,7 @@ class MllmEmbedder(BaseEmbedder):
         """Return the template and the model, loaded on first use.
 
         Raises:
-            EmbedderUnavailable: the weights do not fit, or are not those of a Qwen2-VL.
+            EmbedderUnavailable: the weights do not fit, or are not those of the architecture.
         """
         with self._loading:
             if self._model is None:
@@ -237,7 +247,8 @@ class MllmEmbedder(BaseEmbedder):
 
                 device = chosen_device(self._device)
                 dtype = chosen_dtype(self._dtype, device)
-                template = Template(self.checkpoint.tokenizer(), self.settings)
+                tokenizer, family = self.checkpoint.tokenizer(), self.checkpoint.family
+                template = Template(tokenizer, self.settings, family)
                 backbone = Backbone.load(self.checkpoint, self.settings, device, dtype)
                 self.token_budget = backbone.token_budget()
                 self._model = template, backbone
@@ -271,10 +282,7 @@ def _prepared(
     """Yield each group with its pictures, prepared while the groups before are computed."""
     waiting: deque[tuple[Group, list[tuple[Name, Future[Patched]]]]] = deque()
     for group in groups:
-        futures = [
-            (name, pool.submit(patched, picture.frame, picture.plan))
-            for name, picture in group.fresh.items()
-        ]
+        futures = [(name, pool.submit(patched, picture)) for name, picture in group.fresh.items()]
         waiting.append((group, futures))
         if len(waiting) > _MAX_PREPARED_GROUPS:
             yield _finished(*waiting.popleft())
@@ -378,15 +386,17 @@ def _members(sequences: Sequence[TokenSequence]) -> list[Member]:
 
 def _names(pictures: Sequence[Picture]) -> list[Name]:
     """Name each picture; hash all pixels only where a few do not distinguish it."""
-    probes = [
-        (picture.plan, picture.frame.size, picture.frame.resize(_PROBE_SIZE, 0).tobytes())
-        for picture in pictures
-    ]
+    probes = [(picture.plan, *(_probe(frame) for frame in picture.frames)) for picture in pictures]
     occurs = Counter(probes)
     names: list[Name] = []
     for picture, probe in zip(pictures, probes, strict=True):
         if occurs[probe] == 1:
             names.append(probe)
         else:
-            names.append((probe, hashlib.sha256(picture.frame.tobytes()).digest()))
+            pixels = (hashlib.sha256(frame.tobytes()).digest() for frame in picture.frames)
+            names.append((probe, *pixels))
     return names
+
+
+def _probe(frame: Image.Image) -> Hashable:
+    return frame.size, frame.resize(_PROBE_SIZE, Image.Resampling.NEAREST).tobytes()

@@ -1,7 +1,7 @@
-"""The settings of a checkpoint: prompts, positions and limits, in `rzen.json` beside its weights.
+"""The settings of a checkpoint: prompts, positions and limits, in a file beside its weights.
 
-The defaults are those of the released inference script (arXiv 2510.27350 and the script that its
-authors published).
+The file is named after the family. The defaults here are those of RzenEmbed's released inference
+script (arXiv 2510.27350 and the script that its authors published).
 """
 
 import json
@@ -67,18 +67,21 @@ class Settings:
     """Everything about a checkpoint that changes vectors, besides its weights.
 
     Attributes:
-        system: The system prompt.
+        system: The system prompt; in a family whose instruction is the system prompt, the one for
+            contents without an instruction.
         text_prompt: Follows the words of a content without pictures (the representation prompt).
         visual_prompt: Follows every other content.
         query_instructions: By (query modality, document modality).
         document_instructions: By modality.
         positions: How image tokens are numbered.
         pooling: How states become the embedding.
-        image_tokens: Minimum and maximum tokens of a picture or page, a token being 28 × 28 pixels.
-        frame_tokens: The same for a frame of a video.
+        image_tokens: Minimum and maximum tokens of a picture or page.
+        frame_tokens: The same for a frame of a video, or for a pair of frames read together.
         frames: Most frames of a video; of more, evenly spaced ones are used.
         max_tokens: Longest sequence. Words beyond it are cut; pictures are scaled down.
         page_text: Whether the words of a document page are embedded beside its picture.
+        dim: Length of the vectors, for a model trained so that their beginning suffices (Matryoshka
+            representation learning, arXiv 2205.13147); None for that of the hidden states.
     """
 
     system: str = "You are a helpful assistant."
@@ -95,25 +98,31 @@ class Settings:
     frames: int = 8
     max_tokens: int = 2000
     page_text: bool = False
+    dim: int | None = None
 
     @classmethod
-    def of(cls, directory: Path) -> Self:
-        """Read the settings of a checkpoint; the released script's if it has no file.
+    def of(cls, directory: Path, file: str = SETTINGS_FILE, default: Self | None = None) -> Self:
+        """Read the settings of a checkpoint.
+
+        Args:
+            directory: Its folder.
+            file: The file's name.
+            default: What the file does not state; by default, the released script's.
 
         Raises:
             EmbedderUnavailable: the file cannot be read; the message lists all problems.
         """
-        path = directory / SETTINGS_FILE
+        path = directory / file
         try:
             stated = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return cls()
+            return default or cls()
         except (OSError, ValueError, RecursionError) as error:
             raise EmbedderUnavailable(f"{path} cannot be read: {error}") from error
         problems = cls.problems(stated)
         if problems:
             raise EmbedderUnavailable(f"{path} is not valid: {'; '.join(problems)}")
-        return cls.of_values(stated)
+        return cls.of_values(stated, default)
 
     @staticmethod
     def problems(stated: object) -> list[str]:
@@ -121,17 +130,22 @@ class Settings:
         return _problems(stated)
 
     @classmethod
-    def of_values(cls, stated: Mapping[str, Any]) -> Self:
-        """Make settings from the values of a file without `problems`; the rest is as released."""
-        return cls(**_values(stated))
+    def of_values(cls, stated: Mapping[str, Any], default: Self | None = None) -> Self:
+        """Make settings from the values of a file without `problems`; the rest is the default."""
+        default = default or cls()
+        return replace(default, **_values(stated, default))
 
-    def save(self, directory: Path) -> None:
+    def save(self, directory: Path, file: str = SETTINGS_FILE) -> None:
         """Write the settings beside a checkpoint's weights."""
-        (directory / SETTINGS_FILE).write_text(self.stated(), encoding="utf-8")
+        (directory / file).write_text(self.stated(), encoding="utf-8")
 
     def stated(self) -> str:
-        """Return the settings as JSON; the same for equal settings, so that it can be hashed."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)} | {
+        """Return the settings as JSON; the same for equal settings, so that it can be hashed.
+
+        What is None is left out, so that a key that is added changes no fingerprint.
+        """
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        values = {name: value for name, value in values.items() if value is not None} | {
             "query_instructions": {f"{q} {d}": t for (q, d), t in self.query_instructions.items()},
             "document_instructions": {m.value: t for m, t in self.document_instructions.items()},
         }
@@ -142,7 +156,7 @@ class Settings:
         return replace(self, document_instructions={**self.document_instructions, **instructions})
 
 
-def _values(stated: Mapping[str, Any]) -> dict[str, Any]:
+def _values(stated: Mapping[str, Any], default: Settings) -> dict[str, Any]:
     """Convert the file's values to those of the dataclass; pairs not named keep their default."""
     values = {name: value for name, value in stated.items() if name != "format"}
     for name in ("image_tokens", "frame_tokens"):
@@ -150,10 +164,10 @@ def _values(stated: Mapping[str, Any]) -> dict[str, Any]:
             values[name] = tuple(values[name])
     if "query_instructions" in values:
         queries = {_PAIRS[key]: text for key, text in values["query_instructions"].items()}
-        values["query_instructions"] = {**QUERY_INSTRUCTIONS, **queries}
+        values["query_instructions"] = {**default.query_instructions, **queries}
     if "document_instructions" in values:
         documents = {Modality(key): text for key, text in values["document_instructions"].items()}
-        values["document_instructions"] = {**DOCUMENT_INSTRUCTIONS, **documents}
+        values["document_instructions"] = {**default.document_instructions, **documents}
     return values
 
 
@@ -175,7 +189,7 @@ def _problems(stated: object) -> list[str]:
     for name in ("image_tokens", "frame_tokens"):
         if not _is_range(stated.get(name, (1, 1))):
             found.append(f"{name} must be the minimum and the maximum, two integers from 1 on")
-    for name, least in (("frames", 1), ("max_tokens", 64)):
+    for name, least in (("frames", 1), ("max_tokens", 64), ("dim", 1)):
         value = stated.get(name, least)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             found.append(f"{name} must be an integer from {least} on")

@@ -1,15 +1,7 @@
-r"""The input template: a content becomes a sequence of tokens, with pad tokens for pictures.
+"""The input template: a content becomes a sequence of tokens, with pad tokens for pictures."""
 
-    <|im_start|>system\n{SYSTEM}<|im_end|>\n
-    <|im_start|>user\n{VISION}{INSTRUCTION}{TEXT}{PROMPT}<|im_end|>\n
-    <|im_start|>assistant\n<|endoftext|>
-
-VISION is `<|vision_start|><|image_pad|>…<|vision_end|>` for each picture or frame; instruction,
-text and prompt are joined with nothing between (the released inference script of arXiv 2510.27350).
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +10,8 @@ from PIL import Image
 
 from embedder.content import Content, Modality, Role
 from embedder.interface import EmbedderUnavailable
-from embedder.mllm.pictures import Plan, Unfit, planned
+from embedder.mllm.families import RZEN, Family, Special
+from embedder.mllm.pictures import Picture, Plan, Unfit, planned
 from embedder.mllm.settings import Positions, Settings
 
 if TYPE_CHECKING:
@@ -29,18 +22,6 @@ Ids = NDArray[np.int64]
 _MIN_TEXT_TOKENS = 256  # kept of a text that competes with pictures
 _MIN_PICTURE_TOKENS = 16
 _MAX_TOKEN_CHARACTERS = 128
-_SPECIAL = (
-    *("<|im_start|>", "<|im_end|>", "<|endoftext|>"),
-    *("<|vision_start|>", "<|vision_end|>", "<|image_pad|>"),
-)
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Picture:
-    """A frame and how it is resized."""
-
-    frame: Image.Image
-    plan: Plan
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -90,28 +71,29 @@ class Template:
     plain text.
 
     Args:
-        tokenizer: Qwen2's; it is changed to read special tokens as text.
+        tokenizer: Qwen's; it is changed to read special tokens as text.
         settings: Those of the checkpoint.
+        family: The checkpoint's.
 
     Raises:
         EmbedderUnavailable: the tokenizer lacks a special token.
     """
 
-    def __init__(self, tokenizer: "Tokenizer", settings: Settings) -> None:
+    def __init__(self, tokenizer: "Tokenizer", settings: Settings, family: Family = RZEN) -> None:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         tokenizer.encode_special_tokens = True
-        known = [tokenizer.token_to_id(token) for token in _SPECIAL]
-        if None in known:
-            raise EmbedderUnavailable(
-                f"the tokenizer is not Qwen2's: it does not know {_SPECIAL[known.index(None)]}"
-            )
-        start, end, final, *vision = (number for number in known if number is not None)
         self._tokenizer = tokenizer
         self._settings = settings
-        self._vision_start, self._vision_end, self._pad = vision
-        self._head = [start, *self._ids(f"system\n{settings.system}"), end, *self._ids("\n"), start]
-        self._tail = [end, *self._ids("\n"), start, *self._ids("assistant\n"), final]
+        self._family = family
+        self._special: dict[Special, int] = {}
+        for token in Special:
+            number = tokenizer.token_to_id(token.value)
+            if number is None:
+                raise EmbedderUnavailable(
+                    f"the tokenizer is not that of {family.title}: it does not know {token.value}"
+                )
+            self._special[token] = number
 
     def sequence(self, content: Content, role: Role) -> TokenSequence:
         """Return the sequence of a content.
@@ -123,35 +105,35 @@ class Template:
             Unfit: there are too many pictures, or the instruction is too long.
         """
         settings = self._settings
-        frames = content.frames
-        if content.modality is Modality.VIDEO:
-            frames = evenly(frames, settings.frames)
-        modality = content.modality if frames else Modality.TEXT
+        modality = content.modality if content.frames else Modality.TEXT
         instruction = content.instruction
         if instruction is None:
             instruction = self.instruction(modality, role)
         instruction = _plain(instruction)
-        prompt = settings.visual_prompt if frames else settings.text_prompt
         words = content.text or ""
         if modality is Modality.PAGE and not settings.page_text:
             words = ""
+        pictures = self._pictures(content.frames, modality)
 
-        room = settings.max_tokens - self._length_without(frames, instruction, prompt)
+        bare, _ = self._assembled(pictures, instruction, "")
+        room = settings.max_tokens - len(bare) + _tokens(pictures)
         if room < settings.max_tokens // 4:
             raise Unfit("the instruction leaves no room for the content: shorten it")
         # The rest would be cut anyway; tokenizing a book first would take seconds.
         whole, words = words, _plain(words[: _MAX_TOKEN_CHARACTERS * settings.max_tokens])
-        wanted = min(len(self._ids(words)), _MIN_TEXT_TOKENS)
-        pictures, smaller = self._pictures(frames, modality, room - wanted)
-        allowed = room - sum(picture.plan.tokens for picture in pictures)
+        for_pictures = room - min(len(self._ids(words)), _MIN_TEXT_TOKENS)
+        reduced = []
+        if pictures and _tokens(pictures) > for_pictures:
+            pictures = self._scaled_down(pictures, modality, for_pictures)
+            reduced.append("its pictures are read at a lower resolution")
+        allowed = room - _tokens(pictures)
         while True:
             kept = self._cut(words, allowed)
-            ids, starts = self._assembled(pictures, instruction, kept, prompt)
+            ids, starts = self._assembled(pictures, instruction, kept)
             excess = len(ids) - settings.max_tokens
             if excess <= 0:
                 break
             allowed -= excess
-        reduced = ["its pictures are read at a lower resolution"] if smaller else []
         if len(kept) < len(whole):
             reduced.append(f"only the first {len(kept):,} characters of its text are read")
         return TokenSequence(
@@ -168,44 +150,56 @@ class Template:
         return self._settings.query_instructions[modality, Modality.IMAGE]
 
     def _assembled(
-        self, pictures: Sequence[Picture], instruction: str, words: str, prompt: str
+        self, pictures: Sequence[Picture], instruction: str, words: str
     ) -> tuple[list[int], list[int]]:
         """Return the ids, and where each picture's tokens begin."""
-        prompted = f"{instruction}{words}{prompt}"
-        if not pictures:
-            return [*self._head, *self._ids(f"user\n{prompted}"), *self._tail], []
-        ids, starts = [*self._head, *self._ids("user\n")], []
-        for picture in pictures:
-            starts.append(len(ids) + 1)
-            ids += [self._vision_start, *[self._pad] * picture.plan.tokens, self._vision_end]
-        return [*ids, *self._ids(prompted), *self._tail], starts
+        ids: list[int] = []
+        starts: list[int] = []
+        text = ""  # adjacent texts are tokenized together
+        for part in self._family.layout(self._settings, pictures, instruction, words):
+            if isinstance(part, str):
+                text += part
+                continue
+            ids += self._ids(text)
+            text = ""
+            if isinstance(part, Picture):
+                starts.append(len(ids))
+                ids += [self._special[Special.IMAGE_PAD]] * part.plan.tokens
+            else:
+                ids.append(self._special[part])
+        return [*ids, *self._ids(text)], starts
 
-    def _length_without(self, frames: Sequence[object], instruction: str, prompt: str) -> int:
-        """Count the tokens of a sequence without its text and without its pictures."""
-        prompted = len(self._ids("user\n")) + len(self._ids(f"{instruction}{prompt}"))
-        return len(self._head) + prompted + 2 * len(frames) + len(self._tail)
+    def _pictures(self, frames: Sequence[Image.Image], modality: Modality) -> tuple[Picture, ...]:
+        """Choose frames and plan their sizes."""
+        if modality is Modality.VIDEO:
+            frames = evenly(frames, self._settings.frames)
+        tokens = self._tokens_of_one(modality)
+        return tuple(Picture((frame,), self._plan(frame, tokens)) for frame in frames)
 
-    def _pictures(
-        self, frames: Sequence[Image.Image], modality: Modality, room: int
-    ) -> tuple[tuple[Picture, ...], bool]:
-        """Plan the frames' sizes; also return whether they are smaller than usual."""
-        settings = self._settings
+    def _scaled_down(
+        self, pictures: Sequence[Picture], modality: Modality, room: int
+    ) -> tuple[Picture, ...]:
+        """Plan smaller sizes, so that the pictures have at most `room` tokens together."""
+        share = room // len(pictures)
+        if share < _MIN_PICTURE_TOKENS:
+            raise Unfit(
+                f"{len(pictures)} pictures do not fit into {self._settings.max_tokens} tokens: "
+                f"give {room // _MIN_PICTURE_TOKENS} at most"
+            )
+        minimum, _ = self._tokens_of_one(modality)
+        tokens = min(minimum, share), share
+        pictures = tuple(replace(one, plan=self._plan(one.frames[0], tokens)) for one in pictures)
+        if _tokens(pictures) > room:
+            raise Unfit("its pictures are too elongated to fit together: crop them")
+        return pictures
+
+    def _tokens_of_one(self, modality: Modality) -> tuple[int, int]:
+        """Return the minimum and the maximum of tokens of a picture of a modality."""
         video = modality is Modality.VIDEO
-        minimum, maximum = settings.frame_tokens if video else settings.image_tokens
-        plans = [planned(frame.size, (minimum, maximum)) for frame in frames]
-        smaller = sum(plan.tokens for plan in plans) > room
-        if smaller:
-            share = room // len(frames)
-            if share < _MIN_PICTURE_TOKENS:
-                raise Unfit(
-                    f"{len(frames)} pictures do not fit into {settings.max_tokens} tokens: give "
-                    f"{room // _MIN_PICTURE_TOKENS} at most"
-                )
-            plans = [planned(frame.size, (min(minimum, share), share)) for frame in frames]
-            if sum(plan.tokens for plan in plans) > room:
-                raise Unfit("its pictures are too elongated to fit together: crop them")
-        pairs = zip(frames, plans, strict=True)
-        return tuple(Picture(frame, plan) for frame, plan in pairs), smaller
+        return self._settings.frame_tokens if video else self._settings.image_tokens
+
+    def _plan(self, frame: Image.Image, tokens: tuple[float, float]) -> Plan:
+        return planned(frame.size, tokens, self._family.patch_side, self._family.first_step)
 
     def _cut(self, words: str, count: int) -> str:
         """Cut the words after `count` tokens."""
@@ -226,6 +220,11 @@ def evenly(frames: Sequence[Image.Image], count: int) -> tuple[Image.Image, ...]
         return tuple(frames)
     chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
     return tuple(frames[i] for i in chosen)
+
+
+def _tokens(pictures: Iterable[Picture]) -> int:
+    """Count the tokens of pictures."""
+    return sum(picture.plan.tokens for picture in pictures)
 
 
 def _plain(text: str) -> str:
