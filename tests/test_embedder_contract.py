@@ -1,5 +1,7 @@
 """What every embedder guarantees, run on each of them."""
 
+import re
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,19 +20,31 @@ from embedder import (
     Role,
     open_embedder,
 )
-from embedder.interface import Vectors
+from embedder.content import ROLES
+from embedder.interface import ModelSpec, Vectors
 from embedder.toy import ToyEmbedder
 
 DUAL = Path(__file__).with_name("dual")
+OF_FOLDERS = ("siglip2", "clip", "rzen")
 
 
-@pytest.fixture(scope="module", params=["toy", "mini", "siglip2", "clip", "rzen"])
-def spec(request: pytest.FixtureRequest) -> str:
-    if request.param == "rzen":
-        return f"rzen:{request.getfixturevalue('tiny_rzen')}"
-    if request.param in ("siglip2", "clip"):
-        return f"{request.param}:{DUAL / request.param}"
-    return str(request.param)
+@pytest.fixture(scope="session")
+def folders(tiny_rzen: Path) -> dict[str, Path]:
+    """A tiny checkpoint of each family that is read from a folder."""
+    return {"siglip2": DUAL / "siglip2", "clip": DUAL / "clip", "rzen": tiny_rzen}
+
+
+@pytest.fixture(scope="module", params=["toy", "mini", *OF_FOLDERS])
+def spec(request: pytest.FixtureRequest, folders: dict[str, Path]) -> str:
+    folder = folders.get(request.param)
+    return f"{request.param}:{folder}" if folder else str(request.param)
+
+
+@pytest.fixture(params=OF_FOLDERS)
+def copy(request: pytest.FixtureRequest, folders: dict[str, Path], tmp_path: Path) -> ModelSpec:
+    """The specification of a checkpoint in a folder that a test may damage."""
+    folder = shutil.copytree(folders[request.param], tmp_path / "copy")
+    return ModelSpec(request.param, str(folder))
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +87,14 @@ def test_it_is_an_embedder_and_states_what_it_is(embedder: Embedder) -> None:
     assert 64 <= embedder.info.frame_side <= 4096
 
 
-def test_rows_are_unit_float32_in_order(embedder: Embedder) -> None:
+@pytest.mark.parametrize("role", ROLES)
+def test_rows_are_unit_float32_in_order(embedder: Embedder, role: Role) -> None:
     contents = one_of_each()
-    rows = embedder.embed(contents, role="document")
+    rows = embedder.embed(contents, role)
     assert rows.dtype == np.float32
     assert rows.shape == (len(contents), embedder.info.dim)
     assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-3)
-    assert np.allclose(embedder.embed(contents[::-1], role="document"), rows[::-1], atol=1e-4)
+    assert np.allclose(embedder.embed(contents[::-1], role), rows[::-1], atol=1e-4)
 
 
 def test_a_row_of_neither_zeros_nor_unit_length_is_refused() -> None:
@@ -155,8 +170,9 @@ def test_every_frame_of_a_clip_counts(trained: Embedder) -> None:
     ["x", "🙂🙃", "猫と犬", "\x00\x01\x7f", "\u00ad\u200b", "a" * 5000, "word " * 5_000, "\ud800"],
     ids=["letter", "emoji", "cjk", "control", "invisible", "unbroken", "long", "surrogate"],
 )
-def test_any_text_that_is_not_blank_has_a_vector(embedder: Embedder, text: str) -> None:
-    assert np.isfinite(embedder.embed([Content(text=text)], role="query")).all()
+def test_any_text_has_a_vector_or_is_not_understood(embedder: Embedder, text: str) -> None:
+    (row,) = embedder.embed([Content(text=text)], role="query")
+    assert not row.any() or np.linalg.norm(row) == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 10_000), (10_000, 1), (2, 3), (3000, 2000)])
@@ -211,13 +227,71 @@ def test_reopened_embedder_is_the_same(spec: str) -> None:
         assert first.info.fingerprint == second.info.fingerprint
 
 
-def test_embedders_have_different_fingerprints(tiny_rzen: Path) -> None:
-    fingerprints = set()
-    dual = [f"{family}:{DUAL / family}" for family in ("siglip2", "clip")]
-    for spec in ("toy", "mini", *dual, f"rzen:{tiny_rzen}"):
-        with open_embedder(spec) as embedder:
-            fingerprints.add(embedder.info.fingerprint)
-    assert len(fingerprints) == 5
+def test_embedders_have_different_fingerprints(folders: dict[str, Path]) -> None:
+    specs = ["toy", "mini", *(f"{family}:{folder}" for family, folder in folders.items())]
+    assert len({fingerprint(spec) for spec in specs}) == len(specs)
+
+
+def test_fingerprint_is_that_of_the_weights_and_not_of_the_folder(
+    copy: ModelSpec, folders: dict[str, Path]
+) -> None:
+    before = fingerprint(str(copy))
+    assert fingerprint(f"{copy.family}:{folders[copy.family]}") == before
+    weights = max(files_of(copy), key=lambda path: path.stat().st_size)
+    content = bytearray(weights.read_bytes())
+    content[-9] ^= 1
+    weights.write_bytes(content)
+    assert fingerprint(str(copy)) != before
+
+
+@pytest.mark.parametrize("kept", [None, 0.5], ids=["missing", "truncated"])
+def test_damaged_file_is_reported_unless_it_is_not_needed(
+    copy: ModelSpec, kept: float | None
+) -> None:
+    expected, refused = embedded(copy), []
+    for path in files_of(copy):
+        content = path.read_bytes()
+        path.unlink()
+        if kept is not None:
+            path.write_bytes(content[: int(kept * len(content))])
+        found = embedded(copy)
+        if isinstance(found, str):
+            assert copy.argument in found
+            refused.append(path.name)
+        else:
+            assert np.array_equal(found, expected)
+        path.write_bytes(content)
+    assert {"config.json", "tokenizer.json"} < set(refused)
+    assert {Path(name).suffix for name in refused} & {".onnx", ".safetensors"}
+
+
+def test_folder_without_a_model_of_the_family_is_refused(copy: ModelSpec, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("text")
+    config = Path(copy.argument) / "config.json"
+    config.write_text(config.read_text("utf-8").replace('"model_type": "', '"model_type": "x'))
+    for place in (copy.argument, tmp_path / "empty", tmp_path / "file", tmp_path / "nowhere"):
+        with pytest.raises(EmbedderUnavailable, match=re.escape(str(place))):
+            open_embedder(f"{copy.family}:{place}")
+
+
+def fingerprint(spec: str) -> str:
+    with open_embedder(spec) as opened:
+        return opened.info.fingerprint
+
+
+def files_of(spec: ModelSpec) -> list[Path]:
+    return sorted(path for path in Path(spec.argument).rglob("*") if path.is_file())
+
+
+def embedded(spec: ModelSpec) -> Vectors | str:
+    """Return what a model makes of words and a picture, or why it cannot be opened."""
+    contents = [Content(text="red kite"), Content(frames=[stripes(1)])]
+    try:
+        with open_embedder(str(spec)) as opened:
+            return opened.embed(contents, role="query")
+    except EmbedderUnavailable as error:
+        return str(error)
 
 
 def test_unknown_name_is_refused() -> None:
