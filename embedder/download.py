@@ -65,13 +65,21 @@ def own_folder(model: HubModel) -> Path:
 
 
 def local_folder(model: HubModel) -> Path | None:
-    """Return a folder on this machine that has all files of a model, or None; without network."""
+    """Return a folder on this machine that has all files of a model, or None; without network.
+
+    Raises:
+        EmbedderUnavailable: the folder of a download is damaged or cannot be read.
+    """
     own = own_folder(model)
-    record = _Record.read(own)
-    if record is not None and record.holds(model) and not record.missing(own):
-        return own
-    cached = cached_folder(model.repository, model.revision)
-    return cached if cached is not None and has_files(cached, model.files) else None
+    try:
+        record = _Record.read(own)
+        if record is not None and record.holds(model) and not record.missing(own):
+            return own
+        cached = cached_folder(model.repository, model.revision)
+        return cached if cached is not None and has_files(cached, model.files) else None
+    except OSError as error:
+        reason = error.strerror or error
+        raise EmbedderUnavailable(f"{own} cannot be read: {reason}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +144,7 @@ class FileState(StrEnum):
     """What `verify` finds out about a file."""
 
     INTACT = "intact"
-    UNKNOWN = "not known how it should be"
+    UNKNOWN = "there, but no hash of it is known"
     DAMAGED = "damaged"
     MISSING = "missing"
 
@@ -205,10 +213,10 @@ def verify(model: HubModel | None, folder: Path) -> dict[str, FileState]:
         raise EmbedderUnavailable(
             f"it is not known what should be in {folder}: it was not made by `rzen-models fetch`"
         )
-    recorded = record.files if record else ()
-    pinned = [file for file in (model.files if model else ()) if "*" not in file.name]
-    files = {file.name: file for file in (*pinned, *recorded)}
-    files |= {file.name: file for file in pinned if file.digest}
+    files = {file.name: file for file in (record.files if record else ())}
+    for file in model.files if model else ():
+        if file.digest or (file.name not in files and "*" not in file.name and not file.optional):
+            files[file.name] = file
     try:
         return {name: _state(folder / name, file) for name, file in files.items()}
     except OSError as error:
@@ -267,8 +275,10 @@ def _revision_of(folder: Path, model: HubModel) -> str | None:
     if record is not None and record.repository == model.repository:
         if model.revision in (None, record.revision):
             return record.revision
-    elif record is None and not (folder.is_dir() and any(folder.iterdir())):
-        return model.revision
+    elif record is None:
+        there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        if there <= {_LOCK_NAME}:
+            return model.revision
     raise EmbedderUnavailable(
         f"{folder} holds something else already: name a new or an empty folder"
     )

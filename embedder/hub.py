@@ -82,12 +82,14 @@ def cached_folder(repository: str, revision: str | None = None) -> Path | None:
 
 def has_files(folder: Path, files: Iterable[HubFile]) -> bool:
     """Return whether a folder has those files, and all weights that an index in it lists."""
-    indexes = folder.glob("*.safetensors.index.json")
-    listed = [read_object(index).get("weight_map") or {} for index in indexes]
-    weights = {name for places in listed for name in places.values()}
-    return all(file.optional or any(folder.glob(file.name)) for file in files) and all(
-        (folder / name).is_file() for name in weights
-    )
+    if not all(file.optional or any(folder.glob(file.name)) for file in files):
+        return False
+    for index in folder.glob("*.safetensors.index.json"):
+        places = read_object(index).get("weight_map")
+        names = places.values() if isinstance(places, dict) else [None]
+        if not all(isinstance(name, str) and (folder / name).is_file() for name in names):
+            return False
+    return True
 
 
 def read_object(path: Path) -> dict[str, Any]:

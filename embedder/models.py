@@ -124,15 +124,14 @@ def _fetch(arguments: argparse.Namespace) -> int:
     with tqdm(unit="B", unit_scale=True, dynamic_ncols=True, leave=False, disable=None) as bar:
 
         def show(progress: FetchProgress) -> None:
-            if bar.total is None:
-                bar.initial = progress.done  # took no time now, so it must not count in the rate
-            bar.total, bar.n = progress.total, progress.done
+            if bar.total is None:  # what is here took no time now, so it does not count in the rate
+                bar.total, bar.initial, bar.n = progress.total, progress.done, progress.done
             bar.set_description_str(progress.file, refresh=False)
-            bar.update(0)
+            bar.update(progress.done - bar.n)
 
         folder = fetch(model, to=arguments.to, progress=show)
     family = ModelSpec.parse(arguments.spec).family
-    use = ModelSpec(family, str(folder)) if arguments.to else arguments.spec
+    use = ModelSpec(family, str(folder.absolute())) if arguments.to else arguments.spec
     print(f"It is complete; use it by --model {use}")
     return 0
 
@@ -143,8 +142,10 @@ def _remove(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    model = hub_model(arguments.spec)
-    folder = local_folder(model) if model else Path(ModelSpec.parse(arguments.spec).argument)
+    argument = ModelSpec.parse(arguments.spec).argument
+    in_folder = bool(argument) and Path(argument).is_dir()
+    model = None if in_folder else _model_of(arguments.spec)
+    folder = local_folder(model) if model else Path(argument)
     if folder is None:
         raise EmbedderUnavailable(
             f"{arguments.spec} is not here: download it with `rzen-models fetch {arguments.spec}`"

@@ -17,6 +17,7 @@ _TIMEOUT_SECONDS = 20.0
 _MAX_TRIES = 4  # in a row that bring nothing
 _PAUSE_SECONDS = 1.0
 _MAX_JSON_BYTES = 16_000_000
+_RANGE_NOT_SATISFIABLE = 416
 _TEMPORARY_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -31,7 +32,7 @@ class HubClient:
     redirected to another one. Proxies are those of the environment.
 
     Raises:
-        EmbedderUnavailable: HF_HUB_OFFLINE forbids it.
+        EmbedderUnavailable: HF_HUB_OFFLINE forbids it, or the environment's settings are wrong.
     """
 
     def __init__(self) -> None:
@@ -47,9 +48,15 @@ class HubClient:
         headers = {"Accept-Encoding": "identity", "User-Agent": "rzen-search"}
         if token := get_token():
             headers["Authorization"] = f"Bearer {token}"
-        self._client = httpx.Client(
-            headers=headers, timeout=_TIMEOUT_SECONDS, follow_redirects=True, max_redirects=5
-        )
+        try:
+            self._client = httpx.Client(
+                headers=headers, timeout=_TIMEOUT_SECONDS, follow_redirects=True, max_redirects=5
+            )
+        except (httpx.InvalidURL, ValueError, ImportError, OSError) as error:
+            raise EmbedderUnavailable(
+                f"no connection is possible with these settings ({error}): check the variables of "
+                "proxies and certificates, and HF_TOKEN"
+            ) from error
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +81,7 @@ class HubClient:
                     if len(body) > _MAX_JSON_BYTES:
                         raise EmbedderUnavailable(f"{url} is too long for a list of files")
 
-        self._retried(url, receive, lambda: len(body))
+        _retried(url, receive, lambda: len(body))
         try:
             return json.loads(body)
         except (ValueError, RecursionError) as error:
@@ -109,7 +116,7 @@ class HubClient:
 
         if size == 0:
             to.touch()
-        self._retried(url, receive, present)
+        _retried(url, receive, present)
 
     def _receive(
         self, url: str, start: int, size: int, to: Path, received: Callable[[int], None]
@@ -117,6 +124,9 @@ class HubClient:
         """Write what a server sends from a position on, or all where it ignores positions."""
         headers = {"Range": f"bytes={start}-"} if start else {}
         with self._response(url, headers) as response:
+            if response.status_code == _RANGE_NOT_SATISFIABLE:
+                to.unlink(missing_ok=True)
+                raise _Interrupted("the server's file is shorter than what has arrived")
             resumed = response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
             start = start if response.status_code == 206 and resumed else 0
             with to.open("ab" if start else "wb") as file:
@@ -133,47 +143,50 @@ class HubClient:
     def _response(
         self, url: str, headers: dict[str, str] | None = None
     ) -> "Iterator[httpx.Response]":
-        """Request a URL; raise for what is no success."""
+        """Request a URL; raise for what is no success, but not where a range was beyond the end."""
         import httpx
 
         try:
             with self._client.stream("GET", url, headers=headers) as response:
                 if response.status_code in _TEMPORARY_STATUSES:
                     raise _Interrupted(f"it answers with status {response.status_code}")
-                if not response.is_success:
-                    self._refuse(url, response.status_code)
+                if not response.is_success and response.status_code != _RANGE_NOT_SATISFIABLE:
+                    _refuse(url, response.status_code)
                 yield response
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _Interrupted(str(error) or type(error).__name__) from error
 
-    def _refuse(self, url: str, status: int) -> NoReturn:
-        if status in (401, 403):
-            advice = (
-                "it asks for an account, or there is no such model: check the name, accept the "
-                "model's terms on its page, and set HF_TOKEN to your token"
-            )
-        elif status == 404:
-            advice = "there is no such model, or it lacks this file: check the name"
-        else:
-            advice = "try again later"
-        raise EmbedderUnavailable(f"{url} was refused with status {status}: {advice}")
 
-    def _retried(self, url: str, attempt: Callable[[], None], progress: Callable[[], int]) -> None:
-        """Repeat a request while interruptions leave it further than before, and a few times more.
+def _refuse(url: str, status: int) -> NoReturn:
+    """Raise what a status of a response means, and what to do."""
+    if status in (401, 403):
+        advice = (
+            "it asks for an account, or there is no such model: check the name, accept the "
+            "model's terms on its page, and set HF_TOKEN to your token"
+        )
+    elif status == 404:
+        advice = "there is no such model, or it lacks this file: check the name"
+    else:
+        advice = "try again later"
+    raise EmbedderUnavailable(f"{url} was refused with status {status}: {advice}")
 
-        Raises:
-            EmbedderUnavailable: it was interrupted too often.
-        """
-        furthest, tries = progress(), 0
-        while True:
-            try:
-                return attempt()
-            except _Interrupted as error:
-                tries = 0 if progress() > furthest else tries + 1
-                furthest = max(furthest, progress())
-                if tries == _MAX_TRIES:
-                    raise EmbedderUnavailable(
-                        f"{url} could not be downloaded ({error}): check the connection to the "
-                        "internet and try again; what has arrived is kept"
-                    ) from error
-                sleep(_PAUSE_SECONDS)
+
+def _retried(url: str, attempt: Callable[[], None], progress: Callable[[], int]) -> None:
+    """Repeat a request while interruptions leave it further than before, and a few times more.
+
+    Raises:
+        EmbedderUnavailable: it was interrupted too often.
+    """
+    furthest, tries = progress(), 0
+    while True:
+        try:
+            return attempt()
+        except _Interrupted as error:
+            tries = 0 if progress() > furthest else tries + 1
+            furthest = max(furthest, progress())
+            if tries == _MAX_TRIES:
+                raise EmbedderUnavailable(
+                    f"{url} could not be downloaded ({error}): check the connection to the "
+                    "internet and try again; what has arrived is kept"
+                ) from error
+            sleep(_PAUSE_SECONDS)

@@ -3,24 +3,32 @@
 import hashlib
 import json
 import re
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, main_thread
 
+import programs
 import pytest
+from filelock import FileLock
 
-from embedder import EmbedderUnavailable
+from embedder import EmbedderUnavailable, open_embedder
 from embedder.download import (
     FetchProgress,
     FetchStopped,
+    FileState,
     fetch,
     local_folder,
     own_folder,
+    remove,
+    verify,
 )
 from embedder.hub import HubFile, HubModel
+from embedder.registry import hub_model
 
+DUAL = Path(__file__).parent / "dual/siglip2"
 COMMIT = "1234567890" * 4
 WEIGHTS = hashlib.shake_256(b"weights").digest(300_000)
 FILES = {
@@ -38,7 +46,7 @@ class Hub:
         files: What it has, by name.
         requests: Paths, and the headers Range and Authorization, of all requests.
         answer: Answers requests for files, in place of `serve`.
-        listing: Changes what it says of its files.
+        listing: Changes what it says of its files; may be a body of any kind.
     """
 
     def __init__(self, address: str) -> None:
@@ -54,7 +62,9 @@ class Hub:
         path = request.path.partition("?")[0]
         if path.startswith("/api/models/team/model"):
             listing = {"sha": COMMIT, "siblings": [listed(*file) for file in self.files.items()]}
-            send(request, 200, json.dumps(self.listing(listing)).encode())
+            stated = self.listing(listing)
+            body = stated if isinstance(stated, bytes) else json.dumps(stated).encode()
+            send(request, 200, body)
         elif (name := path.removeprefix(f"/team/model/resolve/{COMMIT}/")) in self.files:
             self.answer(request, self.files[name])
         else:
@@ -170,11 +180,13 @@ def test_stopped_download_goes_on_from_there(hub: Hub):
     assert int(re.findall(r"\d+", hub.ranges[1])[0]) > 90_000
 
 
-def test_dropped_connections_are_taken_up_again(hub: Hub):
+@pytest.mark.parametrize("length_is_stated", [True, False])
+def test_dropped_connections_are_taken_up_again(hub: Hub, length_is_stated: bool):
     def drop(request: BaseHTTPRequestHandler, whole: bytes) -> None:
         start = int((request.headers["Range"] or "bytes=0-")[6:-1])
         request.send_response(206 if start else 200)
-        request.send_header("Content-Length", str(len(whole) - start))
+        if length_is_stated:
+            request.send_header("Content-Length", str(len(whole) - start))
         request.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
         request.end_headers()
         request.wfile.write(whole[start : start + 40_000])
@@ -183,6 +195,20 @@ def test_dropped_connections_are_taken_up_again(hub: Hub):
     assert content(fetch(MODEL)) == needed()
     starts = [int((asked or "bytes=0-")[6:-1]) for asked in hub.ranges]
     assert starts == [position * 40_000 for position in range(8)]
+
+
+def test_shorter_file_than_stated_is_begun_anew(hub: Hub):
+    shorter = WEIGHTS[:200_000]
+
+    def serve_shorter(request: BaseHTTPRequestHandler, whole: bytes) -> None:
+        if request.headers["Range"] == f"bytes={len(shorter)}-":
+            send(request, 416, b"")
+        else:
+            serve(request, whole if len(hub.ranges) > 2 else whole[: len(shorter)])
+
+    hub.answer = serve_shorter
+    assert content(fetch(MODEL)) == needed()
+    assert hub.ranges == [None, "bytes=200000-", None]
 
 
 def test_server_without_ranges_sends_all_of_it_again(hub: Hub):
@@ -224,7 +250,7 @@ def test_endless_file_is_cut_off(hub: Hub):
     def endless(request: BaseHTTPRequestHandler, _whole: bytes) -> None:
         request.send_response(200)
         request.end_headers()
-        while True:
+        for _block in range(1000):  # should it be read to the end after all
             request.wfile.write(b"x" * 100_000)
 
     hub.answer = endless
@@ -241,6 +267,19 @@ def test_token_is_sent_to_the_hub_only(hub: Hub, monkeypatch: pytest.MonkeyPatch
         assert content(fetch(MODEL)) == needed()
         assert {authorization for *_, authorization in hub.requests} == {"Bearer hf_secret"}
         assert [authorization for *_, authorization in other.requests] == [None, None]
+
+
+def test_token_is_kept_on_the_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch):
+    def moved(request: BaseHTTPRequestHandler, whole: bytes) -> None:
+        if request.path.endswith("?moved"):
+            serve(request, whole)
+        else:
+            send(request, 307, b"", Location=f"{request.path}?moved")
+
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    hub.answer = moved
+    assert content(fetch(MODEL)) == needed()
+    assert {authorization for *_, authorization in hub.requests} == {"Bearer hf_secret"}
 
 
 @pytest.mark.parametrize(
@@ -278,3 +317,280 @@ def test_offline_mode_causes_no_traffic(hub: Hub, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(EmbedderUnavailable, match="HF_HUB_OFFLINE"):
         fetch(MODEL)
     assert hub.requests == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"siblings": None},
+        {"siblings": [{"rfilename": "config.json"}]},
+        {"siblings": [{"rfilename": "config.json", "size": -1, "blobId": "0" * 40}]},
+        {"siblings": [{"rfilename": "config.json", "size": True, "blobId": "0" * 40}]},
+        {"siblings": [{"rfilename": "config.json", "size": 9, "blobId": "../../" + "0" * 40}]},
+        {"siblings": [{"rfilename": ["config.json"], "size": 9, "blobId": "0" * 40}]},
+        {"sha": "main/../../.."},
+        {"sha": None},
+    ],
+)
+def test_hostile_listing_is_refused(hub: Hub, change: dict):
+    hub.listing = lambda listing: listing | change
+    with pytest.raises(EmbedderUnavailable, match="does not list"):
+        fetch(MODEL)
+    assert not own_folder(MODEL).exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"<html>", "does not list files"),
+        (b"[" * 100_000, "does not list files"),
+        (b" " * 20_000_000, "too long"),
+    ],
+)
+def test_listing_that_is_none_is_refused(hub: Hub, body: bytes, problem: str):
+    hub.listing = lambda _listing: body
+    with pytest.raises(EmbedderUnavailable, match=problem):
+        fetch(MODEL)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../evil.json",
+        "/evil.json",
+        "a/../../evil.json",
+        "..\\evil.json",
+        "C:evil.json",
+        ".evil.json",
+    ],
+)
+def test_no_file_is_written_outside_the_folder(hub: Hub, tmp_path: Path, name: str):
+    hub.files[name] = b"evil"
+    model = HubModel("team/model", (HubFile("*.json"), HubFile("*/*.json", optional=True)))
+    before = set(tmp_path.rglob("*evil*"))
+    assert content(fetch(model)) == {"config.json": FILES["config.json"]}
+    assert set(tmp_path.rglob("*evil*")) == before
+    with pytest.raises(EmbedderUnavailable, match="has no"):
+        fetch(HubModel("team/model", (HubFile(name),)), to=tmp_path / "other")
+
+
+def test_absurd_size_does_not_fit_the_disk(hub: Hub):
+    def listing(listed: dict) -> dict:
+        listed["siblings"][1]["size"] = 10**18
+        return listed
+
+    hub.listing = listing
+    with pytest.raises(EmbedderUnavailable, match=r"needs 1,000,000,000,000 MB, but .* are free"):
+        fetch(MODEL)
+    assert not own_folder(MODEL).exists()
+
+
+def test_disk_that_fills_up_is_said(hub: Hub, tmp_path: Path):
+    digest = hashlib.sha256(WEIGHTS).hexdigest()
+    folder = own_folder(MODEL)
+    with pytest.raises(FetchStopped):
+        fetch(MODEL, stopped=lambda: True)
+    (folder / ".partial" / digest).symlink_to("/dev/full")
+    with pytest.raises(EmbedderUnavailable, match=r"No space left on device.*free some space"):
+        fetch(MODEL)
+    (folder / ".partial" / digest).unlink()
+    assert content(fetch(MODEL)) == needed()
+
+
+@pytest.mark.parametrize("known", [{"sha256": "0" * 64}, {"size": 299_999}])
+def test_other_content_than_this_program_knows_is_not_downloaded(hub: Hub, known: dict):
+    model = HubModel("team/model", (HubFile("onnx/vision_model.onnx", **known),))
+    with pytest.raises(EmbedderUnavailable, match="not the file that this program knows"):
+        fetch(model)
+    assert hub.ranges == []
+
+
+def test_known_hash_counts_where_the_hub_states_none(hub: Hub):
+    known = HubFile("config.json", sha256=hashlib.sha256(b"another").hexdigest())
+    with pytest.raises(EmbedderUnavailable, match="another hash"):
+        fetch(HubModel("team/model", (known,)))
+
+
+def test_revision_is_asked_for(hub: Hub):
+    model = HubModel("team/model", MODEL.files, revision=COMMIT)
+    assert content(fetch(model)) == needed()
+    assert hub.requests[0][0].startswith(f"/api/models/team/model/revision/{COMMIT}?")
+    hub.listing = lambda listing: listing | {"sha": "0" * 40}
+    remove(model)
+    with pytest.raises(EmbedderUnavailable, match="does not list"):
+        fetch(model)
+
+
+def test_download_that_was_begun_keeps_its_revision(hub: Hub):
+    with pytest.raises(FetchStopped):
+        fetch(MODEL, stopped=lambda: True)
+    fetch(MODEL)
+    assert (
+        [path for path, *_ in hub.requests if "api" in path][1].partition("?")[0].endswith(COMMIT)
+    )
+
+
+def test_wildcards_stand_for_all_files_that_match(hub: Hub):
+    hub.files = {"config.json": b"{}", "a.json": b"[]", "model-1.safetensors": b"1"}
+    hub.files |= {"model-2.safetensors": b"2", "sub/b.json": b"{}", "model.bin": b"x"}
+    wanted = (HubFile("*.json"), HubFile("*.safetensors"), HubFile("merges.txt", optional=True))
+    model = HubModel("team/model", wanted)
+    folder = fetch(model)
+    names = {"config.json", "a.json", "model-1.safetensors", "model-2.safetensors"}
+    assert set(content(folder)) == names
+    (folder / "model-2.safetensors").unlink()
+    assert local_folder(model) is None
+
+
+def test_folder_for_another_machine_is_made_and_continued(hub: Hub, tmp_path: Path):
+    folder = tmp_path / "usb/model"
+    with pytest.raises(FetchStopped):
+        fetch(MODEL, to=folder, stopped=lambda: len(hub.ranges) > 0)
+    assert fetch(MODEL, to=folder) == folder
+    assert content(folder) == needed()
+    assert local_folder(MODEL) is None
+
+
+def test_folder_with_something_else_is_left_alone(hub: Hub, tmp_path: Path):
+    (tmp_path / "config.json").write_text("mine")
+    with pytest.raises(EmbedderUnavailable, match="holds something else"):
+        fetch(MODEL, to=tmp_path)
+    assert (tmp_path / "config.json").read_text() == "mine"
+    made = fetch(MODEL, to=tmp_path / "made")
+    with pytest.raises(EmbedderUnavailable, match="holds something else"):
+        fetch(HubModel("team/other", MODEL.files), to=made)
+    assert content(made) == needed()
+
+
+def test_two_downloads_to_one_folder_do_not_mix(hub: Hub):
+    folder = own_folder(MODEL)
+    folder.mkdir(parents=True)
+    with (
+        FileLock(folder / ".rzen-models.lock"),
+        pytest.raises(EmbedderUnavailable, match=r"another program is downloading"),
+    ):
+        fetch(MODEL)
+
+
+def test_removal_deletes_what_was_downloaded_and_nothing_else(hub: Hub):
+    folder = fetch(MODEL)
+    (folder / "onnx/notes.txt").write_text("mine")
+    remove(MODEL)
+    assert [path.name for path in folder.rglob("*") if path.is_file()] == ["notes.txt"]
+    assert local_folder(MODEL) is None
+    with pytest.raises(EmbedderUnavailable, match="holds no download"):
+        remove(MODEL)
+    (folder / "onnx/notes.txt").unlink()
+
+
+def test_removal_of_half_a_download_leaves_nothing(hub: Hub):
+    with pytest.raises(FetchStopped):
+        fetch(MODEL, stopped=lambda: len(hub.ranges) > 0)
+    remove(MODEL)
+    assert not own_folder(MODEL).exists()
+
+
+def test_hostile_record_deletes_nothing_outside(hub: Hub, tmp_path: Path):
+    record = fetch(MODEL) / ".rzen-models.json"
+    (tmp_path / "victim").write_text("mine")
+    record.write_text(record.read_text().replace("config.json", "../../../../victim"))
+    with pytest.raises(EmbedderUnavailable, match="is damaged or of another version"):
+        remove(MODEL)
+    assert (tmp_path / "victim").exists()
+
+
+def test_verification_finds_damage(hub: Hub):
+    folder = fetch(MODEL)
+    assert set(verify(MODEL, folder).values()) == {FileState.INTACT}
+    known = HubModel("team/model", (HubFile("config.json", sha256="0" * 64),))
+    assert verify(known, folder)["config.json"] is FileState.DAMAGED
+    (folder / "config.json").write_bytes(FILES["config.json"].replace(b"siglip", b"sigLip"))
+    (folder / "onnx/vision_model.onnx").unlink()
+    expected = [FileState.DAMAGED, FileState.MISSING]
+    assert list(verify(MODEL, folder).values()) == expected
+    assert list(verify(None, folder).values()) == expected
+
+
+def test_verification_without_a_record_knows_what_this_program_knows(hub: Hub, tmp_path: Path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "weights").write_text("wrong")
+    model = HubModel("a/b", (HubFile("config.json"), HubFile("weights", sha256="0" * 64)))
+    assert list(verify(model, tmp_path).values()) == [FileState.UNKNOWN, FileState.DAMAGED]
+    with pytest.raises(EmbedderUnavailable, match="not known what should be in"):
+        verify(None, tmp_path)
+
+
+@pytest.fixture
+def dual_hub(hub: Hub) -> Hub:
+    """A hub that has a tiny SigLIP 2."""
+    paths = [path for path in DUAL.rglob("*") if path.suffix in (".json", ".onnx")]
+    hub.files = {path.relative_to(DUAL).as_posix(): path.read_bytes() for path in paths}
+    return hub
+
+
+def test_command_downloads_a_model_that_opens(dual_hub: Hub, tmp_path: Path):
+    missing = programs.run("embedder.models", "verify", "siglip2:team/model")
+    assert missing.returncode == 2
+    assert "rzen-models fetch siglip2:team/model" in missing.stderr
+    done = programs.run("embedder.models", "fetch", "siglip2:team/model")
+    assert done.returncode == 0, done.stderr
+    assert "siglip2:team/model: team/model to " in done.stderr
+    assert "use it by --model siglip2:team/model" in done.stdout
+    with open_embedder("siglip2:team/model") as embedder:
+        here = embedder.info.fingerprint
+    assert programs.run("embedder.models", "verify", "siglip2:team/model").returncode == 0
+
+    folder = tmp_path / "usb"
+    done = programs.run("embedder.models", "fetch", "siglip2:team/model", "--to", folder)
+    assert f"use it by --model siglip2:{folder}" in done.stdout
+    with open_embedder(f"siglip2:{folder}") as embedder:
+        assert embedder.info.fingerprint == here
+    (folder / "config.json").write_text("{}")
+    damaged = programs.run("embedder.models", "verify", f"siglip2:{folder}", "--json")
+    assert damaged.returncode == 1
+    assert json.loads(damaged.stdout)["files"]["config.json"] == "damaged"
+    damaged = programs.run("embedder.models", "verify", f"siglip2:{folder}")
+    assert damaged.returncode == 1
+    assert "config.json: damaged" in damaged.stdout
+
+    removed = programs.run("embedder.models", "remove", "siglip2:team/model")
+    assert removed.returncode == 0
+    with pytest.raises(EmbedderUnavailable, match="fetch siglip2:team/model"):
+        open_embedder("siglip2:team/model")
+
+
+def test_command_that_is_interrupted_says_that_it_goes_on(hub: Hub):
+    def interrupt(request: BaseHTTPRequestHandler, _whole: bytes) -> None:
+        signal.pthread_kill(main_thread().ident or 0, signal.SIGINT)
+        request.wfile.flush()
+
+    hub.files |= {"preprocessor_config.json": b"{}", "tokenizer.json": b"{}"}
+    hub.files["onnx/text_model.onnx"] = WEIGHTS
+    hub.answer = interrupt
+    done = programs.run("embedder.models", "fetch", "siglip2:team/model")
+    assert done.returncode == 130
+    assert "goes on from there" in done.stderr
+
+
+def test_command_lists_models_and_addresses(hub: Hub):
+    listed = programs.run("embedder.models", "list")
+    assert re.search(r"^siglip2 +415 MB +Apache-2\.0 +not here$", listed.stdout, re.M)
+    assert "over 100 languages" in listed.stdout
+    rows = json.loads(programs.run("embedder.models", "list", "--json").stdout)
+    assert {row["spec"] for row in rows} >= {"siglip2", "siglip2:base16", "clip", "rzen"}
+    urls = programs.run("embedder.models", "list", "--urls").stdout
+    model = hub_model("siglip2")
+    assert model is not None
+    tokenizer = next(file for file in model.files if file.name == "tokenizer.json")
+    address = f"{hub.address}/{model.repository}/resolve/{model.revision}/tokenizer.json"
+    assert f"{address}  {tokenizer.sha256}" in urls
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("command", ["fetch", "remove", "verify"])
+def test_command_has_nothing_to_do_for_mini(hub: Hub, command: str):
+    done = programs.run("embedder.models", command, "mini")
+    assert done.returncode == 2
+    assert "nothing to download" in done.stderr
+    unknown = programs.run("embedder.models", command, "minni")
+    assert "unknown model 'minni'" in unknown.stderr
