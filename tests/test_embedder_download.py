@@ -4,15 +4,15 @@ import hashlib
 import json
 import re
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Event, Thread, main_thread
+from threading import Event, main_thread
 
 import programs
 import pytest
 from filelock import FileLock
+from hub_server import COMMIT, REPOSITORY, Hub, only_hub, send, serve, serving
 
 from embedder import EmbedderUnavailable, open_embedder
 from embedder.download import (
@@ -29,113 +29,18 @@ from embedder.hub import HubFile, HubModel
 from embedder.registry import hub_model
 
 DUAL = Path(__file__).parent / "dual/siglip2"
-COMMIT = "1234567890" * 4
 WEIGHTS = hashlib.shake_256(b"weights").digest(300_000)
 FILES = {
     "config.json": b'{"model_type": "siglip"}',
     "onnx/vision_model.onnx": WEIGHTS,
     "README.md": b"not needed",
 }
-MODEL = HubModel("team/model", (HubFile("config.json"), HubFile("onnx/vision_model.onnx")))
-
-
-class Hub:
-    """A hub on this machine, which may misbehave.
-
-    Attributes:
-        files: What it has, by name.
-        requests: Paths, and the headers Range and Authorization, of all requests.
-        answer: Answers requests for files, in place of `serve`.
-        listing: Changes what it says of its files; may be a body of any kind.
-    """
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.files = dict(FILES)
-        self.requests: list[tuple[str, str | None, str | None]] = []
-        self.answer: Callable[[BaseHTTPRequestHandler, bytes], None] = serve
-        self.listing: Callable[[dict], object] = lambda listing: listing
-
-    def respond(self, request: BaseHTTPRequestHandler) -> None:
-        headers = request.headers
-        self.requests.append((request.path, headers["Range"], headers["Authorization"]))
-        path = request.path.partition("?")[0]
-        if path.startswith("/api/models/team/model"):
-            listing = {"sha": COMMIT, "siblings": [listed(*file) for file in self.files.items()]}
-            stated = self.listing(listing)
-            body = stated if isinstance(stated, bytes) else json.dumps(stated).encode()
-            send(request, 200, body)
-        elif (name := path.removeprefix(f"/team/model/resolve/{COMMIT}/")) in self.files:
-            self.answer(request, self.files[name])
-        else:
-            send(request, 404, b"")
-
-    @property
-    def ranges(self) -> list[str | None]:
-        """The positions from which the weights were asked for."""
-        return [start for path, start, _ in self.requests if path.endswith(".onnx")]
-
-
-def listed(name: str, content: bytes) -> dict[str, object]:
-    """What the hub says of a file: of large ones, their SHA-256 too."""
-    blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-    one: dict[str, object] = {"rfilename": name, "size": len(content), "blobId": blob}
-    if len(content) > 1000:
-        one["lfs"] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
-    return one
-
-
-def send(request: BaseHTTPRequestHandler, status: int, body: bytes, **headers: str) -> None:
-    request.send_response(status)
-    for name, value in {"Content-Length": str(len(body)), **headers}.items():
-        request.send_header(name.replace("_", "-"), value)
-    request.end_headers()
-    request.wfile.write(body)
-
-
-def serve(request: BaseHTTPRequestHandler, content: bytes) -> None:
-    """Answer as a good server does."""
-    if not (asked := request.headers["Range"]):
-        return send(request, 200, content)
-    start = int(asked.removeprefix("bytes=").removesuffix("-"))
-    stated = f"bytes {start}-{len(content) - 1}/{len(content)}"
-    return send(request, 206, content[start:], Content_Range=stated)
-
-
-@contextmanager
-def serving() -> Iterator[Hub]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            hub.respond(self)
-
-        def log_message(self, *_arguments: object) -> None:
-            pass
-
-        def handle(self) -> None:
-            with suppress(OSError):  # the client went away
-                super().handle()
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        hub = Hub(f"http://127.0.0.1:{server.server_port}")
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield hub
-        finally:
-            server.shutdown()
-            thread.join()
+MODEL = HubModel(REPOSITORY, (HubFile("config.json"), HubFile("onnx/vision_model.onnx")))
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    """A hub that this machine may reach, and empty folders for models."""
-    with serving() as hub:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.address)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-        monkeypatch.setattr("embedder.transfer._PAUSE_SECONDS", 0.0)
-        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-        monkeypatch.delenv("HF_TOKEN", raising=False)
+    with only_hub(FILES, monkeypatch, tmp_path) as hub:
         yield hub
 
 
@@ -260,7 +165,7 @@ def test_endless_file_is_cut_off(hub: Hub):
 
 def test_token_is_sent_to_the_hub_only(hub: Hub, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    with serving() as other:
+    with serving(FILES) as other:
         hub.answer = lambda request, _whole: send(
             request, 302, b"", Location=other.address + request.path
         )
@@ -366,12 +271,12 @@ def test_listing_that_is_none_is_refused(hub: Hub, body: bytes, problem: str):
 )
 def test_no_file_is_written_outside_the_folder(hub: Hub, tmp_path: Path, name: str):
     hub.files[name] = b"evil"
-    model = HubModel("team/model", (HubFile("*.json"), HubFile("*/*.json", optional=True)))
+    model = HubModel(REPOSITORY, (HubFile("*.json"), HubFile("*/*.json", optional=True)))
     before = set(tmp_path.rglob("*evil*"))
     assert content(fetch(model)) == {"config.json": FILES["config.json"]}
     assert set(tmp_path.rglob("*evil*")) == before
     with pytest.raises(EmbedderUnavailable, match="has no"):
-        fetch(HubModel("team/model", (HubFile(name),)), to=tmp_path / "other")
+        fetch(HubModel(REPOSITORY, (HubFile(name),)), to=tmp_path / "other")
 
 
 def test_absurd_size_does_not_fit_the_disk(hub: Hub):
@@ -399,7 +304,7 @@ def test_disk_that_fills_up_is_said(hub: Hub, tmp_path: Path):
 
 @pytest.mark.parametrize("known", [{"sha256": "0" * 64}, {"size": 299_999}])
 def test_other_content_than_this_program_knows_is_not_downloaded(hub: Hub, known: dict):
-    model = HubModel("team/model", (HubFile("onnx/vision_model.onnx", **known),))
+    model = HubModel(REPOSITORY, (HubFile("onnx/vision_model.onnx", **known),))
     with pytest.raises(EmbedderUnavailable, match="not the file that this program knows"):
         fetch(model)
     assert hub.ranges == []
@@ -408,7 +313,7 @@ def test_other_content_than_this_program_knows_is_not_downloaded(hub: Hub, known
 def test_known_hash_counts_where_the_hub_states_none(hub: Hub):
     known = HubFile("config.json", sha256=hashlib.sha256(b"another").hexdigest())
     with pytest.raises(EmbedderUnavailable, match="another hash"):
-        fetch(HubModel("team/model", (known,)))
+        fetch(HubModel(REPOSITORY, (known,)))
 
 
 def test_revision_is_asked_for(hub: Hub):
@@ -502,7 +407,7 @@ def test_hostile_record_deletes_nothing_outside(hub: Hub, tmp_path: Path):
 def test_verification_finds_damage(hub: Hub):
     folder = fetch(MODEL)
     assert set(verify(MODEL, folder).values()) == {FileState.INTACT}
-    known = HubModel("team/model", (HubFile("config.json", sha256="0" * 64),))
+    known = HubModel(REPOSITORY, (HubFile("config.json", sha256="0" * 64),))
     assert verify(known, folder)["config.json"] is FileState.DAMAGED
     (folder / "config.json").write_bytes(FILES["config.json"].replace(b"siglip", b"sigLip"))
     (folder / "onnx/vision_model.onnx").unlink()
