@@ -189,7 +189,8 @@ def _job(state: JobState) -> dict[str, Any]:
     progress, report = state.progress, state.report
     answer: dict[str, Any] = {"running": state.running, "title": state.title}
     if progress is not None:
-        answer |= {"done": progress.done, "total": progress.total}
+        # Of the stage "download", in bytes.
+        answer |= {"stage": progress.stage, "done": progress.done, "total": progress.total}
         answer |= {"failed": progress.failures, "seconds_left": progress.remaining}
     if isinstance(report, IngestReport):
         answer |= {"added": report.added, "updated": report.updated, "moved": report.moved}

@@ -23,7 +23,8 @@ class JobState:
         title: What it does, for users.
         running: Whether it still runs.
         cancelling: Whether it was asked to stop.
-        progress: The latest progress, or None before the first.
+        progress: The latest progress, or None before the first; in bytes while a model is
+            downloaded (the stage "download").
         report: What it did, once it has succeeded.
         error: Why it failed, one sentence.
         version: Grows with every change.

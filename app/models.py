@@ -6,19 +6,29 @@ this machine or any repository of the hub.
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from threading import Lock
+from pathlib import Path
+from threading import Event, Lock
+from urllib.parse import urlsplit
 
 from cachetools import TTLCache
+from huggingface_hub import constants
 
 from embedder import EmbedderError, EmbedderInfo, Modality
-from embedder.interface import ModelSpec
+from embedder.download import FetchProgress, FetchStopped, fetch, fetched_bytes, local_folder
+from embedder.hub import HubModel
+from embedder.interface import Backend, ModelSpec
+from embedder.media import Kind
 from embedder.registry import BACKENDS
-from indexer import IndexerError, Library, QueryError
+from indexer import IndexerError, Library, LibraryStats, Progress, QueryError
+from indexer.config import DEFAULT_MODEL
+from indexer.types import ProgressReporter
 
 _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 10.0
+_SUGGESTED = "siglip2"
+_MIN_PICTURES = 20  # With fewer there is little to find.
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +37,14 @@ class Offer:
 
     Attributes:
         spec: What opens it; shown to trusted users only.
-        missing: What to install first, one sentence; None if it can be chosen.
+        model: What it is on the hub; None if it needs no download.
+        fetched: Bytes of it that are on this machine, if more have to be downloaded first.
+        missing: Why it cannot be chosen and what to do, one sentence; None if it can be.
     """
 
     spec: str
+    model: HubModel | None = None
+    fetched: int | None = None
     missing: str | None = None
 
     @property
@@ -39,11 +53,35 @@ class Offer:
         return offer_id(self.spec)
 
     @property
+    def needs_download(self) -> bool:
+        """Return whether files of it have to be downloaded first."""
+        return self.fetched is not None
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """Return its languages, speed and licence, as far as they are known."""
+        if self.model:
+            facts = (self.model.languages, self.model.speed, self.model.licence)
+            return tuple(fact for fact in facts if fact)
+        return self._backend.facts if self._backend else ()
+
+    @property
+    def bytes(self) -> int:
+        """Return the size of its files, about; 0 if it is not known."""
+        return (self.model.megabytes or 0) * 1_000_000 if self.model else 0
+
+    @property
     def summary(self) -> str:
-        """Return what the model is, in a few words; empty for one from a folder or the hub."""
+        """Return what it is good at, in a few words; empty if that is not known."""
+        if self.model:
+            return self.model.summary
+        return self._backend.summary if self._backend else ""
+
+    @property
+    def _backend(self) -> Backend | None:
+        """The family, for its default model."""
         spec = ModelSpec.parse(self.spec)
-        backend = BACKENDS.get(spec.family)
-        return backend.summary if backend and not spec.argument else ""
+        return None if spec.argument else BACKENDS.get(spec.family)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,22 +145,23 @@ class Models:
     def offers(self, active: ActiveModel) -> list[Offer]:
         """Return all models but the active one; that one too if only re-embedding would fix it."""
         return [
-            Offer(spec, _missing(spec))
+            _offer(spec)
             for spec in self._specs
             if spec != active.spec or active.problem is not None
         ]
 
-    def chosen(self, offer: str) -> str:
-        """Return the specification of the offer with that id.
+    def chosen(self, offer: str) -> Offer:
+        """Return the offer with that id.
 
         Raises:
-            QueryError: if there is no such offer, or its packages are not installed.
+            QueryError: if there is no such offer, or something is missing that it needs.
         """
         for spec in self._specs:
             if offer_id(spec) == offer:
-                if missing := _missing(spec):
-                    raise QueryError(missing)
-                return spec
+                found = _offer(spec)
+                if found.missing:
+                    raise QueryError(found.missing)
+                return found
         raise QueryError("that model is not on offer: choose one from the list")
 
     def _open(self, spec: str) -> ActiveModel:
@@ -135,7 +174,72 @@ class Models:
             return ActiveModel(spec, problem="it cannot be opened: see the server's log")
 
 
-def _missing(spec: str) -> str | None:
-    backend = BACKENDS.get(ModelSpec.parse(spec).family)
-    missing = backend.missing() if backend else None
-    return f"{missing}, and start the page again" if missing else None
+def suggested(active: ActiveModel, offers: Iterable[Offer], counts: LibraryStats) -> Offer | None:
+    """Return the model to recommend for a library of photos that has the default model, if any."""
+    if active.spec != DEFAULT_MODEL or counts.items.get(Kind.IMAGE, 0) < _MIN_PICTURES:
+        return None
+    return next((one for one in offers if one.spec == _SUGGESTED and not one.missing), None)
+
+
+def download_host() -> str:
+    """Return the host that models are downloaded from: the hub, or the mirror in HF_ENDPOINT."""
+    return urlsplit(str(constants.ENDPOINT)).netloc
+
+
+def download_model(offer: Offer, on_progress: Callable[[Progress], None], cancel: Event) -> bool:
+    """Download what an offer needs; return False if it was cancelled.
+
+    Args:
+        offer: One that needs a download.
+        on_progress: Receives progress in bytes, of the stage "download".
+        cancel: Stops it; what has arrived is kept for the next download.
+
+    Raises:
+        EmbedderUnavailable: if it fails; what has arrived is kept.
+    """
+    assert offer.model is not None
+    reporter = ProgressReporter(on_progress)
+    before = offer.fetched or 0
+
+    def show(now: FetchProgress) -> None:
+        reporter.report("download", now.done, now.total, path=Path(now.file), reused=before)
+
+    show(FetchProgress("", before, offer.bytes))
+    try:
+        fetch(offer.model, progress=show, stopped=cancel.is_set)
+    except FetchStopped:
+        return False
+    return True
+
+
+def _offer(spec: str) -> Offer:
+    parsed = ModelSpec.parse(spec)
+    backend = BACKENDS.get(parsed.family)
+    if backend is None:  # named by --offer; opening it says what is wrong
+        return Offer(spec)
+    model = backend.hub_model(parsed.argument)
+    try:
+        if missing := backend.missing():
+            return Offer(spec, model, missing=f"{missing}, and start the page again")
+        if model is None or local_folder(model) is not None:
+            return Offer(spec, model)
+        named = parsed.argument in ("", *backend.variants)
+        return Offer(spec, model, fetched_bytes(model), missing=_undownloadable(spec, named=named))
+    except EmbedderError as error:
+        return Offer(spec, model, missing=str(error))
+
+
+def _undownloadable(spec: str, *, named: bool) -> str | None:
+    """Return why the page cannot download a model, or None if it can.
+
+    It downloads only models whose repositories this program knows.
+    """
+    if not named:
+        return f"it is not on this machine: get it with `rzen-models fetch {spec}`"
+    if constants.HF_HUB_OFFLINE:
+        return (
+            "it is not on this machine, and HF_HUB_OFFLINE forbids downloads: start the page "
+            "without that, or offer a folder with its files by --offer "
+            f"{ModelSpec.parse(spec).family}:FOLDER"
+        )
+    return None

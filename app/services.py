@@ -3,13 +3,14 @@
 import logging
 import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 from app.config import AppConfig
 from app.jobs import Jobs
-from app.models import Models
+from app.models import Models, download_model
 from app.page.labels import readable
 from app.query_files import MAX_QUERY_FILE_BYTES, QueryFiles
 from app.search import Searches
@@ -17,7 +18,16 @@ from app.uploads import LibraryUploads
 from embedder import EmbedderError
 from embedder.interface import ModelSpec
 from embedder.media import MediaError
-from indexer import IndexerError, IngestOptions, Library, LibraryBusy, LibraryError
+from indexer import (
+    IndexerError,
+    IngestOptions,
+    Library,
+    LibraryBusy,
+    LibraryError,
+    Progress,
+    QueryError,
+    ReembedReport,
+)
 
 INCOMING = "incoming"
 """The folder of a library for unfinished uploads."""
@@ -151,30 +161,40 @@ def retry_failed(services: Services) -> None:
     _ingest(services, "Retrying the failed files", [], retry_failed=True)
 
 
-def reembed(services: Services, wanted: str, *, leave_out: bool = False) -> None:
+def reembed(
+    services: Services, wanted: str, *, download: bool = False, leave_out: bool = False
+) -> None:
     """Start to re-embed the library with another model, which it then has.
 
     Args:
         services: The services.
         wanted: Id of the model on offer.
+        download: Download the model first if it is not on this machine; the user was asked.
         leave_out: Switch even if files are missing, without them.
 
     Raises:
         NotAllowed: if users may not change the model.
-        QueryError: if that model is not on offer.
+        QueryError: if that model is not on offer, or lacks files and `download` is false.
         Busy: if another job is running.
     """
     if not services.config.trusted:
         raise NotAllowed(
             "changing the model requires a login: start the page with --auth or on 127.0.0.1"
         )
-    model = services.models.chosen(wanted)
-    services.jobs.start(
-        f"Re-embedding with {ModelSpec.parse(model).short}",
-        lambda on_progress, cancel: services.library.reembed(
-            model, leave_out=leave_out, on_progress=on_progress, cancel=cancel
-        ),
-    )
+    offer = services.models.chosen(wanted)
+    name = ModelSpec.parse(offer.spec).short
+    if offer.needs_download and not download:
+        raise QueryError(f"the model {name} is not on this machine yet: allow its download")
+
+    def work(on_progress: Callable[[Progress], None], cancel: Event) -> ReembedReport:
+        if offer.needs_download and not download_model(offer, on_progress, cancel):
+            return ReembedReport(offer.spec, cancelled=True)
+        return services.library.reembed(
+            offer.spec, leave_out=leave_out, on_progress=on_progress, cancel=cancel
+        )
+
+    first = f"Downloading {name}, then re-embedding"
+    services.jobs.start(first if offer.needs_download else f"Re-embedding with {name}", work)
 
 
 def _ingest(

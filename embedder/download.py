@@ -82,6 +82,17 @@ def local_folder(model: HubModel) -> Path | None:
         raise EmbedderUnavailable(f"{own} cannot be read: {reason}") from error
 
 
+def fetched_bytes(model: HubModel) -> int:
+    """Return how many bytes of a model the program's own folder has; without network."""
+    folder = own_folder(model)
+    record = _Record.read(folder)
+    if record is None:
+        return 0
+    missing = record.missing(folder)
+    whole = sum(file.size or 0 for file in record.files if file not in missing)
+    return whole + sum(_size(_partial(folder, file)) or 0 for file in missing)
+
+
 @dataclass(frozen=True, slots=True)
 class _Record:
     """What was downloaded into a folder, or is to be, kept in it as JSON.

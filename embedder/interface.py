@@ -220,6 +220,7 @@ class Backend:
         requires: Modules that must be installed; the extra named as the family brings them.
         takes_instructions: Whether documents can be embedded with an instruction.
         listed: Whether it is offered to people; the others are for tests.
+        facts: Languages, speed and licence, for a model that is in this package.
         hub_model: Returns what the model that an argument names is on the hub; None for one that
             is in this package or in a folder.
     """
@@ -232,6 +233,7 @@ class Backend:
     requires: tuple[str, ...] = ()
     takes_instructions: bool = False
     listed: bool = True
+    facts: tuple[str, ...] = ()
     hub_model: "Callable[[str], HubModel | None]" = lambda _argument: None
 
     @property

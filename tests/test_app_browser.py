@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from hostile_page import IMAGE, TEXT, make_hostile_media, make_media_of_odd_bytes
+from hub_server import tiny_hub
 from sample_library import copy_library, make_media, served_here
 
 from embedder import Modality
@@ -401,7 +402,7 @@ def test_change_model(chromium, changed_library):
     page = window.page
     page.locator(".rz-model", has_text="toy").wait_for()
     page.get_by_role("tab", name="Library").click()
-    page.get_by_label("Change to").select_option(label="mini (small, part of this program)")
+    page.get_by_role("radio", name="mini").check()
     window.picture("16-model")
     page.get_by_role("button", name="Re-embed everything").focus()
     page.keyboard.press("Enter")
@@ -411,6 +412,8 @@ def test_change_model(chromium, changed_library):
     page.get_by_text("The library now uses the model mini").wait_for()
     page.locator(".rz-model", has_text="mini").wait_for()
     assert "dimensions" in page.locator(".rz-model").get_attribute("title")
+    page.get_by_role("radio", name="toy").wait_for()
+    assert not page.locator("[name=rz-offer]:checked").count(), "the choice was another model"
     for viewport in (DESKTOP, PHONE):
         page.set_viewport_size(viewport)
         assert window.narrow()
@@ -423,6 +426,44 @@ def test_change_model(chromium, changed_library):
         other.reembed("toy")
     window.search("blue")
     page.locator(".rz-model", has_text="toy").wait_for()
+    window.close()
+
+
+@pytest.fixture
+def suggesting(models_library, tmp_path, monkeypatch):
+    """The page over a library of photos on `mini`, and the hub that has a tiny `siglip2`."""
+    with tiny_hub(monkeypatch, tmp_path) as hub, Library.open(models_library) as library:
+        library.reembed("mini")
+        with served_here(library, tmp_path / "scratch") as address:
+            yield address, hub
+
+
+def test_suggested_model_is_downloaded_once_agreed(chromium, suggesting):
+    address, hub = suggesting
+    window = Window(chromium, address, viewport=PHONE)
+    page = window.page
+    page.get_by_role("tab", name="Library").click()
+    page.get_by_role("button", name="No, thanks").click()
+    page.reload()
+    page.get_by_role("tab", name="Library").click()
+    page.get_by_role("radio", name="siglip2").focus()
+    assert not page.locator("#rz-suggestion").is_visible()
+    window.close()
+    window = Window(chromium, address)  # Another person, who has not dismissed it.
+    page = window.page
+    page.get_by_role("tab", name="Library").click()
+    for answer in ("Cancel", "Download and re-embed"):
+        page.get_by_role("button", name="Change to siglip2").click()
+        page.get_by_role("dialog", name="your files stay here").wait_for()
+        for viewport in (DESKTOP, PHONE):
+            page.set_viewport_size(viewport)
+            window.picture(f"20-question-{viewport['width']}")
+        assert not hub.requests
+        page.get_by_role("button", name=answer).click()
+    page.get_by_text("The library now uses the model siglip2").wait_for()
+    assert hub.requests
+    assert not page.locator("#rz-suggestion").count()
+    assert window.narrow()
     window.close()
 
 

@@ -16,7 +16,7 @@ export function startLibrary(sender) {
     if (id !== "rz-name-folder" && id !== "rz-reembed") return;
     event.preventDefault();
     if (id === "rz-name-folder") send("add_folder", { folder: find("#rz-path").value });
-    else reembed(find("#rz-offer").value, false);
+    else change(find("[name=rz-offer]:checked"));
   });
   let waiting = null;
   document.addEventListener("input", (event) => {
@@ -32,6 +32,7 @@ export function startLibrary(sender) {
     if (find("#rz-known")) list({});
   });
   onPanel("rz-file-filter", showCounts); // Gradio makes a tab when it is first opened.
+  onPanel("rz-model", showModels);
 }
 
 // ---- sending
@@ -168,7 +169,10 @@ function onClick(event) {
   if (cancel?.dataset.cancel === "ingest") send("cancel");
   if (event.target.closest("[data-retry]")) send("retry");
   const again = event.target.closest("[data-reembed]");
-  if (again) reembed(again.dataset.reembed, again.dataset.leaveOut === "yes");
+  if (again) reembed({ model: again.dataset.reembed, leave_out: again.dataset.leaveOut === "yes" });
+  const suggested = event.target.closest("[data-suggested]");
+  if (suggested) choose(suggested.dataset.suggested);
+  if (event.target.closest("[data-dismiss]")) dismiss();
   const status = event.target.closest("[data-status]");
   if (status) list({ status: status.dataset.status, offset: 0 });
   const page = event.target.closest("[data-files]");
@@ -176,11 +180,62 @@ function onClick(event) {
   if (event.target.closest("#rz-remove")) remove();
 }
 
+/** Changes the model to the one of a radio button; what has to be downloaded is asked first. */
+async function change(offer) {
+  const { question } = offer.dataset;
+  if (question && !(await ask(question, "Download and re-embed"))) return;
+  reembed({ model: offer.value, download: Boolean(question) });
+}
+
 /** Starts to re-embed the library, and shows the progress above the button. */
-function reembed(model, leaveOut) {
+function reembed(choice) {
   moving = Boolean(document.activeElement?.matches(":focus-visible"));
-  send("reembed", { model, leave_out: leaveOut });
+  send("reembed", choice);
   find("#rz-ingest")?.scrollIntoView({ block: "nearest" });
+}
+
+/** Asks a question; resolves to whether it was answered with the button `yes`. */
+function ask(question, yes) {
+  const cancel = element("button", { class: "rz-button", autofocus: true }, "Cancel");
+  const agree = element("button", { class: "rz-button rz-primary", value: "yes" }, yes);
+  const dialog = element(
+    "dialog",
+    { class: "rz-question", "aria-labelledby": "rz-question" },
+    element("p", { id: "rz-question" }, question),
+    element("form", { method: "dialog", class: "rz-inline" }, agree, cancel),
+  );
+  document.body.append(dialog);
+  dialog.showModal();
+  return new Promise((answer) => {
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      answer(dialog.returnValue === "yes");
+    });
+  });
+}
+
+/** Does what a person does who chooses a model from the list. */
+function choose(model) {
+  find(`[name=rz-offer][value="${model}"]`).checked = true;
+  find("#rz-reembed").requestSubmit();
+}
+
+// That a suggestion was dismissed is a fact about a person, not about the library, which may be
+// read-only and shared: it is kept in the browser.
+const DISMISSED = "rz-suggestion-dismissed";
+
+function dismiss() {
+  find("#rz-suggestion").hidden = true;
+  localStorage.setItem(DISMISSED, "yes");
+}
+
+function showModels() {
+  // Gradio changes the list in place: a choice would stay at its position, on another model.
+  document.querySelectorAll("[name=rz-offer]").forEach((offer) => {
+    offer.checked = false;
+  });
+  const suggestion = find("#rz-suggestion");
+  if (suggestion && !localStorage.getItem(DISMISSED)) suggestion.hidden = false;
 }
 
 /** Moves the keyboard's focus to Cancel, since the pressed button is disabled meanwhile. */

@@ -8,6 +8,7 @@ from anyio import sleep, to_thread
 from pydantic import BaseModel
 
 from app import services as actions
+from app.models import suggested
 from app.page import library_tab, results
 from app.page.labels import folder_choices
 from app.search import FileFilter, FileSelection, SearchForm, Text, sample_files, validated
@@ -36,10 +37,12 @@ class ModelChoice(BaseModel):
     """The model that was chosen, by the id of its offer.
 
     Attributes:
+        download: Download it if it is not on this machine; the user has agreed.
         leave_out: Switch even if files are missing, without them.
     """
 
     model: Text = ""
+    download: bool = False
     leave_out: bool = False
 
 
@@ -120,7 +123,12 @@ class LibraryView:
 
         def start() -> None:
             choice = validated(ModelChoice, values)
-            actions.reembed(self._services, choice.model, leave_out=choice.leave_out)
+            actions.reembed(
+                self._services,
+                choice.model,
+                download=choice.download,
+                leave_out=choice.leave_out,
+            )
 
         return self._start(start)
 
@@ -170,9 +178,14 @@ class LibraryView:
         header = library_tab.header(active, trusted=trusted)
         if not trusted:
             return Update(header=header)
-        segments = sum(services.library.catalog.stats().segments.values())
+        counts = services.library.catalog.stats()
+        offers = services.models.offers(active)
         section = library_tab.model_section(
-            active, services.models.offers(active), segments, running=services.jobs.state.running
+            active,
+            offers,
+            sum(counts.segments.values()),
+            suggested=suggested(active, offers, counts),
+            running=services.jobs.state.running,
         )
         return Update(header=header, model=section)
 

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from app.jobs import JobState
-from app.models import ActiveModel, Offer, offer_id
+from app.models import ActiveModel, Offer, download_host, offer_id
 from app.page import labels, macros
 from app.page.results import problem
 from app.search import FileFilter
@@ -97,11 +98,14 @@ def job(state: JobState, refusal: str = "") -> str:
     if refusal:
         return f'<div data-ingest="ended">{refused}</div>'
     if state.error is not None:
-        return f'<div data-ingest="ended">{problem(state.error)}</div>'
+        error = labels.sentence(state.error)
+        if state.progress is not None and state.progress.stage == "download":
+            error += " The library still uses its old model."
+        return f'<div data-ingest="ended">{problem(error)}</div>'
     if isinstance(state.report, IngestReport):
         return _ingested(state.title, state.report)
     if state.report is not None:
-        return _reembedded(state.report)
+        return _reembedded(state.report, state.progress)
     return _html.idle()
 
 
@@ -123,6 +127,8 @@ def _numbers(progress: Progress | None) -> str:
     if progress is None:
         return "Starting…"
     match progress.stage:
+        case "download":
+            return _downloading(progress)
         case "switch":
             return "Switching over…"
         case "finish":
@@ -133,11 +139,28 @@ def _numbers(progress: Progress | None) -> str:
     parts = [f"{progress.done:,} of {labels.counted(progress.total, noun)}"]
     if progress.rate >= _MIN_SHOWN_RATE:
         parts.append(f"{progress.rate:.1f} per second")
-    if progress.remaining is not None:
-        parts.append(f"about {labels.duration(progress.remaining)} left")
+    parts += _time_left(progress)
     if progress.failures:
         parts.append(f"{progress.failures:,} failed")
     return " · ".join(parts)
+
+
+def _downloading(progress: Progress) -> str:
+    parts = [f"Step 1 of 2, downloading: {_arrived(progress.done, progress.total)}"]
+    if progress.rate >= 1:
+        parts.append(f"{labels.size(progress.rate)} per second")
+    return " · ".join(parts + _time_left(progress))
+
+
+def _time_left(progress: Progress) -> list[str]:
+    if progress.remaining is None:
+        return []
+    return [f"about {labels.duration(progress.remaining)} left"]
+
+
+def _arrived(done: int, total: int) -> str:
+    """Format how many bytes of all are on this machine; a total of 0 is not known."""
+    return f"{labels.size(done)} of {labels.size(total)}" if total else labels.size(done)
 
 
 def _ingested(title: str, report: IngestReport) -> str:
@@ -166,8 +189,14 @@ def _ingested(title: str, report: IngestReport) -> str:
     )
 
 
-def _reembedded(report: ReembedReport) -> str:
+def _reembedded(report: ReembedReport, progress: Progress | None) -> str:
     model = ModelSpec.parse(report.model).short
+    if report.cancelled and progress is not None and progress.stage == "download":
+        text = (
+            f"{_arrived(progress.done, progress.total)} are on this machine and are kept: choose "
+            f"{model} again to continue. The library still uses its old model."
+        )
+        return _html.ended(f"The download of {model} was stopped", text)
     reused = f", {report.reused:,} of them before" if report.reused else ""
     computed = f"{labels.counted(report.segments, 'vector')} computed{reused}"
     missing = labels.counted(len(report.failures), "file")
@@ -213,7 +242,12 @@ def header(active: ActiveModel | None = None, *, trusted: bool = False) -> str:
 
 
 def model_section(
-    active: ActiveModel, offers: Sequence[Offer], segments: int, *, running: bool
+    active: ActiveModel,
+    offers: Sequence[Offer],
+    segments: int,
+    *,
+    suggested: Offer | None = None,
+    running: bool,
 ) -> str:
     """Return the library's model and, below it, those that it can be changed to.
 
@@ -221,17 +255,51 @@ def model_section(
         active: The library's model.
         offers: The others.
         segments: How many vectors would have to be computed.
+        suggested: The one to recommend, if any.
         running: Whether a job runs, so that another cannot be started.
     """
-    options = [(offer, _option_label(offer, offers)) for offer in offers]
+    choices = [_choice(offer, offers) for offer in offers]
+    recommended = next((one for one in choices if one.offer == suggested), None)
     enabled = not running and not all(offer.missing for offer in offers)
-    hints = dict.fromkeys(offer.missing for offer in offers if offer.missing)
-    return _html.model(active, segments, options, hints, enabled)
+    return _html.model(active, segments, choices, recommended, enabled)
 
 
-def _option_label(offer: Offer, offers: Sequence[Offer]) -> str:
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """An offer as the list of models shows it.
+
+    Attributes:
+        offer: The offer.
+        name: What tells it from the others.
+        state: Whether it is on this machine, in a few words.
+        question: What to ask before anything is downloaded; empty if nothing has to be.
+    """
+
+    offer: Offer
+    name: str
+    state: str
+    question: str
+
+
+def _choice(offer: Offer, offers: Sequence[Offer]) -> _Choice:
     name = ModelSpec.parse(offer.spec).short
     if sum(ModelSpec.parse(other.spec).short == name for other in offers) > 1:
         name = offer.spec
-    about = "not installed" if offer.missing else offer.summary
-    return f"{name} ({about})" if about else name
+    if offer.missing:
+        return _Choice(offer, name, "not available", "")
+    if not offer.needs_download:
+        return _Choice(offer, name, "on this machine", "")
+    if offer.fetched:
+        state = f"{_arrived(offer.fetched, offer.bytes)} are on this machine"
+        traffic = f"{state} already; downloads the rest"
+    elif offer.bytes:
+        state = f"{labels.size(offer.bytes)} to download"
+        traffic = f"Downloads {labels.size(offer.bytes)}"
+    else:
+        state, traffic = "to download", "Downloads its weights"
+    question = (
+        f"{name}: {offer.summary}. {traffic} once from {download_host()}; your files stay here. "
+        "After that, everything in the library is embedded again with it, while you can search "
+        "with the current model."
+    )
+    return _Choice(offer, name, state, question)

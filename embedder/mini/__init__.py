@@ -11,4 +11,9 @@ def _open(argument: str, **_options: Any) -> Embedder:
     return MiniEmbedder()
 
 
-BACKEND = Backend(family="mini", summary="small, part of this program", open=_open)
+BACKEND = Backend(
+    family="mini",
+    summary="everyday things, animals and places; small, and part of this program",
+    open=_open,
+    facts=("English best, 15 other languages", "90 pictures/s on two CPU cores", "Apache-2.0"),
+)
