@@ -104,10 +104,14 @@ def read_object(path: Path) -> dict[str, Any]:
         raise EmbedderUnavailable(
             f"{path.parent} holds no model: there is no {path.name} in it"
         ) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise EmbedderUnavailable(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        raise EmbedderUnavailable(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise EmbedderUnavailable(
+            f"{path} is damaged ({error}): download or copy it again"
+        ) from error
     if not isinstance(value, dict):
-        raise EmbedderUnavailable(f"{path} is not an object")
+        raise EmbedderUnavailable(f"{path} is damaged (not an object): download or copy it again")
     return value
 
 

@@ -110,7 +110,7 @@ def failing(found: Mapping[str, str]) -> list[str]:
 def test_damaged_model_fails_what_needs_it(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / "onnx/text_model.onnx").write_bytes(b"damaged")
+    (folder / "onnx/text_model.onnx").write_bytes(b"damaged" * 200)
     status, found = report(capsys, f"siglip2:{folder}")
     assert status == 1
     assert failing(found) == ["models", "speed"]

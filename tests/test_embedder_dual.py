@@ -402,7 +402,7 @@ def test_missing_file_is_named(folder: Path, name: str) -> None:
     [
         ("config.json", '"siglip"', '"siglip2"', "holds a model of the type 'siglip2'"),
         ("config.json", '"hidden_size": 32', '"hidden_size": "x"', "hidden_size that is not a"),
-        ("config.json", "{", "", r"config\.json cannot be read"),
+        ("config.json", "{", "", r"config\.json is damaged"),
         ("preprocessor_config.json", '"height": 32', '"height": 48', "squares of one size"),
         ("preprocessor_config.json", '"resample": 2', '"resample": 9', "how to resize"),
         ("preprocessor_config.json", "image_mean", "mean", "image_mean that is not three numbers"),
@@ -428,7 +428,6 @@ def test_model_of_another_family_is_refused() -> None:
     ("damage", "problem"),
     [
         (lambda whole: whole[: len(whole) // 2], "is damaged or of another format"),
-        (lambda _whole: b"version https://git-lfs.github.com/spec/v1\n", "is damaged"),
         (lambda _whole: (DATA / "clip/onnx/text_model.onnx").read_bytes(), "no output pooler_"),
     ],
 )
@@ -444,6 +443,13 @@ def test_damaged_model_is_refused(
         embedder.embed([Content(text="words")], role="query")
     assert problem in str(error.value)
     assert str(path) in str(error.value)
+
+
+def test_pointer_in_place_of_a_model_is_refused_before_anything_is_embedded(folder: Path) -> None:
+    path = folder / "onnx/text_model.onnx"
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(EmbedderUnavailable, match=rf"{path} is damaged, it has only 43 bytes"):
+        open_embedder(f"siglip2:{folder}")
 
 
 def test_model_of_another_size_is_refused(folder: Path) -> None:
@@ -472,8 +478,10 @@ def test_other_or_damaged_tokenizer_is_refused(
 
 
 def test_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EmbedderUnavailable, match=r"there is no folder .* with a SigLIP 2 model"):
+    with pytest.raises(EmbedderUnavailable, match=r"no folder .* or siglip2:so400m$"):
         open_embedder(f"siglip2:{tmp_path / 'nothing'}")
+    with pytest.raises(EmbedderUnavailable, match=r"a name on the Hugging Face hub, or clip$"):
+        open_embedder(f"clip:{tmp_path / 'nothing'}")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Libraries on dual encoders, from files to hits: with tiny checkpoints of random weights."""
 
 import json
+import shutil
 from pathlib import Path
 
 import programs
@@ -63,14 +64,41 @@ def test_library_changes_to_a_dual_encoder_and_back(tmp_path: Path, media: Path)
     assert search(library, "a cup of coffee") == before
 
 
-def test_model_that_is_not_here_changes_nothing(tmp_path: Path, media: Path) -> None:
-    library = tmp_path / "library"
+@pytest.fixture
+def bad_models(tmp_path: Path) -> dict[str, str]:
+    """Specifications that cannot be used, and a part of the sentence that says why."""
+    incomplete = Path(shutil.copytree(DATA / "siglip2", tmp_path / "incomplete"))
+    (incomplete / "onnx/text_model.onnx").unlink()
+    truncated = Path(shutil.copytree(DATA / "siglip2", tmp_path / "truncated"))
+    vision = truncated / "onnx/vision_model.onnx"
+    vision.write_bytes(vision.read_bytes()[:-9_000])
+    return {
+        f"siglip2:{incomplete}": "is incomplete, it has no onnx/text_model.onnx: download or",
+        f"siglip2:{truncated}": "vision_model.onnx is damaged or of another format",
+        f"clip:{DATA / 'siglip2'}": "but CLIP is a 'clip': choose another --model",
+        f"siglip2:{tmp_path}": "holds no model: there is no config.json in it",
+        "siglip2:base99": "or siglip2:so400m",
+        "siglip2": "is not on this machine: download it with `rzen-models fetch siglip2`",
+        "siglip": "unknown model 'siglip': choose one of mini, siglip2",
+    }
+
+
+def test_model_that_cannot_be_used_changes_nothing(
+    tmp_path: Path, media: Path, bad_models: dict[str, str]
+) -> None:
+    library, new = tmp_path / "library", tmp_path / "new"
     programs.run("indexer.ingest", media, "--library", library)
     before = search(library, "a cup of coffee")
-    refused = programs.run("indexer.reembed", "--library", library, "--model", "siglip2")
-    assert refused.returncode == 2
-    assert (
-        "siglip2 is not on this machine: download it with `rzen-models fetch siglip2`"
-        in refused.stderr
-    )
+    for model, problem in bad_models.items():
+        for refused in (
+            programs.run("indexer.reembed", "--library", library, "--model", model),
+            programs.run("indexer.ingest", media, "--library", new, "--model", model),
+        ):
+            assert refused.returncode == 2, model
+            assert problem in refused.stderr
+            assert refused.stderr.count("\n") == 1
+            assert not refused.stdout
+        # What is found out while files are embedded is too late for that.
+        assert not new.exists() or "truncated" in model
+        shutil.rmtree(new, ignore_errors=True)
     assert search(library, "a cup of coffee") == before

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _PRECISIONS = ("", "_fp16", "_int8", "_quantized", "_uint8")
 _FLOATING = ("_model", "_fp16")
 _MAX_SIDE = 1024
+_MIN_MODEL_BYTES = 1024
 _PROBES, _PROBED_BYTES = 64, 65_536
 
 
@@ -117,7 +118,10 @@ class Checkpoint:
             if (model := family.hub_model(argument)) is not None:
                 return cls._of_hub(family, model, argument)
             if not path.is_dir():
-                raise EmbedderUnavailable(f"there is no folder {path} with a {family.title} model")
+                raise EmbedderUnavailable(
+                    f"there is no folder {path} with a {family.title} model: give a folder, a name "
+                    f"on the Hugging Face hub, or {family.names}"
+                )
             folder = path.resolve()
             return cls._read(family, folder, ModelSpec(family.name, str(folder)))
         except OSError as error:
@@ -181,7 +185,7 @@ class Checkpoint:
         except EmbedderUnavailable:
             raise
         except Exception as error:  # each status of onnxruntime is a class
-            reason = str(error).strip().splitlines()[0]
+            reason = str(error).strip().splitlines()[0].rpartition("failed:")[2]
             raise EmbedderUnavailable(
                 f"{path} is damaged or of another format ({reason:.200}): download or copy it again"
             ) from error
@@ -228,8 +232,14 @@ def _model_file(folder: Path, tower: str, names: Sequence[str]) -> Path:
     accepted = [name for name in names if name.startswith(stem)]
     accepted = accepted or [f"{stem}{precision}.onnx" for precision in _PRECISIONS]
     for name in accepted:
-        if (folder / name).is_file():
-            return folder / name
+        path = folder / name
+        if path.is_file():
+            # A download that broke off, a page of an error, or a pointer of Git LFS.
+            if (size := path.stat().st_size) < _MIN_MODEL_BYTES:
+                raise EmbedderUnavailable(
+                    f"{path} is damaged, it has only {size} bytes: download or copy it again"
+                )
+            return path
     raise EmbedderUnavailable(
         f"the model in {folder} is incomplete, it has no {accepted[0]}: download or copy it again"
     )

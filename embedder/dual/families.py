@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedder.hub import HUB_ID, HubFile, HubModel
-from embedder.interface import Calibration
+from embedder.interface import Calibration, ModelSpec
 
 _PRIOR = 0.05  # share of documents that are relevant, to which `mini` is calibrated
 _TRAINED_PRIOR = 1 / 32_768  # one text of SigLIP's batch belongs to a picture
@@ -42,6 +42,12 @@ class Family:
     special_tokens: tuple[str, ...]
     models: Mapping[str, HubModel]
     likeness: Mapping[str, Calibration]
+
+    @property
+    def names(self) -> str:
+        """The specifications of its named models, for messages."""
+        specs = [str(ModelSpec(self.name, argument)) for argument in self.models]
+        return " or ".join([", ".join(specs[:-1]), specs[-1]]) if specs[1:] else specs[0]
 
     def hub_model(self, argument: str) -> HubModel | None:
         """Return what the model that an argument names is on the hub; None for a folder."""

@@ -28,7 +28,7 @@ from indexer.cli import (
     refuse,
     stop_on_signals,
 )
-from indexer.config import default_library, typed_path
+from indexer.config import default_library, holds_library, typed_path
 from indexer.types import IngestOptions
 
 if TYPE_CHECKING:
@@ -133,10 +133,16 @@ def _model(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _ingest(arguments: argparse.Namespace, cancel: Event) -> int:
+    from embedder.registry import open_embedder
     from indexer.library import Library
 
     paths, options = [Path(path) for path in arguments.paths], _options(arguments)
     directory = arguments.library or default_library()
+    if arguments.model and not holds_library(directory):
+        # A model that cannot be opened must not leave an empty library behind.
+        open_embedder(
+            arguments.model, instructions=instructions(arguments), **placement(arguments)
+        ).close()
     with Library.open(directory, **_model(arguments)) as library:
         with ProgressBar("files", shown=not arguments.json) as bar:
             report = library.ingest(paths, options, on_progress=bar.show, cancel=cancel)
@@ -176,7 +182,6 @@ def _status(report: "IngestReport") -> int:
 def _dry_run(arguments: argparse.Namespace) -> int:
     from tempfile import TemporaryDirectory
 
-    from indexer.config import holds_library
     from indexer.library import Library
 
     directory = typed_path(arguments.library or default_library())
