@@ -122,15 +122,19 @@ def skip_gradio_stubs() -> None:
 
 def _serve(config: AppConfig, listening: socket.socket, scratch: Path) -> int:
     from embedder import EmbedderError
+    from embedder.registry import open_reranker
     from indexer import IndexerError, Library
     from indexer.cli import refuse
+    from indexer.search.reranking import PageReranker
 
+    device, dtype, reranker = config.device, config.dtype, None
     try:
-        library = Library.open(
-            config.library, model=config.model, device=config.device, dtype=config.dtype
-        )
+        if config.reranker:
+            reranker = PageReranker(open_reranker(config.reranker, device=device, dtype=dtype))
+        library = Library.open(config.library, model=config.model, device=device, dtype=dtype)
     except (IndexerError, EmbedderError) as error:
         return refuse("rzen-app", error)
+    library.reranker = reranker
     with library, _incoming(library) as incoming:
         _run(config, library, listening, scratch, incoming)
     return 0

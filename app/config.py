@@ -37,6 +37,11 @@ class AppConfig(BaseModel):
     dtype: str | None = Field(
         default=None, title="T", description="precision of the model: float32, bfloat16, float16"
     )
+    reranker: str | None = Field(
+        default=None,
+        title="SPEC",
+        description="rerank PDF pages with this model, such as qwen3-vl-reranker; for GPUs",
+    )
     offer: tuple[str, ...] = Field(
         default=(),
         title="SPEC",

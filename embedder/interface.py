@@ -313,17 +313,17 @@ class BaseEmbedder(ABC):
 
 
 class Reranker(Protocol):
-    """Judges how well document pages answer the words of a query. Thread-safe."""
+    """Judges document pages by the words of a query. Thread-safe."""
 
-    def scores(self, query: str, pages: Sequence[Content]) -> list[float]:
-        """Return for each page the probability that it is what the query asks for.
+    def score(self, query: str, page: Content) -> float:
+        """Return the probability that a page is what a query asks for.
 
         Args:
-            query: The words, not blank.
-            pages: Pages with their pictures; may be empty.
+            query: Its words, not blank.
+            page: A page with its picture.
 
         Raises:
-            EmbedderError: the model cannot be loaded, or its memory does not suffice.
+            EmbedderError: the model cannot be loaded, or does not fit into memory.
         """
         ...
 

@@ -22,6 +22,7 @@ from embedder.download import (
 )
 from embedder.hub import HubModel
 from embedder.interface import EmbedderError, EmbedderUnavailable, ModelSpec
+from embedder.mllm import reranker
 from embedder.registry import BACKENDS, hub_model
 
 _PROGRAM = "rzen-models"
@@ -102,6 +103,8 @@ def _named() -> Iterator[tuple[str, HubModel]]:
         for argument in ("", *backend.variants):
             if (model := backend.hub_model(argument)) is not None:
                 yield str(ModelSpec(backend.family, argument)), model
+    for argument, model in reranker.FAMILY.models.items():
+        yield str(ModelSpec(reranker.FAMILY.name, argument)), model
 
 
 def _row(spec: str, model: HubModel) -> dict[str, object]:
@@ -132,7 +135,8 @@ def _fetch(arguments: argparse.Namespace) -> int:
         folder = fetch(model, to=arguments.to, progress=show)
     family = ModelSpec.parse(arguments.spec).family
     use = ModelSpec(family, str(folder.absolute())) if arguments.to else arguments.spec
-    print(f"It is complete; use it by --model {use}")
+    option = "--reranker" if family == reranker.FAMILY.name else "--model"
+    print(f"It is complete; use it by {option} {use}")
     return 0
 
 

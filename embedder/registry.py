@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from embedder import dual, mini, mllm, toy
 from embedder.content import Modality
 from embedder.hub import HubModel
-from embedder.interface import Backend, Embedder, EmbedderUnavailable, ModelSpec
+from embedder.interface import Backend, Embedder, EmbedderUnavailable, ModelSpec, Reranker
+from embedder.mllm import reranker
 
 BACKENDS: Mapping[str, Backend] = {
     backend.family: backend
@@ -51,12 +52,36 @@ def open_embedder(
     return backend.open(argument, device=device, dtype=dtype, instructions=instructions or {})
 
 
+def open_reranker(spec: str, *, device: str | None = None, dtype: str | None = None) -> Reranker:
+    """Open a reranker by its specification; its weights load on first use.
+
+    Args:
+        spec: "qwen3-vl-reranker" or "qwen3-vl-reranker:8b", from the Hugging Face hub, or
+            "qwen3-vl-reranker:FOLDER-OR-HUB-ID".
+        device: Where to run ("cpu", "cuda", "cuda:1", "mps").
+        dtype: Precision ("float32", "bfloat16").
+
+    Raises:
+        EmbedderUnavailable: there is no such reranker, or its extra or weights are missing.
+    """
+    parsed = ModelSpec.parse(spec)
+    if parsed.family != reranker.FAMILY.name:
+        raise EmbedderUnavailable(
+            f"unknown reranker {spec!r}: choose one of {reranker.FAMILY.name}, "
+            f"{reranker.FAMILY.name}:8b, {reranker.FAMILY.name}:FOLDER-OR-HUB-ID"
+        )
+    return reranker.open_reranker(parsed.argument, device, dtype)
+
+
 def hub_model(spec: str) -> HubModel | None:
     """Return what a specification stands for on the hub; None if it needs no download.
 
     Raises:
         EmbedderUnavailable: the family is unknown.
     """
+    parsed = ModelSpec.parse(spec)
+    if parsed.family == reranker.FAMILY.name:
+        return reranker.FAMILY.hub_model(parsed.argument)
     backend, argument = _parsed(spec)
     return backend.hub_model(argument)
 

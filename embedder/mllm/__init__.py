@@ -6,6 +6,7 @@ families    what the models of one kind have in common
 checkpoint  files on disk or the hub, checked and named
 template    a content → a sequence of tokens
 backbone    the model: pictures and sequences → embeddings    (the only one that loads torch)
+reranker    a model of this kind that judges pages by the words of a query
 embedder    all of it behind the project's interface, in groups of contents that run together
 """
 

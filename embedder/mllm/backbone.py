@@ -61,36 +61,9 @@ class Backbone(nn.Module):
         Raises:
             EmbedderUnavailable: its weights are not those of its architecture, or do not fit.
         """
-        import transformers
-        from transformers.utils import logging as transformers_logging
-
-        if not sys.stderr.isatty():
-            transformers_logging.disable_progress_bar()
-        try:
-            model, notes = getattr(transformers, checkpoint.family.model_class).from_pretrained(
-                checkpoint.directory,
-                dtype=dtype,
-                attn_implementation=attention(device, dtype),
-                device_map=placement(checkpoint, device, dtype),
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            if is_out_of_memory(error):
-                raise EmbedderUnavailable(
-                    f"the model in {checkpoint.directory} does not fit into the memory of "
-                    f"{device}: use --dtype bfloat16, another --device, or a smaller model"
-                ) from error
-            raise EmbedderUnavailable(
-                f"the model in {checkpoint.directory} cannot be loaded: {error}"
-            ) from error
-        if missing := [*notes["missing_keys"], *notes.get("mismatched_keys", [])]:
-            raise EmbedderUnavailable(
-                f"the weights in {checkpoint.directory} do not match its config.json: "
-                f"{len(missing)} tensors are missing or of another shape, for instance {missing[0]}"
-            )
-        backbone = cls(model.eval(), checkpoint.mean, checkpoint.std, settings)
+        placed = placement(checkpoint, device, dtype)
+        model = pretrained(checkpoint, device, dtype, placed)
+        backbone = cls(model, checkpoint.mean, checkpoint.std, settings)
         device = _input_device(model.visual.patch_embed.proj.weight)
         backbone._scale, backbone._shift = backbone._scale.to(device), backbone._shift.to(device)
         return backbone
@@ -163,6 +136,52 @@ class Backbone(nn.Module):
             return states[torch.arange(len(states), device=states.device), lengths - 1].float()
         real = torch.arange(states.shape[1], device=states.device) < lengths[:, None]
         return (states.float() * real[..., None]).sum(1) / lengths[:, None]
+
+
+def pretrained(
+    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, placed: Any = None
+) -> Any:
+    """Load the model of a checkpoint with transformers.
+
+    Args:
+        checkpoint: Its files.
+        device: Where it runs.
+        dtype: Its precision.
+        placed: Where its layers are, from `placement`; all on the device if None.
+
+    Raises:
+        EmbedderUnavailable: the weights are not those of its architecture, or do not fit.
+    """
+    import transformers
+    from transformers.utils import logging as transformers_logging
+
+    if not sys.stderr.isatty():
+        transformers_logging.disable_progress_bar()
+    try:
+        model, notes = getattr(transformers, checkpoint.family.model_class).from_pretrained(
+            checkpoint.directory,
+            dtype=dtype,
+            attn_implementation=attention(device, dtype),
+            device_map=placed or device,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        if is_out_of_memory(error):
+            raise EmbedderUnavailable(
+                f"the model in {checkpoint.directory} does not fit into the memory of "
+                f"{device}: use --dtype bfloat16, another --device, or a smaller model"
+            ) from error
+        raise EmbedderUnavailable(
+            f"the model in {checkpoint.directory} cannot be loaded: {error}"
+        ) from error
+    if missing := [*notes["missing_keys"], *notes.get("mismatched_keys", [])]:
+        raise EmbedderUnavailable(
+            f"the weights in {checkpoint.directory} do not match its config.json: "
+            f"{len(missing)} tensors are missing or of another shape, for instance {missing[0]}"
+        )
+    return model.eval()
 
 
 def chosen_device(name: str | None) -> torch.device:

@@ -15,7 +15,7 @@ from embedder.download import local_folder
 from embedder.hub import HUB_ID, HubModel, channels, read_object
 from embedder.interface import EmbedderUnavailable, ModelSpec
 from embedder.mllm import BACKENDS
-from embedder.mllm.families import FAMILIES, FILES, RZEN, Family
+from embedder.mllm.families import FILES, RZEN, Family
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -129,25 +129,26 @@ class Checkpoint:
                 f"downloaded from huggingface.co "
                 f"({reason[0] if reason else type(error).__name__}). Connect and run `rzen-models "
                 f"fetch {spec}`, which goes on where it is interrupted, or copy a folder with them "
-                f"here and use --model {family.name}:FOLDER"
+                f"here and name it: {family.name}:FOLDER"
             ) from error
         return cls._read(family, directory, spec)
 
     @classmethod
     def _read(cls, family: Family, directory: Path, spec: str) -> Self:
+        remedy = _remedy(family, spec)
         config = read_object(directory / "config.json")
         _check_architecture(family, directory, config)
         vocabulary = next(
             (directory / n for n in _TOKENIZER_FILES if (directory / n).is_file()), None
         )
         if vocabulary is None:
-            raise EmbedderUnavailable(f"{directory} has no tokenizer.json: {_remedy(spec)}")
+            raise EmbedderUnavailable(f"{directory} has no tokenizer.json: {remedy}")
         path = directory / "preprocessor_config.json"
         pictures = read_object(path) if path.is_file() else {}
         mean = channels(path, pictures, "image_mean", family.mean)
         std = channels(path, pictures, "image_std", family.std)
         tensors = sorted(
-            (one for path in _weight_files(directory, spec) for one in _tensors(path, spec)),
+            (one for path in _weight_files(directory, remedy) for one in _tensors(path, remedy)),
             key=lambda one: one.name,
         )
         digest = hashlib.sha256(json.dumps(_lasting(config), sort_keys=True).encode())
@@ -179,14 +180,15 @@ class Checkpoint:
             return slow.backend_tokenizer
         except Exception as error:  # tokenizers raises plain Exception
             raise EmbedderUnavailable(
-                f"the tokenizer in {self.directory} cannot be read ({error}): {_remedy(self.spec)}"
+                f"the tokenizer in {self.directory} cannot be read ({error}): "
+                f"{_remedy(self.family, self.spec)}"
             ) from error
 
 
-def _weight_files(directory: Path, spec: str) -> list[Path]:
+def _weight_files(directory: Path, remedy: str) -> list[Path]:
     index = directory / "model.safetensors.index.json"
     if index.is_file():
-        names = _names(index, spec)
+        names = _names(index, remedy)
     else:
         names = sorted(path.name for path in directory.glob("*.safetensors"))
     missing = [name for name in names if not (directory / name).is_file()]
@@ -194,19 +196,19 @@ def _weight_files(directory: Path, spec: str) -> list[Path]:
         what = ", ".join(missing) or "any *.safetensors file"
         pickled = "" if names or not _pickled(directory) else _NO_PICKLES
         raise EmbedderUnavailable(
-            f"the weights in {directory} are incomplete, missing {what}: {_remedy(spec)}{pickled}"
+            f"the weights in {directory} are incomplete, missing {what}: {remedy}{pickled}"
         )
     return [directory / name for name in names]
 
 
-def _names(index: Path, spec: str) -> list[str]:
+def _names(index: Path, remedy: str) -> list[str]:
     """Return the names of the files that an index lists."""
     places = read_object(index).get("weight_map")
     stated = list(places.values()) if isinstance(places, dict) else [places]
     names = {name for name in stated if isinstance(name, str) and _WEIGHTS_NAME.fullmatch(name)}
     if not all(isinstance(name, str) and name in names for name in stated):
         raise EmbedderUnavailable(
-            f"{index} names other files than *.safetensors beside it: {_remedy(spec)}"
+            f"{index} names other files than *.safetensors beside it: {remedy}"
         )
     return sorted(names)
 
@@ -239,7 +241,7 @@ def _check_architecture(family: Family, directory: Path, config: Mapping[str, An
             )
 
 
-def _tensors(path: Path, spec: str) -> Iterator[_Tensor]:
+def _tensors(path: Path, remedy: str) -> Iterator[_Tensor]:
     """Yield the tensors of a safetensors file.
 
     Source:
@@ -250,17 +252,17 @@ def _tensors(path: Path, spec: str) -> Iterator[_Tensor]:
         length = int.from_bytes(file.read(8), "little")
         start = 8 + length
         if start > size:
-            raise EmbedderUnavailable(f"{path} is truncated or damaged: {_remedy(spec)}")
+            raise EmbedderUnavailable(f"{path} is truncated or damaged: {remedy}")
         try:
             header: dict[str, Any] = json.loads(file.read(length))
             header.pop("__metadata__", None)
             found = [_stated(name, tensor) for name, tensor in header.items()]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise EmbedderUnavailable(f"{path} is damaged: {_remedy(spec)}") from error
+            raise EmbedderUnavailable(f"{path} is damaged: {remedy}") from error
         end = start + max((last for *_, last in found), default=0)
         if end > size:
             raise EmbedderUnavailable(
-                f"{path} is truncated, {size:,} of {end:,} bytes are there: {_remedy(spec)}"
+                f"{path} is truncated, {size:,} of {end:,} bytes are there: {remedy}"
             )
         for name, dtype, shape, first, last in found:
             probe = hashlib.sha256()
@@ -286,11 +288,11 @@ def _lasting(value: Any) -> Any:
     return value
 
 
-def _remedy(spec: str) -> str:
+def _remedy(family: Family, spec: str) -> str:
     """Return how to get undamaged files."""
-    parsed = ModelSpec.parse(spec)
-    named = FAMILIES[parsed.family].models.get(parsed.argument)
-    name = named.repository if named else parsed.argument
+    argument = ModelSpec.parse(spec).argument
+    named = family.models.get(argument)
+    name = named.repository if named else argument
     if HUB_ID.fullmatch(name):
         return f"download it again with `hf download {name}`"
     return "copy the folder again from its source"

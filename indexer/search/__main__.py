@@ -81,6 +81,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="TEXT",
         help="embed the query with this instruction; an empty one is allowed",
     )
+    parser.add_argument(
+        "--reranker",
+        metavar="SPEC",
+        help="rerank PDF pages with this model, such as qwen3-vl-reranker; for GPUs",
+    )
     add_options(parser, "--library", "--device", "--dtype", "--json")
     return parser
 
@@ -90,12 +95,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     prepare_output()
     from embedder.interface import EmbedderError
+    from embedder.registry import open_reranker
     from indexer.errors import IndexerError
     from indexer.library import Library
+    from indexer.search.reranking import PageReranker
 
     try:
         directory, opened = given.library or default_library(), placement(given)
         with Library.open(directory, create=False, **opened) as library:
+            if given.reranker:
+                library.reranker = PageReranker(open_reranker(given.reranker, **opened))
             hits = library.search(_query(given, library))
     except (IndexerError, EmbedderError) as error:
         return refuse(_PROGRAM, error)

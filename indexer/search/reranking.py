@@ -5,9 +5,11 @@ search does for all vectors.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
+from math import inf
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -35,9 +37,9 @@ _MAX_KNOWN = 10_000  # probabilities that are kept, for more hits of the same se
 class PageReranker:
     """Reranks the best PDF pages of searches by words. Thread-safe.
 
-    Guarantees: a search has its hits whatever happens to the reranker; a search waits for the
-    reranker `max_seconds` at most, the loading of the model excepted; pages that were not read in
-    time follow after those that were; a page whose file cannot be read keeps its relevance.
+    Guarantees: a search has its hits whatever happens to the reranker; once the model is loaded, no
+    page is begun after `max_seconds`, and those that were not read follow the others; a page whose
+    file cannot be read keeps its relevance.
 
     Args:
         reranker: Judges pages.
@@ -77,24 +79,21 @@ class PageReranker:
 
     def _read(self, library: "Library", words: str, hits: Sequence[Hit]) -> dict[int, float]:
         """Let the reranker read pages, the best first, until the time is up."""
-        found = {hit.segment.id: self._known.get((words, hit.segment.id)) for hit in hits}
-        unread = [hit for hit in hits if found[hit.segment.id] is None]
-        stop_at = None
-        with ThreadPoolExecutor(_BATCH, "rerank-draw") as pool:
-            for start in range(0, len(unread), _BATCH):
-                if stop_at is not None and monotonic() > stop_at:
-                    _log.warning("only %d of %d pages were reranked in time", start, len(unread))
-                    break
-                batch = unread[start : start + _BATCH]
-                pages = list(pool.map(lambda hit: _page(library, hit), batch))
-                drawn = [hit.segment.id for hit, page in zip(batch, pages, strict=True) if page]
-                scores = self._reranker.scores(words, [page for page in pages if page])
-                found |= {hit.segment.id: hit.relevance for hit in batch}
-                for segment_id, score in zip(drawn, scores, strict=True):
-                    found[segment_id] = self._known[words, segment_id] = score
-                # The first batch has loaded the model.
-                stop_at = stop_at or monotonic() + self._max_seconds
-        return {segment_id: p for segment_id, p in found.items() if p is not None}
+        known = {hit.segment.id: self._known.get((words, hit.segment.id)) for hit in hits}
+        found = {segment_id: p for segment_id, p in known.items() if p is not None}
+        stop_at = inf
+        for hit, page in _drawn(library, [hit for hit in hits if hit.segment.id not in found]):
+            if monotonic() > stop_at:
+                _log.warning("only %d of %d pages were reranked in time", len(found), len(hits))
+                break
+            if page is None:
+                found[hit.segment.id] = hit.relevance
+                continue
+            score = self._reranker.score(words, page)
+            found[hit.segment.id] = self._known[words, hit.segment.id] = score
+            if stop_at == inf:  # the model is loaded by now
+                stop_at = monotonic() + self._max_seconds
+        return found
 
 
 def _words(query: Query) -> str | None:
@@ -103,6 +102,14 @@ def _words(query: Query) -> str | None:
     if part is None or others or part.content is None or part.content.frames or part.weight < 0:
         return None
     return part.content.text if not kinds or Kind.PDF in kinds else None
+
+
+def _drawn(library: "Library", hits: Sequence[Hit]) -> Iterator[tuple[Hit, Content | None]]:
+    """Yield pages with their pictures, some of which are drawn while others are read."""
+    with ThreadPoolExecutor(_BATCH, "rerank-draw") as pool:
+        for start in range(0, len(hits), _BATCH):
+            batch = hits[start : start + _BATCH]
+            yield from zip(batch, pool.map(partial(_page, library), batch), strict=True)
 
 
 def _page(library: "Library", hit: Hit) -> Content | None:

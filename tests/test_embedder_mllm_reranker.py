@@ -1,0 +1,205 @@
+"""Qwen3-VL-Reranker equals its published procedure, carried out with transformers."""
+
+import json
+from collections.abc import Sequence
+from math import log
+from pathlib import Path
+
+import pymupdf
+import pytest
+from PIL import Image, ImageDraw
+
+from embedder import Content, Modality
+from embedder.interface import EmbedderError, EmbedderUnavailable, Reranker
+from embedder.media.pdf import render_page
+from embedder.registry import open_reranker
+from indexer import Library
+from indexer.search.__main__ import main
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from benchmarks.untrained import _write_tokenizer  # noqa: E402
+from embedder.mllm.checkpoint import Checkpoint  # noqa: E402
+from embedder.mllm.reranker import FAMILY, INSTRUCTION  # noqa: E402
+from embedder.mllm.template import Template  # noqa: E402
+
+PROMPT = (
+    "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and "
+    'the Instruct provided. Note that the answer can only be "yes" or "no".<|im_end|>\n'
+    "<|im_start|>user\n<Instruct>: Given a search query, retrieve relevant candidates that answer "
+    "the query.<Query>:{query}\n<Document>:<|vision_start|><|image_pad|><|vision_end|><|im_end|>\n"
+    "<|im_start|>assistant\n"
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_reranker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained Qwen3-VL whose weights are large enough for faults to show."""
+    folder = tmp_path_factory.mktemp("reranker")
+    ids = _write_tokenizer(folder, ["yes no"] * 9, 512)
+    preprocessor = {"image_mean": [0.5, 0.4, 0.6], "image_std": [0.5, 0.6, 0.4]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    config = transformers.Qwen3VLConfig(
+        text_config={
+            "hidden_size": 64,
+            "intermediate_size": 96,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 16,
+            "vocab_size": 512,
+            "max_position_embeddings": 8192,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 5_000_000.0,
+                "mrope_section": [4, 2, 2],
+                "mrope_interleaved": True,
+            },
+        },
+        vision_config={
+            "depth": 3,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_heads": 2,
+            "out_hidden_size": 64,
+            "num_position_embeddings": 16,
+            "deepstack_visual_indexes": [0, 1],
+        },
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+        tie_word_embeddings=True,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = transformers.Qwen3VLForConditionalGeneration(config)
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.data *= 4
+        model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reranker(tiny_reranker: Path) -> Reranker:
+    return open_reranker(f"qwen3-vl-reranker:{tiny_reranker}", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def pages() -> list[Content]:
+    found = []
+    for size in ((595, 842), (1448, 2048), (40, 40), (2048, 300)):
+        picture = Image.linear_gradient("L").resize(size).convert("RGB")
+        ImageDraw.Draw(picture).ellipse((5, 5, size[0] // 2, size[1] // 2), "red")
+        found.append(Content("its text layer", [picture], Modality.PAGE))
+    return found
+
+
+def published(folder: Path, query: str, pages: Sequence[Content]) -> list[float]:
+    """Return the logits of the published procedure: one batch, padded on the left."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, padding_side="left")
+    preprocessor = json.loads((folder / "preprocessor_config.json").read_text())
+    size = {"shortest_edge": 4 * 32**2, "longest_edge": 1280 * 32**2}
+    processor = transformers.Qwen2VLImageProcessorPil(patch_size=16, size=size, **preprocessor)
+    pictures = processor(images=[page.frames[0] for page in pages], return_tensors="pt")
+    counts = pictures["image_grid_thw"].prod(-1) // 4
+    prompt = PROMPT.replace("{query}", query)
+    texts = [prompt.replace("<|image_pad|>", "<|image_pad|>" * int(count)) for count in counts]
+    tokens = tokenizer(texts, padding=True, return_tensors="pt")
+    model = transformers.Qwen3VLForConditionalGeneration.from_pretrained(folder).eval()
+    image_pad = tokenizer.convert_tokens_to_ids("<|image_pad|>")
+    with torch.inference_mode():
+        logits = model(
+            **tokens, **pictures, mm_token_type_ids=(tokens["input_ids"] == image_pad).int()
+        ).logits[:, -1]
+    yes, no = tokenizer.convert_tokens_to_ids(["yes", "no"])
+    return (logits[:, yes] - logits[:, no]).tolist()
+
+
+def test_score_is_that_of_the_published_procedure(
+    tiny_reranker: Path, reranker: Reranker, pages: list[Content]
+):
+    query = "Wie hoch war der Umsatz 2024?"
+    batch = published(tiny_reranker, query, pages)
+    alone = [published(tiny_reranker, query, [page])[0] for page in pages]
+    found = [reranker.score(query, page) for page in pages]
+    assert max(batch) - min(batch) > 0.1, "faults would not show"
+    logits = [log(p / (1 - p)) for p in found]
+    assert logits == pytest.approx(batch, abs=1e-4)
+    assert logits == pytest.approx(alone, abs=1e-4)
+
+
+def test_special_tokens_in_words_are_text(
+    tiny_reranker: Path, reranker: Reranker, pages: list[Content]
+):
+    query = "harbour<|im_end|>"
+    (obeyed,) = published(tiny_reranker, query, pages[:1])
+    found = reranker.score(query, pages[0])
+    assert abs(log(found / (1 - found)) - obeyed) > 1e-3
+
+
+def test_too_long_a_query_is_cut_before_the_page(tiny_reranker: Path, pages: list[Content]):
+    tokenizer = Checkpoint.find(str(tiny_reranker), FAMILY).tokenizer()
+    template = Template(tokenizer, FAMILY.settings, FAMILY)
+    question = Content("harbour " * 9_000, pages[2].frames, Modality.PAGE, INSTRUCTION)
+    ids = template.sequence(question, "query").ids.tolist()
+    assert 8_000 < len(ids) <= 8_192
+    words, _, end = tokenizer.decode(ids, skip_special_tokens=False).partition("\n<Document>:")
+    assert "harbour harbour" in words[-30:]
+    assert end == f"<|vision_start|>{'<|image_pad|>' * 4}{PROMPT.partition('<|image_pad|>')[2]}"
+
+
+def test_lack_of_memory_is_a_sentence(
+    reranker: Reranker, pages: list[Content], monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_arguments: object, **_values: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(transformers.Qwen3VLModel, "forward", full)
+    with pytest.raises(EmbedderError, match=r"does not fit into the memory .* --dtype bfloat16"):
+        reranker.score("harbour", pages[0])
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("bge", "unknown reranker 'bge': choose one of qwen3-vl-reranker"),
+        ("qwen3-vl-reranker:./nowhere", "there is no folder nowhere"),
+    ],
+)
+def test_reranker_that_cannot_be_opened_is_a_sentence(spec: str, said: str):
+    with pytest.raises(EmbedderUnavailable, match=said):
+        open_reranker(spec)
+
+
+def test_checkpoint_without_weights_or_of_another_kind_is_a_sentence(
+    tiny_reranker: Path, tiny_rzen: Path, tmp_path: Path
+):
+    for path in tiny_reranker.glob("*.json"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(EmbedderUnavailable, match=r"missing any \*.safetensors file: copy the"):
+        open_reranker(f"qwen3-vl-reranker:{tmp_path}")
+    with pytest.raises(EmbedderUnavailable, match=r"qwen2_vl.*Qwen3-VL-Reranker is a qwen3_vl"):
+        open_reranker(f"qwen3-vl-reranker:{tiny_rzen}")
+
+
+def test_search_on_the_command_line_reranks(
+    tiny_reranker: Path, reranker: Reranker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    document = pymupdf.open()
+    for text in ("A harbour.", "A quay and a harbour."):
+        document.new_page(width=300, height=400).insert_text((40, 200), text)
+    document.save(tmp_path / "harbour.pdf")
+    with Library.open(tmp_path / "library", model="toy") as library:
+        library.ingest([tmp_path / "harbour.pdf"])
+    drawn = [render_page(tmp_path / "harbour.pdf", page, 2048) for page in (1, 2)]
+    arguments = ["harbour", "--library", str(tmp_path / "library"), "--json", "--device", "cpu"]
+    assert main([*arguments, "--reranker", f"qwen3-vl-reranker:{tiny_reranker}"]) == 0
+    hits = json.loads(capsys.readouterr().out)
+    scores = [reranker.score("harbour", Content(None, [one], Modality.PAGE)) for one in drawn]
+    assert [scores[hit["page"] - 1] for hit in hits] == sorted(scores, reverse=True)
+    assert [hit["relevance"] for hit in hits] == pytest.approx(sorted(scores)[::-1], abs=1e-4)
+    assert main([*arguments, "--reranker", "bge"]) == 2
+    assert "rzen-search: unknown reranker 'bge'" in capsys.readouterr().err
