@@ -9,8 +9,17 @@ from PIL import Image, ImageChops
 
 from embedder.mini.embedder import Weights
 from trainer.data.examples import Unreadable
+from trainer.mini import pictures
 from trainer.mini.features import Features
-from trainer.mini.pictures import Photo, drawing_view, open_photos, opened, read_photos, scene_views
+from trainer.mini.pictures import (
+    Photo,
+    drawing_view,
+    open_photos,
+    opened,
+    read_photos,
+    scene_views,
+    unmeasured_scenes,
+)
 from trainer.mini.words import drawn_emoji, named_emoji
 
 
@@ -61,6 +70,20 @@ def test_a_picture_in_a_bundle_is_found_by_its_number(tmp_path: Path) -> None:
     assert second is not None
     assert second.getpixel((60, 60)) == (0, 255, 0)
     assert opened(f"{tmp_path}/missing.rcc@0") is None
+
+
+def test_scenes_that_are_measured_on_are_left_out_in_all_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "FOLDERS", (tmp_path,))
+    monkeypatch.setattr(pictures, "BUNDLES", tmp_path)
+    monkeypatch.setattr(pictures, "MIN_BYTES", 0)
+    for name in ("Lake/contents/images/1.png", "Lake/contents/images/2.png", "Hill/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (120, 120)).save(tmp_path / name)
+    measured = [Photo("scene", f"{tmp_path}/Lake/contents/images/2.png", "A lake")]
+    monkeypatch.setattr(pictures, "read_photos", lambda: measured)
+    assert [Path(one.source).parent.name for one in unmeasured_scenes()] == ["Hill"]
 
 
 def test_photos_have_a_kind_a_source_and_a_caption_and_those_installed_are_opened(

@@ -4,8 +4,9 @@
                            [--out embedder/mini/weights]
 
     towers       vision.onnx, text.onnx, tokenizer.json, multilingual.onnx, multilingual.json: the
-                 towers, converted and compared with the originals (trainer/mini/convert.py and
-                 trainer/mini/multilingual.py name the packages that this needs)
+                 towers, converted, that of vision quantised to int8, and compared with the
+                 originals (trainer/mini/convert.py, trainer/mini/multilingual.py and
+                 trainer/mini/pictures.py name the packages that this needs)
     space        space.npz: prototypes of classes, whitening, and a text's predicted looks
     head         head.npz: trained on drawings with texts and photos without
     languages    languages.npz: texts that are not English, in the space of those that are
@@ -53,7 +54,7 @@ _MULTILINGUAL = (
 )
 # name: (origin, licence, does it change vectors?)
 FILES = {
-    "vision.onnx": (_LITE, "Apache-2.0", True),
+    "vision.onnx": (f"{_LITE}; int8 by trainer/mini/quantise.py", "Apache-2.0", True),
     "text.onnx": (_MINILM, "Apache-2.0", True),
     "tokenizer.json": (_MINILM, "Apache-2.0", True),
     "multilingual.onnx": (_MULTILINGUAL, "Apache-2.0", True),

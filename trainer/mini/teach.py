@@ -43,10 +43,10 @@ from trainer.mini.pictures import (
     corners,
     drawing_view,
     drawings,
-    read_photos,
     scene_views,
     scenes,
     stamps,
+    unmeasured_scenes,
 )
 from trainer.mini.words import Emoji, Nouns, class_words, drawn_emoji, named_emoji, read_classes
 
@@ -151,14 +151,11 @@ def in_place(photos: PictureFeatures, count: int = IMAGINED) -> PictureFeatures:
 
 def unlabelled(features: Features) -> PictureFeatures:
     """Return photos without words, four views of each."""
-    # All sizes of a wallpaper that is measured on are left out.
-    kept_out = tuple(photo.source.partition("/contents/")[0] for photo in read_photos())
 
     def seen() -> Iterator[tuple[str, Image.Image]]:
-        for scene in scenes():
-            if not scene.source.startswith(kept_out):
-                for view in scene_views(scene.image, scene.source):
-                    yield scene.source, view
+        for scene in unmeasured_scenes():
+            for view in scene_views(scene.image, scene.source):
+                yield scene.source, view
 
     return features.of("scenes", seen(), VERSION)
 
