@@ -1,8 +1,8 @@
 """Download of models from the Hugging Face hub, and where they are on this machine.
 
-Files are downloaded here and not by huggingface_hub, which begins anew after an interruption, and
-into a folder of this program and not into the hub's cache, which belongs to other programs too and
-so could not be cleaned up from here. What other programs have put into the cache is used.
+Files are downloaded here and not by huggingface_hub, which starts over after an interruption, and
+into a folder of this program and not into the hub's cache, which other programs share, so that
+nothing in it could be deleted from here. What other programs have put into the cache is used.
 """
 
 import hashlib
@@ -26,6 +26,7 @@ from embedder.transfer import HubClient
 _FILE_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 _RECORD_NAME, _LOCK_NAME, _PARTIAL_NAME = ".rzen-models.json", ".rzen-models.lock", ".partial"
 _RECORD_VERSION = 1
+_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +87,31 @@ def fetched_bytes(model: HubModel) -> int:
     """Return how many bytes of a model the program's own folder has; without network."""
     folder = own_folder(model)
     record = _Record.read(folder)
-    if record is None:
-        return 0
-    missing = record.missing(folder)
-    whole = sum(file.size or 0 for file in record.files if file not in missing)
-    return whole + sum(_size(_partial(folder, file)) or 0 for file in missing)
+    return record.fetched(folder) if record is not None else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _ListedFile:
+    """A file of a commit.
+
+    Attributes:
+        name: Its path in the repository.
+        size: In bytes.
+        digest: Of its content: SHA-256 where it has 64 digits, as of all large files; otherwise the
+            SHA-1 by which git identifies it.
+
+    Raises:
+        ValueError: one of these is impossible.
+    """
+
+    name: str
+    size: int
+    digest: str
+
+    def __post_init__(self) -> None:
+        named = _FILE_NAME.fullmatch(self.name) and _DIGEST.fullmatch(self.digest)
+        if not named or type(self.size) is not int or self.size < 0:
+            raise ValueError(f"{self} is no file of a repository")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +121,12 @@ class _Record:
     Attributes:
         repository: The name of the model on the hub.
         revision: The commit.
-        files: All files, with what is known of them.
+        files: All files that the model needs.
     """
 
     repository: str
     revision: str
-    files: tuple[HubFile, ...]
+    files: tuple[_ListedFile, ...]
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
@@ -117,9 +138,7 @@ class _Record:
             stated = read_object(path)
             if stated["version"] != _RECORD_VERSION:
                 raise ValueError(stated["version"])
-            files = tuple(HubFile(**file) for file in stated["files"])
-            if not all(_FILE_NAME.fullmatch(file.name) and _is_size(file.size) for file in files):
-                raise ValueError(files)
+            files = tuple(_ListedFile(**file) for file in stated["files"])
             return cls(str(stated["repository"]), str(stated["revision"]), files)
         except (KeyError, TypeError, ValueError) as error:
             raise EmbedderUnavailable(
@@ -146,9 +165,20 @@ class _Record:
             )
         )
 
-    def missing(self, folder: Path) -> list[HubFile]:
+    def missing(self, folder: Path) -> list[_ListedFile]:
         """Return the files that are not in the folder; those with their names are whole."""
         return [file for file in self.files if _size(folder / file.name) != file.size]
+
+    def fetched(self, folder: Path) -> int:
+        """Return how many bytes of the files are in the folder, whole and in part."""
+        missing = self.missing(folder)
+        whole = self.size - sum(file.size for file in missing)
+        return whole + sum(_size(_partial(folder, file)) or 0 for file in missing)
+
+    @property
+    def size(self) -> int:
+        """The bytes of all files."""
+        return sum(file.size for file in self.files)
 
 
 class FileState(StrEnum):
@@ -187,15 +217,22 @@ def fetch(
     if to is None and (found := local_folder(model)) is not None:
         return found
     folder = to or own_folder(model)
+
+    def check_stopped() -> None:
+        if stopped():
+            raise FetchStopped(
+                f"the download of {model.repository} was stopped; the next one goes on from there"
+            )
+
     try:
         revision = _revision_of(folder, model)
-        with HubClient() as client:
+        with HubClient(check_stopped) as client:
             record = _listed(client, model, revision)
             _check_space(folder, record)
             folder.mkdir(parents=True, exist_ok=True)
             with _locked(folder):
                 record.write(folder)
-                _download(client, record, folder, progress, stopped)
+                _download(client, record, folder, progress)
     except OSError as error:
         reason = error.strerror or error
         raise EmbedderUnavailable(
@@ -224,12 +261,15 @@ def verify(model: HubModel | None, folder: Path) -> dict[str, FileState]:
         raise EmbedderUnavailable(
             f"it is not known what should be in {folder}: it was not made by `rzen-models fetch`"
         )
-    files = {file.name: file for file in (record.files if record else ())}
+    known: dict[str, tuple[int | None, str | None]] = {}
+    for listed in record.files if record else ():
+        known[listed.name] = listed.size, listed.digest
     for file in model.files if model else ():
-        if file.digest or (file.name not in files and "*" not in file.name and not file.optional):
-            files[file.name] = file
+        certain = file.name not in known and "*" not in file.name and not file.optional
+        if certain or file.sha256:
+            known[file.name] = file.size, file.sha256
     try:
-        return {name: _state(folder / name, file) for name, file in files.items()}
+        return {name: _state(folder / name, *facts) for name, facts in known.items()}
     except OSError as error:
         raise EmbedderUnavailable(f"{folder} cannot be read: {error.strerror or error}") from error
 
@@ -265,15 +305,16 @@ def remove(model: HubModel) -> Path:
     return folder
 
 
-def file_url(model: HubModel, file: HubFile) -> str:
-    """Return where the hub has a file."""
+def hub_url(model: HubModel, file: HubFile | None = None) -> str:
+    """Return where the hub, or the mirror in use, has a file of a model or the model itself."""
     from huggingface_hub import constants
 
-    return f"{constants.ENDPOINT}/{_path_of(model.repository, model.revision or 'main', file)}"
+    name = _path_of(model.repository, model.revision or "main", file.name) if file else ""
+    return f"{constants.ENDPOINT}/{name or model.repository}"
 
 
-def _path_of(repository: str, revision: str, file: HubFile) -> str:
-    return f"{repository}/resolve/{revision}/{file.name}"
+def _path_of(repository: str, revision: str, name: str) -> str:
+    return f"{repository}/resolve/{revision}/{name}"
 
 
 def _revision_of(folder: Path, model: HubModel) -> str | None:
@@ -309,7 +350,7 @@ def _listed(client: HubClient, model: HubModel, revision: str | None) -> _Record
             f"{client.endpoint} does not list the files of {model.repository} with sizes and "
             "hashes: use another HF_ENDPOINT"
         ) from error
-    needed: dict[str, HubFile] = {}
+    needed: dict[str, _ListedFile] = {}
     for wanted in model.files:
         matching = [file for file in files if wanted.matches(file.name)]
         if not matching and not wanted.optional:
@@ -320,38 +361,24 @@ def _listed(client: HubClient, model: HubModel, revision: str | None) -> _Record
     return _Record(model.repository, commit, tuple(needed.values()))
 
 
-def _listed_file(stated: Mapping[str, Any]) -> HubFile:
-    """Return a file of a listing.
-
-    Raises:
-        ValueError: its size or hash is missing or impossible.
-    """
+def _listed_file(stated: Mapping[str, Any]) -> _ListedFile:
     lfs = stated.get("lfs") or {}
-    file = HubFile(stated["rfilename"], stated["size"], lfs.get("sha256"), stated["blobId"])
-    if not _is_size(file.size) or not re.fullmatch(r"[0-9a-f]{40,64}", file.digest or ""):
-        raise ValueError(file)
-    return file
+    return _ListedFile(stated["rfilename"], stated["size"], lfs.get("sha256") or stated["blobId"])
 
 
-def _is_size(value: object) -> bool:
-    return type(value) is int and value >= 0
-
-
-def _pinned(model: HubModel, known: HubFile, listed: HubFile) -> HubFile:
+def _pinned(model: HubModel, known: HubFile, listed: _ListedFile) -> _ListedFile:
     """Return a listed file with the hash that is known of it.
 
     Raises:
-        EmbedderUnavailable: the hub states another one.
+        EmbedderUnavailable: the hub states another one, or another size.
     """
-    differs = known.size not in (None, listed.size) or (
-        None not in (known.sha256, listed.sha256) and known.sha256 != listed.sha256
-    )
-    if differs:
+    comparable = known.sha256 is not None and len(listed.digest) == len(known.sha256)
+    if known.size not in (None, listed.size) or (comparable and known.sha256 != listed.digest):
         raise EmbedderUnavailable(
             f"{listed.name} of {model.repository} is not the file that this program knows: use "
             "another HF_ENDPOINT, or a newer version of this program"
         )
-    return replace(listed, sha256=known.sha256 or listed.sha256)
+    return replace(listed, digest=known.sha256 or listed.digest)
 
 
 def _check_space(folder: Path, record: _Record) -> None:
@@ -360,8 +387,7 @@ def _check_space(folder: Path, record: _Record) -> None:
     Raises:
         EmbedderUnavailable: it is too large.
     """
-    missing = record.missing(folder)
-    needed = sum((file.size or 0) - (_size(_partial(folder, file)) or 0) for file in missing)
+    needed = record.size - record.fetched(folder)
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     free = shutil.disk_usage(there).free
     if needed > free:
@@ -394,40 +420,30 @@ def _download(
     record: _Record,
     folder: Path,
     progress: Callable[[FetchProgress], None],
-    stopped: Callable[[], bool],
 ) -> None:
     """Download the missing files of a record into its folder."""
     missing = record.missing(folder)
-    total = sum(file.size or 0 for file in record.files)
-    done = total - sum(file.size or 0 for file in missing)
+    done = record.size - sum(file.size for file in missing)
     (folder / _PARTIAL_NAME).mkdir(exist_ok=True)
     for file in missing:
-
-        def received(here: int, file: HubFile = file, before: int = done) -> None:
-            progress(FetchProgress(file.name, before + here, total))
-            if stopped():
-                raise FetchStopped(
-                    f"the download of {record.repository} was stopped; the next one goes on from "
-                    "there"
-                )
-
-        partial, size = _partial(folder, file), file.size or 0
-        path = _path_of(record.repository, record.revision, file)
-        client.download(path, size, partial, received)
-        if _state(partial, file) is not FileState.INTACT:
+        partial = _partial(folder, file)
+        path = _path_of(record.repository, record.revision, file.name)
+        for here in client.download(path, file.size, partial):
+            progress(FetchProgress(file.name, done + here, record.size))
+        if _state(partial, file.size, file.digest) is not FileState.INTACT:
             partial.unlink()
             raise EmbedderUnavailable(
                 f"{client.endpoint}/{path} has another hash than it should have, so it was "
                 "deleted: run it again, and use another HF_ENDPOINT if that happens again"
             )
         _publish(partial, folder / file.name)
-        done += size
+        done += file.size
     shutil.rmtree(folder / _PARTIAL_NAME)
 
 
-def _partial(folder: Path, file: HubFile) -> Path:
+def _partial(folder: Path, file: _ListedFile) -> Path:
     """Return where a file is until it is whole: by its content, which a name may change."""
-    return folder / _PARTIAL_NAME / str(file.digest)
+    return folder / _PARTIAL_NAME / file.digest
 
 
 def _publish(partial: Path, target: Path) -> None:
@@ -438,23 +454,23 @@ def _publish(partial: Path, target: Path) -> None:
     partial.replace(target)
 
 
-def _state(path: Path, file: HubFile) -> FileState:
-    """Compare a file with what is known of it."""
-    size = _size(path)
-    if size is None:
+def _state(path: Path, size: int | None, digest: str | None) -> FileState:
+    """Compare a file with what is known of it; see `_ListedFile`."""
+    here = _size(path)
+    if here is None:
         return FileState.MISSING
-    if file.size not in (None, size):
+    if size not in (None, here):
         return FileState.DAMAGED
-    if file.digest is None:
+    if digest is None:
         return FileState.UNKNOWN
     with path.open("rb") as content:
-        if file.sha256:
-            digest = hashlib.file_digest(content, "sha256")
+        if len(digest) == 64:
+            found = hashlib.file_digest(content, "sha256")
         else:  # git hashes the kind and the size of an object too
-            digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+            found = hashlib.sha1(b"blob %d\0" % here, usedforsecurity=False)
             while block := content.read(1 << 20):
-                digest.update(block)
-    return FileState.INTACT if digest.hexdigest() == file.digest else FileState.DAMAGED
+                found.update(block)
+    return FileState.INTACT if found.hexdigest() == digest else FileState.DAMAGED
 
 
 def _size(path: Path) -> int | None:

@@ -24,24 +24,17 @@ class HubFile:
             of that folder that match.
         size: In bytes; None where it is not known yet.
         sha256: Of its content; None where it is not known.
-        blob: The SHA-1 by which git identifies its content; None where it is not known.
         optional: Whether a model may be without it.
     """
 
     name: str
     size: int | None = None
     sha256: str | None = None
-    blob: str | None = None
     optional: bool = False
 
     def matches(self, name: str) -> bool:
         """Return whether it stands for the file of that name."""
         return name.count("/") == self.name.count("/") and fnmatchcase(name, self.name)
-
-    @property
-    def digest(self) -> str | None:
-        """What identifies its content; None where nothing is known."""
-        return self.sha256 or self.blob
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from embedder.download import (
     FetchProgress,
     FileState,
     fetch,
-    file_url,
+    hub_url,
     local_folder,
     own_folder,
     remove,
@@ -83,7 +83,7 @@ def _list(arguments: argparse.Namespace) -> int:
         for spec, model in _named():
             print(f"# {spec}")
             for file in model.files:
-                print(f"{file_url(model, file)}  {file.sha256 or '-'}")
+                print(f"{hub_url(model, file)}  {file.sha256 or '-'}")
         return 0
     rows = [_row(spec, model) for spec, model in _named()]
     if arguments.json:
@@ -119,22 +119,29 @@ def _row(spec: str, model: HubModel) -> dict[str, object]:
 def _fetch(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    model = _model_of(arguments.spec)
-    folder = arguments.to or local_folder(model) or own_folder(model)
+    spec, to = arguments.spec, arguments.to
+    model = _model_of(spec)
+    if to is None and (folder := local_folder(model)) is not None:
+        print(f"{spec} is complete already, in {folder}")
+        return 0
     size = f", about {model.megabytes:,} MB," if model.megabytes else ""
-    print(f"{arguments.spec}: {model.repository}{size} to {folder}", file=sys.stderr)
+    print(
+        f"Downloading {spec}{size} from {hub_url(model)} to {to or own_folder(model)}",
+        file=sys.stderr,
+    )
     # Nothing is drawn where standard error is no terminal.
     with tqdm(unit="B", unit_scale=True, dynamic_ncols=True, leave=False, disable=None) as bar:
 
         def show(progress: FetchProgress) -> None:
             if bar.total is None:  # what is here took no time now, so it does not count in the rate
-                bar.total, bar.initial, bar.n = progress.total, progress.done, progress.done
+                bar.total = progress.total
+                bar.initial = bar.n = bar.last_print_n = progress.done
             bar.set_description_str(progress.file, refresh=False)
             bar.update(progress.done - bar.n)
 
-        folder = fetch(model, to=arguments.to, progress=show)
-    family = ModelSpec.parse(arguments.spec).family
-    use = ModelSpec(family, str(folder.absolute())) if arguments.to else arguments.spec
+        folder = fetch(model, to=to, progress=show)
+    family = ModelSpec.parse(spec).family
+    use = ModelSpec(family, str(folder.absolute())) if to else spec
     option = "--reranker" if family == reranker.FAMILY.name else "--model"
     print(f"It is complete; use it by {option} {use}")
     return 0

@@ -31,11 +31,15 @@ class HubClient:
     A token, of HF_TOKEN or of `hf auth login`, is sent to that host only: httpx drops it when it is
     redirected to another one. Proxies are those of the environment.
 
+    Args:
+        check_stopped: Called before each request and after each block; what it raises ends the
+            transfer.
+
     Raises:
         EmbedderUnavailable: HF_HUB_OFFLINE forbids it, or the environment's settings are wrong.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, check_stopped: Callable[[], None]) -> None:
         import httpx
         from huggingface_hub import constants, get_token
 
@@ -45,6 +49,7 @@ class HubClient:
                 "and use --model FAMILY:FOLDER"
             )
         self.endpoint: str = constants.ENDPOINT
+        self._check_stopped = check_stopped
         headers = {"Accept-Encoding": "identity", "User-Agent": "rzen-search"}
         if token := get_token():
             headers["Authorization"] = f"Bearer {token}"
@@ -71,65 +76,61 @@ class HubClient:
             EmbedderUnavailable: the hub cannot be reached, refuses, or answers with something else.
         """
         url = f"{self.endpoint}/{path}"
+        tries = _Tries(url)
+        while True:
+            self._check_stopped()
+            try:
+                return json.loads(self._read(url))
+            except _Interrupted as error:
+                tries.count(error)
+            except (ValueError, RecursionError) as error:
+                raise EmbedderUnavailable(
+                    f"{url} does not list files: check HF_ENDPOINT"
+                ) from error
+
+    def _read(self, url: str) -> bytes:
         body = bytearray()
+        with self._response(url) as response:
+            for block in response.iter_bytes():
+                body += block
+                if len(body) > _MAX_JSON_BYTES:
+                    raise EmbedderUnavailable(f"{url} is too long for a list of files")
+        return bytes(body)
 
-        def receive() -> None:
-            body.clear()
-            with self._response(url) as response:
-                for block in response.iter_bytes():
-                    body.extend(block)
-                    if len(body) > _MAX_JSON_BYTES:
-                        raise EmbedderUnavailable(f"{url} is too long for a list of files")
-
-        _retried(url, receive, lambda: len(body))
-        try:
-            return json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise EmbedderUnavailable(f"{url} does not list files: check HF_ENDPOINT") from error
-
-    def download(self, path: str, size: int, to: Path, received: Callable[[int], None]) -> None:
-        """Download a file, or what is missing of it; interrupted connections are taken up again.
+    def download(self, path: str, size: int, to: Path) -> Iterator[int]:
+        """Download a file, or what is missing of it; after an interruption, go on from there.
 
         Args:
             path: Of the file on the hub.
             size: In bytes; never more is written.
             to: The file to make or to complete.
-            received: Called after each block, and before each request, with the bytes that are
-                here; what it raises ends the download.
+
+        Yields:
+            The number of bytes that are here, before each request and after each block.
 
         Raises:
             EmbedderUnavailable: the hub cannot be reached, refuses, or sends more than that.
             OSError: the file cannot be written.
         """
         url = f"{self.endpoint}/{quote(path)}"
+        tries = _Tries(url)
+        to.touch()
+        while (here := to.stat().st_size) != size:
+            self._check_stopped()
+            yield here
+            try:
+                yield from self._receive(url, here, size, to)
+            except _Interrupted as error:
+                tries.count(error, to.stat().st_size)
 
-        def present() -> int:
-            return to.stat().st_size if to.exists() else 0
-
-        def receive() -> None:
-            start = present() if present() <= size else 0
-            received(start)
-            if start < size:
-                self._receive(url, start, size, to, received)
-            if present() < size:
-                raise _Interrupted("the connection ended early")
-
-        if size == 0:
-            to.touch()
-        _retried(url, receive, present)
-
-    def _receive(
-        self, url: str, start: int, size: int, to: Path, received: Callable[[int], None]
-    ) -> None:
+    def _receive(self, url: str, start: int, size: int, to: Path) -> Iterator[int]:
         """Write what a server sends from a position on, or all where it ignores positions."""
         headers = {"Range": f"bytes={start}-"} if start else {}
         with self._response(url, headers) as response:
-            if response.status_code == _RANGE_NOT_SATISFIABLE:
-                to.unlink(missing_ok=True)
-                raise _Interrupted("the server's file is shorter than what has arrived")
             resumed = response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
-            start = start if response.status_code == 206 and resumed else 0
-            with to.open("ab" if start else "wb") as file:
+            with to.open("ab" if start and resumed else "wb") as file:
+                if response.status_code == _RANGE_NOT_SATISFIABLE:
+                    raise _Interrupted("the server's file is shorter than what has arrived")
                 for block in response.iter_raw():
                     if file.tell() + len(block) > size:
                         raise EmbedderUnavailable(
@@ -137,7 +138,10 @@ class HubClient:
                             "later, or use another HF_ENDPOINT"
                         )
                     file.write(block)
-                    received(file.tell())
+                    yield file.tell()
+                    self._check_stopped()
+                if file.tell() < size:
+                    raise _Interrupted("the connection ended early")
 
     @contextmanager
     def _response(
@@ -171,22 +175,27 @@ def _refuse(url: str, status: int) -> NoReturn:
     raise EmbedderUnavailable(f"{url} was refused with status {status}: {advice}")
 
 
-def _retried(url: str, attempt: Callable[[], None], progress: Callable[[], int]) -> None:
-    """Repeat a request while interruptions leave it further than before, and a few times more.
+class _Tries:
+    """Waits after an interruption, and gives up after some in a row that brought nothing."""
 
-    Raises:
-        EmbedderUnavailable: it was interrupted too often.
-    """
-    furthest, tries = progress(), 0
-    while True:
-        try:
-            return attempt()
-        except _Interrupted as error:
-            tries = 0 if progress() > furthest else tries + 1
-            furthest = max(furthest, progress())
-            if tries == _MAX_TRIES:
-                raise EmbedderUnavailable(
-                    f"{url} could not be downloaded ({error}): check the connection to the "
-                    "internet and try again; what has arrived is kept"
-                ) from error
-            sleep(_PAUSE_SECONDS)
+    def __init__(self, url: str) -> None:
+        self._url, self._furthest, self._failed = url, 0, 0
+
+    def count(self, error: _Interrupted, here: int = 0) -> None:
+        """Count an interruption.
+
+        Args:
+            error: What interrupted it.
+            here: How many bytes are here.
+
+        Raises:
+            EmbedderUnavailable: it is one too many.
+        """
+        self._failed = 0 if here > self._furthest else self._failed + 1
+        self._furthest = max(self._furthest, here)
+        if self._failed == _MAX_TRIES:
+            raise EmbedderUnavailable(
+                f"{self._url} could not be downloaded ({error}): check the connection to the "
+                "internet and try again; what has arrived is kept"
+            ) from error
+        sleep(_PAUSE_SECONDS)

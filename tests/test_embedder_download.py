@@ -46,8 +46,10 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
 
 def content(folder: Path) -> dict[str, bytes]:
     """All files in a folder but ours, by name."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name[0] != "."]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
+    return {
+        name: path.read_bytes() for name, path in files.items() if path.is_file() and name[0] != "."
+    }
 
 
 def needed() -> dict[str, bytes]:
@@ -85,6 +87,12 @@ def test_stopped_download_goes_on_from_there(hub: Hub):
     assert int(re.findall(r"\d+", hub.ranges[1])[0]) > 90_000
 
 
+def test_download_that_is_stopped_at_once_asks_nothing(hub: Hub):
+    with pytest.raises(FetchStopped):
+        fetch(MODEL, stopped=lambda: True)
+    assert hub.requests == []
+
+
 @pytest.mark.parametrize("length_is_stated", [True, False])
 def test_dropped_connections_are_taken_up_again(hub: Hub, length_is_stated: bool):
     def drop(request: BaseHTTPRequestHandler, whole: bytes) -> None:
@@ -107,7 +115,7 @@ def test_shorter_file_than_stated_is_begun_anew(hub: Hub):
 
     def serve_shorter(request: BaseHTTPRequestHandler, whole: bytes) -> None:
         if request.headers["Range"] == f"bytes={len(shorter)}-":
-            send(request, 416, b"")
+            send(request, 416, b"no such range")
         else:
             serve(request, whole if len(hub.ranges) > 2 else whole[: len(shorter)])
 
@@ -294,7 +302,7 @@ def test_disk_that_fills_up_is_said(hub: Hub, tmp_path: Path):
     digest = hashlib.sha256(WEIGHTS).hexdigest()
     folder = own_folder(MODEL)
     with pytest.raises(FetchStopped):
-        fetch(MODEL, stopped=lambda: True)
+        fetch(MODEL, stopped=lambda: len(hub.requests) > 1)
     (folder / ".partial" / digest).symlink_to("/dev/full")
     with pytest.raises(EmbedderUnavailable, match=r"No space left on device.*free some space"):
         fetch(MODEL)
@@ -328,11 +336,10 @@ def test_revision_is_asked_for(hub: Hub):
 
 def test_download_that_was_begun_keeps_its_revision(hub: Hub):
     with pytest.raises(FetchStopped):
-        fetch(MODEL, stopped=lambda: True)
+        fetch(MODEL, stopped=lambda: len(hub.requests) > 1)
     fetch(MODEL)
-    assert (
-        [path for path, *_ in hub.requests if "api" in path][1].partition("?")[0].endswith(COMMIT)
-    )
+    _, second = [path for path, *_ in hub.requests if path.startswith("/api/")]
+    assert second.partition("?")[0].endswith(f"/revision/{COMMIT}")
 
 
 def test_wildcards_stand_for_all_files_that_match(hub: Hub):
@@ -375,6 +382,23 @@ def test_two_downloads_to_one_folder_do_not_mix(hub: Hub):
         pytest.raises(EmbedderUnavailable, match=r"another program is downloading"),
     ):
         fetch(MODEL)
+
+
+def test_hub_cache_is_used_where_it_is_complete(hub: Hub, tmp_path: Path):
+    snapshot = tmp_path / "hub/models--team--model/snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    model = HubModel("team/model", (HubFile("*.json"), HubFile("*.safetensors")), COMMIT)
+    (snapshot / "config.json").write_text("{}")
+    assert local_folder(model) is None
+    (snapshot / "model-1.safetensors").write_text("1")
+    places = {"a": "model-1.safetensors", "b": "model-2.safetensors"}
+    (snapshot / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    assert local_folder(model) is None
+    (snapshot / "model-2.safetensors").write_text("2")
+    assert local_folder(model) == fetch(model) == snapshot
+    with pytest.raises(EmbedderUnavailable, match="holds no download"):
+        remove(model)
+    assert hub.requests == []
 
 
 def test_removal_deletes_what_was_downloaded_and_nothing_else(hub: Hub):
@@ -439,11 +463,13 @@ def test_command_downloads_a_model_that_opens(dual_hub: Hub, tmp_path: Path):
     assert "rzen-models fetch siglip2:team/model" in missing.stderr
     done = programs.run("embedder.models", "fetch", "siglip2:team/model")
     assert done.returncode == 0, done.stderr
-    assert "siglip2:team/model: team/model to " in done.stderr
+    assert f"Downloading siglip2:team/model from {dual_hub.address}/team/model" in done.stderr
     assert "use it by --model siglip2:team/model" in done.stdout
     with open_embedder("siglip2:team/model") as embedder:
         here = embedder.info.fingerprint
     assert programs.run("embedder.models", "verify", "siglip2:team/model").returncode == 0
+    again = programs.run("embedder.models", "fetch", "siglip2:team/model")
+    assert "complete already" in again.stdout
 
     folder = tmp_path / "usb"
     done = programs.run("embedder.models", "fetch", "siglip2:team/model", "--to", folder)
