@@ -181,7 +181,7 @@ def test_checkpoint_without_weights_or_of_another_kind_is_a_sentence(
         (tmp_path / path.name).write_bytes(path.read_bytes())
     with pytest.raises(EmbedderUnavailable, match=r"missing any \*.safetensors file: copy the"):
         open_reranker(f"qwen3-vl-reranker:{tmp_path}")
-    with pytest.raises(EmbedderUnavailable, match=r"qwen2_vl.*Qwen3-VL-Reranker is a qwen3_vl"):
+    with pytest.raises(EmbedderUnavailable, match=r"qwen2_vl.*Qwen3-VL-Reranker is a 'qwen3_vl'"):
         open_reranker(f"qwen3-vl-reranker:{tiny_rzen}")
 
 

@@ -90,7 +90,8 @@ class Checkpoint:
             if path.exists() or not HUB_ID.fullmatch(argument):
                 if not path.is_dir():
                     raise EmbedderUnavailable(
-                        f"there is no folder {path} with weights of {family.title}"
+                        f"there is no folder {path} with weights of {family.title}: give a folder, "
+                        f"a name on the Hugging Face hub, or {family.name}"
                     )
                 directory = path.resolve()
                 return cls._read(family, directory, str(ModelSpec(family.name, str(directory))))
@@ -221,8 +222,8 @@ def _check_architecture(family: Family, directory: Path, config: Mapping[str, An
     kind = config.get("model_type")
     if kind != family.model_type:
         raise EmbedderUnavailable(
-            f"{directory} holds a model of the type {kind!r}; {family.title} is a "
-            f"{family.model_type}"
+            f"{directory} holds a model of the type {kind!r}, but {family.title} is a "
+            f"{family.model_type!r}: choose another model"
         )
     text, vision = config.get("text_config", config), config.get("vision_config", {})
     width = text.get("hidden_size") if isinstance(text, dict) else None

@@ -105,6 +105,9 @@ def open_mllm(
     Raises:
         EmbedderUnavailable: it cannot be opened; the message says what to do.
     """
+    # Before gigabytes are downloaded for nothing.
+    if missing := BACKENDS[family.name].missing():
+        raise EmbedderUnavailable(missing)
     checkpoint = Checkpoint.find(argument, family)
     settings = Settings.of(checkpoint.directory, family.settings_file, family.settings)
     return MllmEmbedder(checkpoint, settings.instructed(instructions or {}), device, dtype)
@@ -125,8 +128,7 @@ class MllmEmbedder(BaseEmbedder):
             It is not part of the fingerprint: a library made on a GPU can be searched on a CPU.
 
     Raises:
-        EmbedderUnavailable: PyTorch or transformers are missing, or the settings ask for longer
-            vectors than the model has.
+        EmbedderUnavailable: the settings ask for longer vectors than the model has.
     """
 
     batch_size = 512  # contents that are sorted together
@@ -144,8 +146,6 @@ class MllmEmbedder(BaseEmbedder):
                 f"dim in {checkpoint.directory / checkpoint.family.settings_file} is "
                 f"{settings.dim}, but the model's vectors have {checkpoint.dim} numbers: lower it"
             )
-        if missing := BACKENDS[checkpoint.family.name].missing():
-            raise EmbedderUnavailable(missing)
         self.checkpoint = checkpoint
         self.settings = settings
         self._device, self._dtype = device, dtype
