@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 from typing import Literal, get_args
 
 from PIL import Image
@@ -33,16 +34,19 @@ class Content:
             A document page has to be marked as PAGE.
         instruction: The instruction for the model. None takes the embedder's default for the role
             and the modality, the empty string gives none.
+        times: When each frame is shown, in seconds from the start of the clip; empty if unknown.
 
     Raises:
         ValueError: if there is neither text nor a frame, if a frame is not an RGB picture with
-            at least one pixel, or if the modality contradicts the frames.
+            at least one pixel, if the modality contradicts the frames, or if there are times, but
+            not one for each frame.
     """
 
     text: str | None
     frames: tuple[Image.Image, ...]
     modality: Modality
     instruction: str | None
+    times: tuple[float, ...]
 
     def __init__(
         self,
@@ -50,8 +54,9 @@ class Content:
         frames: Iterable[Image.Image] = (),
         modality: Modality | str | None = None,
         instruction: str | None = None,
+        times: Iterable[float] = (),
     ) -> None:
-        frames = tuple(frames)
+        frames, times = tuple(frames), tuple(times)
         for frame in frames:
             if not isinstance(frame, Image.Image):
                 raise ValueError(f"a frame must be a PIL image, not {type(frame).__name__}")
@@ -68,6 +73,9 @@ class Content:
         object.__setattr__(self, "frames", frames)
         object.__setattr__(self, "modality", _checked_modality(modality, len(frames)))
         object.__setattr__(self, "instruction", instruction)
+        if times and (len(times) != len(frames) or not all(0 <= time < inf for time in times)):
+            raise ValueError("times must be one number from 0 on for each frame")
+        object.__setattr__(self, "times", times)
 
     def __repr__(self) -> str:
         """Describe the content in a line for logs, without the pictures."""

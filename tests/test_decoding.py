@@ -370,7 +370,7 @@ def children() -> list[int]:
 
 
 PAGE = Draft(
-    Content(text="a \ud800 b", frames=[Image.new("RGB", (5, 3))], modality="page"),
+    Content("a \ud800 b", [Image.new("RGB", (5, 3))], "page", times=[1.5]),
     Image.new("RGB", (2, 1), (1, 2, 3)),
     page=3,
     words=(Word("a", 0.0, 0.25, 0.5, 1.0),),
@@ -391,6 +391,7 @@ def test_draft_is_transmitted_unchanged():
     assert draft.content.text == "a ? b", "no database takes half a character"
     assert (draft.page, draft.words, draft.span) == (3, PAGE.words, None)
     assert draft.content.frames[0].tobytes() == PAGE.content.frames[0].tobytes()
+    assert draft.content.times == (1.5,)
     assert draft.thumbnail is not None
     assert draft.thumbnail.getpixel((1, 0)) == (1, 2, 3)
 
@@ -423,6 +424,11 @@ def test_draft_is_transmitted_unchanged():
         {"words": [[b"a".hex(), 0, 0, 0, None]]},
         {"picture_hash": "1"},
         {"picture_hash": 2**63},
+        {"times": [0.5, 1.5]},
+        {"times": [-1]},
+        {"times": ["1"]},
+        {"times": [float("inf")]},
+        {"times": 1.5},
     ],
     ids=str,
 )
@@ -452,9 +458,13 @@ def test_sizes_are_refused_before_pixels_are_received():
 @pytest.mark.parametrize("unit", ["[[[[[[[[0]]]]]]]],", "{},", '["a",0,0,0,0],', '"a",'])
 def test_malicious_answer_takes_bounded_memory(unit):
     words = unit * ((1 << 18) // len(unit))
-    draft = {"text": None, "modality": "page", "sizes": [], "thumbnail": False} | dict.fromkeys(
-        ("page", "start", "end", "span", "picture_hash")
-    )
+    draft = {
+        "text": None,
+        "modality": "page",
+        "sizes": [],
+        "times": [],
+        "thumbnail": False,
+    } | dict.fromkeys(("page", "start", "end", "span", "picture_hash"))
     body = (json.dumps({"drafts": [draft]})[:-3] + f', "words": [{words[:-1]}]}}]}}').encode()
     tracemalloc.start()
     try:

@@ -63,6 +63,9 @@ def test_a_video_is_cut_where_the_shot_changes(tmp_path: Path) -> None:
     assert clips[-1].end == pytest.approx(7.0, abs=0.05)
     for before, after in itertools.pairwise(clips):
         assert before.end == after.start
+    for clip in clips:
+        assert clip.times[0] == 0, "they count from the start of the clip"
+        assert clip.times[-1] <= clip.end - clip.start
     for number, clip in enumerate(clips):
         assert all(like(frame, number) for frame in clip.frames)
 
@@ -85,6 +88,7 @@ def test_clip_frames_are_evenly_spaced(tmp_path: Path) -> None:
         assert values[0] == pytest.approx(0, abs=3)
         assert values[-1] == pytest.approx(207, abs=3)
         assert np.diff(values) == pytest.approx(207 / 7, abs=10)
+        assert clip.content.times == pytest.approx([value / 30 for value in values], abs=0.15)
 
 
 def test_frames_are_rgb_within_the_side(tmp_path: Path) -> None:

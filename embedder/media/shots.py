@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from embedder.content import Content, Modality
 from embedder.media.kinds import Limits
 
 SAMPLES_PER_SECOND = 5.0
@@ -40,11 +41,18 @@ class Clip:
         start: Seconds from the start of the file.
         end: Seconds from the start of the file, where the next clip starts or the file ends.
         frames: RGB pictures, evenly spaced, at least one.
+        times: When each of them is shown, in seconds from the start of the clip.
     """
 
     start: float
     end: float
     frames: tuple[Image.Image, ...]
+    times: tuple[float, ...]
+
+    @property
+    def content(self) -> Content:
+        """The clip as what can be embedded."""
+        return Content(frames=self.frames, modality=Modality.VIDEO, times=self.times)
 
 
 def cut_clips(samples: Iterable[Sample], limits: Limits) -> Iterator[Clip]:
@@ -166,5 +174,7 @@ def _colour_difference(before: Signature, now: Signature) -> float:
 
 
 def _clip(samples: Sequence[Sample], end: float, limits: Limits) -> Clip:
-    frames = tuple(sample.frame for sample in spread(samples, limits.clip_frames))
-    return Clip(samples[0].time, max(end, samples[-1].time), frames)
+    chosen, start = spread(samples, limits.clip_frames), samples[0].time
+    frames = tuple(sample.frame for sample in chosen)
+    times = tuple(sample.time - start for sample in chosen)
+    return Clip(start, max(end, samples[-1].time), frames, times)

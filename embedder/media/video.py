@@ -6,7 +6,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -104,7 +104,7 @@ def sample_video(path: str | os.PathLike[str], limits: Limits | None = None) -> 
             if stream.seconds >= _MIN_SEEK_SECONDS:
                 clip = gather(_sought_samples(stream, limits), limits)
                 if clip is not None and len(clip.frames) == limits.clip_frames:
-                    return Clip(0.0, max(stream.seconds, clip.end), clip.frames)
+                    return replace(clip, start=0.0, end=max(stream.seconds, clip.end))
     clip = gather(_samples(path, limits), limits)
     assert clip is not None  # _samples raises instead
     return clip
@@ -429,13 +429,13 @@ def _is_picture(path: str | os.PathLike[str]) -> bool:
 
 
 def _read(path: Path, limits: Limits, _page: int | None) -> Content:
-    return Content(frames=sample_video(path, limits).frames, modality=Modality.VIDEO)
+    return sample_video(path, limits).content
 
 
 def _cut(path: Path, limits: Limits) -> Iterator[Draft]:
     for clip in read_clips(path, limits):
         yield Draft(
-            Content(frames=clip.frames, modality=Modality.VIDEO),
+            clip.content,
             # The middle frame: the first is often black or still fading in.
             thumbnail(clip.frames[len(clip.frames) // 2], limits),
             start=clip.start,

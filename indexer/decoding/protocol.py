@@ -96,6 +96,7 @@ def encode_draft(draft: Draft) -> tuple[bytes, list[Image.Image]]:
     fields = {
         "text": draft.content.text,
         "modality": draft.content.modality,
+        "times": draft.content.times,
         "sizes": [picture.size for picture in pictures],
         "thumbnail": draft.thumbnail is not None,
         "page": draft.page,
@@ -186,9 +187,10 @@ def _draft(
         ),
     }
     text, modality = _text(fields["text"]), _text(fields["modality"])
+    times = [_number(time, _MAX_SECONDS) for time in fields["times"]]
     pictures = [_picture(size, receive_pixels) for size in sizes]
     thumbnail = pictures.pop() if has_thumbnail else None
-    return Draft(Content(text, pictures, modality), thumbnail, **values)
+    return Draft(Content(text, pictures, modality, times=times), thumbnail, **values)
 
 
 def _checked_sizes(sizes: Sequence[Any], has_thumbnail: bool, limits: Limits) -> list[Size]:

@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -87,7 +88,7 @@ def _read(path: Path, limits: Limits, page: int | None, expected: str | None) ->
         raise MediaError(f"it is of the kind {kind}, not {expected}")
     content = read_content(path, limits, page)
     text = content.text and content.text[:_MAX_QUERY_CHARACTERS]
-    yield Draft(Content(text, content.frames, content.modality))
+    yield Draft(replace(content, text=text))
 
 
 def _draw(path: Path, limits: Limits, page: int | None = None) -> Iterator[Draft]:

@@ -100,9 +100,7 @@ def with_instruction(part: QueryPart, instruction: str) -> QueryPart:
     content = part.content
     if content is None:
         return part
-    return replace(
-        part, content=Content(content.text, content.frames, content.modality, instruction)
-    )
+    return replace(part, content=replace(content, instruction=instruction))
 
 
 def parse_date(text: str) -> datetime:
@@ -217,4 +215,4 @@ def _with_model_instruction(content: Content, info: EmbedderInfo, document: Moda
     instruction = info.instructions.get((content.modality, document))
     if content.instruction is not None or instruction is None:
         return content
-    return Content(content.text, content.frames, content.modality, instruction)
+    return replace(content, instruction=instruction)
