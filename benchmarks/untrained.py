@@ -1,15 +1,17 @@
-"""An untrained Qwen2-VL of any size, in the file formats of a real one.
+"""An untrained Qwen2-VL or Qwen3-VL of any size, in the file formats of a real one.
 
-`python -m benchmarks.untrained DIR` writes one: to train from scratch, to measure speed, and to
-test where no weights can be downloaded. Its vectors are meaningless.
+`python -m benchmarks.untrained DIR` writes a Qwen2-VL, which `--model rzen:DIR` opens, and with
+`--family qwen3-vl` a Qwen3-VL: to train from scratch, to measure speed, and to test where no
+weights can be downloaded. Its vectors are meaningless.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 SPECIAL_TOKENS = tuple(
     f"<|{name}|>"
@@ -23,27 +25,38 @@ _QWEN2_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-_PICTURES = {
+_PICTURES: Mapping[str, Any] = {
     "image_processor_type": "Qwen2VLImageProcessor",
-    "processor_class": "Qwen2VLProcessor",
     "do_convert_rgb": True,
     "do_normalize": True,
     "do_rescale": True,
     "do_resize": True,
-    "image_mean": [0.48145466, 0.4578275, 0.40821073],
-    "image_std": [0.26862954, 0.26130258, 0.27577711],
-    "size": {"shortest_edge": 256 * 28 * 28, "longest_edge": 1280 * 28 * 28},
     "merge_size": 2,
-    "patch_size": 14,
     "temporal_patch_size": 2,
     "resample": 3,
     "rescale_factor": 1 / 255,
+}
+_PICTURES_OF: Mapping[str, Mapping[str, Any]] = {
+    "rzen": {
+        "processor_class": "Qwen2VLProcessor",
+        "image_mean": [0.48145466, 0.4578275, 0.40821073],
+        "image_std": [0.26862954, 0.26130258, 0.27577711],
+        "size": {"shortest_edge": 256 * 28 * 28, "longest_edge": 1280 * 28 * 28},
+        "patch_size": 14,
+    },
+    "qwen3-vl": {
+        "processor_class": "Qwen3VLProcessor",
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "size": {"shortest_edge": 64 * 32 * 32, "longest_edge": 16_384 * 32 * 32},
+        "patch_size": 16,
+    },
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The size of a Qwen2-VL.
+    """The size of a model.
 
     Attributes:
         hidden: Width of the language model, and length of the embeddings.
@@ -73,13 +86,19 @@ TINY = Shape()
 
 
 def build(
-    directory: Path, shape: Shape = TINY, *, texts: Iterable[str] = (), seed: int = 0
+    directory: Path,
+    shape: Shape = TINY,
+    *,
+    family: str = "rzen",
+    texts: Iterable[str] = (),
+    seed: int = 0,
 ) -> Path:
     """Write an untrained checkpoint.
 
     Args:
         directory: Created if it does not exist.
         shape: Its size.
+        family: "rzen" for a Qwen2-VL, "qwen3-vl" for a Qwen3-VL.
         texts: The tokenizer's training texts; without any it has single bytes only.
         seed: Of the random weights.
 
@@ -87,41 +106,29 @@ def build(
         The directory.
     """
     import torch
-    from transformers import Qwen2VLForConditionalGeneration
+    from transformers import Qwen2VLForConditionalGeneration, Qwen3VLForConditionalGeneration
 
     directory.mkdir(parents=True, exist_ok=True)
     ids = _write_tokenizer(directory, texts, shape.vocabulary)
-    (directory / "preprocessor_config.json").write_text(json.dumps(_PICTURES, indent=1) + "\n")
+    pictures = {**_PICTURES, **_PICTURES_OF[family]}
+    (directory / "preprocessor_config.json").write_text(json.dumps(pictures, indent=1) + "\n")
+    qwen3 = family == "qwen3-vl"
+    kind = Qwen3VLForConditionalGeneration if qwen3 else Qwen2VLForConditionalGeneration
+    config = _qwen3_config(shape, ids) if qwen3 else _qwen2_config(shape, ids)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Qwen2VLForConditionalGeneration(_config(shape, ids))
-        model.save_pretrained(directory)
+        kind(config).save_pretrained(directory)
     return directory
 
 
-def _config(shape: Shape, ids: dict[str, int]) -> "object":
+def _qwen2_config(shape: Shape, ids: dict[str, int]) -> "object":
     from transformers import Qwen2VLConfig
 
     head = shape.hidden // shape.heads
+    sections = [head // 8, 3 * head // 16, 3 * head // 16]
     return Qwen2VLConfig(
-        text_config={
-            "hidden_size": shape.hidden,
-            "num_hidden_layers": shape.layers,
-            "num_attention_heads": shape.heads,
-            "num_key_value_heads": shape.kv_heads,
-            "intermediate_size": shape.intermediate,
-            "vocab_size": shape.vocabulary,
-            "max_position_embeddings": 4096,
-            "use_sliding_window": False,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 1_000_000.0,
-                "mrope_section": [head // 8, 3 * head // 16, 3 * head // 16],
-            },
-            "bos_token_id": ids["<|endoftext|>"],
-            "eos_token_id": ids["<|im_end|>"],
-            "pad_token_id": ids["<|endoftext|>"],
-        },
+        text_config=_language(shape, ids, rope_theta=1_000_000.0, mrope_section=sections)
+        | {"use_sliding_window": False},
         vision_config={
             "depth": shape.vision_layers,
             "embed_dim": shape.vision_hidden,
@@ -132,12 +139,63 @@ def _config(shape: Shape, ids: dict[str, int]) -> "object":
             "spatial_merge_size": 2,
             "temporal_patch_size": 2,
         },
-        image_token_id=ids["<|image_pad|>"],
-        video_token_id=ids["<|video_pad|>"],
-        vision_start_token_id=ids["<|vision_start|>"],
-        vision_end_token_id=ids["<|vision_end|>"],
-        tie_word_embeddings=True,
+        **_shared(ids),
     )
+
+
+def _qwen3_config(shape: Shape, ids: dict[str, int]) -> "object":
+    from transformers import Qwen3VLConfig
+
+    head = shape.hidden // shape.heads
+    sections = [head // 2 - 2 * (5 * head // 32), 5 * head // 32, 5 * head // 32]
+    language = _language(
+        *(shape, ids), rope_theta=5_000_000.0, mrope_section=sections, mrope_interleaved=True
+    )
+    # DeepStack reaches at most the first three layers of the language model.
+    levels = min(3, shape.layers, shape.vision_layers)
+    return Qwen3VLConfig(
+        text_config=language | {"head_dim": head},
+        vision_config={
+            "depth": shape.vision_layers,
+            "hidden_size": shape.vision_hidden,
+            "intermediate_size": 4 * shape.vision_hidden,
+            "num_heads": shape.vision_heads,
+            "out_hidden_size": shape.hidden,
+            "deepstack_visual_indexes": [
+                level * shape.vision_layers // levels for level in range(levels)
+            ],
+            "patch_size": 16,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+        },
+        **_shared(ids),
+    )
+
+
+def _language(shape: Shape, ids: dict[str, int], **rope: object) -> dict[str, Any]:
+    return {
+        "hidden_size": shape.hidden,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "intermediate_size": shape.intermediate,
+        "vocab_size": shape.vocabulary,
+        "max_position_embeddings": 4096,
+        "rope_parameters": {"rope_type": "default", **rope},
+        "bos_token_id": ids["<|endoftext|>"],
+        "eos_token_id": ids["<|im_end|>"],
+        "pad_token_id": ids["<|endoftext|>"],
+    }
+
+
+def _shared(ids: dict[str, int]) -> dict[str, Any]:
+    return {
+        "image_token_id": ids["<|image_pad|>"],
+        "video_token_id": ids["<|video_pad|>"],
+        "vision_start_token_id": ids["<|vision_start|>"],
+        "vision_end_token_id": ids["<|vision_end|>"],
+        "tie_word_embeddings": True,
+    }
 
 
 def _write_tokenizer(directory: Path, texts: Iterable[str], vocabulary: int) -> dict[str, int]:
@@ -163,7 +221,6 @@ def _write_tokenizer(directory: Path, texts: Iterable[str], vocabulary: int) -> 
     tokenizer.save(str(directory / "tokenizer.json"))
     about = {
         "tokenizer_class": "Qwen2Tokenizer",
-        "processor_class": "Qwen2VLProcessor",
         "model_max_length": 32_768,
         "pad_token": "<|endoftext|>",
         "eos_token": "<|im_end|>",
@@ -180,9 +237,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.untrained",
-        description="Write an untrained Qwen2-VL, whose vectors are meaningless.",
+        description="Write an untrained Qwen2-VL or Qwen3-VL, whose vectors are meaningless.",
     )
     parser.add_argument("directory", metavar="DIR", type=Path)
+    parser.add_argument(
+        "--family",
+        choices=tuple(_PICTURES_OF),
+        default="rzen",
+        help="rzen for a Qwen2-VL (the default), qwen3-vl for a Qwen3-VL",
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument(
         "--texts", type=Path, metavar="FILE", help="train the tokenizer on its lines"
@@ -196,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given["directory"].exists() and any(given["directory"].iterdir()):
         print(f"{given['directory']} is not empty: choose a new folder", file=sys.stderr)
         return 2
-    build(given["directory"], shape, texts=texts, seed=given["seed"])
+    build(given["directory"], shape, family=given["family"], texts=texts, seed=given["seed"])
     return 0
 
 

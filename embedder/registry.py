@@ -32,9 +32,10 @@ def open_embedder(
 
     Args:
         spec: "mini", the model inside this package; "siglip2", "siglip2:base16", "siglip2:so400m"
-            and "clip", dual encoders that were downloaded to this machine; "rzen", the released
-            RzenEmbed from the Hugging Face hub; each of these families with ":FOLDER-OR-HUB-ID",
-            another one; or "toy", a tiny deterministic one for tests.
+            and "clip", dual encoders that were downloaded to this machine; "rzen", RzenEmbed, and
+            "qwen3-vl" and "qwen3-vl:8b", Qwen3-VL-Embedding, from the Hugging Face hub; each of
+            these families with ":FOLDER-OR-HUB-ID", another one; or "toy", a tiny
+            deterministic one for tests.
         device: Where to run, for backends that can choose ("cpu", "cuda", "cuda:1", "mps").
         dtype: Precision, for backends that can choose ("float32", "bfloat16").
         instructions: Replace the model's own for documents of some modalities; they change the

@@ -102,6 +102,15 @@ def tiny_rzen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("rzen") / "tiny", texts=["a few words to learn from"])
 
 
+@pytest.fixture(scope="session")
+def tiny_qwen3_vl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained Qwen3-VL, as small."""
+    from benchmarks.untrained import build
+
+    folder = tmp_path_factory.mktemp("qwen3-vl") / "tiny"
+    return build(folder, family="qwen3-vl", texts=["a few words to learn from"])
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _shared_decoders() -> Iterator[pytest.MonkeyPatch]:
     """Let all ingests of the test process use the same decoding processes.

@@ -108,7 +108,7 @@ def test_short_spec(spec, short):
 def test_offers_exclude_the_active_model(library):
     offered = Models(library, ["toy", SOMEWHERE, "mini"])
     assert [offer.spec for offer in offered.offers(offered.active())] == [
-        *("mini", "siglip2", "clip", "rzen"),
+        *("mini", "siglip2", "clip", "rzen", "qwen3-vl"),
         SOMEWHERE,
     ]
 

@@ -25,13 +25,14 @@ from embedder.interface import ModelSpec, Vectors
 from embedder.toy import ToyEmbedder
 
 DUAL = Path(__file__).with_name("dual")
-OF_FOLDERS = ("siglip2", "clip", "rzen")
+OF_FOLDERS = ("siglip2", "clip", "rzen", "qwen3-vl")
 
 
 @pytest.fixture(scope="session")
-def folders(tiny_rzen: Path) -> dict[str, Path]:
+def folders(tiny_rzen: Path, tiny_qwen3_vl: Path) -> dict[str, Path]:
     """A tiny checkpoint of each family that is read from a folder."""
-    return {"siglip2": DUAL / "siglip2", "clip": DUAL / "clip", "rzen": tiny_rzen}
+    dual = {name: DUAL / name for name in ("siglip2", "clip")}
+    return dual | {"rzen": tiny_rzen, "qwen3-vl": tiny_qwen3_vl}
 
 
 @pytest.fixture(scope="module", params=["toy", "mini", *OF_FOLDERS])

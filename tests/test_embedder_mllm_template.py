@@ -108,9 +108,11 @@ def test_frames_are_chosen_evenly(template: Template):
 
 
 def test_frames_are_spaced_evenly():
-    frames = [grey(i + 1, 1) for i in range(5)]
-    assert [one.width for one in evenly(frames, 3)] == [1, 3, 5]
-    assert evenly(frames, 9) == tuple(frames)
+    assert evenly(5, 3, truncated=False) == evenly(5, 3, truncated=True) == [0, 2, 4]
+    assert evenly(6, 3, truncated=True) == [0, 2, 5]
+    assert evenly(10, 5, truncated=False) == [0, 2, 4, 7, 9]
+    assert evenly(10, 5, truncated=True) == [0, 2, 4, 6, 9]
+    assert evenly(5, 9, truncated=True) == [0, 1, 2, 3, 4]
 
 
 def test_long_text_is_cut_before_the_tail(template: Template):

@@ -14,13 +14,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from embedder.interface import Backend, Embedder
-from embedder.mllm.families import RZEN
+from embedder.mllm.families import QWEN3_VL, RZEN
 
 
 def _open_rzen(argument: str, **options: Any) -> Embedder:
     from embedder.mllm.embedder import open_mllm
 
     return open_mllm(RZEN, argument, **options)
+
+
+def _open_qwen3_vl(argument: str, **options: Any) -> Embedder:
+    from embedder.mllm.embedder import open_mllm
+
+    return open_mllm(QWEN3_VL, argument, **options)
 
 
 BACKENDS: Mapping[str, Backend] = {
@@ -34,6 +40,16 @@ BACKENDS: Mapping[str, Backend] = {
             requires=("torch", "transformers"),
             takes_instructions=True,
             hub_model=RZEN.hub_model,
+        ),
+        Backend(
+            family="qwen3-vl",
+            summary="Qwen3-VL-Embedding, downloaded when first used",
+            open=_open_qwen3_vl,
+            argument="FOLDER-OR-HUB-ID",
+            variants=("2b", "8b"),
+            requires=("torch", "transformers"),
+            takes_instructions=True,
+            hub_model=QWEN3_VL.hub_model,
         ),
     )
 }

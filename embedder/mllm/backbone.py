@@ -75,20 +75,25 @@ class Backbone(nn.Module):
             pictures: At least one.
 
         Returns:
-            A tensor (tokens, hidden size) for each picture.
+            A tensor (1 + layers, tokens, hidden size) for each picture: what takes the place of its
+            tokens, and what DeepStack adds to the states after each of the first layers.
+
+        Source:
+            DeepStack: arXiv 2406.04334. Qwen2-VL has none.
         """
         raw = torch.from_numpy(np.concatenate([_both_frames(one) for one in pictures]))
         values = raw.to(self._scale.device).float() * self._scale - self._shift
         grid = torch.tensor([[1, *one.plan.grid] for one in pictures], device=values.device)
-        seen = self.model.visual(values.flatten(1), grid_thw=grid).pooler_output
-        return list(torch.split(seen, [one.plan.tokens for one in pictures]))
+        seen = self.model.visual(values.flatten(1), grid_thw=grid)
+        layers = torch.stack([seen.pooler_output, *getattr(seen, "deepstack_features", ())])
+        return list(torch.split(layers, [one.plan.tokens for one in pictures], dim=1))
 
     def read(self, sequences: Sequence[TokenSequence], seen: Sequence[Sequence[Tensor]]) -> Tensor:
         """Embed sequences.
 
         Args:
             sequences: At least one.
-            seen: For each sequence, its pictures' tokens from `see`.
+            seen: For each sequence, its pictures' tensors from `see`.
 
         Returns:
             Float32 tensor (len(sequences), dim) with unit rows.
@@ -103,14 +108,20 @@ class Backbone(nn.Module):
         embedding = self.model.get_input_embeddings()
         states = embedding(torch.from_numpy(ids).to(_input_device(embedding.weight)))
         device = states.device
+        deepstack: dict[str, Any] = {}
         if any(seen):
-            rows, columns = _places(sequences)
-            tokens = torch.cat([one.to(states) for pictures in seen for one in pictures])
-            states = states.index_put((rows.to(device), columns.to(device)), tokens)
+            rows, columns = (places.to(device) for places in _places(sequences))
+            layers = torch.cat([one.to(states) for pictures in seen for one in pictures], dim=1)
+            states = states.index_put((rows, columns), layers[0])
+            if len(layers) > 1:
+                mask = torch.zeros(shape, dtype=torch.bool, device=device)
+                mask[rows, columns] = True
+                deepstack = {"visual_pos_masks": mask, "deepstack_visual_embeds": [*layers[1:]]}
         states = self.model.language_model(
             inputs_embeds=states,
             position_ids=torch.from_numpy(positions).to(device),
             use_cache=False,
+            **deepstack,
         ).last_hidden_state
         pooled = self._pooled(states, lengths.to(states.device))
         return functional.normalize(pooled[:, : self._dim], dim=-1)

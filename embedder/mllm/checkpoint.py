@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Self
 from embedder.download import local_folder
 from embedder.hub import HUB_ID, HubModel, channels, read_object
 from embedder.interface import EmbedderUnavailable, ModelSpec
-from embedder.mllm import BACKENDS
 from embedder.mllm.families import FILES, RZEN, Family
 
 if TYPE_CHECKING:
@@ -103,12 +102,8 @@ class Checkpoint:
     @classmethod
     def _of_hub(cls, family: Family, model: HubModel, spec: str) -> Self:
         """Open a model of the hub; missing files are downloaded, with progress."""
-        try:
-            from huggingface_hub import snapshot_download
-        except ImportError as error:
-            raise EmbedderUnavailable(
-                BACKENDS[family.name].install_hint("huggingface_hub")
-            ) from error
+        from huggingface_hub import snapshot_download
+
         if downloaded := local_folder(model):
             return cls._read(family, downloaded, spec)
         fetch = {"repo_id": model.repository, "allow_patterns": [file.name for file in model.files]}

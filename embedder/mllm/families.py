@@ -1,11 +1,13 @@
 """Families of multimodal language models that embed: what their checkpoints have in common."""
 
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TypeAlias
 
+from embedder.content import Modality
 from embedder.hub import HUB_ID, HubFile, HubModel
 from embedder.mllm.pictures import Picture
 from embedder.mllm.settings import Settings
@@ -53,8 +55,12 @@ class Family:
         mean: Mean of the pictures they were trained on, by channel, where
             preprocessor_config.json does not say.
         std: Their standard deviation.
+        frame_pairs: Whether a video is read as pairs of frames, each after its time; otherwise,
+            each frame is a picture.
         settings: Those of a checkpoint without a file of settings.
         layout: Arranges a sequence.
+        tokenizer_ends: Whether the sequence ends with the special tokens that the tokenizer itself
+            appends to a text, if any.
     """
 
     name: str
@@ -66,8 +72,10 @@ class Family:
     first_step: tuple[int, int] | None
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    frame_pairs: bool
     settings: Settings
     layout: Layout
+    tokenizer_ends: bool
 
     @property
     def settings_file(self) -> str:
@@ -113,7 +121,7 @@ RZEN = Family(
         "": HubModel(
             "qihoo360/RzenEmbed",  # what the authors of arXiv 2510.27350 published
             FILES,
-            summary="things, people, text in pictures and pages, the most exactly",
+            summary="things, people, text in pictures and pages",
             speed="for a GPU",
         )
     },
@@ -123,10 +131,103 @@ RZEN = Family(
     first_step=(4, 16_384),
     mean=(0.48145466, 0.4578275, 0.40821073),
     std=(0.26862954, 0.26130258, 0.27577711),
+    frame_pairs=False,
     settings=Settings(),
     layout=_rzen_layout,
+    tokenizer_ends=False,
 )
 """RzenEmbed on Qwen2-VL."""
 
-FAMILIES: Mapping[str, Family] = {family.name: family for family in (RZEN,)}
+
+def _chat_layout(
+    settings: Settings, pictures: Sequence[Picture], instruction: str, words: str
+) -> list[Part]:
+    r"""Arrange a sequence as the chat template of Qwen3-VL does for Qwen3-VL-Embedding.
+
+        <|im_start|>system\n{INSTRUCTION}<|im_end|>\n
+        <|im_start|>user\n{VISION}{TEXT}<|im_end|>\n
+        <|im_start|>assistant\n
+
+    VISION is `<|vision_start|><|image_pad|>…<|vision_end|>` for each picture, and for each pair of
+    frames the same after its time, as in `<0.5 seconds>`. The released script gives pairs another
+    pad token; here it makes no difference, since the pictures' tokens replace its embedding.
+
+    Source:
+        github.com/QwenLM/Qwen3-VL-Embedding, src/models/qwen3_vl_embedding.py.
+    """
+    user: list[Part] = []
+    for picture in pictures:
+        if picture.time is not None:
+            user.append(f"<{picture.time:.1f} seconds>")
+        user += [Special.VISION_START, picture, Special.VISION_END]
+    return [
+        *(Special.IM_START, f"system\n{_sentence(instruction) or settings.system}"),
+        *(Special.IM_END, "\n", Special.IM_START, "user\n", *user),
+        words if words or user else "NULL",
+        *(Special.IM_END, "\n", Special.IM_START, "assistant\n"),
+    ]
+
+
+def _sentence(instruction: str) -> str:
+    """Strip an instruction, and end it with a full stop where it has no punctuation."""
+    instruction = instruction.strip()
+    punctuated = not instruction or unicodedata.category(instruction[-1]).startswith("P")
+    return instruction if punctuated else f"{instruction}."
+
+
+def _qwen3_vl_model(size: str, megabytes: int, summary: str) -> HubModel:
+    return HubModel(
+        f"Qwen/Qwen3-VL-Embedding-{size}",
+        FILES,
+        summary=summary,
+        megabytes=megabytes,
+        languages="over 30 languages",
+        speed="for a GPU",
+        licence="Apache-2.0",
+    )
+
+
+_QWEN3_VL_2B = _qwen3_vl_model(
+    "2B", 4_300, "things, people, videos, text in pictures and pages; the one to take with a GPU"
+)
+
+QWEN3_VL = Family(
+    name="qwen3-vl",
+    title="Qwen3-VL-Embedding",
+    models={
+        "": _QWEN3_VL_2B,
+        "2b": _QWEN3_VL_2B,
+        "8b": _qwen3_vl_model("8B", 16_300, "the same, the most exactly"),
+    },
+    model_type="qwen3_vl",
+    model_class="Qwen3VLModel",
+    patch_side=16,
+    first_step=None,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+    frame_pairs=True,
+    settings=Settings(
+        system="Represent the user's input.",
+        # What the authors' own example gives to words that search; to all else it gives none.
+        query_instructions={
+            (query, document): "Retrieve images or text relevant to the user's query."
+            if query is Modality.TEXT
+            else ""
+            for query in Modality
+            for document in Modality
+        },
+        document_instructions=dict.fromkeys(Modality, ""),
+        positions="mrope",
+        image_tokens=(4, 1800),
+        frame_tokens=(128, 768),
+        video_tokens=7680,
+        frames=64,
+        max_tokens=8192,
+    ),
+    layout=_chat_layout,
+    tokenizer_ends=True,
+)
+"""Qwen3-VL-Embedding (arXiv 2601.04720), with the defaults of its authors' script."""
+
+FAMILIES: Mapping[str, Family] = {family.name: family for family in (RZEN, QWEN3_VL)}
 """Every family by its name."""

@@ -75,8 +75,10 @@ FAMILY = Family(
     first_step=None,
     mean=(0.5, 0.5, 0.5),
     std=(0.5, 0.5, 0.5),
+    frame_pairs=True,
     settings=Settings(system=_SYSTEM, image_tokens=(4, 1280), max_tokens=8192, page_text=True),
     layout=_layout,
+    tokenizer_ends=True,
 )
 
 

@@ -77,6 +77,7 @@ class Settings:
         pooling: How states become the embedding.
         image_tokens: Minimum and maximum tokens of a picture or page.
         frame_tokens: The same for a frame of a video, or for a pair of frames read together.
+        video_tokens: Most tokens of a whole video; None for no limit but these.
         frames: Most frames of a video; of more, evenly spaced ones are used.
         max_tokens: Longest sequence. Words beyond it are cut; pictures are scaled down.
         page_text: Whether the words of a document page are embedded beside its picture.
@@ -95,6 +96,7 @@ class Settings:
     pooling: Pooling = "last"
     image_tokens: tuple[int, int] = (256, 1280)
     frame_tokens: tuple[int, int] = (160, 180)
+    video_tokens: int | None = None
     frames: int = 8
     max_tokens: int = 2000
     page_text: bool = False
@@ -189,7 +191,10 @@ def _problems(stated: object) -> list[str]:
     for name in ("image_tokens", "frame_tokens"):
         if not _is_range(stated.get(name, (1, 1))):
             found.append(f"{name} must be the minimum and the maximum, two integers from 1 on")
-    for name, least in (("frames", 1), ("max_tokens", 64), ("dim", 1)):
+    for name, least in (
+        *(("frames", 1), ("max_tokens", 64)),
+        *(("video_tokens", 1), ("dim", 1)),
+    ):
         value = stated.get(name, least)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             found.append(f"{name} must be an integer from {least} on")

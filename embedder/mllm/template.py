@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,10 @@ Ids = NDArray[np.int64]
 _MIN_TEXT_TOKENS = 256  # kept of a text that competes with pictures
 _MIN_PICTURE_TOKENS = 16
 _MAX_TOKEN_CHARACTERS = 128
+_ASSUMED_FRAME_RATE = 2.0  # a second, of a video whose frames have no times: as Qwen's scripts do
+
+_Group: TypeAlias = tuple[tuple[Image.Image, ...], float | None]
+"""Frames that are read together, and their time."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -94,6 +98,7 @@ class Template:
                     f"the tokenizer is not that of {family.title}: it does not know {token.value}"
                 )
             self._special[token] = number
+        self._ending = _appended(tokenizer) if family.tokenizer_ends else []
 
     def sequence(self, content: Content, role: Role) -> TokenSequence:
         """Return the sequence of a content.
@@ -113,7 +118,7 @@ class Template:
         words = content.text or ""
         if modality is Modality.PAGE and not settings.page_text:
             words = ""
-        pictures = self._pictures(content.frames, modality)
+        pictures = self._pictures(content, modality)
 
         bare, _ = self._assembled(pictures, instruction, "")
         room = settings.max_tokens - len(bare) + _tokens(pictures)
@@ -167,14 +172,32 @@ class Template:
                 ids += [self._special[Special.IMAGE_PAD]] * part.plan.tokens
             else:
                 ids.append(self._special[part])
-        return [*ids, *self._ids(text)], starts
+        return [*ids, *self._ids(text), *self._ending], starts
 
-    def _pictures(self, frames: Sequence[Image.Image], modality: Modality) -> tuple[Picture, ...]:
-        """Choose frames and plan their sizes."""
+    def _pictures(self, content: Content, modality: Modality) -> tuple[Picture, ...]:
+        """Choose frames, group those that are read together, and plan their sizes."""
+        groups: Sequence[_Group] = [((frame,), None) for frame in content.frames]
         if modality is Modality.VIDEO:
-            frames = evenly(frames, self._settings.frames)
-        tokens = self._tokens_of_one(modality)
-        return tuple(Picture((frame,), self._plan(frame, tokens)) for frame in frames)
+            groups = self._video(content)
+        tokens = self._tokens_of_one(modality, len(groups))
+        return tuple(Picture(frames, self._plan(frames, tokens), time) for frames, time in groups)
+
+    def _video(self, content: Content) -> list[_Group]:
+        """Choose frames of a video, and pair them where the family reads pairs."""
+        pairs = self._family.frame_pairs
+        chosen = evenly(len(content.frames), self._settings.frames, truncated=pairs)
+        if not pairs:
+            return [((content.frames[i],), None) for i in chosen]
+        chosen += chosen[-1:] * (len(chosen) % 2)  # the last frame of an odd number is read twice
+        frames = [content.frames[i] for i in chosen]
+        if content.times:
+            times = [content.times[i] for i in chosen]
+        else:
+            times = [i / _ASSUMED_FRAME_RATE for i in range(len(chosen))]
+        return [
+            ((frames[i], frames[i + 1]), (times[i] + times[i + 1]) / 2)
+            for i in range(0, len(chosen), 2)
+        ]
 
     def _scaled_down(
         self, pictures: Sequence[Picture], modality: Modality, room: int
@@ -186,20 +209,26 @@ class Template:
                 f"{len(pictures)} pictures do not fit into {self._settings.max_tokens} tokens: "
                 f"give {room // _MIN_PICTURE_TOKENS} at most"
             )
-        minimum, _ = self._tokens_of_one(modality)
+        minimum, _ = self._tokens_of_one(modality, len(pictures))
         tokens = min(minimum, share), share
-        pictures = tuple(replace(one, plan=self._plan(one.frames[0], tokens)) for one in pictures)
+        pictures = tuple(replace(one, plan=self._plan(one.frames, tokens)) for one in pictures)
         if _tokens(pictures) > room:
             raise Unfit("its pictures are too elongated to fit together: crop them")
         return pictures
 
-    def _tokens_of_one(self, modality: Modality) -> tuple[int, int]:
-        """Return the minimum and the maximum of tokens of a picture of a modality."""
-        video = modality is Modality.VIDEO
-        return self._settings.frame_tokens if video else self._settings.image_tokens
+    def _tokens_of_one(self, modality: Modality, count: int) -> tuple[float, float]:
+        """Return the minimum and the maximum of tokens of one of `count` pictures."""
+        settings = self._settings
+        if modality is not Modality.VIDEO:
+            return settings.image_tokens
+        minimum, maximum = settings.frame_tokens
+        if settings.video_tokens is None:
+            return minimum, maximum
+        return minimum, max(minimum, min(maximum, settings.video_tokens / count))
 
-    def _plan(self, frame: Image.Image, tokens: tuple[float, float]) -> Plan:
-        return planned(frame.size, tokens, self._family.patch_side, self._family.first_step)
+    def _plan(self, frames: Sequence[Image.Image], tokens: tuple[float, float]) -> Plan:
+        family = self._family
+        return planned(frames[0].size, tokens, family.patch_side, family.first_step)
 
     def _cut(self, words: str, count: int) -> str:
         """Cut the words after `count` tokens."""
@@ -214,12 +243,27 @@ class Template:
         return found
 
 
-def evenly(frames: Sequence[Image.Image], count: int) -> tuple[Image.Image, ...]:
-    """Choose at most `count` frames, evenly spaced, the first and the last included."""
-    if len(frames) <= count:
-        return tuple(frames)
-    chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
-    return tuple(frames[i] for i in chosen)
+def evenly(total: int, count: int, *, truncated: bool) -> list[int]:
+    """Choose at most `count` of `total` frames, evenly spaced, the first and the last included.
+
+    Args:
+        total: How many frames there are.
+        count: How many to choose at most.
+        truncated: Whether positions between two frames go to the earlier one instead of the nearer.
+    """
+    if total <= count:
+        return list(range(total))
+    positions = np.linspace(0, total - 1, count)
+    chosen: list[int] = (positions if truncated else positions.round()).astype(int).tolist()
+    return chosen
+
+
+def _appended(tokenizer: "Tokenizer") -> list[int]:
+    """Return the special tokens that a tokenizer appends to a text by its post-processor."""
+    encoded = tokenizer.encode("x")
+    end = len(encoded.ids) - encoded.special_tokens_mask[::-1].index(0)
+    found: list[int] = encoded.ids[end:]
+    return found
 
 
 def _tokens(pictures: Iterable[Picture]) -> int:
