@@ -242,6 +242,22 @@ def fetch(
     return folder
 
 
+def fetch_with_bar(model: HubModel, *, to: Path | None = None) -> Path:
+    """Download a model as `fetch` does, and show progress on standard error if it is a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(unit="B", unit_scale=True, dynamic_ncols=True, leave=False, disable=None) as bar:
+
+        def show(progress: FetchProgress) -> None:
+            if bar.total is None:  # what is here took no time now, so it does not count in the rate
+                bar.total = progress.total
+                bar.initial = bar.n = bar.last_print_n = progress.done
+            bar.set_description_str(progress.file, refresh=False)
+            bar.update(progress.done - bar.n)
+
+        return fetch(model, to=to, progress=show)
+
+
 def verify(model: HubModel | None, folder: Path) -> dict[str, FileState]:
     """Compare the files in a folder with what this program knows, or the hub stated, of them.
 

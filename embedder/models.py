@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from embedder.download import (
-    FetchProgress,
     FileState,
-    fetch,
+    fetch_with_bar,
     hub_url,
     local_folder,
     own_folder,
@@ -33,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=_PROGRAM,
         description="Download models from the Hugging Face hub, and look after what was "
-        "downloaded. Nothing else is ever downloaded, and nothing of yours is sent.",
+        "downloaded. Nothing of yours is sent.",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
@@ -117,8 +116,6 @@ def _row(spec: str, model: HubModel) -> dict[str, object]:
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     spec, to = arguments.spec, arguments.to
     model = _model_of(spec)
     if to is None and (folder := local_folder(model)) is not None:
@@ -129,17 +126,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
         f"Downloading {spec}{size} from {hub_url(model)} to {to or own_folder(model)}",
         file=sys.stderr,
     )
-    # Nothing is drawn where standard error is no terminal.
-    with tqdm(unit="B", unit_scale=True, dynamic_ncols=True, leave=False, disable=None) as bar:
-
-        def show(progress: FetchProgress) -> None:
-            if bar.total is None:  # what is here took no time now, so it does not count in the rate
-                bar.total = progress.total
-                bar.initial = bar.n = bar.last_print_n = progress.done
-            bar.set_description_str(progress.file, refresh=False)
-            bar.update(progress.done - bar.n)
-
-        folder = fetch(model, to=to, progress=show)
+    folder = fetch_with_bar(model, to=to)
     family = ModelSpec.parse(spec).family
     use = ModelSpec(family, str(folder.absolute())) if to else spec
     option = "--reranker" if family == reranker.FAMILY.name else "--model"

@@ -45,8 +45,7 @@ class HubClient:
 
         if constants.HF_HUB_OFFLINE:
             raise EmbedderUnavailable(
-                "HF_HUB_OFFLINE forbids downloads: unset it, or copy a folder with the model here "
-                "and use --model FAMILY:FOLDER"
+                "HF_HUB_OFFLINE forbids downloads: unset it, or copy a folder with the model here"
             )
         self.endpoint: str = constants.ENDPOINT
         self._check_stopped = check_stopped

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hub_server import only_hub, send, serve
 from safetensors.numpy import load_file, save_file
 
 from embedder import EmbedderUnavailable, Modality, open_embedder
@@ -232,45 +233,35 @@ def test_failed_download_names_a_remedy(spec: str):
         open_embedder(spec)
 
 
-class Hub:
-    """Stands in for the hub's client: a folder on this machine, and what fetching makes of it."""
-
-    def __init__(self, patch: pytest.MonkeyPatch, local: Path, fetched: Path | None) -> None:
-        self.local, self.fetched = local, fetched
-        self.asked: list[bool] = []
-        patch.setattr("huggingface_hub.snapshot_download", self.download)
-
-    def download(self, *, local_files_only: bool = False, **_asked: object) -> str:
-        self.asked.append(local_files_only)
-        if local_files_only:
-            return str(self.local)
-        if self.fetched is None:
-            raise OSError("no route to host")
-        return str(self.fetched)
-
-
-def test_local_weights_are_not_downloaded(tiny_rzen: Path, monkeypatch: pytest.MonkeyPatch):
-    hub = Hub(monkeypatch, tiny_rzen, None)
-    with open_embedder("rzen") as released, open_embedder("rzen:a/b") as named:
-        assert (released.info.name, named.info.name) == ("rzen", "rzen:a/b")
-        assert released.info.fingerprint == named.info.fingerprint
-    assert hub.asked == [True, True]
-
-
-def test_partial_download_is_resumed(
-    tiny_rzen: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_missing_weights_are_downloaded_once(
+    tiny_rzen: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    (folder / WEIGHTS).unlink()
-    hub = Hub(monkeypatch, folder, tiny_rzen)
-    assert Checkpoint.find("a/b").directory == tiny_rzen
-    assert hub.asked == [True, False]
+    files = {path.name: path.read_bytes() for path in tiny_rzen.iterdir()}
+    with only_hub(files, monkeypatch, tmp_path) as hub:
+        hub.answer = lambda request, _whole: send(request, 404, b"")
+        with pytest.raises(EmbedderUnavailable, match="`rzen-models fetch rzen:team/model`"):
+            open_embedder("rzen:team/model")
+        hub.answer = serve
+        with open_embedder("rzen:team/model") as embedder:
+            assert embedder.info.name == "rzen:team/model"
+            assert embedder.info.fingerprint == fingerprint(tiny_rzen)
+        asked = len(hub.requests)
+        open_embedder("rzen:team/model").close()
+        assert len(hub.requests) == asked
 
 
-def test_partial_download_that_cannot_be_resumed(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    (folder / WEIGHTS).unlink()
-    Hub(monkeypatch, folder, None)
-    with pytest.raises(EmbedderUnavailable, match=r"incomplete.*hf download a/b"):
-        open_embedder("rzen:a/b")
+def test_damaged_download_says_how_to_check_it(
+    tiny_rzen: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    files = {path.name: path.read_bytes() for path in tiny_rzen.iterdir()}
+    files[WEIGHTS] = files[WEIGHTS][:1000]
+    with (
+        only_hub(files, monkeypatch, tmp_path),
+        pytest.raises(
+            EmbedderUnavailable, match=r"truncated.*`rzen-models verify rzen:team/model`"
+        ),
+    ):
+        open_embedder("rzen:team/model")
 
 
 def test_without_pytorch_the_extra_is_named(tiny_rzen: Path, monkeypatch: pytest.MonkeyPatch):

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 import math
 import os
 import re
@@ -11,15 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from embedder.download import local_folder
+from embedder.download import fetch_with_bar
 from embedder.hub import HUB_ID, HubModel, channels, read_object
 from embedder.interface import EmbedderUnavailable, ModelSpec
 from embedder.mllm.families import FILES, RZEN, Family
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
-_log = logging.getLogger(__name__)
 
 _WEIGHTS_NAME = re.compile(r"[\w.-]+\.safetensors")
 _PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
@@ -102,32 +99,15 @@ class Checkpoint:
     @classmethod
     def _of_hub(cls, family: Family, model: HubModel, spec: str) -> Self:
         """Open a model of the hub; missing files are downloaded, with progress."""
-        from huggingface_hub import snapshot_download
-
-        if downloaded := local_folder(model):
-            return cls._read(family, downloaded, spec)
-        fetch = {"repo_id": model.repository, "allow_patterns": [file.name for file in model.files]}
-        incomplete: EmbedderUnavailable | None = None
         try:
-            return cls._read(family, Path(snapshot_download(**fetch, local_files_only=True)), spec)
-        except EmbedderUnavailable as error:  # a download that was interrupted: get the rest
-            incomplete = error
-        except Exception as error:  # the hub's client raises what its HTTP library does, and more
-            _log.debug("%s is not on this machine: %s", model.repository, error)
-        try:
-            directory = Path(snapshot_download(**fetch))
-        except Exception as error:
-            if incomplete is not None:
-                raise incomplete from error
-            reason = str(error).strip().splitlines()
+            folder = fetch_with_bar(model)
+        except EmbedderUnavailable as error:
             raise EmbedderUnavailable(
                 f"the weights of {model.repository} are not on this machine and could not be "
-                f"downloaded from huggingface.co "
-                f"({reason[0] if reason else type(error).__name__}). Connect and run `rzen-models "
-                f"fetch {spec}`, which goes on where it is interrupted, or copy a folder with them "
-                f"here and name it: {family.name}:FOLDER"
+                f"downloaded ({error}). Try again with `rzen-models fetch {spec}`, or copy a "
+                f"folder with them here and name it: {family.name}:FOLDER"
             ) from error
-        return cls._read(family, directory, spec)
+        return cls._read(family, folder, spec)
 
     @classmethod
     def _read(cls, family: Family, directory: Path, spec: str) -> Self:
@@ -290,5 +270,5 @@ def _remedy(family: Family, spec: str) -> str:
     named = family.models.get(argument)
     name = named.repository if named else argument
     if HUB_ID.fullmatch(name):
-        return f"download it again with `hf download {name}`"
+        return f"check it with `rzen-models verify {spec}`"
     return "copy the folder again from its source"
