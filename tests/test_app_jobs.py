@@ -12,7 +12,7 @@ from app import services
 from app.api import Api
 from app.config import AppConfig
 from app.jobs import Busy
-from app.page import events, library_tab
+from app.page import events, labels, library_tab
 from indexer import IndexerError, IngestReport, Library, Status
 
 
@@ -135,3 +135,16 @@ def test_list_and_remove_files(tmp_path):
         assert not (library.uploads / "note.txt").exists()
         assert "Search by what things look like" in update[2]
         page.jobs.close()
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("the disk is full", "The disk is full."),
+        ("photo.jpg cannot be read", "photo.jpg cannot be read."),
+        ("http://a/b was refused", "http://a/b was refused."),
+        ("wait. Then go on", "Wait. Then go on."),
+    ],
+)
+def test_messages_begin_with_a_capital_unless_it_is_a_name(message, shown):
+    assert labels.sentence(message) == shown

@@ -55,8 +55,9 @@ export function toast(message) {
   setTimeout(() => shown.remove(), 3500);
 }
 
-/** A message with a capital and a full stop. */
+/** A message with a capital, unless it begins with a file's name, and a full stop. */
 export function sentence(message) {
   const text = String(message);
-  return text.charAt(0).toUpperCase() + text.slice(1) + (text.endsWith(".") ? "" : ".");
+  const first = /^\S*[./\\]\w/.test(text) ? text.charAt(0) : text.charAt(0).toUpperCase();
+  return first + text.slice(1) + (text.endsWith(".") ? "" : ".");
 }

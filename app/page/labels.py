@@ -42,6 +42,7 @@ _REASONS = {
     Reason.TEXT: "Similar text",
 }
 
+_NAME_FIRST = re.compile(r"\S*[./\\]\w")  # photo.jpg, http://…
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -84,8 +85,9 @@ def counted(count: int, singular: str, plural: str | None = None) -> str:
 
 
 def sentence(text: str) -> str:
-    """Return a message with a capital and a full stop."""
-    text = text[:1].upper() + text[1:]
+    """Return a message with a capital, unless it begins with a file's name, and a full stop."""
+    if not _NAME_FIRST.match(text):
+        text = text[:1].upper() + text[1:]
     return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
