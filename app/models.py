@@ -145,7 +145,7 @@ class Models:
     def offers(self, active: ActiveModel) -> list[Offer]:
         """Return all models but the active one; that one too if only re-embedding would fix it."""
         return [
-            _offer(spec)
+            described(spec)
             for spec in self._specs
             if spec != active.spec or active.problem is not None
         ]
@@ -158,11 +158,40 @@ class Models:
         """
         for spec in self._specs:
             if offer_id(spec) == offer:
-                found = _offer(spec)
+                found = described(spec)
                 if found.missing:
                     raise QueryError(found.missing)
                 return found
         raise QueryError("that model is not on offer: choose one from the list")
+
+    def download(
+        self, offer: Offer, on_progress: Callable[[Progress], None], cancel: Event
+    ) -> bool:
+        """Download what an offer needs; return False if it was cancelled.
+
+        Args:
+            offer: One that needs a download.
+            on_progress: Receives progress in bytes, of the stage "download".
+            cancel: Stops it; what has arrived is kept for the next download.
+
+        Raises:
+            EmbedderUnavailable: if it fails; what has arrived is kept.
+        """
+        assert offer.model is not None
+        reporter = ProgressReporter(on_progress)
+        before = offer.fetched or 0
+
+        def show(now: FetchProgress) -> None:
+            reporter.report("download", now.done, now.total, path=Path(now.file), reused=before)
+
+        show(FetchProgress("", before, offer.bytes))
+        try:
+            fetch(offer.model, progress=show, stopped=cancel.is_set)
+        except FetchStopped:
+            return False
+        with self._lock:
+            self._failed.clear()  # It may be the library's, which was not on this machine.
+        return True
 
     def _open(self, spec: str) -> ActiveModel:
         try:
@@ -186,33 +215,8 @@ def download_host() -> str:
     return urlsplit(str(constants.ENDPOINT)).netloc
 
 
-def download_model(offer: Offer, on_progress: Callable[[Progress], None], cancel: Event) -> bool:
-    """Download what an offer needs; return False if it was cancelled.
-
-    Args:
-        offer: One that needs a download.
-        on_progress: Receives progress in bytes, of the stage "download".
-        cancel: Stops it; what has arrived is kept for the next download.
-
-    Raises:
-        EmbedderUnavailable: if it fails; what has arrived is kept.
-    """
-    assert offer.model is not None
-    reporter = ProgressReporter(on_progress)
-    before = offer.fetched or 0
-
-    def show(now: FetchProgress) -> None:
-        reporter.report("download", now.done, now.total, path=Path(now.file), reused=before)
-
-    show(FetchProgress("", before, offer.bytes))
-    try:
-        fetch(offer.model, progress=show, stopped=cancel.is_set)
-    except FetchStopped:
-        return False
-    return True
-
-
-def _offer(spec: str) -> Offer:
+def described(spec: str) -> Offer:
+    """Return what is known of the model that a specification opens, without opening it."""
     parsed = ModelSpec.parse(spec)
     backend = BACKENDS.get(parsed.family)
     if backend is None:  # named by --offer; opening it says what is wrong

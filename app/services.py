@@ -10,7 +10,7 @@ from threading import Event
 
 from app.config import AppConfig
 from app.jobs import Jobs
-from app.models import Models, download_model
+from app.models import Models
 from app.page.labels import readable
 from app.query_files import MAX_QUERY_FILE_BYTES, QueryFiles
 from app.search import Searches
@@ -187,7 +187,7 @@ def reembed(
         raise QueryError(f"the model {name} is not on this machine yet: allow its download")
 
     def work(on_progress: Callable[[Progress], None], cancel: Event) -> ReembedReport:
-        if offer.needs_download and not download_model(offer, on_progress, cancel):
+        if offer.needs_download and not services.models.download(offer, on_progress, cancel):
             return ReembedReport(offer.spec, cancelled=True)
         return services.library.reembed(
             offer.spec, leave_out=leave_out, on_progress=on_progress, cancel=cancel

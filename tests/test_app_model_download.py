@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+import shutil
+import threading
 import time
 from dataclasses import replace
 
 import httpx
 import pytest
 from following import follow, state_once
-from hub_server import REPOSITORY, TINY, TINY_FILES, send, serve, tiny_hub
+from hub_server import REPOSITORY, TINY, TINY_FILES, TINY_MODEL, send, serve, tiny_hub
 from PIL import Image
 from sample_library import served_here
 
@@ -19,6 +21,7 @@ from app.jobs import Busy
 from app.models import ActiveModel, offer_id, suggested
 from app.page import events, library_tab
 from app.page.labels import size
+from embedder.download import own_folder
 from embedder.interface import ModelSpec
 from embedder.media import Kind
 from embedder.toy import ToyEmbedder
@@ -107,6 +110,7 @@ def test_list_says_what_each_model_is(hub, page_over, tmp_path):
     question = f"Downloads 1.0 MB once from {host}; your files stay here."
     assert question in shown
     assert "<b>mini</b><i>on this machine</i>" in shown
+    assert "Tiny, for tests." in shown, "which is the library's model"
     assert not hub.requests
 
 
@@ -197,10 +201,23 @@ def test_cancelled_download_is_continued(slow, page_over, library):
     shown, offer = listed(page.models)
     assert reached <= offer.fetched < whole
     assert f"<i>{size(offer.fetched)} of 1.0 MB are on this machine</i>" in shown
-    *_, last = answers(page, {"model": ID, "download": True})
-    assert "The library now uses the model siglip2" in last.progress
+    seen = []
+    assert page.models.download(offer, seen.append, threading.Event())
+    assert (seen[0].done, seen[0].reused) == (offer.fetched, offer.fetched), "for the rate"
     resumed = f"bytes={offer.fetched - reached + HALF}-"
     assert [start for path, start, _ in slow.requests if path.endswith(LAST)] == [None, resumed]
+
+
+def test_lost_model_of_the_library_is_downloaded_again(hub, page_over, library):
+    answers(page_over(library), {"model": ID, "download": True})
+    shutil.rmtree(own_folder(TINY_MODEL))
+    with Library.open(library.directory) as opened:
+        page = page_over(opened)
+        assert "siglip2 is not on this machine" in page.models.active().problem
+        *_, last = answers(page, {"model": ID, "download": True})
+        assert "Downloaded" in last.progress
+        assert "The library already uses the model siglip2." in last.progress
+        assert page.models.active().problem is None
 
 
 @pytest.mark.parametrize(
@@ -242,6 +259,8 @@ def test_suggestion_is_for_pictures_on_the_default_model(hub, page_over, tmp_pat
         "Try the model siglip2: people &amp; scenes (all languages, 1.0 MB to download)." in shown
     )
     assert f'data-suggested="{ID}"' in shown
+    running = library_tab.model_section(active, [offer], 9, suggested=offer, running=True)
+    assert "data-suggested" not in running
 
 
 # ---- over HTTP

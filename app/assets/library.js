@@ -32,7 +32,8 @@ export function startLibrary(sender) {
     if (find("#rz-known")) list({});
   });
   onPanel("rz-file-filter", showCounts); // Gradio makes a tab when it is first opened.
-  onPanel("rz-model", showModels);
+  onPanel("rz-model", forgetChoice);
+  if (dismissed()) document.body.dataset.rzDismissed = "yes";
 }
 
 // ---- sending
@@ -224,18 +225,24 @@ function choose(model) {
 // read-only and shared: it is kept in the browser.
 const DISMISSED = "rz-suggestion-dismissed";
 
+function dismissed() {
+  try {
+    return localStorage.getItem(DISMISSED);
+  } catch {
+    return "yes"; // Nothing can be kept here: the suggestion would come back each time.
+  }
+}
+
 function dismiss() {
-  find("#rz-suggestion").hidden = true;
+  document.body.dataset.rzDismissed = "yes";
+  find("[name=rz-offer]:enabled")?.focus();
   localStorage.setItem(DISMISSED, "yes");
 }
 
-function showModels() {
-  // Gradio changes the list in place: a choice would stay at its position, on another model.
-  document.querySelectorAll("[name=rz-offer]").forEach((offer) => {
-    offer.checked = false;
-  });
-  const suggestion = find("#rz-suggestion");
-  if (suggestion && !localStorage.getItem(DISMISSED)) suggestion.hidden = false;
+/** Takes the choice back: Gradio changes the list in place, and it would be of another model. */
+function forgetChoice(panel) {
+  const choice = panel.querySelector("[name=rz-offer]:checked");
+  if (choice) choice.checked = false;
 }
 
 /** Moves the keyboard's focus to Cancel, since the pressed button is disabled meanwhile. */

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.jobs import JobState
-from app.models import ActiveModel, Offer, download_host, offer_id
+from app.models import ActiveModel, Offer, described, download_host, offer_id
 from app.page import labels, macros
 from app.page.results import problem
 from app.search import FileFilter
@@ -191,12 +191,9 @@ def _ingested(title: str, report: IngestReport) -> str:
 
 def _reembedded(report: ReembedReport, progress: Progress | None) -> str:
     model = ModelSpec.parse(report.model).short
-    if report.cancelled and progress is not None and progress.stage == "download":
-        text = (
-            f"{_arrived(progress.done, progress.total)} are on this machine and are kept: choose "
-            f"{model} again to continue. The library still uses its old model."
-        )
-        return _html.ended(f"The download of {model} was stopped", text)
+    downloaded = progress if progress and progress.stage == "download" else None
+    if report.cancelled and downloaded:
+        return _download_stopped(model, downloaded)
     reused = f", {report.reused:,} of them before" if report.reused else ""
     computed = f"{labels.counted(report.segments, 'vector')} computed{reused}"
     missing = labels.counted(len(report.failures), "file")
@@ -215,7 +212,7 @@ def _reembedded(report: ReembedReport, progress: Progress | None) -> str:
         return _html.ended("Stopped", text)
     if not report.failures:
         text = f"The library already uses the model {model}."
-        return _html.ended("Nothing to do", text)
+        return _html.ended("Downloaded" if downloaded else "Nothing to do", text)
     text = (
         f"{computed}, but {missing} could not be read. The library still uses its old model. "
         "Restore the files and re-embed again to continue from here, or switch without them."
@@ -223,6 +220,14 @@ def _reembedded(report: ReembedReport, progress: Progress | None) -> str:
     title = f"Not switched to {model} yet"
     caption = "These files are missing"
     return _html.ended(title, text, "plain", *failures, caption, offer_id(report.model))
+
+
+def _download_stopped(model: str, progress: Progress) -> str:
+    text = (
+        f"{_arrived(progress.done, progress.total)} are on this machine and are kept: choose "
+        f"{model} again to continue. The library still uses its old model."
+    )
+    return _html.ended(f"The download of {model} was stopped", text)
 
 
 # ---- the model
@@ -259,9 +264,10 @@ def model_section(
         running: Whether a job runs, so that another cannot be started.
     """
     choices = [_choice(offer, offers) for offer in offers]
-    recommended = next((one for one in choices if one.offer == suggested), None)
+    recommended = next((one for one in choices if one.offer == suggested and not running), None)
     enabled = not running and not all(offer.missing for offer in offers)
-    return _html.model(active, segments, choices, recommended, enabled)
+    current = described(active.spec)
+    return _html.model(active, current, segments, choices, recommended, enabled)
 
 
 @dataclass(frozen=True, slots=True)
