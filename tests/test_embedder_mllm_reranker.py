@@ -7,22 +7,22 @@ from pathlib import Path
 
 import pymupdf
 import pytest
+import torch
 from PIL import Image, ImageDraw
+from safetensors.numpy import load_file, save_file
+from transformers import AutoTokenizer, Qwen3VLForConditionalGeneration, Qwen3VLModel
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from embedder import Content, Modality
-from embedder.interface import EmbedderError, EmbedderUnavailable, Reranker
+from benchmarks.untrained import build
+from embedder import Content, EmbedderUnavailable, Modality
+from embedder.interface import EmbedderError, Reranker
 from embedder.media.pdf import render_page
+from embedder.mllm.checkpoint import Checkpoint
+from embedder.mllm.reranker import FAMILY, INSTRUCTION
+from embedder.mllm.template import Template
 from embedder.registry import open_reranker
 from indexer import Library
 from indexer.search.__main__ import main
-
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-
-from benchmarks.untrained import _write_tokenizer  # noqa: E402
-from embedder.mllm.checkpoint import Checkpoint  # noqa: E402
-from embedder.mllm.reranker import FAMILY, INSTRUCTION  # noqa: E402
-from embedder.mllm.template import Template  # noqa: E402
 
 PROMPT = (
     "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and "
@@ -36,49 +36,11 @@ PROMPT = (
 @pytest.fixture(scope="session")
 def tiny_reranker(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained Qwen3-VL whose weights are large enough for faults to show."""
-    folder = tmp_path_factory.mktemp("reranker")
-    ids = _write_tokenizer(folder, ["yes no"] * 9, 512)
-    preprocessor = {"image_mean": [0.5, 0.4, 0.6], "image_std": [0.5, 0.6, 0.4]}
-    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
-    config = transformers.Qwen3VLConfig(
-        text_config={
-            "hidden_size": 64,
-            "intermediate_size": 96,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "head_dim": 16,
-            "vocab_size": 512,
-            "max_position_embeddings": 8192,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 5_000_000.0,
-                "mrope_section": [4, 2, 2],
-                "mrope_interleaved": True,
-            },
-        },
-        vision_config={
-            "depth": 3,
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_heads": 2,
-            "out_hidden_size": 64,
-            "num_position_embeddings": 16,
-            "deepstack_visual_indexes": [0, 1],
-        },
-        image_token_id=ids["<|image_pad|>"],
-        video_token_id=ids["<|video_pad|>"],
-        vision_start_token_id=ids["<|vision_start|>"],
-        vision_end_token_id=ids["<|vision_end|>"],
-        tie_word_embeddings=True,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = transformers.Qwen3VLForConditionalGeneration(config)
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.data *= 4
-        model.save_pretrained(folder)
+    folder = tmp_path_factory.mktemp("reranker") / "tiny"
+    build(folder, family="qwen3-vl", texts=["yes no"] * 9)
+    weights = load_file(folder / "model.safetensors")
+    louder = {name: 4 * one if one.ndim > 1 else one for name, one in weights.items()}
+    save_file(louder, folder / "model.safetensors", {"format": "pt"})
     return folder
 
 
@@ -99,16 +61,19 @@ def pages() -> list[Content]:
 
 def published(folder: Path, query: str, pages: Sequence[Content]) -> list[float]:
     """Return the logits of the published procedure: one batch, padded on the left."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, padding_side="left")
-    preprocessor = json.loads((folder / "preprocessor_config.json").read_text())
-    size = {"shortest_edge": 4 * 32**2, "longest_edge": 1280 * 32**2}
-    processor = transformers.Qwen2VLImageProcessorPil(patch_size=16, size=size, **preprocessor)
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    processor = Qwen2VLImageProcessorPil(
+        patch_size=16,
+        size={"shortest_edge": 4 * 32**2, "longest_edge": 1280 * 32**2},
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+    )
     pictures = processor(images=[page.frames[0] for page in pages], return_tensors="pt")
     counts = pictures["image_grid_thw"].prod(-1) // 4
     prompt = PROMPT.replace("{query}", query)
     texts = [prompt.replace("<|image_pad|>", "<|image_pad|>" * int(count)) for count in counts]
     tokens = tokenizer(texts, padding=True, return_tensors="pt")
-    model = transformers.Qwen3VLForConditionalGeneration.from_pretrained(folder).eval()
+    model = Qwen3VLForConditionalGeneration.from_pretrained(folder).eval()
     image_pad = tokenizer.convert_tokens_to_ids("<|image_pad|>")
     with torch.inference_mode():
         logits = model(
@@ -154,7 +119,7 @@ def test_lack_of_memory_is_a_sentence(
     def full(*_arguments: object, **_values: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(transformers.Qwen3VLModel, "forward", full)
+    monkeypatch.setattr(Qwen3VLModel, "forward", full)
     with pytest.raises(EmbedderError, match=r"does not fit into the memory .* --dtype bfloat16"):
         reranker.score("harbour", pages[0])
 

@@ -228,6 +228,3 @@ QWEN3_VL = Family(
     tokenizer_ends=True,
 )
 """Qwen3-VL-Embedding (arXiv 2601.04720), with the defaults of its authors' script."""
-
-FAMILIES: Mapping[str, Family] = {family.name: family for family in (RZEN, QWEN3_VL)}
-"""Every family by its name."""

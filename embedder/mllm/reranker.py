@@ -25,7 +25,7 @@ from embedder.hub import HubModel
 from embedder.interface import EmbedderError, EmbedderUnavailable
 from embedder.mllm import BACKENDS
 from embedder.mllm.checkpoint import Checkpoint
-from embedder.mllm.families import FILES, Family, Part, Special
+from embedder.mllm.families import FILES, QWEN3_VL, Part, Special
 from embedder.mllm.pictures import Picture, patched
 from embedder.mllm.settings import Settings
 from embedder.mllm.template import Template
@@ -57,29 +57,26 @@ def _layout(
     ]
 
 
-_8B = HubModel(
-    "Qwen/Qwen3-VL-Reranker-8B",
+_2B = HubModel(
+    "Qwen/Qwen3-VL-Reranker-2B",
     FILES,
     summary="reranks the pages of PDFs (--reranker)",
+    megabytes=4_270,
     speed="for a GPU",
     licence="Apache-2.0",
 )
-_2B = replace(_8B, repository="Qwen/Qwen3-VL-Reranker-2B", megabytes=4_270)
-FAMILY = Family(
+_8B = replace(_2B, repository="Qwen/Qwen3-VL-Reranker-8B", megabytes=17_500)
+
+FAMILY = replace(
+    QWEN3_VL,
     name="qwen3-vl-reranker",
     title="Qwen3-VL-Reranker",
     models={"": _2B, "2b": _2B, "8b": _8B},
-    model_type="qwen3_vl",
     model_class="Qwen3VLForConditionalGeneration",
-    patch_side=16,
-    first_step=None,
-    mean=(0.5, 0.5, 0.5),
-    std=(0.5, 0.5, 0.5),
-    frame_pairs=True,
     settings=Settings(system=_SYSTEM, image_tokens=(4, 1280), max_tokens=8192, page_text=True),
     layout=_layout,
-    tokenizer_ends=True,
 )
+"""What its checkpoints have in common; their settings are fixed."""
 
 
 def open_reranker(
@@ -90,7 +87,7 @@ def open_reranker(
     Raises:
         EmbedderUnavailable: it cannot be opened; the message says what to do.
     """
-    if missing := BACKENDS["rzen"].missing():  # the same extra
+    if missing := BACKENDS[QWEN3_VL.name].missing():  # the same extra
         raise EmbedderUnavailable(missing)
     return Qwen3VLReranker(Checkpoint.find(argument, FAMILY), device, dtype)
 
