@@ -141,7 +141,7 @@ class _Models:
 
 
 class MiniEmbedder(BaseEmbedder):
-    """The embedded default: 128 MB of weights, no download, no GPU.
+    """The embedded default: 123 MB of weights, no download, no GPU.
 
     Guarantees:
         Opening reads two small JSON files; the models load on the first `embed`, once, under a
