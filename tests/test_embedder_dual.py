@@ -24,7 +24,7 @@ from embedder.dual.families import CLIP, SIGLIP2, Family, sigmoid_calibration
 from embedder.dual.towers import TextTower, VisionTower, pixels_of
 from embedder.interface import Vectors
 from embedder.mini.embedder import Weights, open_sentences
-from embedder.onnx_runtime import execution_providers
+from embedder.onnx_runtime import execution_providers, open_session
 
 DATA = Path(__file__).with_name("dual")
 CASES = json.loads((DATA / "cases.json").read_text("utf-8"))
@@ -562,6 +562,12 @@ def test_device_chooses_the_execution_provider(
 def test_device_that_onnxruntime_lacks_is_refused(device: str) -> None:
     with pytest.raises(EmbedderUnavailable, match=f"cannot run on '{device}': use --device cpu"):
         execution_providers(device, [CPU])
+
+
+def test_int8_is_precise_on_cpus_without_vnni() -> None:
+    session = open_session(DATA / "siglip2/onnx/vision_model.onnx")
+    setting = session.get_session_options().get_session_config_entry("session.x64quantprecision")
+    assert setting == "1"
 
 
 def test_resizing_of_older_files_is_read(tmp_path: Path) -> None:

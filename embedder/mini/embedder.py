@@ -233,7 +233,8 @@ def pixels_of(frame: Image.Image) -> NDArray[np.uint8]:
 def _load(weights: Weights, threads: int) -> _Models:
     """Load both towers."""
     return _Models(
-        vision=open_session(weights.read("vision.onnx")),
+        # trainer/mini/quantise.py chose its weights for that.
+        vision=open_session(weights.read("vision.onnx"), fits_16_bits=True),
         sentences=open_sentences(weights, threads),
         space=Space.read(weights.read("space.npz"), _head(weights)),
     )
