@@ -8,12 +8,19 @@ machine, too.
 
 The cost of decoding in separate processes is measured twice: by an ingest that decodes in its own
 threads instead, and by decoding alone.
+
+    python -m benchmarks.ingest --siglip2 FOLDER [--count 50]
+
+compares only the processor time of embedding a picture, resizing included, with that of SigLIP 2
+B/32 at 256 pixels in int8. Its weights are random: the first run makes them in FOLDER, which needs
+torch, transformers and onnx.
 """
 
 import argparse
 import json
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -21,7 +28,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,6 +44,8 @@ from indexer.types import IngestOptions
 
 _SIZES = {"2 MP": (1632, 1224), "12 MP": (4032, 3024)}
 _BATCH = 32
+_TINY_SIGLIP2 = Path(__file__).parents[1] / "tests/dual/siglip2"
+_SIDE, _PATCH = 256, 32
 
 
 def main() -> None:
@@ -47,6 +56,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=IngestOptions().workers)
     parser.add_argument("--ingest-only", nargs=2, metavar=("FOLDER", "LIBRARY"))
+    parser.add_argument("--siglip2", type=Path, metavar="FOLDER", help="compare with SigLIP 2")
     parser.add_argument("--in-threads", action="store_true", help="decode in no other process")
     given = parser.parse_args()
     if given.ingest_only:
@@ -54,6 +64,9 @@ def main() -> None:
         print(json.dumps(_ingest(pictures, library, given)))
         return
     print(f"model {given.model}, {given.workers} threads, {os.cpu_count()} cores", flush=True)
+    if given.siglip2:
+        _compare_models(given)
+        return
     for name, size in _SIZES.items():
         with tempfile.TemporaryDirectory(prefix="rzen-") as folder:
             _measure(name, size, Path(folder), given)
@@ -88,6 +101,67 @@ def _measure(name: str, size: tuple[int, int], folder: Path, given: argparse.Nam
         flush=True,
     )
     _compare_decoding(name, paths, given)
+
+
+def _compare_models(given: argparse.Namespace) -> None:
+    """Print the processor time of a picture, alternately by the model and by SigLIP 2."""
+    if not given.siglip2.exists():
+        make_siglip2(given.siglip2)
+    specs = (given.model, f"siglip2:{given.siglip2}")
+    times: dict[str, list[float]] = {spec: [] for spec in specs}
+    with tempfile.TemporaryDirectory(prefix="rzen-") as folder, ExitStack() as opened:
+        pictures = Path(folder) / "pictures"
+        make_pictures(pictures, given.count, _SIZES["2 MP"])
+        embedders = [opened.enter_context(open_embedder(spec)) for spec in specs]
+        for path in sorted(pictures.iterdir()):
+            for spec, embedder in zip(specs, embedders, strict=True):
+                content = Content(frames=[read_picture(path, _limits(embedder))])
+                before = process_time()
+                embedder.embed([content], "document")
+                times[spec].append(process_time() - before)
+    own, theirs = (seconds[1:] for seconds in times.values())  # the first loads the model
+    ratios = [one / other for one, other in zip(theirs, own, strict=True)]
+    print(
+        f"processor time of a picture, n = {len(own)}, least (median): "
+        f"{given.model} {1000 * min(own):.1f} ({1000 * statistics.median(own):.1f}) ms, "
+        f"siglip2 {1000 * min(theirs):.1f} ({1000 * statistics.median(theirs):.1f}) ms, "
+        f"ratio {min(theirs) / min(own):.2f} ({statistics.median(ratios):.2f})",
+        flush=True,
+    )
+
+
+def make_siglip2(folder: Path) -> None:
+    """Write a SigLIP 2 with random weights: B/32-256 in int8 for pictures, a tiny one for texts."""
+    import torch
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from transformers import SiglipVisionConfig, SiglipVisionModel
+
+    partial_folder = folder.with_name(f"{folder.name}.partial")
+    shutil.copytree(_TINY_SIGLIP2, partial_folder, dirs_exist_ok=True)
+    config = SiglipVisionConfig(image_size=_SIDE, patch_size=_PATCH)
+    for name, changes in {
+        "config.json": {"vision_config": config.to_dict()},
+        "preprocessor_config.json": {"size": {"height": _SIDE, "width": _SIDE}},
+    }.items():
+        stated = json.loads((partial_folder / name).read_text("utf-8"))
+        (partial_folder / name).write_text(json.dumps(stated | changes), "utf-8")
+    model = partial_folder / "onnx/vision_model.onnx"
+    torch.onnx.export(
+        SiglipVisionModel(config).eval(),
+        (torch.zeros(2, 3, _SIDE, _SIDE),),
+        model,
+        input_names=["pixel_values"],
+        output_names=["last_hidden_state", "pooler_output"],
+        dynamic_axes={"pixel_values": {0: "batch"}},
+        opset_version=18,
+        dynamo=False,
+    )
+    small = model.with_name("vision_model_int8.onnx")
+    quantize_dynamic(
+        model, small, op_types_to_quantize=["MatMul", "Gemm"], weight_type=QuantType.QInt8
+    )
+    model.unlink()
+    partial_folder.rename(folder)
 
 
 def _compare_decoding(name: str, paths: Sequence[Path], given: argparse.Namespace) -> None:
@@ -153,7 +227,7 @@ def make_pictures(folder: Path, count: int, size: tuple[int, int]) -> None:
 
 def _bare(embedder: Embedder, paths: Sequence[Path], workers: int) -> float:
     """Return pictures per second of decoding and embedding alone."""
-    limits = replace(Limits(), frame_side=min(Limits().frame_side, embedder.info.frame_side))
+    limits = _limits(embedder)
     started = perf_counter()
     batch: list[Content] = []
     for picture in _decoded(paths, limits, workers):
@@ -163,6 +237,10 @@ def _bare(embedder: Embedder, paths: Sequence[Path], workers: int) -> float:
             batch = []
     embedder.embed(batch, "document")
     return len(paths) / (perf_counter() - started)
+
+
+def _limits(embedder: Embedder) -> Limits:
+    return replace(Limits(), frame_side=min(Limits().frame_side, embedder.info.frame_side))
 
 
 def _decoded(paths: Sequence[Path], limits: Limits, workers: int) -> Iterator[Image.Image]:
