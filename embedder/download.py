@@ -18,7 +18,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-from embedder.hub import HubFile, HubModel, cached_folder, has_files, read_object
+from embedder.hub import (
+    HubFile,
+    HubModel,
+    cached_folder,
+    file_url,
+    has_files,
+    listing_url,
+    read_object,
+)
 from embedder.interface import EmbedderError, EmbedderUnavailable
 from embedder.transfer import HubClient
 
@@ -321,18 +329,6 @@ def remove(model: HubModel) -> Path:
     return folder
 
 
-def hub_url(model: HubModel, file: HubFile | None = None) -> str:
-    """Return where the hub, or the mirror in use, has a file of a model or the model itself."""
-    from huggingface_hub import constants
-
-    name = _path_of(model.repository, model.revision or "main", file.name) if file else ""
-    return f"{constants.ENDPOINT}/{name or model.repository}"
-
-
-def _path_of(repository: str, revision: str, name: str) -> str:
-    return f"{repository}/resolve/{revision}/{name}"
-
-
 def _revision_of(folder: Path, model: HubModel) -> str | None:
     """Return the revision to download: the model's, or that which is in the folder in part.
 
@@ -354,8 +350,8 @@ def _revision_of(folder: Path, model: HubModel) -> str | None:
 
 def _listed(client: HubClient, model: HubModel, revision: str | None) -> _Record:
     """Ask the hub for the commit, and for sizes and hashes of the files that a model needs."""
-    at = f"/revision/{revision}" if revision else ""
-    listing = client.read_json(f"api/models/{model.repository}{at}?blobs=true")
+    url = listing_url(model.repository, revision)
+    listing = client.read_json(url)
     try:
         commit, siblings = listing["sha"], listing["siblings"]
         if not re.fullmatch(r"[0-9a-f]{40}", commit) or commit != (revision or commit):
@@ -363,8 +359,7 @@ def _listed(client: HubClient, model: HubModel, revision: str | None) -> _Record
         files = [_listed_file(one) for one in siblings if _FILE_NAME.fullmatch(one["rfilename"])]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise EmbedderUnavailable(
-            f"{client.endpoint} does not list the files of {model.repository} with sizes and "
-            "hashes: use another HF_ENDPOINT"
+            f"{url} does not list files with sizes and hashes: use another HF_ENDPOINT"
         ) from error
     needed: dict[str, _ListedFile] = {}
     for wanted in model.files:
@@ -443,14 +438,14 @@ def _download(
     (folder / _PARTIAL_NAME).mkdir(exist_ok=True)
     for file in missing:
         partial = _partial(folder, file)
-        path = _path_of(record.repository, record.revision, file.name)
-        for here in client.download(path, file.size, partial):
+        url = file_url(record.repository, file.name, record.revision)
+        for here in client.download(url, file.size, partial):
             progress(FetchProgress(file.name, done + here, record.size))
         if _state(partial, file.size, file.digest) is not FileState.INTACT:
             partial.unlink()
             raise EmbedderUnavailable(
-                f"{client.endpoint}/{path} has another hash than it should have, so it was "
-                "deleted: run it again, and use another HF_ENDPOINT if that happens again"
+                f"{url} has another hash than it should have, so it was deleted: run it again, "
+                "and use another HF_ENDPOINT if that happens again"
             )
         _publish(partial, folder / file.name)
         done += file.size

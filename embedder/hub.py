@@ -62,6 +62,24 @@ class HubModel:
     licence: str = ""
 
 
+def page_url(repository: str) -> str:
+    """Return the page of a repository on the hub, or on the mirror that HF_ENDPOINT names."""
+    from huggingface_hub import constants
+
+    return f"{constants.ENDPOINT}/{repository}"
+
+
+def file_url(repository: str, name: str, revision: str | None = None) -> str:
+    """Return where the hub has a file of a commit; by default, of the newest."""
+    return f"{page_url(repository)}/resolve/{revision or 'main'}/{name}"
+
+
+def listing_url(repository: str, revision: str | None = None) -> str:
+    """Return where the hub lists the files of a commit with sizes and hashes, as JSON."""
+    commit = f"/revision/{revision}" if revision else ""
+    return f"{page_url(f'api/models/{repository}')}{commit}?blobs=true"
+
+
 def cached_folder(repository: str, revision: str | None = None) -> Path | None:
     """Return where the hub's cache on this machine has a repository, or None; without network."""
     from huggingface_hub import try_to_load_from_cache

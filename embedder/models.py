@@ -13,13 +13,12 @@ from pathlib import Path
 from embedder.download import (
     FileState,
     fetch_with_bar,
-    hub_url,
     local_folder,
     own_folder,
     remove,
     verify,
 )
-from embedder.hub import HubModel
+from embedder.hub import HubModel, file_url, page_url
 from embedder.interface import EmbedderError, EmbedderUnavailable, ModelSpec
 from embedder.mllm import reranker
 from embedder.registry import BACKENDS, hub_model
@@ -82,15 +81,17 @@ def _list(arguments: argparse.Namespace) -> int:
         for spec, model in _named():
             print(f"# {spec}")
             for file in model.files:
-                print(f"{hub_url(model, file)}  {file.sha256 or '-'}")
+                url = file_url(model.repository, file.name, model.revision)
+                print(f"{url}  {file.sha256 or '-'}")
         return 0
     rows = [_row(spec, model) for spec, model in _named()]
     if arguments.json:
         print(json.dumps(rows, indent=1, default=str))
         return 0
+    width = max(len(str(row["spec"])) for row in rows)
     for row in rows:
         size = f"{row['megabytes']:,} MB" if row["megabytes"] else ""
-        print(f"{row['spec']:17}{size:>9}  {row['licence']:11} {row['folder'] or 'not here'}")
+        print(f"{row['spec']:{width}} {size:>9}  {row['licence']:11} {row['folder'] or 'not here'}")
         facts = [row[name] for name in ("summary", "languages", "speed")]
         print(f"    {'; '.join(str(fact) for fact in facts if fact)}")
     return 0
@@ -123,7 +124,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
         return 0
     size = f", about {model.megabytes:,} MB," if model.megabytes else ""
     print(
-        f"Downloading {spec}{size} from {hub_url(model)} to {to or own_folder(model)}",
+        f"Downloading {spec}{size} from {page_url(model.repository)} to {to or own_folder(model)}",
         file=sys.stderr,
     )
     folder = fetch_with_bar(model, to=to)

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING, Any, NoReturn, Self
-from urllib.parse import quote
 
 from embedder.interface import EmbedderUnavailable
 
@@ -26,7 +25,7 @@ class _Interrupted(Exception):
 
 
 class HubClient:
-    """Reads from the hub, or from the mirror that HF_ENDPOINT names.
+    """Reads from the hub.
 
     A token, of HF_TOKEN or of `hf auth login`, is sent to that host only: httpx drops it when it is
     redirected to another one. Proxies are those of the environment.
@@ -47,7 +46,6 @@ class HubClient:
             raise EmbedderUnavailable(
                 "HF_HUB_OFFLINE forbids downloads: unset it, or copy a folder with the model here"
             )
-        self.endpoint: str = constants.ENDPOINT
         self._check_stopped = check_stopped
         headers = {"Accept-Encoding": "identity", "User-Agent": "rzen-search"}
         if token := get_token():
@@ -68,13 +66,12 @@ class HubClient:
     def __exit__(self, *_error: object) -> None:
         self._client.close()
 
-    def read_json(self, path: str) -> Any:
-        """Return the JSON at a path of the hub.
+    def read_json(self, url: str) -> Any:
+        """Return the JSON at an address of the hub.
 
         Raises:
             EmbedderUnavailable: the hub cannot be reached, refuses, or answers with something else.
         """
-        url = f"{self.endpoint}/{path}"
         tries = _Tries(url)
         while True:
             self._check_stopped()
@@ -96,11 +93,11 @@ class HubClient:
                     raise EmbedderUnavailable(f"{url} is too long for a list of files")
         return bytes(body)
 
-    def download(self, path: str, size: int, to: Path) -> Iterator[int]:
+    def download(self, url: str, size: int, to: Path) -> Iterator[int]:
         """Download a file, or what is missing of it; after an interruption, go on from there.
 
         Args:
-            path: Of the file on the hub.
+            url: Where the hub has it.
             size: In bytes; never more is written.
             to: The file to make or to complete.
 
@@ -111,7 +108,6 @@ class HubClient:
             EmbedderUnavailable: the hub cannot be reached, refuses, or sends more than that.
             OSError: the file cannot be written.
         """
-        url = f"{self.endpoint}/{quote(path)}"
         tries = _Tries(url)
         to.touch()
         while (here := to.stat().st_size) != size:
