@@ -153,6 +153,23 @@ def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def page_over(tmp_path: Path) -> Iterator[Any]:
+    """Builds the page's services over a library; ends their jobs after the test."""
+    from app import services
+    from app.config import AppConfig
+
+    built = []
+
+    def page(library: Any, **config: Any) -> services.Services:
+        built.append(services.build(AppConfig(**config), library, tmp_path / "scratch"))
+        return built[-1]
+
+    yield page
+    for one in built:
+        one.jobs.close()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the longest files first."""
     ranks = {name: rank for rank, name in enumerate(LONGEST_FILES)}

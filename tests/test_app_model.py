@@ -13,7 +13,7 @@ from sample_library import copy_library, filled_library, segment_of
 
 from app import services
 from app.api import Api
-from app.config import AppConfig, parse
+from app.config import parse
 from app.jobs import Busy, JobState
 from app.models import ActiveModel, Models, offer_id
 from app.page import events, library_tab
@@ -63,19 +63,6 @@ def obedient(tmp_path):
         Image.new("RGB", (60, 40), (210, 40, 40)).save(tmp_path / "red.png")
         library.ingest([tmp_path / "red.png"])
         yield library, embedder
-
-
-@pytest.fixture
-def page_over(tmp_path):
-    built = []
-
-    def page(library, **config):
-        built.append(services.build(AppConfig(**config), library, tmp_path / "scratch"))
-        return built[-1]
-
-    yield page
-    for one in built:
-        one.jobs.close()
 
 
 # ---- what is on offer

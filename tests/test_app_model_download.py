@@ -16,7 +16,6 @@ from sample_library import served_here
 
 from app import services
 from app.api import Api
-from app.config import AppConfig
 from app.jobs import Busy
 from app.models import ActiveModel, offer_id, suggested
 from app.page import events, library_tab
@@ -75,19 +74,6 @@ class Untouched:
 
     def __init__(self, folder):
         self.directory, self.uploads = folder, folder / "uploads"
-
-
-@pytest.fixture
-def page_over(tmp_path):
-    built = []
-
-    def page(library, **config):
-        built.append(services.build(AppConfig(**config), library, tmp_path / "scratch"))
-        return built[-1]
-
-    yield page
-    for one in built:
-        one.jobs.close()
 
 
 def listed(models, spec="siglip2"):
