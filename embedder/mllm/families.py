@@ -91,27 +91,44 @@ class Family:
         return None
 
 
+def conversation(system: str, user: Sequence[Part]) -> list[Part]:
+    r"""Arrange a system prompt and a user's turn by the chat template of Qwen's models.
+
+    <|im_start|>system\n{SYSTEM}<|im_end|>\n
+    <|im_start|>user\n{USER}<|im_end|>\n
+    <|im_start|>assistant\n
+    """
+    return [
+        *(Special.IM_START, f"system\n{system}", Special.IM_END, "\n"),
+        *(Special.IM_START, "user\n", *user, Special.IM_END, "\n"),
+        *(Special.IM_START, "assistant\n"),
+    ]
+
+
+def vision(pictures: Sequence[Picture]) -> list[Part]:
+    """Return `<|vision_start|><|image_pad|>…<|vision_end|>` for each picture.
+
+    A pair of frames follows its time, as in `<0.5 seconds>`. Qwen's scripts give pairs another pad
+    token; here it makes no difference, since what the model sees replaces its embedding.
+    """
+    parts: list[Part] = []
+    for picture in pictures:
+        if picture.time is not None:
+            parts.append(f"<{picture.time:.1f} seconds>")
+        parts += [Special.VISION_START, picture, Special.VISION_END]
+    return parts
+
+
 def _rzen_layout(
     settings: Settings, pictures: Sequence[Picture], instruction: str, words: str
 ) -> list[Part]:
-    r"""Arrange a sequence as the released inference script of arXiv 2510.27350 does.
+    """Arrange a sequence as the released inference script of arXiv 2510.27350 does.
 
-        <|im_start|>system\n{SYSTEM}<|im_end|>\n
-        <|im_start|>user\n{VISION}{INSTRUCTION}{TEXT}{PROMPT}<|im_end|>\n
-        <|im_start|>assistant\n<|endoftext|>
-
-    VISION is `<|vision_start|><|image_pad|>…<|vision_end|>` for each picture or frame; instruction,
-    text and prompt are joined with nothing between.
+    Pictures come first; instruction, words and prompt are joined with nothing between.
     """
     prompt = settings.visual_prompt if pictures else settings.text_prompt
-    vision = [
-        part for picture in pictures for part in (Special.VISION_START, picture, Special.VISION_END)
-    ]
-    return [
-        *(Special.IM_START, f"system\n{settings.system}", Special.IM_END, "\n"),
-        *(Special.IM_START, "user\n", *vision, f"{instruction}{words}{prompt}"),
-        *(Special.IM_END, "\n", Special.IM_START, "assistant\n", Special.END_OF_TEXT),
-    ]
+    user = [*vision(pictures), f"{instruction}{words}{prompt}"]
+    return [*conversation(settings.system, user), Special.END_OF_TEXT]
 
 
 RZEN = Family(
@@ -139,33 +156,16 @@ RZEN = Family(
 """RzenEmbed on Qwen2-VL."""
 
 
-def _chat_layout(
+def _qwen3_vl_layout(
     settings: Settings, pictures: Sequence[Picture], instruction: str, words: str
 ) -> list[Part]:
-    r"""Arrange a sequence as the chat template of Qwen3-VL does for Qwen3-VL-Embedding.
-
-        <|im_start|>system\n{INSTRUCTION}<|im_end|>\n
-        <|im_start|>user\n{VISION}{TEXT}<|im_end|>\n
-        <|im_start|>assistant\n
-
-    VISION is `<|vision_start|><|image_pad|>…<|vision_end|>` for each picture, and for each pair of
-    frames the same after its time, as in `<0.5 seconds>`. The released script gives pairs another
-    pad token; here it makes no difference, since the pictures' tokens replace its embedding.
+    """Arrange a sequence as the script of Qwen3-VL-Embedding does: the instruction is the system's.
 
     Source:
         github.com/QwenLM/Qwen3-VL-Embedding, src/models/qwen3_vl_embedding.py.
     """
-    user: list[Part] = []
-    for picture in pictures:
-        if picture.time is not None:
-            user.append(f"<{picture.time:.1f} seconds>")
-        user += [Special.VISION_START, picture, Special.VISION_END]
-    return [
-        *(Special.IM_START, f"system\n{_sentence(instruction) or settings.system}"),
-        *(Special.IM_END, "\n", Special.IM_START, "user\n", *user),
-        words if words or user else "NULL",
-        *(Special.IM_END, "\n", Special.IM_START, "assistant\n"),
-    ]
+    user = [*vision(pictures), words if words or pictures else "NULL"]
+    return conversation(_sentence(instruction) or settings.system, user)
 
 
 def _sentence(instruction: str) -> str:
@@ -224,7 +224,7 @@ QWEN3_VL = Family(
         frames=64,
         max_tokens=8192,
     ),
-    layout=_chat_layout,
+    layout=_qwen3_vl_layout,
     tokenizer_ends=True,
 )
 """Qwen3-VL-Embedding (arXiv 2601.04720), with the defaults of its authors' script."""

@@ -25,7 +25,7 @@ from embedder.hub import HubModel
 from embedder.interface import EmbedderError, EmbedderUnavailable
 from embedder.mllm import BACKENDS
 from embedder.mllm.checkpoint import Checkpoint
-from embedder.mllm.families import FILES, QWEN3_VL, Part, Special
+from embedder.mllm.families import FILES, QWEN3_VL, Part, conversation, vision
 from embedder.mllm.pictures import Picture, patched
 from embedder.mllm.settings import Settings
 from embedder.mllm.template import Template
@@ -47,14 +47,7 @@ def _layout(
     settings: Settings, pictures: Sequence[Picture], instruction: str, words: str
 ) -> list[Part]:
     question = f"<Instruct>: {instruction}<Query>:{words}\n<Document>:"
-    vision = [
-        part for picture in pictures for part in (Special.VISION_START, picture, Special.VISION_END)
-    ]
-    return [
-        *(Special.IM_START, f"system\n{settings.system}", Special.IM_END, "\n"),
-        *(Special.IM_START, f"user\n{question}", *vision, Special.IM_END, "\n"),
-        *(Special.IM_START, "assistant\n"),
-    ]
+    return conversation(settings.system, [question, *vision(pictures)])
 
 
 _2B = HubModel(
