@@ -88,7 +88,7 @@ def open_reranker(
 class Qwen3VLReranker:
     """A reranker behind `embedder.interface.Reranker`; the weights load on first use.
 
-    A page is some 1,300 tokens, which keep a GPU busy without a batch.
+    Pages are read one by one: each is up to some 1,300 tokens, so that a batch would gain little.
 
     Args:
         checkpoint: The weights to run.
@@ -114,11 +114,12 @@ class Qwen3VLReranker:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            free_memory()
-            raise EmbedderError(
-                "the reranker does not fit into the memory of the device: use --dtype bfloat16, "
-                "another --device, or a smaller model"
-            ) from error
+        # Outside the handler, whose traceback would keep the tensors alive.
+        free_memory()
+        raise EmbedderError(
+            "the reranker does not fit into the memory of the device: use --dtype bfloat16, another "
+            "--device, or a smaller model"
+        )
 
     def _score(self, query: str, page: Content) -> float:
         import torch
