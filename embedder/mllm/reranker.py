@@ -117,8 +117,8 @@ class Qwen3VLReranker:
         # Outside the handler, whose traceback would keep the tensors alive.
         free_memory()
         raise EmbedderError(
-            "the reranker does not fit into the memory of the device: use --dtype bfloat16, another "
-            "--device, or a smaller model"
+            "the reranker does not fit into the memory of the device: use --dtype bfloat16, "
+            "another --device, or a smaller model"
         )
 
     def _score(self, query: str, page: Content) -> float:
