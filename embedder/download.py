@@ -31,7 +31,7 @@ from embedder.interface import EmbedderError, EmbedderUnavailable
 from embedder.transfer import HubClient
 
 # A hostile listing must not name a file outside the folder, or one of ours, which begin with a dot.
-_FILE_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
+_FILE_NAME = re.compile(r"\w[\w.-]{,99}(/\w[\w.-]{,99}){,9}")
 _RECORD_NAME, _LOCK_NAME, _PARTIAL_NAME = ".rzen-models.json", ".rzen-models.lock", ".partial"
 _RECORD_VERSION = 1
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")

@@ -275,6 +275,7 @@ def test_listing_that_is_none_is_refused(hub: Hub, body: bytes, problem: str):
         "..\\evil.json",
         "C:evil.json",
         ".evil.json",
+        "evil" * 99 + ".json",
     ],
 )
 def test_no_file_is_written_outside_the_folder(hub: Hub, tmp_path: Path, name: str):
