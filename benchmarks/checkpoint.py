@@ -45,7 +45,7 @@ from embedder.dual.families import CLIP, SIGLIP2
 from embedder.interface import Calibration, ModelSpec, Vectors, normalised
 from embedder.media import Limits, MediaError, read_picture
 from embedder.mini.sentences import DIM as WORDS
-from trainer.mini.measure import PRIOR, fit
+from trainer.mini.calibrate import PRIOR, platt
 
 FAMILIES = {family.name: family for family in (SIGLIP2, CLIP)}
 PUBLISHED_RECALL = {"siglip2:base16": 0.521, "clip": 0.304}
@@ -365,7 +365,7 @@ def fitted_calibration(queries: Vectors, documents: Vectors) -> Calibration:
     # A wrong pair of each kind keeps the slope finite where the kinds do not overlap.
     wrong = [cosines[~relevant].mean(), cosines[relevant].mean()]
     pairs = np.append(cosines.ravel(), wrong)
-    midpoint, slope = fit(pairs, np.append(relevant.ravel(), [True, False]), PRIOR)
+    midpoint, slope = platt(pairs, np.append(relevant.ravel(), [True, False]), PRIOR)
     return Calibration(midpoint, slope)
 
 

@@ -53,6 +53,25 @@ class EmbedderUnavailable(EmbedderError):
 
 
 @dataclass(frozen=True, slots=True)
+class Reliability:
+    """How a calibration did on queries that it was not fitted to.
+
+    Attributes:
+        present: How many queries had a relevant document.
+        absent: How many had none.
+        found: Share of those present whose best relevant document is likelier than not.
+        false: Share of those absent for which any document is.
+        error: Expected calibration error of all pairs, from 0 to 1.
+    """
+
+    present: int
+    absent: int
+    found: float
+    false: float
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """Turns a cosine between two modalities into the log-odds of relevance.
 
@@ -62,10 +81,12 @@ class Calibration:
     Attributes:
         midpoint: The cosine at which a pair is as likely relevant as not.
         slope: Growth of the log-odds per unit of cosine, above 0.
+        reliability: What was measured; None where nothing was.
     """
 
     midpoint: float
     slope: float
+    reliability: Reliability | None = None
 
     def logit(self, cosine: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the log-odds of relevance for cosines of any shape."""

@@ -37,6 +37,7 @@ from embedder.interface import (
     EmbedderError,
     EmbedderInfo,
     EmbedderUnavailable,
+    Reliability,
     Vectors,
     normalised,
 )
@@ -283,10 +284,11 @@ def _head(weights: Weights) -> Head | None:
 def _calibrations(
     table: Mapping[str, Mapping[str, Any]],
 ) -> dict[tuple[Modality, Modality], Calibration]:
-    """Parse {"text image": {"midpoint": …, "slope": …}, …}: query first, then document."""
+    """Parse {"text image": {"midpoint": …, "slope": …, "reliability": {…}}, …}: query first."""
     found = {}
     for pair, values in table.items():
         query, document = pair.split()
-        constants = Calibration(midpoint=values["midpoint"], slope=values["slope"])
+        measured = Reliability(**values["reliability"]) if "reliability" in values else None
+        constants = Calibration(values["midpoint"], values["slope"], measured)
         found[Modality(query), Modality(document)] = constants
     return found

@@ -77,7 +77,7 @@ FILES = {
         "Apache-2.0 and WordNet 3.0",
         True,
     ),
-    "settings.json": ("trainer/mini/measure.py", "as the project", False),
+    "settings.json": ("trainer/mini/calibrate.py", "as the project", False),
 }
 TOWERS = ("vision.onnx", "text.onnx", "tokenizer.json", "multilingual.onnx", "multilingual.json")
 logger = logging.getLogger(__name__)
@@ -204,7 +204,7 @@ def build_languages(build: Build) -> None:
 
 def build_calibration(build: Build) -> None:
     """Fit the constants of ranking."""
-    from trainer.mini.measure import calibrate
+    from trainer.mini.calibrate import calibrate
 
     calibrate(build.out)
 
