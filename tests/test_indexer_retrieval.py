@@ -259,6 +259,9 @@ def test_a_library_without_anything_finds_nothing(tmp_path: Path):
         assert find(library, text_part("red")) == []
 
 
+SAMPLE_PHOTOS = Path(__file__).parents[1] / "samples/media/photos"
+
+
 class Narrow(MiniEmbedder):
     """One whose cosines are all high, as those of many models are, and that has no constants."""
 
@@ -275,14 +278,28 @@ class Narrow(MiniEmbedder):
         return np.hstack([0.5**0.5 * rows, shared])
 
 
-def test_model_without_constants_tells_a_copy_from_other_photos(tmp_path: Path):
-    photos = Path(__file__).parents[1] / "samples/media/photos"
-    with Narrow() as narrow, Library.open(tmp_path / "library", embedder=narrow) as library:
-        library.ingest([photos])
-        photo = read_picture(photos / "places/IMG_0206.jpg")
-        crop = photo.crop((0, 0, photo.width * 4 // 5, photo.height * 4 // 5))
-        hits = find(library, QueryPart(Content(frames=[crop])), limit=30)
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    """A library of the sample photos whose model has no constants."""
+    folder = tmp_path_factory.mktemp("narrow")
+    with Narrow() as model, Library.open(folder / "library", embedder=model) as library:
+        library.ingest([SAMPLE_PHOTOS])
+        yield library
+
+
+def test_model_without_constants_tells_a_copy_from_other_photos(narrow: Library):
+    photo = read_picture(SAMPLE_PHOTOS / "places/IMG_0206.jpg")
+    crop = photo.crop((0, 0, photo.width * 4 // 5, photo.height * 4 // 5))
+    hits = find(narrow, QueryPart(Content(frames=[crop])), limit=30)
     assert len(hits) == 30
     assert hits[0].item.name == "IMG_0206.jpg"
     assert hits[0].relevance > 0.9
     assert sum(not hit.weak for hit in hits[1:]) <= 2
+
+
+def test_model_without_constants_has_no_strong_hit_for_what_is_not_there(narrow: Library):
+    hits = find(narrow, text_part("double-entry bookkeeping"), limit=30)
+    assert len(hits) == 30
+    assert all(hit.weak for hit in hits)
+    # By generic constants all would be about as likely, since all cosines are about the same.
+    assert hits[-1].relevance < 0.05

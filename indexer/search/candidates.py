@@ -1,7 +1,7 @@
 """Candidates of each kind: the nearest by vectors, and those that the words of a query find."""
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
@@ -123,7 +123,8 @@ def _by_kind(catalog: "Catalog", vectors: "VectorIndex", ids: Ids) -> dict[Kind,
 
 _MAX_UNIT_ERROR = 0.01
 _MAX_SAMPLE = 100  # some milliseconds of a search with a picture
-_MIN_SAMPLE = 20
+MIN_SAMPLE = 20
+"""Documents of a kind from which on constants can be fitted to them."""
 _MIN_REASON = 0.25
 """Evidence from which on a reason beside the strongest one is shown."""
 
@@ -188,7 +189,7 @@ class Candidates:
         worded = np.repeat([kind in WORDED for kind in kinds], counts)
         words, names = wanted.words_of(context.catalog, ids, worded), wanted.names_of(ids)
         vectors = [(MODALITY[kind], rows) for kind, (_, rows) in zip(kinds, found, strict=True)]
-        info = _fitted(context, {*like.modalities, *unlike.modalities})
+        info = _fitted(context, (like, unlike))
         logits = scoring.log_odds(info, like, vectors)
         total = scoring.likeness(like, logits, scoring.together(words, names))
         if unlike.modalities:
@@ -274,28 +275,54 @@ def _gather(
     return chosen, vectors
 
 
-def _fitted(context: SearchContext, modalities: Collection[Modality]) -> EmbedderInfo:
-    """Return the model with constants for pairs of pictures that it has none for.
+def _fitted(context: SearchContext, sides: Sequence[Side]) -> EmbedderInfo:
+    """Return the model with constants for the pairs of modalities that it has none for.
 
-    They are fitted to the library itself: most of its pictures have nothing to do with each other.
-
-    Args:
-        context: The library.
-        modalities: Those of the query.
+    They are fitted to the library itself, most of which has nothing to do with any one query.
     """
     info, found = context.info, {}
-    for query, sought in itertools.product(_PICTURED, sorted(context.kinds & _PICTURED)):
-        pair = MODALITY[query], MODALITY[sought]
-        # With an instruction of its own, a query does not lie where documents do.
-        comparable = query == sought or not info.takes_instructions
-        if pair[0] not in modalities or pair in info.calibration or not comparable:
+    modalities = {one for side in sides for one in side.modalities}
+    for query, kind in itertools.product(sorted(modalities), sorted(context.kinds)):
+        pair = query, MODALITY[kind]
+        if pair in info.calibration:
             continue
-        queries, rows = (context.vectors.sample(kind, _MAX_SAMPLE) for kind in (query, sought))
-        if min(len(queries), len(rows)) >= _MIN_SAMPLE:
-            cosines = queries @ rows.T
-            apart = np.triu_indices(len(rows), 1) if query == sought else ...
-            found[pair] = scoring.fitted(cosines[apart].ravel())
+        documents = context.vectors.sample(kind, _MAX_SAMPLE)
+        if len(documents) < MIN_SAMPLE:
+            continue
+        cosines = _among_pictures(context, query, kind, documents)
+        if cosines is None:
+            cosines = _with_query(sides, pair, documents)
+        found[pair] = scoring.fitted(cosines)
     return replace(info, calibration={**info.calibration, **found}) if found else info
+
+
+def _among_pictures(
+    context: SearchContext, query: Modality, kind: Kind, documents: Vectors
+) -> NDArray[np.float32] | None:
+    """Return cosines (n,) of the library's own pictures; None where they are too few or other."""
+    asked = next((one for one in sorted(_PICTURED) if MODALITY[one] == query), None)
+    # With an instruction of its own, a query does not lie where documents do.
+    comparable = asked == kind or not context.info.takes_instructions
+    if asked is None or kind not in _PICTURED or not comparable:
+        return None
+    if asked == kind:
+        return (documents @ documents.T)[np.triu_indices(len(documents), 1)]
+    queries = context.vectors.sample(asked, _MAX_SAMPLE)
+    return (queries @ documents.T).ravel() if len(queries) >= MIN_SAMPLE else None
+
+
+def _with_query(
+    sides: Sequence[Side], pair: tuple[Modality, Modality], documents: Vectors
+) -> NDArray[np.float32]:
+    """Return the cosines (n,) of the query's parts of a modality with documents."""
+    query, document = pair
+    vectors = [
+        row
+        for side in sides
+        for row, modality in zip(side.vectors[document], side.modalities, strict=True)
+        if modality == query
+    ]
+    return (np.array(vectors) @ documents.T).ravel()
 
 
 def _nearest(

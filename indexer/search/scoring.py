@@ -25,6 +25,11 @@ _LOGIT_BOUND = 6.0
 _COPY = 0.95  # cosine from which on a picture is taken for a copy, whatever others are like
 _PENALTY = 2.0
 
+# From a typical cosine to the midpoint. Tails are longer than normal ones: by `mini`, 49 to 60 % of
+# pictures and clips without a match have one above 2.75 deviations among 200 to 250 others, 2 to
+# 11 % one above 5, and 0 to 1 % one above 6. Of altered copies 50 to 76 % find the original there.
+_DEVIATIONS = 5.5
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Side:
@@ -70,18 +75,17 @@ def log_odds(
 
 
 def fitted(cosines: NDArray[np.float32]) -> Calibration:
-    """Fit a calibration to pairs of pictures of which most have nothing in common.
+    """Fit a calibration to pairs of which most have nothing in common.
 
     Many may be related, as photos of one occasion are: the median and the median absolute deviation
-    hardly change. If the others are normally distributed, 0.3 % of them lie above the midpoint; a
-    typical one is as unlikely as evidence can make it.
+    hardly change. A typical pair is as unlikely as evidence can make it.
 
     Args:
         cosines: Of the pairs (n,), at least one.
     """
     typical = float(np.median(cosines))
     deviation = 1.4826 * float(np.median(np.abs(cosines - typical)))
-    distance = max(2.75 * deviation, 0.01)
+    distance = max(_DEVIATIONS * deviation, 0.01)
     return Calibration(min(typical + distance, _COPY), _LOGIT_BOUND / distance)
 
 
