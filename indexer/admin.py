@@ -25,7 +25,7 @@ from indexer.config import default_library
 if TYPE_CHECKING:
     from indexer.maintenance.backup import BackupReport
     from indexer.maintenance.check import Finding
-    from indexer.maintenance.stats import LibraryInventory
+    from indexer.maintenance.stats import LibraryInventory, Probabilities
     from indexer.types import Progress
     from indexer.vectors import Description
 
@@ -128,6 +128,9 @@ def _inventory_lines(found: "LibraryInventory") -> list[str]:
     lines += [
         f"search      {kind}: {_how_searched(one)}" for kind, one in sorted(found.searching.items())
     ]
+    lines += [f"probability {_how_likely(one)}" for one in found.probabilities]
+    if found.dim and not found.probabilities:
+        lines.append("probability unknown: the model is not on this machine, or of another version")
     if found.pending:
         lines.append(f"unfinished  {found.pending:,} vectors of another model; see rzen-reembed")
     if found.removals:
@@ -144,6 +147,18 @@ def _how_searched(description: "Description") -> str:
         f"{description.tuning.probes:,} of {description.lists:,} lists of "
         f"{description.vectors:,} vectors, {description.tuning.candidates[0]:,} compared exactly; "
         f"recall@10 {100 * description.tuning.recall[0]:.1f} % when it was built"
+    )
+
+
+def _how_likely(one: "Probabilities") -> str:
+    """Return where the probabilities of a pair come from, and how good they were found to be."""
+    pair, measured = f"{one.query} → {one.kind}: {one.origin}", one.reliability
+    if measured is None:
+        return pair
+    return (
+        f"{pair}; strong hits for {100 * measured.false:.1f} % of {measured.absent:,} queries "
+        f"without a match and {100 * measured.found:.0f} % of {measured.present:,} with one; "
+        f"calibration error {measured.error:.3f}"
     )
 
 
