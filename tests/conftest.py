@@ -23,6 +23,7 @@ LOOPBACK = ("127.", "::1", "::ffff:127.", "localhost", "0.0.0.0")
 LONGEST_FILES = (
     "test_app_browser.py",
     "test_trainer_tiny.py",
+    "test_app_browser_hostile.py",
     "test_decoding.py",
     "test_kill.py",
     "test_trainer_loop.py",
@@ -168,6 +169,18 @@ def page_over(tmp_path: Path) -> Iterator[Any]:
     yield page
     for one in built:
         one.jobs.close()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A browser; its driver keeps an event loop running, which other tests must not see."""
+    from browser import CHROMIUM, FLAGS
+
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

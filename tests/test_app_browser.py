@@ -1,39 +1,17 @@
-"""The page in a real browser: what a person does with it, from an empty library on.
+"""The page in a real browser: what a person does with it, from an empty library on."""
 
-If RZEN_SCREENSHOTS names a folder, pictures of each step are written to it.
-"""
-
-import os
-import re
-import shutil
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from hostile_page import IMAGE, TEXT, make_hostile_media, make_media_of_odd_bytes
+from browser import DESKTOP, MARKS, PHONE, Window
 from hub_server import tiny_hub
 from sample_library import copy_library, make_media, served_here
 
 from embedder import Modality
 from embedder.toy import ToyEmbedder
-from indexer import Library, Status
+from indexer import Library
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs a chromium in the PATH"),
-]
-TIMEOUT = 60_000  # Milliseconds: a machine under load is no fault of the page.
-SCREENSHOTS = os.environ.get("RZEN_SCREENSHOTS")  # Read before the tests' own environment is set.
-DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--no-first-run",
-    "--autoplay-policy=no-user-gesture-required",
-]
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
@@ -51,113 +29,6 @@ def address(tmp_path_factory):
         served_here(library, folder / "scratch") as found,
     ):
         yield found
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-def take_picture(page, name):
-    if SCREENSHOTS:
-        Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
-        page.wait_for_timeout(300)  # Until nothing moves.
-        page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
-
-
-class Window:
-    """A browser window on the page that records errors and requests to other hosts."""
-
-    def __init__(self, browser, address, **context):
-        self.context = browser.new_context(**{"viewport": DESKTOP, **context})
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(TIMEOUT)
-        self.problems = []
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.page.on("request", lambda request: self._note(request.url, address))
-        self.page.goto(address)
-        self.page.wait_for_selector("html[data-rz-ready]")
-
-    def _note(self, url, address):
-        if not url.startswith((address, "data:", "blob:")):
-            self.problems.append(f"request to {url}")
-
-    def picture(self, name):
-        take_picture(self.page, name)
-
-    def answer(self):
-        """What names the results that are shown."""
-        return self.page.evaluate(
-            "document.querySelector('#rz-results [data-answer]')?.dataset.answer ?? null"
-        )
-
-    def search(self, words):
-        seen = self.answer()
-        self.page.get_by_label("What are you looking for?").fill(words)
-        self.page.keyboard.press("Enter")
-        self.wait_for_answer(seen)
-
-    def wait_for_answer(self, seen):
-        self.page.wait_for_function(
-            "seen => { const found = document.querySelector('#rz-results [data-answer]');"
-            "return found && found.dataset.answer !== seen"
-            "&& !document.querySelector('.rz-waiting') }",
-            arg=seen,
-        )
-
-    def wait_until(self, condition):
-        """Wait for what the page causes on the server."""
-        for _ in range(TIMEOUT // 50):
-            if condition():
-                return
-            self.page.wait_for_timeout(50)
-        pytest.fail("the page did not cause it")
-
-    def names(self):
-        return (
-            self.page.locator("#rz-results .rz-grid >> nth=0")
-            .locator(".rz-title b")
-            .all_inner_texts()
-        )
-
-    def open(self, name):
-        folded = self.page.locator("#rz-results .rz-weak:not([open]) summary")
-        if folded.count():
-            folded.click()
-        self.page.locator("#rz-results .rz-card", has_text=name).first.locator("button").click()
-        self.page.wait_for_selector("#rz-detail .rz-detail")
-
-    def list_files(self, name):
-        """The one indexed file with this in its name, in the library tab."""
-        self.page.get_by_role("tab", name="Library").click()
-        self.page.get_by_role("button", name="Indexed").click()
-        self.page.get_by_label("Find files by name").fill(name)
-        self.page.wait_for_function("document.querySelectorAll('#rz-files tbody tr').length === 1")
-
-    def narrow(self):
-        """Nothing sticks out to the right."""
-        return self.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-
-    def close(self):
-        self.context.close()
-        assert not self.problems
-
-
-@pytest.fixture
-def visit(chromium, address):
-    opened = []
-
-    def window(**context):
-        opened.append(Window(chromium, address, **context))
-        return opened[-1]
-
-    yield window
-    for one in opened:
-        one.close()
 
 
 @pytest.fixture(scope="module")
@@ -359,10 +230,18 @@ def test_remove_files_after_confirmation(desk):
     page.get_by_text("No file here has").wait_for()
 
 
+@pytest.fixture(scope="module")
+def phone(filled, chromium, address):
+    window = Window(chromium, address, viewport=PHONE, has_touch=True)
+    yield window
+    window.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_layout_fits_phone_and_dark_mode(filled, visit, scheme):
-    window = visit(viewport=PHONE, color_scheme=scheme, has_touch=True)
-    page = window.page
+def test_layout_fits_phone_and_dark_mode(phone, scheme):
+    window, page = phone, phone.page
+    page.emulate_media(color_scheme=scheme)
+    window.load()
     window.search("red")
     page.locator("#rz-more-filters").click()
     assert window.narrow()
@@ -462,7 +341,7 @@ def test_suggested_model_is_downloaded_once_agreed(chromium, suggesting):
         page.get_by_role("button", name=answer).click()
     page.get_by_text("The library now uses the model siglip2").wait_for()
     assert hub.requests
-    assert not page.locator("#rz-suggestion").count()
+    page.locator("#rz-suggestion").wait_for(state="detached")
     assert window.narrow()
     window.close()
 
@@ -503,170 +382,4 @@ def test_instruction_field(chromium, models_library, tmp_path):
         window.page.get_by_role("button", name="Reset filters").click()
         # Leaving the field may have started one more search with the instruction before.
         window.wait_until(lambda: embedder.given and embedder.given[-1] != "Be exact.")
-        window.close()
-
-
-# ---- strangers
-
-
-@pytest.fixture(scope="module")
-def hostile(tmp_path_factory):
-    """A library of files whose names and words are scripts."""
-    folder = tmp_path_factory.mktemp("hostile")
-    make_hostile_media(folder / "media")
-    with Library.open(folder / "library", model="toy") as library:
-        library.ingest([folder / "media"])
-        yield library
-
-
-@pytest.fixture(scope="module")
-def hostile_address(hostile, tmp_path_factory):
-    with served_here(hostile, tmp_path_factory.mktemp("hostile-scratch")) as found:
-        yield found
-
-
-NOTHING_RAN = "!('pwned' in window) && document.title === 'RzenEmbed Search'"
-
-
-def test_hostile_names_run_no_scripts(chromium, hostile_address):
-    window = Window(chromium, hostile_address)
-    page = window.page
-    page.on("dialog", lambda dialog: window.problems.append(dialog.message))
-    page.wait_for_selector("#rz-home .rz-card")
-    for words, ending in (("marmalade", ".txt"), ("marmalade", ".pdf"), ("pwned", ".png")):
-        window.search(words)
-        assert IMAGE in page.locator("#rz-results").inner_text()
-        window.open(ending)
-        page.wait_for_timeout(200)
-        assert page.evaluate(NOTHING_RAN)
-        window.picture(f"20-hostile{ending}")
-        page.keyboard.press("Escape")
-    seen = window.answer()
-    page.locator("#rz-file").set_input_files(
-        {"name": f"{IMAGE}.txt", "mimeType": "text/plain", "buffer": TEXT.encode()}
-    )
-    window.wait_for_answer(seen)
-    assert IMAGE in page.locator(".rz-attached-name").inner_text()
-    page.locator("#rz-file").set_input_files(
-        {"name": f"{IMAGE}.jpg", "mimeType": "image/jpeg", "buffer": b"no picture"}
-    )
-    page.get_by_text("cannot be used as a query").wait_for()
-    page.get_by_role("button", name="Remove the file").click()
-    window.search(TEXT[:300])
-    options = page.locator("#rz-folder option").all_inner_texts()
-    assert any(IMAGE in option for option in options)
-    look_through_library(window)
-    assert page.evaluate(NOTHING_RAN)
-    window.close()
-
-
-def look_through_library(window):
-    """Every list of the library tab, a job from start to end, and a folder that is not there."""
-    page = window.page
-    page.get_by_role("tab", name="Library").click()
-    for state in ("Skipped", "Indexed", "Failed"):
-        page.get_by_role("button", name=re.compile(rf"^{state}( |$)")).click()
-        page.wait_for_function("document.querySelectorAll('#rz-files tbody tr').length > 3")
-        assert IMAGE in page.locator("#rz-files").inner_text()
-    page.get_by_label("Find files by name").fill(IMAGE)
-    page.locator("#rz-path").fill(f"/no/{IMAGE}")
-    page.get_by_role("button", name="Add folder").click()
-    page.get_by_text(f"There is no folder /no/{IMAGE}").wait_for()
-    page.locator("#rz-retry").click()
-    page.get_by_text("failed in").wait_for()
-    assert IMAGE in page.locator("[data-ingest=ended]").inner_text()
-    window.picture("21-hostile-failures")
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="others allow only names in Unicode")
-def test_undecodable_names_on_the_page(chromium, tmp_path):
-    make_media_of_odd_bytes(tmp_path / "media")
-    with (
-        Library.open(tmp_path / "library", model="toy") as library,
-        served_here(library, tmp_path / "scratch") as address,
-    ):
-        window = Window(chromium, address)
-        page = window.page
-        page.get_by_role("tab", name="Library").click()
-        page.locator("#rz-path").fill(str(tmp_path / "media"))
-        page.get_by_role("button", name="Add folder").click()
-        page.get_by_text("d\ufffdfect.jpg").first.wait_for()
-        for state, name in (("Skipped", "o\ufffd.bin"), ("Indexed", "caf\ufffd.png")):
-            page.get_by_role("button", name=re.compile(rf"^{state}( |$)")).click()
-            page.locator("#rz-files").get_by_text(name).wait_for()
-        page.get_by_role("tab", name="Search").click()
-        window.search("marmalade")
-        window.picture("22-odd-bytes")
-        window.open("r\ufffdsum\ufffd.txt")
-        assert "stra\ufffde" in page.locator(".rz-path").first.inner_text()
-        assert not window.problems
-        window.close()
-
-
-def test_originals_run_no_scripts(chromium, hostile, hostile_address):
-    window = Window(chromium, hostile_address)
-    ids = [
-        hostile.catalog.segments(item.id)[0].id
-        for item in hostile.catalog.items(status=Status.INDEXED)
-    ]
-    for one in ids:
-        answer = window.context.request.get(f"{hostile_address}/media/{one}")
-        pdf = answer.headers["content-type"] == "application/pdf"
-        assert "html" not in answer.headers["content-type"]
-        assert "svg" not in answer.headers["content-type"]
-        assert pdf or "sandbox" in answer.headers["content-security-policy"]
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        if not pdf:  # Chromium downloads it here.
-            window.page.goto(f"{hostile_address}/media/{one}")
-            assert window.page.evaluate("!('pwned' in window)")
-    window.close()
-
-
-def test_login_and_logout(chromium, hostile, tmp_path):
-    auth = ("me", "right")
-    with served_here(hostile, tmp_path / "scratch", auth=auth) as address:
-        context = chromium.new_context()
-        page = context.new_page()
-        page.set_default_timeout(TIMEOUT)
-        page.goto(address)
-        for password in ("wrong", "right"):
-            page.get_by_label("User").fill("me")
-            page.get_by_label("Password").fill(password)
-            take_picture(page, f"22-login-{password}")
-            page.get_by_role("button", name="Log in").click()
-            if password == "wrong":
-                page.get_by_text("Incorrect username or password.").wait_for()
-        page.wait_for_selector("html[data-rz-ready]")
-        page.goto(f"{address}/logout")
-        page.get_by_role("button", name="Log out").click()
-        page.get_by_label("Password").wait_for()
-        assert page.goto(f"{address}/config").status == 401
-        context.close()
-
-
-def test_token_and_links_from_other_sites_open_the_page(chromium, hostile, tmp_path):
-    token = "0123456789abcdef"
-    # With a proxy, the programs of this user need the token, too.
-    needed = {"token": token, "proxy": ("192.0.2.1",)}
-    with served_here(hostile, tmp_path / "scratch", **needed) as address:
-        context = chromium.new_context()
-        elsewhere = f'<a href="{address}/">page</a> <a href="{address}/?token={token}">token</a>'
-        context.route("http://elsewhere.example/", lambda route: route.fulfill(body=elsewhere))
-        page = context.new_page()
-        page.set_default_timeout(TIMEOUT)
-        assert page.goto(address).status == 401
-        for link in ("token", "page"):
-            page.goto("http://elsewhere.example/")
-            page.get_by_role("link", name=link).click()
-            page.wait_for_selector("html[data-rz-ready]")
-            assert page.url == f"{address}/", "the token is not left in the address"
-        context.close()
-
-
-def test_refused_upload_shows_reason(chromium, hostile, tmp_path):
-    with served_here(hostile, tmp_path / "scratch", max_upload_mb=1) as address:
-        window = Window(chromium, address)
-        (tmp_path / "large.txt").write_bytes(b"x" * (8 << 20))
-        window.page.locator("#rz-file").set_input_files(tmp_path / "large.txt")
-        window.page.get_by_text("upload limit of 1 MB").wait_for()
         window.close()
