@@ -20,6 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pymupdf
+from hostile_pdfs import loop_of_tables, objects, one_page, shared_pages
 from PIL import Image, ImageOps
 
 from embedder.media.picture import prepare_decoders
@@ -208,7 +209,7 @@ def _bombs(corpus: Corpus) -> None:
     corpus.add("bombs/profile.png", png(8, 8, bytes(9 * 8), (b"iCCP", zipped(b"a\0\0", 1 << 26))))
     corpus.add("bombs/screen.gif", gif(65_535, 65_535, 2), why=many)
     corpus.add("bombs/frames.gif", gif(1_500, 1_500, 60))
-    corpus.add("bombs/strips.tif", tiff(9_000, 9_000, zlib.compress(bytes(81_000_000), 9)))
+    corpus.add("bombs/strips.tif", tiff(9_000, 9_000, zlib.compress(bytes(81_000_000), 1)))
     corpus.add("bombs/declared.tif", tiff(200_000, 200_000, b"\0" * 64), why=many)
     corpus.add("bombs/loop.tif", tiff(8, 8, zlib.compress(bytes(64)), following=8))
     corpus.add("bombs/canvas.webp", webp(16_383, 16_383), why=many)
@@ -223,7 +224,7 @@ def _bombs(corpus: Corpus) -> None:
 def png(width: int, height: int, pixels: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
     """Grey, 8 bits; `pixels` with a filter byte before each row."""
     head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    parts = [(b"IHDR", head), *chunks, (b"IDAT", zlib.compress(pixels, 9)), (b"IEND", b"")]
+    parts = [(b"IHDR", head), *chunks, (b"IDAT", zlib.compress(pixels, 1)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
         for name, data in parts
@@ -231,7 +232,7 @@ def png(width: int, height: int, pixels: bytes, *chunks: tuple[bytes, bytes]) ->
 
 
 def zipped(start: bytes, count: int) -> bytes:
-    return start + zlib.compress(bytes(count), 9)
+    return start + zlib.compress(bytes(count), 1)
 
 
 def gif(width: int, height: int, frames: int) -> bytes:
@@ -310,7 +311,7 @@ def _pdfs(corpus: Corpus) -> None:
     twice = zlib.compress(zlib.compress(b"0 0 m 9 9 l S\n" * 300_000, 9), 9)
     filters = "/Filter[/FlateDecode/FlateDecode]"
     corpus.add("pdf/zipped-twice.pdf", one_page("/Contents 4 0 R", {4: (filters, twice)}))
-    zeros = zlib.compress(bytes(1 << 26), 9)
+    zeros = zlib.compress(bytes(1 << 26), 1)
     corpus.add("pdf/spaces.pdf", one_page("/Contents 4 0 R", {4: ("/Filter/FlateDecode", zeros)}))
     image = (
         "/Type/XObject/Subtype/Image/Width 60000/Height 60000/BitsPerComponent 8"
@@ -331,68 +332,10 @@ def _pdfs(corpus: Corpus) -> None:
             {4: drawn, 5: (form, b"/A Do /A Do")},
         ),
     )
-    corpus.add("pdf/forms-of-forms.pdf", forms_of_forms(12), why="no progress")
     corpus.add("pdf/deep.pdf", one_page("/A " + "[" * 50_000))
     corpus.add("pdf/loop-of-tables.pdf", loop_of_tables())
     corpus.add("pdf/only-a-head.pdf", b"%PDF-1.7\n")
     corpus.add("pdf/late.pdf", b"\n" * 1_000 + pdf(), sound=True)
-
-
-def objects(given: dict[int, str | tuple[str, bytes]], trailer: str = "") -> bytes:
-    """A PDF of these objects and a catalogue, object 1, that has 2 for its pages."""
-    data = bytearray(b"%PDF-1.7\n")
-    places = {}
-    for number, value in {1: "<</Type/Catalog/Pages 2 0 R>>", **given}.items():
-        places[number] = len(data)
-        data += b"%d 0 obj\n" % number
-        if isinstance(value, str):
-            data += value.encode()
-        else:
-            entries, stream = value
-            data += b"<</Length %d%s>>stream\n" % (len(stream), entries.encode())
-            data += stream + b"\nendstream"
-        data += b"\nendobj\n"
-    start = len(data)
-    data += b"xref\n0 1\n0000000000 65535 f \n"
-    for number, place in places.items():
-        data += b"%d 1\n%010d 00000 n \n" % (number, place)
-    data += f"trailer\n<</Size {max(places) + 1}/Root 1 0 R{trailer}>>\n".encode()
-    return bytes(data + b"startxref\n%d\n%%%%EOF\n" % start)
-
-
-def one_page(
-    entries: str, more: dict[int, tuple[str, bytes]] | None = None, box: str = "0 0 200 200"
-) -> bytes:
-    page = f"<</Type/Page/Parent 2 0 R/MediaBox[{box}]{entries}>>"
-    return objects({2: "<</Type/Pages/Kids[3 0 R]/Count 1>>", 3: page, **(more or {})})
-
-
-def shared_pages(count: int) -> bytes:
-    """Each page is an object of its own; all have the same contents."""
-    page = "<</Type/Page/Parent 2 0 R/Contents 3 0 R>>"
-    pages = dict.fromkeys(range(4, count + 4), page)
-    kids = " ".join(f"{number} 0 R" for number in pages)
-    tree = f"<</Type/Pages/MediaBox[0 0 99 99]/Count {count}/Kids[{kids}]>>"
-    return objects({2: tree, 3: ("", b"0 0 m 9 9 l S"), **pages})
-
-
-def forms_of_forms(depth: int) -> bytes:
-    """Each form draws the next ten times: one page is as much work as 10 ** depth."""
-    head = "/Type/XObject/Subtype/Form/BBox[0 0 9 9]"
-    resources = "/Resources<</XObject<</A {} 0 R>>>>"
-    forms = {
-        number: (head + resources.format(number + 1), b"/A Do " * 10)
-        for number in range(5, 5 + depth)
-    }
-    last = {5 + depth: (head, b"0 0 m 9 9 l S")}
-    start = {4: ("", b"/A Do")}
-    return one_page("/Contents 4 0 R" + resources.format(5), {**start, **forms, **last})
-
-
-def loop_of_tables() -> bytes:
-    """The table of objects names itself as the one before it."""
-    plain = objects({2: "<</Type/Pages/Kids[]/Count 0>>"})
-    return objects({2: "<</Type/Pages/Kids[]/Count 0>>"}, f"/Prev {plain.index(b'xref')}")
 
 
 def _videos(corpus: Corpus, samples: dict[str, bytes]) -> None:

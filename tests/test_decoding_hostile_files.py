@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 from hostile_files import SECRET, Corpus, build
+from hostile_pdfs import forms_of_forms
 
+from embedder.media import Kind, Limits, MediaError
 from indexer import Library, MediaItem, Status
+from indexer.decoding.pool import DecoderPool
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pipes, /proc, limits on memory")
 
@@ -104,6 +107,16 @@ def test_unusable_files_have_their_reason(corpus, items):
     for path, why in corpus.hopeless.items():
         assert items[path].status is not Status.INDEXED, path
         assert why in (items[path].error or ""), path
+
+
+def test_page_that_is_drawn_for_ever_is_given_up(tmp_path):
+    path = tmp_path / "forms-of-forms.pdf"
+    with DecoderPool() as decoders:
+        path.write_bytes(forms_of_forms(1))
+        assert list(decoders.cut(path, Kind.PDF, Limits()))
+        path.write_bytes(forms_of_forms(12))
+        with pytest.raises(MediaError, match="no progress for 2 seconds"):
+            list(decoders.cut(path, Kind.PDF, Limits(silence_seconds=2)))
 
 
 def test_links_pipes_and_sockets_are_not_opened(corpus, result):
