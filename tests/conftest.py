@@ -1,5 +1,6 @@
 """Isolation for every test: no network, a temporary home folder, an empty default library."""
 
+import gc
 import os
 import socket
 import sys
@@ -17,6 +18,9 @@ from app.__main__ import skip_gradio_stubs
 # cores, that took several times the processor time of the work. Read when OpenMP is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 skip_gradio_stubs()
+# Looking for garbage among all that PyTorch, Gradio and the tests have imported, after every few
+# hundred new objects, took a ninth of the processor time. Rarer, it finds the same.
+gc.set_threshold(20_000, 20, 20)
 
 LOOPBACK = ("127.", "::1", "::ffff:127.", "localhost", "0.0.0.0")
 # They take longest, so they start first and no process is left with one of them at the end.
@@ -187,6 +191,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the longest files first."""
     ranks = {name: rank for rank, name in enumerate(LONGEST_FILES)}
     items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was imported out of the searches for garbage."""
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
