@@ -30,8 +30,9 @@ app: $(VENV)/.installed
 
 install: $(VENV)/.installed
 
+# Bytecode is kept, whatever the environment says: tests start many processes.
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
