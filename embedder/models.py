@@ -7,7 +7,7 @@ out, 130 if it was stopped by Ctrl-C (what was downloaded is kept; run it again 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from embedder.download import (
@@ -78,13 +78,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _list(arguments: argparse.Namespace) -> int:
     if arguments.urls:
-        for spec, model in _named():
+        for model, spec in _named().items():
             print(f"# {spec}")
             for file in model.files:
                 url = file_url(model.repository, file.name, model.revision)
                 print(f"{url}  {file.sha256 or '-'}")
         return 0
-    rows = [_row(spec, model) for spec, model in _named()]
+    rows = [_row(spec, model) for model, spec in _named().items()]
     if arguments.json:
         print(json.dumps(rows, indent=1, default=str))
         return 0
@@ -97,14 +97,16 @@ def _list(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _named() -> Iterator[tuple[str, HubModel]]:
-    """Yield the models that have a name here, and what opens them."""
+def _named() -> Mapping[HubModel, str]:
+    """Return the models that have a name here, with the shortest specification of each."""
+    named: dict[HubModel, str] = {}
     for backend in BACKENDS.values():
         for argument in ("", *backend.variants):
             if (model := backend.hub_model(argument)) is not None:
-                yield str(ModelSpec(backend.family, argument)), model
+                named.setdefault(model, str(ModelSpec(backend.family, argument)))
     for argument, model in reranker.FAMILY.models.items():
-        yield str(ModelSpec(reranker.FAMILY.name, argument)), model
+        named.setdefault(model, str(ModelSpec(reranker.FAMILY.name, argument)))
+    return named
 
 
 def _row(spec: str, model: HubModel) -> dict[str, object]:

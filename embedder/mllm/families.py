@@ -197,7 +197,7 @@ QWEN3_VL = Family(
     models={
         "": _QWEN3_VL_2B,
         "2b": _QWEN3_VL_2B,
-        "8b": _qwen3_vl_model("8B", 16_300, "the same, the most exactly"),
+        "8b": _qwen3_vl_model("8B", 16_300, "what qwen3-vl finds, more exactly"),
     },
     model_type="qwen3_vl",
     model_class="Qwen3VLModel",
