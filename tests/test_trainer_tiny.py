@@ -1,7 +1,6 @@
 """The shipped tiny runs, shortened: both stages learn what training has not shown."""
 
 import csv
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,9 @@ import pytest
 
 from benchmarks.miniature import shapes
 from embedder import open_embedder
-from trainer import evaluate, stage1, stage2
+from trainer import stage1, stage2
+from trainer.evaluate import find_sets
+from trainer.evaluation.scoring import evaluate
 
 # One picture of each combination instead of five, and about a third of the steps: 0.096 untrained,
 # 0.308 after stage 1 and 0.400 after stage 2, whose tasks rise from 0.333 to 0.465.
@@ -35,6 +36,7 @@ class Runs:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     assert shapes.main([str(folder), "--repetitions", "1"]) == 0
+    held_out = list(find_sets([folder / "held-out"], None, folder / "cache"))
     scores = []
     for name, stage in {"untrained": None, "stage1": stage1, "stage2": stage2}.items():
         checkpoint = folder / name
@@ -47,11 +49,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
             config.write_text(text)
             assert stage.main([str(config)]) == 0
             checkpoint /= "model"
-        out = folder / "scores" / name
-        command = ["--spec", f"rzen:{checkpoint}", "--data", str(folder / "held-out")]
-        assert evaluate.main([*command, "--out", str(out)]) == 0
-        stated = [json.loads(path.read_text()) for path in out.glob("*_score.json")]
-        scores.append({one["dataset"]: one["score"] for one in stated})
+        with open_embedder(f"rzen:{checkpoint}") as embedder:
+            scores.append({one.name: evaluate(embedder, one).score for one in held_out})
     return Runs(folder, tuple(scores))
 
 
