@@ -386,23 +386,20 @@ def test_a_crash_while_a_set_is_written_leaves_it_undone(
     assert (out / "colours_score.json").exists()
 
 
-def test_errors_of_the_command_are_sentences(tmp_path: Path) -> None:
-    root = Path(__file__).parent.parent
-    run = [sys.executable, "-m", "trainer.evaluate", "--out", str(tmp_path / "out"), "--data"]
+def test_errors_of_the_command_are_sentences(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--out", str(tmp_path / "out"), "--data"]
     done = subprocess.run(
-        [*run, str(tmp_path), "--spec", "toy"], cwd=root, capture_output=True, text=True
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {tmp_path} has no evaluation set")
-    colours(tmp_path / "colours")
-    done = subprocess.run(
-        [*run, str(tmp_path / "colours"), "--spec", "unknown"],
-        cwd=root,
+        [sys.executable, "-m", "trainer.evaluate", *flags, str(tmp_path), "--spec", "toy"],
+        cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 2
-    assert "unknown model 'unknown'" in done.stderr
+    assert done.stderr.startswith(f"error: {tmp_path} has no evaluation set")
+    assert main([*flags, str(colours(tmp_path / "colours")), "--spec", "unknown"]) == 2
+    assert "unknown model 'unknown'" in capsys.readouterr().err
 
 
 def test_a_qwen2_vl_is_evaluated_like_any_other_model(tmp_path: Path, tiny_rzen: Path) -> None:
