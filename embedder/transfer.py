@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING, Any, NoReturn, Self
+from urllib.parse import urlsplit
 
 from embedder.interface import EmbedderUnavailable
 
@@ -174,7 +175,7 @@ class _Tries:
     """Waits after an interruption, and gives up after some in a row that brought nothing."""
 
     def __init__(self, url: str) -> None:
-        self._url, self._furthest, self._failed = url, 0, 0
+        self._host, self._furthest, self._failed = urlsplit(url).netloc, 0, 0
 
     def count(self, error: _Interrupted, here: int = 0) -> None:
         """Count an interruption.
@@ -190,7 +191,7 @@ class _Tries:
         self._furthest = max(self._furthest, here)
         if self._failed == _MAX_TRIES:
             raise EmbedderUnavailable(
-                f"{self._url} could not be downloaded ({error}): check the connection to the "
+                f"the download from {self._host} failed ({error}): check the connection to the "
                 "internet and try again; what has arrived is kept"
             ) from error
         sleep(_PAUSE_SECONDS)

@@ -151,7 +151,7 @@ def test_wrong_content_is_refused_and_deleted(hub: Hub):
 @pytest.mark.parametrize("length", [0, 10, 10**15])
 def test_false_length_gives_no_wrong_file(hub: Hub, length: int):
     hub.answer = lambda request, whole: send(request, 200, whole, Content_Length=str(length))
-    with pytest.raises(EmbedderUnavailable, match=r"could not be downloaded|another hash"):
+    with pytest.raises(EmbedderUnavailable, match=r"the download from .* failed|another hash"):
         fetch(MODEL)
     assert content(own_folder(MODEL)) == {}
 
@@ -218,7 +218,7 @@ def test_unknown_repository_leaves_nothing_behind(hub: Hub):
 
 def test_no_network_is_said(hub: Hub, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(EmbedderUnavailable, match="check the connection"):
+    with pytest.raises(EmbedderUnavailable, match=r"127\.0\.0\.1:9 failed .*check the connection"):
         fetch(MODEL)
 
 

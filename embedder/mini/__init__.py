@@ -15,5 +15,5 @@ BACKEND = Backend(
     family="mini",
     summary="everyday things, animals and places; small, and part of this program",
     open=_open,
-    facts=("English best, 15 other languages", "100 pictures/s on two CPU cores", "Apache-2.0"),
+    facts=("English best, 15 other languages", "70 pictures/s on two CPU cores", "Apache-2.0"),
 )
