@@ -21,6 +21,7 @@ def run(module: str, *arguments: object, stdin: str = "") -> CompletedProcess[st
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     words = list(map(str, arguments))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell may have had ignored
     try:
         with (
             redirect_stdout(out),
