@@ -356,7 +356,7 @@ def vision_session(**settings: str) -> Any:
 
 
 def test_the_quantised_tower_computes_the_same_with_sums_of_16_and_of_32_bits() -> None:
-    # Without VNNI, a CPU adds products in 16 bits unless it is told to be precise.
+    # Without VNNI, a CPU adds products in 16 bits unless a setting makes it precise.
     pixels = np.stack([pixels_of(photo(name)) for name in PHOTOS])
     fast, precise = (
         vision_session(x64quantprecision=value).run(["pooled"], {"pixels": pixels})[0]

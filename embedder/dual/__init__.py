@@ -8,34 +8,25 @@ embedder     all of it behind the project's interface, in rows of two parts
 
 from typing import Any
 
-from embedder.dual.families import CLIP, SIGLIP2
+from embedder.dual.families import CLIP, SIGLIP2, Family
 from embedder.interface import Backend, Embedder
 
 
-def _open_siglip2(argument: str, **options: Any) -> Embedder:
-    from embedder.dual.embedder import open_dual
+def _backend(family: Family, summary: str) -> Backend:
+    def open_model(argument: str, **options: Any) -> Embedder:
+        from embedder.dual.embedder import open_dual
 
-    return open_dual(SIGLIP2, argument, **options)
+        return open_dual(family, argument, **options)
+
+    return Backend(
+        family=family.name,
+        summary=summary,
+        open=open_model,
+        argument="FOLDER-OR-HUB-ID",
+        variants=tuple(name for name in family.models if name),
+        hub_model=family.hub_model,
+    )
 
 
-def _open_clip(argument: str, **options: Any) -> Embedder:
-    from embedder.dual.embedder import open_dual
-
-    return open_dual(CLIP, argument, **options)
-
-
-SIGLIP2_BACKEND = Backend(
-    family="siglip2",
-    summary="SigLIP 2: people, scenes and things, in over 100 languages",
-    open=_open_siglip2,
-    argument="FOLDER-OR-HUB-ID",
-    variants=tuple(SIGLIP2.models)[1:],
-    hub_model=SIGLIP2.hub_model,
-)
-CLIP_BACKEND = Backend(
-    family="clip",
-    summary="CLIP, in English",
-    open=_open_clip,
-    argument="FOLDER-OR-HUB-ID",
-    hub_model=CLIP.hub_model,
-)
+SIGLIP2_BACKEND = _backend(SIGLIP2, "SigLIP 2: people, scenes and things, in over 100 languages")
+CLIP_BACKEND = _backend(CLIP, "CLIP, in English")

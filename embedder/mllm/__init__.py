@@ -14,43 +14,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from embedder.interface import Backend, Embedder
-from embedder.mllm.families import QWEN3_VL, RZEN
+from embedder.mllm.families import QWEN3_VL, RZEN, Family
 
 
-def _open_rzen(argument: str, **options: Any) -> Embedder:
-    from embedder.mllm.embedder import open_mllm
+def _backend(family: Family, summary: str) -> Backend:
+    def open_model(argument: str, **options: Any) -> Embedder:
+        from embedder.mllm.embedder import open_mllm
 
-    return open_mllm(RZEN, argument, **options)
+        return open_mllm(family, argument, **options)
 
-
-def _open_qwen3_vl(argument: str, **options: Any) -> Embedder:
-    from embedder.mllm.embedder import open_mllm
-
-    return open_mllm(QWEN3_VL, argument, **options)
+    return Backend(
+        family=family.name,
+        summary=summary,
+        open=open_model,
+        argument="FOLDER-OR-HUB-ID",
+        variants=tuple(name for name in family.models if name),
+        requires=("torch", "transformers"),
+        takes_instructions=True,
+        hub_model=family.hub_model,
+    )
 
 
 BACKENDS: Mapping[str, Backend] = {
     backend.family: backend
     for backend in (
-        Backend(
-            family="rzen",
-            summary="RzenEmbed, downloaded when first used",
-            open=_open_rzen,
-            argument="FOLDER-OR-HUB-ID",
-            requires=("torch", "transformers"),
-            takes_instructions=True,
-            hub_model=RZEN.hub_model,
-        ),
-        Backend(
-            family="qwen3-vl",
-            summary="Qwen3-VL-Embedding, downloaded when first used",
-            open=_open_qwen3_vl,
-            argument="FOLDER-OR-HUB-ID",
-            variants=("2b", "8b"),
-            requires=("torch", "transformers"),
-            takes_instructions=True,
-            hub_model=QWEN3_VL.hub_model,
-        ),
+        _backend(RZEN, "RzenEmbed, downloaded when first used"),
+        _backend(QWEN3_VL, "Qwen3-VL-Embedding, downloaded when first used"),
     )
 }
 """Those of this package by their family."""
