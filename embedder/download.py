@@ -25,7 +25,6 @@ from embedder.hub import (
     file_url,
     has_files,
     listing_url,
-    read_object,
 )
 from embedder.interface import EmbedderError, EmbedderUnavailable
 from embedder.transfer import HubClient
@@ -143,12 +142,12 @@ class _Record:
         if not path.is_file():
             return None
         try:
-            stated = read_object(path)
+            stated = json.loads(path.read_text(encoding="utf-8"))
             if stated["version"] != _RECORD_VERSION:
                 raise ValueError(stated["version"])
             files = tuple(_ListedFile(**file) for file in stated["files"])
             return cls(str(stated["repository"]), str(stated["revision"]), files)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise EmbedderUnavailable(
                 f"{path} is damaged or of another version of this program: delete {folder}, and "
                 "download the model again"

@@ -113,7 +113,8 @@ def read_object(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise EmbedderUnavailable(
-            f"{path.parent} holds no model: there is no {path.name} in it"
+            f"{path.parent} holds no model: there is no {path.name} in it; name the folder that "
+            "has all files of the model"
         ) from error
     except OSError as error:
         raise EmbedderUnavailable(f"{path} cannot be read: {error.strerror}") from error

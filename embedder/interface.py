@@ -11,7 +11,7 @@ import importlib.util
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.content import ROLES, Content, Modality, Role
+from embedder.normalisation import readable
 
 if TYPE_CHECKING:
     from embedder.hub import HubModel
@@ -199,6 +200,10 @@ class Embedder(Protocol):
         """
         ...
 
+    def knows_word(self, word: str) -> bool:
+        """Return whether this is surely a word as it is written, and not a misspelled one."""
+        ...
+
     def close(self) -> None:
         """Free the model; embedding afterwards raises `EmbedderError`."""
         ...
@@ -301,6 +306,7 @@ class BaseEmbedder(ABC):
             if content.modality not in self.info.modalities:
                 raise EmbedError(position, f"{self.info.name} cannot embed {content.modality}")
         vectors = np.empty((len(contents), self.info.dim), dtype=np.float32)
+        contents = list(map(_readable, contents))
         for start in range(0, len(contents), self.batch_size):
             batch = contents[start : start + self.batch_size]
             try:
@@ -317,6 +323,10 @@ class BaseEmbedder(ABC):
             )
         return vectors
 
+    def knows_word(self, word: str) -> bool:
+        """See `Embedder.knows_word`; without a list of words, none is known."""
+        return False
+
     def close(self) -> None:
         """See `Embedder.close`."""
         self._closed = True
@@ -331,6 +341,13 @@ class BaseEmbedder(ABC):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _readable(content: Content) -> Content:
+    """Return a content with its text as tokenizers know it."""
+    if content.text is None or (content.text.isascii() and "-\n" not in content.text):
+        return content
+    return replace(content, text=readable(content.text) or content.text)
 
 
 class Reranker(Protocol):

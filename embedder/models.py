@@ -91,7 +91,8 @@ def _list(arguments: argparse.Namespace) -> int:
     width = max(len(str(row["spec"])) for row in rows)
     for row in rows:
         size = f"{row['megabytes']:,} MB" if row["megabytes"] else ""
-        print(f"{row['spec']:{width}} {size:>9}  {row['licence']:11} {row['folder'] or 'not here'}")
+        where = row["folder"] or row["problem"] or "not here"
+        print(f"{row['spec']:{width}} {size:>9}  {row['licence']:11} {where}")
         facts = [row[name] for name in ("summary", "languages", "speed")]
         print(f"    {'; '.join(str(fact) for fact in facts if fact)}")
     return 0
@@ -111,10 +112,16 @@ def _named() -> Mapping[HubModel, str]:
 
 def _row(spec: str, model: HubModel) -> dict[str, object]:
     stated = ("repository", "revision", "summary", "megabytes", "languages", "speed", "licence")
+    folder, problem = None, None
+    try:
+        folder = local_folder(model)
+    except EmbedderUnavailable as error:  # one damaged download must not hide the others
+        problem = str(error)
     return {
         "spec": spec,
         **{name: getattr(model, name) for name in stated},
-        "folder": local_folder(model),
+        "folder": folder,
+        "problem": problem,
     }
 
 

@@ -51,7 +51,7 @@ class ToyEmbedder(BaseEmbedder):
             modalities=frozenset(Modality),
             frame_side=64,
             calibration={
-                (query, document): Calibration(midpoint=0.3, slope=12.0)
+                (query, document): Calibration(midpoint=0.3, slope=9.0)
                 for query in Modality
                 for document in Modality
             },

@@ -6,6 +6,8 @@ from pathlib import Path
 from threading import Event
 
 from embedder.media import Draft, Kind, Limits
+from embedder.media.kinds import Details
+from embedder.media.metadata import sidecar_details
 
 
 class InProcess:
@@ -13,6 +15,9 @@ class InProcess:
 
     def __init__(self, cut: Callable[[Path, Kind, Limits], Iterator[Draft]]) -> None:
         self.cut = cut
+
+    def describe(self, sidecar: Path) -> Details:
+        return sidecar_details([sidecar])
 
     def __call__(self, cancel: Event) -> AbstractContextManager["InProcess"]:
         return nullcontext(self)

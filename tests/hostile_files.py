@@ -18,31 +18,34 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import documents
+import hostile_documents
 import numpy as np
 import pymupdf
 from hostile_pdfs import loop_of_tables, objects, one_page, shared_pages
 from PIL import Image, ImageOps
+from raw_files import dng
 
 from embedder.media.picture import prepare_decoders
 
 BASE = Image.effect_noise((48, 36), 60).convert("RGB")
 MOVED = [BASE.rotate(30 * n) for n in range(5)]
-STILL = dict(
-    zip(
-        "jpg png gif webp bmp tif jp2 ppm heic avif ico icns tga dds pcx sgi qoi".split(),
-        "JPEG PNG GIF WEBP BMP TIFF JPEG2000 PPM HEIF AVIF ICO ICNS TGA DDS PCX SGI QOI".split(),
-        strict=True,
-    )
-)
+_SUFFIXES = "jpg png gif webp bmp tif jp2 ppm heic avif ico icns tga dds pcx sgi qoi jxl"
+_NAMES = "JPEG PNG GIF WEBP BMP TIFF JPEG2000 PPM HEIF AVIF ICO ICNS TGA DDS PCX SGI QOI JXL"
+STILL = dict(zip(_SUFFIXES.split(), _NAMES.split(), strict=True))
 MOVING = {"gif": "GIF", "png": "PNG", "webp": "WEBP", "avif": "AVIF"}
 VIDEOS = {"mp4": "mp4v", "avi": "MJPG", "mkv": "mp4v"}
 FORMATS = [
     *STILL,
+    "dng",
+    "svg",
     *(f"moving.{suffix}" for suffix in MOVING),
     *(f"film.{suffix}" for suffix in VIDEOS),
     "pdf",
     "html",
     "txt",
+    "docx",
+    "epub",
 ]
 SECRET = "kryptonite"
 PAGES = 50_000
@@ -61,6 +64,17 @@ def whole(name: str, folder: Path) -> bytes:
         film(path, VIDEOS[suffix], 15)
     elif name == "pdf":
         path.write_bytes(pdf())
+    elif name == "svg":
+        path.write_text(
+            '<svg xmlns="http://www.w3.org/2000/svg" width="48" height="36"><style>.a{fill:red}'
+            '</style><rect class="a" width="30" height="30"/><text y="20">words</text></svg>'
+        )
+    elif name == "dng":
+        path.write_bytes(dng(BASE, (640, 480), None))
+    elif name == "docx":
+        path.write_bytes(documents.word(documents.paragraph("Otters swim.") * 9))
+    elif name == "epub":
+        path.write_bytes(documents.epub("<p>Otters swim.</p>" * 9))
     elif name == "html":
         path.write_bytes(b"<html><title>T</title><body><p>Hello <b>x</b><br>y</body></html>" * 4)
     else:
@@ -164,6 +178,11 @@ def build(place: Path, seed: int = 1) -> Corpus:
     _pdfs(corpus)
     _videos(corpus, samples)
     _texts(corpus)
+    cells = "<a><row><c s='1'><v>41000</v></c><c t='s'><v>1</v></c></row></a>"
+    corpus.add("sound/sheet.xlsx", documents.workbook(cells), sound=True)
+    corpus.add("sound/letter.rtf", b"{\\rtf1\\ansicpg932 \\'93\\'fa\\'96\\'7b otters}", sound=True)
+    for name, (data, why) in hostile_documents.files(corpus.outside / "secret.txt").items():
+        corpus.add(f"documents/{name}", data, why=why)
     _names(corpus)
     _references(corpus)
     _no_files(corpus)
@@ -429,10 +448,15 @@ def _references(corpus: Corpus) -> None:
         corpus.add(f"references/{name}", text(film_outside).encode(), why="")
     page = f'<html><body>words<img src="file://{secret}"><iframe src="{secret}"></iframe>'
     corpus.add("references/page.html", page.encode())
+    drawing = f'<svg xmlns="http://www.w3.org/2000/svg"><image href="file://{secret}"/></svg>'
+    corpus.add("references/image.svg", drawing.encode())
     entity = f'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b SYSTEM "file://{secret}">]><a>&b;</a>'
     corpus.add("references/entity.xml", entity.encode())
     laughs = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
     corpus.add("references/laughs.xml", f"<!DOCTYPE a [{laughs}]><a>&l9;</a>".encode())
+    corpus.add(
+        "references/laughs.svg", f"<!DOCTYPE a [{laughs}]><svg>&l9;</svg>".encode(), why="SVG"
+    )
     stream = (f"/F({secret})/FFilter null", b"")
     corpus.add("references/stream.pdf", one_page("/Contents 4 0 R", {4: stream}))
 

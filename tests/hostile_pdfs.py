@@ -1,5 +1,7 @@
 """PDFs that contradict themselves or are far more work than they look, byte by byte."""
 
+from collections.abc import Mapping
+
 
 def objects(given: dict[int, str | tuple[str, bytes]], trailer: str = "") -> bytes:
     """A PDF of these objects and a catalogue, object 1, that has 2 for its pages."""
@@ -24,7 +26,9 @@ def objects(given: dict[int, str | tuple[str, bytes]], trailer: str = "") -> byt
 
 
 def one_page(
-    entries: str, more: dict[int, tuple[str, bytes]] | None = None, box: str = "0 0 200 200"
+    entries: str,
+    more: Mapping[int, str | tuple[str, bytes]] | None = None,
+    box: str = "0 0 200 200",
 ) -> bytes:
     page = f"<</Type/Page/Parent 2 0 R/MediaBox[{box}]{entries}>>"
     return objects({2: "<</Type/Pages/Kids[3 0 R]/Count 1>>", 3: page, **(more or {})})

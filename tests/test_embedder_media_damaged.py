@@ -68,7 +68,7 @@ def test_a_file_without_permission_says_so(
 def test_importing_the_package_loads_no_decoder() -> None:
     program = (
         "import sys, embedder, embedder.media\n"
-        "heavy = {'cv2', 'pymupdf', 'fitz', 'pillow_heif', 'onnxruntime', 'torch'}\n"
+        "heavy = {'cv2', 'av', 'pymupdf', 'fitz', 'pillow_heif', 'rawpy', 'onnxruntime', 'torch'}\n"
         "print(*heavy & set(sys.modules))"
     )
     command = [sys.executable, "-c", program]

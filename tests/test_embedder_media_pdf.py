@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pymupdf
 import pytest
+from hostile_pdfs import one_page
 
 from embedder.media import Limits, MediaError, read_page, read_pages, render_page
 
@@ -29,6 +30,29 @@ def document(*texts: str) -> Any:
         if text:
             page.insert_text((50, 100), text, fontsize=20)
     return made
+
+
+def spelled(text: str) -> bytes:
+    """A page whose font says that its glyphs are these characters, whatever they are."""
+    letters = sorted(set(text) - {" ", "\n"})
+    codes = {letter: 0x41 + n for n, letter in enumerate(letters)} | {" ": 0x20}
+    entries = "".join(
+        f"<{code:02x}> <{letter.encode('utf-16-be').hex()}>\n" for letter, code in codes.items()
+    )
+    table = (
+        "/CIDInit /ProcSet findresource begin begincmap 1 begincodespacerange <00> <ff> "
+        f"endcodespacerange {len(codes)} beginbfchar\n{entries}endbfchar endcmap end"
+    )
+    lines = [bytes(codes[letter] for letter in line).hex() for line in text.split("\n")]
+    shown = " T* ".join(f"<{line}> Tj" for line in lines)
+    return one_page(
+        "/Contents 4 0 R/Resources<</Font<</F 5 0 R>>>>",
+        {
+            4: ("", f"BT /F 9 Tf 12 TL 10 99 Td {shown} ET".encode()),
+            5: "<</Type/Font/Subtype/Type1/BaseFont/Helvetica/ToUnicode 6 0 R>>",
+            6: ("", table.encode()),
+        },
+    )
 
 
 def ink(picture: Any, box: tuple[float, float, float, float]) -> float:
@@ -75,6 +99,87 @@ def test_text_keeps_lines_and_joins_hyphens(tmp_path: Path) -> None:
     page.insert_text((50, 300), "Another block")
     text = read_page(saved(made, tmp_path / "a.pdf"), 1).text
     assert text == "All information of the\nNorth-\nSouth line\n\nAnother block"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "letters"),
+    [
+        ("the o\ufb03ce \ufb01led \ufb02ags", "the office filed flags"),
+        ("\u2f00\u2f24 \uf9dd", "一大 利"),  # radicals and a compatibility ideograph
+        ("\ufee1\ufefc\ufeb3 \ufefb", "لا سلام"),  # drawn from the left, read from the right
+        ("photo\u2010\nsyn\u00ad\nthesis", "photosynthesis"),
+        ("m\u00b2 \u00bd \uff21", "m\u00b2 \u00bd \uff21"),  # characters, not shapes
+    ],
+)
+def test_shapes_of_fonts_are_read_as_letters(tmp_path: Path, shapes: str, letters: str) -> None:
+    path = tmp_path / "a.pdf"
+    path.write_bytes(spelled(shapes))
+    page = read_page(path, 1)
+    assert page.text == letters
+    assert page.words
+
+
+def test_glyphs_without_characters_are_no_words(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdf"
+    path.write_bytes(spelled("\uf0b7 first \ufffd\ufffda caf\ufffd"))
+    assert read_page(path, 1).text == "first caf\ufffd"
+
+
+def test_notes_and_bookmarks_are_words_of_their_pages(tmp_path: Path) -> None:
+    made = document("Draft contract", "Chapter two", "Appendix")
+    made[0].add_text_annot((50, 50), "Check the plutonium clause")
+    made[0].add_file_annot((90, 90), b"of quartz", "stones.txt")
+    made[0].add_freetext_annot((50, 200, 300, 240), "in the margin")
+    page = made[1]  # a note is lost without the page that it belongs to
+    marked = page.add_highlight_annot(page.search_for("two"))
+    marked.set_info(content="too o\ufb03cial")
+    marked.update()
+    titles = [(1, "Preface", 1), (1, "Chapter two", 2), (2, "Marmalade", 2), (1, "Nowhere", -1)]
+    made.set_toc(titles)
+    path = saved(made, tmp_path / "a.pdf")
+    assert [page.text for page in read_pages(path)] == [
+        "Draft contract\n\nin the margin\n\nCheck the plutonium clause\n\n"
+        "stones.txt\n\nof quartz\n\nPreface",
+        "Chapter two\n\ntoo official\n\nMarmalade",
+        "Appendix",
+    ]
+    assert read_page(path, 2).text.endswith("Marmalade")
+
+
+def test_attached_files_are_found(tmp_path: Path) -> None:
+    made = document("Cover letter", "Second page")
+    attached = document("Invoice of the attached PDF", "Its second page").tobytes()
+    locked = document("secret").tobytes(encryption=pymupdf.PDF_ENCRYPT_AES_256, user_pw="u")
+    for name, data in {
+        "data/invoice.pdf": attached,
+        "locked.pdf": locked,
+        "damaged.pdf": attached[: len(attached) // 9],
+        "prices.csv": "walrus;9,99 €".encode("utf-16"),
+        "page.html": b"<title>Otters</title><script>hidden()</script><p>by the o&#xfb03;ce",
+        "table.xlsx": b"no archive",
+        "picture.png": b"\x89PNG",
+    }.items():
+        made.embfile_add(name, data)
+    path = saved(made, tmp_path / "a.pdf")
+    pages = list(read_pages(path))
+    assert pages[0].text.split("\n\n") == [
+        *("Cover letter", "data/invoice.pdf", "locked.pdf", "damaged.pdf", "prices.csv"),
+        *("walrus;9,99 €", "page.html", "Otters by the office", "table.xlsx", "picture.png"),
+    ]
+    assert [page.text for page in pages[1:]] == [
+        *("Second page", "Invoice of the attached PDF", "Its second page"),
+    ]
+    assert read_page(path, 4).text == "Its second page"
+    assert read_page(path, 1).text == pages[0].text
+    assert len(list(read_pages(path, Limits(pages=2)))) == 4, "a limit for its own pages"
+
+
+def test_attached_texts_are_bounded(tmp_path: Path) -> None:
+    made = document("Cover letter")
+    for number in range(3):
+        made.embfile_add(f"{number}.txt", b"many words " * 5_000)
+    (page,) = read_pages(saved(made, tmp_path / "a.pdf"))
+    assert 19_000 < len(page.text) < 21_000
 
 
 def test_columns_are_read_one_after_the_other(tmp_path: Path) -> None:
@@ -125,6 +230,21 @@ def test_what_is_no_pdf_is_refused(tmp_path: Path) -> None:
             list(read_pages(path))
     with pytest.raises(MediaError, match="does not exist"):
         read_page(tmp_path / "nowhere.pdf", 1)
+
+
+@pytest.mark.parametrize(
+    ("sound", "broken"),
+    [
+        (b"/Count 1", b"/Count 0"),
+        (b"/Pages 2 0 R", b"/Pages 9 0 R"),
+        (b"/Root 1 0 R", b"/Root 8 0 R"),
+    ],
+)
+def test_pages_that_no_list_names_are_read(tmp_path: Path, sound: bytes, broken: bytes) -> None:
+    path = tmp_path / "a.pdf"
+    path.write_bytes(spelled("here").replace(sound, broken))
+    assert [page.text for page in read_pages(path)] == ["here"]
+    assert read_page(path, 1).text == "here"
 
 
 def test_too_many_pages_are_refused(tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from embedder.media import (
     Limits,
     MediaError,
     difference_hash,
     picture,
+    pixels,
     read_picture,
     thumbnail,
 )
@@ -38,16 +40,35 @@ def near(pixel: object, color: tuple[int, int, int], tolerance: int = NEAR) -> b
     return bool(np.abs(np.subtract(pixel, color)).max() <= tolerance)  # type: ignore[call-overload]
 
 
-@pytest.mark.parametrize(
-    "fmt",
-    "JPEG PNG WEBP GIF BMP TIFF JPEG2000 PPM HEIF AVIF ICO ICNS TGA DDS PCX SGI QOI DIB".split(),
-)
+FORMATS = "JPEG PNG WEBP GIF BMP TIFF JPEG2000 PPM HEIF AVIF ICO ICNS TGA DDS PCX SGI QOI DIB JXL"
+
+
+@pytest.mark.parametrize("fmt", FORMATS.split())
 def test_every_format_gives_the_same_rgb(fmt: str) -> None:
     image = LEFT_RED.resize((64, 64)) if fmt in ("ICO", "ICNS") else LEFT_RED
     frame = read_picture(saved(image, fmt))
     assert frame.mode == "RGB"
     assert near(frame.getpixel((frame.width // 8, frame.height // 2)), (255, 0, 0))
     assert near(frame.getpixel((frame.width * 7 // 8, frame.height // 2)), (0, 0, 255))
+
+
+def test_photoshop_file_gives_its_flattened_picture() -> None:
+    head = b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, *reversed(LEFT_RED.size), 8, 3)
+    planes = b"".join(LEFT_RED.getchannel(name).tobytes() for name in "RGB")
+    frame = read_picture(head + bytes(12) + bytes(2) + planes)
+    assert frame.tobytes() == LEFT_RED.tobytes()
+
+
+def test_picture_of_sun_is_read() -> None:
+    head = struct.pack(">8I", 0x59A66A95, 2, 1, 24, 6, 1, 0, 0)
+    frame = read_picture(head + bytes([0, 0, 255, 255, 0, 0]))  # blue, green, red
+    assert [frame.getpixel((x, 0)) for x in (0, 1)] == [(255, 0, 0), (0, 0, 255)]
+
+
+def test_png_may_have_long_metadata() -> None:
+    info = PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", " " * 3_000_000, zip=True)
+    assert read_picture(saved(LEFT_RED, "PNG", pnginfo=info)).size == LEFT_RED.size
 
 
 @pytest.mark.parametrize("maximum", [b"P1\n2 1\n0 1\n", b"P2\n2 1\n255\n255 0\n"])
@@ -229,10 +250,60 @@ def test_sequential_jpeg_may_exceed_limit_fourfold() -> None:
         read_picture(saved(image.resize((300, 200)), "JPEG"), limits)
 
 
-@pytest.mark.parametrize("fmt", "JPEG PNG GIF BMP TIFF PPM HEIF".split())
+NOISE = Image.effect_noise((120, 160), 80).convert("RGB")
+
+
+@pytest.mark.parametrize(
+    ("mode", "progressive"), [("RGB", False), ("L", False), ("CMYK", False), ("RGB", True)]
+)
+@pytest.mark.parametrize("missing", [1, 2, 12])
+def test_jpeg_without_its_last_bytes_is_read(mode: str, missing: int, progressive: bool) -> None:
+    data = saved(NOISE.convert(mode), "JPEG", progressive=progressive)
+    whole, cut = (np.asarray(read_picture(one)).astype(int) for one in (data, data[:-missing]))
+    differs = np.abs(whole - cut).max(axis=(1, 2)) > 80
+    assert not differs[:144].any()
+
+
+def test_progressive_jpeg_is_read_once_a_coarse_picture_is_there() -> None:
+    scene = LEFT_RED.resize((640, 480))
+    scene.paste(NOISE, (100, 100))
+    data = saved(scene, "JPEG", progressive=True)
+    frame = read_picture(data[: len(data) // 2])
+    assert near(frame.getpixel((30, 400)), (255, 0, 0))
+    assert near(frame.getpixel((600, 470)), (0, 0, 255))
+    with pytest.raises(MediaError, match="truncated"):
+        read_picture(data[: data.index(b"\xff\xda") + 200])
+
+
+@pytest.mark.parametrize(("fmt", "tail"), [("JPEG", 0), ("PNG", 12), ("BMP", 0), ("PPM", 0)])
+def test_share_of_a_truncated_picture_decides(fmt: str, tail: int) -> None:
+    data = saved(NOISE, fmt)
+    assert read_picture(data[: len(data) * 95 // 100 - tail]).size == NOISE.size
+    with pytest.raises(MediaError, match=r"truncated: only (4\d|50)% of the picture is there"):
+        read_picture(data[: len(data) // 2])
+
+
+def test_truncated_picture_that_ends_in_grey_is_not_taken_for_whole() -> None:
+    half = NOISE.copy()
+    half.paste((128, 128, 128), (0, 80, 120, 160))
+    whole = saved(half, "JPEG")
+    assert read_picture(whole).size == half.size
+    with pytest.raises(MediaError, match="only 50%"):
+        read_picture(whole[:-2])
+
+
+def test_interlaced_png_that_is_truncated_is_refused() -> None:
+    data = bytearray(saved(NOISE, "PNG"))
+    data[28] = 1
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    with pytest.raises(MediaError, match="truncated"):
+        read_picture(bytes(data[:-60]))
+
+
+@pytest.mark.parametrize("fmt", "JPEG PNG GIF BMP TIFF PPM HEIF WEBP".split())
 def test_truncated_picture_is_reported(fmt: str) -> None:
     data = saved(Image.effect_noise((120, 90), 80).convert("RGB"), fmt)
-    with pytest.raises(MediaError, match="truncated"):
+    with pytest.raises(MediaError, match="the file is truncated"):
         read_picture(data[: len(data) * 2 // 3])
 
 
@@ -335,12 +406,12 @@ def test_large_picture_reduced_in_strips_looks_the_same(
     mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image, size = gradient(mode), (15, 20)
-    whole = picture.onto_white(picture.plain_mode(image, size)).resize(size, Image.Resampling.BOX)
-    monkeypatch.setattr(picture, "_LARGE_PIXELS", 1)
-    monkeypatch.setattr(picture, "_STRIP_PIXELS", 61 * 7)
-    reduced = picture.plain_mode(image, size)
+    whole = pixels.onto_white(pixels.plain_mode(image, size)).resize(size, Image.Resampling.BOX)
+    monkeypatch.setattr(pixels, "_LARGE_PIXELS", 1)
+    monkeypatch.setattr(pixels, "_STRIP_PIXELS", 61 * 7)
+    reduced = pixels.plain_mode(image, size)
     assert reduced.size == (31, 42)
-    frame = picture.onto_white(reduced).resize(size, Image.Resampling.BOX)
+    frame = pixels.onto_white(reduced).resize(size, Image.Resampling.BOX)
     difference = np.abs(np.asarray(frame, dtype=int) - np.asarray(whole, dtype=int))
     assert difference.mean() < 4  # rows that do not come out even shift it by half a pixel
     assert difference.max() < 24
@@ -349,10 +420,22 @@ def test_large_picture_reduced_in_strips_looks_the_same(
 def test_strips_share_the_grey_range(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(picture, "_LARGE_PIXELS", 1)
-    monkeypatch.setattr(picture, "_STRIP_PIXELS", 100)
+    monkeypatch.setattr(pixels, "_LARGE_PIXELS", 1)
+    monkeypatch.setattr(pixels, "_STRIP_PIXELS", 100)
     depth = np.repeat(np.linspace(100_000, 300_000, 100, dtype=np.int32)[:, None], 100, axis=1)
-    rows = np.asarray(picture.plain_mode(Image.fromarray(depth), (10, 10)))[:, 0]
+    rows = np.asarray(pixels.plain_mode(Image.fromarray(depth), (10, 10)))[:, 0]
     assert rows[0] < 8
     assert rows[-1] > 247
     assert (np.diff(rows.astype(int)) >= 0).all()
+
+
+def test_reason_never_quotes_the_code_of_a_decoder(tmp_path: Path) -> None:
+    """Pillow looks colours up in a tuple, and says so where one is missing."""
+    path = tmp_path / "a.xpm"
+    path.write_text(
+        '/* XPM */\nstatic char * a[] = {\n"2 2 1 1",\n"a c #ffffff",\n"ab",\n"ba"\n};\n'
+    )
+    with pytest.raises(MediaError) as refused:
+        read_picture(path)
+    assert "tuple" not in str(refused.value)
+    assert "damaged" in str(refused.value)

@@ -1,15 +1,20 @@
 """What of a file can be found: one draft for a picture, one a clip, page or passage."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pymupdf
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 from embedder.content import Modality
 from embedder.media import (
+    MEDIA_KINDS,
+    Details,
     Draft,
     Kind,
     Limits,
@@ -67,6 +72,25 @@ def test_a_picture_is_one_segment(photo: Path) -> None:
     assert (draft.page, draft.start, draft.end, draft.span, draft.words) == (None,) * 4 + ((),)
 
 
+@pytest.mark.parametrize(
+    ("said", "facts"),
+    [
+        ('GCamera:MotionPhoto="1"', {"Motion photo": "yes"}),
+        ("<GCamera:MicroVideo>1</GCamera:MicroVideo>", {"Motion photo": "yes"}),
+        ('GCamera:MotionPhoto="0"', {}),
+    ],
+)
+def test_a_motion_photo_is_a_picture_that_says_so(
+    said: str, facts: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "PXL_1.MP.jpg"
+    Image.new("RGB", (40, 30)).save(path, xmp=f"<x:xmpmeta>{said}</x:xmpmeta>".encode())
+    path.write_bytes(path.read_bytes() + b"\0\0\0\x18ftypmp42" + bytes(3000))
+    (draft,) = drafts(path)
+    assert draft.details is not None
+    assert dict(draft.details.facts) == {"Size": "40 × 30 pixels"} | facts
+
+
 def test_resized_copy_has_a_near_hash(photo: Path) -> None:
     copy = photo.with_name("copy.webp")
     with Image.open(photo) as image:
@@ -75,6 +99,71 @@ def test_resized_copy_has_a_near_hash(photo: Path) -> None:
     assert first.picture_hash is not None
     assert second.picture_hash is not None
     assert ((first.picture_hash ^ second.picture_hash) & (2**64 - 1)).bit_count() <= 4
+
+
+COLORS = ("red", "green", "blue")
+
+
+def scan(path: Path, colors: Sequence[str] = COLORS, **options: Any) -> Path:
+    """Save a TIFF with a page of each colour."""
+    pages = [Image.new("RGB", (300, 400), color) for color in colors]
+    pages[0].save(path, "TIFF", save_all=True, append_images=pages[1:], **options)
+    return path
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "tiff_lzw"}, {"big_tiff": True}])
+def test_every_page_of_a_tiff_is_a_segment(options: dict[str, Any], tmp_path: Path) -> None:
+    path = scan(tmp_path / "scan.tif", **options)
+    found = drafts(path)
+    assert [draft.page for draft in found] == [1, 2, 3]
+    for draft, color in zip(found, COLORS, strict=True):
+        (frame,) = draft.content.frames
+        assert frame.size == (150, 200)
+        assert draft.thumbnail is not None
+        expected = ImageColor.getrgb(color)
+        assert frame.getpixel((9, 9)) == draft.thumbnail.getpixel((9, 9)) == expected
+        assert (draft.content.modality, draft.picture_hash) == (Modality.IMAGE, None)
+    draw = MEDIA_KINDS[Kind.IMAGE].draw
+    assert draw is not None
+    assert draw(path, 3, LIMITS).getpixel((9, 9)) == (0, 0, 255)
+    assert read_content(path, LIMITS, page=2).frames[0].getpixel((9, 9)) == (0, 128, 0)
+    assert read_content(path, LIMITS).frames[0].getpixel((9, 9)) == (255, 0, 0)
+    with pytest.raises(MediaError, match="no page 4; its pages are 1 to 3"):
+        read_content(path, LIMITS, page=4)
+
+
+def test_previews_and_masks_in_a_tiff_are_no_pages(tmp_path: Path) -> None:
+    path = tmp_path / "photo.tif"
+    preview, photo, mask = (Image.new("RGB", (60, 40), color) for color in COLORS)
+    preview.encoderinfo = {"tiffinfo": {254: 1}}
+    photo.encoderinfo = {"tiffinfo": {254: 0}}
+    mask.encoderinfo = {"tiffinfo": {254: 4}}
+    preview.save(path, save_all=True, append_images=[photo, mask], tiffinfo={254: 1})
+    (draft,) = drafts(path)
+    assert draft.page is None
+    assert draft.picture_hash is not None
+    assert draft.content.frames[0].getpixel((9, 9)) == (0, 128, 0)
+    preview.save(path, tiffinfo={254: 1})  # as cameras do
+    (draft,) = drafts(path)
+    assert draft.content.frames[0].getpixel((9, 9)) == (255, 0, 0)
+
+
+def test_damaged_page_of_a_tiff_costs_no_other(tmp_path: Path) -> None:
+    path = scan(tmp_path / "scan.tif", compression="tiff_adobe_deflate")
+    with Image.open(path) as image:
+        image.seek(1)
+        start = image.tag_v2[273][0]
+    data = bytearray(path.read_bytes())
+    data[start : start + 20] = bytes(20)
+    path.write_bytes(data)
+    assert [draft.page for draft in drafts(path)] == [1, 3]
+
+
+def test_tiff_with_too_many_pages_is_refused(tmp_path: Path) -> None:
+    path = scan(tmp_path / "scan.tif")
+    assert len(list(cut(path, Kind.IMAGE, replace(LIMITS, pages=3)))) == 3
+    with pytest.raises(MediaError, match="more pages than the limit of 2"):
+        list(cut(path, Kind.IMAGE, replace(LIMITS, pages=2)))
 
 
 def test_moving_picture_is_cut_into_clips(film: Path) -> None:
@@ -142,3 +231,39 @@ def test_a_whole_file_can_be_a_query(photo: Path, paper: Path, film: Path, tmp_p
     assert (clip.modality, len(clip.frames)) == (Modality.VIDEO, 8)
     words = read_content(note, LIMITS)
     assert (words.modality, words.text) == (Modality.TEXT, "a gull over the pier\n")
+
+
+def test_details_of_one_source_are_completed_by_those_of_another():
+    beside = Details(
+        captured_at=datetime.fromisoformat("2011-01-02"), words=(("Keywords", "lake; boat"),)
+    )
+    inside = Details(
+        captured_at=datetime.fromisoformat("2020-01-01"),
+        latitude=1.0,
+        longitude=2.0,
+        words=(("Keywords", "Boat; swan"), ("Author", "Ada")),
+        facts=(("Camera", "Canon"),),
+    )
+    assert beside.over(inside) == Details(
+        captured_at=datetime.fromisoformat("2011-01-02"),
+        latitude=1.0,
+        longitude=2.0,
+        words=(("Keywords", "lake; boat; swan"), ("Author", "Ada")),
+        facts=(("Camera", "Canon"),),
+    )
+
+
+def test_first_segment_has_the_details_and_bad_ones_cost_nothing(monkeypatch, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("word " * 300)
+    details = Details(words=(("Title", "a"),))
+    record = replace(MEDIA_KINDS[Kind.TEXT], details=lambda path, limits: details)
+    monkeypatch.setattr("embedder.media.MEDIA_KINDS", {Kind.TEXT: record})
+    assert [draft.details for draft in cut(path, Kind.TEXT)] == [details, None, None]
+
+    def fail(path: Path, limits: Limits) -> Details:
+        raise ZeroDivisionError
+
+    record = replace(record, details=fail)
+    monkeypatch.setattr("embedder.media.MEDIA_KINDS", {Kind.TEXT: record})
+    assert [draft.details for draft in cut(path, Kind.TEXT)] == [None, None, None]

@@ -39,6 +39,18 @@ def test_a_declared_encoding_is_believed(tmp_path: Path) -> None:
     assert read_text(written(tmp_path / "b.html", odd)) == "café"
 
 
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.properties"])
+def test_escaped_letters_are_read_as_letters(tmp_path: Path, name: str) -> None:
+    source = r'"Zo\u00eb \ud83c\udf52 \u000a \ud800 C:\\u00fc"'
+    expected = r'"Zoë 🍒 \u000a ' + "\ufffd" + r' C:\\u00fc"'
+    assert read_text(written(tmp_path / name, source)) == expected
+    assert read_text(written(tmp_path / "a.py", source)) == source
+
+
+def test_the_end_of_a_dos_text_is_no_sign_of_other_bytes(tmp_path: Path) -> None:
+    assert read_text(written(tmp_path / "a.txt", b"An old note\r\n\x1a")).startswith("An old note")
+
+
 def test_lines_end_alike(tmp_path: Path) -> None:
     assert read_text(written(tmp_path / "a.txt", b"a\r\nb\rc\n")) == "a\nb\nc\n"
 

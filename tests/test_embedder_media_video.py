@@ -1,36 +1,35 @@
 """Videos and animated pictures: clips at shot changes, evenly spaced upright frames."""
 
+import io
 import itertools
 import struct
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
+from scenes import busy, scene
 
-from embedder.media import Limits, MediaError, read_clips, sample_video
-from embedder.media.shots import (
-    Clip,
-    Sample,
-    cut_clips,
-    gather,
-    is_shot_change,
-    signature,
-    spread,
+from embedder.media import (
+    Kind,
+    Limits,
+    MediaError,
+    UnsupportedMedia,
+    cut,
+    read_clips,
+    read_frames,
+    sample_video,
 )
+from embedder.media.video import Clock
 
-COLORS = [(200, 30, 30), (30, 160, 40), (40, 60, 210), (220, 210, 60), (120, 120, 120)]
 SMALL = Limits(frame_side=64)
-
-
-def scene(number: int, size: tuple[int, int] = (96, 64)) -> Image.Image:
-    """A coarse pattern in one colour, different for every number."""
-    rng = np.random.default_rng(number)
-    noise = rng.integers(-40, 41, (4, 6, 3)) + np.array(COLORS[number % len(COLORS)])
-    coarse = Image.fromarray(np.clip(noise, 0, 255).astype(np.uint8))
-    return coarse.resize(size, Image.Resampling.BICUBIC)
+MEDIA = Path(__file__).parent / "media"
 
 
 def write_video(
@@ -47,6 +46,36 @@ def write_video(
     return path
 
 
+def write_packets(path: Path, codec: str, packets: list[bytes]) -> Path:
+    """A file of one stream, at ten packets a second."""
+    with av.open(path, "w") as container:
+        stream: Any = container.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuvj420p"
+        for number, data in enumerate(packets):
+            packet = av.Packet(data)
+            packet.stream, packet.time_base = stream, Fraction(1, 10)
+            packet.pts = packet.dts = number
+            container.mux(packet)
+    return path
+
+
+def copy_of_av1(path: Path, **tags: str) -> None:
+    """Two shots of 1 and 1.5 seconds in the container that the name asks for."""
+    with av.open(MEDIA / "av1.mp4") as source, av.open(path, "w") as target:
+        target.metadata.update(tags)
+        stream = target.add_stream_from_template(source.streams.video[0], opaque=True)
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+
+
+def jpeg(size: tuple[int, int]) -> bytes:
+    data = io.BytesIO()
+    scene(0, size).save(data, "JPEG")
+    return data.getvalue()
+
+
 def shots(seconds: list[float], rate: float = 10) -> list[Image.Image]:
     return [scene(n) for n, length in enumerate(seconds) for _ in range(round(length * rate))]
 
@@ -54,6 +83,15 @@ def shots(seconds: list[float], rate: float = 10) -> list[Image.Image]:
 def like(frame: Image.Image, number: int) -> bool:
     wanted = np.asarray(scene(number, frame.size), int)
     return float(np.abs(np.asarray(frame, int) - wanted).mean()) < 12
+
+
+def test_times_of_a_recording_that_is_cut_begin_at_zero() -> None:
+    """Its first frames may be shown before the start that the file states."""
+    track = SimpleNamespace(start_time=900, time_base=Fraction(1, 1000))
+    clock = Clock(SimpleNamespace(rate=12.5, track=track))
+    stamps = (820, 900, 980)
+    times = [clock.time(n, SimpleNamespace(pts=one)) for n, one in enumerate(stamps)]
+    assert times == pytest.approx([0, 0.08, 0.16])
 
 
 def test_a_video_is_cut_where_the_shot_changes(tmp_path: Path) -> None:
@@ -120,6 +158,9 @@ def test_a_rotated_recording_is_shown_upright(tmp_path: Path) -> None:
     assert frame.size == (43, 64)
     assert frame.getpixel((21, 8))[0] > 180, "left came to the top"
     assert frame.getpixel((21, 56))[2] > 180
+    (draft,) = cut(path, Kind.VIDEO, SMALL)
+    assert draft.details is not None
+    assert ("Size", "64 \u00d7 96 pixels") in draft.details.facts
 
 
 def test_long_videos_are_sought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,6 +171,46 @@ def test_long_videos_are_sought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     values = [frame.getpixel((9, 9))[0] for frame in clip.frames]
     assert np.diff(values) == pytest.approx([34] * 7, abs=6)
     assert (clip.start, clip.end) == (0.0, pytest.approx(120, abs=1.5))
+
+
+def test_long_videos_without_an_index_are_sought(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("embedder.media.video._video_samples")
+    path = tmp_path / "a.ts"
+    with av.open(path, "w") as container:
+        stream: Any = container.add_stream("mpeg4", rate=5, options={"g": "40"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        noise = Image.effect_noise((96, 64), 200).convert("RGB")  # as large as films are
+        for number in range(240):  # 48 seconds, with a key frame every eight
+            picture = noise.rotate(number)
+            picture.paste((number, number, number), (0, 0, 32, 32))
+            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        container.mux(stream.encode())
+    values = [frame.getpixel((9, 9))[0] for frame in sample_video(path, SMALL).frames]
+    assert np.diff(values) == pytest.approx([34] * 7, abs=5)
+
+
+@pytest.mark.parametrize(("name", "code"), [("a.avi", "MJPG"), ("a.mp4", "mp4v"), ("a.gif", "")])
+def test_frames_are_read_from_a_moment_on(tmp_path: Path, name: str, code: str) -> None:
+    frames = [Image.new("RGB", (48, 48), (n, n, n)) for n in range(0, 240, 2)]  # 12 seconds
+    if code:
+        write_video(tmp_path / name, frames, code=code)
+    else:
+        frames[0].save(
+            tmp_path / name, save_all=True, append_images=frames[1:], duration=100, loop=0
+        )
+
+    def read(start: float) -> list[int]:
+        limits = Limits(frame_side=32, clip_frames=4)
+        found = read_frames(tmp_path / name, start, 0.5, limits)
+        assert {frame.size for frame in found} == {(32, 32)}
+        return [frame.getpixel((9, 9))[0] for frame in found]
+
+    assert read(0.0) == pytest.approx([0, 10, 20, 30], abs=6)
+    assert read(7.05) == pytest.approx([140, 150, 160, 170], abs=6)
+    assert read(11.2) == pytest.approx([224, 234, 238], abs=6)
+    assert read(99.0)[-1] == pytest.approx(238, abs=6)
 
 
 def test_truncated_video_is_read_as_far_as_possible(tmp_path: Path) -> None:
@@ -159,7 +240,7 @@ def test_video_without_frames_is_refused(tmp_path: Path) -> None:
 def test_a_codec_that_is_not_supported_is_never_decoded(tmp_path: Path, name: str) -> None:
     path = write_video(tmp_path / name, shots([2.0]), code="M8RG")
     for read in (sample_video, lambda path, limits: list(read_clips(path, limits))):
-        with pytest.raises(MediaError, match=r"codec \(MAGY\) that is not supported"):
+        with pytest.raises(MediaError, match=r"codec \(magicyuv\) that is not supported"):
             read(path, SMALL)
 
 
@@ -169,12 +250,75 @@ def test_codecs_that_people_have_are_decoded(tmp_path: Path, code: str) -> None:
     assert len(sample_video(path, SMALL).frames) == SMALL.clip_frames
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm"])
+def test_av1_is_decoded(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    copy_of_av1(path)
+    first, second = read_clips(path, SMALL)
+    assert (first.start, first.end) == pytest.approx((0, 1.0), abs=0.11)
+    assert second.end == pytest.approx(2.5, abs=0.05)
+    assert like(first.frames[3], 0)
+    assert like(second.frames[3], 1)
+
+
+def test_an_unknown_codec_is_refused(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.avi", shots([0.5]), code="MJPG")
+    path.write_bytes(path.read_bytes().replace(b"MJPG", b"XYZW"))
+    with pytest.raises(MediaError, match="a codec that is not supported: convert it"):
+        sample_video(path)
+
+
+def test_protected_videos_say_so(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", shots([0.5]))
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"mp4v", b"encv"))
+    with pytest.raises(MediaError, match="protected against copying"):
+        sample_video(path)
+
+
+@pytest.mark.parametrize("rest", [b"", bytes(300)])
+def test_type_that_is_not_known_is_no_damaged_video(rest: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"\0\0\0\x18ftypqqzz\0\0\0\1qqzzisom" + rest)
+    with pytest.raises(MediaError, match=r"type that is not known \(ftyp brand 'qqzz'\)"):
+        list(read_clips(path))
+    path.write_bytes(b"\0\0\0\x18ftypisom\0\0\0\1isommp41" + rest)
+    with pytest.raises(MediaError, match="the video cannot be opened: it is damaged"):
+        list(read_clips(path))
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm"])
+def test_sound_without_picture_is_skipped(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    with av.open(path, "w") as container:
+        stream: Any = container.add_stream("libopus", rate=48_000)
+        silence = av.AudioFrame(format="s16", layout="stereo", samples=960)
+        silence.sample_rate = 48_000
+        container.mux([*stream.encode(silence), *stream.encode()])
+    with pytest.raises(UnsupportedMedia, match="has sound but no picture"):
+        sample_video(path)
+
+
+def test_frames_that_grow_over_the_limit_are_left_out(tmp_path: Path) -> None:
+    frames = [jpeg((96, 64))] * 5 + [jpeg((960, 640))] + [jpeg((96, 64))] * 5
+    path = write_packets(tmp_path / "a.mkv", "mjpeg", frames)
+    assert len(sample_video(path, Limits(clip_frames=20)).frames) == 11
+    assert len(sample_video(path, Limits(clip_frames=20, pixels=10_000)).frames) == 10
+
+
+def test_titles_in_any_encoding_are_no_obstacle(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.avi", shots([0.5]), code="MJPG")
+    path.write_bytes(path.read_bytes().replace(b"Lavf", b"\xe9\xff\xe9\xff"))
+    assert sample_video(path, SMALL).frames
+
+
 def test_videos_over_limits_are_refused_before_decoding(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.avi", shots([4.0]), code="MJPG")
     with pytest.raises(MediaError, match="longer than the limit"):
         next(iter(read_clips(path, Limits(seconds=3))))
     with pytest.raises(MediaError, match="96 × 64"):
         sample_video(path, Limits(pixels=6000))
+    assert sample_video(path, Limits(pixels=sys.maxsize)).frames, "as files are embedded again"
 
 
 def test_a_name_is_no_pattern_for_other_files(tmp_path: Path) -> None:
@@ -224,6 +368,16 @@ def test_damaged_videos_print_nothing(tmp_path: Path) -> None:
         timeout=60,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_what_a_video_says_about_itself_comes_with_its_first_clip(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    copy_of_av1(path, title="Toboggan race")
+    first, *others = cut(path, Kind.VIDEO, SMALL)
+    assert first.details is not None
+    assert first.details.words == (("Title", "Toboggan race"),)
+    assert ("Duration", "0:02") in first.details.facts
+    assert all(draft.details is None for draft in others)
 
 
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "avif"])
@@ -278,33 +432,6 @@ def test_a_long_animation_is_refused(tmp_path: Path) -> None:
         list(read_clips(path, Limits(seconds=20)))
 
 
-# Shots, without any file.
-
-
-def samples(count: int, step: float = 0.2, frame: Image.Image | None = None) -> list[Sample]:
-    frame = frame or scene(0, (32, 18))
-    return [Sample(n * step, (n + 1) * step, frame) for n in range(count)]
-
-
-def test_a_flash_does_not_make_a_clip() -> None:
-    stream = samples(30)
-    stream[2] = Sample(0.4, 0.6, scene(1, (32, 18)))
-    stream[29] = Sample(5.8, 6.0, scene(1, (32, 18)))
-    clips = list(cut_clips(stream, Limits()))
-    assert [(clip.start, clip.end) for clip in clips] == [(0.0, 6.0)]
-
-
-def busy(number: int, size: tuple[int, int]) -> Image.Image:
-    """A picture with much structure; the colours of one are like those of another."""
-    noise = np.random.default_rng(number).integers(0, 256, (12, 24, 3), dtype=np.uint8)
-    return Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
-
-
-def test_shot_change_in_the_same_colours() -> None:
-    assert is_shot_change(signature(scene(0)), signature(scene(3)))
-    assert is_shot_change(signature(busy(1, (96, 64))), signature(busy(2, (96, 64))))
-
-
 def test_shot_changes_are_independent_of_frame_side(
     tmp_path: Path,
 ) -> None:
@@ -318,68 +445,3 @@ def test_shot_changes_are_independent_of_frame_side(
     ]
     assert len(cuts[0]) > 1
     assert cuts[0] == cuts[1] == cuts[2]
-
-
-def test_camera_movement_and_light_are_no_shot_change() -> None:
-    wide = busy(1, (480, 160))
-    views = [signature(wide.crop((x, 0, x + 240, 160))) for x in range(0, 240, 24)]
-    assert not any(is_shot_change(a, b) for a, b in itertools.pairwise(views))
-    assert is_shot_change(views[0], views[-1])
-    lit = wide.point(lambda value: min(255, value + 25))
-    assert not is_shot_change(signature(wide), signature(lit))
-    assert not is_shot_change(views[0], views[0])
-
-
-def test_spread_includes_first_and_last() -> None:
-    chosen = spread(samples(50), 8)
-    assert [chosen[0].time, chosen[-1].time] == [0.0, pytest.approx(9.8)]
-    assert np.diff([sample.time for sample in chosen]) == pytest.approx([1.4] * 7, abs=0.21)
-    assert len(spread(samples(3), 8)) == 3
-    for count in (8, 9, 11, 17):
-        uneven = [*samples(count - 1), Sample(0.2 * (count - 2) + 0.01, 9, scene(0, (32, 18)))]
-        times = [sample.time for sample in spread(uneven, 8)]
-        assert len(set(times)) == 8
-        assert [times[0], times[-1]] == [0.0, uneven[-1].time]
-
-
-def test_no_clip_has_fewer_frames_than_it_could() -> None:
-    for clip in cut_clips(samples(300), Limits(clip_seconds=4)):
-        assert len(clip.frames) == 8
-
-
-def held_at_most(make: object) -> int:
-    """How many frames are alive at most while a stream of 500 is consumed."""
-    import weakref
-
-    alive: set[int] = set()
-    most = 0
-
-    def stream() -> object:
-        nonlocal most
-        for n in range(500):
-            frame = Image.new("RGB", (8, 8))
-            alive.add(n)
-            weakref.finalize(frame, alive.discard, n)
-            most = max(most, len(alive))
-            yield Sample(n / 5, (n + 1) / 5, frame)
-
-    result = make(stream())  # type: ignore[operator]
-    if not isinstance(result, Clip):
-        for _ in result:
-            pass
-    return most
-
-
-def test_memory_is_bounded_for_long_videos() -> None:
-    limits = Limits()
-    assert held_at_most(lambda stream: cut_clips(stream, limits)) < 80
-    assert held_at_most(lambda stream: gather(stream, limits)) < 60
-
-
-def test_gathered_frames_are_even_over_any_length() -> None:
-    for count in (9, 33, 65, 1000):
-        clip = gather(iter(samples(count)), Limits())
-        assert clip is not None
-        assert len(clip.frames) == 8
-        assert clip.end == pytest.approx(count * 0.2)
-    assert gather(iter(()), Limits()) is None

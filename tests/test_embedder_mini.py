@@ -173,6 +173,11 @@ def test_few_long_tokens_are_understood(tokens: list[int], fluent: bool) -> None
     assert tiny_map().is_fluent(tokens) is fluent
 
 
+def test_english_words_are_known(mini: MiniEmbedder) -> None:
+    words = ("bridge", "bridges", "bringe", "brigde")
+    assert [mini.knows_word(word) for word in words] == [True, True, False, False]
+
+
 def test_cat_finds_cats_only(mini: MiniEmbedder) -> None:
     documents = [
         Content(frames=[photo("cat")]),

@@ -13,6 +13,8 @@ import pytest
 from hub_server import TINY_FILES, Hub, only_hub
 
 from embedder import EmbedderUnavailable, open_embedder
+from embedder.download import own_folder
+from embedder.models import main
 from embedder.registry import hub_model
 
 
@@ -54,6 +56,23 @@ def test_downloads_a_model_that_opens(hub: Hub, tmp_path: Path):
     assert removed.returncode == 0
     with pytest.raises(EmbedderUnavailable, match="fetch siglip2:team/model"):
         open_embedder("siglip2:team/model")
+
+
+def test_list_shows_a_damaged_download_and_the_other_models(hub: Hub, capsys):
+    model = hub_model("siglip2")
+    assert model is not None
+    folder = own_folder(model)
+    folder.mkdir(parents=True)
+    (folder / ".rzen-models.json").write_text("{")
+    assert main(["list"]) == 0
+    listed = capsys.readouterr().out
+    assert f"delete {folder}, and download the model again" in listed
+    assert "clip " in listed
+    assert main(["list", "--json"]) == 0
+    rows = {row["spec"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["siglip2"]["folder"] is None
+    assert "is damaged" in rows["siglip2"]["problem"]
+    assert rows["clip"]["problem"] is None
 
 
 def test_that_is_interrupted_says_that_it_goes_on(hub: Hub):

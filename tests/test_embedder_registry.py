@@ -68,7 +68,7 @@ def test_instructions_are_refused_by_mini(spec):
 
 
 def test_import_loads_no_heavy_library():
-    heavy = "torch transformers onnxruntime tokenizers cv2 pymupdf pillow_heif gradio"
+    heavy = "torch transformers onnxruntime tokenizers cv2 av pymupdf pillow_heif gradio"
     code = (
         "import sys, embedder.registry, embedder.media\n"
         f"loaded = set('{heavy}'.split()) & set(sys.modules)\n"

@@ -2,9 +2,12 @@
 
 import mimetypes
 
+from PIL import Image
+
 from app.page import macros
 from app.page.labels import KIND_LABELS
 from embedder.media import MEDIA_KINDS, Kind, suffix_kind
+from embedder.media.picture import FORMATS, prepare_decoders
 from indexer import LibraryStats
 from indexer.search.__main__ import parser
 from indexer.search.candidates import WORDED
@@ -25,6 +28,13 @@ def test_no_two_kinds_share_a_suffix():
     assert len(suffixes) == len(set(suffixes))
     for kind, record in MEDIA_KINDS.items():
         assert all(suffix_kind(f"a{suffix.upper()}") is kind for suffix in record.suffixes)
+
+
+def test_endings_of_all_pictures_that_are_decoded_are_known():
+    prepare_decoders()
+    registered = {one for one, name in Image.EXTENSION.items() if name in FORMATS}
+    # These may be anything: pictures of SGI are known by their first bytes.
+    assert registered - {".bw", ".rgb", ".rgba"} <= MEDIA_KINDS[Kind.IMAGE].suffixes
 
 
 def test_media_types_are_of_suffixes_that_the_kind_has():

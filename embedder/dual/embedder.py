@@ -141,6 +141,10 @@ class DualEmbedder(BaseEmbedder):
             calibration=calibrations(checkpoint.likeness),
         )
 
+    def knows_word(self, word: str) -> bool:
+        """Return whether this is an English word."""
+        return self._sentences.get().knows_word(word)
+
     def close(self) -> None:
         """Free the models."""
         super().close()

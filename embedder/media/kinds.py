@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from io import BufferedReader
 from pathlib import Path
@@ -32,7 +33,7 @@ class MediaError(Exception):
 
 
 class UnsupportedMedia(MediaError):
-    """The file is not of any kind that is indexed; it is skipped rather than failed."""
+    """The file is of no kind that is indexed, or a text without a word: it is skipped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Limits:
     Attributes:
         pixels: Most pixels of a picture when decoded (a JPEG is decoded at a scale).
         seconds: Longest video.
-        pages: Most pages of a PDF.
+        pages: Most pages of a PDF or TIFF.
         file_bytes: Largest text file.
         frame_side: Longest side of the frames that are delivered, in pixels.
         page_side: The same for pages of documents, which are drawn at any size.
@@ -97,6 +98,63 @@ class Word:
     bottom: float
 
 
+Labelled = tuple[tuple[str, str], ...]
+"""Values with the labels that people see, such as ("Camera", "Canon EOS 5D"), each label once."""
+
+SEPARATOR = "; "
+"""Stands between several values of one label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What a file, or a file beside it, says about it.
+
+    Attributes:
+        captured_at: When it was taken or written; without a zone if none is given.
+        latitude: Degrees north, -90 to 90.
+        longitude: Degrees east, -180 to 180.
+        words: What people have written about it, and search finds: title, caption, keywords,
+            people, place, author; several of a label are joined by `SEPARATOR`.
+        facts: What else is shown: camera, lens, exposure, size, duration, encoding.
+    """
+
+    captured_at: datetime | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    words: Labelled = ()
+    facts: Labelled = ()
+
+    def over(self, other: "Details") -> "Details":
+        """Return these details, and those of another source where these say nothing.
+
+        Words are those of both, since what is written in either should be found.
+        """
+        located = self if self.latitude is not None else other
+        known = dict(self.facts)
+        return Details(
+            captured_at=self.captured_at or other.captured_at,
+            latitude=located.latitude,
+            longitude=located.longitude,
+            words=_joined(self.words, other.words),
+            facts=self.facts + tuple(pair for pair in other.facts if pair[0] not in known),
+        )
+
+
+def _joined(first: Labelled, second: Labelled) -> Labelled:
+    """Return the values of both under each label, without repetitions."""
+    joined = dict(first)
+    for label, value in second:
+        held = joined.get(label)
+        known = {_plain(part) for part in held.split(SEPARATOR)} if held else set()
+        new = [part for part in value.split(SEPARATOR) if _plain(part) not in known]
+        joined[label] = SEPARATOR.join([held, *new] if held else new)
+    return tuple(joined.items())
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Draft:
     """A segment that was cut from a file and has neither an id nor a vector yet.
@@ -110,6 +168,7 @@ class Draft:
         span: First and one-past-last character in the extracted text, passages only.
         words: Words of a page with their boxes.
         picture_hash: 64-bit difference hash of a still picture, as a signed integer.
+        details: What the file says about itself; on its first segment only.
     """
 
     content: Content
@@ -120,6 +179,7 @@ class Draft:
     span: tuple[int, int] | None = None
     words: tuple[Word, ...] = ()
     picture_hash: int | None = None
+    details: Details | None = None
 
 
 _HASH_BLOCK_BYTES = 1 << 18
@@ -147,6 +207,8 @@ class MediaKind:
         read: A whole file as one content, as a query is; of a document, the page from 1, or the
             first.
         cut: A file into drafts in order, at least one, decoded one at a time.
+        details: What a file says about itself; None if it says nothing. What cannot be read is
+            left out.
         draw: A picture, or the page of a document from 1, its longest side `frame_side`; None for
             kinds that are shown otherwise.
     """
@@ -164,6 +226,7 @@ class MediaKind:
     weak_signature: re.Pattern[bytes] = NEVER
     read: Callable[[Path, Limits, int | None], Content]
     cut: Callable[[Path, Limits], Iterator[Draft]]
+    details: Callable[[Path, Limits], Details | None] = lambda _path, _limits: None
     draw: Callable[[Path, int | None, Limits], Image.Image] | None = None
 
 
@@ -206,6 +269,9 @@ _held = ContextVar[tuple[str, BufferedReader] | None]("held", default=None)
 def open_media(path: str | os.PathLike[str]) -> AbstractContextManager[BufferedReader]:
     """Open a file to read it from its beginning; nothing else opens files of a user.
 
+    A file may lie within another one, as one that is attached to a mail does, whose path is then
+    that of the mail and the name of the attachment.
+
     Pipes and devices may give bytes late or for ever, so only regular files are opened. That is
     looked at once the file is open, because a name may become another file's at any time.
 
@@ -216,7 +282,12 @@ def open_media(path: str | os.PathLike[str]) -> AbstractContextManager[BufferedR
     if held is not None and held[0] == os.fspath(path):
         held[1].seek(0)
         return nullcontext(held[1])
-    descriptor = os.open(path, _OPEN_FLAGS)
+    try:
+        descriptor = os.open(path, _OPEN_FLAGS)
+    except NotADirectoryError:
+        from embedder.media.members import open_member
+
+        return open_member(Path(path))
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)

@@ -1,21 +1,25 @@
 """Still pictures: any file that Pillow or pillow-heif decodes → one upright RGB frame."""
 
+import errno
 import io
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from embedder.content import Content, Modality
+from embedder.media.jxl import JXL_SIGNATURE, WEAK_JXL_SIGNATURE, check_jxl, register_jxl
 from embedder.media.kinds import (
+    Details,
     Draft,
     Kind,
     Limits,
@@ -24,14 +28,30 @@ from embedder.media.kinds import (
     first_bytes,
     open_media,
     os_reason,
+    report_progress,
     suffixes,
 )
+from embedder.media.metadata import picture_details, raw_details
+from embedder.media.pixels import (
+    check_size,
+    fitted,
+    is_large,
+    onto_white,
+    plain_mode,
+    thumbnail,
+)
+from embedder.media.raw import (
+    ORIENTATION_TAG,
+    RAW_SIGNATURES,
+    RAW_SUFFIXES,
+    is_raw,
+    opened_raw,
+)
+from embedder.media.svg import SVG_SIGNATURES, is_svg, open_svg
+from embedder.media.truncation import decode
 
 Source = str | os.PathLike[str] | bytes | IO[bytes]
 """A picture's path, its bytes, or a file open for reading bytes."""
-
-Range = tuple[float, float]
-"""The grey values that stand for black and white."""
 
 # Left out: plug-ins that run other programs (EPS) or only recognise their format (HDF5, WMF …).
 FORMATS = (
@@ -48,14 +68,19 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_ORIENTATION_TAG = 0x0112
+_HEAD_BYTES = 4096
+_SUBFILE_TAGS = (254, 255)
+"""What a frame of a TIFF is to the others, and the same before TIFF 5."""
+_REDUCED_OR_MASK, _OLD_REDUCED = 0b101, 2
+_MOVING = re.compile(rb"(?:MotionPhoto|MicroVideo)\W+1\b")
+"""What XMP says of a photo with a video behind it; of Google's phones, and of most others."""
 _SCALED_JPEG_FACTOR = 4
-_LARGE_PIXELS = 16_000_000
-_STRIP_PIXELS = 2_000_000
+_MAX_TEXT_BYTES = 16 << 20  # a PNG with more XMP than one megabyte is no bomb
 _ICON_STARTS = (b"\0\0\1\0", b"\0\0\2\0", b"icns")
 _NESTED_SIZES = re.compile(
     rb"\x89PNG\r\n\x1a\n.{8}(.{4})(.{4})|\xff\x4f\xff\x51.{4}(.{4})(.{4})", re.DOTALL
 )
+_UNHELPFUL = re.compile(r"^$|decoder error|libjxl")  # numbers, and advice to developers
 _TRUNCATED = ("truncated", "broken data stream", "not enough image data", "unexpected end of file")
 _DECODERS_LOCK = threading.Lock()
 # Only one large picture is decoded at a time, to bound memory. Processes that decode side by side
@@ -63,7 +88,9 @@ _DECODERS_LOCK = threading.Lock()
 large_pictures: AbstractContextManager[object] = threading.Lock()
 
 
-def read_picture(source: Source, limits: Limits | None = None) -> Image.Image:
+def read_picture(
+    source: Source, limits: Limits | None = None, page: int | None = None
+) -> Image.Image:
     """Decode a picture as a person would see it.
 
     JPEG files are decoded at a reduced scale. EXIF orientation is applied, transparency is laid
@@ -73,18 +100,52 @@ def read_picture(source: Source, limits: Limits | None = None) -> Image.Image:
     Args:
         source: Path, bytes or binary file.
         limits: What decoding may cost.
+        page: Page of a TIFF from 1; without it, the first.
 
     Returns:
         An RGB picture whose longest side has at most `limits.frame_side` pixels.
 
     Raises:
-        MediaError: if it cannot be read, is truncated, or declares too many pixels.
+        MediaError: if it cannot be read, is truncated, declares too many pixels, or there is no
+            such page.
     """
     limits = limits or Limits()
     with opened_picture(source, limits) as image:
-        size = fitted(image.size, limits.frame_side)
-        _draft(image, limits.frame_side)
-        return to_frame(image, size)
+        frames = _pages(image, limits)
+        if page is not None and not 1 <= page <= len(frames):
+            raise MediaError(f"the picture has no page {page}; its pages are 1 to {len(frames)}")
+        return _frame(image, frames[(page or 1) - 1], limits)
+
+
+def _frame(image: Image.Image, number: int, limits: Limits) -> Image.Image:
+    """Decode a frame of an opened picture, which is at its first one or at one before."""
+    if number:
+        image.seek(number)
+        check_pixels(image, limits)
+    size = fitted(image.size, limits.frame_side)
+    _draft(image, limits.frame_side)
+    return to_frame(image, size)
+
+
+def _pages(image: Image.Image, limits: Limits) -> list[int]:
+    """Return the numbers of the frames that are pages: the first, and further ones of a TIFF.
+
+    Previews and masks are frames of a TIFF, too, but no pages.
+    """
+    pages = []
+    if isinstance(image, TiffImageFile):
+        for number in range(limits.pages + 1):
+            try:
+                image.seek(number)
+                kind, old_kind = (image.tag_v2.get(tag, 0) for tag in _SUBFILE_TAGS)
+                if not (kind & _REDUCED_OR_MASK or old_kind == _OLD_REDUCED):
+                    pages.append(number)
+            except Exception:  # the end, or damaged from here on
+                break
+        else:
+            raise MediaError(f"the TIFF has more pages than the limit of {limits.pages}")
+        image.seek(0)
+    return pages or [0]
 
 
 @contextmanager
@@ -92,12 +153,9 @@ def opened_picture(source: Source, limits: Limits) -> Iterator[Image.Image]:
     """Open a picture, refuse too many pixels before any is decoded, and translate all errors."""
     prepare_decoders()
     try:
-        with _as_file(source) as file:
-            _check_icon(file, limits)
-            _check_webp(file, limits)
-            with Image.open(file, formats=FORMATS) as image:
-                check_pixels(image, limits)
-                yield image
+        with _as_file(source) as file, _opened(file, _suffix(source), limits) as image:
+            check_pixels(image, limits)
+            yield image
     except MediaError:
         raise
     except Exception as error:  # decoders raise anything from zlib.error to AttributeError
@@ -115,8 +173,30 @@ def _as_file(source: Source) -> Iterator[IO[bytes]]:
         yield source
 
 
+def _suffix(source: Source) -> str:
+    return os.path.splitext(source)[1] if isinstance(source, str | os.PathLike) else ""
+
+
+@contextmanager
+def _opened(file: IO[bytes], suffix: str, limits: Limits) -> Iterator[Image.Image]:
+    head = file.read(_HEAD_BYTES)
+    file.seek(0)
+    if is_raw(head, suffix):
+        with opened_raw(file, limits.pixels) as image:
+            yield image
+    elif is_svg(head):
+        yield open_svg(file, limits)
+    else:
+        _check_icon(file, limits)
+        _check_webp(file, limits)
+        check_jxl(file, limits.pixels)
+        formats = (*FORMATS, "JXL") if register_jxl() else FORMATS
+        with Image.open(file, formats=formats) as image:
+            yield image
+
+
 def prepare_decoders() -> None:
-    """Register HEIF with Pillow, once, and replace Pillow's own limit on pixels by ours.
+    """Register further formats with Pillow, once, and replace Pillow's limit on pixels by ours.
 
     Pillow's is one number for the whole process, knows nothing of scaled JPEG decoding, and from
     there to twice as many prints a warning instead of refusing. `check_pixels` applies the
@@ -132,13 +212,15 @@ def _register_decoders() -> None:
 
     Image.init()
     register_heif_opener()
+    register_jxl()
     Image.MAX_IMAGE_PIXELS = None
+    PngImagePlugin.MAX_TEXT_CHUNK = _MAX_TEXT_BYTES
 
 
 def to_frame(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Turn an opened picture of any mode into an RGB picture of `size`, then set it upright."""
     with large_pictures if is_large(image) else nullcontext():
-        image.load()
+        decode(image)
         frame = plain_mode(image, size)
     if size != frame.size:
         frame = frame.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
@@ -147,21 +229,6 @@ def to_frame(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     if orientation in _TRANSPOSE:
         frame = frame.transpose(_TRANSPOSE[orientation])
     return frame if frame is not image else image.copy()
-
-
-def fitted(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """Scale (width, height) down so that the longest side has at most `side` pixels."""
-    longest = max(size)
-    if longest <= side:
-        return size
-    width, height = (max(1, round(pixels * side / longest)) for pixels in size)
-    return width, height
-
-
-def thumbnail(frame: Image.Image, limits: Limits | None = None) -> Image.Image:
-    """Shrink a frame so that its longest side has at most `limits.thumbnail_side` pixels."""
-    size = fitted(frame.size, (limits or Limits()).thumbnail_side)
-    return frame.resize(size, Image.Resampling.HAMMING, reducing_gap=2.0)
 
 
 def difference_hash(image: Image.Image) -> int:
@@ -184,7 +251,7 @@ def check_pixels(image: Image.Image, limits: Limits) -> None:
     # Not a progressive one: libjpeg keeps all its coefficients, whatever the scale.
     scaled = image.format in ("JPEG", "MPO") and not image.info.get("progressive")
     allowed = limits.pixels * (_SCALED_JPEG_FACTOR if scaled else 1)
-    _check_size(image.width, image.height, allowed)
+    check_size(image.width, image.height, allowed)
 
 
 def _check_icon(file: IO[bytes], limits: Limits) -> None:
@@ -196,17 +263,21 @@ def _check_icon(file: IO[bytes], limits: Limits) -> None:
     if file.read(4) in _ICON_STARTS:
         for found in _NESTED_SIZES.finditer(file.read()):
             width, height = (int.from_bytes(side, "big") for side in found.groups() if side)
-            _check_size(width, height, limits.pixels)
+            check_size(width, height, limits.pixels)
     file.seek(0)
 
 
 def _check_webp(file: IO[bytes], limits: Limits) -> None:
-    """Check the canvas of a WebP, for which Pillow allocates memory as soon as it is opened."""
+    """Check that a WebP is whole, and its canvas, for which Pillow allocates memory at once."""
+    size = file.seek(0, os.SEEK_END)
     file.seek(0)
     head = file.read(30)
     file.seek(0)
     if head[:4] != b"RIFF" or head[8:12] != b"WEBP" or len(head) < 30:
         return
+    declared = 8 + int.from_bytes(head[4:8], "little")
+    if size < declared:
+        raise MediaError(f"the file is truncated: only {100 * size // declared}% of it is there")
     if head[12:16] == b"VP8X":
         sides = [int.from_bytes(head[at : at + 3], "little") + 1 for at in (24, 27)]
     elif head[12:16] == b"VP8L":
@@ -214,17 +285,7 @@ def _check_webp(file: IO[bytes], limits: Limits) -> None:
         sides = [(bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1]
     else:
         sides = [int.from_bytes(head[at : at + 2], "little") & 0x3FFF for at in (26, 28)]
-    _check_size(sides[0], sides[1], limits.pixels)
-
-
-def _check_size(width: int, height: int, allowed: int) -> None:
-    if width * height > allowed:
-        raise MediaError(
-            f"the picture has {width} × {height} = {width * height / 1e6:.0f} million pixels, "
-            f"more than the limit of {allowed / 1e6:.0f} million"
-        )
-    if width * height == 0:
-        raise MediaError("the picture has no pixels")
+    check_size(sides[0], sides[1], limits.pixels)
 
 
 def _draft(image: Image.Image, side: int) -> None:
@@ -236,8 +297,10 @@ def _draft(image: Image.Image, side: int) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
+    if image.format == "JXL" and not getattr(image, "jpeg", False):
+        return 1  # libjxl has turned it already, unless it was made from a JPEG
     try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+        return int(image.getexif().get(ORIENTATION_TAG, 1))
     except Exception:  # broken metadata does not make a broken picture
         return 1
 
@@ -252,110 +315,62 @@ def _reason(error: Exception) -> str:
     if isinstance(error, EOFError) or any(sign in message.lower() for sign in _TRUNCATED):
         return "the file is truncated: it ends before the picture does"
     if isinstance(error, OSError) and error.errno is not None:
+        if error.strerror == os.strerror(errno.EINVAL):  # a decoder sought before the beginning
+            return "the picture is damaged and cannot be decoded"
         return os_reason(error)
-    detail = message.splitlines()[0] if message else type(error).__name__
-    return f"the picture is damaged or truncated and cannot be decoded ({detail:.80})"
-
-
-def is_large(image: Image.Image) -> bool:
-    """Whether a picture takes so much memory that copies of it should be avoided."""
-    return image.width * image.height > _LARGE_PIXELS
-
-
-def plain_mode(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Convert a picture to mode L, RGB, LA or RGBA, with 8 bits a channel.
-
-    A large one is converted strip by strip, which saves two or three copies of it, and reduced on
-    the way, but not below twice `size`, the (width, height) that it is wanted in.
-    """
-    values = _grey_range(image)
-    factor = max(image.size) // (2 * max(size))
-    if not is_large(image) or factor < 2:
-        return _converted(image, values)
-    whole: Image.Image | None = None
-    for top, strip in _strips(image, factor):
-        small = _converted(strip, values).reduce(factor)
-        if whole is None:
-            whole = Image.new(small.mode, (small.width, -(-image.height // factor)))
-        whole.paste(small, (0, top // factor))
-    assert whole is not None  # a large picture has rows
-    return whole
-
-
-def onto_white(image: Image.Image) -> Image.Image:
-    """Convert a picture in a plain mode to RGB, with transparency laid onto white."""
-    if image.mode not in ("RGBA", "LA"):
-        return image.convert("RGB") if image.mode != "RGB" else image
-    white = Image.new("RGB", image.size, (255, 255, 255))
-    white.paste(image.convert("RGB"), mask=image.getchannel("A"))
-    return white
-
-
-def _strips(image: Image.Image, factor: int = 1) -> Iterator[tuple[int, Image.Image]]:
-    """Yield the top row and the pixels of each strip; heights are multiples of `factor`."""
-    width, height = image.size
-    rows = factor * max(1, _STRIP_PIXELS // (factor * width))
-    for top in range(0, height, rows):
-        yield top, image.crop((0, top, width, min(top + rows, height)))
-
-
-def _converted(image: Image.Image, values: Range | None) -> Image.Image:
-    if values is not None:
-        return Image.fromarray(_to_8_bits(np.asarray(image), values))
-    if image.mode in ("L", "RGB", "RGBA", "LA"):
-        transparent = image.mode in ("L", "RGB") and "transparency" in image.info
-        return image.convert("RGBA") if transparent else image
-    if image.mode in ("P", "PA"):
-        transparent = image.mode == "PA" or "transparency" in image.info
-        return image.convert("RGBA" if transparent else "RGB")
-    if image.mode in ("La", "RGBa"):
-        return image.convert("LA" if image.mode == "La" else "RGBA")
-    return image.convert("L" if image.mode == "1" else "RGB")
-
-
-def _grey_range(image: Image.Image) -> Range | None:
-    """Return the values of black and white in a picture of more than 8 bits, None for others.
-
-    Integers that fit 8, 10, 12, 14 or 16 bits are assumed to use that range, as scanners, cameras
-    and microscopes do, and fractions to use 0 to 1 where they fit; anything else, such as depth in
-    metres, is stretched from its least to its greatest value.
-    """
-    if not image.mode.startswith("I") and image.mode != "F":
-        return None
-    low, high = np.inf, -np.inf
-    for _, strip in _strips(image):
-        values = np.asarray(strip).astype(np.float32)
-        values = values[np.isfinite(values)]
-        low, high = values.min(initial=low), values.max(initial=high)
-    if low > high:
-        return 0.0, 0.0  # no finite value
-    ranges = (1,) if image.mode == "F" else (255, 1023, 4095, 16383, 65535)
-    if low >= 0 and high <= ranges[-1]:
-        return 0.0, float(next(top for top in ranges if high <= top))
-    return float(low), float(high)
-
-
-def _to_8_bits(values: npt.NDArray[Any], span: Range) -> npt.NDArray[np.uint8]:
-    """Scale grey values from the range to 0…255; values that are not finite become black."""
-    low, high = span
-    grey = values.astype(np.float32)
-    scale = 255.0 / (high - low) if high > low else 0.0
-    scaled = np.clip((np.where(np.isfinite(grey), grey, low) - low) * scale + 0.5, 0, 255)
-    return np.asarray(scaled, dtype=np.uint8)
+    # Decoders describe what is wrong with a file by these two; anything else is about their code.
+    if isinstance(error, OSError | SyntaxError) and not _UNHELPFUL.search(message):
+        detail = message.splitlines()[0]
+        return f"the picture is damaged or truncated and cannot be decoded ({detail:.80})"
+    return "the picture is damaged, or of a format that is not supported"
 
 
 FTYP_BRANDS = rb"hei[cxms]|hev[cx]|mif1|msf1|avif|avis"
 _TEXTUAL = rb"P[1-7fF]|#define|/\* XPM"
 
 
-def _read(path: Path, limits: Limits, _page: int | None) -> Content:
-    return Content(frames=[read_picture(path, limits)])
+def _read(path: Path, limits: Limits, page: int | None) -> Content:
+    return Content(frames=[read_picture(path, limits, page)])
 
 
 def _cut(path: Path, limits: Limits) -> Iterator[Draft]:
-    frame = read_picture(path, limits)
-    small = thumbnail(frame, limits)
-    yield Draft(Content(frames=[frame]), small, picture_hash=difference_hash(small))
+    with opened_picture(path, limits) as image:
+        pages = _pages(image, limits)
+        if len(pages) > 1:
+            yield from _cut_pages(image, pages, limits)
+        else:
+            frame = _frame(image, pages[0], limits)
+            small = thumbnail(frame, limits)
+            yield Draft(Content(frames=[frame]), small, picture_hash=difference_hash(small))
+
+
+def _cut_pages(image: Image.Image, pages: Sequence[int], limits: Limits) -> Iterator[Draft]:
+    """Yield pages, which have no hash: blank ones and forms look alike, and are no duplicates."""
+    damaged: Exception | None = None
+    found = False
+    for page, number in enumerate(pages, 1):
+        report_progress()
+        try:
+            frame = _frame(image, number, limits)
+        except Exception as error:  # decoders raise anything from zlib.error to AttributeError
+            damaged = error
+            continue
+        found = True
+        yield Draft(Content(frames=[frame]), thumbnail(frame, limits), page=page)
+    if damaged and not found:
+        raise damaged
+
+
+def _details(path: Path, limits: Limits) -> Details:
+    with open_media(path) as file:
+        if is_raw(file.read(_HEAD_BYTES), path.suffix):
+            return raw_details(file)
+    with opened_picture(path, limits) as image:
+        details = picture_details(image)
+        facts = details.facts if image.format else ()  # a drawing has the size that is asked for
+        if _MOVING.search(image.info.get("xmp", b"")):
+            facts += (("Motion photo", "yes"),)
+        return replace(details, facts=facts)
 
 
 IMAGE = MediaKind(
@@ -366,8 +381,10 @@ IMAGE = MediaKind(
     has_picture=True,
     suffixes=suffixes(
         "jpg jpeg jpe jfif mpo png apng gif webp bmp dib tif tiff jp2 j2k j2c jpx jpf jpc pbm pgm "
-        "ppm pnm pfm heic heif hif avif avifs ico icns psd tga qoi dds pcx sgi xbm xpm"
-    ),
+        "ppm pnm pfm heic heics heif heifs hif avif avifs ico cur icns psd tga icb vda vst qoi dds "
+        "pcx dcx sgi ras sun xbm xpm fli flc svg svgz jxl"
+    )
+    | RAW_SUFFIXES,
     media_types={
         ".jpg": "image/jpeg",
         ".jpeg": "image/jpeg",
@@ -381,13 +398,17 @@ IMAGE = MediaKind(
     signature=first_bytes(
         *(rb"\xff\xd8\xff", rb"\x89PNG\r\n\x1a\n", rb"GIF8[79]a", rb"RIFF.{4}WEBP", rb"II[*+]\0"),
         *(rb"MM\0[*+]", rb"\0\0\0\x0cjP  \r\n\x87\n", rb"\xff\x4f\xff\x51", rb"8BPS\0", rb"qoif"),
-        *(rb"icns", rb"DDS ", rb".{4}ftyp(?:" + FTYP_BRANDS + rb")"),
+        *(rb"icns", rb"DDS ", rb"\x59\xa6\x6a\x95", rb".{4}ftyp(?:" + FTYP_BRANDS + rb")"),
+        *RAW_SIGNATURES,
+        JXL_SIGNATURE,
     ),
-    named_signature=first_bytes(_TEXTUAL),
+    named_signature=first_bytes(_TEXTUAL, *SVG_SIGNATURES),
     weak_signature=first_bytes(
-        _TEXTUAL, rb"BM", rb"\0\0\x01\0", rb"\n\x05\x01", rb"\x01\xda[\0\x01]"
+        *(_TEXTUAL, rb"BM", rb"\0\0[\1\2]\0[^\0]\0", rb"\n\x05\x01", rb"\x01\xda[\0\x01]"),
+        WEAK_JXL_SIGNATURE,
     ),
     read=_read,
     cut=_cut,
-    draw=lambda path, _page, limits: read_picture(path, limits),
+    details=_details,
+    draw=lambda path, page, limits: read_picture(path, limits, page),
 )

@@ -1,47 +1,35 @@
 """Text files: bytes → text, whatever the encoding, HTML without its mark-up; text → passages."""
 
-import codecs
 import os
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-from embedder.content import Content, Modality
+from embedder.media.encodings import decode, encoding_name, looks_binary
 from embedder.media.kinds import (
-    Draft,
-    Kind,
+    Details,
     Limits,
     MediaError,
-    MediaKind,
+    UnsupportedMedia,
     open_media,
-    suffixes,
     translated_os_errors,
 )
+from embedder.media.metadata import MAX_HEAD_CHARACTERS, front_matter_details, html_details
 
 _HTML_SUFFIXES = {".html", ".htm", ".xhtml"}
-_DECLARED = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([A-Za-z0-9._-]{2,30})""")
-# Codecs that Python knows but no document is written in; UTF-8 has been tried before.
-_NO_CHARSETS = {
-    *("utf-8", "utf-7", "idna", "punycode", "undefined"),
-    *("unicode-escape", "unicode_escape", "raw-unicode-escape", "raw_unicode_escape"),
-}
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-_CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\v\b\x1b"))
+# Many programs write letters beyond ASCII as \u00fc in these.
+_ESCAPED_SUFFIXES = {".json", ".jsonl", ".ndjson", ".geojson", ".properties"}
+_ESCAPED_LETTERS = re.compile(r"(?<!\\)(?:\\u(?!00[0-7])[0-9a-fA-F]{4})+")
 
 
-def read_text(path: str | os.PathLike[str], limits: Limits | None = None) -> str:
-    """Read a text file.
+def read_plain_text(path: str | os.PathLike[str], limits: Limits | None = None) -> str:
+    """Read a file that is text itself.
 
-    The encoding is found by its byte-order mark, by trying UTF-8, or by what an HTML or XML file
-    declares, and assumed to be Windows-1252 otherwise. Lines end in a line feed alone. Of HTML,
-    the title and the visible text are kept.
+    The encoding is found by its byte-order mark, by trying UTF-8, by what an HTML or XML file
+    declares, or by the letters of its language. Lines end in a line feed alone. Of HTML, the
+    title and the visible text are kept; in JSON, escaped letters are read as the letters.
 
     Args:
         path: A text file.
@@ -53,7 +41,33 @@ def read_text(path: str | os.PathLike[str], limits: Limits | None = None) -> str
     Raises:
         MediaError: if it cannot be read, is too large, is binary, or holds no text.
     """
-    limits, path = limits or Limits(), Path(path)
+    path = Path(path)
+    text = decode(_bytes(path, limits or Limits())).text
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
+    if path.suffix.lower() in _HTML_SUFFIXES:
+        text = html_to_text(text)
+    elif path.suffix.lower() in _ESCAPED_SUFFIXES:
+        text = _ESCAPED_LETTERS.sub(_unescaped, text)
+    if not text.strip():
+        raise UnsupportedMedia("the file holds no text")
+    return text
+
+
+def _unescaped(letters: re.Match[str]) -> str:
+    return bytes.fromhex(letters[0].replace("\\u", "")).decode("utf-16-be", "replace")
+
+
+def read_plain_details(path: Path, limits: Limits) -> Details:
+    """Return the encoding, and what the head of a page or the front matter of a text says."""
+    text, codec = decode(_bytes(path, limits))
+    head = text[:MAX_HEAD_CHARACTERS].replace("\r\n", "\n")
+    reader = html_details if path.suffix.lower() in _HTML_SUFFIXES else front_matter_details
+    details, name = reader(head), encoding_name(codec)
+    return replace(details, facts=(*details.facts, ("Encoding", name))) if name else details
+
+
+def _bytes(path: Path, limits: Limits) -> bytes:
+    """Read the bytes of a text file; raises `MediaError`."""
     with translated_os_errors(), open_media(path) as file:
         data = file.read(limits.file_bytes + 1)
     if len(data) > limits.file_bytes:
@@ -64,57 +78,7 @@ def read_text(path: str | os.PathLike[str], limits: Limits | None = None) -> str
         raise MediaError("the file is empty")
     if looks_binary(data[:65536]):
         raise MediaError(f"named {path.suffix}, but its bytes are not text")
-    text = decoded(data).replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
-    if path.suffix.lower() in _HTML_SUFFIXES:
-        text = html_to_text(text)
-    if not text.strip():
-        raise MediaError("the file holds no text")
-    return text
-
-
-def decoded(data: bytes) -> str:
-    """Decode text bytes of unknown encoding; never fails, at worst some characters are wrong."""
-    for mark, codec in _MARKS:
-        if data.startswith(mark):
-            return data.decode(codec, errors="replace").removeprefix("\ufeff")
-    if codec_16 := looks_utf16(data[:4096]):
-        return data.decode(codec_16, errors="replace")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        pass
-    if declared := _declared_codec(data):
-        return data.decode(declared, errors="replace")
-    mended = data.decode("utf-8", errors="replace")
-    if mended.count("\ufffd") * 20 <= sum(character > "\x7f" for character in mended):
-        return mended  # UTF-8 with a few damaged bytes
-    try:
-        return data.decode("cp1252")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
-
-
-def looks_binary(head: bytes) -> bool:
-    """Whether the first bytes of a file cannot be the start of a text in any usual encoding."""
-    if head.startswith(tuple(mark for mark, _ in _MARKS)):
-        return False
-    if b"\0" in head:
-        return not looks_utf16(head)
-    controls = len(head) - len(head.translate(None, _CONTROLS))
-    return controls > len(head) // 50
-
-
-def looks_utf16(head: bytes) -> str | None:
-    """Return the codec of UTF-16 without a mark, by where zero bytes are; None for other bytes."""
-    pairs = len(head) // 2
-    if pairs < 2:
-        return None
-    even, odd = head[0 : 2 * pairs : 2].count(0), head[1 : 2 * pairs : 2].count(0)
-    if odd > pairs * 0.4 and even <= pairs * 0.02:
-        return "utf-16-le"
-    if even > pairs * 0.4 and odd <= pairs * 0.02:
-        return "utf-16-be"
-    return None
+    return data
 
 
 def html_to_text(source: str) -> str:
@@ -123,23 +87,6 @@ def html_to_text(source: str) -> str:
     parser.feed(source)
     parser.close()
     return parser.text()
-
-
-def _declared_codec(data: bytes) -> str | None:
-    """Return the encoding that an HTML or XML file declares, if Python has a text codec for it."""
-    head = data[:2048]
-    if not head.lstrip().startswith(b"<"):
-        return None
-    found = _DECLARED.search(head)
-    if found is None:
-        return None
-    try:
-        codec = codecs.lookup(found[1].decode())
-        codec.decode(b"", "strict")
-        b"".decode(codec.name)
-    except (LookupError, ValueError, TypeError):
-        return None
-    return None if codec.name in _NO_CHARSETS else codec.name
 
 
 class _VisibleText(HTMLParser):
@@ -216,7 +163,7 @@ class _VisibleText(HTMLParser):
 Span = tuple[int, int]
 """First and one-past-last character."""
 
-_PARAGRAPH_END = re.compile(r"\n[ \t]*\n\s*")
+_PARAGRAPH_END = re.compile(r"\n[ \t]*\n\s*|\f\s*")
 _HEADING = re.compile(
     r"(?:#{1,6}[ \t]|={1,6} |\\(?:sub)*section|\*{1,6} )"
     r"|[^\n]{1,100}\n(?:={3,}|-{3,}|~{3,})[ \t]*(?:\n|$)"
@@ -234,8 +181,9 @@ def passages(text: str, limits: Limits | None = None) -> Iterator[Span]:
     """Cut a text into passages.
 
     A passage ends at the end of a paragraph where possible, else of a sentence or line, else
-    between two words. Short paragraphs share a passage, and a heading starts a new one unless the
-    passage before is still very short. Each Chinese or Japanese character counts as a word.
+    between two words, and always at a form feed, which ends a page. Short paragraphs share a
+    passage, and a heading starts a new one unless the passage before is still very short. Each
+    Chinese or Japanese character counts as a word.
 
     Args:
         text: As `read_text` gives it.
@@ -248,7 +196,8 @@ def passages(text: str, limits: Limits | None = None) -> Iterator[Span]:
     max_words = (limits or Limits()).passage_words
     start, end, held = 0, 0, 0
     for piece, words, opens in _pieces(text, max_words):
-        if held and (held + words > max_words or (opens and held > max_words // 4)):
+        full = held + words > max_words or (opens and held > max_words // 4)
+        if held and (full or text.find("\f", end, piece[0]) >= 0):
             yield start, end
             held = 0
         if not held:
@@ -311,31 +260,3 @@ def _chunks(text: str, span: Span, max_words: int) -> Iterator[tuple[Span, int]]
             held = []
     if held:
         yield (held[0].start(), held[-1].end()), len(held)
-
-
-def _read(path: Path, limits: Limits, _page: int | None) -> Content:
-    return Content(text=read_text(path, limits))
-
-
-def _cut(path: Path, limits: Limits) -> Iterator[Draft]:
-    text = read_text(path, limits)
-    for start, end in passages(text, limits):
-        yield Draft(Content(text=text[start:end]), span=(start, end))
-
-
-_NAMES = (
-    "txt text md markdown mdown rst adoc asciidoc org tex bib html htm xhtml csv tsv json jsonl "
-    "ndjson geojson xml yaml yml log srt vtt sub ass ics vcf eml nfo"
-)
-TEXT = MediaKind(
-    kind=Kind.TEXT,
-    noun="text",
-    unit="passage",
-    modality=Modality.TEXT,
-    has_text=True,
-    suffixes=suffixes(_NAMES),
-    # Never as HTML, which could run scripts on the page that shows it.
-    media_types={f".{name}": "text/plain; charset=utf-8" for name in _NAMES.split()},
-    read=_read,
-    cut=_cut,
-)

@@ -1,72 +1,75 @@
-"""Moving pictures → clips, read as a stream in one pass: videos with OpenCV, others with Pillow."""
+"""Moving pictures → clips, read as a stream in one pass: videos with PyAV, others with Pillow."""
 
 import math
 import os
-import struct
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import chain, dropwhile
 from pathlib import Path
-from threading import Lock
-from types import ModuleType
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
+import numpy as np
 from PIL import Image
 
 from embedder.content import Content, Modality
+from embedder.media.animation import animation_samples
 from embedder.media.kinds import (
+    Details,
     Draft,
     Kind,
     Limits,
     MediaError,
     MediaKind,
+    UnsupportedMedia,
     first_bytes,
     open_media,
     report_progress,
     suffixes,
     translated_os_errors,
 )
-from embedder.media.picture import (
-    FTYP_BRANDS,
-    IMAGE,
-    check_pixels,
-    fitted,
-    opened_picture,
-    thumbnail,
-    to_frame,
-)
+from embedder.media.metadata import video_details
+from embedder.media.picture import FTYP_BRANDS, IMAGE
+from embedder.media.pixels import fitted, thumbnail
 from embedder.media.shots import (
     SAMPLES_PER_SECOND,
     SIGNATURE_SIZE,
     Clip,
     Sample,
-    Signature,
     as_signature,
     cut_clips,
     gather,
-    signature,
 )
 
 _MIN_SEEK_SECONDS = 30.0  # shorter videos are decoded as a whole
-_MAX_ANIMATION_PIXELS = 50  # of all frames together, in multiples of `Limits.pixels`
+_MAX_FFMPEG_PIXELS = 2**31 - 1  # of a larger limit, FFmpeg decodes nothing
+# Seconds before a time from which to seek it: without an index, the key frame after it is found.
+_SEEK_MARGINS = (0, 2, 12)
+_MAX_THREADS = 8  # of a decoder, which keeps as many frames
+# Only formats that hold the video themselves: playlists name other files, or addresses on the
+# network.
 _FORMATS = (
     "mov,matroska,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,mjpeg,obu,ivf,asf,flv,live_flv,ogg,mxf,"
     "rm,dv,nut,wtv,swf"
 )
 # What cameras, phones, screen recorders and converters write. FFmpeg has hundreds more decoders,
-# each of them code that a file can attack: CVE-2026-8461 is in that of MagicYUV.
+# each of them code that a file can attack: CVE-2026-8461 was in that of MagicYUV.
 _CODECS = (
-    "h264,hevc,av1,libdav1d,libaom-av1,vp8,vp9,libvpx,libvpx-vp9,mpeg1video,mpeg2video,mpegvideo,"
-    "mpeg4,msmpeg4v1,msmpeg4v2,msmpeg4,wmv1,wmv2,wmv3,vc1,h263,h263i,h263p,flv,vp6,vp6f,flashsv,"
-    "flashsv2,theora,mjpeg,mjpegb,jpeg2000,prores,dnxhd,dvvideo,svq1,svq3,cinepak,indeo3,indeo4,"
-    "indeo5,msvideo1,msrle,qtrle,png,rv10,rv20,rv30,rv40,ffv1,huffyuv,ffvhuff,utvideo,rawvideo"
+    "h264,hevc,libdav1d,vp8,vp9,mpeg1video,mpeg2video,mpegvideo,mpeg4,msmpeg4v1,msmpeg4v2,msmpeg4,"
+    "wmv1,wmv2,wmv3,vc1,h263,h263i,h263p,flv,vp6,vp6a,vp6f,flashsv,flashsv2,theora,mjpeg,mjpegb,"
+    "jpeg2000,prores,dnxhd,cfhd,dvvideo,svq1,svq3,cinepak,indeo3,indeo4,indeo5,msvideo1,msrle,rpza,"
+    "smc,aic,qtrle,png,rv10,rv20,rv30,rv40,ffv1,huffyuv,ffvhuff,utvideo,rawvideo,v210"
 )
-_OPTIONS_LOCK = Lock()
-_UNREADABLE = (
-    "the video cannot be opened: it is damaged, truncated, or of a codec that is not supported"
-)
+_OPTIONS = {
+    "format_whitelist": _FORMATS,
+    "codec_whitelist": _CODECS,
+    "protocol_whitelist": "none",  # the file is open, and names no others
+}
+_PROTECTED_TAGS = ("encv", "drmi")
+_BRANDS = first_bytes(rb"iso|mp4|avc|hvc|M4V|qt  |3g|mmp4|MSNV|dash|[fF]4[vV]|XAVC|CAEP|ndx|dby")
+
+_Frame = TypeVar("_Frame")
 
 
 def read_clips(path: str | os.PathLike[str], limits: Limits | None = None) -> Iterator[Clip]:
@@ -110,9 +113,51 @@ def sample_video(path: str | os.PathLike[str], limits: Limits | None = None) -> 
     return clip
 
 
+def read_frames(
+    path: str | os.PathLike[str], start: float, interval: float, limits: Limits | None = None
+) -> list[Image.Image]:
+    """Read the frames that are shown at some moments, to play a part of a video.
+
+    Args:
+        path: A video file or an animated picture.
+        start: The first moment, in seconds.
+        interval: Seconds from one moment to the next.
+        limits: Gives how many moments (`clip_frames`), `pixels`, `frame_side` and `video_side`.
+
+    Returns:
+        One frame for each moment, fewer where the video ends, at least one.
+
+    Raises:
+        MediaError: if not a single frame can be decoded, or a limit is exceeded.
+    """
+    path, limits = Path(path), limits or Limits()
+    if not _is_picture(path):
+        with _open_video(path, limits) as stream:
+            sought = _shown_at(_decoded_from(stream, start), start, interval, limits.clip_frames)
+            if sought:
+                return [_sample(stream, start, frame, limits).frame for frame in sought]
+    samples = ((sample.time, sample.frame) for sample in _samples(path, limits))
+    return _shown_at(samples, start, interval, limits.clip_frames)
+
+
+def _shown_at(
+    timed: Iterable[tuple[float, _Frame]], start: float, interval: float, count: int
+) -> list[_Frame]:
+    """Return the frames that are shown at some moments: the latest until the next one begins."""
+    found: list[_Frame] = []
+    shown: list[_Frame] = []  # The latest, if there is one.
+    for time, frame in timed:
+        while shown and len(found) < count and time > start + len(found) * interval:
+            found += shown
+        if len(found) == count:
+            return found
+        shown = [frame]
+    return found + shown
+
+
 def _samples(path: Path, limits: Limits) -> Iterator[Sample]:
     if _is_picture(path):
-        yield from _animation_samples(path, limits)
+        yield from animation_samples(path, limits)
     else:
         with _open_video(path, limits) as stream:
             yield from _video_samples(stream, limits)
@@ -123,97 +168,111 @@ class _Stream:
     """An open video.
 
     Attributes:
-        capture: OpenCV's.
+        container: PyAV's.
+        track: The one of its streams that is decoded.
         rate: Frames a second; 25 where the file states nothing plausible.
-        frames: How many there are; 0 if unknown.
+        seconds: How long it is said to last; 0 if unknown.
     """
 
-    capture: Any
+    container: Any
+    track: Any
     rate: float
-    frames: int
-
-    @property
-    def seconds(self) -> float:
-        return self.frames / self.rate
+    seconds: float
 
 
 @cache
-def _load_opencv() -> ModuleType:
-    """Import OpenCV when the first video comes, silent and with one thread."""
-    # FFmpeg would print a line to the console for every damaged block.
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+def _load_pyav() -> Any:
+    """Import PyAV when the first video comes."""
+    import av
+
+    return av
+
+
+@cache
+def _load_opencv() -> Any:
+    """Import OpenCV when the first video comes, with one thread."""
     import cv2
 
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     cv2.setNumThreads(1)  # files are decoded in parallel already
     return cv2
 
 
 @contextmanager
 def _open_video(path: Path, limits: Limits) -> Iterator[_Stream]:
-    """Open a video with FFmpeg only: other backends take a name with % for a pattern."""
-    cv2 = _load_opencv()
     with translated_os_errors():
         opened = open_media(path)
     with opened as file:
-        capture = _capture(path, file, cv2)
         try:
-            if not capture.isOpened():
-                raise MediaError(_UNREADABLE)
-            _check_codec(capture, cv2)
-            stream = _describe(capture, cv2)
-            _check_video(capture, stream, limits, cv2)
-            yield stream
+            with _container(file) as container:
+                track = _track(container, file)
+                _check_frame(track, limits)
+                # Frames may become larger later.
+                most = min(limits.pixels, _MAX_FFMPEG_PIXELS)
+                track.codec_context.options = {"max_pixels": str(most)}
+                track.codec_context.thread_count = min(os.cpu_count() or 1, _MAX_THREADS)
+                track.codec_context.thread_type = "AUTO"
+                stream = _describe(container, track)
+                _check_seconds(stream.seconds, limits)
+                yield stream
         except MediaError:
             raise
-        except Exception as error:  # cv2.error, MemoryError, and what broken headers cause
+        except Exception as error:  # MemoryError, and what broken headers cause
             raise MediaError(f"the video cannot be decoded ({type(error).__name__})") from error
-        finally:
-            capture.release()
 
 
-def _capture(path: Path, file: IO[bytes], cv2: ModuleType) -> Any:
-    """Have FFmpeg read a file: on Linux the open one, since decoders may not open any there."""
-    source, protocol = os.path.abspath(path), "file"
-    if sys.platform == "linux":
-        source, protocol = "fd:", f"fd|fd;{file.fileno()}"
-        os.lseek(file.fileno(), 0, os.SEEK_SET)  # the file may have been buffered
-    # Only formats that hold the video themselves: playlists name other files, or addresses on the
-    # network.
-    options = f"protocol_whitelist;{protocol}|format_whitelist;{_FORMATS}|codec_whitelist;{_CODECS}"
-    with _OPTIONS_LOCK:
-        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = options  # OpenCV takes them from nowhere else
-        return cv2.VideoCapture(source, cv2.CAP_FFMPEG)
+def _container(file: IO[bytes]) -> Any:
+    av = _load_pyav()
+    try:
+        return av.open(file, options=_OPTIONS, metadata_errors="replace")
+    except av.FFmpegError as error:
+        raise MediaError(_unreadable(file)) from error
 
 
-def _check_codec(capture: Any, cv2: ModuleType) -> None:
-    """Refuse what FFmpeg did not look into, which OpenCV would decode nevertheless."""
-    if capture.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT) == -1:
-        tag = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little")
-        codec = "".join(chr(byte) if 32 < byte < 127 else "?" for byte in tag)
-        raise MediaError(
-            f"the video is damaged, or of a codec ({codec}) that is not supported: convert it to "
-            "H.264"
-        )
-
-
-def _describe(capture: Any, cv2: ModuleType) -> _Stream:
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    rate = rate if math.isfinite(rate) and 0.1 <= rate <= 1000 else 25.0
-    frames = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    return _Stream(capture, rate, int(frames) if math.isfinite(frames) and frames > 0 else 0)
-
-
-def _check_video(capture: Any, stream: _Stream, limits: Limits, cv2: ModuleType) -> None:
-    width, height = (
-        int(capture.get(prop)) for prop in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+def _unreadable(file: IO[bytes]) -> str:
+    """Return why a file cannot be opened; one of ISO's base format may be anything but a video."""
+    file.seek(0)
+    head = file.read(12)
+    if head[4:8] == b"ftyp" and not _BRANDS.match(head[8:]):
+        brand = head[8:].decode("ascii", "replace").strip()
+        return f"the file is of a type that is not known (ftyp brand {brand!r})"
+    return (
+        "the video cannot be opened: it is damaged, truncated, or of a format that is not supported"
     )
+
+
+def _track(container: Any, file: IO[bytes]) -> Any:
+    """Return the stream that players show, if it can be decoded."""
+    track = container.streams.best("video")
+    if track is None:
+        if container.streams.audio:
+            raise UnsupportedMedia("the file has sound but no picture")
+        raise MediaError(_unreadable(file))
+    codec = track.codec_context  # None if FFmpeg knows no decoder
+    if codec and codec.codec_tag in _PROTECTED_TAGS:
+        raise MediaError("the video is protected against copying (DRM) and cannot be decoded")
+    if not codec or codec.name not in _CODECS.split(","):
+        name = f" ({codec.name})" if codec else ""
+        raise MediaError(
+            f"the video is of a codec{name} that is not supported: convert it to H.264"
+        )
+    return track
+
+
+def _describe(container: Any, track: Any) -> _Stream:
+    rate = float(track.average_rate or track.guessed_rate or 0)
+    seconds = float(track.duration * track.time_base) if track.duration else 0.0
+    if not seconds and container.duration:
+        seconds = container.duration / _load_pyav().time_base
+    return _Stream(container, track, rate if 0.1 <= rate <= 1000 else 25.0, max(seconds, 0.0))
+
+
+def _check_frame(track: Any, limits: Limits) -> None:
+    width, height = track.width, track.height
     if width * height > limits.pixels:
         raise MediaError(
             f"the video's frames have {width} × {height} = {width * height / 1e6:.0f} million "
             f"pixels, more than the limit of {limits.pixels / 1e6:.0f} million"
         )
-    _check_seconds(stream.seconds, limits)
 
 
 def _check_seconds(seconds: float, limits: Limits) -> None:
@@ -225,201 +284,129 @@ def _check_seconds(seconds: float, limits: Limits) -> None:
 
 
 def _video_samples(stream: _Stream, limits: Limits) -> Iterator[Sample]:
-    """Decode every frame and yield some five a second, the first and, where known, the last."""
+    """Decode every frame and yield some five a second, the first and the last included."""
     interval = 1 / SAMPLES_PER_SECOND
-    if stream.frames:
+    if stream.seconds:
         interval = min(interval, stream.seconds / limits.clip_frames)
-    clock = _Clock(stream)
-    index, due = 0, -math.inf
-    while stream.capture.grab():
-        report_progress()
-        time = clock.time(index)
-        if time >= due or index == stream.frames - 1:
+    clock, due, skipped = Clock(stream), -math.inf, None
+    for index, frame in enumerate(_frames(stream)):
+        time = clock.time(index, frame)
+        skipped = (time, frame)
+        if time >= due:
             _check_seconds(time, limits)
-            retrieved = _retrieve(stream.capture, limits)
-            if retrieved is not None:
-                yield Sample(time, time + 1 / stream.rate, *retrieved)
-                due = time + interval - 0.25 / stream.rate
-        index += 1
+            yield _sample(stream, time, frame, limits)
+            due, skipped = time + interval - 0.25 / stream.rate, None
     if due == -math.inf:
-        raise MediaError("the video has no frame that can be decoded")
+        raise MediaError("the video has no frame that can be decoded: it is damaged or truncated")
+    if skipped:
+        yield _sample(stream, *skipped, limits)
+
+
+def _frames(stream: _Stream) -> Iterator[Any]:
+    """Decode frame by frame, past those that are broken, as far as the file can be read."""
+    ffmpeg_error = _load_pyav().FFmpegError
+    with suppress(ffmpeg_error):
+        for packet in stream.container.demux(stream.track):
+            report_progress()
+            frames = []
+            with suppress(ffmpeg_error):
+                frames = packet.decode()
+            yield from frames
 
 
 def _sought_samples(stream: _Stream, limits: Limits) -> Iterator[Sample]:
     """Seek evenly spaced frames and yield them; stop where the file cannot be sought."""
-    cv2 = _load_opencv()
-    last = stream.frames - 1
+    last = stream.seconds - 1 / stream.rate
     for step in range(limits.clip_frames):
-        index = last * step // max(1, limits.clip_frames - 1)
+        time = last * step / max(1, limits.clip_frames - 1)
         if step == limits.clip_frames - 1:
-            index = max(0, last - int(stream.rate / 2))  # the last is often counted wrong
-        stream.capture.set(cv2.CAP_PROP_POS_FRAMES, index)
-        if not stream.capture.grab():
+            time = max(0.0, last - 0.5)  # the duration is often too long
+        frame = _frame_at(stream, time)
+        if frame is None:
             return
-        retrieved = _retrieve(stream.capture, limits)
-        if retrieved is None:
-            return
-        yield Sample(index / stream.rate, (index + 1) / stream.rate, *retrieved)
+        yield _sample(stream, time, frame, limits)
 
 
-class _Clock:
+def _frame_at(stream: _Stream, time: float) -> Any | None:
+    """Seek the frame that is shown at a time; return None if the file cannot be sought there."""
+    half_frame, found = 0.5 / stream.rate, None
+    for margin in _SEEK_MARGINS:
+        for number, (seconds, frame) in enumerate(_frames_from(stream, time - margin)):
+            if seconds > time - half_frame:
+                if number or seconds < time + half_frame:
+                    return frame
+                # None before it was decoded: one that is shown at the time may have been missed.
+                found = frame if seconds < time + 1 else None
+                break
+    return found
+
+
+def _decoded_from(stream: _Stream, time: float) -> Iterator[tuple[float, Any]]:
+    """Seek the frame that is shown at a time and decode on; yield nothing as `_frames_from`."""
+    for margin in _SEEK_MARGINS:
+        decoded = _frames_from(stream, time - margin)
+        first = next(decoded, None)
+        if first and (first[0] <= time + 0.5 / stream.rate or margin == _SEEK_MARGINS[-1]):
+            return chain([first], decoded)
+    return iter(())
+
+
+def _frames_from(stream: _Stream, time: float) -> Iterator[tuple[float, Any]]:
+    """Seek a time and decode from the next key frame; yield nothing without time stamps."""
+    track = stream.track
+    with suppress(_load_pyav().FFmpegError):
+        offset = (track.start_time or 0) + int(max(0.0, time) / track.time_base)
+        stream.container.seek(offset, stream=track)
+        whole = dropwhile(lambda frame: not frame.key_frame, _frames(stream))
+        for frame in whole:  # others refer to frames that were not decoded
+            seconds = _seconds(stream, frame)
+            if seconds is None:
+                return
+            yield seconds, frame
+
+
+def _seconds(stream: _Stream, frame: Any) -> float | None:
+    """Return the time stamp of a frame, in seconds from the start; None if it has none."""
+    stamp = frame.pts if frame.pts is not None else frame.dts
+    if stamp is None:
+        return None
+    return float((stamp - (stream.track.start_time or 0)) * stream.track.time_base)
+
+
+class Clock:
     """The time of each frame: its time stamp, or its number over the rate where that is absurd."""
 
     def __init__(self, stream: _Stream) -> None:
         self._stream = stream
-        self._property = _load_opencv().CAP_PROP_POS_MSEC
+        self._first = 0.0  # of a cut recording, frames before the stated start may be there
         self._last = -1.0
         self._trusted = True
 
-    def time(self, index: int) -> float:
+    def time(self, index: int, frame: Any) -> float:
         """Return seconds from the start, always more than for the frame before."""
         counted = index / self._stream.rate
-        stamp = self._stream.capture.get(self._property) / 1000 if self._trusted else counted
-        jump = stamp - max(self._last, 0.0)
-        if not math.isfinite(stamp) or stamp <= self._last or jump > 3600:
+        stamp = _seconds(self._stream, frame) if self._trusted else counted
+        if stamp is not None:
+            self._first = min(self._first, stamp) if index == 0 else self._first
+            stamp -= self._first
+        if stamp is None or stamp <= self._last or stamp - max(self._last, 0.0) > 3600:
             self._trusted = False
             stamp = max(counted, self._last + 1 / self._stream.rate)
         self._last = stamp
         return stamp
 
 
-def _retrieve(capture: Any, limits: Limits) -> tuple[Image.Image, Signature] | None:
-    """Return the grabbed frame, upright and scaled down, and its signature; None if broken."""
+def _sample(stream: _Stream, time: float, frame: Any, limits: Limits) -> Sample:
+    """Return a frame, upright and scaled down, with its signature."""
     cv2 = _load_opencv()
-    ok, pixels = capture.retrieve()
-    if not ok or pixels is None or pixels.size == 0:
-        return None
-    if pixels.ndim == 2:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
+    pixels = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
     height, width = pixels.shape[:2]
     tiny = cv2.resize(pixels, SIGNATURE_SIZE, interpolation=cv2.INTER_AREA)
     size = fitted((width, height), limits.clip_side)
     if size != (width, height):
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    frame = Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
-    return frame, as_signature(tiny[..., ::-1])
-
-
-_PNG_START = b"\x89PNG\r\n\x1a\n"
-_WEBP_ANIMATED = 0x02
-_MAX_GIF_BYTES = 64 << 20
-
-
-def is_animated(path: Path, head: bytes) -> bool:
-    """Whether a picture file is animated; pages of a TIFF and layers of a PSD do not count.
-
-    Args:
-        path: A picture.
-        head: Its first bytes, a few hundred at least.
-
-    Raises:
-        MediaError: if the file cannot be read.
-    """
-    if head[8:16] == b"WEBPVP8X":
-        return len(head) > 20 and bool(head[20] & _WEBP_ANIMATED)
-    if head[4:8] == b"ftyp":
-        return head[8:12] == b"avis"
-    is_png, is_gif = head.startswith(_PNG_START), head.startswith((b"GIF87a", b"GIF89a"))
-    if not (is_png or is_gif):
-        return False
-    with translated_os_errors(), open_media(path) as file:
-        return _png_is_animated(file) if is_png else _gif_is_animated(file)
-
-
-def _animation_samples(path: Path, limits: Limits) -> Iterator[Sample]:
-    """Decode frame by frame and yield some five a second, always the first and the last."""
-    with opened_picture(path, limits) as image:
-        max_frames = _MAX_ANIMATION_PIXELS * limits.pixels // (image.width * image.height)
-        count = min(_frame_count(image), max(1, max_frames))
-        time, due = 0.0, 0.0
-        for index in range(count):
-            if not _decode_frame(image, index, limits):
-                break
-            report_progress()
-            end = time + _frame_seconds(image)
-            if time >= due or index < 2 * limits.clip_frames or index == count - 1:
-                frame = to_frame(image.copy(), fitted(image.size, limits.video_side))
-                size = fitted(frame.size, limits.clip_side)
-                yield Sample(time, end, frame.resize(size), signature(frame))
-                due = time + 1 / SAMPLES_PER_SECOND - 0.01  # times are sums of fractions
-            time = end
-            if time > limits.seconds:
-                raise MediaError(
-                    f"the animation is longer than the limit of {limits.seconds:.0f} seconds"
-                )
-
-
-def _decode_frame(image: Image.Image, index: int, limits: Limits) -> bool:
-    """Decode frame `index`; return False if the file ends or breaks there, after the first."""
-    try:
-        image.seek(index)
-        check_pixels(image, limits)  # a frame of a GIF may enlarge the canvas
-        image.load()
-    except Exception:
-        if index == 0:
-            raise
-        return False
-    return True
-
-
-def _frame_count(image: Image.Image) -> int:
-    try:
-        return int(getattr(image, "n_frames", 1))
-    except Exception:  # a truncated GIF cannot be counted: read it until it breaks
-        image.seek(0)
-        return 1 << 31
-
-
-def _frame_seconds(image: Image.Image) -> float:
-    """Return the duration of the current frame: like browsers, 0.1 s if it is less than 0.02 s."""
-    try:
-        seconds = float(image.info.get("duration", 0)) / 1000
-    except (TypeError, ValueError):
-        seconds = 0.0
-    return seconds if 0.02 <= seconds < 3600 else 0.1
-
-
-def _png_is_animated(file: IO[bytes]) -> bool:
-    """Whether an animation chunk of several frames comes before the picture's data."""
-    file.seek(8)
-    for _ in range(1000):
-        header = file.read(8)
-        if len(header) < 8 or header[4:] == b"IDAT":
-            return False
-        if header[4:] == b"acTL":
-            count = file.read(4)
-            return len(count) == 4 and struct.unpack(">I", count)[0] > 1
-        file.seek(struct.unpack(">I", header[:4])[0] + 4, 1)
-    return False
-
-
-def _gif_is_animated(file: IO[bytes]) -> bool:
-    """Whether a second picture begins within the first megabytes."""
-    file.seek(10)
-    flags, pictures = file.read(3)[:1], 0
-    _skip_colours(file, flags)
-    while file.tell() < _MAX_GIF_BYTES:
-        match file.read(1):
-            case b"" | b";":  # the end
-                return False
-            case b"!":  # an extension: its label
-                file.seek(1, 1)
-            case b",":  # a picture: its place and flags, its colours, the size of its codes
-                pictures += 1
-                if pictures == 2:
-                    return True
-                _skip_colours(file, file.read(9)[8:])
-                file.seek(1, 1)
-            case _:
-                continue  # as decoders do
-        while (size := int.from_bytes(file.read(1))) and file.tell() < _MAX_GIF_BYTES:
-            file.seek(size, 1)
-    return False
-
-
-def _skip_colours(file: IO[bytes], flags: bytes) -> None:
-    if flags and flags[0] & 0x80:
-        file.seek(3 << (flags[0] & 7) + 1, 1)
+    end = time + 1 / stream.rate
+    return Sample(time, end, Image.fromarray(np.ascontiguousarray(pixels)), as_signature(tiny))
 
 
 def _is_picture(path: str | os.PathLike[str]) -> bool:
@@ -441,6 +428,14 @@ def _cut(path: Path, limits: Limits) -> Iterator[Draft]:
             start=clip.start,
             end=clip.end,
         )
+
+
+def _details(path: Path, limits: Limits) -> Details | None:
+    if _is_picture(path):
+        return IMAGE.details(path, limits)
+    with _open_video(path, limits) as stream:
+        first = next(_frames(stream), None)
+        return video_details(stream.container, stream.track, first.rotation if first else 0)
 
 
 VIDEO = MediaKind(
@@ -475,4 +470,5 @@ VIDEO = MediaKind(
     ),
     read=_read,
     cut=_cut,
+    details=_details,
 )

@@ -178,6 +178,10 @@ class MiniEmbedder(BaseEmbedder):
             calibration=_calibrations(settings["calibration"]),
         )
 
+    def knows_word(self, word: str) -> bool:
+        """Return whether this is an English word."""
+        return self._loaded().sentences.knows_word(word)
+
     def close(self) -> None:
         """Free the models."""
         super().close()

@@ -40,3 +40,7 @@ class Sentences:
             rows = self.languages.corrected(unique, rows, self._threads)
         position = {text: row for row, text in enumerate(unique)}
         return rows[[position[text] for text in texts]]
+
+    def knows_word(self, word: str) -> bool:
+        """Return whether this is an English word."""
+        return self.languages is not None and bool(self.languages.known.english_words(word).all())

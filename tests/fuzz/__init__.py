@@ -51,7 +51,8 @@ class Target:
 _IN = {
     "asked": ("words", "dates", "flags", "matches", "names"),
     "page": ("forms", "calls", "payloads", "routes", "file_names", "data_addresses", "ids"),
-    "media": ("drafts", "kinds", "texts"),
+    "media": ("drafts", "kinds", "texts", "details"),
+    "documents": ("documents",),
     "saved": ("states", "backups", "settings", "checkpoints", "weights"),
     "learned": ("rows", "runs", "sets"),
 }

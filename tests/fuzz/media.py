@@ -4,8 +4,20 @@ import codecs
 import json
 import math
 
-from embedder.media import Draft, Limits, MediaError, detect, read_text
-from embedder.media.text import _UNIT, decoded, passages
+from embedder.content import Content
+from embedder.media import Details, Draft, Limits, MediaError, detect, read_text
+from embedder.media.encodings import decode
+from embedder.media.metadata import (
+    date_in_name,
+    front_matter_details,
+    html_details,
+    pdf_details,
+    sidecar_details,
+    sidecars_in,
+)
+from embedder.media.metadata.iptc import iptc_details
+from embedder.media.metadata.values import decoded
+from embedder.media.text import _UNIT, passages
 from indexer.decoding import protocol
 
 from . import world
@@ -81,6 +93,57 @@ TEXTS = [
     b"html\n<pre>" + b" " * 3000 + b"x",
 ]
 
+DETAILS = [
+    b'json\n{"description": "a race", "photoTakenTime": {"timestamp": "1241605815"}, "people": '
+    b'[{"name": "Ada"}], "geoData": {"latitude": 46.8, "longitude": 9.8}}',
+    b"json\n" + b"[" * 3000,
+    b'json\n{"geoData": {"latitude": 1e999, "longitude": NaN}, "description": "\\ud800"}',
+    b"xmp\n<rdf:RDF xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#' "
+    b"xmlns:dc='http://purl.org/dc/elements/1.1/' xmlns:exif='http://ns.adobe.com/exif/1.0/'>"
+    b"<rdf:Description exif:DateTimeOriginal='2009-05-06T12:30:15+02:00' exif:GPSLatitude='4,5N' "
+    b"exif:GPSLongitude='1,2E'><dc:title><rdf:Alt><rdf:li>a race</rdf:li></rdf:Alt></dc:title>"
+    b"</rdf:Description></rdf:RDF>",
+    b"xmp\n<a xmlns:x='http://ns.adobe.com/xap/1.0/' xmlns:e='http://ns.adobe.com/exif/1.0/' "
+    b"x:Rating='inf' e:GPSLatitude='" + b"1," * 400 + b"1N' e:GPSLongitude='1E'/>",
+    b"xmp\n<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>",
+    b"xmp\n\xff\xfe<\0a\0/\0>\0",
+    b"iptc\n\x1c\2\x05\0\4Race\x1c\2\x37\0\x0820090506\x1c\2\x3c\0\x0b123015+0200",
+    b"iptc\n\x1c\2\x05\xff\xff\x7f",
+    b"html\n<title>Race</title><meta name=date content='2009-05-06'><meta name=tags content=a>",
+    b"html\n<title>Race</title><![x[>",
+    b"md\n---\ntitle: a race\ndate: 2009-05-06 12:30\ntags: [a, 'b']\nauthors:\n  - Ada\n---\n",
+    b"pdf\nD:20090506123015+02'00'",
+    b"name\nIMG_20240501_103000.jpg",
+    b"name\nPhoto 2024-05-01 at 1.30.00 PM.png",
+    b"name\nmmexport9999999999999.jpg",
+    b"names\nIMG_1.jpg\nIMG_1.jpg.supplemental-metadata(1).json\nIMG_1(1).jpg\nIMG_1.xmp\n.json",
+]
+_PARSERS = {
+    b"iptc": iptc_details,
+    b"html": lambda data: html_details(decoded(data)),
+    b"md": lambda data: front_matter_details(decoded(data)),
+    b"pdf": lambda data: pdf_details({"creationDate": decoded(data), "title": decoded(data)}, 1),
+    b"name": lambda data: Details(captured_at=date_in_name(decoded(data))),
+}
+
+
+def details(data: bytes) -> None:
+    """What metadata say is plausible, survives its way to the program, and sidecars have owners."""
+    name, _, content = data.partition(b"\n")
+    if name == b"names":
+        names = set(decoded(content).split("\n"))
+        for owner, sidecars in sidecars_in(names).items():
+            assert {owner, *sidecars} <= names
+            assert owner not in sidecars
+        return
+    parse = _PARSERS.get(name) or (lambda _: sidecar_details([_written(data)[0]]))
+    said = parse(content)
+    assert said.captured_at is None or 1826 <= said.captured_at.year < 3000
+    assert all(text.strip() and "\0" not in text for _, text in said.words + said.facts)
+    message, _ = protocol.encode_draft(Draft(Content(text="x"), details=said))
+    (draft,) = protocol.decode_drafts([json.loads(message)], lambda _: b"", _LIMITS)
+    assert draft.details == said
+
 
 def drafts(data: bytes) -> None:
     """Any answer of a decoder is drafts within the limits, or is refused."""
@@ -132,7 +195,7 @@ def kinds(data: bytes) -> None:
 def texts(data: bytes) -> None:
     """Reading a text loses no character, and passages respect their length and order."""
     path, content = _written(data)
-    assert isinstance(decoded(content), str)
+    assert isinstance(decode(content).text, str)
     try:
         text = read_text(path)
     except MediaError:

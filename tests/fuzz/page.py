@@ -29,16 +29,16 @@ from . import world
 
 FORMS = [
     '{"text": "rain", "kinds": ["text"], "after": "2026-01-01", "before": "2026-12-31"}',
-    '{"similar": 1, "not_like": "rain", "balance": 1, "instruction": ""}',
-    '{"similar": "2", "text": "a", "balance": 0.0, "folder": "x", "file": null}',
-    '{"similar": 9223372036854775808}',
-    '{"similar": "%s"}' % ("9" * 5000),
+    '{"similar": [1], "not_like": "rain", "balance": 1, "instruction": ""}',
+    '{"similar": ["2", 1], "text": "a", "balance": 0.0, "folder": "x", "files": null}',
+    '{"similar": [9223372036854775808]}',
+    '{"similar": ["%s"]}' % ("9" * 5000),
     '{"text": "a", "before": "9999-12-31", "after": "0001-01-01"}',
     '{"text": "a", "before": "9999-12-31"}',
-    '{"file": "data:text/plain;base64,cmFpbg=="}',
-    '{"file": "data:image/png;base64,é"}',
-    '{"file": {"path": "\\u0000", "meta": {}}}',
-    '{"text": "\\ud800 x", "file": {"path": 3}, "kinds": {"a": 1}}',
+    '{"files": ["data:text/plain;base64,cmFpbg=="]}',
+    '{"files": ["data:image/png;base64,é"]}',
+    '{"files": [{"path": "\\u0000", "meta": {}}]}',
+    '{"text": "\\ud800 x", "files": {"path": 3}, "kinds": {"a": 1}}',
 ]
 CALLS = [
     json.dumps(
