@@ -18,31 +18,38 @@ if TYPE_CHECKING:
         QueryError,
     )
     from indexer.library import Library
+    from indexer.progress import Progress
     from indexer.types import (
+        DateSource,
         Duplicates,
         Failure,
+        FileOrder,
         Filters,
         Hit,
+        IndexedFolder,
         IngestOptions,
         IngestPlan,
         IngestReport,
         LibraryStats,
         MediaItem,
-        Progress,
         Query,
         QueryPart,
         Reason,
         ReembedPlan,
         ReembedReport,
         Segment,
+        Sort,
         Status,
     )
 
 __all__ = [
+    "DateSource",
     "Duplicates",
     "Failure",
+    "FileOrder",
     "Filters",
     "Hit",
+    "IndexedFolder",
     "IndexerError",
     "IngestOptions",
     "IngestPlan",
@@ -62,6 +69,7 @@ __all__ = [
     "ReembedPlan",
     "ReembedReport",
     "Segment",
+    "Sort",
     "Status",
     "default_library",
 ]
@@ -77,6 +85,7 @@ _HOMES = {
         "QueryError",
     ),
     "library": ("Library",),
+    "progress": ("Progress",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from indexer.maintenance.backup import BackupReport
     from indexer.maintenance.check import Finding
     from indexer.maintenance.stats import LibraryInventory, Probabilities
-    from indexer.types import Progress
+    from indexer.progress import Progress
     from indexer.vectors import Description
 
     OnProgress = Callable[[Progress], None] | None
@@ -182,6 +182,7 @@ def _finding_lines(findings: "Sequence[Finding]") -> list[str]:
     lines: list[str] = []
     for one in findings:
         level = "left over" if one.fault.harmless else "FAULT"
+        level = "note" if one.fault == "files-not-connected" else level
         counted = f"{one.count:,} {one.fault.what}" if one.count > 1 else one.fault.what
         lines.append(f"{level}: {counted}")
         lines += [f"    {example}" for example in one.examples]

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import signal
 import sys
 from collections import Counter
@@ -18,11 +19,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from embedder.content import Modality
 
 if TYPE_CHECKING:
+    from indexer.progress import Progress
     from indexer.types import (
         Failure,
+        IndexedFolder,
         IngestPlan,
         IngestReport,
-        Progress,
+        Kept,
         ReembedPlan,
         ReembedReport,
     )
@@ -215,9 +218,13 @@ def print_result(
 ) -> None:
     """Print a result as JSON, of ASCII alone by default, or as lines for people."""
     if as_json:
-        print(json.dumps(value, indent=1, default=str, ensure_ascii=ensure_ascii), flush=True)
+        text = json.dumps(value, indent=1, default=str, ensure_ascii=ensure_ascii)
     else:
-        print("\n".join(map(visible, lines)), flush=True)
+        text = "\n".join(map(visible, lines))
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # Its reader, such as `head`, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def note(line: str) -> None:
@@ -244,6 +251,7 @@ def report_lines(report: "IngestReport", failed: int) -> list[str]:
         "moved": report.moved,
         "copies of known files": report.copies,
         "removed": report.removed,
+        "kept": sum(one.files for one in report.kept),
         "unchanged": report.unchanged,
         "skipped": len(report.skipped),
         "failed": len(report.failures),
@@ -254,6 +262,7 @@ def report_lines(report: "IngestReport", failed: int) -> list[str]:
         groups = "group" if report.near_duplicates == 1 else "groups"
         lines.append(f"{report.near_duplicates:,} {groups} of pictures that look the same")
     lines += [*_skipped("skipped", report.skipped), *_failed("failed", report.failures)]
+    lines += _kept("kept", report.kept)
     if report.cancelled:
         lines.append("Stopped early; run the same command again to continue.")
     elif failed and not report.failures:
@@ -275,8 +284,21 @@ def plan_lines(plan: "IngestPlan") -> list[str]:
         *(f"would move {old} to {new}" for old, new in plan.moved),
         *_skipped("would skip", plan.skipped),
         *_failed("would fail", plan.failures),
+        *_kept("would be kept", plan.kept),
         f"{plan.unchanged:,} unchanged; nothing was written",
     ]
+
+
+def folder_lines(folders: "Sequence[IndexedFolder]") -> list[str]:
+    """Return the folders that a library remembers, a line for each."""
+    lines = []
+    for one in folders:
+        files = "file" if one.files == 1 else "files"
+        absent = "missing: renamed or deleted" if one.missing else "not connected"
+        notes = [] if one.reachable else [absent]
+        notes += [f"without {' '.join(map(shlex.quote, one.exclude))}"] if one.exclude else []
+        lines.append(", ".join([f"{one.path}  {one.files:,} {files}", *notes]))
+    return lines or ["no folder has been indexed yet"]
 
 
 def reembed_lines(report: "ReembedReport", before: str) -> list[str]:
@@ -331,6 +353,15 @@ def reembed_plan_lines(plan: "ReembedPlan") -> list[str]:
 def _failed(what: str, failures: "Sequence[Failure]") -> Iterator[str]:
     for failure in failures:
         yield f"  {what} {failure.path}: {_with_flag(failure.reason)}"
+
+
+def _kept(what: str, kept: "Sequence[Kept]") -> Iterator[str]:
+    for one in kept:
+        files = "file" if one.files == 1 else "files"
+        yield (
+            f"{one.files:,} {files} {what}: {one.path} is not connected, or was deleted; run with "
+            f"--forget {shlex.quote(str(one.path))} to remove them"
+        )
 
 
 def _skipped(what: str, skipped: "Sequence[Failure]") -> Iterator[str]:

@@ -1,10 +1,9 @@
-"""`Library`: open a library, ingest, search, re-embed and remove."""
+"""`Library`: open a library, ingest, search, re-embed, remove and forget."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from embedder.content import Modality
@@ -12,19 +11,25 @@ from embedder.interface import Embedder
 from embedder.media.kinds import Limits
 from embedder.registry import open_embedder
 from indexer.catalog import Catalog
+from indexer.catalog.albums import Albums
+from indexer.catalog.duplicates import DuplicateGroups
 from indexer.catalog.sqlite import Database, WriterLock
 from indexer.catalog.staged import StagedVectors
-from indexer.catalog.writer import CatalogWriter, vanished
+from indexer.catalog.writer import CatalogWriter
 from indexer.config import LIBRARY_FILE, default_library, holds_library, typed_path
 from indexer.errors import LibraryBusy, LibraryError
 from indexer.ingest.thumbnails import Thumbnails
 from indexer.model import LibraryModel
+from indexer.presence import PresenceCheck
+from indexer.progress import Progress
 from indexer.types import (
+    Filters,
     Hit,
+    IndexedFolder,
     IngestOptions,
     IngestPlan,
     IngestReport,
-    Progress,
+    MediaItem,
     Query,
     ReembedPlan,
     ReembedReport,
@@ -56,6 +61,8 @@ class Library:
         directory: Its folder.
         uploads: The folder for files that exist nowhere else; removing them deletes them.
         catalog: Reads its tables.
+        albums: Albums, favourites among them, and saved searches.
+        duplicates: Groups of files that hold the same thing.
         decoders: Opens what decodes files while an ingest or a re-embedding runs.
         reranker: Reranks the best PDF pages of searches by words; None for none.
         search_lock: Held while a search ranks its candidates: threads that do so in parallel hand
@@ -78,6 +85,8 @@ class Library:
         self._opening = opening
         self._database = Database(directory / LIBRARY_FILE)
         self.catalog = Catalog(self._database)
+        self.albums = Albums(self._database)
+        self.duplicates = DuplicateGroups(self._database, self.catalog)
         self._thumbnails = Thumbnails(directory / "thumbnails")
         self._writer = CatalogWriter(self._database)
         self._staged = StagedVectors(self._database)
@@ -86,6 +95,7 @@ class Library:
         self._viewer: OnDemandDecoder | None = None
         self._viewer_lock = threading.Lock()
         self._model = LibraryModel(directory, self.catalog, self._writer, self._open, embedder)
+        self._presence = PresenceCheck()
         self.reranker: PageReranker | None = None
         self.search_lock = threading.Lock()
         try:
@@ -216,10 +226,11 @@ class Library:
 
     def plan(self, paths: Sequence[Path], options: IngestOptions | None = None) -> IngestPlan:
         """Return what an ingest would do, without embedding or writing anything."""
-        from indexer.ingest.discovery import plan
+        from indexer.ingest.plan import plan
+        from indexer.ingest.roots import roots_of
 
         options = options or IngestOptions()
-        return plan(self._writer, self._targets(paths, options), options)
+        return plan(self._writer, roots_of(paths, options, self.catalog, self._writer), options)
 
     def ingest(
         self,
@@ -232,7 +243,8 @@ class Library:
         """Ingest what is at some paths; see `indexer.ingest.pipeline.FileIngest`.
 
         Args:
-            paths: Files, folders and patterns; none to retry failed files only.
+            paths: Files, folders and patterns; none to retry failed files only, or else to ingest
+                the folders that the library remembers. It remembers those that are named here.
             options: How to ingest.
             on_progress: Called several times a second at most, in the calling thread.
             cancel: Set it to stop within seconds; what was done is kept.
@@ -242,19 +254,20 @@ class Library:
             LibraryError: if the library cannot be written to.
             ModelMismatch: if the library holds vectors of another version of its model.
             EmbedderUnavailable: if the model cannot be opened.
-            ValueError: without paths, unless failed files are to be retried.
+            ValueError: without paths, if nothing is remembered or to be retried.
         """
-        from indexer.ingest.discovery import roots
         from indexer.ingest.pipeline import FileIngest
+        from indexer.ingest.roots import note_scan, remember, roots_of
+        from indexer.ingest.sweep import Swept, sweep, sweep_failed
 
         options, cancel = options or IngestOptions(), cancel or threading.Event()
-        if not paths and not options.retry_failed:
-            raise ValueError("nothing to ingest: give a path")
         with self._write_lock.held():
-            targets = self._targets(paths, options)
+            roots = roots_of(paths, options, self.catalog, self._writer)
+            if paths:
+                remember(roots, self.catalog, self._writer, self.directory)
             with self.decoders(cancel) as decoders:
                 ingest = FileIngest(
-                    [path for path in targets if paths or not vanished(path)],
+                    roots,
                     options,
                     writer=self._writer,
                     thumbnails=self._thumbnails,
@@ -265,11 +278,16 @@ class Library:
                     cancel=cancel,
                 )
                 ingest.run()
-            removed = 0
+            swept = Swept({})
             if not cancel.is_set():
-                swept = self._writer.below(roots(targets) if paths else targets)
-                gone = [one for one, path, _ in swept if one not in ingest.known and vanished(path)]
-                removed = len(self._writer.remove(gone))
+                note_scan(roots, self._writer)
+                swept = (
+                    sweep(self._writer, roots, ingest.known, ingest.folders)
+                    if paths or not options.retry_failed
+                    else sweep_failed(self._writer, ingest.known)
+                )
+            removed = len(self._writer.remove([*(swept.removed | ingest.sidecars)]))
+            self._writer.remember_folders(ingest.folders)
             self._tidy()
             if ingest.changed or removed:
                 self._writer.count_near_duplicates(self.catalog)
@@ -277,6 +295,7 @@ class Library:
                 self._index.save()
             return ingest.report(
                 removed=removed,
+                kept=swept.kept,
                 near_duplicates=self._writer.near_duplicates(),
                 cancelled=cancel.is_set(),
             )
@@ -364,6 +383,69 @@ class Library:
             self._tidy()
             return len(removed)
 
+    def indexed_folders(self) -> list[IndexedFolder]:
+        """Return the folders that the library remembers, in order."""
+        from indexer.ingest.roots import indexed_folders
+
+        return indexed_folders(self.catalog, self.missing(one.path for one in self.catalog.roots()))
+
+    def set_watched(self, watched: bool) -> None:
+        """Keep in the library whether the page keeps its folders up to date."""
+        self._writer.set_watched(watched)
+
+    def knows(self, path: Path) -> bool:
+        """Return whether the library has files at a path or below it, or remembers it."""
+        roots = (root.path for root in self.catalog.roots())
+        return any(root.is_relative_to(path) for root in roots) or (self.catalog.has_path(path))
+
+    def missing(self, paths: Iterable[Path]) -> dict[Path, Path]:
+        """Return what is not connected, by those of some paths that lead to no file now."""
+        roots = [self.uploads, *(root.path for root in self.catalog.roots())]
+        return self._presence.missing(paths, roots)
+
+    def original(self, segment_id: int) -> tuple[MediaItem, Path | None]:
+        """Return the file to show a segment from, the oldest of those that are there.
+
+        Returns:
+            The file; and what is not connected, None if the file can be opened.
+
+        Raises:
+            NotFound: no segment has that id.
+        """
+        oldest = self.catalog.item_of(segment_id)
+        if not (missing := self.missing([oldest.path])):
+            return oldest, None
+        _, holders = self.catalog.resolve([segment_id], Filters()).get(segment_id, (None, ()))
+        lost = self.missing(one.path for one in holders)
+        there = next((one for one in holders if one.path not in lost), None)
+        return (oldest, missing[oldest.path]) if there is None else (there, None)
+
+    def forget(self, paths: Sequence[Path]) -> int:
+        """Remove what is at some paths or below them from the library; on disk all stays.
+
+        Args:
+            paths: Absolute paths, which need not exist.
+
+        Returns:
+            How many files were removed.
+
+        Raises:
+            LibraryError: if the library has nothing at one of them; then nothing is removed.
+            LibraryBusy: if an ingest is running and does not end within ten seconds.
+        """
+        with self._write_lock.held(_REMOVAL_WAIT_SECONDS):
+            for path in paths:
+                if not self.knows(path):
+                    raise LibraryError(
+                        f"the library has no files at or below {path}: check the spelling, or "
+                        "list its folders with `rzen-ingest --list`"
+                    )
+            for path in paths:
+                self._writer.forget_roots(path)
+            removed = self._writer.remove([one.id for one in self._writer.below(paths)])
+            self._tidy()
+            return len(removed)
+
     def _delete_upload(self, path: Path) -> None:
         path.unlink(missing_ok=True)
         for folder in path.parents[: len(path.relative_to(self.uploads).parts) - 1]:
@@ -382,12 +464,7 @@ class Library:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _switch(self) -> "ModelSwitch":
@@ -405,11 +482,6 @@ class Library:
 
     def _open(self, model: str, instructions: Mapping[Modality, str] | None) -> Embedder:
         return open_embedder(model, **self._opening, instructions=instructions)
-
-    def _targets(self, paths: Sequence[Path], options: IngestOptions | None) -> list[Path]:
-        if not paths and options is not None and options.retry_failed:
-            return self._writer.failed()
-        return [Path(path) for path in paths]
 
     def _tidy(self) -> None:
         """Remove segments that no file holds any more, and save the vector index."""

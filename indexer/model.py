@@ -99,6 +99,10 @@ class SharedEmbedder:
         """See `Embedder.embed`."""
         return self._documents(contents) if role == "document" else self._queries(contents)
 
+    def knows_word(self, word: str) -> bool:
+        """See `Embedder.knows_word`."""
+        return self.inner.knows_word(word)
+
     def close(self) -> None:
         """See `Embedder.close`."""
         self.inner.close()

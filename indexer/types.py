@@ -1,21 +1,17 @@
 """The values that cross the indexer's boundary: items, segments, queries, hits and reports."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from time import monotonic
-from typing import TypeVar
 
 from embedder.content import Content, Modality
+from embedder.media import page_noun
 from embedder.media.kinds import Kind, Limits
 from indexer.errors import QueryError
-
-T = TypeVar("T")
-
-_REPORT_SECONDS = 0.2
+from indexer.presence import FolderId
 
 
 class Status(StrEnum):
@@ -26,6 +22,16 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
+class FileOrder(StrEnum):
+    """What a list of files is ordered by."""
+
+    PATH = "path"
+    NAME = "name"
+    DATE = "date"
+    SIZE = "size"
+    ADDED = "added"
+
+
 class Reason(StrEnum):
     """Why a hit matched: what was compared with the query."""
 
@@ -33,6 +39,22 @@ class Reason(StrEnum):
     TEXT = "text"
     WORDS = "words"
     FILE_NAME = "file name"
+
+
+class Sort(StrEnum):
+    """Order of hits or files."""
+
+    RELEVANCE = "relevance"
+    NEWEST = "newest"
+    OLDEST = "oldest"
+
+
+class DateSource(StrEnum):
+    """Where the date of a file is from."""
+
+    METADATA = "metadata"
+    FILE_NAME = "file name"
+    MODIFIED = "modified"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +71,10 @@ class MediaItem:
         status: The state in which the last ingest left it.
         error: Why it was skipped or failed, one sentence.
         added_at: When it was first seen, UTC.
+        date_ns: When it was captured or written, else modified, in nanoseconds since 1970.
+        date_source: Which of these.
         segments: How many segments can be found in it.
+        favourite: Whether its content is among the favourites.
     """
 
     id: int
@@ -61,7 +86,10 @@ class MediaItem:
     status: Status
     error: str | None
     added_at: datetime
+    date_ns: int
+    date_source: DateSource
     segments: int = 0
+    favourite: bool = False
 
     @property
     def name(self) -> str:
@@ -72,6 +100,11 @@ class MediaItem:
     def modified_at(self) -> datetime:
         """Modification time, local."""
         return datetime.fromtimestamp(self.mtime_ns / 1e9).astimezone()
+
+    @property
+    def date(self) -> datetime:
+        """When it was captured or written, else modified, local."""
+        return datetime.fromtimestamp(self.date_ns / 1e9).astimezone()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +125,10 @@ class Segment:
     span: tuple[int, int] | None
     text: str | None
 
-    @property
-    def place(self) -> str:
-        """Where it is in its file, for people: "page 3", "0:10–0:20", or nothing."""
+    def place_in(self, file: Path) -> str:
+        """Return where it is in a file, for people: "page 3", "slide 3", "0:10–0:20" or nothing."""
         if self.page is not None:
-            return f"page {self.page}"
+            return f"{page_noun(file)} {self.page}"
         if self.start is not None and self.end is not None:
             return f"{_clock(self.start)}–{_clock(self.end)}"
         return ""
@@ -138,24 +170,39 @@ class Filters:
     Attributes:
         kinds: Kinds of media.
         folder: Files in this folder or below it.
-        after: Files modified at this time or later.
-        before: Files modified before this time.
+        after: Files of this time or later.
+        before: Files of an earlier time: the end of a period is not in it, unlike where people
+            type the last day, see `indexer.search.filters.parse_dates`.
+        album: Files in the album with this id.
     """
 
     kinds: frozenset[Kind] = frozenset()
     folder: Path | None = None
     after: datetime | None = None
     before: datetime | None = None
+    album: int | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Query:
-    """What to look for: at least one part of positive weight, filters, and which hits to return."""
+    """What to look for: at least one part of positive weight, filters, and which hits to return.
+
+    Attributes:
+        parts: What hits should be like, and unlike.
+        filters: What they must be.
+        limit: Most hits to return.
+        offset: Hits to skip first.
+        without: Words and phrases, from `terms`; what has one in its text, its name or its details
+            is no hit.
+        sort: Order of the strong hits; weak ones follow by their relevance.
+    """
 
     parts: tuple[QueryPart, ...]
     filters: Filters = field(default_factory=Filters)
     limit: int = 20
     offset: int = 0
+    without: tuple[str, ...] = ()
+    sort: Sort = Sort.RELEVANCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +211,7 @@ class Hit:
 
     Attributes:
         segment: What matched best within the item, or within the page of a PDF.
-        item: The file it is in; of several copies, the one added first.
+        item: The file it is in; of several copies, the one added first that is there.
         score: What hits are ordered by, 0 to 1.
         rank: From 1, counted over all pages of results.
         relevance: How sure the match is, 0 to 1; comparable across kinds.
@@ -172,6 +219,8 @@ class Hit:
         why: What matched, strongest first.
         more: Further matching segments of the same item, best first.
         copies: Paths of further files with the same bytes.
+        missing: The disk or folder that is not connected, or the file itself if that alone is not
+            there; None if the file can be opened.
     """
 
     segment: Segment
@@ -183,6 +232,7 @@ class Hit:
     why: tuple[Reason, ...]
     more: tuple[Segment, ...] = ()
     copies: tuple[Path, ...] = ()
+    missing: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,11 +277,60 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """Files that are not there and stay in the library, since they may come back.
+
+    Attributes:
+        path: The disk or folder that is not connected.
+        files: How many files of it the library has.
+    """
+
+    path: Path
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """What is ingested.
+
+    Attributes:
+        path: A file, a folder, or a pattern such as `photos/**/*.jpg`.
+        exclude: Patterns of names or paths to leave out; see `indexer.ingest.discovery.scan`.
+    """
+
+    path: Path
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedFolder:
+    """A folder that the library remembers, to ingest it again on request.
+
+    Attributes:
+        path: The folder.
+        exclude: Patterns of names or paths that are left out.
+        files: How many files the library has of it.
+        reachable: Whether it is there and not empty.
+        missing: Whether it is gone and no file of it is left, as after it was renamed.
+        scanned_at: When it was last ingested to the end, UTC; None before that.
+    """
+
+    path: Path
+    exclude: tuple[str, ...]
+    files: int
+    reachable: bool
+    missing: bool
+    scanned_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class IngestOptions:
     """How to ingest.
 
     Attributes:
-        exclude: Patterns of names or paths to leave out; see `indexer.ingest.discovery.scan`.
+        exclude: Patterns of names or paths to leave out, see `indexer.ingest.discovery.scan`,
+            beside those that the library remembers for the folder.
+        include: Patterns that it remembers, and that are not left out any more.
         retry_failed: Try files again that failed before, though they have not changed; without
             any paths given, only these.
         workers: Files that are decoded at a time, each in another process; the model uses all
@@ -240,6 +339,7 @@ class IngestOptions:
     """
 
     exclude: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
     retry_failed: bool = False
     workers: int = field(default_factory=lambda: max(1, min(8, os.cpu_count() or 1)))
     limits: Limits = field(default_factory=Limits)
@@ -255,13 +355,14 @@ class IngestReport:
 
     Attributes:
         added: Files new to the library.
-        updated: Files whose bytes changed.
+        updated: Files whose bytes changed, or what their sidecars say.
         unchanged: Files left as they were, unread.
-        moved: Files known by their bytes under another path that has vanished.
+        moved: Files known by their bytes under another path, where they were deleted.
         copies: New files whose bytes are in the library already; they share its vectors.
         skipped: Files of no supported kind.
         failures: Files that could not be used.
-        removed: Known files that have vanished.
+        removed: Known files that were deleted or are excluded now.
+        kept: Known files that are not there, though not deleted as far as can be said.
         near_duplicates: Groups of pictures that look the same but differ in bytes, in the whole
             library; of a thousand pictures and more, not counted again for each that changes.
         cancelled: It was stopped early; the next run continues.
@@ -277,103 +378,16 @@ class IngestReport:
     skipped: tuple[Failure, ...] = ()
     failures: tuple[Failure, ...] = ()
     removed: int = 0
+    kept: tuple[Kept, ...] = ()
     near_duplicates: int = 0
     cancelled: bool = False
     seconds: float = 0.0
     segments: int = 0
 
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far an ingest or a re-embedding is; reported several times a second at most.
-
-    Attributes:
-        stage: "scan" while files are counted, then "ingest", at last "finish"; of a re-embedding
-            "reembed", and "switch" while the new vectors take over.
-        done: Files finished; of a re-embedding, segments with a new vector.
-        total: Files to do, growing during the scan; of a re-embedding, all segments.
-        path: A file that is being worked on, or None.
-        failures: Files failed so far.
-        seconds: Since the start.
-        remaining: Estimated seconds still to go, or None while unknown.
-        reused: How much of `done` an earlier run has done.
-    """
-
-    stage: str
-    done: int
-    total: int
-    path: Path | None
-    failures: int
-    seconds: float
-    remaining: float | None
-    reused: int = 0
-
     @property
-    def rate(self) -> float:
-        """Files or segments per second so far."""
-        return (self.done - self.reused) / self.seconds if self.seconds > 0 else 0.0
-
-
-class ProgressReporter:
-    """Counts the work of a stage and reports it; for one thread.
-
-    Args:
-        on_progress: Called at the start of a stage, then five times a second at most; None to
-            report nothing.
-    """
-
-    def __init__(self, on_progress: Callable[[Progress], None] | None = None) -> None:
-        self._on_progress = on_progress
-        self._stage = ""
-        self._total = 0
-        self._started_at = monotonic()
-        self._reported_at = 0.0
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since the reporter was made, or the stage begun."""
-        return monotonic() - self._started_at
-
-    def begin(self, stage: str, total: int = 0) -> None:
-        """Begin a stage whose time counts from now; `total` is 0 where it is not known."""
-        self._stage, self._total = "", total
-        self._started_at = monotonic()
-        self.report(stage, 0, total)
-
-    def update(self, done: int, total: int) -> None:
-        """Report how much of the stage is done."""
-        self.report(self._stage, done, total)
-
-    def counted(self, things: Iterable[T]) -> Iterator[T]:
-        """Yield the same things, each counted once it has been worked on."""
-        for done, thing in enumerate(things, 1):
-            yield thing
-            self.update(done, self._total)
-
-    def report(
-        self,
-        stage: str,
-        done: int,
-        total: int,
-        *,
-        path: Path | None = None,
-        failures: int = 0,
-        reused: int = 0,
-        complete: bool = True,
-    ) -> None:
-        """Call the callback with a `Progress`, unless it was called a moment ago for this stage.
-
-        `complete` says that the total is final, so that the remaining time can be estimated.
-        """
-        now = monotonic()
-        recent = stage == self._stage and now - self._reported_at < _REPORT_SECONDS
-        if self._on_progress is None or recent:
-            return
-        self._stage, self._reported_at = stage, now
-        seconds, new = now - self._started_at, done - reused
-        known = complete and total and new > 0
-        remaining = max(0, total - done) * seconds / new if known else None
-        self._on_progress(Progress(stage, done, total, path, failures, seconds, remaining, reused))
+    def has_changed(self) -> bool:
+        """Whether the library has other files now, or other contents of them."""
+        return any((self.added, self.updated, self.moved, self.copies, self.removed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,7 +399,8 @@ class IngestPlan:
         updated: Known files that have changed.
         moved: Known files under another path, old and new.
         copies: New files whose bytes are in the library already.
-        removed: Known files that have vanished.
+        removed: Known files that were deleted or are excluded now.
+        kept: Known files that are not there, though not deleted as far as can be said.
         skipped: Files of no supported kind, and why.
         failures: Files that cannot be used, and why.
         unchanged: How many files would be left as they are, unread.
@@ -396,6 +411,7 @@ class IngestPlan:
     moved: tuple[tuple[Path, Path], ...] = ()
     copies: tuple[Path, ...] = ()
     removed: tuple[Path, ...] = ()
+    kept: tuple[Kept, ...] = ()
     skipped: tuple[Failure, ...] = ()
     failures: tuple[Failure, ...] = ()
     unchanged: int = 0
@@ -452,8 +468,12 @@ class Candidate:
         path: Absolute, as reached: links are not resolved.
         size: Bytes.
         mtime_ns: Modification time in nanoseconds since 1970.
+        folder: The folder that it was found in.
+        sidecars: The files beside it that describe it, and are not indexed themselves.
     """
 
     path: Path
     size: int
     mtime_ns: int
+    folder: FolderId | None = field(default=None, compare=False)
+    sidecars: tuple["Candidate", ...] = field(default=(), compare=False)

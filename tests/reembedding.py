@@ -64,6 +64,8 @@ def make_library(base: Path) -> Path:
     frames[0].save(
         folder / "moving.gif", save_all=True, append_images=frames[1:], duration=1500, loop=0
     )
+    first, second = (Image.new("RGB", (48, 64), colour) for colour in ("red", "navy"))
+    first.save(folder / "scan.tif", save_all=True, append_images=[second])
     with Library.open(base / "library", model="toy") as library:
         assert not library.ingest([folder]).failures
     return base

@@ -150,6 +150,11 @@ PLANTED: dict[str, tuple[Callable[[Path], object], Fault, bool]] = {
         Fault.WORDS,
         False,
     ),
+    "a text is indexed as another one": (
+        lambda where: sql(where, "UPDATE segments SET terms = 'other words' WHERE text NOT NULL"),
+        Fault.WORDS,
+        False,
+    ),
     "a name is not in its index": (
         lambda where: sql(where, "DELETE FROM item_names_docsize WHERE id = 3"),
         Fault.WORDS,
@@ -324,6 +329,18 @@ def test_files_are_compared_on_request_only(where):
         assert "possible bit rot" in (failed[0].error or "")
         library.ingest([media])
     assert faults(where, read_files=True) <= {Fault.REMOVALS}
+
+
+def test_files_of_an_unplugged_disk_are_no_fault(where, capsys):
+    media = where.parent / "media"
+    media.rename(where.parent / "elsewhere")
+    media.mkdir()
+    capsys.readouterr()
+    assert run(where, "check", "--files") == 0
+    output = capsys.readouterr().out
+    assert "files of disks or folders that are not connected" in output
+    assert output.startswith("note: ")
+    assert "no faults found" in output
 
 
 def test_missing_and_unknown_uploads_are_reported(where, capsys):

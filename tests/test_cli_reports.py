@@ -137,6 +137,22 @@ def test_what_is_logged_shows_control_characters_as_escapes(capsys):
     assert not re.search(CONTROLS, printed)
 
 
+def test_reader_that_has_seen_enough_is_no_error():
+    script = (
+        "from indexer.cli import print_result\n"
+        "print_result([], ['a line of text'] * 100_000, as_json=False)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as program:
+        assert program.stdout is not None
+        assert program.stderr is not None
+        program.stdout.readline()
+        program.stdout.close()
+        assert not program.stderr.read()
+        assert program.wait() == 0
+
+
 def test_json_keeps_names_as_they_are(named):
     done = programs.run(
         "indexer.search", "lighthouse", "--json", "--library", str(named / "library")

@@ -12,6 +12,7 @@ import tracemalloc
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from PIL import Image
 
 from embedder import Content
 from embedder.media import Draft, Kind, Limits, MediaError
-from embedder.media.kinds import Word
+from embedder.media.kinds import Details, Word
 from indexer import IngestOptions, Library, Status
 from indexer.decoding import protocol
 from indexer.decoding.pool import DecoderPool
@@ -374,7 +375,15 @@ PAGE = Draft(
     Image.new("RGB", (2, 1), (1, 2, 3)),
     page=3,
     words=(Word("a", 0.0, 0.25, 0.5, 1.0),),
+    details=Details(
+        datetime(2009, 5, 6, 7, 8, tzinfo=timezone(timedelta(hours=2))),
+        -33.9,
+        151.2,
+        words=(("Title", "Harbour"), ("Keywords", "boats, sea")),
+        facts=(("Camera", "Canon EOS 5D"),),
+    ),
 )
+DETAILS = {"captured_at": None, "place": None, "words": [], "facts": []}
 
 
 def decoded(change: dict[str, object], pixels: bytes | None = None) -> Draft:
@@ -394,6 +403,7 @@ def test_draft_is_transmitted_unchanged():
     assert draft.content.times == (1.5,)
     assert draft.thumbnail is not None
     assert draft.thumbnail.getpixel((1, 0)) == (1, 2, 3)
+    assert draft.details == PAGE.details
 
 
 @pytest.mark.parametrize(
@@ -424,6 +434,14 @@ def test_draft_is_transmitted_unchanged():
         {"words": [[b"a".hex(), 0, 0, 0, None]]},
         {"picture_hash": "1"},
         {"picture_hash": 2**63},
+        {"details": {}},
+        {"details": DETAILS | {"captured_at": "yesterday"}},
+        {"details": DETAILS | {"place": [91, 0]}},
+        {"details": DETAILS | {"place": [1]}},
+        {"details": DETAILS | {"words": [["Title"]]}},
+        {"details": DETAILS | {"words": [["Title", 3]]}},
+        {"details": DETAILS | {"facts": [["Camera", "x" * 20_001]]}},
+        {"details": DETAILS | {"facts": [["Camera", "x"]] * 101}},
         {"times": [0.5, 1.5]},
         {"times": [-1]},
         {"times": ["1"]},
@@ -464,7 +482,7 @@ def test_malicious_answer_takes_bounded_memory(unit):
         "sizes": [],
         "times": [],
         "thumbnail": False,
-    } | dict.fromkeys(("page", "start", "end", "span", "picture_hash"))
+    } | dict.fromkeys(("page", "start", "end", "span", "picture_hash", "details"))
     body = (json.dumps({"drafts": [draft]})[:-3] + f', "words": [{words[:-1]}]}}]}}').encode()
     tracemalloc.start()
     try:

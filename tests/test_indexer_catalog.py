@@ -12,9 +12,10 @@ from PIL import Image
 from embedder.media.kinds import Kind
 from indexer import Filters, Library, NotFound
 from indexer.catalog import fulltext
-from indexer.catalog.fulltext import folder_words, name_words
+from indexer.catalog import names as catalog_names
+from indexer.catalog.names import folder_words, name_words
 from indexer.search.query import terms, text_part
-from indexer.types import Query, Reason
+from indexer.types import Query, Reason, Sort
 
 DAY = datetime(2024, 5, 17, 12, tzinfo=UTC)
 ANY = Filters()
@@ -257,6 +258,22 @@ def test_folders_and_some_of_the_terms_count_less(library):
     assert names(library, [matches[0].segment_id]) == ["two"]
 
 
+def test_folders_that_few_files_are_in_say_what_these_are(own):
+    library, root = own
+    for name in ("Holiday/1", "Holiday/2", "rain", "snow", "hail"):
+        (root / name).parent.mkdir(exist_ok=True)
+        write(root / f"{name}.txt", f"a text about {name[::-1]}")
+    library.ingest([root])
+    found = {
+        term: library.catalog.find_names([term], ANY, 9)[Kind.TEXT]
+        for term in ("holiday", root.name)
+    }
+    assert [match.in_folders for match in found["holiday"]] == [True, True]
+    assert not any(match.in_folders for match in found[root.name]), "all files are in there"
+    hits = library.search(Query((text_part("holiday"),)))
+    assert {hit.item.path.parent.name for hit in hits if not hit.weak} == {"Holiday"}
+
+
 def test_names_come_by_kind_and_no_more_of_each_than_asked_for(library):
     found = library.catalog.find_names(["fox"], ANY, 9)
     assert {kind: len(matches) for kind, matches in found.items()} == {Kind.IMAGE: 1}
@@ -272,8 +289,12 @@ def crowded(own, monkeypatch) -> tuple[Library, Path]:
         write(root / "crowd" / f"sheep {number}.txt", f"a sheep on a roof {'far away' * number}")
     write(root / "black sheep.txt", "a fox in sheep's clothing")
     library.ingest([root])
-    for limit in ("MAX_LISTED", "MAX_WEIGHED", "MAX_NAMED"):
-        monkeypatch.setattr(fulltext, limit, 2)
+    for module, limits in (
+        (fulltext, ("MAX_LISTED", "MAX_WEIGHED")),
+        (catalog_names, ("MAX_LISTED", "MAX_NAMED")),
+    ):
+        for limit in limits:
+            monkeypatch.setattr(module, limit, 2)
     return library, root
 
 
@@ -326,11 +347,11 @@ def test_common_words_speak_for_the_nearest(crowded, within):
 @pytest.mark.parametrize(
     ("name", "searched"),
     [
-        ("IMG2041.jpg", "IMG2041.jpg IMG 2041.jpg"),
+        ("IMG2041.jpg", "img2041.jpg img 2041.jpg"),
         ("holiday.png", "holiday.png"),
-        ("myHTMLPage2.pdf", "myHTMLPage2.pdf my HTML Page 2.pdf"),
-        ("été2024_plage.jpg", "été2024 plage.jpg été 2024 plage.jpg"),
-        ("写真12.jpg", "写真12.jpg 写真 12.jpg"),
+        ("myHTMLPage2.pdf", "myhtmlpage2.pdf my html page 2.pdf"),
+        ("été2024_plage.jpg", "ete2024 plage.jpg ete 2024 plage.jpg"),
+        ("写真12.jpg", "写 真 12.jpg 写 真 12.jpg"),
     ],
 )
 def test_names_are_taken_apart_where_words_meet(name, searched):
@@ -338,7 +359,7 @@ def test_names_are_taken_apart_where_words_meet(name, searched):
 
 
 def test_every_folder_of_a_path_is_searched():
-    assert folder_words(Path("/home/me/Summer2023")) == "home me Summer2023 Summer 2023"
+    assert folder_words(Path("/home/me/Summer2023")) == "home me summer2023 summer 2023"
 
 
 def test_vectors_come_in_the_given_order_and_zeros_for_what_is_gone(library):
@@ -365,3 +386,17 @@ def test_segments_resolve_in_the_given_order_with_all_their_files(own):
     assert [item.name for item in below[two][1]] == ["copy1.txt", "copy2.txt"]
     only = matching(library, Filters(folder=root / "copies"))
     assert only.tolist() == [two]
+
+
+@pytest.mark.parametrize("sort", [Sort.NEWEST, Sort.OLDEST])
+def test_strong_hits_are_sorted_by_date_and_weak_ones_follow(library, sort):
+    parts = (text_part("fox roof house"),)
+    best, hits = (library.search(Query(parts, sort=one)) for one in (Sort.RELEVANCE, sort))
+    dates = [hit.item.date for hit in hits if not hit.weak]
+    assert len(dates) > 1
+    assert dates == sorted(dates, reverse=sort is Sort.NEWEST)
+    assert {hit.segment.id for hit in hits} == {hit.segment.id for hit in best}
+    weak = [[hit.segment.id for hit in found if hit.weak] for found in (best, hits)]
+    assert weak[0] == weak[1]
+    assert [hit.rank for hit in hits] == [*range(1, len(hits) + 1)]
+    assert library.search(Query(parts, sort=sort, limit=2, offset=1)) == hits[1:3]

@@ -24,11 +24,11 @@ from sqlalchemy import Engine, event
 
 import indexer.catalog
 from app.page.labels import folder_choices, folder_of
-from app.search import sample_files
 from embedder import Content, Modality
 from embedder.media.kinds import Kind
 from embedder.toy import ToyEmbedder
-from indexer import Filters, IngestOptions, Library, Query, QueryPart, Status
+from indexer import FileOrder, Filters, IngestOptions, Library, Query, QueryPart, Status
+from indexer.catalog.duplicates import DuplicateKind
 from indexer.catalog.sqlite import Database
 from indexer.catalog.verify import Audit, CatalogRepair
 from indexer.maintenance.backup import back_up
@@ -44,6 +44,9 @@ SMALL = {
     "pending",
     "item_counts",
     "segment_counts",
+    "albums",
+    "saved_searches",
+    "dismissed_groups",
     "sqlite_master",
     "sqlite_sequence",
 }
@@ -51,6 +54,7 @@ SMALL = {
 CHECK = "a check looks at everything, which is what it is for"
 REPAIR = "it rebuilds what a check has found wrong"
 REEMBED = "every segment gets a new vector"
+DATES = "it counts all files that fit, in one index"
 SOON = "it stops as soon as it has as many as asked for"
 FEW = "the files that hold the same bytes"
 SOME = "it only puts in order what was found by an index"
@@ -58,6 +62,7 @@ SOME = "it only puts in order what was found by an index"
 ALLOWED = {
     "Audit.": CHECK,
     "StagedVectors.": REEMBED,
+    "Catalog.count_items": "it counts all files that fit",
     "Catalog.branches": "once for each generation, and there are fewer folders than files",
     "_every_vector": "for a vector index that has to be rebuilt",
     "_changed_holders": "likewise, for the files that hold its segments",
@@ -67,13 +72,20 @@ ALLOWED = {
     "Catalog.holds_vectors_of": SOON,
     "Catalog.items": SOON,
     "Catalog.picture_hashes": "all pictures, once one in a thousand of them has changed",
-    "Catalog.sample": SOON,
+    "Catalog.roots": "all of them, the few folders that a user has named",
+    "Catalog.scanned_at": "likewise",
     "CatalogRepair.rebuild_derived": REPAIR,
+    "DuplicateGroups._groups": "all of them, once for each generation, on request only",
+    "Timeline.": DATES,
 }
 """Functions of the catalog that may go through a whole table, themselves or through others."""
 
 SORTS = {
+    "Albums.": "what is in one album, for its cover, and the albums themselves by name",
     "Audit.": CHECK,
+    "Catalog.completions": SOME,
+    "Catalog.count_items": "the states of the files that fit, which are three",
+    "Catalog.details": FEW,
     "Catalog.exact_duplicates": ALLOWED["Catalog.exact_duplicates"],
     "Catalog.find_names": SOME,
     "Catalog.find_words": SOME,
@@ -81,10 +93,11 @@ SORTS = {
     "Catalog.items": SOME,
     "Catalog.oldest_items": SOME,
     "Catalog.resolve": SOME,
-    "Catalog.sample": SOME,
+    "DuplicateGroups.": "all of them by what they waste, and the files of the groups shown",
     "CatalogWriter.below": SOME,
     "CatalogWriter.holders": FEW,
     "CatalogRepair.rebuild_derived": REPAIR,
+    "Timeline.": DATES,
     "WriteTransaction.holders": FEW,
     "WriteTransaction.remove_segments": "those of media that are removed, by kind",
     "_outline": FEW,
@@ -140,7 +153,7 @@ def _asking() -> list[str]:
     frame, found = inspect.currentframe(), []
     while frame is not None:
         if frame.f_code.co_filename.startswith(CATALOG):
-            found.append(frame.f_code.co_qualname.replace("CatalogReader", "Catalog"))
+            found.append(re.sub("CatalogReader|WordLookup", "Catalog", frame.f_code.co_qualname))
         frame = frame.f_back
     return found
 
@@ -198,6 +211,7 @@ def live(folder: Path) -> None:
         with Library.open(folder / "library", model="toy") as library:
             take_in(library, media)
             look_at(library)
+            arrange(library)
             search(library, media)
             take_out(library, media)
             embed_anew(library, media)
@@ -221,24 +235,69 @@ def take_in(library: Library, media: Path) -> None:
 def look_at(library: Library) -> None:
     """What the page shows before and beside a search."""
     library.catalog.stats()
-    sample_files(library)
+    library.catalog.timeline.months(Filters())
     choice = folder_choices(library)[-1]
-    folder_of(library, choice.id)
+    library.catalog.has_folder(folder_of(library, choice.id))
     library.catalog.folders()
+    library.catalog.completions("red thi")
+    library.indexed_folders()
     library.catalog.duplicates()
+    library.catalog.looks(range(1, 5))
     for status, kind, name in product((None, Status.FAILED), (None, Kind.TEXT), (None, "t", "txt")):
         library.catalog.items(status=status, kind=kind, name=name)
     with pytest.MonkeyPatch.context() as patch:  # As where many files have the name.
         patch.setattr("indexer.catalog.listing._MAX_SORTED_FILES", 0)
         for status, kind in product((None, Status.INDEXED), (None, Kind.TEXT)):
             library.catalog.items(status=status, kind=kind, name="txt")
+            library.catalog.count_items(kind=kind, name="txt")
+    folder, _ = library.catalog.folders()[0]
+    for order, name in product(FileOrder, (None, "txt")):
+        library.catalog.items(order=order, name=name, folder=folder)
+        library.catalog.items(order=order, name=name, descending=True)
+    library.catalog.count_items()
+    library.catalog.count_items(folder=folder)
+    library.catalog.item_ids(Status.INDEXED, folder=folder)
+    library.catalog.paths_in(folder)
+    library.set_watched(True)
+    library.catalog.watched()
     (item,) = library.catalog.items(name="red.png")
+    library.catalog.first_segments([item.id])
     (segment,) = library.catalog.segments(item.id)
     library.catalog.item(item.id)
+    library.catalog.details(item.id)
     library.catalog.segment(segment.id)
     library.catalog.item_of(segment.id)
     library.catalog.words(segment.id)
     library.thumbnail(segment.id)
+
+
+def arrange(library: Library) -> None:
+    """Albums, a living one among them, and saved searches."""
+    albums, (red,) = library.albums, library.catalog.items(name="red.png")
+    for search in (None, {"text": "red"}):
+        album = albums.create("Red", search=search, border=0.5)
+        albums.add(album, [red.id])
+        albums.set_cover(album, red.id)
+        albums.rename(album, "Reds")
+        albums.set_border(album, 0.4)
+        albums.fill(album, albums.contents(album) | {"of a later file"}, "now")
+        albums.remove(album, [red.id])
+        albums.answers(album)
+        albums.forget_answers(album, [red.id])
+        albums.all()
+        library.catalog.timeline.files(Filters(album=album))
+        library.catalog.filter_of(Filters(album=album))
+        albums.delete(album)
+    albums.save_search("Red", {"text": "red"})
+    for saved in albums.saved_searches():
+        albums.delete_search(saved.id)
+    for kind in DuplicateKind:
+        library.duplicates.page(kind, 10)
+    copies = [item.id for item in library.catalog.items(name="txt")]
+    for group in library.duplicates.of(copies):
+        library.duplicates.dismiss(group.key)
+        library.duplicates.restore(group.key)
+    library.catalog.files(copies)
 
 
 def search(library: Library, media: Path) -> None:
@@ -255,9 +314,17 @@ def search(library: Library, media: Path) -> None:
     for chosen in product(kinds, (None, media), (None, day), (None, day.replace(year=2099))):
         filters = Filters(*chosen)
         library.catalog.filter_of(filters)
+        timeline = library.catalog.timeline
+        timeline.months(filters)
+        timeline.files(filters, month=day.date())
+        timeline.files(filters, oldest_first=True)
+        timeline.ids(filters, 3)
+        timeline.kinds(filters)
+        timeline.folders(filters)
         for parts in ((words,), (picture, words), (like,)):
             assert isinstance(library.search(Query(parts, filters)), list)
     assert library.catalog.with_every_word(["number0"], np.arange(1, 9)).size == 1
+    assert library.catalog.with_any_word(["number0"], np.arange(1, 9)).size == 1
     assert Kind.TEXT in library.catalog.kinds_of(range(1, 9)).values()
 
 
@@ -267,6 +334,8 @@ def take_out(library: Library, media: Path) -> None:
         library.remove([item.id for item in library.catalog.items(name=name)])
     (media / "green.png").unlink()
     (media / "copy.txt").unlink()
+    (media / "sub" / "moved.txt").unlink()
+    library.forget([media / "sub"])
 
 
 def embed_anew(library: Library, media: Path) -> None:
@@ -343,7 +412,7 @@ def unexpected(steps: dict[str, set[str]], allowed: dict[str, str]) -> dict[str,
 
 def test_everything_that_the_catalog_can_be_asked_is_asked_here(plans):
     public = {
-        f"{name}.{method}".replace("CatalogReader", "Catalog")
+        f"{name}.{method}".replace("CatalogReader", "Catalog").replace("WordLookup", "Catalog")
         for name, found in classes().items()
         for method, function in vars(found).items()
         if inspect.isfunction(function) and not method.startswith("_")

@@ -11,14 +11,13 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, select, update
 
 from embedder.media.kinds import Kind
 from indexer.catalog import Catalog, listing, schema
-from indexer.catalog.fulltext import name_words
+from indexer.catalog.names import name_words
 from indexer.catalog.schema import stored_path
 from indexer.catalog.sqlite import Database
-from indexer.catalog.transaction import WriteTransaction
 from indexer.catalog.verify import Audit, recount
 from indexer.catalog.writer import CatalogWriter, Indexed, Refused, SegmentRecord
 from indexer.types import Candidate, Filters, Status
@@ -91,6 +90,14 @@ class World:
         ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _disks_are_connected() -> Iterator[None]:
+    """Let a known content under a new path be a moved one: no file exists here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("indexer.catalog.writer.deleted", lambda _path, _folder: True)
+        yield
+
+
 @pytest.fixture(scope="module", params=range(2))
 def made(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> World:
     """A world to be copied, with its database closed."""
@@ -119,7 +126,7 @@ def test_numbers_are_those_of_counting_whatever_changes_the_files(world):
         assert stats.skipped == sum(state == Status.SKIPPED for *_, state in files)
         within = Counter(folder for _, folder, *_ in indexed)
         assert dict(world.catalog.folders()) == within
-        assert dict(world.catalog.branches(99)) == branches(within)
+        assert dict(world.catalog.branches()) == branches(within)
         assert world.audit.wrong_counts() == []
 
 
@@ -159,7 +166,7 @@ Held = tuple[int, Path, int]
 def held(world: World) -> set[Held]:
     """Return segment, folder and date for each file that holds the segment."""
     return {
-        (segment.id, item.path.parent, item.mtime_ns)
+        (segment.id, item.path.parent, item.date_ns)
         for item in world.catalog.items(status=Status.INDEXED, limit=9_999)
         for segment in world.catalog.segments(item.id)
     }
@@ -246,50 +253,25 @@ def stored_order(path: Path) -> tuple[bool, str | bytes]:
     return isinstance(stored, bytes), stored if isinstance(stored, bytes) else stored.encode()
 
 
-def test_a_name_is_found_whatever_the_case_of_its_letters(world):
+def test_a_name_is_found_whatever_the_case_and_the_accents_of_its_letters(world):
     every = {one.name for one in world.catalog.items(limit=9_999)}
     assert "Été 12.pdf" in every
     assert {one.name for one in world.catalog.items(name="ÉTÉ")} == {"Été 12.pdf"}
-    assert {one.name for one in world.catalog.items(name="É")} == every & {"Été 12.pdf", "é"}
-
-
-def test_a_sample_is_from_all_over_and_has_no_content_twice(tmp_path):
-    database = Database(tmp_path / "library.sqlite3")
-    ids = [*range(1, 40), *range(5_000, 5_040), *range(9_000, 9_400)]
-    with database.writing() as connection:
-        connection.execute(
-            insert(schema.media),
-            [{"id": i, "content_hash": str(i), "kind": "text", "generation": 1} for i in ids],
-        )
-        places = [
-            {"media_id": i, "position": n, "kind": "text", "modality": "text", "generation": 1}
-            for i in ids
-            for n in range(2)
-        ]
-        connection.execute(insert(schema.segments), places)
-    candidates = [
-        (Candidate(Path(f"/{i}/{copy}"), 1, 1), str(i)) for i in ids for copy in range(1 + i % 2)
-    ]
-    with WriteTransaction.of(database) as transaction:
-        for candidate, content in candidates:
-            values = {"size": 1, "mtime_ns": 1, "kind": "text", "status": "indexed", "error": None}
-            transaction.add_item(candidate.path, values | {"media_id": int(content)})
-    catalog = Catalog(database)
-    for count in (1, 3, 24):
-        found = catalog.sample(count)
-        assert len({item.content_hash for item, _ in found}) == len(found) == count
-        assert all(segment.position == 0 for _, segment in found)
-        assert all(segment.content_hash == item.content_hash for item, segment in found)
-        assert all(item.path.name == "0" for item, _ in found)
-    hashes = [int(item.content_hash or 0) for item, _ in catalog.sample(24)]
-    assert min(hashes) < 40
-    assert max(hashes) > 9_000
-    database.close()
+    assert world.catalog.items(name="—") == []
+    assert {one.name for one in world.catalog.items(name="É")} == {
+        name for name in every if {"e", "É", "é"} & set(name)
+    }
 
 
 def test_an_empty_library_has_nothing_of_anything(tmp_path):
     database = Database(tmp_path / "library.sqlite3")
     catalog = Catalog(database)
-    assert catalog.sample(9) == catalog.branches(9) == catalog.folders() == catalog.items() == []
+    assert (
+        catalog.timeline.months(Filters())
+        == catalog.branches()
+        == catalog.folders()
+        == catalog.items()
+        == []
+    )
     assert catalog.stats().items == catalog.stats().segments == {}
     database.close()

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from embedder.content import Content, Modality
@@ -16,15 +18,18 @@ def segment(**place: object) -> Segment:
     [(0, 5.9, "0:00–0:05"), (65, 70, "1:05–1:10"), (3723, 3733, "1:02:03–1:02:13")],
 )
 def test_the_place_of_a_clip_reads_like_a_clock(start: float, end: float, expected: str):
-    assert segment(start=start, end=end).place == expected
+    assert segment(start=start, end=end).place_in(Path("a.mp4")) == expected
 
 
 def test_the_place_of_a_page_is_its_number():
-    assert segment(page=3).place == "page 3"
+    assert segment(page=3).place_in(Path("a.pdf")) == "page 3"
+    assert segment(page=3).place_in(Path("a.PPTX")) == "slide 3"
+    assert segment(page=3).place_in(Path("a.ods")) == "sheet 3"
+    assert segment(page=3).place_in(Path("a.epub")) == "section 3"
 
 
 def test_a_picture_has_no_place_in_its_file():
-    assert segment().place == ""
+    assert segment().place_in(Path("a.jpg")) == ""
 
 
 @pytest.mark.parametrize("sources", [{}, {"content": Content(text="a"), "segment_id": 1}])

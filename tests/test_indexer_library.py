@@ -55,7 +55,7 @@ def test_every_public_name_can_be_had_and_importing_loads_nothing_heavy():
         assert getattr(indexer, name).__name__ == name
     code = (
         "import sys, indexer; from indexer.ingest.__main__ import parser; parser()\n"
-        "print([m for m in ('faiss', 'sqlalchemy', 'torch', 'gradio', 'onnxruntime', 'cv2')"
+        "print([m for m in ('faiss', 'sqlalchemy', 'torch', 'gradio', 'onnxruntime', 'cv2', 'av')"
         " if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,3 @@
-from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -7,7 +6,7 @@ from PIL import Image
 from embedder import Modality
 from embedder.media.kinds import Kind
 from indexer.errors import QueryError
-from indexer.search.query import MAX_TERMS, file_part, parse_date, terms, text_part
+from indexer.search.query import MAX_TERMS, file_part, terms, text_part
 
 
 def test_stop_words_are_not_looked_up():
@@ -27,8 +26,17 @@ def test_an_unclosed_quote_is_no_phrase():
 
 
 def test_an_accent_that_is_written_apart_is_part_of_its_word():
-    assert terms("cafe\u0301s") == ["cafe\u0301s"]
-    assert terms('"cafe\u0301s de nuit"') == ["cafe\u0301s de nuit"]
+    assert terms("cafe\u0301s") == ["cafes"]
+    assert terms('"cafe\u0301s de nuit"') == ["cafes de nuit"]
+
+
+def test_quotes_of_any_style_make_a_phrase():
+    for quoted in ("“New York” skyline", "„New York“ skyline", "«New York» skyline"):
+        assert terms(quoted) == ["new york", "skyline"]
+
+
+def test_a_word_of_a_script_without_spaces_is_the_phrase_of_its_characters():
+    assert terms("東京駅 2024年") == ["東 京 駅", "2024", "年"]
 
 
 def test_a_word_is_looked_up_once():
@@ -66,12 +74,3 @@ def test_a_file_of_another_kind_than_said_is_refused(tmp_path: Path):
     (tmp_path / "a.txt").write_text("words")
     with pytest.raises(QueryError, match="kind text, not image"):
         file_part(tmp_path / "a.txt", expected=Kind.IMAGE)
-
-
-def test_a_date_is_taken_as_local_time():
-    assert parse_date("2026-03-31") == datetime(2026, 3, 31).astimezone()
-
-
-def test_what_is_no_date_is_refused_with_an_example():
-    with pytest.raises(QueryError, match="2026-03-31"):
-        parse_date("last week")

@@ -32,10 +32,22 @@ def test_hits_are_printed_as_a_list_of_objects(folder: Path):
     done = run(folder, "tulips", "--json")
     assert done.returncode == 0, done.stderr
     hit = json.loads(done.stdout)[0]
-    wanted = "rank score path kind page start end segment_id why text".split()
+    wanted = "rank score path date date_source kind page start end segment_id why text".split()
     assert set(wanted) <= set(hit)
     assert hit["path"].endswith("pond.txt")
     assert hit["text"] == "Tulips grow beside the pond."
+
+
+def test_hits_of_files_that_are_not_there_are_marked(folder: Path, tmp_path: Path):
+    assert json.loads(run(folder, "tulips", "--json").stdout)[0]["reachable"] is True
+    pond = folder / "media" / "pond.txt"
+    pond.rename(tmp_path / "pond.txt")
+    assert json.loads(run(folder, "tulips", "--json").stdout)[0]["reachable"] is False
+    assert f"{pond}  (missing)" in run(folder, "tulips").stdout
+    (tmp_path / "pond.txt").rename(pond)
+    (folder / "media").rename(folder / "unplugged")
+    assert f"{pond}  (not connected)" in run(folder, "tulips").stdout
+    (folder / "unplugged").rename(folder / "media")
 
 
 def test_a_picture_alone_is_a_query(folder: Path):
@@ -57,9 +69,17 @@ def test_people_get_a_line_for_each_hit(folder: Path):
     assert "words" in done.stdout.splitlines()[0]
 
 
+def test_a_word_that_occurs_nowhere_is_corrected_in_a_sentence(folder: Path):
+    done = run(folder, "tulpis -red")
+    assert "Nothing has the word 'tulpis': looked for 'tulips' instead." in done.stderr
+    assert "pond.txt" in done.stdout
+    assert "red.png" not in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["--", "-pond"], "the query is empty"),
         ([], "the query is empty"),
         (["  "], "the query is empty"),
         (["--image", "lost.png"], "lost.png cannot be used"),
@@ -71,6 +91,8 @@ def test_people_get_a_line_for_each_hit(folder: Path):
         (["x", "--weight", "text=0"], "weight"),
         (["x", "--weight", "text=nan"], "weight"),
         (["x", "--after", "yesterday"], "is not a date"),
+        (["x", "--after", "2012", "--before", "2011"], "swap the dates"),
+        (["x", "--folder", "lost"], "the library has no folder"),
         (["x", "--limit", "0"], "limit"),
         (["x", "--limit", "many"], "invalid int value"),
     ],

@@ -1,5 +1,6 @@
 """The command `python -m indexer.ingest`, run as a process."""
 
+import errno
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import programs
@@ -99,13 +101,71 @@ def test_ingest_dry_run(media, toy, tmp_path):
 def test_patterns_and_exclude(media, toy):
     assert "1 added" in run(media / "*.png", *toy).stdout
     assert "1 unchanged" in run(media, *toy, "--exclude", "*.txt").stdout
-    assert "1 added, 1 unchanged" in run(media, *toy).stdout
+    assert run(media, *toy).stdout.startswith("1 unchanged")
+    assert "1 added, 1 unchanged" in run(media, *toy, "--include", "*.txt").stdout
+
+
+def test_a_missing_folder_does_not_stop_the_others(media, toy, tmp_path):
+    done = run(media, tmp_path / "gone", *toy, status=1)
+    assert done.stdout.startswith("2 added, 1 failed in")
+    assert f"failed {tmp_path / 'gone'}: there is no such file or folder" in done.stdout
+    media.rename(tmp_path / "unplugged")
+    done = run(*toy, status=1)
+    assert done.stdout.startswith("2 kept, 1 failed in")
+    advice = f"2 files kept: {media} is not connected, or was deleted; run with --forget {media} "
+    assert advice in done.stdout
+    assert advice in run(media, *toy, status=1).stdout
+    assert f"2 files would be kept: {media}" in run(media, *toy, "--dry-run", status=1).stdout
+
+
+def test_folders_are_listed_and_forgotten(media, toy):
+    assert run(media, *toy, "--exclude", "*.txt").returncode == 0
+    assert run("--list", *toy).stdout == f"{media}  1 file, without '*.txt'\n"
+    assert run(media, *toy).stdout.startswith("1 unchanged in"), "exclusions stay"
+    assert "*.md was not excluded" in run(media, *toy, "--include", "*.md", status=2).stderr
+    assert run(media, *toy, "--include", "*.txt", "--exclude", "*.t?t").returncode == 0
+    assert run("--list", *toy).stdout == f"{media}  1 file, without '*.t?t'\n"
+    assert run(*toy).stdout.startswith("1 unchanged in")
+    assert f"{media / 'red.png'} is still there" in run("--forget", media / "red.png", *toy).stdout
+    (media / "red.png").unlink()
+    (listed,) = json.loads(run("--list", "--json", *toy).stdout)
+    assert (listed["path"], listed["files"], listed["reachable"]) == (str(media), 0, True)
+    assert run("--forget", media / ".." / "media", *toy).stdout.startswith(
+        "0 files removed from the library"
+    )
+    assert run("--list", *toy).stdout == "no folder has been indexed yet\n"
+    assert "no files at or below" in run("--forget", media, *toy, status=2).stderr
+    assert "nothing to ingest: name the files" in run(*toy, status=2).stderr
+
+
+def test_files_in_a_folder_that_may_not_be_entered(media, toy, monkeypatch):
+    assert run(media, *toy).returncode == 0
+    for name in ("stat", "lstat"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name), media))
+    done = run(media / "red.png", *toy, status=1)
+    assert f"failed {media / 'red.png'}: it cannot be read: Permission denied" in done.stdout
+    assert "the next ingest of" in run("--forget", media / "red.png", *toy).stdout
+
+
+def refusing(real: Callable[..., os.stat_result], folder: Path) -> Callable[..., os.stat_result]:
+    def status(path: Path, **options: object) -> os.stat_result:
+        if isinstance(path, str | Path) and folder in Path(path).parents:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(path, **options)
+
+    return status
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         ([], "nothing to ingest"),
+        ([".", "--list"], "--list takes no paths"),
+        (["--forget"], "--forget needs the paths"),
+        (["--forget", ".", "--dry-run"], "--list and --forget exclude --dry-run"),
+        (["--include", "*.txt"], "--include needs the paths"),
+        (["--forget", ".", "--list"], "--list and --forget exclude each other"),
+        (["--exclude", "*.txt"], "--exclude needs the paths"),
         (["/no/such/folder"], "no such file or folder: /no/such/folder"),
         (["/no/such/*.png"], "no file matches the pattern"),
         ([".", "--library", "/dev/null/x"], "cannot create"),
@@ -292,8 +352,8 @@ def test_watch_lists_folders_where_the_system_cannot_watch(media, toy, tmp_path,
 def test_help_lists_every_flag():
     text = parser().format_help()
     for flag in (
-        "--library --model --exclude --watch --retry-failed --dry-run --json --workers "
-        "--max-pixels --max-seconds --max-pages"
+        "--library --model --exclude --include --watch --list --forget --retry-failed --dry-run "
+        "--json --workers --max-pixels --max-seconds --max-pages"
     ).split():
         assert flag in text
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from indexer.ingest.discovery import scan
-from indexer.types import Candidate, Failure
+from indexer.types import Candidate, Failure, Root
 
 
 def tree(root: Path, *names: str) -> Path:
@@ -21,12 +21,14 @@ def tree(root: Path, *names: str) -> Path:
 
 def found(root: Path, *paths: str | Path, exclude: tuple[str, ...] = ()) -> list[str]:
     """Return the names of the candidates below a root, as given by `scan`."""
-    entries = scan(paths or [root], exclude)
+    entries = scan([Root(Path(path), exclude) for path in paths or [root]])
     return [str(e.path.relative_to(root)) for e in entries if isinstance(e, Candidate)]
 
 
 def problems(*paths: str | Path) -> dict[str, str]:
-    return {e.path.name: e.reason for e in scan(paths) if isinstance(e, Failure)}
+    return {
+        e.path.name: e.reason for e in scan(map(Root, map(Path, paths))) if isinstance(e, Failure)
+    }
 
 
 def test_scan_is_ordered(tmp_path: Path) -> None:
@@ -34,7 +36,7 @@ def test_scan_is_ordered(tmp_path: Path) -> None:
     names = ["b.jpg", "c.pdf", "a/10.jpg", "a/2.jpg", "a/deep/er/x.txt"]
     assert found(tmp_path) == names
     assert found(tmp_path) == names
-    first = next(iter(scan([tmp_path])))
+    first = next(iter(scan([Root(tmp_path)])))
     status = (tmp_path / "b.jpg").stat()
     assert first == Candidate(tmp_path / "b.jpg", status.st_size, status.st_mtime_ns)
 
@@ -44,6 +46,7 @@ def test_scan_skips_hidden_and_system_files(tmp_path: Path) -> None:
         tmp_path,
         *(".hidden.jpg", ".git/config", "Thumbs.db", "desktop.ini", ".DS_Store"),
         *("@eaDir/a.jpg", "__MACOSX/b.jpg", "$RECYCLE.BIN/c.jpg", "kept/a.jpg"),
+        *("app/node_modules/a/README.md", "app/venv/lib/site-packages/a.py"),
         *("shelf/library.sqlite3", "shelf/vectors.faiss", "shelf/thumbnails/1.webp"),
     )
     assert found(tmp_path) == ["kept/a.jpg"]
@@ -75,11 +78,20 @@ def test_scan_patterns(tmp_path: Path) -> None:
         (("sub/raw",), ["a.jpg", "b.png", "raw/c.jpg"]),
         (("*/sub/*.jpg", "a.*"), ["b.png", "raw/c.jpg"]),
         (("?.jpg",), ["b.png"]),
+        (("~", ""), ["a.jpg", "b.png", "raw/c.jpg", "sub/raw/d.jpg"]),
     ],
 )
 def test_scan_exclude(tmp_path: Path, exclude: tuple[str, ...], left: list[str]) -> None:
     tree(tmp_path, "a.jpg", "b.png", "raw/c.jpg", "sub/raw/d.jpg")
     assert found(tmp_path, exclude=exclude) == left
+
+
+@pytest.mark.parametrize(
+    "pattern", ["[2009] Z\u00fcrich", "trip/[2009] Zu\u0308rich", "[[]2009[]]*"]
+)
+def test_scan_excludes_names_that_are_no_patterns(tmp_path: Path, pattern: str) -> None:
+    tree(tmp_path, "trip/[2009] Zu\u0308rich/a.jpg", "trip/2/b.jpg")
+    assert found(tmp_path, exclude=(pattern,)) == ["trip/2/b.jpg"]
 
 
 def test_scan_follows_links(tmp_path: Path) -> None:
@@ -149,7 +161,7 @@ def test_scan_never_opens_special_files(tmp_path: Path) -> None:
 def test_scan_missing_root(tmp_path: Path) -> None:
     tree(tmp_path, "a.jpg")
     (tmp_path / "dangling").symlink_to("unplugged")
-    entries = list(scan([tmp_path / "gone", tmp_path / "dangling", tmp_path]))
+    entries = list(scan(map(Root, [tmp_path / "gone", tmp_path / "dangling", tmp_path])))
     failures = [entry for entry in entries if isinstance(entry, Failure)]
     assert [(entry.path.name, entry.reason) for entry in failures] == [
         ("gone", "there is no such file or folder"),
@@ -171,7 +183,7 @@ def test_scan_unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(os, "scandir", guarded)
     assert problems(tmp_path) == {"locked": "the folder cannot be read: Permission denied"}
     assert found(tmp_path) == ["open/b.jpg"]
-    assert isinstance(next(iter(scan([tmp_path / "locked"]))), Failure)
+    assert isinstance(next(iter(scan([Root(tmp_path / "locked")]))), Failure)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +191,7 @@ def test_scan_unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 )
 def test_scan_odd_names(tmp_path: Path, name: str) -> None:
     tree(tmp_path, name)
-    (candidate,) = scan([tmp_path])
+    (candidate,) = scan([Root(tmp_path)])
     assert isinstance(candidate, Candidate)
     assert candidate.path == tmp_path / name
     assert candidate.path.exists()
@@ -206,5 +218,5 @@ def test_scan_is_fast(tmp_path: Path) -> None:
         for n in range(500):
             (tmp_path / f"{folder}/{n}.jpg").touch()
     started = time.process_time()
-    assert sum(1 for _ in scan([tmp_path])) == 10_000
+    assert sum(1 for _ in scan([Root(tmp_path)])) == 10_000
     assert time.process_time() - started < 0.5

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from indexer.errors import Closed
-from indexer.ingest.stages import ByteBoundedQueue
+from indexer.ingest.queues import ByteBoundedQueue
 
 
 def test_queue_order():

@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="it starts copies of a process"),
     pytest.mark.skipif(not (ROOT / "benchmarks").is_dir(), reason="needs a checkout"),
 ]

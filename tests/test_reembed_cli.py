@@ -258,7 +258,7 @@ def test_instruction_flag():
 
 def test_progress_bar(monkeypatch, capsys):
     from indexer.cli import ProgressBar
-    from indexer.types import Progress
+    from indexer.progress import Progress
 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with ProgressBar("segments", shown=True) as bar:
@@ -272,7 +272,7 @@ def test_progress_bar(monkeypatch, capsys):
 
 def test_progress_lines_in_a_log(monkeypatch, capsys):
     from indexer.cli import ProgressBar
-    from indexer.types import Progress
+    from indexer.progress import Progress
 
     now = [100.0]
     monkeypatch.setattr("indexer.cli.monotonic", lambda: now[0])

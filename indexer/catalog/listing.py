@@ -1,10 +1,14 @@
-"""The whole catalog: pages of files, folders, samples and duplicates, and `reader`."""
+"""The whole catalog: pages of files, folders and duplicates, `reader` and `timeline`."""
 
+import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,23 +16,20 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Select,
+    and_,
     func,
     select,
     true,
     union_all,
 )
 
-from embedder.media.kinds import Kind
-from indexer.catalog import fulltext, schema
-from indexer.catalog.reader import (
-    CatalogReader,
-    item_of_row,
-    segment_of_row,
-    select_items,
-    select_segments,
-)
-from indexer.catalog.sqlite import Database, given_ids, id_table, one_of, unindexed
-from indexer.types import Duplicates, MediaItem, Segment, Status
+from embedder.media.kinds import Details, Kind
+from indexer.catalog import names, schema
+from indexer.catalog.details import all_details, unpacked_details
+from indexer.catalog.reader import CatalogReader, item_of_row, select_items
+from indexer.catalog.sqlite import Database, given_ids, one_of, unindexed
+from indexer.catalog.timeline import Timeline
+from indexer.types import Duplicates, FileOrder, Filters, MediaItem, Root, Status
 
 MAX_HASH_DISTANCE = 3
 """Bits of 64 in which the hashes of two pictures that look the same may differ."""
@@ -39,7 +40,7 @@ MAX_TINT_DISTANCE = 16
 _HASH_BANDS = 4  # One more than MAX_HASH_DISTANCE: at least one band of two such hashes is equal.
 _MAX_SORTED_FILES = 4_000  # Sorting as many takes a few milliseconds.
 _MEDIA_PER_QUERY = 5_000
-_PROBES_PER_FILE = 10  # Some probes hit the same file where many were removed.
+_MAX_COPIES = 20
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -57,12 +58,30 @@ class PictureHashes:
     tints: NDArray[np.uint8]
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a still picture looks.
+
+    Attributes:
+        bits: 64-bit difference hash, signed.
+        tint: Colours on a coarse grid, a byte each.
+    """
+
+    bits: int
+    tint: bytes
+
+
 class Catalog(CatalogReader):
-    """Reads a library's tables; see `CatalogReader`, which answers searches."""
+    """Reads a library's tables; see `CatalogReader`, which answers searches.
+
+    Attributes:
+        timeline: Reads files by date.
+    """
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
-        self._branches: tuple[tuple[int, int], list[tuple[Path, int]]] | None = None
+        self.timeline = Timeline(database)
+        self._branches: tuple[int, list[tuple[Path, int]]] | None = None
 
     def items(
         self,
@@ -70,30 +89,110 @@ class Catalog(CatalogReader):
         status: Status | None = None,
         kind: Kind | None = None,
         name: str | None = None,
+        folder: Path | None = None,
+        order: FileOrder = FileOrder.PATH,
+        descending: bool = False,
         limit: int = 100,
         offset: int = 0,
     ) -> list[MediaItem]:
-        """Return a page of files in order of their paths.
+        """Return a page of files in order.
 
         Args:
             status: Only in this state.
             kind: Only of this kind.
             name: Only with this in their names, whatever the case.
+            folder: Only in this folder or below it.
+            order: What they are ordered by.
+            descending: Begin with the last one.
             limit: Most files to return.
             offset: Files to skip first.
         """
+        items = schema.items.c
         with self._database.reading() as connection:
             # Few files with that in their names are looked up and sorted. Where they are many, the
             # files in order are looked through until the page is full, which is soon.
-            plain = fulltext.plain_name(name) if name else ""
-            few = fulltext.names_with(connection, plain, _MAX_SORTED_FILES) if plain else None
-            page = _in_order(status, kind, plain) if few is None else _sorted(status, kind)
+            plain = names.plain_name(name) if name else ""
+            few = names.names_with(connection, plain, _MAX_SORTED_FILES) if name else None
+            if order is FileOrder.PATH and folder is None and not descending:
+                page = _in_order(status, kind, plain) if few is None else _sorted(status, kind)
+            else:
+                by = _ORDERS[order].desc() if descending else _ORDERS[order]
+                fitting = _fitting(status, kind, folder, plain, few)
+                page = select(items.id, items.path).where(fitting).order_by(by, items.id)
             page = page.limit(limit).offset(min(offset, schema.MAX_INTEGER))
             ids = connection.execute(page, given_ids(few or ())).scalars().all()
-            query = select_items().where(one_of(schema.items.c.id))
+            query = select_items().where(one_of(items.id))
             found = connection.execute(query, given_ids(ids))
             by_id = {row.id: item_of_row(row) for row in found}
         return [by_id[one] for one in ids]
+
+    def files(self, item_ids: Iterable[int]) -> list[MediaItem]:
+        """Return files by their ids, in that order; unknown ids and repetitions are left out."""
+        wanted = [one for one in dict.fromkeys(item_ids) if schema.row_id(one) is not None]
+        query = select_items().where(one_of(schema.items.c.id))
+        with self._database.reading() as connection:
+            by_id = {
+                row.id: item_of_row(row) for row in connection.execute(query, given_ids(wanted))
+            }
+        return [by_id[one] for one in wanted if one in by_id]
+
+    def count_items(
+        self, *, kind: Kind | None = None, name: str | None = None, folder: Path | None = None
+    ) -> dict[Status, int]:
+        """Return how many files there are in each state; the arguments are those of `items`."""
+        with self._database.reading() as connection:
+            if not name and folder is None:
+                counts = schema.item_counts.c
+                query = select(counts.status, func.sum(counts.files)).group_by(counts.status)
+                query = query if kind is None else query.where(counts.kind == kind.value)
+                found = connection.execute(query)
+            else:
+                plain = names.plain_name(name) if name else ""
+                few = names.names_with(connection, plain, _MAX_SORTED_FILES) if name else None
+                state = unindexed(schema.items.c.status)
+                fitting = _fitting(None, kind, folder, plain, few)
+                query = select(state, func.count()).where(fitting).group_by(state)
+                found = connection.execute(query, given_ids(few or ()))
+            return dict.fromkeys(Status, 0) | {Status(name): files for name, files in found}
+
+    def item_ids(
+        self,
+        status: Status,
+        *,
+        kind: Kind | None = None,
+        name: str | None = None,
+        folder: Path | None = None,
+    ) -> list[int]:
+        """Return the ids of all files of which `items` returns a page."""
+        plain = names.plain_name(name) if name else ""
+        query = select(schema.items.c.id).where(_fitting(status, kind, folder, plain, None))
+        with self._database.reading() as connection:
+            return list(connection.execute(query).scalars())
+
+    def first_segments(self, item_ids: Iterable[int]) -> dict[int, int]:
+        """Return the first segments of some files by the files' ids, as far as they are indexed."""
+        items, segments = schema.items.c, schema.segments.c
+        query = (
+            select(items.id, segments.id)
+            .join_from(schema.items, schema.segments, segments.media_id == items.media_id)
+            .where(one_of(items.id), segments.position == 0)
+        )
+        with self._database.reading() as connection:
+            return dict(connection.execute(query, given_ids(item_ids)).all())
+
+    def details(self, item_id: int) -> Details:
+        """Return what a file says about itself, then its sidecars, and at last those of copies."""
+        items, media, number = schema.items.c, schema.media.c, schema.row_id(item_id)
+        content = select(items.media_id).where(items.id == number).scalar_subquery()
+        beside = (
+            select(items.sidecar_details)
+            .where(items.media_id == content, items.sidecar_details.is_not(None))
+            .order_by(items.id != number, items.id)
+        )
+        with self._database.reading() as connection:
+            own = connection.execute(select(media.details).where(media.id == content)).scalar()
+            said = connection.execute(beside.limit(_MAX_COPIES)).scalars().all()
+        return reduce(all_details, map(unpacked_details, (own, *said)), Details())
 
     def folders(self) -> list[tuple[Path, int]]:
         """Return the folders that hold indexed files, with their number, in order."""
@@ -102,56 +201,68 @@ class Catalog(CatalogReader):
         with self._database.reading() as connection:
             return [(path, files) for path, files in connection.execute(query)]
 
-    def branches(self, limit: int) -> list[tuple[Path, int]]:
-        """Return the folders with indexed files or several branches, and the files in and below.
-
-        They come in order, at most `limit` of them.
-        """
-        with self._database.moment():
-            key = self.generation(), limit
-            known = self._branches
-            if known is None or known[0] != key:
-                known = self._branches = key, _branches(self.folders(), limit)
-        return list(known[1])
-
-    def sample(self, count: int) -> list[tuple[MediaItem, Segment]]:
-        """Return files with different contents from all over the library, and where each begins.
-
-        They are the same ones each time, oldest first; at most `count`.
-        """
-        segments = schema.segments.c
-        heads = select_segments().where(one_of(segments.media_id), segments.position == 0)
-        with self._database.moment(), self._database.reading() as connection:
-            by_media = self.oldest_items(self._sampled_media(count))
-            found = connection.execute(heads.order_by(segments.media_id), given_ids(by_media))
-            return [(by_media[row.media_id], segment_of_row(row)) for row in found]
-
-    def _sampled_media(self, count: int) -> list[int]:
-        """Return ids of media at equal distances, by probing some ids between first and last."""
-        media = schema.media.c
-        next_one = (
-            select(media.id)
-            .where(media.id >= id_table.c.value)
-            .order_by(media.id)
-            .limit(1)
-            .correlate(id_table)
-            .scalar_subquery()
-        )
-        ends = (select(end(media.id)).scalar_subquery() for end in (func.min, func.max))
-        newest = select(media.id).order_by(media.id.desc()).limit(count)
+    def has_folder(self, folder: Path) -> bool:
+        """Return whether any indexed file is in a folder or below."""
+        table = schema.folders.c
+        query = select(table.id).where(table.files > 0, schema.below(folder)).limit(1)
         with self._database.reading() as connection:
-            first, last = connection.execute(select(*ends)).one()
-            if first is None or count < 1:
-                return []
-            probes = count * _PROBES_PER_FILE
-            points = (first + n * (last - first) // (probes - 1) for n in range(probes))
-            probing = select(next_one).select_from(id_table)
-            found = sorted(set(connection.execute(probing, given_ids(points)).scalars()))
-            if len(found) < count:
-                found = sorted({*found, *connection.execute(newest).scalars()})
-        if len(found) <= count:
-            return found
-        return [found[n * len(found) // count] for n in range(count)]
+            return connection.execute(query).first() is not None
+
+    def roots(self) -> list[Root]:
+        """Return the folders that are ingested again on request, in order."""
+        table = schema.roots.c
+        query = select(table.path, table.exclude).order_by(table.path)
+        with self._database.reading() as connection:
+            found = connection.execute(query).all()
+        return [Root(row.path, tuple(json.loads(row.exclude))) for row in found]
+
+    def scanned_at(self) -> dict[Path, datetime | None]:
+        """Return when each root was last ingested to the end, UTC."""
+        table = schema.roots.c
+        with self._database.reading() as connection:
+            found = connection.execute(select(table.path, table.scanned_us)).all()
+        return {path: schema.moment(us) if us else None for path, us in found}
+
+    def watched(self) -> bool:
+        """Return whether the page keeps the roots up to date."""
+        with self._database.reading() as connection:
+            return bool(connection.execute(select(schema.library.c.watched)).scalar_one())
+
+    def files_below(self, path: Path) -> int:
+        """Return how many indexed files are in a folder or below."""
+        table = schema.folders.c
+        query = select(func.coalesce(func.sum(table.files), 0)).where(schema.below(path))
+        with self._database.reading() as connection:
+            return connection.execute(query).scalar_one()
+
+    def paths_in(self, folder: Path) -> list[Path]:
+        """Return the paths of all files in a folder or below, in any state."""
+        query = select(schema.items.c.path).where(schema.in_folders(folder))
+        with self._database.reading() as connection:
+            return list(connection.execute(query).scalars())
+
+    def has_path(self, path: Path) -> bool:
+        """Return whether the library knows any file at a path or below it, indexed or not."""
+        items = schema.items.c
+        inside = schema.in_folders(path) | (items.path == path)
+        query = select(items.id).where(inside).limit(1)
+        with self._database.reading() as connection:
+            return connection.execute(query).first() is not None
+
+    def branches(self, filters: Filters | None = None) -> list[tuple[Path, int]]:
+        """Return the folders with files or several branches, and the files in and below, in order.
+
+        Args:
+            filters: Which files to count; None for all that are indexed.
+        """
+        if filters is not None and filters != Filters():
+            return _branches(self.timeline.folders(filters))
+        with self._database.moment():
+            generation = self.generation()
+            known = self._branches
+            if known is None or known[0] != generation:
+                known = self._branches = generation, _branches(self.folders())
+        return list(known[1])
 
     def duplicates(self) -> Duplicates:
         """Return files with the same bytes, and pictures that look the same."""
@@ -168,6 +279,18 @@ class Catalog(CatalogReader):
         pictures = self.picture_hashes()
         groups = near_groups(pictures.hashes, pictures.tints)
         return [pictures.media_ids[group].tolist() for group in groups]
+
+    def looks(self, segment_ids: Sequence[int]) -> dict[int, Look]:
+        """Return how some segments look, without those that are no still pictures."""
+        segments = schema.segments.c
+        query = select(segments.id, segments.picture_hash, segments.picture_tint).where(
+            one_of(segments.id),
+            segments.picture_hash.is_not(None),
+            segments.picture_tint.is_not(None),
+        )
+        with self._database.reading() as connection:
+            found = connection.execute(query, given_ids(segment_ids))
+            return {row[0]: Look(row[1] or 0, row[2] or b"") for row in found}
 
     def picture_hashes(self) -> PictureHashes:
         """Return the hashes of all still pictures, oldest first."""
@@ -215,6 +338,34 @@ class Catalog(CatalogReader):
         return found
 
 
+_ORDERS: Mapping[FileOrder, ColumnElement[Any]] = {
+    FileOrder.PATH: schema.items.c.path,
+    FileOrder.NAME: schema.items.c.name_words,
+    FileOrder.DATE: schema.items.c.date_ns,
+    FileOrder.SIZE: schema.items.c.size,
+    FileOrder.ADDED: schema.items.c.added_us,
+}
+
+
+def _fitting(
+    status: Status | None,
+    kind: Kind | None,
+    folder: Path | None,
+    plain: str,
+    few: Sequence[int] | None,
+) -> ColumnElement[bool]:
+    """Return the condition on files; `few` are those with `plain` in their names, if known."""
+    items = schema.items.c
+    conditions = [
+        None if status is None else items.status == status.value,
+        None if kind is None else items.kind == kind.value,
+        None if folder is None else schema.in_folders(folder),
+        None if few is None else one_of(items.id),
+        items.name_words.contains(plain, autoescape=True) if plain and few is None else None,
+    ]
+    return and_(true(), *(one for one in conditions if one is not None))
+
+
 def _chosen(
     status: Status | None, kind: Kind | None, column: ColumnElement[str]
 ) -> Select[int, Path]:
@@ -245,7 +396,7 @@ def _in_order(
     return union_all(*parts).order_by("path")
 
 
-def _branches(folders: Iterable[tuple[Path, int]], limit: int) -> list[tuple[Path, int]]:
+def _branches(folders: Iterable[tuple[Path, int]]) -> list[tuple[Path, int]]:
     """See `Catalog.branches`; 6,000 folders take some 10 ms."""
     own = {str(path): files for path, files in folders}
     parents: dict[str, str] = {}  # The root is its own parent.
@@ -260,7 +411,7 @@ def _branches(folders: Iterable[tuple[Path, int]], limit: int) -> list[tuple[Pat
             below[parent] += below[path]
             branches[parent] += 1
     shown = sorted((one for one in parents if one in own or branches[one] != 1), key=os.fsencode)
-    return [(Path(path), below[path]) for path in shown[:limit]]
+    return [(Path(path), below[path]) for path in shown]
 
 
 def near_groups(hashes: NDArray[np.int64], tints: NDArray[np.uint8]) -> list[NDArray[np.intp]]:

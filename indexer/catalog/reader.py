@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -17,11 +16,11 @@ from sqlalchemy import Connection, Result, Row, Select, func, select
 from embedder.content import Modality
 from embedder.interface import EmbedderInfo, Vectors
 from embedder.media.kinds import Kind, Word
-from indexer.catalog import fulltext, schema
-from indexer.catalog.fulltext import NameMatch, WordMatches
-from indexer.catalog.sqlite import Database, given_ids, last_id, one_of
+from indexer.catalog import schema
+from indexer.catalog.lookup import WordLookup
+from indexer.catalog.sqlite import given_ids, last_id, one_of
 from indexer.errors import NotFound
-from indexer.types import Filters, LibraryStats, MediaItem, Segment, Status
+from indexer.types import DateSource, Filters, LibraryStats, MediaItem, Segment, Status
 from indexer.vectors.interface import SearchFilter
 
 Ids = NDArray[np.int64]
@@ -40,24 +39,35 @@ def select_items() -> Select[*tuple[Any, ...]]:
         .correlate(items)
         .scalar_subquery()
     )
+    liked = schema.album_contents.c
+    favourite = (
+        select(liked.album_id)
+        .where(liked.album_id == schema.FAVOURITES, liked.content_hash == media.c.content_hash)
+        .correlate(media)
+        .exists()
+    )
     return select(
         items.c.id,
         items.c.path,
         media.c.content_hash,
         items.c.size,
         items.c.mtime_ns,
+        items.c.date_ns,
+        items.c.date_source,
         items.c.kind,
         items.c.status,
         items.c.error,
         items.c.added_us,
         count.label("segments"),
+        favourite.label("favourite"),
         items.c.media_id,
     ).select_from(items.outerjoin(media, media.c.id == items.c.media_id))
 
 
 def item_of_row(row: Row[*tuple[Any, ...]]) -> MediaItem:
     """Return the file that a row of `select_items` describes."""
-    item_id, path, content_hash, size, mtime_ns, kind, status, error, added_us, segments, *_ = row
+    item_id, path, content_hash, size, mtime_ns, date_ns, date_source, kind, *rest = row
+    status, error, added_us, segments, favourite, *_ = rest
     return MediaItem(
         id=item_id,
         path=path,
@@ -67,8 +77,11 @@ def item_of_row(row: Row[*tuple[Any, ...]]) -> MediaItem:
         kind=Kind(kind) if kind else None,
         status=Status(status),
         error=error,
-        added_at=schema.EPOCH + timedelta(microseconds=added_us),
+        added_at=schema.moment(added_us),
+        date_ns=date_ns,
+        date_source=DateSource(date_source),
         segments=segments,
+        favourite=bool(favourite),
     )
 
 
@@ -186,7 +199,7 @@ class Changes:
         fingerprint: Of the model of the vectors; all vectors have changed if it has.
         removed: Ids of removed segments by kind, perhaps with ids that were never added.
         added: Chunks of (kind, ids, vectors); consumed while the connection is open.
-        holders: Chunks of (kind, ids, folder ids, mtimes in ns): for every segment of every media
+        holders: Chunks of (kind, ids, folder ids, dates in ns): for every segment of every media
             whose holders have changed, one entry per file that holds it. Consumed after `added`,
             while the connection is open.
     """
@@ -199,15 +212,12 @@ class Changes:
     holders: Iterator[tuple[Kind, Ids, NDArray[np.int32], Ids]]
 
 
-class CatalogReader:
+class CatalogReader(WordLookup):
     """Reads a library's tables. Thread-safe; never waits for a writer.
 
     Each method reads one snapshot. Between two calls there may be a commit, so an id from one may
     be unknown to the next, unless both are made within `moment`.
     """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     def moment(self) -> AbstractContextManager[None]:
         """Let this thread read one snapshot within the context; that is faster, too."""
@@ -238,10 +248,9 @@ class CatalogReader:
 
     def has_vectors(self) -> bool:
         """Return whether there are vectors, so that the library cannot take another model."""
+        query = select(schema.vectors.c.segment_id).limit(1)
         with self._database.reading() as connection:
-            return (
-                connection.execute(select(schema.vectors.c.segment_id).limit(1)).first() is not None
-            )
+            return connection.execute(query).first() is not None
 
     def holds_vectors_of(self, info: EmbedderInfo) -> bool:
         """Return whether an embedder's vectors can be compared with those of the library."""
@@ -270,50 +279,25 @@ class CatalogReader:
 
         Kinds are left out: they are partitions of the index.
         """
-        if filters.folder is None and filters.after is None and filters.before is None:
+        if filters == Filters(kinds=filters.kinds):
             return None
-        folders = None
+        folders, segments = None, None
         if filters.folder is not None:
             table = schema.folders.c
             query = select(table.id).where(schema.below(filters.folder))
             with self._database.reading() as connection:
                 folders = frozenset(connection.execute(query).scalars())
+        if filters.album is not None:
+            inside = schema.segments.c.media_id.in_(schema.media_in(filters.album))
+            with self._database.reading() as connection:
+                found = connection.execute(select(schema.segments.c.id).where(inside))
+                segments = frozenset(found.scalars())
         return SearchFilter(
             folders,
+            segments=segments,
             after_ns=None if filters.after is None else schema.nanoseconds(filters.after),
             before_ns=None if filters.before is None else schema.nanoseconds(filters.before),
         )
-
-    def find_words(self, terms: Sequence[str]) -> WordMatches:
-        """Return the segments whose texts contain the terms.
-
-        A term of very many texts says little; it only counts where all terms are found.
-
-        Args:
-            terms: Words or phrases; only letters and digits in them have a meaning.
-        """
-        with self._database.reading() as connection:
-            return fulltext.find_words(connection, terms)
-
-    def with_every_word(
-        self, terms: Sequence[str], segment_ids: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """Return those of some segments whose texts contain all terms, however common they are."""
-        with self._database.reading() as connection:
-            return fulltext.with_every_word(connection, terms, segment_ids)
-
-    def find_names(
-        self, terms: Sequence[str], filters: Filters, limit: int
-    ) -> dict[Kind, list[NameMatch]]:
-        """Return the files whose names or folders contain the terms, by kind, the best first.
-
-        Args:
-            terms: As above.
-            filters: What the files must be.
-            limit: Most matches of a kind.
-        """
-        with self._database.reading() as connection:
-            return fulltext.find_names(connection, terms, filters, limit)
 
     def vectors_of(self, segment_ids: Sequence[int]) -> Vectors:
         """Return stored vectors, float32 of shape (len(segment_ids), dim), in the given order.
@@ -468,7 +452,7 @@ def _changed_holders(
 ) -> Iterator[tuple[Kind, Ids, NDArray[np.int32], Ids]]:
     media, items, segments = schema.media, schema.items, schema.segments
     query = (
-        select(segments.c.id, items.c.folder_id, items.c.mtime_ns)
+        select(segments.c.id, items.c.folder_id, items.c.date_ns)
         .join_from(media, segments, segments.c.media_id == media.c.id)
         .join(items, items.c.media_id == media.c.id)
     )

@@ -23,6 +23,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Named,
+    Select,
     Table,
     Text,
     TypedColumns,
@@ -39,11 +40,14 @@ from indexer.types import Filters
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-VERSION = 2
+VERSION = 3
 """Raised with every change of these tables; a library with another number is refused."""
 
 MAX_INTEGER = 2**63 - 1
 """The largest integer that SQLite stores."""
+
+FAVOURITES = 1
+"""The id of the album of favourites."""
 
 
 class PathText(TypeDecorator[Path]):
@@ -111,18 +115,28 @@ class _LibraryColumns(TypedColumns):
     swept: Named[int]
     near_duplicates: Named[int]
     near_generation: Named[int]
+    watched: Named[int]
 
 
 class _FolderColumns(TypedColumns):
     id: Named[int] = Column(Integer, primary_key=True)
     path: Named[Path] = Column(PathBytes, unique=True)
     files: Named[int]
+    device: Named[int | None]
+    inode: Named[int | None]
+
+
+class _RootColumns(TypedColumns):
+    path: Named[Path] = Column(PathBytes, primary_key=True)
+    exclude: Named[str] = Column(Text)
+    scanned_us: Named[int | None]
 
 
 class _MediaColumns(TypedColumns):
     id: Named[int] = Column(Integer, primary_key=True)
     content_hash: Named[str] = Column(Text, unique=True)
     kind: Named[str] = Column(Text)
+    details: Named[str | None] = Column(Text)
     generation: Named[int] = Column(Integer, index=True)
 
 
@@ -134,6 +148,11 @@ class _ItemColumns(TypedColumns):
     folder_words: Named[str] = Column(Text)
     size: Named[int] = Column(Integer, index=True)
     mtime_ns: Named[int]
+    date_ns: Named[int]
+    date_source: Named[str] = Column(Text)
+    about_words: Named[str | None] = Column(Text)
+    sidecars: Named[str | None] = Column(Text)
+    sidecar_details: Named[str | None] = Column(Text)
     media_id: Named[int | None] = Column(ForeignKey("media.id"))
     kind: Named[str | None] = Column(Text)
     status: Named[str] = Column(Text)
@@ -153,6 +172,7 @@ class _SegmentColumns(TypedColumns):
     span_start: Named[int | None]
     span_end: Named[int | None]
     text: Named[str | None] = Column(Text)
+    terms: Named[str | None] = Column(Text)
     generation: Named[int] = Column(Integer, index=True)
     picture_hash: Named[int | None]
     picture_tint: Named[bytes | None] = Column(LargeBinary)
@@ -161,6 +181,38 @@ class _SegmentColumns(TypedColumns):
 class _SegmentDataColumns(TypedColumns):
     segment_id: Named[int] = Column(ForeignKey("segments.id", ondelete="CASCADE"), primary_key=True)
     data: Named[bytes] = Column(LargeBinary)
+
+
+class _AlbumColumns(TypedColumns):
+    id: Named[int] = Column(Integer, primary_key=True)
+    name: Named[str] = Column(Text)
+    cover: Named[str | None] = Column(Text)
+    search: Named[str | None] = Column(Text)
+    border: Named[float | None]
+    evaluated: Named[str | None] = Column(Text)
+    created_us: Named[int]
+
+
+class _AlbumContentColumns(TypedColumns):
+    album_id: Named[int] = Column(ForeignKey("albums.id", ondelete="CASCADE"), primary_key=True)
+    content_hash: Named[str] = Column(Text, primary_key=True)
+    added_us: Named[int]
+
+
+class _AnswerColumns(TypedColumns):
+    album_id: Named[int] = Column(ForeignKey("albums.id", ondelete="CASCADE"), primary_key=True)
+    content_hash: Named[str] = Column(Text, primary_key=True)
+    belongs: Named[bool]
+
+
+class _SavedSearchColumns(TypedColumns):
+    id: Named[int] = Column(Integer, primary_key=True)
+    name: Named[str] = Column(Text)
+    search: Named[str] = Column(Text)
+
+
+class _DismissedGroupColumns(TypedColumns):
+    key: Named[str] = Column(Text, primary_key=True)
 
 
 class _PendingColumns(TypedColumns):
@@ -194,24 +246,41 @@ library = Table("library", metadata, _LibraryColumns)
 
 `generation` rises with each change of segments or of the files that hold them; `removals` is
 complete after generation `pruned`; media without a file were removed at generation `swept`;
-`near_duplicates` was counted at `near_generation`.
+`near_duplicates` was counted at `near_generation`; `watched` is 1 if the page keeps the folders up
+to date.
 """
 
 folders = Table("folders", metadata, _FolderColumns, sqlite_autoincrement=True)
-"""Folders of items, with the number of indexed files in each (not below it)."""
+"""Folders of items, with the number of indexed files in each (not below it).
+
+`device` and `inode` are its `indexer.presence.FolderId` when files were last found in it.
+"""
+
+roots = Table("roots", metadata, _RootColumns, sqlite_with_rowid=False)
+"""Folders that are ingested again on request, with the patterns to leave out as a JSON list.
+
+`scanned_us` is when one was last ingested to the end.
+"""
 
 media = Table("media", metadata, _MediaColumns, sqlite_autoincrement=True)
 """Contents (bytes) that one or more files hold.
 
 `generation` is the library's at the last change of the set of holders: which indexed files have
-these bytes, in which folders, and when they were modified.
+these bytes, in which folders, and of which dates. `details` is what they say about themselves.
 """
 
 items = Table("items", metadata, _ItemColumns, sqlite_autoincrement=True)
-"""Files. Only indexed ones have a `media_id`."""
+"""Files. Only indexed ones have a `media_id`.
+
+`date_ns` and `about_words` follow from the details of a file and its sidecars, see
+`indexer.catalog.details`; `sidecars` are those that `sidecar_details` was read from.
+"""
 
 segments = Table("segments", metadata, _SegmentColumns, sqlite_autoincrement=True)
-"""What is found in media. The ids are those of the vectors and are never reused."""
+"""What is found in media. The ids are those of the vectors and are never reused.
+
+`terms` is indexed in place of `text` where the two differ, see `fulltext.terms_of`.
+"""
 
 vectors = Table("vectors", metadata, _SegmentDataColumns)
 """Vectors of segments, float16; apart, so that a scan of the segments does not read them."""
@@ -231,6 +300,30 @@ words = Table("words", metadata, _SegmentDataColumns)
 removals = Table("removals", metadata, _RemovalColumns)
 """Removed segments, for vector indexes that still hold them."""
 
+albums = Table("albums", metadata, _AlbumColumns, sqlite_autoincrement=True)
+"""Albums; `FAVOURITES` is in every library.
+
+Living ones have a `search`, a JSON object, and the `border`, the probability from which on what it
+finds is in them; `evaluated` is the state of the library when it was last searched. `cover` is the
+hash of a content.
+"""
+
+album_contents = Table("album_contents", metadata, _AlbumContentColumns)
+"""What is in albums.
+
+Contents rather than files, so that moved files and remaining copies stay in them; hashes rather
+than media, so that files that are removed and added again, or lost to damage, come back to them.
+"""
+
+answers = Table("answers", metadata, _AnswerColumns)
+"""What belongs to living albums, and what does not, as their owner has answered."""
+
+saved_searches = Table("saved_searches", metadata, _SavedSearchColumns, sqlite_autoincrement=True)
+"""Searches with names, as JSON objects."""
+
+dismissed_groups = Table("dismissed_groups", metadata, _DismissedGroupColumns)
+"""Groups of duplicates whose files hold different things, as their owner has said."""
+
 item_counts = Table("item_counts", metadata, _ItemCountColumns, sqlite_with_rowid=False)
 """Files by status and kind ("" for none); kept by `indexer.catalog.transaction`."""
 
@@ -238,17 +331,34 @@ segment_counts = Table("segment_counts", metadata, _SegmentCountColumns, sqlite_
 """Segments by kind; kept likewise."""
 
 # With folder and date, so that the holders of all media are read from the index alone.
-Index("ix_items_holders", items.c.media_id, items.c.folder_id, items.c.mtime_ns)
+Index("ix_items_holders", items.c.media_id, items.c.folder_id, items.c.date_ns)
+# With all that filters look at, so that files are counted and read by date from the index alone.
+Index(
+    "ix_items_by_date",
+    items.c.date_ns,
+    items.c.id,
+    items.c.kind,
+    items.c.folder_id,
+    items.c.media_id,
+)
 # Each page of files is read in order of paths, by status or by status and kind.
 Index("ix_items_by_status", items.c.status, items.c.path)
 Index("ix_items_by_status_and_kind", items.c.status, items.c.kind, items.c.path)
+# An edited file takes the places of the content that it had.
+Index("ix_album_contents_hash", album_contents.c.content_hash)
+Index("ix_answers_hash", answers.c.content_hash)
 Index("ix_segments_media", segments.c.media_id, segments.c.position, unique=True)
 
 
 def new_library() -> dict[str, object]:
     """Return the row of `library` in new tables."""
-    numbers = ("generation", "pruned", "swept", "near_duplicates", "near_generation")
+    numbers = ("generation", "pruned", "swept", "near_duplicates", "near_generation", "watched")
     return {"id": 1, "uid": token_hex(8)} | dict.fromkeys(numbers, 0)
+
+
+def favourites() -> dict[str, object]:
+    """Return the row of the album that each library has."""
+    return {"id": FAVOURITES, "name": "Favourites", "created_us": microseconds_now()}
 
 
 def refusal(folder: Path, version: int) -> str:
@@ -268,6 +378,11 @@ def refusal(folder: Path, version: int) -> str:
 def microseconds_now() -> int:
     """Return microseconds since 1970."""
     return (datetime.now(UTC) - EPOCH) // timedelta(microseconds=1)
+
+
+def moment(microseconds: int) -> datetime:
+    """Return the time, UTC, so many microseconds after 1970."""
+    return EPOCH + timedelta(microseconds=microseconds)
 
 
 def packed_words(words: Sequence[Word]) -> bytes:
@@ -325,11 +440,20 @@ def of_items(filters: Filters) -> ColumnElement[bool]:
         conditions.append(items.c.kind.in_([kind.value for kind in filters.kinds]))
     if filters.folder is not None:
         conditions.append(in_folders(filters.folder))
+    if filters.album is not None:
+        conditions.append(items.c.media_id.in_(media_in(filters.album)))
     if filters.after is not None:
-        conditions.append(items.c.mtime_ns >= nanoseconds(filters.after))
+        conditions.append(items.c.date_ns >= nanoseconds(filters.after))
     if filters.before is not None:
-        conditions.append(items.c.mtime_ns < nanoseconds(filters.before))
+        conditions.append(items.c.date_ns < nanoseconds(filters.before))
     return and_(*conditions)
+
+
+def media_in(album_id: int) -> Select[int]:
+    """Return the query for the media of an album."""
+    holds = album_contents.c.content_hash == media.c.content_hash
+    joined = select(media.c.id).join(album_contents, holds)
+    return joined.where(album_contents.c.album_id == row_id(album_id))
 
 
 def has_file() -> ColumnElement[bool]:
@@ -344,7 +468,12 @@ def in_folders(*paths: Path) -> ColumnElement[bool]:
 
 def below(*paths: Path) -> ColumnElement[bool]:
     """Return the condition that a folder is one of some folders or below one."""
-    path, ranges = folders.c.path, list[ColumnElement[bool]]()
+    return at_or_below(folders.c.path, *paths)
+
+
+def at_or_below(path: ColumnElement[Path], *paths: Path) -> ColumnElement[bool]:
+    """Return the condition that a path in bytes is one of some paths or below one."""
+    ranges = list[ColumnElement[bool]]()
     for folder in paths:
         start = os.fsencode(os.path.join(os.path.abspath(folder), ""))
         end = start[:-1] + bytes([start[-1] + 1])

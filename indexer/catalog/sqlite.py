@@ -200,6 +200,7 @@ class Database:
                     for statement in fulltext.create_statements():
                         connection.exec_driver_sql(statement)
                     connection.execute(insert(schema.library), schema.new_library())
+                    connection.execute(insert(schema.albums), schema.favourites())
                     connection.exec_driver_sql(f"PRAGMA user_version = {schema.VERSION}")
                     version = schema.VERSION
         if version != schema.VERSION:

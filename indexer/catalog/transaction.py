@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from indexer.catalog import schema
-from indexer.catalog.fulltext import folder_words, name_words
+from indexer.catalog.names import folder_words, name_words
 from indexer.catalog.sqlite import Database, given_ids, one_of, replacing
 from indexer.types import Status
 
@@ -29,8 +29,9 @@ _COUNTED = (
     schema.items.c.status,
     schema.items.c.kind,
     schema.items.c.size,
-    schema.items.c.mtime_ns,
+    schema.items.c.date_ns,
     schema.items.c.media_id,
+    schema.items.c.sidecar_details,
 )
 
 Values = Mapping[str, Any]
@@ -43,7 +44,7 @@ class WriteTransaction:
     Guarantees, once `finish` has been called: `item_counts`, `segment_counts` and `folders.files`
     are what counting would give; folders without items are gone; every removed segment is in
     `removals`; where the set of holders of a media changed, perhaps to none, its generation is the
-    library's, which has been raised.
+    library's, which has been raised; a file whose bytes changed is in the albums that it was in.
     """
 
     @classmethod
@@ -65,6 +66,7 @@ class WriteTransaction:
         self._files_in: Counter[int] = Counter()
         self._left_folders: set[int] = set()
         self._held_otherwise: set[int] = set()
+        self._replaced: list[tuple[int, int]] = []
 
     @property
     def generation(self) -> int:
@@ -82,9 +84,12 @@ class WriteTransaction:
         return None if found is None else found._asdict()
 
     def holders(self, media_id: int) -> list[Values]:
-        """Return the same of the items that hold a media, with their paths, oldest first."""
-        items = schema.items.c
-        query = select(*_COUNTED, items.path).where(items.media_id == media_id)
+        """Return the same of the items that hold a media, with path and folder, oldest first."""
+        items, folders = schema.items.c, schema.folders.c
+        query = select(*_COUNTED, items.path, folders.device, folders.inode).join_from(
+            schema.items, schema.folders, items.folder_id == folders.id
+        )
+        query = query.where(items.media_id == media_id)
         return [one._asdict() for one in self.connection.execute(query.order_by(items.id))]
 
     def add_item(self, path: Path, values: Values) -> None:
@@ -136,13 +141,13 @@ class WriteTransaction:
         }
 
     def add_media(
-        self, content_hash: str, kind: str, segments: Sequence[Values]
+        self, content_hash: str, kind: str, details: str | None, segments: Sequence[Values]
     ) -> tuple[int, dict[int, int]]:
         """Insert a content with its segments; return its id, and the segments' ids by position."""
         table, media = schema.segments, schema.media
         values = {"content_hash": content_hash, "kind": kind, "generation": self.generation}
         media_id: int = self.connection.execute(
-            insert(media).returning(media.c.id), values
+            insert(media).returning(media.c.id), {**values, "details": details}
         ).scalar_one()
         common = {"media_id": media_id, "kind": kind, "generation": self.generation}
         inserted = self.connection.execute(
@@ -187,6 +192,8 @@ class WriteTransaction:
         for folder_id, files in self._files_in.items():
             self._add(schema.folders, {"id": folder_id}, {"files": files})
         self._drop_folders()
+        for old, new in self._replaced:
+            self._keep_in_albums(old, new)
         if self._held_otherwise:
             media, changed = schema.media, given_ids(self._held_otherwise)
             statement = update(media).where(one_of(media.c.id)).values(generation=self.generation)
@@ -215,6 +222,8 @@ class WriteTransaction:
         if before is not None and (after is None or after["folder_id"] != before["folder_id"]):
             self._left_folders.add(before["folder_id"])
         held, holds = _holder(before), _holder(after)
+        if held and holds and held[0] != holds[0]:
+            self._replaced.append((held[0], holds[0]))
         if held != holds:
             self._held_otherwise |= {one[0] for one in (held, holds) if one is not None}
 
@@ -227,6 +236,19 @@ class WriteTransaction:
             raised = raised.where(table.c[name] == value)
         if not self.connection.execute(raised).rowcount:
             self.connection.execute(insert(table), {**key, **more})
+
+    def _keep_in_albums(self, old: int, new: int) -> None:
+        """Put a media into the albums of the one that a file held before."""
+        media, items = schema.media.c, schema.items.c
+        former = select(media.content_hash).where(media.id == old).scalar_subquery()
+        present = select(media.content_hash).where(media.id == new).scalar_subquery()
+        copy_is_left = select(items.id).where(items.media_id == old).exists()
+        for table in (schema.album_contents, schema.answers):
+            of_former = table.c.content_hash == former
+            kept = [present if one.name == "content_hash" else one for one in table.c]
+            copied = insert(table).from_select(table.c.keys(), select(*kept).where(of_former))
+            self.connection.execute(replacing(copied))
+            self.connection.execute(delete(table).where(of_former, ~copy_is_left))
 
     def _drop_folders(self) -> None:
         """Delete the folders that the last item has left."""
@@ -241,4 +263,4 @@ def _holder(item: Values | None) -> tuple[int, int, int] | None:
     """Return what an index keeps of an item that holds a media: that media, folder and date."""
     if item is None or item["media_id"] is None:
         return None
-    return item["media_id"], item["folder_id"], item["mtime_ns"]
+    return item["media_id"], item["folder_id"], item["date_ns"]

@@ -17,6 +17,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal_column,
     or_,
     select,
     update,
@@ -24,6 +25,7 @@ from sqlalchemy import (
 
 from embedder.media import MEDIA_KINDS, Kind
 from indexer.catalog import fulltext, schema
+from indexer.catalog.details import all_details, described, unpacked_details
 from indexer.catalog.sqlite import (
     Database,
     dangling_rows,
@@ -36,11 +38,13 @@ from indexer.catalog.sqlite import (
 )
 from indexer.catalog.transaction import WriteTransaction
 from indexer.errors import LibraryBusy, LibraryError
-from indexer.types import Status
+from indexer.presence import FolderId
+from indexer.types import DateSource, Status
 
 _ROWS_PER_CHUNK = 4_096
 _MAX_ERRORS = 100
 _NEVER_NS = -1  # A time that no file has: the next ingest reads it.
+_MAX_ZONES_NS = 26 * 3600 * 10**9  # From the zone furthest west to the one furthest east.
 _UNIT_TOLERANCE = 0.01  # Rounding to float16 changes the length of a vector by less than 0.001.
 
 _PICTURED = [kind.value for kind, record in MEDIA_KINDS.items() if record.has_picture]
@@ -77,6 +81,13 @@ class Held:
     size: int
     mtime_ns: int
     content_hash: str
+    device: int | None
+    inode: int | None
+
+    @property
+    def folder(self) -> FolderId | None:
+        """Its folder when files were last found in it, if that is known."""
+        return FolderId.stored(self.device, self.inode)
 
 
 class Audit:
@@ -177,16 +188,20 @@ class Audit:
         found = (
             self._problems(partial(fulltext.differences, name=name)) for name in fulltext.INDEXES
         )
-        return [problem for problems in found for problem in problems]
+        folded = self._problems(
+            lambda connection: [f"row {one}" for one, _ in _misfolded(connection)]
+        )
+        return [*folded, *(problem for problems in found for problem in problems)]
 
     def wrong_counts(self) -> list[str]:
         """Return tables with wrong numbers, overlooked media without a file, and missing folders.
 
-        Also "generation" if a change is later than the library, and "segment ids" if some
-        would be given again.
+        Also files whose date or words are not those of their details, "generation" if a change is
+        later than the library, and "segment ids" if some would be given again.
         """
         items, media, folders = schema.items, schema.media, schema.folders
-        in_folders = select(folders.c.id, folders.c.path, _files_in(folders))
+        columns = (_files_in(folders) if one.name == "files" else one for one in folders.c)
+        in_folders = select(*columns)
         swept = media.c.generation <= select(schema.library.c.swept).scalar_subquery()
         with self._database.reading() as connection:
             wrong = [
@@ -200,6 +215,7 @@ class Audit:
             wrong += [f"content {one}" for one in missed]
             lost = connection.execute(select(items.c.path).where(~_folder_exists())).scalars()
             wrong += [f"the folder of {path}" for path in lost]
+            wrong += [f"the date or words of {path}" for path, _ in _misdescribed(connection)]
             generation = connection.execute(select(schema.library.c.generation)).scalar_one()
             if _latest_generation(connection) > generation:
                 wrong.append("generation")
@@ -223,10 +239,14 @@ class Audit:
 
     def held(self) -> Iterator[Held]:
         """Yield all indexed files in order of their ids, while more may be added."""
-        items, media = schema.items.c, schema.media.c
+        items, media, folders = schema.items.c, schema.media.c, schema.folders.c
         query = (
-            select(items.id, items.path, items.size, items.mtime_ns, media.content_hash)
+            select(
+                *(items.id, items.path, items.size, items.mtime_ns, media.content_hash),
+                *(folders.device, folders.inode),
+            )
             .join_from(schema.items, schema.media, media.id == items.media_id)
+            .join(schema.folders, folders.id == items.folder_id)
             .order_by(items.id)
             .limit(_ROWS_PER_CHUNK)
         )
@@ -331,6 +351,13 @@ class CatalogRepair:
                 fulltext.rebuild(connection, index)
         with self._database.writing() as connection:
             recount(connection)
+        with WriteTransaction.of(self._database) as transaction:
+            for path, right in list(_misdescribed(transaction.connection)):
+                if before := transaction.item_at(path):
+                    transaction.change_item(before, right)
+            for segment_id, terms in list(_misfolded(transaction.connection)):
+                mended = update(schema.segments).where(schema.segments.c.id == segment_id)
+                transaction.connection.execute(mended.values(terms=terms))
 
     def drop_dangling(self, dangling: Iterable[tuple[str, int]]) -> list[int]:
         """Delete rows that refer to missing rows; keep files and return their ids."""
@@ -342,9 +369,8 @@ class CatalogRepair:
                 elif table == "segments":
                     transaction.remove_segments(schema.segments.c.id == row, {})
                 else:
-                    chosen = schema.metadata.tables[table]
-                    (key,) = chosen.primary_key.columns  # The row number of each such table.
-                    transaction.connection.execute(delete(chosen).where(key == row))
+                    chosen = delete(schema.metadata.tables[table])
+                    transaction.connection.execute(chosen.where(literal_column("rowid") == row))
         return files
 
     def ask_for_files(self, item_ids: Sequence[int], reason: str) -> None:
@@ -407,6 +433,34 @@ def _latest_generation(connection: Connection) -> int:
 def _highest_segment_id(connection: Connection) -> int:
     """Return the highest id that a segment has or is known to have had."""
     return _maximum(connection, schema.segments.c.id, schema.removals.c.segment_id)
+
+
+def _misdescribed(connection: Connection) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the indexed files whose date or words do not follow from their details, and what does.
+
+    A date without a zone counts as local, and this machine may be in another zone by now.
+    """
+    items, media = schema.items.c, schema.media.c
+    query = select(
+        *(items.path, items.mtime_ns, items.kind, media.details, items.sidecar_details),
+        *(items.date_ns, items.date_source, items.about_words),
+    ).join_from(schema.items, schema.media, media.id == items.media_id)
+    for path, mtime_ns, kind, own, beside, date_ns, *rest in connection.execute(query):
+        details = all_details(unpacked_details(own), unpacked_details(beside))
+        right = described(path, mtime_ns, Kind(kind) if kind else None, details)
+        zones = 0 if rest[0] == DateSource.MODIFIED.value else _MAX_ZONES_NS
+        if [*right.values()][1:] != rest or abs(right["date_ns"] - date_ns) > zones:
+            yield path, right
+
+
+def _misfolded(connection: Connection) -> Iterator[tuple[int, str | None]]:
+    """Yield the segments whose terms are not those of their texts, and what they are."""
+    segments = schema.segments.c
+    query = select(segments.id, segments.text, segments.terms).where(segments.text.is_not(None))
+    for segment_id, text, terms in connection.execute(query):
+        right = fulltext.terms_of(text)
+        if right != terms:
+            yield segment_id, right
 
 
 def _maximum(connection: Connection, *columns: ColumnElement[int]) -> int:

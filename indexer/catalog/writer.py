@@ -1,21 +1,29 @@
 """Writing to a library's tables: what became of files, and its model."""
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import delete, func, insert, select, union_all, update
+from sqlalchemy import Delete, Select, bindparam, delete, func, insert, select, union_all, update
 
 from embedder.content import Modality
 from embedder.interface import EmbedderInfo
-from embedder.media.kinds import Kind
+from embedder.media.kinds import Details, Kind
 from indexer.catalog import fulltext, schema
+from indexer.catalog.details import (
+    all_details,
+    described,
+    packed_details,
+    packed_sidecars,
+    unpacked_details,
+)
 from indexer.catalog.sqlite import Database
-from indexer.catalog.transaction import WriteTransaction
-from indexer.types import Candidate, Status
+from indexer.catalog.transaction import Values, WriteTransaction
+from indexer.presence import FolderId, deleted
+from indexer.types import Candidate, Root, Status
 
 if TYPE_CHECKING:
     from indexer.catalog.listing import Catalog
@@ -51,12 +59,17 @@ class SegmentRecord:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Indexed:
-    """A file that was cut and embedded; no segments if its bytes are known already."""
+    """A file that was cut and embedded; no segments if its bytes are known already.
+
+    `details` are those of the bytes, with the segments; `sidecar_details` those beside the file.
+    """
 
     candidate: Candidate
     kind: Kind
     content_hash: str
     segments: Sequence[SegmentRecord] = ()
+    details: Details | None = None
+    sidecar_details: Details | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -79,29 +92,40 @@ def record(transaction: WriteTransaction, outcome: Indexed | Refused) -> Effect:
 def _record_indexed(transaction: WriteTransaction, outcome: Indexed) -> Effect:
     path, media = outcome.candidate.path, schema.media.c
     before = transaction.item_at(path)
-    media_id = transaction.connection.execute(
-        select(media.id).where(media.content_hash == outcome.content_hash)
-    ).scalar_one_or_none()
-    known_bytes = media_id is not None
-    if media_id is None:
-        media_id = _add_media(transaction, outcome)
-    state = _state(outcome.candidate, outcome.kind, Status.INDEXED, None, media_id)
+    known = transaction.connection.execute(
+        select(media.id, media.details).where(media.content_hash == outcome.content_hash)
+    ).one_or_none()
+    known_bytes = known is not None
+    if known is not None:
+        media_id, details = known.id, unpacked_details(known.details)
+    else:
+        media_id, details = _add_media(transaction, outcome), outcome.details
+    every = all_details(details, outcome.sidecar_details)
+    state = _state(outcome.candidate, outcome.kind, Status.INDEXED, None, media_id, every)
+    state["sidecar_details"] = packed_details(outcome.sidecar_details)
     if before is not None:
         transaction.change_item(before, state)
         if before["status"] != Status.INDEXED.value:
             return Effect.COPY if known_bytes else Effect.ADDED
-        return Effect.UNCHANGED if before["media_id"] == media_id else Effect.UPDATED
+        same_bytes = before["media_id"] == media_id
+        same_sidecars = before["sidecar_details"] == state["sidecar_details"]
+        return Effect.UNCHANGED if same_bytes and same_sidecars else Effect.UPDATED
     holders = transaction.holders(media_id) if known_bytes else []
-    if vanished_holder := next((one for one in holders if vanished(one["path"])), None):
-        transaction.change_item(vanished_holder, state | transaction.location(path))
+    if moved := next((one for one in holders if _is_deleted(one)), None):
+        transaction.change_item(moved, state | transaction.location(path))
         return Effect.MOVED
     transaction.add_item(path, state)
     return Effect.COPY if holders else Effect.ADDED
 
 
+def _is_deleted(holder: Values) -> bool:
+    """Whether a file is gone from a disk that is connected: an unplugged one has not moved."""
+    return deleted(holder["path"], FolderId.stored(holder["device"], holder["inode"]))
+
+
 def _record_refused(transaction: WriteTransaction, outcome: Refused) -> Effect:
     path = outcome.candidate.path
-    state = _state(outcome.candidate, outcome.kind, outcome.status, outcome.reason, None)
+    state = _state(outcome.candidate, outcome.kind, outcome.status, outcome.reason, None, Details())
     before = transaction.item_at(path)
     if before is None:
         transaction.add_item(path, state)
@@ -116,10 +140,13 @@ def _state(
     status: Status,
     error: str | None,
     media_id: int | None,
+    details: Details,
 ) -> dict[str, Any]:
-    return {
+    mtime_ns = storable_time(candidate.mtime_ns)
+    return described(candidate.path, mtime_ns, kind, details) | {
         "size": candidate.size,
-        "mtime_ns": storable_time(candidate.mtime_ns),
+        "mtime_ns": mtime_ns,
+        "sidecars": packed_sidecars(candidate),
         "kind": kind.value if kind else None,
         "status": status.value,
         "error": error,
@@ -136,7 +163,10 @@ def _add_media(transaction: WriteTransaction, outcome: Indexed) -> int:
     """Store a content with its segments, vectors and words; return its id."""
     records = outcome.segments
     media_id, ids = transaction.add_media(
-        outcome.content_hash, outcome.kind.value, [_segment_values(one) for one in records]
+        outcome.content_hash,
+        outcome.kind.value,
+        packed_details(outcome.details),
+        [_segment_values(one) for one in records],
     )
     transaction.connection.execute(
         insert(schema.vectors),
@@ -159,20 +189,10 @@ def _segment_values(record: SegmentRecord) -> dict[str, Any]:
         "span_start": record.span[0] if record.span else None,
         "span_end": record.span[1] if record.span else None,
         "text": record.text,
+        "terms": fulltext.terms_of(record.text),
         "picture_hash": record.picture_hash,
         "picture_tint": record.picture_tint,
     }
-
-
-def vanished(path: Path) -> bool:
-    """Return whether a path certainly leads to no file: an unreadable folder proves nothing."""
-    try:
-        os.stat(path)  # noqa: PTH116
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False
 
 
 _PATHS_PER_QUERY = 1_000
@@ -190,10 +210,39 @@ class Known:
     size: int
     mtime_ns: int
     status: Status
+    sidecars: str | None
+    error: str | None
 
     def same(self, candidate: Candidate) -> bool:
-        """Return whether the file has the size and time that it had when it was last read."""
-        return (self.size, self.mtime_ns) == (candidate.size, storable_time(candidate.mtime_ns))
+        """Return whether a file and its sidecars have the sizes and times that they had."""
+        now = candidate.size, storable_time(candidate.mtime_ns), packed_sidecars(candidate)
+        return (self.size, self.mtime_ns, self.sidecars) == now
+
+
+class KnownFile(NamedTuple):
+    """A file that the library knows, with its folder as it was when files were last found in it."""
+
+    id: int
+    path: Path
+    folder_id: int
+    device: int | None
+    inode: int | None
+
+    @property
+    def folder(self) -> FolderId | None:
+        """The folder; None if the ingest that found the file was killed."""
+        return FolderId.stored(self.device, self.inode)
+
+
+def _known_files() -> Select[int, Path, int, int | None, int | None]:
+    items, folders = schema.items, schema.folders
+    return select(
+        items.c.id, items.c.path, items.c.folder_id, folders.c.device, folders.c.inode
+    ).join_from(items, folders, items.c.folder_id == folders.c.id)
+
+
+def _forget_roots(path: Path) -> Delete:
+    return delete(schema.roots).where(schema.at_or_below(schema.roots.c.path, path))
 
 
 class CatalogWriter:
@@ -210,13 +259,17 @@ class CatalogWriter:
     def known(self, paths: Sequence[Path]) -> dict[Path, Known]:
         """Return what the library knows of some paths; unknown ones are left out."""
         items = schema.items.c
-        query = select(items.path, items.id, items.size, items.mtime_ns, items.status)
+        query = select(
+            *(items.path, items.id, items.size, items.mtime_ns, items.status, items.sidecars),
+            items.error,
+        )
         found: dict[Path, Known] = {}
         with self._database.reading() as connection:
             for start in range(0, len(paths), _PATHS_PER_QUERY):
                 chunk = paths[start : start + _PATHS_PER_QUERY]
                 for row in connection.execute(query.where(items.path.in_(chunk))):
-                    found[row[0]] = Known(row[1], row[2], row[3], Status(row[4]))
+                    path, item, size, mtime_ns, status, sidecars, error = row
+                    found[path] = Known(item, size, mtime_ns, Status(status), sidecars, error)
         return found
 
     def has_media(self, content_hash: str) -> bool:
@@ -233,17 +286,13 @@ class CatalogWriter:
         with self._database.reading() as connection:
             return connection.execute(query).first() is not None
 
-    def holders(self, content_hash: str) -> list[Path]:
+    def holders(self, content_hash: str) -> list[KnownFile]:
         """Return the files that hold a content, oldest first."""
         items, media = schema.items.c, schema.media.c
-        query = (
-            select(items.path)
-            .join(schema.media, media.id == items.media_id)
-            .where(media.content_hash == content_hash)
-            .order_by(items.id)
-        )
+        query = _known_files().join(schema.media, media.id == items.media_id)
+        query = query.where(media.content_hash == content_hash).order_by(items.id)
         with self._database.reading() as connection:
-            return list(connection.execute(query).scalars())
+            return [KnownFile(*row) for row in connection.execute(query)]
 
     def failed(self) -> list[Path]:
         """Return the files that failed, in order."""
@@ -252,16 +301,61 @@ class CatalogWriter:
         with self._database.reading() as connection:
             return list(connection.execute(query).scalars())
 
-    def below(self, roots: Sequence[Path]) -> Iterator[tuple[int, Path, int]]:
-        """Yield id, path and size of the known files that are one of the roots or below one."""
+    def below(self, paths: Sequence[Path]) -> Iterator[KnownFile]:
+        """Yield the known files that are at one of some paths or below one."""
         items = schema.items.c
-        query = select(items.id, items.path, items.size).order_by(items.id)
+        query = _known_files().order_by(items.id)
         with self._database.reading() as connection:
-            for start in range(0, len(roots), _ROOTS_PER_QUERY):
-                chunk = roots[start : start + _ROOTS_PER_QUERY]
+            for start in range(0, len(paths), _ROOTS_PER_QUERY):
+                chunk = paths[start : start + _ROOTS_PER_QUERY]
                 inside = schema.in_folders(*chunk) | items.path.in_(chunk)
                 for row in connection.execute(query.where(inside)):
-                    yield row[0], row[1], row[2]
+                    yield KnownFile(*row)
+
+    def remember_folders(self, seen: Mapping[Path, FolderId]) -> None:
+        """Store which folders files were found in; others are ignored."""
+        folders, paths = schema.folders.c, list(seen)
+        query = select(folders.id, folders.path, folders.device, folders.inode)
+        changed: list[dict[str, int]] = []
+        with self._database.reading() as connection:
+            for start in range(0, len(paths), _PATHS_PER_QUERY):
+                chunk = paths[start : start + _PATHS_PER_QUERY]
+                for row in connection.execute(query.where(folders.path.in_(chunk))):
+                    now = seen[row.path]
+                    if now != FolderId.stored(row.device, row.inode):
+                        changed.append({"of": row.id, "device": now.device, "inode": now.inode})
+        if changed:
+            statement = update(schema.folders).where(folders.id == bindparam("of"))
+            with self._database.writing() as connection:
+                connection.execute(statement, changed)
+
+    def remember_root(self, root: Root, replaced: Iterable[Path] = ()) -> None:
+        """Store a root and its exclusions, in place of some others."""
+        table, exclude = schema.roots, json.dumps(root.exclude)
+        with self._database.writing() as connection:
+            for path in replaced:
+                connection.execute(delete(table).where(table.c.path == path))
+            known = update(table).where(table.c.path == root.path).values(exclude=exclude)
+            if not connection.execute(known).rowcount:
+                connection.execute(insert(table), {"path": root.path, "exclude": exclude})
+
+    def note_scan(self, paths: Sequence[Path]) -> None:
+        """Store that the roots among some paths were ingested just now."""
+        table, now = schema.roots, schema.microseconds_now()
+        statement = update(table).where(table.c.path == bindparam("root")).values(scanned_us=now)
+        if paths:
+            with self._database.writing() as connection:
+                connection.execute(statement, [{"root": path} for path in paths])
+
+    def set_watched(self, watched: bool) -> None:
+        """Store whether the page keeps the roots up to date."""
+        with self._database.writing() as connection:
+            connection.execute(update(schema.library).values(watched=int(watched)))
+
+    def forget_roots(self, path: Path) -> int:
+        """Delete the roots at a path or below it; return how many."""
+        with self._database.writing() as connection:
+            return connection.execute(_forget_roots(path)).rowcount
 
     def remember_model(self, name: str, instructions: Mapping[Modality, str] | None = None) -> None:
         """Store the model that a new library is meant for, unless one is stored."""

@@ -94,18 +94,33 @@ class OnDemandDecoder(DecoderPool):
         Args:
             path: A picture, video, PDF or text file.
             limits: What decoding may cost.
-            page: Page of a PDF, from 1; None for the first.
+            page: Page of a PDF or TIFF, from 1; None for the first.
             expected: The kind that the file must be, or None.
         """
         return self._one(path, Task("read", {"page": page, "expected": expected}), limits).content
 
     def page(self, path: Path, number: int, side: int) -> Image.Image:
-        """Render a page of a PDF so that its longest side has `side` pixels."""
+        """Render a page of a PDF or TIFF so that its longest side has `side` pixels."""
         return self._picture(path, Task("draw", {"page": number}), side)
 
     def picture(self, path: Path, side: int) -> Image.Image:
         """Read a picture, scaled so that its longest side has at most `side` pixels."""
         return self._picture(path, Task("draw"), side)
+
+    def frames(
+        self, path: Path, start: float, interval: float, count: int, side: int
+    ) -> tuple[Image.Image, ...]:
+        """Read frames of a video, their longest side at most `side` pixels.
+
+        Args:
+            path: A video or an animated picture.
+            start: When the first is shown, in seconds.
+            interval: Seconds from one to the next.
+            count: How many; fewer where the video ends.
+            side: The most pixels of their longest side.
+        """
+        task = Task("frames", {"start": start, "interval": interval})
+        return self._one(path, task, Limits(frame_side=side, clip_frames=count)).content.frames
 
     def passage(self, path: Path, span: tuple[int, int], around: int) -> Passage:
         """Read a span of a text file with its context.

@@ -21,7 +21,7 @@ from time import monotonic
 from typing import IO, Any, Self
 
 from embedder.media import Draft
-from embedder.media.kinds import Kind, Limits, MediaError, open_media, translated_os_errors
+from embedder.media.kinds import Details, Kind, Limits, MediaError, open_media, translated_os_errors
 from indexer.decoding import protocol
 from indexer.decoding.protocol import DecoderError, DecoderKilled, Task, invalid_answer
 from indexer.errors import Closed, LibraryError
@@ -336,6 +336,21 @@ class DecoderPool:
             seconds = limits.file_seconds + size / _BYTES_PER_SECOND
             task = Task("cut", {"kind": kind})
             yield from self._results(Path(path), file, task, limits, seconds)
+
+    def describe(self, sidecar: Path) -> Details:
+        """Return what a sidecar says about the file beside it.
+
+        Raises:
+            MediaError, MemoryError, LibraryError: As `cut`.
+        """
+        limits, details = Limits(), Details()
+        with translated_os_errors():
+            opened = open_media(sidecar)
+        with opened as file:
+            task = Task("describe")
+            for draft in self._results(sidecar, file, task, limits, limits.file_seconds):
+                details = draft.details or details
+        return details
 
     def close(self) -> None:
         """End all processes; threads that wait for one get `indexer.errors.Closed`."""

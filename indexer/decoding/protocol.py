@@ -22,13 +22,14 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeAlias
 
 from PIL import Image
 
 from embedder.content import Content
 from embedder.media import Draft
-from embedder.media.kinds import Limits, MediaError, UnsupportedMedia, Word
+from embedder.media.kinds import Details, Labelled, Limits, MediaError, UnsupportedMedia, Word
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ MAX_JSON_BYTES = 16 << 20
 _MAX_BESIDE_BYTES = 1 << 18  # other drafts and the ending in the same message
 _MAX_MESSAGE_CHARACTERS = 500
 _MAX_SECONDS = 1e9
+_MAX_DETAILS = 100
+_MAX_DETAIL_CHARACTERS = 20_000
 _MAX_INTEGER = 2**63
 
 Size: TypeAlias = tuple[int, int]
@@ -105,6 +108,7 @@ def encode_draft(draft: Draft) -> tuple[bytes, list[Image.Image]]:
         "span": draft.span,
         "words": [(one.text, one.left, one.top, one.right, one.bottom) for one in draft.words],
         "picture_hash": draft.picture_hash,
+        "details": draft.details and _encoded_details(draft.details),
     }
     data = encode(fields)
     if len(data) > MAX_JSON_BYTES - _MAX_BESIDE_BYTES:
@@ -185,12 +189,53 @@ def _draft(
         "picture_hash": _optional(
             fields["picture_hash"], lambda value: _integer(value, -_MAX_INTEGER)
         ),
+        "details": _optional(fields["details"], _details),
     }
     text, modality = _text(fields["text"]), _text(fields["modality"])
     times = [_number(time, _MAX_SECONDS) for time in fields["times"]]
     pictures = [_picture(size, receive_pixels) for size in sizes]
     thumbnail = pictures.pop() if has_thumbnail else None
     return Draft(Content(text, pictures, modality, times=times), thumbnail, **values)
+
+
+def _encoded_details(details: Details) -> dict[str, Any]:
+    return {
+        "captured_at": details.captured_at and details.captured_at.isoformat(),
+        "place": None if details.latitude is None else [details.latitude, details.longitude],
+        "words": _shortened(details.words),
+        "facts": _shortened(details.facts),
+    }
+
+
+def _shortened(pairs: Labelled) -> list[list[str]]:
+    return [
+        [label, value[:_MAX_DETAIL_CHARACTERS]] for label, value in pairs[:_MAX_DETAILS] if value
+    ]
+
+
+def _details(fields: Mapping[str, Any]) -> Details:
+    place = _optional(fields["place"], lambda place: _place(*place))
+    latitude, longitude = place or (None, None)
+    return Details(
+        captured_at=_optional(fields["captured_at"], datetime.fromisoformat),
+        latitude=latitude,
+        longitude=longitude,
+        words=_labelled(fields["words"]),
+        facts=_labelled(fields["facts"]),
+    )
+
+
+def _place(latitude: object, longitude: object) -> tuple[float, float]:
+    return _number(latitude, 90.0, least=-90.0), _number(longitude, 180.0, least=-180.0)
+
+
+def _labelled(pairs: Sequence[Any]) -> Labelled:
+    if len(pairs) > _MAX_DETAILS:
+        raise ValueError(f"{len(pairs)} details")
+    checked = tuple((_text(label) or "", _text(value) or "") for label, value in pairs)
+    if any(len(text) > _MAX_DETAIL_CHARACTERS for pair in checked for text in pair):
+        raise ValueError("a detail is too long")
+    return checked
 
 
 def _checked_sizes(sizes: Sequence[Any], has_thumbnail: bool, limits: Limits) -> list[Size]:
@@ -236,10 +281,10 @@ def _integer(value: object, least: int) -> int:
     return value
 
 
-def _number(value: object, most: float) -> float:
-    if not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= most:
-        raise ValueError(f"not a number from 0 to {most}: {value!r:.40}")
-    return float(value)
+def _number(value: object, most: float, *, least: float = 0.0) -> float:
+    if isinstance(value, int | float) and math.isfinite(value) and least <= value <= most:
+        return float(value)
+    raise ValueError(f"not a number from {least} to {most}: {value!r:.40}")
 
 
 def _span(start: object, end: object) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, TypeAlias
 
-from embedder.content import Content
+from embedder.content import Content, Modality
 from embedder.media import (
     MEDIA_KINDS,
     Draft,
@@ -29,8 +29,10 @@ from embedder.media import (
     detect,
     picture,
     read_content,
+    read_frames,
 )
 from embedder.media.kinds import holding, on_progress
+from embedder.media.metadata import sidecar_details
 from indexer.decoding import protocol
 from indexer.decoding.confinement import confine
 from indexer.decoding.protocol import Task
@@ -99,6 +101,11 @@ def _draw(path: Path, limits: Limits, page: int | None = None) -> Iterator[Draft
     yield Draft(Content(frames=[draw(path, page, limits)]))
 
 
+def _frames(path: Path, limits: Limits, start: float, interval: float) -> Iterator[Draft]:
+    """Read frames of a video from a time on, as many as a clip may have."""
+    yield Draft(Content(frames=read_frames(path, start, interval, limits), modality=Modality.VIDEO))
+
+
 def _excerpt(path: Path, limits: Limits, start: int, end: int, around: int) -> Iterator[Draft]:
     """Read a span of a text file with its context.
 
@@ -112,11 +119,18 @@ def _excerpt(path: Path, limits: Limits, start: int, end: int, around: int) -> I
     yield Draft(Content(text=shown), span=(first, len(text)))
 
 
+def _describe(path: Path, limits: Limits) -> Iterator[Draft]:
+    """Read what a sidecar says about the file beside it, as the details of a draft."""
+    yield Draft(Content(text=path.name), details=sidecar_details([path]))
+
+
 _TASKS: Mapping[str, Callable[..., Iterator[Draft]]] = {
     "cut": _cut,
     "read": _read,
     "draw": _draw,
+    "frames": _frames,
     "excerpt": _excerpt,
+    "describe": _describe,
 }
 
 

@@ -1,7 +1,7 @@
 """The command `python -m indexer.ingest`, also installed as `rzen-ingest`.
 
-Exit status: 0 on success, 1 if some files failed, 2 if the command cannot be carried out, 130 if
-it was stopped early (what was done is kept; run it again to continue).
+Exit status: 0 on success, 1 if some files failed or folders are missing, 2 if the command cannot be
+carried out, 130 if it was stopped early (what was done is kept; run it again to continue).
 """
 
 import argparse
@@ -29,7 +29,8 @@ from indexer.cli import (
     stop_on_signals,
 )
 from indexer.config import default_library, holds_library, typed_path
-from indexer.types import IngestOptions
+from indexer.presence import is_empty, vanished
+from indexer.types import IngestOptions, Root
 
 if TYPE_CHECKING:
     from indexer.library import Library
@@ -46,7 +47,10 @@ def parser() -> argparse.ArgumentParser:
         "library: unchanged files are not read.",
     )
     parser.add_argument(
-        "paths", metavar="PATH", nargs="*", help="files, folders or patterns to index"
+        "paths",
+        metavar="PATH",
+        nargs="*",
+        help="files, folders or patterns to index; default: all folders that were indexed before",
     )
     parser.add_argument("--model", metavar="SPEC", help="model of a new library (default: mini)")
     add_options(
@@ -58,9 +62,24 @@ def parser() -> argparse.ArgumentParser:
         metavar="GLOB",
         action="append",
         default=[],
-        help="skip files and folders with this name or path; repeatable",
+        help="skip files and folders with this name or path, from now on; repeatable",
+    )
+    parser.add_argument(
+        "--include",
+        metavar="GLOB",
+        action="append",
+        default=[],
+        help="stop skipping what an earlier --exclude has named; repeatable",
     )
     parser.add_argument("--watch", action="store_true", help="keep running and index changes")
+    parser.add_argument(
+        "--list", action="store_true", help="list the folders that are indexed, and change nothing"
+    )
+    parser.add_argument(
+        "--forget",
+        action="store_true",
+        help="remove the files at or below each PATH from the library; on disk they stay",
+    )
     parser.add_argument(
         "--retry-failed", action="store_true", help="retry failed files even if they are unchanged"
     )
@@ -91,6 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     cancel = Event()
     stop_on_signals(cancel, "the files in progress")
     try:
+        if arguments.list or arguments.forget:
+            return _list(arguments) if arguments.list else _forget(arguments)
         return _dry_run(arguments) if arguments.dry_run else _ingest(arguments, cancel)
     except (IndexerError, EmbedderError) as error:
         return refuse(_PROGRAM, error)
@@ -98,22 +119,63 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _usage_problem(arguments: argparse.Namespace) -> str | None:
     """Return what is wrong with the arguments, or None."""
-    if not arguments.paths and not arguments.retry_failed:
-        return "nothing to ingest: give files or folders, or --retry-failed"
-    if arguments.watch and (arguments.dry_run or not arguments.paths):
-        return "--watch needs paths and excludes --dry-run"
-    for path in arguments.paths:
-        if os.path.lexists(typed_path(path)):
-            continue
-        if not has_magic(path):
-            return f"no such file or folder: {path}"
-        if not glob(str(typed_path(path)), recursive=True):  # noqa: PTH207
-            return f"no file matches the pattern {path}"
+    paths, retrying = arguments.paths, arguments.retry_failed
+    if arguments.list and arguments.forget:
+        return "--list and --forget exclude each other"
+    if arguments.forget and not paths:
+        return "--forget needs the paths whose files are to leave the library"
+    if arguments.list or arguments.forget:
+        patterns = arguments.exclude or arguments.include
+        if arguments.watch or arguments.dry_run or retrying or patterns:
+            return (
+                "--list and --forget exclude --dry-run, --watch, --exclude, --include and "
+                "--retry-failed"
+            )
+        return "--list takes no paths" if arguments.list and paths else None
+    if arguments.watch and (arguments.dry_run or (retrying and not paths)):
+        return "--watch needs paths with --retry-failed, and excludes --dry-run"
+    for flag in ("exclude", "include"):
+        if getattr(arguments, flag) and not paths:
+            return f"--{flag} needs the paths of the folders that it is for"
     return None
 
 
+def _missing(path: str) -> str | None:
+    """Return why there is nothing to ingest at a path, or None."""
+    if os.path.lexists(typed_path(path)) or not vanished(typed_path(path)):
+        return None
+    if not has_magic(path):
+        return f"no such file or folder: {path}"
+    found = glob(str(typed_path(path)), recursive=True)  # noqa: PTH207
+    return None if found else f"no file matches the pattern {path}"
+
+
+def _refusal(arguments: argparse.Namespace, directory: Path) -> str | None:
+    """Return why there is nothing to ingest, or None; before a library is made in a folder."""
+    from indexer.ingest.roots import base_of
+    from indexer.library import Library
+
+    paths = arguments.paths
+    problems = [_missing(path) for path in paths]
+    if not all(problems) or (arguments.retry_failed and not paths):
+        return None
+    if holds_library(directory):
+        bases = [base_of(Root(Path(path))) for path in paths]
+        gone = [base for base in bases if vanished(base) or is_empty(base)]
+        with Library.open(directory, create=False) as library:
+            if any(map(library.knows, gone)) or (not paths and library.catalog.roots()):
+                return None
+    return problems[0] if problems else "nothing to ingest: name the files or folders to index"
+
+
+def _pattern(typed: str) -> str:
+    """Return a pattern to exclude; a path from the current folder as one that stays true."""
+    return os.path.abspath(typed) if typed.startswith(("./", "../")) else typed
+
+
 def _options(arguments: argparse.Namespace) -> IngestOptions:
-    options = IngestOptions(exclude=tuple(arguments.exclude))
+    exclude, include = (tuple(map(_pattern, one)) for one in (arguments.exclude, arguments.include))
+    options = IngestOptions(exclude=exclude, include=include)
     raised = {
         name: getattr(arguments, f"max_{name}")
         for name in ("pixels", "seconds", "pages")
@@ -137,7 +199,9 @@ def _ingest(arguments: argparse.Namespace, cancel: Event) -> int:
     from indexer.library import Library
 
     paths, options = [Path(path) for path in arguments.paths], _options(arguments)
-    directory = arguments.library or default_library()
+    directory = typed_path(arguments.library or default_library())
+    if problem := _refusal(arguments, directory):
+        return refuse(_PROGRAM, problem)
     if arguments.model and not holds_library(directory):
         # A model that cannot be opened must not leave an empty library behind.
         open_embedder(
@@ -165,7 +229,7 @@ def _watch(
     from indexer.types import IngestReport
 
     cli.note("Watching for changes; press Ctrl-C to stop.")
-    options = replace(options, retry_failed=False)
+    options = replace(options, include=(), retry_failed=False)
     nothing = known = IngestReport()
     for report in watch(library, paths, options, cancel=cancel):
         if replace(report, unchanged=0, seconds=0, near_duplicates=0) not in (nothing, known):
@@ -185,6 +249,8 @@ def _dry_run(arguments: argparse.Namespace) -> int:
     from indexer.library import Library
 
     directory = typed_path(arguments.library or default_library())
+    if problem := _refusal(arguments, directory):
+        return refuse(_PROGRAM, problem)
     paths = [Path(path) for path in arguments.paths]
     with TemporaryDirectory(prefix="rzen-") as empty:
         target = directory if holds_library(directory) else Path(empty)
@@ -192,6 +258,34 @@ def _dry_run(arguments: argparse.Namespace) -> int:
             plan = library.plan(paths, _options(arguments))
     print_result(asdict(plan), cli.plan_lines(plan), as_json=arguments.json)
     return 1 if plan.failures else 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from indexer.library import Library
+
+    with Library.open(arguments.library, create=False) as library:
+        folders = library.indexed_folders()
+    lines = cli.folder_lines(folders)
+    print_result([asdict(one) for one in folders], lines, as_json=arguments.json)
+    return 0
+
+
+def _forget(arguments: argparse.Namespace) -> int:
+    from indexer.library import Library
+
+    paths = [Path(os.path.abspath(typed_path(path))) for path in arguments.paths]
+    with Library.open(arguments.library, create=False) as library:
+        removed, roots = library.forget(paths), library.catalog.roots()
+    files = "file" if removed == 1 else "files"
+    lines = [f"{removed:,} {files} removed from the library; on disk nothing has changed"]
+    lines += [
+        f"{path} is still there: the next ingest of {root.path} adds it again unless it is excluded"
+        for path in paths
+        for root in roots
+        if path.is_relative_to(root.path) and not vanished(path)
+    ]
+    print_result({"removed": removed}, lines, as_json=arguments.json)
+    return 0
 
 
 def _print_report(library: "Library", report: "IngestReport", *, as_json: bool) -> None:

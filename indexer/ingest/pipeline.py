@@ -16,6 +16,7 @@ from embedder.media.kinds import Limits
 from indexer.catalog.writer import CatalogWriter, Effect, Indexed, Refused
 from indexer.errors import Closed, LibraryError
 from indexer.ingest.discovery import Compared, compare
+from indexer.ingest.live_photos import refuse_moving_part
 from indexer.ingest.stages import (
     Batch,
     Broken,
@@ -31,7 +32,9 @@ from indexer.ingest.stages import (
 )
 from indexer.ingest.stalls import STALLED_SECONDS
 from indexer.ingest.thumbnails import Thumbnails
-from indexer.types import Failure, IngestOptions, IngestReport, Progress, ProgressReporter, Status
+from indexer.presence import FolderId
+from indexer.progress import Progress, ProgressReporter
+from indexer.types import Failure, IngestOptions, IngestReport, Kept, Root, Status
 
 _COMMIT_BYTES = 32 << 20
 _STOP_SECONDS = 2.0
@@ -273,16 +276,18 @@ class _ListedFiles(Listed):
 
 
 class FileIngest(Pipeline):
-    """The ingest of what is at some paths.
+    """The ingest of what is at some roots.
 
     Guarantees, beside those of `Pipeline`: files with the same bytes are embedded once; a file
     that changes while it is read is read again, once.
 
     Attributes:
         known: Ids of the files found that the library knew.
+        folders: The folders in which files were found.
+        sidecars: Sidecars that the library knew as files, by their ids.
 
     Args:
-        paths: Files, folders and patterns.
+        roots: What to ingest.
         options: How to ingest.
         writer: Stores results.
         thumbnails: Stores thumbnails.
@@ -298,7 +303,7 @@ class FileIngest(Pipeline):
 
     def __init__(  # noqa: PLR0913 -- what it needs of a library, each by name
         self,
-        paths: Sequence[Path],
+        roots: Sequence[Root],
         options: IngestOptions,
         *,
         writer: CatalogWriter,
@@ -313,7 +318,9 @@ class FileIngest(Pipeline):
             embedder, decoders, workers=options.workers, cancel=cancel, thumbnails=thumbnails
         )
         self.known: set[int] = set()
-        self._paths, self._options, self._writer = paths, options, writer
+        self.folders: dict[Path, FolderId] = {}
+        self.sidecars: dict[int, Path] = {}
+        self._roots, self._options, self._writer = roots, options, writer
         self._embedder, self._adopt = embedder, adopt
         self._remove_thumbnails = thumbnails.remove
         self._claims = Claims()
@@ -339,7 +346,7 @@ class FileIngest(Pipeline):
 
     def source(self) -> Iterator[SourceEvent]:
         """List the new and changed files."""
-        listed = compare(self._writer, self._paths, self._options)
+        listed = compare(self._writer, self._roots, self._options)
         for found in self.stalls.over_each(None, listed):
             work = [Job(candidate) for candidate in found.new + found.changed]
             yield _ListedFiles(len(work), work, found=found)
@@ -349,12 +356,18 @@ class FileIngest(Pipeline):
         super().on_listed(listed)
         assert isinstance(listed, _ListedFiles)
         self.known.update(one.id for one in listed.found.known)
+        self.folders |= listed.found.folders
+        self.sidecars |= listed.found.sidecars
         self._effects[Effect.UNCHANGED] += listed.found.unchanged
         self._failures += listed.found.failures
 
     def limits(self) -> Limits:
         """Return the limits of the options, with frames no larger than the model makes use of."""
         return self._options.limits.within(self._embedder().info.frame_side)
+
+    def refuse(self, path: Path) -> None:
+        """Refuse the moving parts of live photos."""
+        refuse_moving_part(path)
 
     def claim(self, job: Job) -> bool:
         """Whether no other file with the same bytes is being read."""
@@ -373,7 +386,16 @@ class FileIngest(Pipeline):
         assert job.content_hash is not None
         records = tuple(job.records)
         job.records.clear()
-        self._results.append(Indexed(job.candidate, job.kind, job.content_hash, records))
+        self._results.append(
+            Indexed(
+                job.candidate,
+                job.kind,
+                job.content_hash,
+                records,
+                job.details,
+                job.sidecar_details,
+            )
+        )
         self.unsaved_bytes += sum(
             len(one.vector) + len(one.text or "") + len(one.words or b"") for one in records
         )
@@ -412,14 +434,19 @@ class FileIngest(Pipeline):
                 self._segments += len(one.segments)
                 for job in self._claims.release(one.content_hash):
                     self.settle(job)
-                    copies.append(Indexed(job.candidate, job.kind or one.kind, one.content_hash))
+                    kind, said = job.kind or one.kind, job.sidecar_details
+                    copies.append(
+                        Indexed(job.candidate, kind, one.content_hash, sidecar_details=said)
+                    )
             results = copies
 
     def report_progress(self) -> None:
         """Report how many files are done."""
         self._report("scan" if self.listing else "ingest")
 
-    def report(self, *, removed: int, near_duplicates: int, cancelled: bool) -> IngestReport:
+    def report(
+        self, *, removed: int, kept: Sequence[Kept], near_duplicates: int, cancelled: bool
+    ) -> IngestReport:
         """Return what the ingest did."""
         effects = self._effects
         return IngestReport(
@@ -431,6 +458,7 @@ class FileIngest(Pipeline):
             skipped=tuple(sorted(self._skipped, key=lambda failure: failure.path)),
             failures=tuple(sorted(self._failures, key=lambda failure: failure.path)),
             removed=removed,
+            kept=tuple(kept),
             near_duplicates=near_duplicates,
             cancelled=cancelled,
             seconds=self._progress.seconds,

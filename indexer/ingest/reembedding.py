@@ -27,16 +27,9 @@ from indexer.ingest.stages import (
 )
 from indexer.ingest.thumbnails import Thumbnails
 from indexer.model import Instructions, LibraryModel
-from indexer.types import (
-    Candidate,
-    Failure,
-    IngestOptions,
-    Progress,
-    ProgressReporter,
-    ReembedPlan,
-    ReembedReport,
-    Segment,
-)
+from indexer.presence import status_of
+from indexer.progress import Progress, ProgressReporter
+from indexer.types import Candidate, Failure, IngestOptions, ReembedPlan, ReembedReport, Segment
 from indexer.vectors.sync import IndexSync
 
 # What is in the library was decoded before, whatever the limits were then.
@@ -362,7 +355,7 @@ def _missing(outlines: Iterable[Outline]) -> tuple[Failure, ...]:
 
 def _reason_missing(path: Path) -> str | None:
     try:
-        path.stat()
+        status_of(path)
     except FileNotFoundError:
         return "the file is missing"
     except OSError as error:

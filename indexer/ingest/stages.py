@@ -6,16 +6,15 @@ What a stage hands to the next goes through queues that are bounded by bytes.
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from pathlib import Path
-from threading import Condition, Lock
 from threading import Event as Flag
+from threading import Lock
 from time import monotonic
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -23,6 +22,7 @@ from PIL import Image
 from embedder.interface import Embedder, EmbedderError, EmbedError, Vectors
 from embedder.media import Draft, detect
 from embedder.media.kinds import (
+    Details,
     Kind,
     Limits,
     MediaError,
@@ -32,9 +32,12 @@ from embedder.media.kinds import (
     os_reason,
     sha256_of,
 )
+from embedder.media.members import stat_media
+from indexer.catalog.details import all_details
 from indexer.catalog.schema import packed_vector, packed_words
 from indexer.catalog.writer import SegmentRecord
 from indexer.errors import Closed, LibraryError
+from indexer.ingest.queues import ByteBoundedQueue
 from indexer.ingest.stalls import StallWatch
 from indexer.ingest.thumbnails import Thumbnails
 from indexer.types import Candidate
@@ -52,10 +55,14 @@ _MAX_UNEXPECTED_FAILURES = 3
 
 
 class Decoders(Protocol):
-    """Decodes files: `indexer.decoding.pool.DecoderPool`, or anything with this method."""
+    """Decodes files: `indexer.decoding.pool.DecoderPool`, or anything with these methods."""
 
     def cut(self, path: Path, kind: Kind, limits: Limits) -> Iterator[Draft]:
         """Cut a file into segments; see `embedder.media.cut`."""
+        ...
+
+    def describe(self, sidecar: Path) -> Details:
+        """Return what a sidecar says about the file beside it."""
         ...
 
 
@@ -72,6 +79,8 @@ class Job:
         attempt: 1, or 2 if it changed while it was read the first time.
         kind: Set by the thread that reads it.
         content_hash: SHA-256 of its bytes in hexadecimal; likewise.
+        details: What its bytes say about themselves; likewise.
+        sidecar_details: What its sidecars say about it; likewise.
         records: Its embedded segments. This and what follows belongs to the thread that embeds.
         expected: How many segments it has, once it has been read to the end.
         settled: It is stored, refused, or replaced by another job.
@@ -81,6 +90,8 @@ class Job:
     attempt: int = 1
     kind: Kind | None = None
     content_hash: str | None = None
+    details: Details | None = None
+    sidecar_details: Details | None = None
     records: list[SegmentRecord] = field(default_factory=list)
     expected: int | None = None
     settled: bool = False
@@ -159,6 +170,10 @@ class FileReader(ABC):
         self.stalls = StallWatch[Job | None]()
         self._decoders, self._thumbnails = decoders, thumbnails
 
+    def refuse(self, _path: Path) -> None:
+        """Raise `UnsupportedMedia` for a file that is not an item, though its format is known."""
+        return
+
     def claim(self, _job: Job) -> bool:
         """Whether a file may be read now, rather than after another one with the same bytes."""
         return True
@@ -193,6 +208,7 @@ class FileReader(ABC):
         path = job.candidate.path
         try:
             with self._identified(job) as (kind, content_hash):
+                self._read_sidecars(job)
                 if self.claim(job):
                     self.events.put(self._cut(job, kind, content_hash), 0)
         except UnsupportedMedia as error:
@@ -220,10 +236,19 @@ class FileReader(ABC):
             with self.stalls.over(job):
                 file = stack.enter_context(open_media(path))
                 stack.enter_context(holding(path, file))
-                job.candidate = _candidate(path, os.fstat(file.fileno()))
+                now = os.fstat(file.fileno())
+                job.candidate = replace(job.candidate, size=now.st_size, mtime_ns=now.st_mtime_ns)
                 job.kind = detect(path)
+                self.refuse(path)
                 job.content_hash = sha256_of(path)
             yield job.kind, job.content_hash
+
+    def _read_sidecars(self, job: Job) -> None:
+        """Read what the sidecars of a file say about it; one that cannot be read says nothing."""
+        for sidecar in job.candidate.sidecars:
+            with suppress(MediaError, MemoryError), self.stalls.over(job):
+                said = self._decoders.describe(sidecar.path)
+                job.sidecar_details = all_details(job.sidecar_details, said)
 
     def _fail(self, job: Job, cause: Cause, reason: str = "") -> None:
         self.events.put(FileFailed(job, cause, reason), 0)
@@ -262,6 +287,7 @@ class FileReader(ABC):
     def _send_piece(self, job: Job, position: int, draft: Draft, content_hash: str) -> None:
         if position and self.cancel.is_set():
             raise Closed
+        job.details = job.details or draft.details
         if draft.thumbnail is not None and self._thumbnails is not None:
             self._thumbnails.write(content_hash, position, draft.thumbnail)
         piece = Piece(job, position, draft, _tint(draft), cost_of(draft))
@@ -270,7 +296,7 @@ class FileReader(ABC):
 
 def stat_file(path: Path) -> Candidate:
     """Return a file as it is now; raises `OSError`."""
-    return _candidate(path, path.stat())
+    return _candidate(path, stat_media(path))
 
 
 def _candidate(path: Path, status: os.stat_result) -> Candidate:
@@ -432,67 +458,3 @@ class Claims:
         """Release the bytes; return the jobs that waited for them."""
         with self._lock:
             return self._waiting.pop(content_hash, [])
-
-
-T = TypeVar("T")
-
-
-class ByteBoundedQueue(Generic[T]):
-    """A first-in-first-out queue whose waiting entries cost at most `budget` together.
-
-    Guarantees: `put` waits while the budget is used up, but an entry that alone exceeds it gets
-    through once the queue is empty; after `close`, `put` raises `Closed` at once, also in
-    threads that are waiting, while entries that are already in can still be taken.
-
-    Args:
-        budget: Total cost that may wait, in whatever unit `put` is given.
-    """
-
-    def __init__(self, budget: int) -> None:
-        self._budget = budget
-        self._entries: deque[tuple[T, int]] = deque()
-        self._used = 0
-        self._closed = False
-        self._changed = Condition()
-
-    def put(self, entry: T, cost: int = 1) -> None:
-        """Append an entry, after waiting for room."""
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._closed or not self._used or self._used + cost <= self._budget
-            )
-            if self._closed:
-                raise Closed
-            self._entries.append((entry, cost))
-            self._used += cost
-            self._changed.notify_all()
-
-    def put_first(self, entries: Iterable[T]) -> None:
-        """Insert entries before all others, without waiting and without cost."""
-        with self._changed:
-            if not self._closed:
-                self._entries.extendleft((entry, 0) for entry in entries)
-                self._changed.notify_all()
-
-    def take(self, timeout: float | None = None) -> T | None:
-        """Remove and return the next entry, or None if there is none within `timeout` seconds.
-
-        Raises:
-            Closed: if the queue is empty and closed.
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: self._entries or self._closed, timeout)
-            if not self._entries:
-                if self._closed:
-                    raise Closed
-                return None
-            entry, cost = self._entries.popleft()
-            self._used -= cost
-            self._changed.notify_all()
-            return entry
-
-    def close(self) -> None:
-        """Wake all waiting threads and refuse further entries."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()

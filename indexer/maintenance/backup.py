@@ -34,7 +34,7 @@ from indexer.maintenance.storage import (
     is_free,
     replace_directory_atomically,
 )
-from indexer.types import Progress, ProgressReporter
+from indexer.progress import Progress, ProgressReporter
 
 FORMAT = 1
 MANIFEST = "backup.json"

@@ -11,11 +11,12 @@ import numpy as np
 
 from embedder.media.kinds import Kind, sha256_of
 from indexer.catalog.verify import Audit, Held
-from indexer.catalog.writer import storable_time, vanished
+from indexer.catalog.writer import storable_time
 from indexer.errors import LibraryBusy, LibraryError
 from indexer.ingest.stages import stat_file
 from indexer.maintenance.storage import LibraryFiles
-from indexer.types import Progress, ProgressReporter
+from indexer.presence import deleted, lost_part, vanished
+from indexer.progress import Progress, ProgressReporter
 
 if TYPE_CHECKING:
     from indexer.vectors import VectorIndex
@@ -29,6 +30,7 @@ _REPAIR_AND_INGEST = "rzen-admin repair, then rzen-ingest --retry-failed"
 _COMPACT = "rzen-admin compact"
 _RESTORE = "rzen-admin restore, from a backup"
 _INGEST = "rzen-ingest with their folder"
+_INGEST_OR_FORGET = f"{_INGEST}; where a folder is gone for good, rzen-ingest --forget it"
 _NOTHING = "nothing to do: the next search rebuilds it"
 
 
@@ -72,7 +74,7 @@ class Fault(StrEnum):
     )
     INCOMPLETE = "incomplete", "files with missing segments", _REPAIR_AND_INGEST
     WORDS = "full-text", "full-text indexes out of sync with the texts or file names", _REPAIR
-    COUNTS = "counts", "stale counters", _REPAIR
+    COUNTS = "counts", "stale counters, dates or words of files", _REPAIR
     INDEX = "index", "the saved vector index is unusable", f"{_NOTHING}; or {_REPAIR}"
     INDEX_CONTENT = "index-content", "vector index out of sync with the database", _REPAIR
     THUMBNAILS_MISSING = "thumbnails-missing", "missing thumbnails", _REPAIR
@@ -82,7 +84,13 @@ class Fault(StrEnum):
         "missing uploads",
         f"{_RESTORE}; or rzen-ingest, which removes them from the library",
     )
-    FILES_GONE = "files-gone", "missing files", _INGEST
+    FILES_GONE = "files-gone", "missing files", _INGEST_OR_FORGET
+    FILES_UNREACHABLE = (
+        "files-not-connected",
+        "files of disks or folders that are not connected",
+        "nothing to do; to have their files compared, connect them and check again",
+        True,
+    )
     FILES_CHANGED = "files-changed", "files that have changed since", _INGEST
     FILES_DECAYED = (
         "files-decayed",
@@ -326,7 +334,13 @@ def file_fault(held: Held) -> Fault | None:
             return Fault.FILES_CHANGED
         return None if sha256_of(held.path) == held.content_hash else Fault.FILES_DECAYED
     except OSError:
-        return Fault.FILES_GONE
+        return Fault.FILES_GONE if _is_gone(held) else Fault.FILES_UNREACHABLE
+
+
+def _is_gone(held: Held) -> bool:
+    """Return whether a file cannot be read though its disk is connected, as far as can be said."""
+    alone = lost_part(held.path) == held.path  # Its folder is there, with others in it.
+    return not vanished(held.path) or alone or deleted(held.path, held.folder)
 
 
 def _saved_generation(files: LibraryFiles) -> int | None:

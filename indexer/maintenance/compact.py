@@ -7,7 +7,7 @@ from time import monotonic
 from indexer.catalog.verify import Audit
 from indexer.maintenance.check import compare_thumbnails, folder_bytes
 from indexer.maintenance.storage import LibraryFiles
-from indexer.types import Progress, ProgressReporter
+from indexer.progress import Progress, ProgressReporter
 
 _MIN_FREE_BYTES = 1 << 20
 _MIN_FREE_SHARE = 0.1

@@ -24,7 +24,8 @@ from indexer.maintenance.check import (
 )
 from indexer.maintenance.compact import drop_retired, drop_thumbnails, drop_unheld
 from indexer.maintenance.storage import LibraryFiles
-from indexer.types import Progress, ProgressReporter
+from indexer.presence import vanished
+from indexer.progress import Progress, ProgressReporter
 
 _log = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ class _Repairer:
         broken |= dict(self._audit.incomplete())
         located = self._audit.locate(bad)
         broken |= dict(located.values())
-        lost = {media for media, path in broken.items() if path is None or not path.exists()}
+        lost = {media for media, path in broken.items() if path is None or vanished(path)}
         if hopeless := [one for one, (media, _) in located.items() if media in lost]:
             self._tables.drop_vectors(hopeless)
         if again := [media for media in broken if media not in lost]:
@@ -163,7 +164,9 @@ class _Repairer:
 
     def _redraw(self, content_hash: str, wanted: set[str], decoders: DecoderPool) -> None:
         """Cut a file with these bytes again, if there still is one."""
-        path = _first_with(content_hash, self._files.ledger.holders(content_hash))
+        path = _first_with(
+            content_hash, (one.path for one in self._files.ledger.holders(content_hash))
+        )
         if path is None:
             return
         thumbnails, kind = self._files.thumbnails, self._audit.kind_of(content_hash)

@@ -1,6 +1,7 @@
 """`python -m indexer.search`: finds things in a library by words, pictures, videos and pages."""
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from indexer.cli import (
     refuse,
 )
 from indexer.config import default_library
-from indexer.types import Filters, Hit, Query, QueryPart
+from indexer.types import Filters, Hit, Query, QueryPart, Sort
 
 if TYPE_CHECKING:
     from indexer.library import Library
@@ -37,7 +38,12 @@ def parser() -> argparse.ArgumentParser:
         description="Find pictures, video clips, PDF pages and texts in a library. The words and "
         "the files of a query are used together.",
     )
-    parser.add_argument("text", nargs="?", help='search for these words; "-" reads them')
+    parser.add_argument(
+        "text",
+        nargs="?",
+        help='search for these words, "in this order" if quoted, and leave out what has a -word; '
+        '"-" reads them',
+    )
     for record in _FILE_KINDS:
         paged = record.modality is Modality.PAGE
         parser.add_argument(
@@ -67,10 +73,16 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--folder", type=Path, help="find only files in this folder or below")
     parser.add_argument(
-        "--after", metavar="DATE", help="find only files modified on this date or later"
+        "--after", metavar="DATE", help="find only files of this day, month or year, or later"
     )
     parser.add_argument(
-        "--before", metavar="DATE", help="find only files modified before this date"
+        "--before", metavar="DATE", help="find only files of this day, month or year, or earlier"
+    )
+    parser.add_argument(
+        "--sort",
+        choices=[*Sort],
+        default=Sort.RELEVANCE,
+        help="list strong matches by this, and weaker ones after them (default: relevance)",
     )
     parser.add_argument("--limit", type=int, default=20, help="list this many hits (default: 20)")
     parser.add_argument(
@@ -92,12 +104,21 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status, 0 or 2."""
-    given = parser().parse_args(arguments)
+    # A text may begin with a word to leave out; with a space before it, it is no flag.
+    given = parser().parse_args(
+        [
+            f" {one}" if re.match(r"-[^-].*\s", one) else one
+            for one in (sys.argv[1:] if arguments is None else arguments)
+        ]
+    )
     prepare_output()
+    if given.text == "-":
+        given.text = sys.stdin.read()
     from embedder.interface import EmbedderError
     from embedder.registry import open_reranker
     from indexer.errors import IndexerError
     from indexer.library import Library
+    from indexer.search.query import corrections, without_excluded
     from indexer.search.reranking import PageReranker
 
     try:
@@ -106,8 +127,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if given.reranker:
                 library.reranker = PageReranker(open_reranker(given.reranker, **opened))
             hits = library.search(_query(given, library))
+            corrected = corrections(library, without_excluded(given.text or "")[0])
     except (IndexerError, EmbedderError) as error:
         return refuse(_PROGRAM, error)
+    for word, correction in corrected.items():
+        note(f"Nothing has the word {word!r}: looked for {correction!r} instead.")
     if hits or given.json:
         objects = [_object(hit) for hit in hits]
         print_result(objects, _table_lines(hits), as_json=given.json, ensure_ascii=False)
@@ -118,12 +142,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _query(given: argparse.Namespace, library: "Library") -> Query:
     from indexer.errors import QueryError
-    from indexer.search.query import file_part, parse_date, text_part, with_instruction
+    from indexer.search.filters import find_folder, parse_dates
+    from indexer.search.query import file_part, text_part, with_instruction, without_excluded
 
     weights = _weights(given.weight)
     parts: list[QueryPart] = []
-    if given.text is not None:
-        text = sys.stdin.read() if given.text == "-" else given.text
+    text, without = without_excluded(given.text or "")
+    if given.text is not None and not (without and not text):
         parts.append(text_part(text, weights["text"]))
     for record in _FILE_KINDS:
         for argument in getattr(given, record.kind):
@@ -139,13 +164,14 @@ def _query(given: argparse.Namespace, library: "Library") -> Query:
             "the query is empty: type some words, or give a file with one of "
             f"{', '.join(f'--{record.kind}' for record in _FILE_KINDS)}"
         )
+    after, before = parse_dates(given.after, given.before)
     filters = Filters(
         kinds=_kinds(given.kind),
-        folder=given.folder.absolute() if given.folder else None,
-        after=parse_date(given.after) if given.after else None,
-        before=parse_date(given.before) if given.before else None,
+        folder=None if given.folder is None else find_folder(library.catalog, given.folder),
+        after=after,
+        before=before,
     )
-    return Query(tuple(parts), filters, given.limit, given.offset)
+    return Query(tuple(parts), filters, given.limit, given.offset, without, Sort(given.sort))
 
 
 def _weights(given: Sequence[str]) -> dict[str, float]:
@@ -184,7 +210,7 @@ def _exists(path: Path) -> bool:
 def _kinds(given: str | None) -> frozenset[Kind]:
     from indexer.errors import QueryError
 
-    names = [name.strip() for name in given.split(",")] if given else []
+    names = [] if given is None else [name.strip() for name in given.split(",")]
     for name in names:
         if name not in set(Kind):
             raise QueryError(f"{name!r} is not a kind: choose from {', '.join(Kind)}")
@@ -198,6 +224,9 @@ def _object(hit: Hit) -> dict[str, Any]:
         "relevance": round(hit.relevance, 4),
         "weak": hit.weak,
         "path": str(hit.item.path),
+        "reachable": hit.missing is None,
+        "date": hit.item.date.replace(tzinfo=None).isoformat(timespec="seconds"),
+        "date_source": hit.item.date_source.value,
         "kind": hit.segment.kind.value,
         "page": hit.segment.page,
         "start": hit.segment.start,
@@ -215,8 +244,10 @@ def _table_lines(hits: Sequence[Hit]) -> Iterator[str]:
             yield "Weaker matches:" if hit.rank > 1 else "Only weak matches:"
             weak = True
         why = " + ".join(hit.why)
-        place = hit.segment.place
+        place = hit.segment.place_in(hit.item.path)
         where = f"{hit.item.path}, {place}" if place else hit.item.path
+        if hit.missing is not None:
+            where = f"{where}  ({'missing' if hit.missing == hit.item.path else 'not connected'})"
         yield f"{hit.rank:4}  {hit.relevance:4.0%}  {hit.segment.kind:5}  {where}  ({why})"
 
 

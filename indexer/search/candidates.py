@@ -1,7 +1,7 @@
 """Candidates of each kind: the nearest by vectors, and those that the words of a query find."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from embedder.content import Modality
 from embedder.interface import EmbedderInfo, Vectors, normalised
 from embedder.media import MEDIA_KINDS, Kind
-from indexer.catalog.fulltext import NO_WORDS, NameMatch, WordMatches
+from indexer.catalog.details import AboutMatches
+from indexer.catalog.fulltext import NO_WORDS, WordMatches
+from indexer.catalog.names import NameMatch
 from indexer.search import scoring
 from indexer.search.query import MODALITY
 from indexer.search.scoring import EVERY_WORD, Probabilities, Side
@@ -30,9 +32,19 @@ WORDED = frozenset(kind for kind, record in MEDIA_KINDS.items() if record.has_te
 Ids = NDArray[np.int64]
 
 _IN_NAME = 0.9
-"""Probability where all words are in the name of the file itself."""
+"""Probability where all words are in the name of the file itself, or in its details."""
+_IN_FOLDERS = 0.7
+"""Probability where all words are in the names of its folders, and most files are not in there."""
 _IN_PATH = 0.4
-"""Probability where all words are in the names of its folders; less where only some are."""
+"""Probability where all words are in the names of folders that most files are in; less where only
+some are, there or in its details."""
+
+_CORRECTED = 0.5
+"""What words count if some were corrected: they make weak hits."""
+_SINGLE_LETTER = 0.3
+"""What texts count that have the single letters that were typed: they are weak hits."""
+_WITHOUT_PHRASE = 0.49
+"""What counts that is like a query of quoted phrases alone, but lacks one: it is a weak hit."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +57,9 @@ class KeywordMatches:
         relevance: Probability for each match.
         ids: The matching segments by kind, ascending.
         names: The files whose names have the words, by kind.
+        about: The files whose details have them, by kind.
+        trust: What these probabilities are multiplied by: 1 for words as they were typed.
+        text_trust: The same for words in texts.
     """
 
     terms: Sequence[str]
@@ -52,6 +67,9 @@ class KeywordMatches:
     relevance: Probabilities
     ids: Mapping[Kind, Ids]
     names: Mapping[Kind, Sequence[NameMatch]]
+    about: AboutMatches
+    trust: float
+    text_trust: float
 
     @classmethod
     def of(
@@ -61,49 +79,81 @@ class KeywordMatches:
         terms: Sequence[str],
         filters: Filters,
         depth: int,
+        *,
+        knows_word: Callable[[str], bool] | None = None,
     ) -> Self:
-        """Look words up in texts and in names of files.
+        """Look words up in texts, and in names and details of files.
 
         Args:
             catalog: Where to look.
             vectors: The index of the same segments.
             terms: The words; without any, nothing is found.
-            filters: Restrict the files that are found by their names.
-            depth: Most files of each kind that are found by their names.
+            filters: Restrict the files that are found by their names or details.
+            depth: Most files of each kind that either find.
+            knows_word: Look up corrections of words that occur nowhere, unless it knows them.
         """
-        matches = catalog.find_words(terms) if terms else NO_WORDS
+        matches, corrected = catalog.find_words(terms) if terms else NO_WORDS, {}
+        if knows_word and (corrected := catalog.corrections(matches.absent, knows_word)):
+            terms = [corrected.get(term, term) for term in terms]
+            matches = catalog.find_words(terms)
+        trust = _CORRECTED if corrected else 1.0
+        is_typed = knows_word is not None  # Neither quoted nor unwanted.
+        text_trust = trust * (_SINGLE_LETTER if is_typed and all(map(_is_letter, terms)) else 1.0)
         return cls(
             terms,
             matches,
-            scoring.of_words(matches.scores, matches.every),
+            text_trust * scoring.of_words(matches.scores, matches.every),
             _by_kind(catalog, vectors, matches.ids),
             catalog.find_names(terms, filters, depth) if terms else {},
+            catalog.find_about(terms, filters, depth) if terms else {},
+            trust,
+            text_trust,
         )
 
     def words_of(self, catalog: "Catalog", ids: Ids, worded: NDArray[np.bool_]) -> Probabilities:
-        """Return probabilities of some segments (n,) by their texts, which `worded` ones have."""
-        known = self.matches.ids
-        found = np.zeros(len(ids))
+        """Return probabilities of some segments by their texts and the details of their files.
+
+        Args:
+            catalog: Where to look.
+            ids: The segments (n,), ascending within each kind.
+            worded: Which of them have texts (n,).
+        """
+        known, found = self.matches.ids, np.zeros(len(ids))
+        if not self.terms:
+            return found
         if known.size:
             at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
             found = np.where(known[at] == ids, self.relevance[at], 0.0)
         if not self.matches.complete:
-            unsure = ids[worded & (found < EVERY_WORD)]
-            found[np.isin(ids, catalog.with_every_word(self.terms, unsure))] = EVERY_WORD
-        return found
+            every = self.text_trust * EVERY_WORD
+            unsure = ids[worded & (found < every)]
+            found[np.isin(ids, catalog.with_every_word(self.terms, unsure))] = every
+        about = {
+            segment_id: _IN_NAME if share == 1 else _IN_PATH * share
+            for shares in self.about.values()
+            for segment_id, share in shares.items()
+        }
+        return scoring.together(found, self.trust * scoring.aligned(about, ids))
 
     def named(self, kind: Kind) -> Ids:
-        """Return the segments of a kind whose files' names have the words, best first."""
-        return np.array([one.segment_id for one in self.names.get(kind, ())], dtype=np.int64)
+        """Return the segments of a kind whose files' names or details have the words."""
+        found = [one.segment_id for one in self.names.get(kind, ())]
+        return np.array([*found, *self.about.get(kind, {})], dtype=np.int64)
 
     def names_of(self, ids: Ids) -> Probabilities:
         """Return the probabilities of some segments (n,) by the names of their files."""
         found = {
-            match.segment_id: _IN_NAME if match.in_name else _IN_PATH * match.share
+            match.segment_id: match.share
+            * (_IN_NAME if match.in_name else _IN_FOLDERS if match.in_folders else _IN_PATH)
             for matches in self.names.values()
             for match in matches
         }
-        return scoring.aligned(found, ids)
+        return self.trust * scoring.aligned(found, ids)
+
+
+def _is_letter(term: str) -> bool:
+    """Return whether a term is a letter or digit that is hardly ever a word by itself."""
+    return len(term) == 1 and (term.isdigit() or term.lower() != term.upper())
 
 
 def _by_kind(catalog: "Catalog", vectors: "VectorIndex", ids: Ids) -> dict[Kind, Ids]:
@@ -137,17 +187,21 @@ class SearchContext:
         catalog: The library's tables.
         vectors: The index of the same segments.
         info: About the model that made the vectors.
+        knows_word: Says of a word whether it is right as it is written.
         kinds: The kinds of media to look for.
         filters: Restrict the files.
         where: The same restriction for the vector index; None for all files.
+        without: Words that no hit has.
     """
 
     catalog: "Catalog"
     vectors: "VectorIndex"
     info: EmbedderInfo
+    knows_word: Callable[[str], bool]
     kinds: frozenset[Kind]
     filters: Filters
     where: "SearchFilter | None"
+    without: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,7 +212,7 @@ class Candidates:
         rows: The rows of each kind.
         ids: Segments (n,).
         relevance: Probability (n,) that a segment is what the query asks for.
-        evidence: The same (3, n) by vectors, by words, and by names of files alone.
+        evidence: The same (3, n) by vectors, by words in texts and details, and by names alone.
         reasons: What the vectors of each kind compare.
     """
 
@@ -179,15 +233,16 @@ class Candidates:
             depth: Candidates of each kind that vectors, words and names each bring, or a few more.
         """
         kinds = sorted(context.kinds)
+        catalog, index, filters = context.catalog, context.vectors, context.filters
         wanted, unwanted = (
-            KeywordMatches.of(context.catalog, context.vectors, side.terms, context.filters, depth)
-            for side in (like, unlike)
+            KeywordMatches.of(catalog, index, side.terms, filters, depth, knows_word=knows)
+            for side, knows in ((like, None if like.quoted else context.knows_word), (unlike, None))
         )
         found = [_gather(context, like, wanted, kind, depth) for kind in kinds]
         counts = [len(ids) for ids, _ in found]
         ids = np.concatenate([ids for ids, _ in found])
         worded = np.repeat([kind in WORDED for kind in kinds], counts)
-        words, names = wanted.words_of(context.catalog, ids, worded), wanted.names_of(ids)
+        words, names = wanted.words_of(catalog, ids, worded), wanted.names_of(ids)
         vectors = [(MODALITY[kind], rows) for kind, (_, rows) in zip(kinds, found, strict=True)]
         info = _fitted(context, (like, unlike))
         logits = scoring.log_odds(info, like, vectors)
@@ -195,7 +250,9 @@ class Candidates:
         if unlike.modalities:
             against = scoring.log_odds(info, unlike, vectors)
             total = scoring.without(total, unlike, against)
-        total *= 1 - unwanted.words_of(context.catalog, ids, worded)
+        total *= 1 - unwanted.words_of(catalog, ids, worded)
+        if like.quoted:
+            total[np.maximum(words, names) < EVERY_WORD] *= _WITHOUT_PHRASE
         order = np.lexsort((ids, -total, np.repeat(np.arange(len(kinds)), counts)))
         evidence = np.stack([scoring.likeness(like, logits), words, names])
         ends = np.cumsum(counts).tolist()
@@ -264,6 +321,7 @@ def _gather(
     else:
         found.append(ids)
     chosen = np.unique(np.concatenate(found))
+    chosen = np.setdiff1d(chosen, context.catalog.with_any_word(context.without, chosen))
     known, rows = context.vectors.rows(chosen, kind)
     # What lost its vector resembles nothing; likewise what the model did not understand, and a row
     # that was damaged on disk.

@@ -1,9 +1,8 @@
 """Queries: from words and files to parts, and from parts to vectors."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -12,6 +11,8 @@ import numpy as np
 from embedder.content import Content, Modality
 from embedder.interface import Embedder, EmbedderInfo, EmbedError, Vectors
 from embedder.media import MEDIA_KINDS, Kind, Limits, MediaError, detect, read_content
+from embedder.normalisation import words
+from indexer.catalog.plurals import other_numbers
 from indexer.errors import QueryError
 from indexer.search.scoring import Side
 from indexer.types import QueryPart
@@ -19,6 +20,7 @@ from indexer.types import QueryPart
 if TYPE_CHECKING:
     from indexer.catalog import Catalog
     from indexer.decoding.on_demand import OnDemandDecoder
+    from indexer.library import Library
 
 
 MAX_TERMS = 32
@@ -30,24 +32,66 @@ _STOP_WORDS = frozenset(
     "our she show some that the their them there these they this to was we were what when where "
     "which who with you your find photo photos picture pictures image images video videos".split()
 )
-# Accents may be separate characters behind their letter; SQLite takes both for one word.
-_WORD = r"\w[\w\u0300-\u036f]*"
-_TERM = re.compile(rf'"([^"]+)"|({_WORD})')
+# A straight quote begins no phrase behind a letter or digit, nor ends one before it: צה"ל, 27".
+_QUOTED = re.compile(
+    r"""(?:[“”„‟«»]|(?<!\w)")((?:[^"“”„‟«»]|(?<=\w)"(?=\w))+)(?:[“”„‟«»]|"(?!\w))"""
+)
+# Letters and emoji: not -5, and neither a dash nor a hyphen inside a word.
+_EXCLUDED = re.compile(
+    rf"(?<!\S)-(?:{_QUOTED.pattern}|((?:[^\W\d_]|[\u2600-\u27bf\U0001f000-\U0001faff])\S*))"
+)
+_POSSESSIVE = re.compile(r"(?<=\w)['’]s\b", re.IGNORECASE)  # Few who ask for it write it likewise.
 
 
 def terms(text: str) -> list[str]:
-    """Return the words and quoted phrases of a text to look up, in lower case.
+    """Return the words and quoted phrases of a text to look up, `folded`.
 
     Stop words are left out unless there is nothing else. A text of more than `MAX_TERMS` terms
     gives none.
     """
     found: dict[str, bool] = {}
-    for phrase, word in _TERM.findall(text.lower()):
-        term = " ".join(re.findall(_WORD, phrase)) or word
-        if term:
-            found[term] = bool(phrase) or term not in _STOP_WORDS
+    for number, part in enumerate(_QUOTED.split(text)):
+        if number % 2 and (phrase := " ".join(words(part))):
+            found[phrase] = True
+        elif not number % 2:
+            for word in words(_POSSESSIVE.sub("", part)):
+                found.setdefault(word, word not in _STOP_WORDS)
     topical = [term for term, topic in found.items() if topic] or list(found)
     return topical if len(topical) <= MAX_TERMS else []
+
+
+def without_excluded(text: str) -> tuple[str, tuple[str, ...]]:
+    """Return typed words without those that begin with a minus, and the latter as terms.
+
+    A text that is compared as a document excludes nothing.
+    """
+    if len(words(text)) > MAX_TERMS:
+        return text, ()
+    excluded = (" ".join(words("".join(match.groups("")))) for match in _EXCLUDED.finditer(text))
+    return _EXCLUDED.sub(" ", text).strip(), tuple(dict.fromkeys(filter(None, excluded)))
+
+
+def quoted_spans(text: str) -> list[tuple[int, int]]:
+    """Return where the quoted phrases of a text begin and end, with their quotes."""
+    return [match.span() for match in _QUOTED.finditer(text)]
+
+
+def is_quoted(text: str) -> bool:
+    """Return whether a text consists of quoted phrases alone."""
+    parts = _QUOTED.split(text)
+    return any(map(words, parts[1::2])) and not any(map(words, parts[::2]))
+
+
+def corrections(library: "Library", text: str) -> dict[str, str]:
+    """Return what a search looks up in place of words of a text that occur nowhere."""
+    if is_quoted(text):
+        return {}
+    return library.catalog.corrections(terms(text), library.embedder.knows_word)
+
+
+def found_forms(asked: Iterable[str]) -> tuple[str, ...]:
+    """Return terms with the irregular plurals and singulars that find the same."""
+    return tuple(form for term in asked for form in (term, *other_numbers(term)))
 
 
 def text_part(text: str, weight: float = 1.0) -> QueryPart:
@@ -69,12 +113,12 @@ def file_part(
     expected: Kind | None = None,
     viewer: "OnDemandDecoder | None" = None,
 ) -> QueryPart:
-    """Return a part for a picture, a video (as a whole), a page of a PDF, or a text file.
+    """Return a part for a picture, a video (as a whole), a page of a document, or a text file.
 
     Args:
         path: The file.
         weight: Above 0 to find what is like it, below 0 to avoid that.
-        page: Page of a PDF from 1; the first if None.
+        page: Page of a PDF or TIFF from 1; the first if None.
         limits: Bounds of decoding.
         expected: The kind that it has to be; any if None.
         viewer: Decodes untrusted files in another process; without it, the file is decoded here.
@@ -101,18 +145,6 @@ def with_instruction(part: QueryPart, instruction: str) -> QueryPart:
     if content is None:
         return part
     return replace(part, content=replace(content, instruction=instruction))
-
-
-def parse_date(text: str) -> datetime:
-    """Parse a date or time in ISO 8601, which is local unless it names a zone.
-
-    Raises:
-        QueryError: if it is neither a date nor a time.
-    """
-    try:
-        return datetime.fromisoformat(text.strip()).astimezone()
-    except (ValueError, OverflowError):  # The latter beside the first and last day of all.
-        raise QueryError(f"{text!r} is not a date: write it as 2026-03-31") from None
 
 
 MODALITY: Mapping[Kind, Modality] = {kind: record.modality for kind, record in MEDIA_KINDS.items()}
@@ -191,12 +223,12 @@ class EmbeddedQuery:
 
     def _side(self, columns: Sequence[tuple[Modality, Mapping[Kind, Vectors]]], sign: int) -> Side:
         chosen = [i for i, part in enumerate(self.parts) if part.weight * sign > 0]
-        words: dict[str, None] = {}
+        sought: dict[str, None] = {}
         typed = np.zeros(len(chosen), dtype=np.bool_)
         for row, i in enumerate(chosen):
             content = self.parts[i].content
             if content is not None and not content.frames and (found := terms(content.text or "")):
-                words.update(dict.fromkeys(found))
+                sought.update(dict.fromkeys(found))
                 typed[row] = True
         return Side(
             vectors={
@@ -205,9 +237,14 @@ class EmbeddedQuery:
             },
             modalities=tuple(columns[i][0] for i in chosen),
             weights=np.array([abs(self.parts[i].weight) for i in chosen], dtype=np.float32),
-            terms=tuple(words),
+            terms=tuple(sought),
+            quoted=bool(typed.all()) and all(map(self._is_quoted, chosen)),
             typed=typed,
         )
+
+    def _is_quoted(self, part: int) -> bool:
+        content = self.parts[part].content
+        return content is not None and is_quoted(content.text or "")
 
 
 def _with_model_instruction(content: Content, info: EmbedderInfo, document: Modality) -> Content:

@@ -13,15 +13,16 @@ words: in one ranked list a hundred pages that mention cats would bury the photo
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log2
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedder.media.kinds import Kind
 from indexer.errors import LibraryBusy, QueryError
 from indexer.search.candidates import Candidates, SearchContext
 from indexer.search.query import EmbeddedQuery
-from indexer.types import Hit, Query
+from indexer.types import Filters, Hit, Query, Sort
 
 if TYPE_CHECKING:
     from indexer.library import Library
@@ -36,6 +37,7 @@ MAX_RERANKED = 50
 _STRONG = 0.5
 _MAX_SIBLINGS = 8
 _CANDIDATES_PER_HIT = 3
+_SPARE = 4  # times as many, where some are left out for their words
 _MAX_ATTEMPTS = 3
 
 Origin = tuple[int, int | None]
@@ -83,6 +85,29 @@ def search(
         LibraryBusy: if the library changes its model again and again.
     """
     _check(query)
+    if query.sort is not Sort.RELEVANCE:
+        return _by_date(search(library, _unsorted(query), page_relevance), query)
+    return _of_present_files(library, _ranked(library, query, page_relevance or {}))
+
+
+def _unsorted(query: Query) -> Query:
+    """Return the query for all hits, of which any may be the newest or oldest strong one."""
+    return replace(query, sort=Sort.RELEVANCE, limit=MAX_HITS, offset=0)
+
+
+def _by_date(hits: Sequence[Hit], query: Query) -> list[Hit]:
+    """Return the page of a query of all its hits, the strong ones by date."""
+    strong = sorted(
+        (hit for hit in hits if not hit.weak),
+        key=lambda hit: hit.item.date_ns,
+        reverse=query.sort is Sort.NEWEST,
+    )
+    ordered = [*strong, *(hit for hit in hits if hit.weak)]
+    ranked = [replace(hit, rank=rank) for rank, hit in enumerate(ordered, start=1)]
+    return ranked[query.offset : query.offset + query.limit]
+
+
+def _ranked(library: "Library", query: Query, page_relevance: Mapping[int, float]) -> list[Hit]:
     for _ in range(_MAX_ATTEMPTS):
         embedder, vectors = library.snapshot()
         kinds = vectors.kinds & (query.filters.kinds or frozenset(Kind))
@@ -91,9 +116,16 @@ def search(
             if library.catalog.holds_vectors_of(embedder.info):
                 where = library.catalog.filter_of(query.filters)
                 context = SearchContext(
-                    library.catalog, vectors, embedder.info, kinds, query.filters, where
+                    library.catalog,
+                    vectors,
+                    embedder.info,
+                    embedder.knows_word,
+                    kinds,
+                    query.filters,
+                    where,
+                    query.without,
                 )
-                return _found(context, embedded, query, page_relevance or {})
+                return _found(context, embedded, query, page_relevance)
     raise LibraryBusy(
         f"the library in {library.directory} is changing its model: try again in a moment"
     )
@@ -111,6 +143,7 @@ def _found(
     need = query.offset + query.limit
     # With a reranker, the candidates include the pages that it has read.
     depth = _CANDIDATES_PER_HIT * max(need, MAX_RERANKED if page_relevance else 0)
+    depth *= _SPARE if query.without else 1
     candidates = Candidates.of(context, like, unlike, depth).reranked(Kind.PDF, page_relevance)
     origins = context.catalog.origins(candidates.first(need + _MAX_SIBLINGS))
     found = [
@@ -167,12 +200,17 @@ def _fold(
         if len(best) >= need:
             break
     for rank, found in enumerate(best.values(), 1):
-        found.score = _score(found.relevance, rank)
+        found.score = score(found.relevance, rank)
     return list(best.values())
 
 
-def _score(relevance: float, rank: int) -> float:
-    """Return what orders hits: strong ones fill the upper half, weak ones the lower."""
+def score(relevance: float, rank: int) -> float:
+    """Return what orders hits: strong ones fill the upper half, weak ones the lower.
+
+    Args:
+        relevance: Probability that it is what the query asks for.
+        rank: From 1 within its kind.
+    """
     strong = relevance >= _STRONG
     return 0.5 + 0.5 * relevance / log2(1 + rank) if strong else 0.5 * relevance
 
@@ -201,3 +239,25 @@ def _hits(
             )
         )
     return hits
+
+
+def _of_present_files(library: "Library", hits: list[Hit]) -> list[Hit]:
+    """Mark hits whose files are not there, unless another file with the same bytes is."""
+    missing = library.missing(path for hit in hits for path in (hit.item.path, *hit.copies))
+    return [_of_present_file(library, hit, missing) for hit in hits] if missing else hits
+
+
+def _of_present_file(library: "Library", hit: Hit, missing: Mapping[Path, Path]) -> Hit:
+    if hit.item.path not in missing:
+        return hit
+    there = next((path for path in hit.copies if path not in missing), None)
+    if there is None:
+        return replace(hit, missing=missing[hit.item.path])
+    _, holders = library.catalog.resolve([hit.segment.id], Filters()).get(
+        hit.segment.id, (None, ())
+    )
+    for item in holders:
+        if item.path == there:
+            others = (hit.item.path, *(path for path in hit.copies if path != there))
+            return replace(hit, item=item, copies=others)
+    return replace(hit, missing=missing[hit.item.path])

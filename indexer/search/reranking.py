@@ -21,6 +21,7 @@ from embedder.interface import Reranker
 from embedder.media import Kind, Limits, MediaError
 from indexer.errors import LibraryBusy
 from indexer.search import ranking
+from indexer.search.query import is_quoted
 from indexer.types import Hit, Query
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def _words(query: Query) -> str | None:
     kinds, (part, *others) = query.filters.kinds, query.parts or (None,)
     if part is None or others or part.content is None or part.content.frames or part.weight < 0:
         return None
+    if is_quoted(part.content.text or ""):
+        return None  # Which pages have the phrase is known.
     return part.content.text if not kinds or Kind.PDF in kinds else None
 
 

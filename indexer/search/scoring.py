@@ -42,6 +42,7 @@ class Side:
         weights: Float32 (parts,), above 0.
         terms: Words to look up, from typed parts.
         typed: Which parts (parts,) are words to look up as well.
+        quoted: Whether all that is asked for are quoted phrases.
     """
 
     vectors: Mapping[Modality, Vectors]
@@ -49,6 +50,7 @@ class Side:
     weights: NDArray[np.float32]
     terms: tuple[str, ...]
     typed: NDArray[np.bool_]
+    quoted: bool = False
 
 
 def log_odds(
@@ -146,6 +148,8 @@ def of_words(scores: NDArray[np.float64], every: NDArray[np.bool_]) -> Probabili
 
 def aligned(found: Mapping[int, float], ids: NDArray[np.int64]) -> Probabilities:
     """Return the values of a mapping in the order of `ids`, 0 where there is none."""
+    if not found:
+        return np.zeros(len(ids))
     return np.array([found.get(i, 0.0) for i in ids.tolist()], dtype=np.float64)
 
 

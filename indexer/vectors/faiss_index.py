@@ -81,12 +81,12 @@ class FaissIndex(VectorIndex):
             return sum(one.remove(ids) for one in some if one is not None and len(ids))
 
     def set_holders(
-        self, kind: Kind, ids: Ids, folder_ids: NDArray[np.int32], mtimes_ns: NDArray[np.int64]
+        self, kind: Kind, ids: Ids, folder_ids: NDArray[np.int32], dates_ns: NDArray[np.int64]
     ) -> None:
         """See `VectorIndex.set_holders`."""
         with self._changing:
             if (one := self._partitions.get(kind)) is not None:
-                one.set_holders(ids, folder_ids, mtimes_ns)
+                one.set_holders(ids, folder_ids, dates_ns)
 
     def search(
         self,

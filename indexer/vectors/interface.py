@@ -33,11 +33,13 @@ class SearchFilter:
         folders: Ids of folders; None for any.
         after_ns: Modified at this time or later, nanoseconds since 1970; None for any.
         before_ns: Modified before this time; None for any.
+        segments: Ids of segments; None for any.
     """
 
     folders: frozenset[int] | None = None
     after_ns: int | None = None
     before_ns: int | None = None
+    segments: frozenset[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ class VectorIndex(ABC):
 
     @abstractmethod
     def set_holders(
-        self, kind: Kind, ids: Ids, folder_ids: NDArray[np.int32], mtimes_ns: NDArray[np.int64]
+        self, kind: Kind, ids: Ids, folder_ids: NDArray[np.int32], dates_ns: NDArray[np.int64]
     ) -> None:
         """Say which files hold some segments; this replaces what was known of them.
 
@@ -152,7 +154,7 @@ class VectorIndex(ABC):
             kind: Of the segments.
             ids: One entry (n,) for each file; segments that several files hold repeat.
             folder_ids: The folder (n,) of each file.
-            mtimes_ns: When each file (n,) was modified.
+            dates_ns: The date of each file (n,).
         """
 
     @abstractmethod

@@ -143,11 +143,11 @@ class Partition:
         self._columns[role] = self._columns[role].appended(values)
 
     def set_holders(
-        self, ids: Ids, folder_ids: NDArray[np.int32], mtimes_ns: NDArray[np.int64]
+        self, ids: Ids, folder_ids: NDArray[np.int32], dates_ns: NDArray[np.int64]
     ) -> None:
         """See `VectorIndex.set_holders`."""
         located = self.view.located(ids)
-        holders = np.stack([located, folder_ids.astype(np.int64), mtimes_ns], axis=1)
+        holders = np.stack([located, folder_ids.astype(np.int64), dates_ns], axis=1)
         holders = holders[self.view.present(located)]
         if not len(holders):
             return

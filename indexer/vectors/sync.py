@@ -203,11 +203,11 @@ class IndexSync:
 def _set_holders(index: VectorIndex, changes: Changes) -> None:
     """Pass on which files hold segments; of each segment all at once, which chunks may divide."""
     found: dict[Kind, list[tuple[NDArray[Any], ...]]] = {}
-    for kind, ids, folder_ids, mtimes_ns in changes.holders:
-        found.setdefault(kind, []).append((ids, folder_ids, mtimes_ns))
+    for kind, ids, folder_ids, dates_ns in changes.holders:
+        found.setdefault(kind, []).append((ids, folder_ids, dates_ns))
     for kind, chunks in found.items():
-        ids, folder_ids, mtimes_ns = map(np.concatenate, zip(*chunks, strict=True))
-        index.set_holders(kind, ids, folder_ids, mtimes_ns)
+        ids, folder_ids, dates_ns = map(np.concatenate, zip(*chunks, strict=True))
+        index.set_holders(kind, ids, folder_ids, dates_ns)
 
 
 def _load(

@@ -143,7 +143,7 @@ class View:
     Attributes:
         ids: By position.
         rows: Float16 (dim,) by position.
-        holders: Position, folder and mtime, int64 (3,), of each file that holds a segment.
+        holders: Position, folder and date, int64 (3,), of each file that holds a segment.
         gone: Which positions are gaps, a boolean for each.
         lists: Inverted lists of the first positions; None where every vector is compared.
     """
@@ -354,6 +354,10 @@ class View:
                 # Where the file is damaged, positions may be any numbers.
                 mask[positions[(positions >= 0) & (positions < self._count)]] = True
             mask &= ~self.gone
+            if where.segments is not None:
+                chosen = np.zeros_like(mask)
+                chosen[self.find(np.array(sorted(where.segments), dtype=np.int64))[1]] = True
+                mask &= chosen
             self._masked = masked = where, mask
         return masked[1]
 
@@ -469,7 +473,7 @@ def _ascend(numbers: NDArray[np.int64]) -> bool:
     return bool((numbers[1:] > numbers[:-1]).all())
 
 
-def _passes(folders: NDArray[np.int64], mtimes: NDArray[np.int64], where: SearchFilter) -> Mask:
+def _passes(folders: NDArray[np.int64], dates: NDArray[np.int64], where: SearchFilter) -> Mask:
     """Return which files (n,) pass a filter."""
     if where.folders is None:
         passes = np.ones(len(folders), dtype=np.bool_)
@@ -480,7 +484,7 @@ def _passes(folders: NDArray[np.int64], mtimes: NDArray[np.int64], where: Search
         table[list(where.folders)] = True
         passes = table.take(folders, mode="clip")
     if where.after_ns is not None:
-        passes &= mtimes >= where.after_ns
+        passes &= dates >= where.after_ns
     if where.before_ns is not None:
-        passes &= mtimes < where.before_ns
+        passes &= dates < where.before_ns
     return passes
