@@ -188,7 +188,7 @@ def _run(
     except KeyboardInterrupt:
         pass
     finally:
-        parts.jobs.close()
+        parts.close()
         if warming.is_alive():
             warming.join()  # Exiting while a model loads may crash.
 

@@ -14,7 +14,7 @@ from app.search import FileFilter, FileSelection, SearchForm, Window, validated
 from app.services import Services
 from embedder.interface import ModelSpec
 from embedder.media import MEDIA_KINDS, Kind
-from indexer import Hit, IngestReport, MediaItem
+from indexer import Filters, Hit, IngestReport, MediaItem
 
 _MAX_FAILURES = 200
 _MAX_TEXT = 400
@@ -25,7 +25,7 @@ class Api:
 
     ENDPOINTS = (
         *("search", "similar", "stats", "folders", "files", "ingest_folder", "ingest_status"),
-        *("cancel_ingest", "retry_failed", "remove_files"),
+        *("scan_folders", "cancel_ingest", "retry_failed", "remove_files", "albums", "album_files"),
     )
 
     def __init__(self, services: Services) -> None:
@@ -44,32 +44,35 @@ class Api:
         limit: int = 20,
         offset: int = 0,
         instruction: str = "",
+        sort: str = "relevance",
     ) -> list[dict[str, Any]]:
         """Search the library of pictures, videos, PDFs and texts by meaning and by words.
 
         Each hit has a segment id: GET /media/{segment_id} returns the original file and
         GET /thumbnail/{segment_id} a small picture of it. Hits marked as weak are more likely
-        irrelevant than relevant.
+        irrelevant than relevant. Files of disks that are not connected are not reachable.
 
         Args:
-            text: What to look for, in plain words. May be empty if a file is given.
+            text: What to look for, in plain words and "phrases in quotes"; what has a -word is left
+                out. May be empty if a file is given.
             file: Id of a file sent as body of POST /query-files?name=a.jpg, or a "data:" URL.
             not_like: Words that hits should not be like.
             kinds: Kinds of files, named as in the library's counts; empty means all.
             folder: Only files in or below this folder; an id from the folders endpoint.
-            after: Only files modified on this day or later, as 2026-03-31.
-            before: Only files modified on this day or earlier, as 2026-03-31.
+            after: Only files of this day, month or year, or later: 2026-03-31, 2026-03 or 2026.
+            before: Only files of this day, month or year, or earlier, written likewise.
             balance: From 0 (only the words count) to 1 (only the file counts), if both are given.
             limit: Maximum number of hits, up to 200.
             offset: Number of hits to skip.
             instruction: The model's instruction for text and file, in place of its default; only
                 if stats says that the model takes instructions.
+            sort: Order of the strong hits: relevance, newest or oldest; weak ones follow.
         """
         form = validated(
             SearchForm,
             {
                 "text": text,
-                "file": file,
+                "files": [file] if file else [],
                 "not_like": not_like,
                 "kinds": kinds,
                 "folder": folder,
@@ -77,6 +80,7 @@ class Api:
                 "before": before,
                 "balance": balance,
                 "instruction": instruction,
+                "sort": sort,
             },
         )
         return self._hits(form, limit, offset)
@@ -97,7 +101,7 @@ class Api:
             offset: Number of hits to skip.
         """
         return self._hits(
-            validated(SearchForm, {"similar": segment_id, "kinds": kinds}), limit, offset
+            validated(SearchForm, {"similar": [segment_id], "kinds": kinds}), limit, offset
         )
 
     def stats(self) -> dict[str, Any]:
@@ -159,6 +163,14 @@ class Api:
         """Return the progress of the running ingest, or the result of the last one."""
         return _job(self._services.jobs.state)
 
+    def scan_folders(self) -> dict[str, Any]:
+        """Start to update all folders that were added; poll ingest_status for its progress.
+
+        Works only if the page is served to its own machine alone, or requires a login.
+        """
+        actions.scan_folders(self._services)
+        return self.ingest_status()
+
     def cancel_ingest(self) -> dict[str, Any]:
         """Stop the running ingest after the current file; what is done is kept."""
         self._services.jobs.cancel()
@@ -169,11 +181,43 @@ class Api:
         actions.retry_failed(self._services)
         return self.ingest_status()
 
+    def albums(self) -> list[dict[str, Any]]:
+        """List the albums with an id, a name, a count, and whether a search fills them by itself.
+
+        The first one, with the id 1, are the favourites.
+        """
+        return [
+            {
+                "id": album.id,
+                "name": readable(album.name),
+                "files": album.files,
+                "fills_itself": album.search is not None,
+            }
+            for album in self._services.living.all()
+        ]
+
+    def album_files(self, album_id: int, limit: int = 50, offset: int = 0) -> list[dict[str, Any]]:
+        """List the files in an album, the newest first.
+
+        Args:
+            album_id: Id from the albums endpoint.
+            limit: Maximum number of files, up to 200.
+            offset: Number of files to skip.
+        """
+        form = validated(SearchForm, {"album": album_id})
+        window = validated(Window, {"limit": limit, "offset": offset})
+        library, services = self._services.library, self._services
+        album = services.living.filled(form.album or 0).album
+        files = library.catalog.timeline.files(
+            Filters(album=album.id), limit=window.limit, offset=window.offset
+        )
+        return [_item(item) for item, _ in files]
+
     def remove_files(self, item_ids: list[int]) -> dict[str, int]:
         """Remove files from the library; only copies that were uploaded to it are deleted.
 
         Args:
-            item_ids: Ids of files, from the files endpoint or the item_id of hits; at most 5,000.
+            item_ids: Ids of files, from the files endpoint or the item_id of hits; at most 10,000.
         """
         chosen = validated(FileSelection, {"item_ids": item_ids})
         return {"removed": self._services.library.remove(chosen.item_ids)}
@@ -181,7 +225,7 @@ class Api:
     def _hits(self, form: SearchForm, limit: int, offset: int) -> list[dict[str, Any]]:
         window = validated(Window, {"limit": limit, "offset": offset})
         query = form.query(self._services.library, self._services.files)
-        query = replace(query, limit=window.limit, offset=window.offset)
+        query = replace(query, limit=window.limit, offset=window.offset, sort=form.sort)
         return [_hit(hit) for hit in self._services.library.search(query)]
 
 
@@ -195,6 +239,7 @@ def _job(state: JobState) -> dict[str, Any]:
     if isinstance(report, IngestReport):
         answer |= {"added": report.added, "updated": report.updated, "moved": report.moved}
         answer |= {"removed": report.removed, "unchanged": report.unchanged}
+        answer["kept"] = sum(one.files for one in report.kept)
     elif report is not None:
         answer |= {"model": ModelSpec.parse(report.model).short, "switched": report.switched}
         answer |= {"segments": report.segments, "reused": report.reused}
@@ -215,8 +260,16 @@ def _item(item: MediaItem) -> dict[str, Any]:
         "name": readable(item.name),
         "kind": str(item.kind) if item.kind else None,
         "bytes": item.size,
+        **_dates(item),
         "modified": item.modified_at.isoformat(timespec="seconds"),
         "reason": item.error,
+    }
+
+
+def _dates(item: MediaItem) -> dict[str, str]:
+    return {
+        "date": item.date.replace(tzinfo=None).isoformat(timespec="seconds"),
+        "date_source": str(item.date_source),
     }
 
 
@@ -227,8 +280,10 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "segment_id": segment.id,
         "item_id": hit.item.id,
         "name": readable(hit.item.name),
+        **_dates(hit.item),
         "kind": str(segment.kind),
-        "place": segment.place or None,
+        "reachable": hit.missing is None,
+        "place": segment.place_in(hit.item.path) or None,
         "page": segment.page,
         "start": segment.start,
         "end": segment.end,

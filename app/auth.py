@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable
 from threading import Lock
 from time import monotonic
+from urllib.parse import quote
 
 from cachetools import TTLCache
 from fastapi import APIRouter, Request
@@ -15,6 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.page import render
 from app.peer import Address
+from app.texts import N_, _, message_of
 
 SESSION_SECONDS = 7 * 24 * 3600
 """How long a session lasts."""
@@ -37,7 +39,10 @@ class TooManyAttempts(Exception):
     def __init__(self, seconds: float) -> None:
         self.seconds = math.ceil(seconds)
         super().__init__(
-            f"Too many wrong passwords came from your address: try again in {self.seconds} seconds."
+            N_(
+                "Too many wrong passwords came from your address: try again in {n} seconds.",
+                n=self.seconds,
+            )
         )
 
 
@@ -224,27 +229,41 @@ def _network(address: str) -> str:
     return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed.packed, 64), strict=False))
 
 
+def with_query(path: str, request: Request) -> str:
+    """Return an address with the query of a request, in which the page keeps its search.
+
+    A token is left out: addresses are seen and kept.
+    """
+    query = request.scope["query_string"].decode("ascii", "replace")
+    kept = "&".join(part for part in query.split("&") if part and not part.startswith("token="))
+    return quote(f"{path}?{kept}" if kept else path, safe="%/:?=&#@+,;!$'()*[]")
+
+
 def login_router(authenticator: Authenticator) -> APIRouter:
     """Build GET and POST of /login and /logout; only a POST changes anything."""
     router = APIRouter()
 
     @router.get("/login")
-    def show_login() -> Response:
-        return HTMLResponse(render("login.html"))
+    def show_login(request: Request) -> Response:
+        return HTMLResponse(render("login.html", target=with_query("login", request)))
 
     @router.post("/login")
     async def log_in(request: Request) -> Response:
         user, password = await _credentials(request)
+        target = with_query("login", request)
         try:
             address, browser = client_address(request), session_key(request)
             if not authenticator.verify(address, user, password, browser):
-                problem = "Incorrect username or password."
-                return HTMLResponse(render("login.html", problem=problem), status_code=401)
+                problem = _("Incorrect username or password.")
+                return HTMLResponse(
+                    render("login.html", problem=problem, target=target), status_code=401
+                )
         except TooManyAttempts as error:
             wait = {"Retry-After": str(error.seconds)}
-            return HTMLResponse(render("login.html", problem=str(error)), 429, wait)
+            problem = _(message_of(error))
+            return HTMLResponse(render("login.html", problem=problem, target=target), 429, wait)
         if "text/html" in request.headers.get("accept", ""):
-            response: Response = RedirectResponse(".", status_code=303)
+            response: Response = RedirectResponse(with_query(".", request), status_code=303)
         else:
             response = Response(status_code=200)
         authenticator.start_session(request, response)

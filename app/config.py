@@ -167,8 +167,8 @@ class AppConfig(BaseModel):
     def trusted(self) -> bool:
         """Whether all users own this machine, or have a password or token.
 
-        Trusted users may name the machine's folders, see where its models are stored, and change
-        the library's model.
+        Trusted users may name the machine's folders, move copies in them to the trash, see where
+        files and models are stored, and change the library's model.
         """
         return self.loopback or self.auth is not None or self.token is not None
 

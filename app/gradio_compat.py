@@ -1,45 +1,73 @@
 """Everything that works around Gradio, written for Gradio 6.31.
 
+- `LocalizedBlocks` sends each page its first content in the user's language.
 - `mount` adds the page to the application, without what Gradio would repeat at each request.
 - `ErrorMiddleware` answers errors without what was asked: Gradio raises for many an invalid
   request with the values in the message, and the server would print both.
 - `PayloadMiddleware` refuses Gradio's file values, which could name any file of this machine, and
   puts the ids of uploaded files in their place.
-- `DirectCallMiddleware` answers calls of named endpoints that carry nothing but values without a
-  session of Gradio's for each, which costs more time than a search.
+
+`app.direct_calls` answers calls of named endpoints in Gradio's place.
 """
 
-import asyncio
-import inspect
 import json
 import logging
 import re
-import secrets
 import sys
 import traceback
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import gradio as gr
 from anyio import CapacityLimiter, to_thread
-from cachetools import LRUCache
 from fastapi import FastAPI
 from gradio import queueing, route_utils, routes
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import texts
 from app.query_files import QueryFiles
 from app.services import Services, describe_error
 from app.uploads import UploadError
 
 _log = logging.getLogger(__name__)
 
-Endpoint = Callable[..., Any]
-"""A named endpoint; raises `gradio.Error` with a message for the caller."""
+
+# ---- languages
+
+
+class LocalizedBlocks(gr.Blocks):
+    """A page whose first content is in the language of the request.
+
+    Gradio sends all browsers one configuration, with the content of all parts, which it makes when
+    the page is mounted. Here there is one for each language.
+    """
+
+    _configs: Mapping[str, Any]
+
+    @property
+    def config(self) -> Any:
+        """Return the configuration for the language of the request."""
+        return self._configs[texts.language()]
+
+    @config.setter
+    def config(self, value: object) -> None:
+        """Make the configurations again: Gradio sets what `get_config_file` has just returned."""
+        self._configs = {}
+        for language in texts.LANGUAGES:
+            with texts.using(language):
+                self._configs[language] = self.get_config_file()
+
+
+def localize(block: gr.blocks.Block, attribute: str, content: Callable[[], object]) -> None:
+    """Have an attribute of a part of the page made for each language."""
+    others = block.get_config
+
+    block.get_config = lambda *args: others(*args) | {attribute: str(content())}  # type: ignore[method-assign]
 
 
 # ---- mounting the page
@@ -60,10 +88,6 @@ def mount(app: FastAPI, blocks: gr.Blocks, services: Services, **appearance: Any
     """
     for module in (queueing, route_utils, routes):
         log_tracebacks(module.__dict__)
-    for block in blocks.blocks.values():
-        # Gradio asks each part of the page for its configuration at every call. It never changes
-        # here, since all updates are sent to the page by events.
-        block.get_config = partial(dict, block.get_config())  # type: ignore[method-assign]
     blocks.state_session_capacity = _MAX_SESSIONS
     gr.mount_gradio_app(
         app,
@@ -83,6 +107,10 @@ def mount(app: FastAPI, blocks: gr.Blocks, services: Services, **appearance: Any
         mcp_server=True,
         **appearance,
     )
+    for block in blocks.blocks.values():
+        # Gradio asks each part of the page for its configuration at every call. It never changes
+        # here, since all updates are sent to the page by events.
+        block.get_config = partial(dict, block.get_config())  # type: ignore[method-assign]
     queue = blocks._queue
     queue.sleep_when_free = _QUEUE_POLL_SECONDS  # By default it polls every millisecond.
     queue.pending_messages_per_session = PendingMessages(queue)  # type: ignore[assignment]
@@ -201,7 +229,7 @@ class _ErrorHoldingSend:
 
 # ---- values that carry files
 
-_VALUE_ROUTES = re.compile(r"/gradio_api/(queue/join|run|api|call|mcp|cancel|reset)(/.*)?")
+_VALUE_ROUTES = re.compile(r"/gradio_api/(queue/join|run|api|call|mcp|cancel|reset)(/.*)?|/results")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _MAX_BODY_BYTES = 48 << 20
 _MAX_BODIES_BYTES = 256 << 20
@@ -209,7 +237,8 @@ _MAX_JSON_BYTES = 1 << 20  # Without data URLs.
 _MAX_JSON_VALUES = 20_000
 _MAX_TEXT_BYTES = 20_000  # A longer text can only be a data URL.
 _DATA_URL = b'"data:'
-_VALUES = "app.values"  # In the scope: the values of the body, parsed and checked.
+VALUES = "app.values"
+"""In the scope: the values of the body, parsed and checked."""
 
 
 class _BadPayload(Exception):
@@ -305,7 +334,7 @@ class PayloadMiddleware:
             app = JSONResponse({"error": str(error)}, status_code=400)
         else:
             app = self._app
-            scope = {**_with_content_length(scope, len(checked)), _VALUES: values}
+            scope = {**_with_content_length(scope, len(checked)), VALUES: values}
             receive = _replay(checked, receive)
         await app(scope, receive, send)
 
@@ -394,96 +423,3 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return await receive()
 
     return replay
-
-
-# ---- direct calls
-
-_Result = dict[str, Any]
-
-_CALL_ROUTE = re.compile(r"/gradio_api/(?P<way>run|api|call)/(?P<name>\w+)(/(?P<id>\w+))?/?")
-_MAX_PENDING_CALLS = 1_000
-_ID_PREFIX = "direct_"
-_HEARTBEAT_SECONDS = 15.0
-
-
-class _PendingCalls(LRUCache[str, "asyncio.Task[_Result]"]):
-    """Calls whose result was not fetched yet; the oldest are cancelled for newer ones."""
-
-    def popitem(self) -> tuple[str, "asyncio.Task[_Result]"]:
-        """Cancel the oldest call."""
-        key, task = super().popitem()
-        task.cancel()
-        return key, task
-
-
-class DirectCallMiddleware:
-    """Answers calls of named endpoints that carry nothing but values; passes on all else.
-
-    The values are those that `PayloadMiddleware` has parsed and checked.
-
-    Args:
-        app: Answers the rest.
-        endpoints: By name.
-    """
-
-    def __init__(self, app: ASGIApp, endpoints: Mapping[str, Endpoint]) -> None:
-        self._app = app
-        self._endpoints = {
-            name: (endpoint, inspect.signature(endpoint)) for name, endpoint in endpoints.items()
-        }
-        self._pending = _PendingCalls(_MAX_PENDING_CALLS)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See `starlette.types.ASGIApp`."""
-        route = _CALL_ROUTE.fullmatch(scope["path"]) if scope["type"] == "http" else None
-        endpoint = self._endpoints.get(route["name"]) if route else None
-        app = self._app
-        if route is None or endpoint is None:
-            pass
-        elif scope["method"] == "POST" and route["id"] is None:
-            if (values := _only_values(scope[_VALUES])) is not None:
-                app = await self._call(route["way"], _call(*endpoint, values))
-        elif scope["method"] == "GET" and (route["id"] or "").startswith(_ID_PREFIX):
-            app = self._result(route["id"])
-        await app(scope, receive, send)
-
-    async def _call(self, way: str, running: Coroutine[Any, Any, _Result]) -> Response:
-        if way != "call":
-            result = await running
-            return JSONResponse(result, status_code=400 if "error" in result else 200)
-        key = _ID_PREFIX + secrets.token_hex(16)
-        self._pending[key] = asyncio.create_task(running)
-        return JSONResponse({"event_id": key})
-
-    def _result(self, key: str) -> Response:
-        task = self._pending.pop(key, None)
-        if task is None:
-            return JSONResponse({"error": "unknown call, or already fetched"}, 404)
-        return StreamingResponse(_stream(task), media_type="text/event-stream")
-
-
-async def _call(endpoint: Endpoint, signature: inspect.Signature, values: list[Any]) -> _Result:
-    try:
-        signature.bind(*values)
-    except TypeError:
-        return {"error": "wrong number of values: GET /gradio_api/info lists the parameters"}
-    try:
-        return {"data": [await to_thread.run_sync(partial(endpoint, *values))]}
-    except gr.Error as error:
-        return {"error": error.message}
-
-
-async def _stream(task: "asyncio.Task[_Result]") -> AsyncIterator[str]:
-    while not (await asyncio.wait([task], timeout=_HEARTBEAT_SECONDS))[0]:
-        yield "event: heartbeat\ndata: null\n\n"
-    result = task.result()
-    if "error" in result:
-        yield f"event: error\ndata: {json.dumps(result)}\n\n"
-    else:
-        yield f"event: complete\ndata: {json.dumps(result['data'])}\n\n"
-
-
-def _only_values(call: object) -> list[Any] | None:
-    """Return the values of a call that carries nothing else, or None."""
-    values = call.get("data") if isinstance(call, dict) and len(call) == 1 else None
-    return values if isinstance(values, list) else None

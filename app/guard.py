@@ -20,8 +20,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.auth import Authenticator, TooManyAttempts
+from app.auth import Authenticator, TooManyAttempts, with_query
 from app.config import AppConfig
+from app.texts import N_, _, message_of
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(\d{1,5}))?")
 _MAX_PORT = 65535
@@ -34,19 +35,22 @@ _GRADIO_ROUTES = re.compile(
     r"|upload|mcp(/http)?"
     r")/?"
 )
+_WITH_PARAMETERS = (
+    "media|thumbnail|page|frame|detail|results|suggestions|query-files|uploads|items|duplicates"
+    "|albums|searches|collections|files|folders|timeline"
+)
 _OWN_ROUTES = re.compile(
     r"/|/(config|theme\.css|robots\.txt|manifest\.json|favicon\.ico|health)/?|/login|/logout"
-    r"|/(static|assets|site|media|thumbnail|page|detail|results|query-files|uploads)/.*|/uploads"
-    r"|/query-files"
+    rf"|/(static|assets|site)/.*|/messages\.js|/desktop/\d+/(show|open)|/({_WITH_PARAMETERS})(/.*)?"
 )
 # Characters that a later layer may decode or normalise to another path: no route needs them.
 _UNSAFE_CHARACTERS = re.compile(r"[\x00-\x1f\x7f\\%]")
 _MAX_PATH = 500
-_NO_TOKEN = (
+_NO_TOKEN = N_(
     "This library is open only to the one who started the page. Open the address that was printed "
     'then and ends in ?token=…; programs send that token as "Authorization: Bearer …".'
 )
-_WITH_QUERIES = re.compile(r"/(media|thumbnail|page|detail|results|query-files|uploads)(/.*)?")
+_WITH_QUERIES = re.compile(rf"/login|/({_WITH_PARAMETERS})(/.*)?")
 _WITHOUT_LOGIN = re.compile(r"/(login|favicon\.ico|robots\.txt|health|site/.*)")
 
 # Gradio compiles its templates in the browser and styles elements in place.
@@ -107,8 +111,10 @@ class Guard:
         ):
             return None
         return PlainTextResponse(
-            "The page does not answer to this name. Open it by its IP address, or start it with "
-            "--name and this name.",
+            _(
+                "The page does not answer to this name. Open it by its IP address, or start it "
+                "with --name and this name."
+            ),
             status_code=421,
         )
 
@@ -117,7 +123,7 @@ class Guard:
         is_page = request.method == "GET" and request.scope["path"] == "/"
         if not is_page or not self._authenticator.is_token(request.query_params.get("token", "")):
             return None
-        response = RedirectResponse(".", status_code=303)
+        response = RedirectResponse(with_query(".", request), status_code=303)
         self._authenticator.start_session(request, response)
         return response
 
@@ -130,13 +136,14 @@ class Guard:
                 return None
         except TooManyAttempts as error:
             wait = {"Retry-After": str(error.seconds)}
-            return PlainTextResponse(str(error), status_code=429, headers=wait)
+            return PlainTextResponse(_(message_of(error)), status_code=429, headers=wait)
         if _is_link_to_page(request) and request.headers.get("sec-fetch-site") == "cross-site":
             # Browsers send no cookie with another site's link, but with what our page asks for.
-            return PlainTextResponse("Opening the library", headers={"Refresh": "0; url=./"})
+            again = {"Refresh": f"0; url={with_query('./', request)}"}
+            return PlainTextResponse(_("Opening the library"), headers=again)
         if self._has_login and request.method == "GET" and path == "/":
-            return RedirectResponse("login", status_code=303)
-        return PlainTextResponse("Log in first." if self._has_login else _NO_TOKEN, 401)
+            return RedirectResponse(with_query("login", request), status_code=303)
+        return PlainTextResponse(_("Log in first.") if self._has_login else _(_NO_TOKEN), 401)
 
 
 def _foreign_site(request: Request) -> Response | None:

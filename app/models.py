@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from cachetools import TTLCache
 from huggingface_hub import constants
 
+from app.texts import N_, _
 from embedder import EmbedderError, EmbedderInfo, Modality
 from embedder.download import FetchProgress, FetchStopped, fetch, fetched_bytes, local_folder
 from embedder.hub import HubModel
@@ -23,12 +24,33 @@ from embedder.media import Kind
 from embedder.registry import BACKENDS
 from indexer import IndexerError, Library, LibraryStats, Progress, QueryError
 from indexer.config import DEFAULT_MODEL
-from indexer.types import ProgressReporter
+from indexer.progress import ProgressReporter
 
 _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 10.0
 _SUGGESTED = "siglip2"
 _MIN_PICTURES = 20  # With fewer there is little to find.
+
+_DESCRIPTIONS = (
+    N_("everyday things, animals and places; small, and part of this program"),
+    N_("English best, 15 other languages"),
+    N_("70 pictures/s on two CPU cores"),
+    N_("people, activities, places and things; the one to take without a GPU"),
+    N_("17 to 50 pictures/s on two CPU cores"),
+    N_("over 100 languages"),
+    N_("what siglip2 finds, in finer detail"),
+    N_("5 pictures/s on two CPU cores"),
+    N_("what siglip2 finds, in the finest detail"),
+    N_("for a GPU"),
+    N_("photos by English captions, for comparison"),
+    N_("22 pictures/s on two CPU cores"),
+    N_("English"),
+    N_("things, people, text in pictures and pages"),
+    N_("things, people, videos, text in pictures and pages; the one to take with a GPU"),
+    N_("over 30 languages"),
+    N_("what qwen3-vl finds, more exactly"),
+)
+"""What `embedder` says of its models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +82,10 @@ class Offer:
     @property
     def facts(self) -> tuple[str, ...]:
         """Return its languages, speed and licence, as far as they are known."""
+        facts: tuple[str, ...] = self._backend.facts if self._backend else ()
         if self.model:
             facts = (self.model.languages, self.model.speed, self.model.licence)
-            return tuple(fact for fact in facts if fact)
-        return self._backend.facts if self._backend else ()
+        return tuple(_(fact) for fact in facts if fact)
 
     @property
     def bytes(self) -> int:
@@ -74,8 +96,8 @@ class Offer:
     def summary(self) -> str:
         """Return what it is good at, in a few words; empty if that is not known."""
         if self.model:
-            return self.model.summary
-        return self._backend.summary if self._backend else ""
+            return _(self.model.summary)
+        return _(self._backend.summary) if self._backend else ""
 
     @property
     def _backend(self) -> Backend | None:
@@ -162,7 +184,7 @@ class Models:
                 if found.missing:
                     raise QueryError(found.missing)
                 return found
-        raise QueryError("that model is not on offer: choose one from the list")
+        raise QueryError(N_("that model is not on offer: choose one from the list"))
 
     def download(
         self, offer: Offer, on_progress: Callable[[Progress], None], cancel: Event

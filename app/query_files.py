@@ -8,6 +8,7 @@ from threading import Lock
 
 from cachetools import LRUCache
 
+from app.texts import N_
 from app.uploads import (
     MIN_FILE_BYTES,
     IncomingFile,
@@ -72,7 +73,7 @@ class QueryFiles:
             max_bytes,
             self._make_room,
             spare=_SPARE_BYTES,
-            full="too many files are being sent at this time: try again in a moment",
+            full=N_("too many files are being sent at this time: try again in a moment"),
         )
 
     async def add(self, name: str, incoming: IncomingFile) -> tuple[str, SavedFile]:
@@ -123,7 +124,7 @@ class QueryFiles:
             NoRoom: if there is no room for them.
         """
         if announced > self._limit:
-            raise TooLarge(f"a file to search with may have at most {self._limit >> 20} MB")
+            raise TooLarge(N_("a file to search with may have at most {n} MB", n=self._limit >> 20))
         return self._quota.admit(announced)
 
     def __contains__(self, key: str) -> bool:
@@ -145,7 +146,7 @@ class QueryFiles:
             with self._lock:
                 if known := self._files.get(reference):
                     return known.path
-        raise UploadError("unknown or expired file: send it again and use its new id")
+        raise UploadError(N_("unknown or expired file: send it again and use its new id"))
 
     def _new_target(self, name: str) -> tuple[str, Path]:
         """Return a new id, and the path for its file."""
@@ -168,7 +169,7 @@ class QueryFiles:
         except OSError as error:
             shutil.rmtree(path.parent, ignore_errors=True)
             reason = error.strerror or "the disk refused it"
-            raise UploadError(f"the file could not be stored: {reason}") from None
+            raise UploadError(N_("the file could not be stored: {reason}", reason=reason)) from None
         finally:
             reservation.close()
         return key

@@ -2,27 +2,36 @@
 
     GET /media/{segment}        the original file, with HTTP ranges; ?download=1 saves it
     GET /thumbnail/{segment}    the thumbnail made when the file was added
-    GET /page/{segment}.png     a PDF page, or a picture that browsers cannot show; ?side=1600
-    GET /detail/{segment}       the detail dialog's content; ?search= marks that search's words
+    GET /page/{segment}.webp    a PDF page, or a picture that browsers cannot show, likewise .png;
+                                ?side=1600
+    GET /frame/{segment}        a frame of a clip; ?at=1.5 seconds after its beginning, ?side=960
+    GET /detail/{segment}       the detail dialog's content; ?search= marks that search's words,
+                                ?find= others, and lists the pages of the document that have them;
+                                ?page= shows another page of the document
+    GET /detail/{segment}/related  what was there at the same time, and what other kinds show of it
+    POST /results               the first cards of a search, whose form is the body as JSON
     GET /results/{search}       more cards of a search; ?offset=24&weak=1
+    GET /results/{search}/alike/{segment}   the cards of files that look nearly like a hit
+    GET /results/{search}/counts            how many files of each kind match, and how
+                                many cards follow the first ones, as JSON
     POST /query-files?name=     a file to search with
-    POST /uploads?path=         a file for the library
+    POST /uploads?path=         a file for the library; &modified= its time, in ms since 1970
     POST /gradio_api/upload     files to search with, from Gradio's clients
 
 Access is checked before, in `app.guard`.
 """
 
+import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from functools import wraps
-from io import BytesIO
-from threading import Lock
-from typing import Annotated, ParamSpec, TypeAlias
+from pathlib import Path as FilePath
+from typing import Annotated, Any, ParamSpec, TypeAlias
+from urllib.parse import quote
 
 from anyio import to_thread
-from cachetools import LRUCache
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Body, Path, Query, Request
 from starlette.datastructures import UploadFile
 from starlette.responses import (
     FileResponse,
@@ -33,14 +42,23 @@ from starlette.responses import (
 )
 from starlette.types import Message
 
+from app.delivery import FOREVER
+from app.desktop import is_on_this_machine
 from app.page import results
-from app.page.detail import detail_html
-from app.page.labels import readable
+from app.page.detail import detail_html, page_segment
+from app.page.events import LibraryView
+from app.page.labels import readable, unavailable
+from app.page.related import related_html
+from app.pictures import MAX_FRAME_SIDE, DrawnPictures, Form
 from app.query_files import QueryFiles
-from app.search import MAX_DATABASE_INTEGER, Searches
+from app.search import MAX_DATABASE_INTEGER
+from app.sessions import ResultPage, Searches, SearchSession
+from app.texts import N_, _, message_of
 from app.uploads import IncomingFile, LibraryUploads, NoRoom, Reservation, TooLarge, UploadError
 from embedder import EmbedderError
-from embedder.media import MEDIA_KINDS, MEDIA_TYPES, MediaError
+from embedder.media import MEDIA_TYPES, MediaError
+from embedder.media.kinds import open_media, os_reason
+from embedder.media.members import container_of
 from indexer import (
     IndexerError,
     Library,
@@ -53,10 +71,11 @@ from indexer import (
 
 _log = logging.getLogger(__name__)
 
+_BINARY = "application/octet-stream"
 _SANDBOX = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
-_FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 _MIN_SIDE, _MAX_SIDE = 256, 2400
-_PAGE_CACHE_BYTES = 64 << 20
+_MAX_SECONDS = 1e6
+_MAX_FIND_CHARACTERS = 200
 _MAX_FORM_FILES = 8
 _BLOCK_BYTES = 1 << 20
 
@@ -73,12 +92,12 @@ def media_router(library: Library, searches: Searches, *, paths: bool = False) -
         paths: Whether users may see where files are on this machine.
     """
     router = APIRouter()
-    pages = PageCache(library)
+    pictures = DrawnPictures(library)
 
     @router.api_route("/media/{segment_id}", methods=["GET", "HEAD"])
     @_refusing
     def media(segment_id: SegmentId, download: bool = False) -> Response:
-        return _original(library.catalog.item_of(segment_id), download)
+        return original_file(*library.original(segment_id), download)
 
     @router.api_route("/thumbnail/{segment_id}", methods=["GET", "HEAD"])
     @_refusing
@@ -86,25 +105,76 @@ def media_router(library: Library, searches: Searches, *, paths: bool = False) -
         path = library.thumbnail(segment_id)
         if path is None:
             raise NotFound(f"Segment {segment_id} has no thumbnail.")
-        return FileResponse(path, headers=_FOREVER)
+        return FileResponse(path, headers=FOREVER)
 
-    @router.get("/page/{segment_id}.png")
+    @router.get("/page/{segment_id}.{form}")
     @_refusing
-    def page(segment_id: SegmentId, side: Annotated[int, Query(ge=1)] = 1600) -> Response:
-        picture = pages.get(segment_id, min(max(side, _MIN_SIDE), _MAX_SIDE))
-        return Response(picture, media_type="image/png", headers=_FOREVER)
+    def page(
+        segment_id: SegmentId, form: Form, side: Annotated[int, Query(ge=1)] = 1600
+    ) -> Response:
+        picture = pictures.page(segment_id, min(max(side, _MIN_SIDE), _MAX_SIDE), form)
+        return Response(picture, media_type=f"image/{form.value}", headers=FOREVER)
+
+    @router.get("/frame/{segment_id}")
+    @_refusing
+    def frame(
+        segment_id: SegmentId,
+        at: Annotated[float, Query(ge=0, le=_MAX_SECONDS)] = 0.0,
+        side: Annotated[int, Query(ge=1)] = MAX_FRAME_SIDE,
+    ) -> Response:
+        picture = pictures.frame(segment_id, at, min(max(side, _MIN_SIDE), MAX_FRAME_SIDE))
+        return Response(picture, media_type="image/webp", headers=FOREVER)
 
     @router.get("/detail/{segment_id}")
-    def show_detail(segment_id: SegmentId, search: str = "") -> Response:
+    def show_detail(
+        request: Request,
+        segment_id: SegmentId,
+        search: str = "",
+        find: Annotated[str, Query(max_length=_MAX_FIND_CHARACTERS)] = "",
+        page: Annotated[int | None, Query(ge=1, le=MAX_DATABASE_INTEGER)] = None,
+    ) -> Response:
         session = None
         with suppress(NotFound):  # An expired search only loses its marks.
             session = searches.get(search) if search else None
         try:
-            return HTMLResponse(detail_html(library, segment_id, session, paths=paths))
+            if page is not None:
+                segment_id = page_segment(library, segment_id, page)
+            local = paths and is_on_this_machine(request)
+            shown = detail_html(library, segment_id, session, paths=paths, local=local, find=find)
+            return HTMLResponse(shown)
         except LibraryError as error:
             return HTMLResponse(results.problem(_unavailable(error)), status_code=503)
+        except NotFound:
+            gone = _("It is no longer in the library: it was removed, or its file has changed.")
+            return HTMLResponse(results.problem(gone), status_code=404)
         except (IndexerError, MediaError) as error:
-            return HTMLResponse(results.problem(str(error)), status_code=404)
+            return HTMLResponse(results.problem(message_of(error)), status_code=404)
+
+    @router.get("/detail/{segment_id}/related")
+    @_refusing
+    def show_related(segment_id: SegmentId) -> Response:
+        return HTMLResponse(related_html(library, segment_id))
+
+    return router
+
+
+def search_router(view: LibraryView, searches: Searches) -> APIRouter:
+    """Build the routes that search.
+
+    They are no events of Gradio's, which would show an earlier search's answer over a later one's.
+
+    Args:
+        view: Answers a search.
+        searches: Holds the further hits.
+    """
+    router = APIRouter()
+
+    @router.post("/results")
+    def search(values: Annotated[dict[str, Any], Body()]) -> Response:
+        headers = {"X-Library-Model": view.model_mark()}
+        if period := view.period(values):
+            headers["X-Period"] = json.dumps(period)
+        return HTMLResponse(view.results(values), headers=headers)
 
     @router.get("/results/{token}")
     def more_results(
@@ -112,7 +182,27 @@ def media_router(library: Library, searches: Searches, *, paths: bool = False) -
         offset: Annotated[int, Query(ge=0, le=MAX_DATABASE_INTEGER)] = 0,
         weak: bool = False,
     ) -> Response:
-        return _more_results(searches, token, offset, weak)
+        return _cards(searches, token, lambda session: session.page(offset, weak=weak))
+
+    @router.get("/results/{token}/alike/{segment_id}")
+    def alike_results(token: str, segment_id: SegmentId) -> Response:
+        return _cards(searches, token, lambda session: session.alike(segment_id))
+
+    @router.get("/results/{token}/counts")
+    def counts(token: str) -> Response:
+        try:
+            session = searches.get(token)
+            return JSONResponse(
+                {
+                    "counts": session.counts(),
+                    "heading": results.matches(session),
+                    "left": session.page().left,
+                }
+            )
+        except (NotFound, QueryError) as error:
+            return PlainTextResponse(str(error), status_code=404)
+        except (IndexerError, EmbedderError) as error:
+            return PlainTextResponse(_unavailable(error), status_code=503)
 
     return router
 
@@ -135,74 +225,64 @@ def _refusing(route: Callable[P, Response]) -> Callable[P, Response]:
     return answer
 
 
-def _unavailable(error: LibraryError) -> str:
+def _unavailable(error: Exception) -> str:
     """Log why the library does not answer; return what users may read, which names no folder."""
     _log.warning("hidden from users: %s", error)
-    return "the library cannot do that now: the reason is in the server's log"
+    return N_("the library cannot do that now: the reason is in the server's log")
 
 
-def _original(item: MediaItem, download: bool) -> Response:
-    if not item.path.is_file():
-        return PlainTextResponse(f"{readable(item.name)} no longer exists.", status_code=404)
+def original_file(item: MediaItem, missing: FilePath | None, download: bool) -> Response:
+    """Return a file as it is; `missing` is what is not connected, if it cannot be opened."""
+    if missing is None and container_of(item.path):
+        return _attached(item, download)
+    if missing is not None or not item.path.is_file():
+        return PlainTextResponse(unavailable(item, missing or item.path), status_code=404)
+    try:
+        item.path.open("rb").close()
+    except OSError as error:  # `FileResponse` would break off after the headers.
+        reason = f"{readable(item.name)} cannot be opened: {error.strerror}."
+        return PlainTextResponse(reason, status_code=404)
     media_type = MEDIA_TYPES.get(item.path.suffix.lower())
-    inline = media_type is not None and not download
     return FileResponse(
         item.path,
-        media_type=media_type or "application/octet-stream",
+        media_type=media_type or _BINARY,
         filename=readable(item.name),
-        content_disposition_type="inline" if inline else "attachment",
-        headers={"Cache-Control": "private, no-cache"}
-        | ({} if media_type == "application/pdf" else _SANDBOX),
+        content_disposition_type=_disposition(media_type, download),
+        headers=_original_headers(media_type),
     )
 
 
-def _more_results(searches: Searches, token: str, offset: int, weak: bool) -> Response:
+def _attached(item: MediaItem, download: bool) -> Response:
+    """Return a file that is attached to a mail."""
+    try:
+        with open_media(item.path) as file:
+            data = file.read()
+    except OSError as error:
+        return PlainTextResponse(os_reason(error), status_code=404)
+    media_type = MEDIA_TYPES.get(item.path.suffix.lower())
+    disposition = _disposition(media_type, download)
+    named = f"{disposition}; filename*=utf-8''{quote(readable(item.name))}"
+    headers = {"Content-Disposition": named} | _original_headers(media_type)
+    return Response(data, media_type=media_type or _BINARY, headers=headers)
+
+
+def _disposition(media_type: str | None, download: bool) -> str:
+    return "inline" if media_type is not None and not download else "attachment"
+
+
+def _original_headers(media_type: str | None) -> dict[str, str]:
+    sandbox = {} if media_type == "application/pdf" else _SANDBOX
+    return {"Cache-Control": "private, no-cache"} | sandbox
+
+
+def _cards(searches: Searches, token: str, get: Callable[[SearchSession], ResultPage]) -> Response:
     try:
         session = searches.get(token)
-        return HTMLResponse(results.cards(session.page(offset, weak=weak), session.terms))
+        return HTMLResponse(results.cards(get(session), session.terms))
     except (NotFound, QueryError) as error:
-        return HTMLResponse(results.problem(str(error)), status_code=404)
+        return HTMLResponse(results.problem(message_of(error)), status_code=404)
     except (IndexerError, EmbedderError):  # Their messages may name the model's folder.
-        return HTMLResponse(results.problem("no more results now: search again"), 503)
-
-
-class PageCache:
-    """Renders pages and keeps the latest ones. Thread-safe."""
-
-    def __init__(self, library: Library, max_bytes: int = _PAGE_CACHE_BYTES) -> None:
-        self._library = library
-        self._pictures = LRUCache[tuple[int, int], bytes](max_bytes, getsizeof=len)
-        self._lock = Lock()
-
-    def get(self, segment_id: int, side: int) -> bytes:
-        """Return the page as PNG, its longest side about `side` pixels.
-
-        Raises:
-            NotFound: if there is no such segment, or it is neither page nor picture.
-            MediaError: if the file cannot be read any more.
-        """
-        with self._lock:
-            if cached := self._pictures.get((segment_id, side)):
-                return cached
-        picture = self._render(segment_id, side)
-        with self._lock:
-            if len(picture) <= self._pictures.maxsize:
-                self._pictures[segment_id, side] = picture
-        return picture
-
-    def _render(self, segment_id: int, side: int) -> bytes:
-        catalog = self._library.catalog
-        segment, item = catalog.segment(segment_id), catalog.item_of(segment_id)
-        if MEDIA_KINDS[segment.kind].draw is None:
-            raise NotFound(f"segment {segment_id} is neither a page nor a picture")
-        viewer = self._library.viewer
-        if segment.page is None:
-            picture = viewer.picture(item.path, side)
-        else:
-            picture = viewer.page(item.path, segment.page, side)
-        out = BytesIO()
-        picture.save(out, format="PNG", compress_level=1)
-        return out.getvalue()
+        return HTMLResponse(results.problem(N_("no more results now: search again")), 503)
 
 
 def upload_router(library: Library, uploads: LibraryUploads, files: QueryFiles) -> APIRouter:
@@ -225,10 +305,10 @@ def upload_router(library: Library, uploads: LibraryUploads, files: QueryFiles) 
         return await _saved(save)
 
     @router.post("/uploads")
-    async def add_upload(request: Request, path: str = "") -> Response:
+    async def add_upload(request: Request, path: str = "", modified: int | None = None) -> Response:
         async def save() -> object:
             await to_thread.run_sync(library.check_unchanged)
-            saved = await uploads.add(path, _body(request))
+            saved = await uploads.add(path, _body(request, modified))
             return {"name": saved.path.name, "bytes": saved.size}
 
         return await _saved(save)
@@ -269,8 +349,8 @@ async def _blocks(file: UploadFile) -> AsyncIterator[bytes]:
         yield block
 
 
-def _body(request: Request) -> IncomingFile:
-    return IncomingFile(request.stream(), _content_length(request))
+def _body(request: Request, modified_ms: int | None = None) -> IncomingFile:
+    return IncomingFile(request.stream(), _content_length(request), modified_ms)
 
 
 def _content_length(request: Request) -> int:
@@ -283,9 +363,9 @@ async def _saved(save: Callable[[], Awaitable[object]]) -> Response:
         return JSONResponse(await save())
     except UploadError as error:
         status = {TooLarge: 413, NoRoom: 507}.get(type(error), 400)
-        return JSONResponse({"error": str(error)}, status_code=status)
+        return JSONResponse({"error": _(message_of(error))}, status_code=status)
     except LibraryError as error:
-        return JSONResponse({"error": _unavailable(error)}, status_code=503)
+        return JSONResponse({"error": _(_unavailable(error))}, status_code=503)
     except OSError as error:
-        reason = error.strerror or "the disk refused it"
-        return JSONResponse({"error": f"the file could not be stored: {reason}"}, status_code=507)
+        message = _("the file could not be stored: {reason}", reason=error.strerror or "")
+        return JSONResponse({"error": message}, status_code=507)

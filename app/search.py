@@ -1,13 +1,9 @@
-"""Searching: validating what a request asks for, turning it into a query, and paging its hits."""
+"""Searching: validating what a request asks for, and turning it into a query."""
 
-import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from threading import Lock
-from typing import Annotated, Any, TypeVar
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Annotated, Any, Self, TypeVar
 
-from cachetools import LRUCache
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -18,31 +14,45 @@ from pydantic import (
     ValidationError,
 )
 
+from app.dates import Period, split_dates
 from app.page.labels import folder_of
 from app.query_files import QueryFiles
+from app.texts import N_
 from embedder.content import Content, Modality
 from embedder.interface import ModelSpec
 from embedder.media.kinds import Kind
 from indexer import (
     Filters,
-    Hit,
     Library,
-    MediaItem,
-    NotFound,
     Query,
     QueryError,
     QueryPart,
-    Segment,
+    Sort,
     Status,
 )
-from indexer.search.query import file_part, parse_date, terms, text_part, with_instruction
+from indexer.search.filters import parse_dates
+from indexer.search.query import (
+    file_part,
+    terms,
+    text_part,
+    with_instruction,
+    without_excluded,
+)
 
 MAX_DATABASE_INTEGER = 2**63 - 1
 """The largest number that the database can store."""
 
+MAX_QUERY_FILES = 8
+"""Files that one search may be with."""
+
+MAX_QUERY_SEGMENTS = 16
+"""Segments of the library that one search may be like."""
+
+MAX_SELECTED = 10_000
+"""Files that can be selected together."""
+
 _MAX_TEXT = 20_000
 _MAX_INSTRUCTION = 2_000
-_MAX_FILES = 5_000  # That one request removes.
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -81,6 +91,8 @@ Text = Annotated[
 Number = Annotated[int, Field(ge=0, le=MAX_DATABASE_INTEGER), BeforeValidator(_integer)]
 """A number that the database can store."""
 
+_Share = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
+
 _Kinds = Annotated[
     tuple[Kind, ...],
     BeforeValidator(lambda value: value or ()),
@@ -105,7 +117,7 @@ class FileFilter(Window):
 class FileSelection(BaseModel):
     """Files of the library, by their ids."""
 
-    item_ids: Annotated[list[Number], Field(max_length=_MAX_FILES)] = []
+    item_ids: Annotated[list[Number], Field(max_length=MAX_SELECTED)] = []
 
 
 class SearchForm(BaseModel):
@@ -113,27 +125,44 @@ class SearchForm(BaseModel):
 
     Attributes:
         text: Words.
-        file: An id from `QueryFiles`, or another reference that it resolves.
-        similar: Segment of the library to be like.
-        balance: 0 considers the words only, 1 the file only; matters where both are given.
+        literal: What looks like a date in the words, and is none.
+        files: Ids from `QueryFiles`, or other references that it resolves.
+        similar: Segments of the library to be like.
+        border: Probability from which on hits are matches.
+        balance: 0 considers the words only, 1 the files and segments only; matters where both are
+            given. The latter count the same.
         not_like: Words that hits should not be like.
         kinds: Kinds of media; empty means all.
         folder: A folder's id from `app.page.labels`.
-        after: First day, as 2026-03-31.
-        before: Last day, included.
-        instruction: The model's instruction for the words and the file, in place of its default;
+        album: An album's id.
+        after: First day, month or year, as 2026-03-31, 2026-03 or 2026.
+        before: Last day, month or year, included.
+        instruction: The model's instruction for the words and the files, in place of its default;
             only for models that take instructions.
+        sort: Order of the strong hits; without words or an example, of all files that fit.
     """
 
     model_config = ConfigDict(frozen=True)
 
     text: Text = ""
-    file: Annotated[object, BeforeValidator(lambda value: value or None)] = None
-    similar: Annotated[Number | None, BeforeValidator(_integer)] = None
-    balance: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)] = 0.5
+    literal: Text = ""
+    files: Annotated[
+        tuple[object, ...],
+        Field(max_length=MAX_QUERY_FILES),
+        BeforeValidator(lambda value: value or ()),
+    ] = ()
+    similar: Annotated[
+        tuple[Number, ...],
+        Field(max_length=MAX_QUERY_SEGMENTS),
+        BeforeValidator(lambda value: value or ()),
+        AfterValidator(lambda segments: tuple(dict.fromkeys(segments))),
+    ] = ()
+    border: _Share = 0.5
+    balance: _Share = 0.5
     not_like: Text = ""
     kinds: _Kinds = ()
     folder: Text = ""
+    album: Annotated[Number | None, BeforeValidator(_integer)] = None
     after: Text = ""
     before: Text = ""
     instruction: Annotated[
@@ -141,6 +170,39 @@ class SearchForm(BaseModel):
         StringConstraints(strip_whitespace=True, max_length=_MAX_INSTRUCTION),
         BeforeValidator(_encodable),
     ] = ""
+    sort: Annotated[Sort, BeforeValidator(lambda value: value or Sort.RELEVANCE)] = Sort.RELEVANCE
+
+    def dated(self, library: Library) -> tuple[Self, Period | None]:
+        """Return the form with a date in its words as its filter, and the period that it says.
+
+        A filter by dates that is set already leaves the words as they are. A year alone is no date
+        where words of the library have it, or no file is of that year.
+        """
+        if self.after or self.before:
+            return self, None
+        rest, period = split_dates(self.text, datetime.now().astimezone().date())
+        if period is None or period.phrase == self.literal:
+            return self, None
+        bounds = {
+            "after": period.first.isoformat() if period.first else "",
+            "before": period.last.isoformat() if period.last else "",
+        }
+        form = self.model_copy(update={"text": rest} | bounds)
+        if period.is_year and not form._means_year(library, self.text):
+            return self, None
+        return form, period
+
+    def _means_year(self, library: Library, text: str) -> bool:
+        """Return whether files are of the year of these filters, and no text has all the words."""
+        catalog, (after, before) = library.catalog, parse_dates(self.after, self.before)
+        if not catalog.timeline.files(Filters(after=after, before=before), limit=1):
+            return False
+        if not self.text:
+            return True
+        asked = terms(text)
+        named = catalog.find_names(asked, Filters(), 1).values()
+        is_named = any(match.share >= 1 for found in named for match in found)
+        return not is_named and not catalog.find_words(asked).every.any()
 
     def query(self, library: Library, files: QueryFiles) -> Query:
         """Return the query for the indexer.
@@ -150,165 +212,54 @@ class SearchForm(BaseModel):
                 or if an instruction is given and the library's model takes none.
         """
         parts: list[QueryPart] = []
-        has_example = self.file is not None or self.similar is not None
-        text_weight, file_weight = 1.0, 1.0
-        if self.text and has_example:
-            text_weight, file_weight = 2 * (1 - self.balance), 2 * self.balance
-        if self.text and text_weight:
-            parts.append(text_part(self.text, text_weight))
-        if self.file is not None and file_weight:
-            path = files.resolve(self.file)
-            parts.append(file_part(path, file_weight, limits=library.limits, viewer=library.viewer))
-        if self.similar is not None and file_weight:
-            library.catalog.segment(self.similar)
-            parts.append(QueryPart(segment_id=self.similar, weight=file_weight))
+        examples = len(self.files) + len(self.similar)
+        text_weight, example_weight = 1.0, 1.0
+        text, without = without_excluded(self.text)
+        if text and examples:
+            text_weight, example_weight = 2 * (1 - self.balance), 2 * self.balance / examples
+        if text and text_weight:
+            parts.append(text_part(text, text_weight))
+        if example_weight:
+            parts += self._examples(library, files, example_weight)
         if self.instruction:
             self._check_instruction(library)
             parts = [with_instruction(part, self.instruction) for part in parts]
         if not parts:
-            raise QueryError("type what you are looking for, or drop a file to search with")
+            raise QueryError(N_("type what you are looking for, or drop a file to search with"))
         if self.not_like:
             parts.append(text_part(self.not_like, -1.0))
-        return Query(parts=tuple(parts), filters=self._filters(library))
+        return Query(tuple(parts), self.filters(library), without=without)
+
+    def _examples(self, library: Library, files: QueryFiles, weight: float) -> Iterator[QueryPart]:
+        """Yield the parts for files and segments."""
+        for file in self.files:
+            path = files.resolve(file)
+            yield file_part(path, weight, limits=library.limits, viewer=library.viewer)
+        for segment_id in self.similar:
+            library.catalog.segment(segment_id)
+            yield QueryPart(segment_id=segment_id, weight=weight)
 
     def _check_instruction(self, library: Library) -> None:
         info = library.embedder.info
         if not info.takes_instructions:
             family = ModelSpec.parse(info.name).family  # The rest may be a path of this machine.
             raise QueryError(
-                f"the library's model, {family}, takes no instructions: leave the instruction empty"
+                N_(
+                    "the library's model, {family}, takes no instructions: leave the instruction "
+                    "empty",
+                    family=family,
+                )
             )
 
-    def _filters(self, library: Library) -> Filters:
-        after = parse_date(self.after) if self.after else None
-        before = parse_date(self.before) if self.before else None
-        if before is not None and len(self.before) == len("2026-03-31"):
-            before = _next_day(before)
-        if after is not None and before is not None and after >= before:
-            raise QueryError("the first day comes after the last one: swap the dates")
+    def filters(self, library: Library) -> Filters:
+        """Return the filters for the indexer.
+
+        Raises:
+            QueryError: if the folder or a date is unusable.
+        """
+        after, before = parse_dates(self.after or None, self.before or None)
         folder = folder_of(library, self.folder) if self.folder else None
-        return Filters(kinds=frozenset(self.kinds), folder=folder, after=after, before=before)
-
-
-def _next_day(day: datetime) -> datetime:
-    """Return the same time a calendar day later, across a change of the clocks too."""
-    try:
-        return (day.replace(tzinfo=None) + timedelta(days=1)).astimezone()
-    except OverflowError:  # The last representable day.
-        return day
-
-
-PAGE_SIZE = 24
-_FETCH_SIZE = 96
-_MAX_HITS = 960
-_MAX_SEARCHES = 200
-
-
-@dataclass(frozen=True, slots=True)
-class ResultPage:
-    """A page of a search's hits.
-
-    Attributes:
-        token: Identifies the search, to request more of it.
-        hits: All strong, or all weak.
-        weak: Which of the two.
-        next_offset: Where the next page starts, or None after the last hit.
-    """
-
-    token: str
-    hits: tuple[Hit, ...]
-    weak: bool
-    next_offset: int | None
-
-
-class SearchSession:
-    """One query and its hits, fetched in blocks on demand. Thread-safe."""
-
-    def __init__(self, token: str, library: Library, query: Query, terms: tuple[str, ...]) -> None:
-        self.token = token
-        self.terms = terms
-        self._library = library
-        self._model = library.embedder.info.fingerprint
-        self._query = query
-        self._strong: list[Hit] = []
-        self._weak: list[Hit] = []
-        self._exhausted = False
-        self._lock = Lock()
-
-    def page(self, offset: int = 0, *, weak: bool = False, size: int = PAGE_SIZE) -> ResultPage:
-        """Return the hits from `offset` on, `size` at most.
-
-        Raises:
-            QueryError: if the query cannot be answered.
-            NotFound: if the library has another model than when the search began.
-        """
-        with self._lock:
-            hits = self._weak if weak else self._strong
-            while len(hits) <= offset + size and not self._is_complete(weak):
-                self._fetch()
-            found = tuple(hits[offset : offset + size])
-            rest = len(hits) > offset + size
-        return ResultPage(self.token, found, weak, offset + size if rest else None)
-
-    def hit(self, segment_id: int) -> Hit | None:
-        """Return the hit of this segment, among those fetched so far."""
-        with self._lock:
-            found = (hit for hit in (*self._strong, *self._weak) if hit.segment.id == segment_id)
-            return next(found, None)
-
-    def _is_complete(self, weak: bool) -> bool:
-        """Return whether no further hit can come; weak ones follow after all strong ones."""
-        return self._exhausted or (not weak and bool(self._weak))
-
-    def _fetch(self) -> None:
-        if self._library.embedder.info.fingerprint != self._model:  # Its ranking differs.
-            raise NotFound("the library has changed to another model: search again")
-        seen = len(self._strong) + len(self._weak)
-        block = self._library.search(replace(self._query, limit=_FETCH_SIZE, offset=seen))
-        for hit in block:
-            (self._weak if hit.weak else self._strong).append(hit)
-        self._exhausted = len(block) < _FETCH_SIZE or seen + _FETCH_SIZE >= _MAX_HITS
-
-
-class Searches:
-    """The latest search sessions of all users, by token. Thread-safe."""
-
-    def __init__(
-        self, library: Library, files: QueryFiles, max_searches: int = _MAX_SEARCHES
-    ) -> None:
-        self._library = library
-        self._files = files
-        self._sessions = LRUCache[str, SearchSession](max_searches)
-        self._lock = Lock()
-
-    def open(self, form: SearchForm) -> SearchSession:
-        """Start a search.
-
-        Raises:
-            IndexerError: if the form is empty or unusable.
-        """
-        query = form.query(self._library, self._files)
-        token = secrets.token_urlsafe(12)
-        session = SearchSession(token, self._library, query, tuple(terms(form.text)))
-        with self._lock:
-            self._sessions[token] = session
-        return session
-
-    def get(self, token: str) -> SearchSession:
-        """Return a session by its token.
-
-        Raises:
-            NotFound: if it has expired, or never existed.
-        """
-        with self._lock:
-            if session := self._sessions.get(token):
-                return session
-        raise NotFound("this search has expired: search again")
-
-
-def sample_files(library: Library, count: int = PAGE_SIZE) -> list[tuple[MediaItem, Segment]]:
-    """Return files from all over the library, pictures first, to show before any search."""
-    return sorted(library.catalog.sample(count), key=lambda found: list(Kind).index(found[1].kind))
+        return Filters(frozenset(self.kinds), folder, after, before, self.album)
 
 
 def warm_up(library: Library) -> None:

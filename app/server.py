@@ -1,5 +1,6 @@
 """The ASGI application: the routes and Gradio's page behind access control."""
 
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,19 +11,45 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from app import texts
+from app.albums import album_items_router, albums_router, collections_router
 from app.auth import Authenticator, login_router
-from app.gradio_compat import DirectCallMiddleware, ErrorMiddleware, PayloadMiddleware, mount
+from app.delivery import AssetMiddleware, CompressionMiddleware, version_of
+from app.desktop import desktop_router
+from app.direct_calls import DirectCallMiddleware
+from app.duplicates import duplicates_router
+from app.files import files_router
+from app.folders import folders_router
+from app.gradio_compat import ErrorMiddleware, PayloadMiddleware, mount
 from app.guard import Guard
 from app.page import ui
+from app.page.events import LibraryView
 from app.peer import same_user
-from app.routes import media_router, upload_router
+from app.routes import media_router, search_router, upload_router
+from app.selection import selection_router
 from app.services import Services
+from app.suggestions import suggestions_router
+from app.timeline import timeline_router
 
 ASSETS = Path(__file__).parent / "assets"
+_MAX_BODY_BYTES = 1 << 20
+"""Of a request without files, which routes keep in memory."""
+_STYLES = (
+    "frame",
+    "search",
+    "results",
+    "browse",
+    "detail",
+    "collections",
+    "library",
+    "files",
+    "selection",
+    "duplicates",
+)
 _HEAD = """
-<link rel="stylesheet" href="site/app.css">
+<link rel="stylesheet" href="{site}/page.css">
+<link rel="modulepreload" href="{site}/app.js">
 <link rel="icon" href="site/icon.svg" type="image/svg+xml">
-<link rel="modulepreload" href="site/app.js">
 <meta name="color-scheme" content="light dark">
 <meta name="description" content="Search your photos, videos, PDFs and texts by what they show.">
 """
@@ -39,16 +66,37 @@ def build(services: Services, on_start: Callable[[], None] = lambda: None) -> AS
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         on_start()
+        services.watch.start()
         yield
-        services.jobs.close()
+        services.close()
 
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app = FastAPI(
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=lifespan,
+        max_body_size=_MAX_BODY_BYTES,
+    )
     config = services.config
     own_user = same_user if config.admits_own_user else None
     authenticator = Authenticator(config.auth, token=config.token, same_user=own_user)
     app.include_router(login_router(authenticator))
     app.include_router(media_router(services.library, services.searches, paths=config.trusted))
-    app.include_router(upload_router(services.library, services.uploads, services.files))
+    app.include_router(desktop_router(services.library, trusted=config.trusted))
+    app.include_router(search_router(LibraryView(services), services.searches))
+    app.include_router(suggestions_router(services.library))
+    app.include_router(selection_router(services))
+    app.include_router(duplicates_router(services))
+    app.include_router(albums_router(services))
+    app.include_router(album_items_router(services))
+    app.include_router(collections_router(services))
+    app.include_router(files_router(services))
+    app.include_router(folders_router(services))
+    app.include_router(timeline_router(services))
+    app.include_router(
+        upload_router(services.library, services.uploads, services.files),
+        max_body_size=sys.maxsize,  # It has limits of its own.
+    )
 
     @app.exception_handler(RequestValidationError)
     async def not_found(request: Request, error: Exception) -> Response:
@@ -58,9 +106,26 @@ def build(services: Services, on_start: Callable[[], None] = lambda: None) -> AS
     def health() -> Response:
         return PlainTextResponse("ok")
 
+    @app.get("/messages.js")
+    def messages() -> Response:
+        headers = {"Cache-Control": "no-store"}  # It depends on the language.
+        return Response(texts.script(), media_type="text/javascript", headers=headers)
+
+    site = f"site/{version_of(ASSETS)}"
+
+    @app.get(f"/{site}/page.css")
+    def styles() -> Response:
+        sheets = [(ASSETS / f"{name}.css").read_text("utf-8") for name in _STYLES]
+        return Response("".join(sheets), media_type="text/css")
+
+    app.mount(f"/{site}", StaticFiles(directory=ASSETS))
     app.mount("/site", StaticFiles(directory=ASSETS))
     endpoints = ui.endpoints(services)
-    page = ui.build(services, endpoints)
-    mount(app, page, services, theme=ui.theme(), head=_HEAD, favicon_path=str(ASSETS / "icon.svg"))
+    page = ui.build(services, endpoints, script=f"{site}/app.js")
+    head = _HEAD.format(site=site)
+    head += '<meta name="rz-trusted" content="yes">' if config.trusted else ""
+    mount(app, page, services, theme=ui.theme(), head=head, favicon_path=str(ASSETS / "icon.svg"))
     calls = DirectCallMiddleware(ErrorMiddleware(app), endpoints)
-    return Guard(PayloadMiddleware(calls, services.files), config, authenticator)
+    compressed = CompressionMiddleware(PayloadMiddleware(calls, services.files))
+    guarded = Guard(AssetMiddleware(compressed), config, authenticator)
+    return texts.LanguageMiddleware(guarded)

@@ -9,11 +9,15 @@ from pathlib import Path
 from threading import Event
 
 from app.config import AppConfig
+from app.folder_watch import FolderWatch
 from app.jobs import Jobs
+from app.living import LivingAlbums
 from app.models import Models
+from app.page import labels
 from app.page.labels import readable
 from app.query_files import MAX_QUERY_FILE_BYTES, QueryFiles
-from app.search import Searches
+from app.sessions import Searches
+from app.texts import N_, Marked, message_of
 from app.uploads import LibraryUploads
 from embedder import EmbedderError
 from embedder.interface import ModelSpec
@@ -28,6 +32,8 @@ from indexer import (
     QueryError,
     ReembedReport,
 )
+from indexer.ingest.roots import excludes
+from indexer.types import Root
 
 INCOMING = "incoming"
 """The folder of a library for unfinished uploads."""
@@ -48,8 +54,15 @@ class Services:
     files: QueryFiles
     uploads: LibraryUploads
     searches: Searches
+    living: LivingAlbums
     jobs: Jobs
+    watch: FolderWatch
     models: Models
+
+    def close(self) -> None:
+        """Stop what runs in the background."""
+        self.watch.close()
+        self.jobs.close()
 
 
 def build(
@@ -70,13 +83,20 @@ def build(
         config.max_upload_bytes,
         config.max_uploads_bytes,
     )
+
+    def message(error: Exception) -> str:
+        return error_message(config, error)
+
+    jobs = Jobs(message)
     return Services(
         config=config,
         library=library,
         files=files,
         uploads=uploads,
         searches=Searches(library, files),
-        jobs=Jobs(lambda error: error_message(config, error)),
+        living=LivingAlbums(library, files),
+        jobs=jobs,
+        watch=FolderWatch(library, jobs, message),
         models=Models(library, config.offer),
     )
 
@@ -94,12 +114,13 @@ def error_message(config: AppConfig, error: Exception) -> str:
     """
     if not isinstance(error, EXPECTED_ERRORS):
         _log.error("unexpected error: %s", describe_error(error))
-        return "an unexpected error occurred: see the server's log"
+        return N_("an unexpected error occurred: see the server's log")
     names_folders = isinstance(error, LibraryError | EmbedderError)
     if config.trusted or not names_folders or isinstance(error, LibraryBusy):
-        return readable(str(error))
+        message = message_of(error)
+        return message if isinstance(message, Marked) else readable(message)
     _log.warning("hidden from users: %s", error)
-    return "the library cannot do that now: the reason is in the server's log"
+    return N_("the library cannot do that now: the reason is in the server's log")
 
 
 def describe_error(error: BaseException) -> str:
@@ -121,35 +142,134 @@ def add_folder(services: Services, folder: str) -> None:
     """
     if not services.config.trusted:
         raise NotAllowed(
-            "adding a folder of the server requires a login: upload the files, or start the page "
-            "with --auth or on 127.0.0.1"
+            N_(
+                "adding a folder of the server requires a login: upload the files, or start the "
+                "page with --auth or on 127.0.0.1"
+            )
         )
     path = Path(os.path.expanduser(folder.strip().strip('"')))  # noqa: PTH111 -- as in typed_path
     if not folder.strip():
-        raise IndexerError("name a folder, for instance ~/Pictures")
+        raise IndexerError(N_("name a folder, for instance ~/Pictures"))
     try:
         present, is_folder = path.exists(), path.is_dir()
     except (OSError, ValueError):
         present = is_folder = False
     if not present:
-        raise IndexerError(f"there is no folder {folder.strip()} on this machine")
+        raise IndexerError(
+            N_("there is no folder {folder} on this machine", folder=readable(folder.strip()))
+        )
     if not is_folder:
-        raise IndexerError(f"{folder.strip()} is a file: name its folder")
+        raise IndexerError(N_("{name} is a file: name its folder", name=readable(folder.strip())))
     if not path.is_absolute():
-        raise IndexerError("write the absolute path of the folder, for instance ~/Pictures")
-    _ingest(services, f"Adding {path.name or path}", [path])
+        raise IndexerError(N_("write the absolute path of the folder, for instance ~/Pictures"))
+    _ingest(services, N_("Adding {name}", name=readable(path.name or str(path))), [path])
+
+
+def scan_folders(services: Services) -> None:
+    """Start to ingest again the folders that the library remembers.
+
+    Raises:
+        NotAllowed: if users may not name folders.
+        IndexerError: if there are none, or another job is running.
+    """
+    _check_folders_allowed(services)
+    if not services.library.catalog.roots():
+        raise IndexerError(N_("no folder of this machine has been added yet"))
+    _ingest(services, N_("Scanning your folders"), [])
+
+
+def scan_folder(services: Services, folder_id: str) -> None:
+    """Start to ingest again one folder that the library remembers.
+
+    Raises:
+        NotAllowed: if users may not name folders.
+        IndexerError: if there is no such folder, or another job is running.
+    """
+    path = _root(services, folder_id).path
+    _ingest(services, _scanning(path), [path])
+
+
+def forget_folder(services: Services, folder_id: str) -> int:
+    """Remove a folder that the library remembers, and its files; return how many.
+
+    Raises:
+        NotAllowed: if users may not name folders.
+        IndexerError: if there is no such folder, or the library is busy.
+    """
+    return services.library.forget([_root(services, folder_id).path])
+
+
+def excluded_files(services: Services, folder_id: str, pattern: str) -> int:
+    """Return how many files of a folder would leave the library if a pattern was excluded.
+
+    Raises:
+        NotAllowed: if users may not name folders.
+        IndexerError: if there is no such folder, or the pattern is empty.
+    """
+    root = _root(services, folder_id)
+    if not pattern.strip("/ "):
+        raise QueryError(N_("name what to exclude, for instance private or *.tmp"))
+    excluded = Root(root.path, (pattern,))
+    return sum(excludes(excluded, path) for path in services.library.catalog.paths_in(root.path))
+
+
+def change_exclusions(
+    services: Services, folder_id: str, *, exclude: Sequence[str] = (), include: Sequence[str] = ()
+) -> None:
+    """Start to ingest a folder without what is excluded, and with what is included again.
+
+    Raises:
+        NotAllowed: if users may not name folders.
+        IndexerError: if there is no such folder, or another job is running.
+    """
+    path = _root(services, folder_id).path
+    options = IngestOptions(exclude=tuple(exclude), include=tuple(include))
+    _ingest(services, _scanning(path), [path], options)
+
+
+def _scanning(path: Path) -> str:
+    return N_("Scanning {name}", name=readable(path.name or str(path)))
+
+
+def keep_up_to_date(services: Services, on: bool) -> None:
+    """Begin or stop to ingest the remembered folders whenever something changes in them.
+
+    Raises:
+        NotAllowed: if users may not name folders.
+        LibraryError: if the library cannot be written to.
+    """
+    _check_folders_allowed(services)
+    services.watch.switch(on)
+
+
+def _root(services: Services, folder_id: str) -> Root:
+    """Return the remembered folder with an id; see `forget_folder` for what it raises."""
+    _check_folders_allowed(services)
+    for root in services.library.catalog.roots():
+        if labels.folder_id(root.path) == folder_id:
+            return root
+    raise QueryError(N_("the library has no such folder: it may have been removed just now"))
+
+
+def _check_folders_allowed(services: Services) -> None:
+    if not services.config.trusted:
+        raise NotAllowed(
+            N_(
+                "managing folders of the server requires a login: start the page with --auth or on "
+                "127.0.0.1"
+            )
+        )
 
 
 def add_uploads(services: Services) -> None:
-    """Start to add what was uploaded.
+    """Start to add what was uploaded, once no other job is running.
 
     Raises:
-        Busy: if another job is running.
         LibraryError: if the library was moved, deleted or replaced.
     """
     services.library.check_unchanged()
     services.library.uploads.mkdir(parents=True, exist_ok=True)
-    _ingest(services, "Adding your files", [services.library.uploads])
+    _ingest(services, N_("Adding your files"), [services.library.uploads], wait=True)
 
 
 def retry_failed(services: Services) -> None:
@@ -158,7 +278,18 @@ def retry_failed(services: Services) -> None:
     Raises:
         Busy: if another job is running.
     """
-    _ingest(services, "Retrying the failed files", [], retry_failed=True)
+    _ingest(services, N_("Retrying the failed files"), [], IngestOptions(retry_failed=True))
+
+
+def retry_file(services: Services, item_id: int) -> None:
+    """Start to ingest one failed file again.
+
+    Raises:
+        IndexerError: if there is no such file, or another job is running.
+    """
+    item = services.library.catalog.item(item_id)
+    options = IngestOptions(retry_failed=True)
+    _ingest(services, N_("Retrying {name}", name=readable(item.name)), [item.path], options)
 
 
 def reembed(
@@ -179,12 +310,14 @@ def reembed(
     """
     if not services.config.trusted:
         raise NotAllowed(
-            "changing the model requires a login: start the page with --auth or on 127.0.0.1"
+            N_("changing the model requires a login: start the page with --auth or on 127.0.0.1")
         )
     offer = services.models.chosen(wanted)
     name = ModelSpec.parse(offer.spec).short
     if offer.needs_download and not download:
-        raise QueryError(f"the model {name} is not on this machine yet: allow its download")
+        raise QueryError(
+            N_("the model {model} is not on this machine yet: allow its download", model=name)
+        )
 
     def work(on_progress: Callable[[Progress], None], cancel: Event) -> ReembedReport:
         if offer.needs_download and not services.models.download(offer, on_progress, cancel):
@@ -193,17 +326,25 @@ def reembed(
             offer.spec, leave_out=leave_out, on_progress=on_progress, cancel=cancel
         )
 
-    first = f"Downloading {name}, then re-embedding"
-    services.jobs.start(first if offer.needs_download else f"Re-embedding with {name}", work)
+    if offer.needs_download:
+        title = N_("Downloading {model}, then re-embedding", model=name)
+    else:
+        title = N_("Re-embedding with {model}", model=name)
+    services.jobs.start(title, work)
 
 
 def _ingest(
-    services: Services, title: str, paths: Sequence[Path], *, retry_failed: bool = False
+    services: Services,
+    title: str,
+    paths: Sequence[Path],
+    options: IngestOptions | None = None,
+    *,
+    wait: bool = False,
 ) -> None:
-    options = IngestOptions(retry_failed=retry_failed)
     services.jobs.start(
         title,
         lambda on_progress, cancel: services.library.ingest(
             paths, options, on_progress=on_progress, cancel=cancel
         ),
+        wait=wait,
     )

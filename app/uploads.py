@@ -14,12 +14,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from time import monotonic
+from time import monotonic, time
 from typing import BinaryIO
 
 from anyio import to_thread
 from filelock import FileLock
 
+from app.page.labels import size
+from app.texts import N_
 from indexer import IndexerError
 
 _log = logging.getLogger(__name__)
@@ -46,7 +48,7 @@ _RESERVED_NAME = re.compile(
 _MAX_NAME_BYTES = 200  # Of 255, so that a number can be added.
 _MAX_EXTENSION = 10
 _MAX_DEPTH = 20
-_NO_NAME = "a file without a name cannot be uploaded"
+_NO_NAME = N_("a file without a name cannot be uploaded")
 
 
 def clean_name(name: str) -> str:
@@ -89,7 +91,7 @@ def clean_path(relative: str) -> Path:
     if not parts:
         raise UploadError(_NO_NAME)
     if len(parts) > _MAX_DEPTH:
-        raise UploadError(f"folders nested more than {_MAX_DEPTH} deep cannot be uploaded")
+        raise UploadError(N_("folders nested more than {n} deep cannot be uploaded", n=_MAX_DEPTH))
     return Path(*map(clean_name, parts))
 
 
@@ -205,7 +207,13 @@ class Quota:
     def _check(self, count: int) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(self._folder).free < count + self._spare:
-            raise NoRoom("the disk is full: free some space and send the file again")
+            raise NoRoom(
+                N_(
+                    "the disk would have less than {size} left: free some space and send the file "
+                    "again",
+                    size=size(self._spare),
+                )
+            )
         if self._max_bytes is None:
             return
         if self._lacking(count) > 0 or self._counted_at is None:
@@ -267,10 +275,12 @@ class IncomingFile:
     Attributes:
         chunks: Its bytes.
         announced: How many there are said to be, 0 if unknown.
+        modified_ms: When the sender's file was modified, in milliseconds since 1970, if known.
     """
 
     chunks: AsyncIterator[bytes]
     announced: int = 0
+    modified_ms: int | None = None
 
 
 _MAX_NUMBERED = 100
@@ -312,6 +322,8 @@ async def save(
                 if reservation.size + len(chunk) > limit:
                     raise _too_large(target, limit)
                 await to_thread.run_sync(_write, file, chunk, reservation)
+        if incoming.modified_ms is not None:
+            _set_time(partial, incoming.modified_ms)
         size = reservation.size
         path = await to_thread.run_sync(_place, partial, target, reservation)
         saved = SavedFile(path, size)
@@ -324,12 +336,25 @@ async def save(
 
 
 def _too_large(target: Path, limit: int) -> TooLarge:
-    return TooLarge(f"{target.name} is larger than the upload limit of {limit >> 20} MB")
+    return TooLarge(
+        N_(
+            "{name} is larger than the upload limit of {size} MB",
+            name=target.name,
+            size=limit >> 20,
+        )
+    )
 
 
 def _write(file: BinaryIO, chunk: bytes, reservation: Reservation) -> None:
     reservation.grow(len(chunk))
     file.write(chunk)
+
+
+def _set_time(path: Path, modified_ms: int) -> None:
+    """Give a file the time that it had where it comes from, if it is in the past."""
+    if modified_ms <= time() * 1000:
+        with suppress(OSError, OverflowError):  # A time that this file system cannot store.
+            os.utime(path, ns=(modified_ms * 1_000_000,) * 2)
 
 
 def _place(partial: Path, target: Path, reservation: Reservation) -> Path:
@@ -390,8 +415,10 @@ class LibraryUploads:
             lambda _lacking: _bytes_below(folder),
             spare=_SPARE_BYTES,
             recount_seconds=_RECOUNT_SECONDS,
-            full="the library has no room for more uploads: remove some files from it first, or "
-            "ask its owner to raise --max-uploads-mb",
+            full=N_(
+                "the library has no room for more uploads: remove some files from it first, or ask "
+                "its owner to raise --max-uploads-mb"
+            ),
         )
 
     async def add(self, path: str, incoming: IncomingFile) -> SavedFile:

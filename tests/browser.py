@@ -21,7 +21,7 @@ FLAGS = [
     "--autoplay-policy=no-user-gesture-required",
 ]
 MARKS = [
-    pytest.mark.browser,
+    pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs a chromium in the PATH"),
 ]
 
@@ -100,7 +100,7 @@ class Window:
         folded = self.page.locator("#rz-results .rz-weak:not([open]) summary")
         if folded.count():
             folded.click()
-        self.page.locator("#rz-results .rz-card", has_text=name).first.locator("button").click()
+        self.page.locator("#rz-results .rz-card", has_text=name).first.locator(".rz-open").click()
         self.page.wait_for_selector("#rz-detail .rz-detail")
 
     def list_files(self, name):

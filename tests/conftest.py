@@ -172,7 +172,7 @@ def page_over(tmp_path: Path) -> Iterator[Any]:
 
     yield page
     for one in built:
-        one.jobs.close()
+        one.close()
 
 
 @pytest.fixture(scope="module")

@@ -62,11 +62,10 @@ def make_media(folder: Path, reds: int = 4) -> None:
 
 
 def _picture(colour: tuple[int, int, int], number: int) -> Image.Image:
-    picture = Image.new("RGB", (320, 240), colour)
-    picture.paste(
-        (colour[0], min(255, colour[1] + 5 * number), colour[2]), (0, 0, 40 + 3 * number, 90)
-    )
-    return picture
+    """A plain picture for 0, and others with shades of the colour that look different."""
+    shades = np.random.default_rng(number).integers(-24, 24, (8, 8, 1)) if number else 0
+    pixels = np.clip(np.full((8, 8, 3), colour) + shades, 0, 255).astype(np.uint8)
+    return Image.fromarray(pixels).resize((320, 240), Image.Resampling.NEAREST)
 
 
 def _film(path: Path) -> None:
@@ -142,7 +141,8 @@ def served_here(library: Library, scratch: Path, **config: Any) -> Iterator[str]
 
     listening = listen("127.0.0.1", 0)
     # As a factory, it is called in the loop: outside, Gradio leaves loops of its own open.
-    settings = uvicorn.Config(built, factory=True, log_config=None, timeout_graceful_shutdown=2)
+    # Pages that were asked for ahead may still be drawn when a window is closed.
+    settings = uvicorn.Config(built, factory=True, log_config=None, timeout_graceful_shutdown=20)
     running = uvicorn.Server(settings)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
     with _no_errors_logged():
@@ -167,3 +167,13 @@ def _no_errors_logged() -> Iterator[None]:
     finally:
         logging.getLogger().removeHandler(handler)
     assert not logged, logged
+
+
+@contextlib.contextmanager
+def copy_served_here(sample_folder: Path, folder: Path) -> Iterator[str]:
+    """Serve a copy of the sample library from this process; yields the page's address."""
+    with (
+        Library.open(copy_library(sample_folder, folder)) as library,
+        served_here(library, folder / "scratch") as address,
+    ):
+        yield address

@@ -2,7 +2,9 @@
 
 import base64
 import contextlib
+import re
 from collections.abc import Iterator
+from urllib.parse import urljoin
 
 import pytest
 from fastapi import FastAPI
@@ -77,6 +79,29 @@ def test_login_reads_both_kinds_of_form():
     parts = {name: (None, value) for name, value in form.items()}
     assert client.post("/login", files=parts).status_code == 200
     assert client.post("/login", content=b"username=me").status_code == 401
+
+
+def test_search_of_a_shared_link_survives_the_login(client):
+    search = "q=caf%C3%A9+%26%20tea&kind=image,video&not=%22x%22&open=3"
+    asked = client.get(f"/?{search}")
+    assert asked.headers["location"] == f"login?{search}"
+    shown = client.get(f"/login?{search}")
+    form = re.search('action="([^"]*)"', shown.text)[1]
+    assert form == f"login?{search}".replace("&", "&amp;")
+    right, wrong = ({"username": "me", "password": one} for one in ("right", "wrong"))
+    assert f'action="{form}"' in client.post(f"/login?{search}", data=wrong).text
+    html = {"Accept": "text/html"}
+    answer = client.post(f"/login?{search}", data=right, headers=html)
+    assert answer.headers["location"] == f".?{search}"
+
+
+@pytest.mark.parametrize(
+    "query", ["//evil.example", "https://evil.example/", "next=//evil.example"]
+)
+def test_login_leads_nowhere_else(client, query):
+    form = {"username": "me", "password": "right"}
+    answer = client.post(f"/login?{query}", data=form, headers={"Accept": "text/html"})
+    assert urljoin("http://here/login", answer.headers["location"]) == f"http://here/?{query}"
 
 
 def test_login_throttles_wrong_passwords(client, clock):
@@ -220,6 +245,7 @@ def test_token_in_address_becomes_a_cookie(page):
     assert page.get("/?token=x").status_code == 401
     answer = page.get(f"/?token={TOKEN}")
     assert (answer.status_code, answer.headers["location"]) == (303, ".")
+    assert page.get(f"/?q=a&token={TOKEN}&open=3").headers["location"] == ".?q=a&open=3"
     cookie = answer.headers["set-cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=strict" in cookie
@@ -243,6 +269,8 @@ def test_links_of_other_sites_open_the_page(page):
     for _ in range(2):
         answer = page.get("/", headers=link)
         assert (answer.status_code, answer.headers["refresh"]) == (200, "0; url=./")
+        answer = page.get("/?q=a;b", headers=link)
+        assert answer.headers["refresh"] == "0; url=./?q=a;b"
         own = {**link, "Sec-Fetch-Site": "same-origin"}
         assert page.get("/", headers=own).status_code == 401
     page.get(f"/?token={TOKEN}", headers=link)

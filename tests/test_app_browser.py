@@ -1,10 +1,12 @@
 """The page in a real browser: what a person does with it, from an empty library on."""
 
+import os
 from dataclasses import replace
 
 import pytest
 from browser import DESKTOP, MARKS, PHONE, Window
 from hub_server import tiny_hub
+from PIL import Image
 from sample_library import copy_library, make_media, served_here
 
 from embedder import Modality
@@ -18,6 +20,7 @@ pytestmark = MARKS
 def media(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures") / "My media"
     make_media(folder, reds=40)
+    os.utime(folder / "photos" / "blue.jpg", (1_241_611_200, 1_241_611_200))  # noon of 6 May 2009
     return folder
 
 
@@ -78,7 +81,8 @@ def test_upload_folder_lists_failures(filled, desk):
     assert "broken.jpg" in filled
     page = desk.page
     page.get_by_role("tab", name="Library").click()
-    page.get_by_role("button", name="Failed (1)").click()
+    page.locator("#rz-files tbody tr", has_text="blue.jpg").get_by_text("6 May 2009").wait_for()
+    page.get_by_role("button", name="Failed 1").click()
     row = page.locator("#rz-files tbody tr")
     row.get_by_text("broken.jpg").wait_for()
     assert len(row.locator("td").last.inner_text()) > 20
@@ -164,7 +168,7 @@ def test_detail_marks_pdf_words_and_turns(desk):
     desk.search("lighthouse")
     desk.open("harbour.pdf")
     page = desk.page
-    page.get_by_text("Page 2 of 3").wait_for()
+    page.get_by_label("Page 2 of 3").wait_for()
     mark = page.locator(".rz-sheet i")
     page.wait_for_function("document.querySelector('.rz-sheet img').complete")
     sheet = page.locator(".rz-sheet").bounding_box()
@@ -173,7 +177,7 @@ def test_detail_marks_pdf_words_and_turns(desk):
     assert 0.2 < (box["y"] - sheet["y"]) / sheet["height"] < 0.3
     desk.picture("09-pdf")
     page.keyboard.press("PageDown")
-    page.get_by_text("Page 3 of 3").wait_for()
+    page.get_by_label("Page 3 of 3").wait_for()
 
 
 def test_detail_shows_passage_in_context(desk):
@@ -220,14 +224,46 @@ def test_add_missing_folder(desk):
     desk.picture("12-no-folder")
 
 
+def test_folder_that_is_unplugged_and_then_removed(desk, tmp_path):
+    page, disk = desk.page, tmp_path / "Holiday disk"
+    disk.mkdir()
+    (disk / "letter.txt").write_text("A letter from the quokka island.")
+    Image.new("RGB", (640, 480), "teal").save(disk / "teal quokka.png")
+    page.get_by_role("tab", name="Library").click()
+    page.locator("#rz-path").fill(str(disk))
+    page.get_by_role("button", name="Add folder").click()
+    page.get_by_text(f"{disk}2 files").wait_for()
+    disk.rename(tmp_path / "unplugged")
+    page.get_by_role("button", name="Scan all again").click()
+    page.get_by_text("2 files kept: Holiday disk is not connected.").wait_for()
+    page.get_by_text("2 files · scanned just now · not connected").wait_for()
+    desk.picture("13-folders")
+    page.get_by_role("tab", name="Search").click()
+    desk.search("quokka")
+    assert (
+        page.locator("#rz-results .rz-absent").first.inner_text() == "Not connected: Holiday disk"
+    )
+    desk.picture("14-not-connected")
+    desk.open("teal quokka.png")
+    page.get_by_text("teal quokka.png cannot be opened: Holiday disk is not connected").wait_for()
+    assert page.locator("#rz-detail").get_by_text("Download").count() == 0
+    desk.picture("15-not-connected-detail")
+    page.keyboard.press("Escape")
+    page.get_by_role("tab", name="Library").click()
+    page.get_by_label(f"Remove {disk} from the library").click()
+    page.get_by_role("button", name="Remove from the library").click()
+    page.get_by_text("2 files removed from the library").wait_for()
+    page.locator(".rz-folders").wait_for(state="hidden")
+
+
 def test_remove_files_after_confirmation(desk):
     page = desk.page
-    page.on("dialog", lambda dialog: dialog.accept())
     desk.list_files("grey.jpg")
     page.get_by_label("Select grey.jpg").check()
-    page.get_by_role("button", name="Remove 1").click()
+    page.locator("#rz-remove").click()
+    page.get_by_role("button", name="Remove from the library").click()
     page.get_by_text("1 file removed").wait_for()
-    page.get_by_text("No file here has").wait_for()
+    page.get_by_text("No file fits these filters").wait_for()
 
 
 @pytest.fixture(scope="module")
@@ -279,7 +315,7 @@ def test_change_model(chromium, changed_library):
     path, address = changed_library
     window = Window(chromium, address, viewport=PHONE, color_scheme="dark")
     page = window.page
-    page.locator(".rz-model", has_text="toy").wait_for()
+    page.locator(".rz-model", has_text="toy").wait_for(state="attached")
     page.get_by_role("tab", name="Library").click()
     page.get_by_role("radio", name="mini").check()
     window.picture("16-model")
@@ -289,7 +325,7 @@ def test_change_model(chromium, changed_library):
     page.wait_for_function("document.activeElement.dataset.cancel === 'ingest'")
     window.picture("17-model-progress")
     page.get_by_text("The library now uses the model mini").wait_for()
-    page.locator(".rz-model", has_text="mini").wait_for()
+    page.locator(".rz-model", has_text="mini").wait_for(state="attached")
     assert "dimensions" in page.locator(".rz-model").get_attribute("title")
     page.get_by_role("radio", name="toy").wait_for()
     assert not page.locator("[name=rz-offer]:checked").count(), "the choice was another model"
@@ -304,7 +340,7 @@ def test_change_model(chromium, changed_library):
     with Library.open(path) as other:
         other.reembed("toy")
     window.search("blue")
-    page.locator(".rz-model", has_text="toy").wait_for()
+    page.locator(".rz-model", has_text="toy").wait_for(state="attached")
     window.close()
 
 

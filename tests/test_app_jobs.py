@@ -12,7 +12,7 @@ from app import services
 from app.api import Api
 from app.config import AppConfig
 from app.jobs import Busy
-from app.page import events, labels, library_tab
+from app.page import events, folders, labels, library_tab
 from indexer import IndexerError, IngestReport, Library, Status
 
 
@@ -119,6 +119,31 @@ def test_add_folder_requires_trust(slow, tmp_path):
     assert AppConfig(host="0.0.0.0", auth=("a", "b")).trusted
 
 
+def test_folders_are_scanned_again_and_removed(tmp_path, page_over):
+    with Library.open(tmp_path / "library", model="toy") as library:
+        page = page_over(library)
+        with pytest.raises(IndexerError, match="no folder of this machine"):
+            services.scan_folders(page)
+        media = tmp_path / "pictures"
+        media.mkdir()
+        (media / "note.txt").write_text("A note about rain.")
+        library.ingest([media])
+        Api(page).scan_folders()
+        state = state_once(page, lambda state: not state.running)
+        assert state.report.unchanged == 1
+        shown = folders.folders(library.indexed_folders(), page.watch, page.jobs.state)
+        assert f"{media}</b><small>1 file · scanned just now</small>" in shown
+        with pytest.raises(IndexerError, match="no such folder"):
+            services.forget_folder(page, "elsewhere")
+        assert services.forget_folder(page, labels.folder_id(media)) == 1
+        assert library.indexed_folders() == []
+        strangers = page_over(library, host="0.0.0.0")
+        with pytest.raises(services.NotAllowed, match="requires a login"):
+            Api(strangers).scan_folders()
+        with pytest.raises(services.NotAllowed, match="requires a login"):
+            services.forget_folder(strangers, labels.folder_id(media))
+
+
 def test_list_and_remove_files(tmp_path):
     with Library.open(tmp_path / "library", model="toy") as library:
         library.uploads.mkdir()
@@ -130,10 +155,8 @@ def test_list_and_remove_files(tmp_path):
         assert "1 added" in last[0]
         assert "bad.jpg" in last[0]
         (item,) = library.catalog.items(status=Status.INDEXED)
-        update = events.LibraryView(page).remove({"item_ids": [item.id]})
-        assert "1 file removed" in update[0]
+        assert library.remove([item.id]) == 1
         assert not (library.uploads / "note.txt").exists()
-        assert "Search by what things look like" in update[2]
         page.jobs.close()
 
 

@@ -11,13 +11,15 @@ from PIL import Image
 from sample_library import copy_library, segment_of
 from starlette.testclient import TestClient
 
-from app import routes, services
+from app import services
 from app.config import AppConfig
 from app.page import events
-from app.routes import media_router, upload_router
+from app.pictures import DrawnPictures
+from app.routes import media_router, search_router, upload_router
 from app.search import SearchForm
+from embedder import Content
 from embedder.media import Kind
-from indexer import Library, LibraryBusy, LibraryError
+from indexer import Library, LibraryBusy, LibraryError, Query, QueryPart
 from indexer.decoding import on_demand
 
 
@@ -36,6 +38,7 @@ def page(library, tmp_path_factory):
 def client(page):
     app = FastAPI()
     app.include_router(media_router(page.library, page.searches))
+    app.include_router(search_router(events.LibraryView(page), page.searches))
     app.include_router(upload_router(page.library, page.uploads, page.files))
     return TestClient(app)
 
@@ -124,20 +127,70 @@ def test_page_size_is_bounded(client, library, asked, given):
     assert max(Image.open(io.BytesIO(response.content)).size) == given
 
 
+def test_page_as_webp_is_smaller_and_the_same(client, library, tmp_path):
+    shown = {}
+    for form in ("png", "webp"):
+        response = client.get(f"/page/{segment_of(library, 'harbour.pdf')}.{form}")
+        assert response.headers["content-type"] == f"image/{form}"
+        shown[form] = response.content
+    assert len(shown["webp"]) < len(shown["png"]) / 2
+    png, webp = (Image.open(io.BytesIO(data)).convert("RGB").tobytes() for data in shown.values())
+    assert png == webp
+
+
+def test_frames_of_a_clip(client, library):
+    (item,) = library.catalog.items(name="walk.webm")
+    green, blue = (library.catalog.segments(item.id)[position] for position in (0, -1))
+    for clip, channel in ((green, 1), (blue, 2)):
+        for at in (0, 2.6, 9999):
+            response = client.get(f"/frame/{clip.id}?at={at}&side=1")
+            assert response.headers["content-type"] == "image/webp"
+            pixel = Image.open(io.BytesIO(response.content)).convert("RGB").getpixel((50, 50))
+            assert max(range(3), key=pixel.__getitem__) == channel
+    assert client.get(f"/frame/{segment_of(library, 'red.jpg')}").status_code == 404
+
+
+def test_frames_are_decoded_several_at_once(library, film, monkeypatch):
+    pictures = DrawnPictures(library)
+    first = pictures.frame(film, 0.0, 256)
+    monkeypatch.delattr(type(library.viewer), "frames")
+    assert pictures.frame(film, 1.9, 256)
+    assert pictures.frame(film, 0.1, 256) is first
+
+
 def test_page_is_cached(library):
-    pages = routes.PageCache(library)
+    pictures = DrawnPictures(library)
     segment = segment_of(library, "harbour.pdf")
-    assert pages.get(segment, 300) is pages.get(segment, 300)
+    assert pictures.page(segment, 300) is pictures.page(segment, 300)
 
 
-def test_page_cache_is_bounded(library):
+def test_cache_of_pages_is_bounded(library):
     segment = segment_of(library, "harbour.pdf")
-    size = len(routes.PageCache(library).get(segment, 300))
-    pages = routes.PageCache(library, max_bytes=2 * size)
-    kept = [pages.get(segment, side) for side in (300, 301, 302)]
-    assert pages.get(segment, 302) is kept[2]
-    assert sum(map(len, pages._pictures.values())) <= 2 * size
-    assert pages.get(segment, 300) is not kept[0]
+    size = len(DrawnPictures(library).page(segment, 300))
+    pictures = DrawnPictures(library, max_bytes=2 * size + 99)
+    kept = [pictures.page(segment, side) for side in (300, 301, 302)]
+    assert pictures.page(segment, 302) is kept[2]
+    assert sum(map(len, pictures._kept.values())) <= 2 * size + 99
+    assert pictures.page(segment, 300) is not kept[0]
+
+
+def test_pages_of_a_tiff(client, library, tmp_path):
+    first, second = (Image.new("RGB", (90, 120), colour) for colour in ("red", "blue"))
+    first.save(tmp_path / "scan.tif", save_all=True, append_images=[second])
+    library.ingest([tmp_path])
+    (item,) = library.catalog.items(name="scan.tif")
+    segments = library.catalog.segments(item.id)
+    assert [one.page for one in segments] == [1, 2]
+    for path in (f"/page/{segments[1].id}.png", f"/thumbnail/{segments[1].id}"):
+        shown = Image.open(io.BytesIO(client.get(path).content)).convert("RGB")
+        assert shown.getpixel((9, 9))[2] > 200, path
+    detail = client.get(f"/detail/{segments[1].id}").text
+    assert "Page 2 of 2" in detail
+    assert f'data-turn="{segments[0].id}"' in detail
+    query = Query((QueryPart(content=Content(frames=[second])),), limit=1)
+    assert library.search(query)[0].segment.id == segments[1].id
+    (tmp_path / "scan.tif").unlink()
+    library.ingest([tmp_path])
 
 
 def test_text_has_no_page(client, library):
@@ -147,11 +200,40 @@ def test_text_has_no_page(client, library):
 def test_deleted_file(page, client, library, tmp_path):
     vanishing = tmp_path / "vanishing.txt"
     vanishing.write_text("Soon to be gone.")
+    (tmp_path / "other.txt").touch()
     library.ingest([vanishing])
     segment = segment_of(library, "vanishing.txt")
     vanishing.unlink()
     assert client.get(f"/media/{segment}").status_code == 404
     assert "no longer exists" in client.get(f"/detail/{segment}").text
+
+
+def test_file_of_a_disk_that_is_not_connected(page, client, library, tmp_path):
+    usb = tmp_path / "usb"
+    usb.mkdir()
+    Image.new("RGB", (64, 48), "gold").save(usb / "coin.png")
+    (usb / "coin.txt").write_text("A coin of gold.")
+    library.ingest([usb])
+    picture, text = segment_of(library, "coin.png"), segment_of(library, "coin.txt")
+    usb.rename(tmp_path / "unplugged")
+    sentence = "coin.png cannot be opened: usb is not connected"
+    for path in (f"/media/{picture}", f"/page/{picture}.png", f"/detail/{picture}"):
+        assert sentence in client.get(path).text
+    assert client.get(f"/media/{picture}").status_code == 404
+    assert client.get(f"/thumbnail/{picture}").status_code == 200
+    assert "A coin of gold." in client.get(f"/detail/{text}").text
+    assert "not connected: usb" in events.LibraryView(page).results({"text": "coin gold"})
+    library.forget([usb])
+
+
+def test_file_that_may_not_be_read(client, library, monkeypatch):
+    def refused(path: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(Path, "open", refused)
+    answer = client.get(f"/media/{segment_of(library, 'red.jpg')}")
+    assert answer.status_code == 404
+    assert answer.text == "red.jpg cannot be opened: Permission denied."
 
 
 # ---- decoding
@@ -166,19 +248,20 @@ def test_page_decodes_in_other_processes(page, client, library, monkeypatch):
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("decoded in the page's process")
 
-    for place in ("PIL.Image.open", "pymupdf.open", "cv2.VideoCapture"):
+    for place in ("PIL.Image.open", "pymupdf.open", "av.open"):
         monkeypatch.setattr(place, refuse)
-    monkeypatch.setattr("embedder.media.text.decoded", refuse)
+    monkeypatch.setattr("embedder.media.text.decode", refuse)
     for name, content in sent.items():
         assert client.get(f"/detail/{segment_of(library, name)}").status_code == 200
         key = client.post(f"/query-files?name={name}", content=content).json()["id"]
-        assert "data-answer" in events.LibraryView(page).results({"file": key})
+        assert "data-answer" in events.LibraryView(page).results({"files": [key]})
     assert client.get(f"/page/{segment_of(library, 'harbour.pdf')}.png?side=500").status_code == 200
     assert client.get(f"/page/{segment_of(library, 'red.jpg')}.png?side=500").status_code == 200
+    assert client.get(f"/frame/{segment_of(library, 'walk.webm')}?side=300").status_code == 200
     animation = io.BytesIO()
     Image.new("L", (9, 9)).save(animation, format="GIF")
     address = "data:image/gif;base64," + base64.b64encode(animation.getvalue()).decode()
-    assert "data-answer" in events.LibraryView(page).results({"file": address})
+    assert "data-answer" in events.LibraryView(page).results({"files": [address]})
 
 
 @pytest.fixture
@@ -196,7 +279,7 @@ def test_query_file_that_crashes_its_decoder(page, client, misled):
     picture = original(misled, "red.jpg")
     for name, expected in (("segfault.jpg", "decoder crashed"), ("hang.jpg", "no progress")):
         key = client.post(f"/query-files?name={name}", content=picture).json()["id"]
-        shown = events.LibraryView(page).results({"file": key})
+        shown = events.LibraryView(page).results({"files": [key]})
         assert f"{name[1:]} cannot be used as a query" in shown
         assert expected in shown
     assert "data-answer" in events.LibraryView(page).results({"text": "red"})
@@ -258,60 +341,6 @@ def test_uploads_do_not_make_a_library_that_is_gone_again(own):
     assert not parts.library.directory.exists()
 
 
-# ---- detail and further results
-
-
-@pytest.mark.parametrize("paths", [True, False])
-def test_detail_shows_paths_to_trusted_users(page, library, paths):
-    app = FastAPI()
-    app.include_router(media_router(library, page.searches, paths=paths))
-    (item,) = library.catalog.items(name="diary.md")
-    shown = TestClient(app).get(f"/detail/{segment_of(library, 'diary.md')}").text
-    assert (str(item.path) in shown) is paths
-    assert f"{item.path.parent.name}/diary.md" in shown
-
-
-def test_detail_of_pdf_page(page, client, library):
-    session = page.searches.open(SearchForm(text="lighthouse"))
-    hit = next(h for h in session.page().hits if h.item.name == "harbour.pdf")
-    shown = client.get(f"/detail/{hit.segment.id}?search={session.token}").text
-    assert "Page 2 of 3" in shown
-    assert shown.count('<i style="left:') == 1
-    pages = library.catalog.segments(hit.item.id)
-    assert f'data-turn="{pages[0].id}"' in shown
-    assert f'data-turn="{pages[2].id}"' in shown
-
-
-def test_detail_of_video(client, library):
-    (item,) = library.catalog.items(name="walk.webm")
-    last = library.catalog.segments(item.id)[-1]
-    shown = client.get(f"/detail/{last.id}").text
-    assert last.start > 0
-    assert f'data-start="{last.start:.3f}"' in shown
-
-
-def test_detail_of_passage(page, client):
-    session = page.searches.open(SearchForm(text="lantern windmill"))
-    hit = next(h for h in session.page().hits if h.item.name == "diary.md")
-    shown = client.get(f"/detail/{hit.segment.id}?search={session.token}").text
-    inside = shown[shown.index("rz-passage") :]
-    assert "<mark>lantern</mark>" in inside
-    assert "Nothing but rain" in shown[: shown.index("rz-passage")]
-
-
-def test_detail_with_expired_search(client, library):
-    response = client.get(f"/detail/{segment_of(library, 'diary.md')}?search=old")
-    assert response.status_code == 200
-
-
-def test_more_results(page, client):
-    session = page.searches.open(SearchForm(text="red"))
-    session.page()
-    shown = client.get(f"/results/{session.token}?offset=24").text
-    assert 0 < shown.count("<article") < 24
-    assert "data-more" not in shown
-
-
 # ---- coming in
 
 
@@ -320,8 +349,8 @@ def test_query_file_gets_an_id(page, client, library):
     answer = client.post("/query-files?name=my%20sea.jpg", content=sent).json()
     assert answer["name"] == "my sea.jpg"
     assert page.files.resolve(answer["id"]).read_bytes() == sent
-    found = page.searches.open(SearchForm(file=answer["id"], kinds=(Kind.IMAGE,))).page().hits
-    assert found[0].item.name == "blue.jpg"
+    found = page.searches.open(SearchForm(files=(answer["id"],), kinds=(Kind.IMAGE,))).page().cards
+    assert found[0].hit.item.name == "blue.jpg"
 
 
 def test_uploads_keep_their_folders(client, library):

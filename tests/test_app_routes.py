@@ -4,6 +4,7 @@ The routes come from the application itself, so that a new one is covered on the
 """
 
 import gc
+import gzip
 import json
 import re
 import shutil
@@ -22,6 +23,7 @@ from starlette.routing import Mount
 from app import server, services
 from app.auth import Authenticator
 from app.config import AppConfig
+from app.delivery import version_of
 from app.guard import Guard
 from indexer import Library
 
@@ -144,7 +146,7 @@ def test_paths_in_parameters(world):
     check(world, requests)
 
 
-SEGMENT_ROUTES = ("/media/{}", "/thumbnail/{}", "/page/{}.png", "/detail/{}")
+SEGMENT_ROUTES = ("/media/{}", "/thumbnail/{}", "/page/{}.png", "/frame/{}", "/detail/{}")
 
 
 def test_unknown_ids(world):
@@ -209,7 +211,7 @@ def test_non_ascii_queries_are_not_found(world, query):
 
 def test_hostile_bodies(world):
     requests = []
-    names = ("search", "page_search", "nothing")
+    names = ("search", "page_files", "nothing")
     for one in world.endpoints:
         for kind, body in bodies(world.secret):
             for name in names if "api_name" in one.parameters else names[:1]:
@@ -260,6 +262,21 @@ def test_body_size_is_limited(world):
     assert (answer.status, next(unread, None)) == (413, None)
 
 
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=b"])
+def test_bodies_without_files_are_read_to_their_limit_only(world, kind):
+    head = b'--b\r\nContent-Disposition: form-data; name="items"; filename="a"\r\n\r\n'
+    takes_files = {"/query-files", "/uploads", "/gradio_api/upload"}
+    asked = [
+        (one.path, Ask(one.filled({}), "POST", (("content-type", kind),), body))
+        for one in world.endpoints
+        if "POST" in one.methods and one.path not in takes_files and "{path" not in one.path
+        for body in [iter([head, *[b" " * (1 << 20)] * 3, b"the rest"])]
+    ]
+    assert "/items/download" in {path for path, _ in asked}
+    check(world, [request for _, request in asked])
+    assert [path for path, request in asked if b"the rest" not in request.body] == []
+
+
 def test_hostile_headers(world):
     odd = ["", "\xff" * 50, "x" * 60_000, "a=b; " * 5_000, "Basic " + "=" * 999, "\t"]
     names = ("cookie", "authorization", "origin", "referer", "accept", "content-type", "if-range")
@@ -297,7 +314,7 @@ def test_hostile_headers(world):
 # ---- who comes in, and from where
 
 
-WITHOUT_LOGIN = {"/login", "/health", "/favicon.ico", "/robots.txt", "/site/{path:path}"}
+WITHOUT_LOGIN = {"/login", "/health", "/favicon.ico", "/robots.txt"}
 
 
 @pytest.fixture(scope="module")
@@ -316,7 +333,7 @@ def locked(world):
 def test_routes_require_login(world, locked):
     asked, inside = locked
     for one in world.endpoints:
-        if one.path in WITHOUT_LOGIN:
+        if one.path in WITHOUT_LOGIN or one.path.startswith("/site/"):
             continue
         requests = [
             Ask(
@@ -366,3 +383,39 @@ def test_routes_refuse_other_sites(world):
     assert {answer.status for answer in answers} == {403}
     own = (("origin", "http://127.0.0.1:7860"), ("sec-fetch-site", "same-origin"))
     assert world.site.ask("/query-files?name=a.txt", "POST", headers=own, body=b"x").status == 200
+
+
+def test_text_is_compressed_but_no_media(world):
+    encoded = ("accept-encoding", "gzip, br")
+    query = json.dumps({"text": "red"}).encode()
+    texts = [
+        Ask("/", headers=(encoded,)),
+        Ask("/site/app.js", headers=(encoded,)),
+        Ask("/results", "POST", (encoded, ("content-type", "application/json")), query),
+    ]
+    for answer in world.site.ask_all(texts):
+        assert answer.headers["content-encoding"] in {"gzip", "br"}
+    for path in ("/media", "/thumbnail"):
+        answer = world.site.ask(f"{path}/{world.segment}", headers=(encoded,))
+        assert "content-encoding" not in answer.headers
+        assert int(answer.headers["content-length"]) == len(answer.body) > 0
+
+
+def test_scripts_are_asked_for_once_in_a_version(world, tmp_path):
+    html = world.site.ask("/").body.decode()
+    (folder,) = set(re.findall(r"site/[0-9a-f]{12}", html))
+    encoded = (("accept-encoding", "gzip"),)
+    for name in ("app.js", "page.css"):
+        plain, first, again = (
+            world.site.ask(f"/{folder}/{name}", headers=headers)
+            for headers in ((), encoded, encoded)
+        )
+        assert "immutable" in first.headers["cache-control"]
+        assert (again.body, again.headers) == (first.body, first.headers)
+        assert gzip.decompress(first.body) == plain.body
+    missing = world.site.ask("/site/000000000000/app.js")
+    assert (missing.status, "cache-control" in missing.headers) == (404, False)
+    assets = shutil.copytree(server.ASSETS, tmp_path / "assets")
+    assert version_of(assets) == folder.removeprefix("site/")
+    (assets / "app.js").write_text("// changed")
+    assert version_of(assets) != folder.removeprefix("site/")

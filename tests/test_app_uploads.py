@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from time import time
 
 import pytest
 
@@ -60,6 +61,25 @@ def test_save_over_the_limit_leaves_nothing(tmp_path):
         store(b"x" * 2000, tmp_path / "big.bin")
     assert not list(tmp_path.rglob("*.bin"))
     assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("modified_ms", "kept"),
+    [
+        (1_241_645_400_123, True),
+        (-86_400_000, True),  # 1969
+        (10**14, False),  # the year 5138
+        (-(10**30), False),
+        (None, False),
+    ],
+)
+def test_an_upload_keeps_the_time_of_its_file(uploads, modified_ms, kept):
+    sent = IncomingFile(in_parts(b"x"), modified_ms=modified_ms)
+    path = asyncio.run(uploads.add("a.txt", sent)).path
+    if kept:
+        assert path.stat().st_mtime_ns == modified_ms * 1_000_000
+    else:
+        assert abs(path.stat().st_mtime - time()) < 60
 
 
 # ---- the quota of the library
@@ -167,7 +187,7 @@ def test_failed_uploads_leave_no_folders(uploads, tmp_path, monkeypatch):
 
 def test_quota_spares_the_disk(uploads, monkeypatch):
     monkeypatch.setattr(uploads._quota, "_spare", 1 << 60)
-    with pytest.raises(NoRoom, match="disk is full"):
+    with pytest.raises(NoRoom, match=r"less than [\d,.]+ TB left"):
         asyncio.run(uploads.add("a.bin", IncomingFile(unread())))
 
 

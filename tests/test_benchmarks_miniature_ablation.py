@@ -18,6 +18,8 @@ from trainer.data.readers import read_jsonl
 from trainer.evaluation.formats import read_native
 from trainer.mini.pictures import Drawing, Picture
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def debian(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from embedder.media import MEDIA_KINDS, Kind
+
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md"))]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -30,7 +32,7 @@ TRAINING = {
     "rzen-train-soup": "trainer.soup",
     "rzen-train-evaluate": "trainer.evaluate",
 }
-HEAVY = ("torch", "transformers", "gradio", "faiss", "onnxruntime", "cv2")
+HEAVY = ("torch", "transformers", "gradio", "faiss", "onnxruntime", "cv2", "av")
 FLAG = r"--[a-z][a-z-]*"
 
 
@@ -80,6 +82,15 @@ def first_cells(text: str) -> str:
 def test_cli_document_lists_every_flag(program: str) -> None:
     listed = set(re.findall(rf"`({FLAG})", first_cells(section(program))))
     assert listed == flags_of(PROGRAMS[program])
+
+
+@pytest.mark.parametrize("kind", MEDIA_KINDS)
+def test_formats_document_lists_every_ending(kind: Kind) -> None:
+    title = {"image": "Pictures", "video": "Videos", "pdf": "PDF", "text": "Texts"}[kind]
+    formats = (ROOT / "docs/formats.md").read_text("utf-8").partition(f"\n## {title}\n")[2]
+    rows = [row.split("|") for row in formats.partition("\n## ")[0].splitlines() if "|" in row]
+    listed = [ending for row in rows for ending in re.findall(r"`(\.\w+)`", row[2].split(";")[0])]
+    assert sorted(listed) == sorted(MEDIA_KINDS[kind].suffixes)
 
 
 @pytest.mark.parametrize("program", ["rzen-admin", "rzen-models"])
@@ -200,6 +211,16 @@ def test_documents_are_linked_from_the_readme() -> None:
         assert f"(docs/{document.name})" in README, document.name
 
 
+def test_list_of_keys_has_every_key_of_the_details() -> None:
+    scripts = ROOT / "app" / "assets"
+    bound = re.search(r"const KEYS = \{(.*?)\n\};", (scripts / "detail.js").read_text(), re.DOTALL)
+    assert bound is not None
+    listed = (scripts / "keys.js").read_text()
+    shown = {"ArrowLeft": "←", "ArrowRight": "→", " ": "Space", "=": "+"}
+    for key in re.findall(r'^  "?(\S+?| )"?: ', bound[1], re.MULTILINE):
+        assert f'"{shown.get(key, key)}"' in listed, key
+
+
 def test_readme_stays_short() -> None:
     assert len(README.splitlines()) <= 180
 
@@ -215,7 +236,8 @@ def test_readme_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
 
 
 def test_readme_names_every_folder() -> None:
-    listed = set(re.findall(r"^\| `(\w+)/` ", README, re.M))
+    rows = re.findall(r"^\| (`\w+/`(?:, `\w+/`)*) \|", README, re.M)
+    listed = {name for row in rows for name in re.findall(r"\w+", row)}
     tracked = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0] != "."}
     ignored = {"var", "build", "dist", "docs", "htmlcov", "screenshots", "shared"}
     assert listed == tracked - ignored - {"__pycache__"}

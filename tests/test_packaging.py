@@ -88,7 +88,7 @@ def test_imports_and_declared_dependencies_agree() -> None:
                 elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
                     imported.add(node.module.partition(".")[0])
     foreign = imported - set(sys.stdlib_module_names) - set(PACKAGES)
-    of_extras = {"torch", "transformers"}
+    of_extras = {"pillow_jxl", "torch", "transformers"}
     brought = packages_distributions()
     needed = {
         BROUGHT_BY.get(name) or brought[name][0].lower().replace("_", "-")

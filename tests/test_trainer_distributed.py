@@ -18,6 +18,8 @@ from trainer.distributed import average_gradients, gather, world_size
 from trainer.gradcache import GradCache
 from trainer.losses import LossConfig, TaskTemperatures, contrastive_loss
 
+pytestmark = pytest.mark.slow
+
 CONFIG = LossConfig(alpha=3.0, delta=0.8, two_sided=True)
 WAYS = ["ddp", "averaged", "averaged, cached"]
 

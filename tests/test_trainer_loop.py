@@ -25,6 +25,8 @@ from trainer.loop import Step, train
 from trainer.losses import BatchEmbeddings, Loss
 from trainer.model import Encoder, PreparedContent, TrainingModel
 
+pytestmark = pytest.mark.slow
+
 COLOURS = ("red", "green", "blue", "yellow", "white", "black", "orange", "purple")
 
 

@@ -13,6 +13,8 @@ from trainer import stage1, stage2
 from trainer.evaluate import find_sets
 from trainer.evaluation.scoring import evaluate
 
+pytestmark = pytest.mark.slow
+
 # One picture of each combination instead of five, and about a third of the steps: 0.096 untrained,
 # 0.308 after stage 1 and 0.400 after stage 2, whose tasks rise from 0.333 to 0.465.
 # The whole runs (two minutes) come to 0.53 and 0.57, the tasks from 0.48 to 0.57.

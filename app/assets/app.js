@@ -1,8 +1,16 @@
 // The entry point: connects the page's parts to Gradio's events.
+import { startActions } from "./actions.js";
+import { startCollections } from "./collections.js";
 import { startDetail } from "./detail.js";
 import { showTab } from "./dom.js";
+import { startDuplicates } from "./duplicates.js";
+import { startKeys } from "./keys.js";
 import { startLibrary } from "./library.js";
+import { startPreviews } from "./preview.js";
+import { startResults } from "./results.js";
 import { startSearch } from "./search.js";
+import { startSelection } from "./selection.js";
+import { chooseLanguage, language } from "./texts.js";
 
 let send = null; // Gradio's latest trigger: it connects again when it renders the bridge again.
 
@@ -10,13 +18,24 @@ let send = null; // Gradio's latest trigger: it connects again when it renders t
 export function connect(trigger) {
   send = trigger;
   if (document.documentElement.dataset.rzReady) return;
+  document.documentElement.lang = language; // Gradio names the browser's, whatever the texts are.
   const relay = (name, data = {}) => send(name, data);
-  startSearch(relay);
   startDetail();
+  startPreviews();
+  startResults(() => relay("show_model"));
+  startCollections();
+  startSearch();
   startLibrary(relay);
+  startSelection();
+  startActions();
+  startDuplicates();
+  startKeys();
   document.addEventListener("click", (event) => {
     const opener = event.target.closest("[data-tab]");
     if (opener) showTab(opener.dataset.tab);
+  });
+  document.addEventListener("change", (event) => {
+    if (event.target.id === "rz-language") chooseLanguage(event.target.value);
   });
   document.documentElement.dataset.rzReady = "yes";
 }

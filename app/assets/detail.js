@@ -1,29 +1,61 @@
-// The detail dialog: one result, large, with keyboard navigation.
-import { element, toast, typing } from "./dom.js";
+// The detail dialog: one result, large, with keyboard navigation through all results.
+import { follow, writeOpen } from "./address.js";
+import { positionInList } from "./browse.js";
+import { copyText } from "./clipboard.js";
+import { contentAddress, fetchContent, forgetContents, keepContents } from "./contents.js";
+import { element, fetchRoute, sentence, toast, typing, unanswered } from "./dom.js";
+import { areSlidesRunning, startSlides, stopSlides } from "./slides.js";
+import { number, t } from "./texts.js";
+import { isPlaying, startVideo, stopVideo } from "./video.js";
+import { resetZoom, startZoom, zoomBy } from "./zoom.js";
+
+const LOAD_AHEAD = 3; // Further results are loaded when this many are left.
+const ZOOM_STEP = 1.5;
+const REST_MS = 300; // Who steps on sooner does not look at what is related.
 
 let dialog = null;
-let order = []; // segment ids as they lay on the page when the dialog opened
-let position = -1;
-let opener = null;
+let viewer = null; // All that is in the dialog: a dialog itself cannot fill the screen.
+let result = null; // The segment of the result that is shown, or whose file is being leafed through.
+let card = null; // Its card; null while the results are not there, as after the page was loaded.
+let wanted = null; // The address of the content to show: an answer to another one is too late.
+let sought = ""; // What is looked for in the document that is shown.
+let steppingOn = false; // Whether Next waits for further results.
 
 export function startDetail() {
-  dialog = element(
-    "dialog",
-    { id: "rz-detail", "aria-labelledby": "rz-detail-title" },
+  viewer = element(
+    "div",
+    { class: "rz-viewer", tabindex: -1, autofocus: true },
     element("div", { class: "rz-detail-body", "aria-live": "polite" }),
-    icon("rz-close", "Close", "m6 6 12 12M18 6 6 18"),
-    icon("rz-before", "Previous result", "m15 5-7 7 7 7"),
-    icon("rz-after", "Next result", "m9 5 7 7-7 7"),
+    element("span", { class: "rz-position" }),
+    icon("rz-close", t("Close"), "m6 6 12 12M18 6 6 18"),
+    icon("rz-fill", t("Full screen (Shift+F)"), "M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5"),
+    icon("rz-info", t("Details (I)"), "M12 11v6M12 7v.5M21 12a9 9 0 1 1-18 0 9 9 0 0 1 18 0"),
+    icon("rz-slides", t("Slide show (space)"), "M8 5.5v13l11-6.5z"),
+    icon("rz-before", t("Previous result"), "m15 5-7 7 7 7"),
+    icon("rz-after", t("Next result"), "m9 5 7 7-7 7"),
   );
+  viewer.dataset.info = matchMedia("(min-width: 861px)").matches ? "yes" : "no";
+  dialog = element("dialog", { id: "rz-detail", "aria-labelledby": "rz-detail-title" }, viewer);
   document.body.append(dialog);
   document.addEventListener("click", onClick);
   document.addEventListener("rz-close-detail", close);
+  document.addEventListener("rz-file-changed", forgetContents); // They say what was true.
   dialog.addEventListener("keydown", onKey);
   dialog.addEventListener("close", leave);
+  dialog.addEventListener("change", ({ target }) => {
+    if (target.matches("[data-document]")) load(target.dataset.document, target.value);
+  });
+  viewer.addEventListener("wheel", stopSlides, { passive: true });
+  startZoom(viewer, (by) => {
+    stopSlides();
+    step(by);
+  });
 }
 
 function icon(name, label, path) {
-  const button = element("button", { type: "button", class: `rz-icon ${name}`, "aria-label": label });
+  const button = element("button", {
+    type: "button", class: `rz-icon ${name}`, "aria-label": label, title: label,
+  });
   button.innerHTML =
     '<svg width="22" height="22" viewBox="0 0 24 24" fill="none" stroke="currentColor" ' +
     `stroke-width="1.8" stroke-linecap="round" stroke-linejoin="round"><path d="${path}"/></svg>`;
@@ -31,29 +63,67 @@ function icon(name, label, path) {
 }
 
 function onClick(event) {
-  const card = event.target.closest(".rz-open");
-  if (card) return open(card);
+  const opener = event.target.closest(".rz-open");
+  if (opener) {
+    if (opensElsewhere(event)) return undefined;
+    event.preventDefault();
+    return open(opener.dataset.segment, opener);
+  }
   if (!dialog.open) return undefined;
   if (event.target === dialog || event.target.closest(".rz-close")) return close();
+  const running = areSlidesRunning();
+  stopSlides();
+  if (event.target.closest(".rz-slides")) return running ? undefined : showSlides();
+  if (event.target.closest(".rz-fill")) return fillScreen();
+  if (event.target.closest(".rz-info")) return toggleInfo();
   if (event.target.closest(".rz-before")) return step(-1);
   if (event.target.closest(".rz-after")) return step(1);
   const turn = event.target.closest("[data-turn]");
   if (turn) return load(turn.dataset.turn);
+  const other = event.target.closest("[data-goto]");
+  if (other && !opensElsewhere(event)) {
+    event.preventDefault();
+    return goTo(other.dataset.goto, null, { push: true });
+  }
   const copy = event.target.closest("[data-copy]");
   if (copy) return copyText(copy.dataset.copy);
-  return undefined;
+  const desktop = event.target.closest("[data-desktop]");
+  if (desktop) return showOnDesktop(desktop.dataset.desktop);
+  const link = event.target.closest("a[data-search]");
+  if (!link || opensElsewhere(event)) return undefined;
+  event.preventDefault();
+  return follow(link.getAttribute("href"));
 }
 
-function open(card) {
-  opener = card;
-  const cards = [...document.querySelectorAll("#rz-tab-search .rz-open")].filter(
-    (each) => each.offsetParent,
-  );
-  order = cards.map((each) => each.dataset.segment);
-  position = cards.indexOf(card);
+/** Whether a click on a link opens another tab or window. */
+const opensElsewhere = (event) => event.ctrlKey || event.metaKey || event.shiftKey;
+
+/** Shows the result that the address names, or none. */
+export function showDetail(segment) {
+  if (!segment) close();
+  else if (!dialog.open || segment !== result) open(segment);
+}
+
+function open(segment, from = null) {
   if (!dialog.open) dialog.showModal();
   document.documentElement.classList.add("rz-locked");
-  load(card.dataset.segment);
+  further.observe(document.querySelector("#rz-tabs"), { childList: true, subtree: true });
+  goTo(segment, from);
+}
+
+/** Shows a result; its card is given where copies of the file have cards, too. */
+function goTo(segment, from = null, how = {}) {
+  result = segment;
+  sought = "";
+  if (from) card = from;
+  else findCard();
+  card?.scrollIntoView({ block: "nearest" }); // What comes next is loaded where the list is shown.
+  writeOpen(segment, how);
+  load(segment);
+}
+
+function findCard() {
+  card = stops().find((stop) => stop.dataset.segment === result) ?? null;
 }
 
 function close() {
@@ -61,84 +131,179 @@ function close() {
 }
 
 function leave() {
+  if (dialog.open) return; // The event came late: it was opened again meanwhile.
+  stopSlides();
+  if (document.fullscreenElement) document.exitFullscreen();
+  further.disconnect();
+  wanted = null;
+  steppingOn = false;
+  forgetContents();
   document.documentElement.classList.remove("rz-locked");
   show("");
-  const current = document.querySelector(`.rz-open[data-segment="${order[position]}"]`);
-  (current ?? opener)?.focus();
+  writeOpen(null);
+  card?.focus();
+}
+
+// ---- from one result to the next
+
+/** The cards that can be seen and, where more can be loaded, the buttons for them, in order. */
+function stops() {
+  const all = document.querySelectorAll("#rz-tabs :is(.rz-open, [data-more])");
+  return [...all].filter((stop) => stop.checkVisibility()); // Not what is folded.
 }
 
 function step(by) {
-  const next = position + by;
-  if (next < 0 || next >= order.length) return;
-  position = next;
-  load(order[position]);
+  const order = stops();
+  const position = order.indexOf(card);
+  let next = order[position + by];
+  if (by < 0 && next?.dataset.more) next = order[position - 2];
+  if (position < 0 || !next) {
+    const listed = positionInList(card); // The next ones may be on their way.
+    steppingOn = by > 0 && listed !== null && listed.position < listed.total;
+    return;
+  }
+  if (next.dataset.more) {
+    steppingOn = true;
+    next.click();
+  } else {
+    goTo(next.dataset.segment, next);
+  }
 }
 
-async function load(segment) {
-  const search = document.querySelector("#rz-results [data-answer]")?.dataset.answer;
-  const marks = document.body.dataset.rzSearched && search ? `?search=${search}` : "";
-  const body = dialog.querySelector(".rz-detail-body");
-  body.dataset.busy = "yes";
-  let content;
-  try {
-    const response = await fetch(new URL(`detail/${Number(segment)}${marks}`, document.baseURI));
-    content = await response.text();
-  } catch {
-    toast("The server did not answer. Try again.");
-    return;
-  } finally {
-    delete body.dataset.busy;
-  }
-  show(content);
+/** Shows where the result is among all, and loads further ones before the end is reached. */
+function showPosition() {
+  const order = stops();
+  const cards = order.filter((stop) => stop.dataset.segment);
+  const position = order.indexOf(card);
+  const left = order.filter((stop) => stop.dataset.more).map((stop) => Number(stop.dataset.left));
+  const known = number(cards.length + left.reduce((sum, count) => sum + (count || 0), 0));
+  const total = left.some(isNaN) ? `${known}+` : known;
+  const listed = positionInList(card) ?? { position: cards.indexOf(card) + 1, total };
+  dialog.querySelector(".rz-position").textContent =
+    position < 0 ? "" : t("{position} of {total}", listed);
   dialog.querySelector(".rz-before").disabled = position <= 0;
-  dialog.querySelector(".rz-after").disabled = position < 0 || position >= order.length - 1;
+  dialog.querySelector(".rz-after").disabled =
+    position < 0 || (position >= order.length - 1 && !(listed.position < listed.total));
+  order.slice(position + 1, position + 1 + LOAD_AHEAD).find((stop) => stop.dataset.more)?.click();
+}
+
+const further = new MutationObserver(() => {
+  if (!card?.isConnected) findCard();
+  showPosition();
+  const order = stops();
+  if (steppingOn && order[order.indexOf(card) + 1]?.dataset.segment) step(1);
+});
+
+// ---- the content
+
+async function load(segment, page = "") {
+  const body = dialog.querySelector(".rz-detail-body");
+  const asked = contentAddress(segment, { find: sought, page });
+  wanted = asked;
+  steppingOn = false;
+  body.dataset.busy = "yes";
+  if (segment === card?.dataset.segment && !page) showThumbnail();
+  showPosition();
+  const content = await fetchContent(asked);
+  if (wanted !== asked) return;
+  delete body.dataset.busy;
+  show(content ?? unanswered(t("It may have been stopped."), { "data-turn": segment }));
   prepare(body);
+  keepNeighbours(asked);
+}
+
+/** Loads what the next and the previous step will show, and forgets the rest. */
+function keepNeighbours(asked) {
+  const order = stops();
+  const position = order.indexOf(card);
+  const neighbours = [order[position + 1], order[position - 1]]
+    .filter((stop) => position >= 0 && stop?.dataset.segment)
+    .map((stop) => contentAddress(stop.dataset.segment));
+  const nextPage = viewer.querySelector(".rz-turn > [data-turn]:last-of-type");
+  if (nextPage) neighbours.push(contentAddress(nextPage.dataset.turn, { find: sought }));
+  keepContents(asked, neighbours);
+}
+
+/** Shows the card's thumbnail and name until the content is there. */
+function showThumbnail() {
+  const thumbnail = card.querySelector(".rz-thumb img")?.getAttribute("src");
+  const picture = thumbnail ? [element("img", { class: "rz-full", src: thumbnail, alt: "" })] : [];
+  const name = card.querySelector(".rz-title b")?.textContent ?? "";
+  showElement(
+    element(
+      "div",
+      { class: "rz-opening" },
+      element("div", { class: "rz-stage" }, ...picture),
+      element("aside", { class: "rz-side" }, element("h2", { id: "rz-detail-title" }, name)),
+    ),
+  );
+}
+
+function show(content) {
+  const template = element("template");
+  template.innerHTML = content;
+  showElement(template.content);
 }
 
 /** Replaces the content; a video is stopped first, or it would go on loading unseen. */
-function show(content) {
+function showElement(content) {
   const body = dialog.querySelector(".rz-detail-body");
   const video = body.querySelector("video");
-  if (video) {
-    video.pause();
-    video.removeAttribute("src");
-    video.load();
-  }
-  body.innerHTML = content;
+  if (video) stopVideo(video);
+  const hadFocus = body.contains(document.activeElement);
+  body.replaceChildren(content);
+  if (hadFocus) viewer.focus(); // Else the keyboard would leave the dialog with it.
+  resetZoom(viewer);
 }
 
-/** Starts a video where the clip begins; shows a passage, not the file's first line. */
+/** Starts a video at its clip; shows a passage, not the file's first line. */
 function prepare(body) {
   const video = body.querySelector("video");
-  if (video) {
-    const start = Number(video.dataset.start);
-    video.addEventListener(
-      "loadedmetadata",
-      () => {
-        if (Math.abs(video.currentTime - start) > 0.25) video.currentTime = start;
-      },
-      { once: true },
-    );
-    video.addEventListener("error", () => {
-      if (!video.hasAttribute("src")) return; // Stopped by us.
-      video.hidden = true;
-      body.querySelector(".rz-missing").hidden = false;
-    });
-    video.play().catch(() => {});
-  }
+  if (video) startVideo(video);
   const passage = body.querySelector(".rz-passage");
   const text = body.querySelector(".rz-text");
   if (passage && text) text.scrollTop = passage.offsetTop - text.offsetTop - 80;
+  const related = body.querySelector("[data-related]");
+  if (related) setTimeout(() => showRelated(related), REST_MS);
 }
 
+/** Fills the place for what is related, if it is still shown and the details are not folded. */
+async function showRelated(place) {
+  if (!place.checkVisibility()) return;
+  try {
+    const response = await fetchRoute(place.dataset.related);
+    if (response.ok) place.innerHTML = await response.text();
+  } catch {
+    // The file itself is shown all the same.
+  }
+}
+
+const KEYS = {
+  ArrowLeft: () => step(-1),
+  ArrowRight: () => step(1),
+  PageUp: () => turn(0),
+  PageDown: () => turn(1),
+  "+": () => zoomBy(viewer, ZOOM_STEP),
+  "=": () => zoomBy(viewer, ZOOM_STEP),
+  "-": () => zoomBy(viewer, 1 / ZOOM_STEP),
+  0: () => zoomBy(viewer, 0),
+  f: () => viewer.querySelector("[data-favourite]")?.click(),
+  F: () => fillScreen(),
+  i: () => toggleInfo(),
+  r: () => viewer.querySelector(".rz-loop")?.click(),
+  " ": (running) => running || showSlides(),
+};
+
 function onKey(event) {
+  const running = areSlidesRunning();
+  stopSlides();
+  const field = event.target.closest("[data-find]");
+  if (field && event.key === "Enter") findInDocument(field);
   if (typing() || event.target.closest("video")) return;
-  if (event.key === "ArrowLeft") step(-1);
-  else if (event.key === "ArrowRight") step(1);
-  else if (event.key === "PageUp") turn(0);
-  else if (event.key === "PageDown") turn(1);
-  else return;
+  if (event.ctrlKey || event.metaKey || event.altKey || !(event.key in KEYS)) return;
+  if (event.key === " " && event.target.closest("button, a, summary")) return; // It presses them.
   event.preventDefault();
+  KEYS[event.key](running);
 }
 
 function turn(which) {
@@ -146,16 +311,45 @@ function turn(which) {
   if (buttons[which] && !buttons[which].disabled) buttons[which].click();
 }
 
-async function copyText(text) {
+function showSlides() {
+  startSlides(viewer.querySelector(".rz-slides"), () => {
+    if (isPlaying(viewer)) return true;
+    const isLast = viewer.querySelector(".rz-after").disabled;
+    if (!isLast) step(1);
+    return !isLast;
+  });
+}
+
+function fillScreen() {
+  const change = document.fullscreenElement ? document.exitFullscreen() : viewer.requestFullscreen?.();
+  change?.catch(() => toast(t("The browser did not fill the screen.")));
+}
+
+/** Shows or folds what is known about the file, to leave more room for the picture. */
+function toggleInfo() {
+  viewer.dataset.info = viewer.dataset.info === "yes" ? "no" : "yes";
+  const related = viewer.querySelector("[data-related]:empty");
+  if (related) showRelated(related);
+}
+
+/** Goes to the first page that has the words; asked again, to the next one. */
+async function findInDocument(field) {
+  const words = field.value.trim();
+  const again = words === sought;
+  sought = words;
+  if (!again) await load(field.dataset.find);
+  const pages = [...viewer.querySelectorAll(".rz-found button")];
+  const at = pages.findIndex((page) => page.getAttribute("aria-current") === "true");
+  if (pages.length && (again || at < 0)) await load((pages[at + 1] ?? pages[0]).dataset.turn);
+  viewer.querySelector("[data-find]")?.focus();
+}
+
+/** Shows the file in another program of this machine. */
+async function showOnDesktop(address) {
   try {
-    await navigator.clipboard.writeText(text);
-    toast("Path copied.");
+    const response = await fetchRoute(address, { method: "POST" });
+    if (!response.ok) toast(sentence(await response.text()));
   } catch {
-    const field = element("textarea", { class: "rz-hidden" }, text);
-    dialog.append(field);
-    field.select();
-    const done = document.execCommand("copy");
-    field.remove();
-    toast(done ? "Path copied." : "The browser did not let the path be copied.");
+    toast(t("The server did not answer. Try again."));
   }
 }

@@ -1,14 +1,19 @@
 // What the page's parts share: elements, panels, tabs and short messages.
+import { number, t } from "./texts.js";
 
 /** The first element that matches. */
 export const find = (selector) => document.querySelector(selector);
 
-/** Shows "search" or "library". */
+/** Shows the top of "search", "collections" or "library". */
 export function showTab(name) {
-  const tabs = document.querySelectorAll("#rz-tabs [role=tab]");
-  const wanted = [...tabs].find((tab) => tab.textContent.trim().toLowerCase() === name);
-  wanted?.click();
+  selectTab(name);
   window.scrollTo({ top: 0 });
+}
+
+/** Shows a tab where it was left. */
+export function selectTab(name) {
+  const button = find(`#rz-tab-${CSS.escape(name)}-button`);
+  if (button?.ariaSelected === "false") button.click();
 }
 
 /** Whether the keyboard is in a field, so that letters belong to it. */
@@ -26,6 +31,45 @@ export function element(tag, attributes = {}, ...children) {
   }
   made.append(...children);
   return made;
+}
+
+/** A drawing of lines, 24 by 24, as in icons.html; `path` is the "d" of an SVG path. */
+export function icon(path, size = 18) {
+  const drawn = element("span", { class: "rz-drawn", "aria-hidden": "true" });
+  drawn.innerHTML =
+    `<svg width="${size}" height="${size}" viewBox="0 0 24 24" fill="none" stroke="currentColor" ` +
+    `stroke-width="1.8" stroke-linecap="round" stroke-linejoin="round"><path d="${path}"/></svg>`;
+  return drawn;
+}
+
+/** Whether users may see where files are on the machine, as the server says in the page's head. */
+export const isTrusted = () => Boolean(document.querySelector("meta[name=rz-trusted]"));
+
+/** Does what `fetch` does; without a session any more, loads the page again, to log in. */
+export async function fetchRoute(route, options) {
+  const response = await fetch(new URL(route, document.baseURI), options);
+  if (response.status === 401) location.reload();
+  return response;
+}
+
+/**
+ * Sends values to a route that changes something; resolves to its answer.
+ * @throws {Error} with a sentence for users.
+ */
+export async function post(route, values) {
+  let response;
+  try {
+    response = await fetchRoute(route, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(values),
+    });
+  } catch {
+    throw new Error(t("The server does not answer. Try again."));
+  }
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(sentence(answer.error ?? t("The server refused it.")));
+  return answer;
 }
 
 /** Calls back whenever the content of a panel that Gradio fills has changed. */
@@ -47,12 +91,39 @@ export function onPanel(id, callback) {
   new MutationObserver(attach).observe(document.body, { childList: true, subtree: true });
 }
 
-/** A short message at the bottom, for half a moment. */
-export function toast(message) {
+/**
+ * A short message at the bottom, for half a moment; longer if it comes with something to do.
+ * @param {string} message
+ * @param {{label: string, run: () => void} | null} action
+ */
+export function toast(message, action = null) {
   document.querySelector(".rz-toast")?.remove();
   const shown = element("div", { class: "rz-toast", role: "status" }, message);
-  document.body.append(shown);
-  setTimeout(() => shown.remove(), 3500);
+  if (action) {
+    const button = element("button", { type: "button", class: "rz-link" }, action.label);
+    button.addEventListener("click", () => {
+      shown.remove();
+      action.run();
+    });
+    shown.append(button);
+  }
+  // What lies outside an open dialog, or outside what fills the screen, is beneath it.
+  const over = document.fullscreenElement ?? document.querySelector("dialog:modal");
+  (over ?? document.body).append(shown);
+  setTimeout(() => shown.remove(), action ? 8000 : 3500);
+}
+
+/** Says in the place of content that the server does not answer, with a button to ask again. */
+export function unanswered(text, button) {
+  const again = element("button", { type: "button", class: "rz-button", ...button }, t("Try again"));
+  const notice = element(
+    "div",
+    { class: "rz-notice", "data-tone": "error", role: "alert" },
+    element("h2", {}, t("The server does not answer")),
+    element("p", {}, text),
+    element("div", { class: "rz-inline" }, again),
+  );
+  return notice.outerHTML;
 }
 
 /** A message with a capital, unless it begins with a file's name, and a full stop. */
@@ -60,4 +131,32 @@ export function sentence(message) {
   const text = String(message);
   const first = /^\S*[./\\]\w/.test(text) ? text.charAt(0) : text.charAt(0).toUpperCase();
   return first + text.slice(1) + (text.endsWith(".") ? "" : ".");
+}
+
+/** Bytes in a unit that keeps the number short. */
+export function size(bytes) {
+  const unit = Math.max(0, Math.min(4, Math.floor(Math.log10(bytes || 1) / 3)));
+  const value = bytes / 1000 ** unit;
+  const shortened = unit && value < 10 ? Math.round(value * 10) / 10 : Math.round(value);
+  return `${number(shortened)} ${["bytes", "kB", "MB", "GB", "TB"][unit]}`;
+}
+
+/** Asks a question; resolves to whether it was answered with the button `yes`. */
+export function ask(question, yes) {
+  const cancel = element("button", { class: "rz-button", autofocus: true }, t("Cancel"));
+  const agree = element("button", { class: "rz-button rz-primary", value: "yes" }, yes);
+  const dialog = element(
+    "dialog",
+    { class: "rz-question", "aria-labelledby": "rz-question" },
+    element("p", { id: "rz-question" }, question),
+    element("form", { method: "dialog", class: "rz-inline" }, agree, cancel),
+  );
+  document.body.append(dialog);
+  dialog.showModal();
+  return new Promise((answer) => {
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      answer(dialog.returnValue === "yes");
+    });
+  });
 }

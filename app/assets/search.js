@@ -1,12 +1,33 @@
-// The search bar: words, a file dropped or pasted, filters; and the results it leads to.
-import { element, find, onPanel, sentence, showTab, toast, typing } from "./dom.js";
+// The search bar: words, files, filters; and the address that says the same.
+import { addressOf, follow, readAddress, showTitle, writeSearch, writeTab } from "./address.js";
+import { attach, attachments, startAttaching } from "./attached.js";
+import { border, keepBorder, keptBorder, showBorder } from "./border.js";
+import { refreshBrowse, showBrowse, startBrowse } from "./browse.js";
+import { showCounts } from "./counts.js";
+import { showDetail } from "./detail.js";
+import { find, onPanel, selectTab, showTab, toast } from "./dom.js";
+import { showFolder, startFolderTree } from "./foldertree.js";
+import { clearResults, showResults } from "./results.js";
+import { closeSuggestions, rememberSearch, startSuggestions } from "./suggestions.js";
+import { number, t } from "./texts.js";
 
-let send = () => {};
-const FILTERS = ["#rz-folder", "#rz-after", "#rz-before", "#rz-not-like", "#rz-instruction"];
-let attached = null; // {id, name} of a sent file, or {similar, name} of a segment
+/** The fields of the search form that filter, by their names on the server. */
+const FILTERS = {
+  folder: "#rz-folder",
+  album: "#rz-album",
+  after: "#rz-after",
+  before: "#rz-before",
+  not_like: "#rz-not-like",
+  instruction: "#rz-instruction",
+  sort: "#rz-sort",
+};
+const FAVOURITES = "1"; // The album that each library has.
+const UNNAMED = t("A file of the library");
+let shown = null; // The search whose results are shown.
+let literal = ""; // What is no date in the words, though it looks like one.
+let refined = ""; // The field that was changed last.
 
-export function startSearch(sender) {
-  send = sender;
+export function startSearch() {
   document.addEventListener("submit", (event) => {
     if (event.target.id !== "rz-form") return;
     event.preventDefault();
@@ -18,135 +39,216 @@ export function startSearch(sender) {
     if (event.target.id === "rz-text") showState();
   });
   document.addEventListener("keydown", onKey);
-  document.addEventListener("paste", onPaste);
-  startDropping();
-  onPanel("rz-results", settled);
-  onPanel("rz-state", showFolders);
+  startAttaching(() => search());
+  startSuggestions(choose);
+  document.addEventListener("rz-period", ({ detail }) => {
+    showPeriod(detail);
+    if (detail && !detail.text && !attachments().length) list({ ...form(), ...detail });
+  });
+  startBrowse(showCounts);
+  startFolderTree(form);
   onPanel("rz-head", showInstruction);
+  window.addEventListener("popstate", restore);
+  onPanel("rz-search", () => shown === null && find("#rz-answer") && restore());
+  onPanel("rz-results", () => shown === null && find("#rz-form") && restore());
+  onPanel("rz-home", () => shown === null && find("#rz-form") && restore());
 }
 
-/** What the form says, as the server wants it. */
+const chips = () => [...document.querySelectorAll("#rz-form .rz-chip[data-kind]")];
+const identity = (state, files) => JSON.stringify([Object.entries(state).sort(), sentIds(files)]);
+const sentIds = (files) => files.map(({ id }) => id).filter(Boolean);
+const isPressed = (chip) => chip.getAttribute("aria-pressed") === "true";
+const words = () => find("#rz-text").value.trim();
+const says = (phrase) => words().split(/\s+/).join(" ").includes(phrase);
+
+/** What the form says, as the address holds it. */
 function form() {
-  const kinds = [...document.querySelectorAll("#rz-form .rz-chip[data-kind][aria-pressed=true]")];
+  const filters = Object.entries(FILTERS).map(([name, field]) => [name, find(field).value.trim()]);
   return {
-    text: find("#rz-text").value.trim(),
-    file: attached?.id ?? null,
-    similar: attached?.similar ?? null,
-    balance: Number(find("#rz-weight").value),
-    not_like: find("#rz-not-like").value.trim(),
-    kinds: kinds.map((chip) => chip.dataset.kind),
-    folder: find("#rz-folder").value,
-    after: find("#rz-after").value,
-    before: find("#rz-before").value,
-    instruction: find("#rz-instruction").value.trim(),
-    model: find("#rz-head [data-model]")?.dataset.model ?? null,
+    text: words(),
+    literal: says(literal) ? literal : "",
+    kinds: chips().filter(isPressed).map((chip) => chip.dataset.kind).join(","),
+    similar: attachments().map(({ similar }) => similar).filter(Boolean).join(","),
+    border: border(),
+    ...Object.fromEntries(filters),
   };
 }
 
-function search() {
-  const asked = form();
-  if (!asked.text && !attached) {
-    find("#rz-text").focus();
+/** @param {import("./attached.js").Attachment[]} files */
+function fill(state, files) {
+  find("#rz-text").value = state.text;
+  literal = state.literal;
+  const kinds = state.kinds.split(",");
+  chips().forEach((chip) => chip.setAttribute("aria-pressed", kinds.includes(chip.dataset.kind)));
+  for (const [name, field] of Object.entries(FILTERS)) find(field).value = state[name];
+  const known = (id) => files.find(({ similar }) => similar === id);
+  const similar = state.similar.split(",").map(Number).filter(Boolean);
+  attach([
+    ...similar.map((id) => known(id) ?? { similar: id, name: UNNAMED }),
+    ...files.filter(({ id }) => id),
+  ]);
+  showState();
+}
+
+/** Whether there is something to look for: without words or files, everything is listed. */
+const asksFor = ({ text, similar }, files) => Boolean(text || files.length || similar);
+
+/** Searches for what the form says, and writes it into the address. */
+function search({ replace = false } = {}) {
+  const state = form();
+  const files = attachments();
+  closeSuggestions();
+  showState();
+  if (state.not_like && !asksFor(state, files)) {
+    toast(t("Say what to look for first: “Not like” only takes away from it."));
+  }
+  rememberSearch(state.text);
+  if (identity(state, files) !== shown) writeSearch(state, files, { replace });
+  window.scrollTo({ top: 0 }); // Where the best ones are.
+  run(state, files);
+}
+
+/** @param {import("./suggestions.js").Suggestion} chosen */
+function choose({ text, folder, search: saved }) {
+  if (saved) {
+    follow(addressOf(saved));
+    return;
+  }
+  find("#rz-text").value = text;
+  if (folder) find(FILTERS.folder).value = folder;
+  search();
+}
+
+/** Shows which date the words say, or none, with a button to take it for words. */
+function showPeriod(period) {
+  const chip = find("#rz-period");
+  chip.hidden = !period;
+  if (!period) return;
+  chip.dataset.phrase = period.phrase;
+  chip.querySelector("span").textContent = period.label;
+  chip.title = t("“{phrase}” is a date here.", { phrase: period.phrase });
+}
+
+function run(state, files) {
+  shown = identity(state, files);
+  announce(state);
+  if (!asksFor(state, files)) {
+    showPeriod(null);
+    list(state);
     return;
   }
   document.body.dataset.rzSearched = "yes";
-  find("#rz-results")?.classList.add("rz-waiting");
-  send("search", asked);
+  showResults(asked(state, files));
 }
 
-/** Searches again after a filter changed, if there is something to search for. */
-function refine() {
-  showState();
-  if (document.body.dataset.rzSearched && (find("#rz-text").value.trim() || attached)) search();
+/** Lists what filters let through. */
+function list(filters) {
+  delete document.body.dataset.rzSearched;
+  clearResults();
+  showBrowse(filters, history.state?.at);
 }
 
-function settled(panel) {
-  if (panel.querySelector("[data-answer], .rz-notice")) panel.classList.remove("rz-waiting");
-  watchMore(panel);
+/** The fields of `app.search.SearchForm`. */
+const asked = (state, files) => ({
+  ...state,
+  kinds: state.kinds ? state.kinds.split(",") : [],
+  similar: state.similar ? state.similar.split(",") : [],
+  files: sentIds(files),
+  balance: Number(find("#rz-weight").value),
+  border: Number(border() || 0.5),
+});
+
+/** The search that the form says. */
+export const currentSearch = () => asked(form(), attachments());
+
+/** Searches again, since the library may have changed. */
+export function searchAgain() {
+  refreshBrowse();
+  run(form(), attachments());
+}
+
+/** Says what is searched for, or that nothing is. */
+const announce = (state) =>
+  document.dispatchEvent(new CustomEvent("rz-searched", { detail: state }));
+
+/** Searches again after a filter was changed; one field that is changed again makes one entry. */
+function refine(field) {
+  search({ replace: Boolean(field) && field === refined });
+  refined = field;
+}
+
+/** Shows what the address says, after it was loaded or the history was walked through. */
+function restore() {
+  const { form: state, files, open, tab } = readAddress();
+  refined = "";
+  if (identity(state, files) !== shown) {
+    const isFirst = shown === null;
+    if (isFirst || asksFor(state, files)) showBorder(state.border || (isFirst ? keptBorder() : ""));
+    fill(state, files);
+    run(state, attachments());
+  }
+  showTitle(state.text || files[0]?.name);
+  selectTab(tab);
+  showDetail(open);
 }
 
 function showState() {
   const text = find("#rz-text");
   if (!text) return;
-  find("[data-clear]").hidden = !text.value && !attached;
-  find("#rz-balance").hidden = !(text.value.trim() && attached);
-  const filtered = FILTERS.some((field) => find(field).value);
-  find("[data-reset]").hidden = !filtered;
+  showFolder();
+  if (!says(find("#rz-period").dataset.phrase)) showPeriod(null);
+  find("[data-clear]").hidden = !text.value && !attachments().length;
+  find("#rz-balance").hidden = !(words() && attachments().length);
+  const filtered = Object.values(FILTERS).some((field) => find(field).value);
+  find("#rz-form [data-all]").setAttribute("aria-pressed", !chips().some(isPressed));
+  find("[data-reset]").hidden = !filtered && !chips().some(isPressed);
   find("#rz-more-filters").dataset.active = filtered ? "yes" : "";
+  find("#rz-favourites").setAttribute("aria-pressed", find(FILTERS.album).value === FAVOURITES);
 }
 
+function resetFilters() {
+  const period = find("#rz-period");
+  if (!period.hidden) literal = period.dataset.phrase;
+  for (const field of Object.values(FILTERS)) find(field).value = "";
+  chips().forEach((chip) => chip.setAttribute("aria-pressed", "false"));
+}
+
+/** Takes the words, the files and the filters away. */
 function clear() {
-  detach();
+  attach([]);
   find("#rz-text").value = "";
-  delete document.body.dataset.rzSearched;
-  showState();
-  find("#rz-text").focus();
-}
-
-// ---- the attached file
-
-async function attachFile(file) {
-  showTab("search");
-  const preview = file.type.startsWith("image/") ? URL.createObjectURL(file) : null;
-  showAttached(file.name, preview, true);
-  try {
-    const address = new URL(`query-files?name=${encodeURIComponent(file.name)}`, document.baseURI);
-    const response = await fetch(address, { method: "POST", body: file });
-    const answer = await response.json().catch(() => ({}));
-    if (!response.ok) throw new Error(answer.error ?? "the file could not be sent");
-    attached = { id: answer.id, name: file.name };
-    showAttached(file.name, preview, false);
-    search();
-  } catch (error) {
-    detach();
-    toast(sentence(error.message));
-  }
-}
-
-function attachSegment(id, name) {
-  attached = { similar: Number(id), name };
-  find("#rz-text").value = "";
-  showAttached(name, `thumbnail/${Number(id)}`, false);
-  showTab("search");
+  resetFilters();
   search();
-}
-
-function showAttached(name, preview, busy) {
-  const chip = find("#rz-attached");
-  chip.hidden = false;
-  chip.dataset.busy = busy ? "yes" : "";
-  chip.querySelector(".rz-attached-name").textContent = name;
-  chip.querySelector(".rz-preview").replaceChildren(
-    ...(preview ? [element("img", { src: preview, alt: "", onerror: "this.remove()" })] : []),
-  );
-  find("#rz-text").placeholder = "Add words to narrow it down";
-  showState();
-}
-
-function detach() {
-  attached = null;
-  find("#rz-attached").hidden = true;
-  find("#rz-file").value = "";
-  find("#rz-text").placeholder = "Describe it, or drop a picture";
-  showState();
+  find("#rz-text").focus();
 }
 
 // ---- events
 
 function onClick(event) {
+  const tab = event.target.closest("#rz-tabs [role=tab]");
+  if (tab) writeTab(tab.id.replace(/^rz-tab-|-button$/g, ""));
   const chip = event.target.closest("#rz-form .rz-chip[data-kind]");
   if (chip) {
-    chip.setAttribute("aria-pressed", chip.getAttribute("aria-pressed") !== "true");
-    refine();
+    chip.setAttribute("aria-pressed", !isPressed(chip));
+    refine("");
+  }
+  if (event.target.closest("#rz-form [data-all]")) {
+    chips().forEach((one) => one.setAttribute("aria-pressed", "false"));
+    refine("");
+  }
+  const favourites = event.target.closest("#rz-favourites");
+  if (favourites) {
+    find(FILTERS.album).value = isPressed(favourites) ? "" : FAVOURITES;
+    refine("");
   }
   if (event.target.closest("[data-clear]")) clear();
-  if (event.target.closest("[data-detach]")) {
-    detach();
-    find("#rz-text").value.trim() ? search() : clear();
+  if (event.target.closest("[data-as-words]")) {
+    literal = find("#rz-period").dataset.phrase;
+    search();
   }
   if (event.target.closest("[data-reset]")) {
-    for (const field of FILTERS) find(field).value = "";
-    refine();
+    resetFilters();
+    search();
   }
   const toggle = event.target.closest("#rz-more-filters");
   if (toggle) {
@@ -155,134 +257,71 @@ function onClick(event) {
     find("#rz-rest").classList.toggle("rz-shown", open);
   }
   const similar = event.target.closest("[data-similar]");
-  if (similar) {
-    const name = similar.closest("[data-name]")?.dataset.name ?? "this";
-    document.dispatchEvent(new CustomEvent("rz-close-detail"));
-    attachSegment(similar.dataset.similar, name);
-  }
-  const more = event.target.closest("[data-more]");
-  if (more) loadMore(more);
+  if (similar) searchLike(similar);
+  if (event.target.closest("[data-again]")) search({ replace: true });
+  if (event.target.closest("[data-skip]")) focusFirst(event);
+}
+
+function searchLike(button) {
+  const name = button.closest("[data-name]")?.dataset.name ?? UNNAMED;
+  searchWith([{ similar: Number(button.dataset.similar), name }]);
+}
+
+/** Searches with examples alone. @param {import("./attached.js").Attachment[]} examples */
+export function searchWith(examples) {
+  attach(examples);
+  find("#rz-text").value = "";
+  search(); // Before the detail is closed, which would walk back in the history.
+  showTab("search");
+  document.dispatchEvent(new CustomEvent("rz-close-detail"));
 }
 
 function onChange(event) {
   const { id } = event.target;
-  if (id === "rz-file" && event.target.files[0]) attachFile(event.target.files[0]);
-  if (id === "rz-weight" || FILTERS.includes(`#${id}`)) refine();
+  if (id === "rz-border") keepBorder();
+  if (["rz-border", "rz-weight"].includes(id) || Object.values(FILTERS).includes(`#${id}`)) refine(id);
+}
+
+const cards = () =>
+  [...document.querySelectorAll("#rz-tab-search .rz-open")].filter((card) => card.checkVisibility());
+
+function focusFirst(event) {
+  event.preventDefault();
+  cards()[0]?.focus();
 }
 
 function onKey(event) {
-  if (event.key === "/" && !typing() && !document.querySelector("dialog[open]")) {
-    event.preventDefault();
-    showTab("search");
-    find("#rz-text").focus();
-    find("#rz-text").select();
-  }
-  if (event.key === "Escape" && document.activeElement?.id === "rz-text") clear();
+  const inBox = document.activeElement?.id === "rz-text";
+  if (event.key === "Escape" && inBox) clear();
+  if (event.key === "ArrowDown" && inBox) focusFirst(event);
   const from = event.target.closest?.(".rz-open");
   if (from && event.key.startsWith("Arrow")) moveFocus(event, from);
 }
 
 /** Arrow keys walk over the cards as they lie on the screen. */
 function moveFocus(event, from) {
-  const cards = [...document.querySelectorAll("#rz-tab-search .rz-open")].filter(
-    (card) => card.offsetParent,
-  );
-  const columns = cards.filter(
-    (card) => card.getBoundingClientRect().top === cards[0].getBoundingClientRect().top,
-  ).length;
-  const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
-  const target = cards[cards.indexOf(from) + step];
+  const all = cards();
+  const down = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  const target = step ? all[all.indexOf(from) + step] : nearest(all, from, down);
   if (!target) return;
   event.preventDefault();
   target.focus();
 }
 
-function onPaste(event) {
-  const file = [...(event.clipboardData?.files ?? [])][0];
-  if (!file) return;
-  event.preventDefault();
-  attachFile(file);
+/** The card in the next row below, or with -1 above, that is most nearly in the same column. */
+function nearest(all, from, down) {
+  const here = from.getBoundingClientRect();
+  const others = all
+    .map((card) => [card, card.getBoundingClientRect()])
+    .filter(([, { top }]) => (top - here.top) * down > 1);
+  const row = Math.min(...others.map(([, { top }]) => top * down)) * down;
+  const inRow = others.filter(([, { top }]) => top === row);
+  const distance = ([, { left }]) => Math.abs(left - here.left);
+  return inRow.sort((one, other) => distance(one) - distance(other))[0]?.[0];
 }
 
-/** A file dropped anywhere on the search tab is searched with. */
-function startDropping() {
-  let depth = 0;
-  const holdsFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
-  const onLibrary = () => Boolean(find("#rz-drop")?.offsetParent);
-  const mark = (on) => {
-    if (on) document.body.dataset.rzDropping = onLibrary() ? "library" : "search";
-    else delete document.body.dataset.rzDropping;
-  };
-  window.addEventListener("dragenter", (event) => {
-    if (!holdsFiles(event)) return;
-    depth += 1;
-    mark(true);
-  });
-  window.addEventListener("dragleave", () => {
-    depth = Math.max(0, depth - 1);
-    if (!depth) mark(false);
-  });
-  window.addEventListener("dragover", (event) => holdsFiles(event) && event.preventDefault());
-  window.addEventListener("drop", (event) => {
-    depth = 0;
-    mark(false);
-    if (!holdsFiles(event) || onLibrary()) return;
-    event.preventDefault();
-    const file = event.dataTransfer.files[0];
-    if (file) attachFile(file);
-  });
-}
-
-// ---- results
-
-async function loadMore(button) {
-  const place = button.closest(".rz-more");
-  if (place.dataset.busy) return;
-  place.dataset.busy = "yes";
-  button.disabled = true;
-  try {
-    const response = await fetch(new URL(button.dataset.more, document.baseURI));
-    const page = document.createRange().createContextualFragment(await response.text());
-    place.replaceWith(page);
-    watchMore(document);
-  } catch {
-    delete place.dataset.busy;
-    button.disabled = false;
-    toast("The server did not answer. Try again.");
-  }
-}
-
-const nearing = new IntersectionObserver(
-  (entries) => entries.forEach((entry) => {
-    if (!entry.isIntersecting) return;
-    nearing.unobserve(entry.target);
-    loadMore(entry.target.querySelector("button"));
-  }),
-  { rootMargin: "400px" },
-);
-
-/** Further cards come by themselves when the end of the grid is near. */
-function watchMore(root) {
-  root.querySelectorAll(".rz-more:not([data-watched])").forEach((place) => {
-    place.dataset.watched = "yes";
-    nearing.observe(place);
-  });
-}
-
-function showFolders(panel) {
-  const known = panel.querySelector("[data-known]");
-  const select = find("#rz-folder");
-  if (!known || !select) return;
-  const { folders } = JSON.parse(known.dataset.known);
-  const chosen = select.value;
-  select.replaceChildren(
-    element("option", { value: "" }, "Any folder"),
-    ...folders.map(({ id, name, files }) =>
-      element("option", { value: id }, `${name} (${files.toLocaleString()})`),
-    ),
-  );
-  select.value = folders.some(({ id }) => id === chosen) ? chosen : "";
-}
+// ---- what the library tells the form
 
 /** Shows the field for an instruction only if the model takes one. */
 function showInstruction(panel) {
@@ -293,6 +332,6 @@ function showInstruction(panel) {
   const input = find("#rz-instruction");
   field.hidden = instruction === undefined;
   if (field.hidden) input.value = "";
-  input.placeholder = instruction || "what the model should do";
+  input.placeholder = instruction || t("what the model should do");
   showState();
 }

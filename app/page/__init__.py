@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.ext import Extension
 from markupsafe import Markup
 
+from app import texts
 from app.page import labels
 from embedder.media import MEDIA_KINDS
 
@@ -38,15 +39,26 @@ _environment = Environment(
     extensions=[_DropLineBreaks],
 )
 _environment.filters |= {
-    "count": labels.counted,
     "day": labels.day,
     "duration": labels.duration,
+    "fact": labels.fact,
+    "moment": labels.moment,
     "filesize": labels.size,
     "sentence": labels.sentence,
 }
 _environment.globals |= {
+    "_": texts.gettext_html,
+    "ngettext": texts.ngettext_html,
+    "number": texts.number,
+    "language": texts.language,
+    "languages": texts.LANGUAGES,
+    "absence": labels.absence,
+    "place_in": labels.place,
+    "further_places": labels.further_places,
+    "folder": labels.folder_name,
     "kinds": MEDIA_KINDS,
     "labels": labels.KIND_LABELS,
+    "date_sources": labels.DATE_SOURCES,
 }
 
 

@@ -1,26 +1,67 @@
 """The detail dialog as HTML: one segment, large, with the file it is in."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
+from markupsafe import Markup
+
+from app.desktop import is_opened
 from app.page import labels, macros
-from app.page.results import marked, word_pattern
-from app.search import SearchSession
+from app.page.results import marked
+from app.sessions import SearchSession
 from embedder.content import Modality
 from embedder.media import MEDIA_KINDS, Kind, MediaError
-from embedder.media.kinds import Word
-from indexer import Library, LibraryError, MediaItem, Segment
+from embedder.media.kinds import SEPARATOR, Details, Word
+from embedder.normalisation import occurrences, words
+from indexer import Filters, Library, LibraryError, MediaItem, QueryError, Segment
 from indexer.decoding.on_demand import Passage
 
 _html = macros("detail.html")
 _CONTEXT_CHARACTERS = 1600
 _MAX_MARKED_WORDS = 400
+_MAX_DRAWN_WORDS = 2_000
+_MAX_FOUND_PAGES = 30
+_MAX_SHOWN = 1000
+_MAX_FILES = 20
+_PLACE, _SIZE = "Place", "Size"  # labels of `Details` that are shown with others
+_SEARCHED = frozenset({"Keywords", "People", _PLACE})  # labels whose values lead to a search
 _SHOWN_BY_BROWSERS = frozenset(MEDIA_KINDS[Kind.IMAGE].media_types)
 
 
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A file that holds what is shown.
+
+    Attributes:
+        item_id: Its id.
+        path: Its path as this user may see it.
+        opens: Whether a program of this machine may open it.
+    """
+
+    item_id: int
+    path: str
+    opens: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value of a detail in parts; a part with an address leads to a search for it."""
+
+    parts: tuple[tuple[Markup, str], ...]
+
+
 def detail_html(
-    library: Library, segment_id: int, search: SearchSession | None, *, paths: bool
+    library: Library,
+    segment_id: int,
+    search: SearchSession | None,
+    *,
+    paths: bool,
+    local: bool = False,
+    find: str = "",
 ) -> str:
     """Return the dialog's content.
 
@@ -29,31 +70,112 @@ def detail_html(
         segment_id: What to show.
         search: Whose words are marked and whose hit is explained, if any.
         paths: Show files with their whole paths, or only with their folder.
+        local: Offer to show files in programs of this machine.
+        find: Words to mark in place of the search's, and to find in the whole document.
 
     Raises:
         NotFound: if there is no such segment.
     """
-    segment, item = library.catalog.segment(segment_id), library.catalog.item_of(segment_id)
+    segment = library.catalog.segment(segment_id)
+    item, missing = library.original(segment_id)
+    details, terms = library.catalog.details(item.id), search.terms if search else ()
+    if wanted := " ".join(words(find)):
+        terms = (wanted,)
+    else:
+        find = ""
     hit = search.hit(segment_id) if search else None
-    files = [item.path, *(hit.copies if hit else ())]
+    places = search.places(segment_id) if search else ()
     return _html.dialog(
         segment,
         item,
+        missing,
         labels.kind_name(item),
         hit,
         labels.reason(hit) if hit else "",
-        _stage(library, segment, item, search.terms if search else ()),
-        [str(file) if paths else f"{file.parent.name}/{file.name}" for file in files],
-        sorted(hit.more if hit else (), key=lambda segment: segment.position),
+        _absent(segment, item, missing, terms)
+        if missing
+        else _stage(library, segment, item, terms, places, find),
+        _about(item, details, terms),
+        dict(details.facts).get(_SIZE),
+        [*_files(library, segment_id, item, paths=paths)],
+        _folder(library, item),
+        local and missing is None,
+        sorted(
+            (one for one in places if one.id != segment_id), key=lambda segment: segment.position
+        ),
     )
 
 
-def _stage(library: Library, segment: Segment, item: MediaItem, terms: Sequence[str]) -> Any:
-    if not item.path.is_file():
-        return _html.missing()
+def page_segment(library: Library, segment_id: int, page: int) -> int:
+    """Return the segment of a page of a segment's document; of the nearest page that has one."""
+    pages = library.catalog.segments(library.catalog.item_of(segment_id).id)
+    numbered = {one.id: one.page for one in pages if one.page is not None}
+    return min(numbered, key=lambda one: abs(numbered[one] - page), default=segment_id)
+
+
+def _files(
+    library: Library, segment_id: int, item: MediaItem, *, paths: bool
+) -> Iterator[FileEntry]:
+    """Yield the file that is shown, and its copies."""
+    _, holders = library.catalog.resolve([segment_id], Filters()).get(segment_id, (None, ()))
+    copies = [one for one in holders if one.id != item.id]
+    for one in (item, *copies[: _MAX_FILES - 1]):
+        path = str(one.path) if paths else f"{one.path.parent.name}/{one.name}"
+        yield FileEntry(one.id, path, is_opened(one.path))
+
+
+def _folder(library: Library, item: MediaItem) -> tuple[str, str] | None:
+    """Return the name of a file's folder, and the address that lists it; None if none does."""
+    folder = item.path.parent
+    with suppress(QueryError):
+        labels.folder_of(library, labels.folder_id(folder))
+        return folder.name, f"?{urlencode({'folder': labels.folder_id(folder)})}"
+    return None
+
+
+def _about(item: MediaItem, details: Details, terms: Sequence[str]) -> Any:
+    """Return what is known about a file: when, where, what people wrote, and with what."""
+    texts = {label: _value(label, value, terms) for label, value in details.words}
+    coordinates = None
+    if details.latitude is not None and details.longitude is not None:
+        coordinates = labels.coordinates(details.latitude, details.longitude)
+    place = texts.pop(_PLACE, None)
+    facts = [pair for pair in details.facts if pair[0] != _SIZE]
+    return _html.about(item, place, coordinates, [*texts.items()], facts)
+
+
+def _value(label: str, text: str, terms: Sequence[str]) -> Value:
+    """Return what people wrote; each keyword, person and place leads to a search for it."""
+    if label not in _SEARCHED:
+        return Value(((marked(_shortened(text), terms), ""),))
+    parts = _shortened(text).split(SEPARATOR)
+    # In quotes, it is looked for in details, names and texts alone.
+    return Value(tuple((marked(one, terms), "?" + urlencode({"q": f'"{one}"'})) for one in parts))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+
+
+def _absent(segment: Segment, item: MediaItem, missing: Path, terms: Sequence[str]) -> Any:
+    """Return what the library has of a file that is not there, and why not more."""
+    text = marked(segment.text or "", terms)
+    return _html.missing(segment, labels.unavailable(item, missing), text)
+
+
+def _stage(
+    library: Library,
+    segment: Segment,
+    item: MediaItem,
+    terms: Sequence[str],
+    places: Sequence[Segment],
+    find: str,
+) -> Any:
     match MEDIA_KINDS[segment.kind].modality:
         case Modality.PAGE:
-            return _page(library, segment, item, terms)
+            return _page(library, segment, item, terms, find)
+        case Modality.IMAGE if segment.page is not None:
+            return _page(library, segment, item, terms, find)
         case Modality.TEXT:
             passage = _passage(library, segment, item)
             return _html.passage(passage, marked(passage.text, terms))
@@ -61,18 +183,23 @@ def _stage(library: Library, segment: Segment, item: MediaItem, terms: Sequence[
             # Browsers show animated pictures, which are videos too.
             shown = item.path.suffix.lower() in _SHOWN_BY_BROWSERS
             if modality is Modality.VIDEO and not shown:
-                return _html.video(segment)
-            source = f"media/{segment.id}" if shown else f"page/{segment.id}.png"
-            return _html.picture(segment, item, source)
+                clips = library.catalog.segments(item.id)
+                matching = {one.id for one in places}
+                return _html.video(segment, item.path, clips, matching)
+            source = f"media/{segment.id}" if shown else f"page/{segment.id}.webp"
+            sharper = "" if shown else f"{source}?side=2400"
+            return _html.picture(segment, item, source, sharper)
 
 
-def _page(library: Library, segment: Segment, item: MediaItem, terms: Sequence[str]) -> Any:
+def _page(
+    library: Library, segment: Segment, item: MediaItem, terms: Sequence[str], find: str
+) -> Any:
     number = segment.page or 1
-    pages = {
-        sibling.page: sibling.id for sibling in library.catalog.segments(item.id) if sibling.page
-    }
+    pages = {page.page: page for page in library.catalog.segments(item.id) if page.page}
+    drawn = library.catalog.words(segment.id)
     before = max((page for page in pages if page < number), default=0)
     after = min((page for page in pages if page > number), default=0)
+    found = [page for page in pages.values() if find and occurrences(page.text or "", terms)]
     return _html.pdf_page(
         segment,
         item,
@@ -80,16 +207,16 @@ def _page(library: Library, segment: Segment, item: MediaItem, terms: Sequence[s
         max(pages, default=number),
         pages.get(before),
         pages.get(after),
-        _matching_words(library.catalog.words(segment.id), terms),
+        drawn[:_MAX_DRAWN_WORDS],
+        _matching_words(drawn, terms),
+        find,
+        found[:_MAX_FOUND_PAGES],
     )
 
 
-def _matching_words(words: Sequence[Word], terms: Sequence[str]) -> list[Word]:
-    single = [word for term in terms for word in term.split()]
-    if not single:
-        return []
-    pattern = word_pattern(single)
-    return [word for word in words if pattern.search(word.text)][:_MAX_MARKED_WORDS]
+def _matching_words(drawn: Sequence[Word], terms: Sequence[str]) -> list[Word]:
+    single = {part for term in terms for part in (term, *term.split()) if len(part) > 1}
+    return [word for word in drawn if occurrences(word.text, single)][:_MAX_MARKED_WORDS]
 
 
 def _passage(library: Library, segment: Segment, item: MediaItem) -> Passage:

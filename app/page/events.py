@@ -9,11 +9,14 @@ from pydantic import BaseModel
 
 from app import services as actions
 from app.models import suggested
-from app.page import library_tab, results
+from app.page import labels, library_tab, results
 from app.page.labels import folder_choices
-from app.search import FileFilter, FileSelection, SearchForm, Text, sample_files, validated
+from app.search import (
+    SearchForm,
+    Text,
+    validated,
+)
 from app.services import EXPECTED_ERRORS, Services, error_message
-from indexer import IndexerError
 
 _POLL_SECONDS = 0.3
 _MAX_UPDATE_SECONDS = 2.0
@@ -27,7 +30,6 @@ class Update(NamedTuple):
 
     progress: str | None = None
     stats: str | None = None
-    home: str | None = None
     state: str | None = None
     header: str | None = None
     model: str | None = None
@@ -55,19 +57,28 @@ class LibraryView:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def search(self, values: Mapping[str, Any]) -> tuple[str | None, ...]:
-        """Return the results of a search, and the header and model if the model has changed."""
-        model = self.model(str(values.get("model") or ""))
-        return (self.results(values), model.header, model.model)
-
     def results(self, values: Mapping[str, Any]) -> str:
         """Return the results of a search; an error becomes a sentence in their place."""
         try:
-            session = self._services.searches.open(validated(SearchForm, values))
-            strong, weak = session.page(), session.page(weak=True)
-            return results.search_results(strong, weak, session.terms)
+            form, _ = validated(SearchForm, values).dated(self._services.library)
+            session = self._services.searches.open(form)
+            if session.is_empty():
+                has_files = any(self._services.library.catalog.stats().items.values())
+                return results.nothing_found(has_files, session.filtered)
+            return results.search_results(session)
         except Exception as error:
             return results.problem(error_message(self._services.config, error))
+
+    def period(self, values: Mapping[str, Any]) -> dict[str, str] | None:
+        """Return the date that a search has in its words, and the words without it."""
+        try:
+            form, period = validated(SearchForm, values).dated(self._services.library)
+        except Exception:  # The results say what is wrong.
+            return None
+        if period is None:
+            return None
+        shown = {"label": labels.period(period), "phrase": period.phrase, "text": form.text}
+        return shown | {"after": form.after, "before": form.before}
 
     # ---- following what runs
 
@@ -114,6 +125,10 @@ class LibraryView:
         folder = str(values.get("folder") or "")
         return self._start(lambda: actions.add_folder(self._services, folder))
 
+    def scan(self, values: Mapping[str, Any]) -> AsyncIterator[Update]:
+        """Ingest the remembered folders again."""
+        return self._start(lambda: actions.scan_folders(self._services))
+
     def retry(self, values: Mapping[str, Any]) -> AsyncIterator[Update]:
         """Ingest the failed files again."""
         return self._start(lambda: actions.retry_failed(self._services))
@@ -132,37 +147,28 @@ class LibraryView:
 
         return self._start(start)
 
+    def resume(self, values: Mapping[str, Any]) -> AsyncIterator[Update]:
+        """Go on with the job that was cancelled."""
+        return self._start(self._services.jobs.resume)
+
+    def refresh(self, values: Mapping[str, Any]) -> AsyncIterator[Update]:
+        """Show what has changed otherwise, and follow the job that runs."""
+        return self.follow()
+
     def cancel(self, values: Mapping[str, Any]) -> str:
         """Stop the running job."""
         self._services.jobs.cancel()
         return library_tab.job(self._services.jobs.state)
 
-    # ---- the table of files
-
-    def files(self, values: Mapping[str, Any]) -> str:
-        """Return a page of the table of files."""
-        chosen = validated(FileFilter, values)
-        items = self._services.library.catalog.items(
-            status=chosen.status,
-            name=chosen.name or None,
-            limit=chosen.limit + 1,
-            offset=chosen.offset,
-        )
-        return library_tab.files(items, chosen)
-
-    def remove(self, values: Mapping[str, Any]) -> Update:
-        """Remove the files that were ticked, and show what is left."""
-        try:
-            removed = self._services.library.remove(validated(FileSelection, values).item_ids)
-        except IndexerError as error:
-            shown = results.problem(error_message(self._services.config, error))
-        except OSError as error:
-            shown = results.problem(f"a file could not be deleted: {error.strerror}")
-        else:
-            shown = library_tab.removed(removed)
-        return self._everything()._replace(progress=shown)
-
     # ---- panels
+
+    def model_mark(self) -> str:
+        """Return what tells the library's model from others."""
+        return self._services.models.active().mark
+
+    def show_model(self, values: Mapping[str, Any]) -> Update:
+        """Describe the library's model, which is another one than the page describes."""
+        return self.model()
 
     def model(self, shown: str = "") -> Update:
         """Return the panels that describe the library's model.
@@ -190,10 +196,12 @@ class LibraryView:
         return Update(header=header, model=section)
 
     def _everything(self) -> Update:
-        """Return the panels stats, home and state."""
+        """Return the panels stats and state."""
         library = self._services.library
         counts = library.catalog.stats()
         folders = folder_choices(library)
         state = library_tab.state(self._services.jobs.state.version, counts, folders)
-        home = results.home(sample_files(library))
-        return Update(stats=library_tab.stats(counts), home=home, state=state)
+        return Update(
+            stats=library_tab.stats(counts),
+            state=state,
+        )

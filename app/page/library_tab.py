@@ -1,4 +1,4 @@
-"""The library tab as HTML: counts, files, the job, and the model, with the page's header."""
+"""The library tab as HTML: counts, the job, and the model, with the page's header."""
 
 import json
 from collections.abc import Sequence
@@ -8,10 +8,14 @@ from app.jobs import JobState
 from app.models import ActiveModel, Offer, described, download_host, offer_id
 from app.page import labels, macros
 from app.page.results import problem
-from app.search import FileFilter
+from app.texts import N_, _, ngettext, number
 from embedder.interface import ModelSpec
-from embedder.media import MEDIA_KINDS
-from indexer import IngestReport, LibraryStats, MediaItem, Progress, ReembedReport, Status
+from indexer import (
+    IngestReport,
+    LibraryStats,
+    Progress,
+    ReembedReport,
+)
 
 _MAX_FAILURES = 200
 _MIN_SHOWN_RATE = 0.05
@@ -20,7 +24,7 @@ _page = macros("page.html")
 _html = macros("library.html")
 
 
-# ---- counts and files
+# ---- counts
 
 
 def state(version: int, counts: LibraryStats, folders: Sequence[labels.FolderChoice]) -> str:
@@ -45,41 +49,8 @@ def stats(counts: LibraryStats) -> str:
     return _html.stats(counts)
 
 
-def files(items: Sequence[MediaItem], chosen: FileFilter) -> str:
-    """Return a page of the table of files.
-
-    Args:
-        items: The files, one more than fits if there are more.
-        chosen: Which page it is.
-    """
-    if not items:
-        return _html.no_files(_no_files(chosen))
-    indexed, more = chosen.status is Status.INDEXED, len(items) > chosen.limit
-    return _html.files(
-        items[: chosen.limit],
-        indexed,
-        labels.kind_name,
-        _contents,
-        chosen.offset,
-        chosen.limit,
-        more,
-    )
-
-
-def _no_files(chosen: FileFilter) -> str:
-    if chosen.name:
-        return f"No file here has “{chosen.name}” in its name."
-    if chosen.offset:
-        return "There are no further files."
-    return {
-        Status.INDEXED: "No files yet. Add a folder above.",
-        Status.FAILED: "No file has failed.",
-        Status.SKIPPED: "No file was skipped.",
-    }[chosen.status]
-
-
-def _contents(item: MediaItem) -> str:
-    return labels.counted(item.segments, MEDIA_KINDS[item.kind].unit) if item.kind else ""
+def _files(n: int) -> str:
+    return ngettext("{n} file", "{n} files", n)
 
 
 # ---- the job
@@ -100,19 +71,13 @@ def job(state: JobState, refusal: str = "") -> str:
     if state.error is not None:
         error = labels.sentence(state.error)
         if state.progress is not None and state.progress.stage == "download":
-            error += " The library still uses its old model."
+            error += " " + _("The library still uses its old model.")
         return f'<div data-ingest="ended">{problem(error)}</div>'
     if isinstance(state.report, IngestReport):
         return _ingested(state.title, state.report)
     if state.report is not None:
         return _reembedded(state.report, state.progress)
     return _html.idle()
-
-
-def removed(count: int) -> str:
-    """Return what a removal did."""
-    text = f"{labels.counted(count, 'file')} removed from the library."
-    return _html.ended("Removed", text, "good")
 
 
 def _running(state: JobState) -> str:
@@ -125,67 +90,100 @@ def _running(state: JobState) -> str:
 
 def _numbers(progress: Progress | None) -> str:
     if progress is None:
-        return "Starting…"
+        return _("Starting…")
     match progress.stage:
         case "download":
             return _downloading(progress)
         case "switch":
-            return "Switching over…"
+            return _("Switching over…")
         case "finish":
-            return "Finishing…"
+            return _("Finishing…")
         case "scan":
-            return f"Scanning folders: {labels.counted(progress.total, 'file')} so far"
-    noun = "segment" if progress.stage == "reembed" else "file"
-    parts = [f"{progress.done:,} of {labels.counted(progress.total, noun)}"]
+            return ngettext(
+                "Scanning folders: {n} file so far",
+                "Scanning folders: {n} files so far",
+                progress.total,
+            )
+    parts = [_done(progress)]
     if progress.rate >= _MIN_SHOWN_RATE:
-        parts.append(f"{progress.rate:.1f} per second")
+        parts.append(_("{rate} per second", rate=number(progress.rate, 1)))
     parts += _time_left(progress)
     if progress.failures:
-        parts.append(f"{progress.failures:,} failed")
+        parts.append(_("{n} failed", n=progress.failures))
     return " · ".join(parts)
 
 
+def _done(progress: Progress) -> str:
+    if progress.stage == "reembed":
+        return ngettext(
+            "{done} of {n} segment", "{done} of {n} segments", progress.total, done=progress.done
+        )
+    return ngettext("{done} of {n} file", "{done} of {n} files", progress.total, done=progress.done)
+
+
 def _downloading(progress: Progress) -> str:
-    parts = [f"Step 1 of 2, downloading: {_arrived(progress.done, progress.total)}"]
+    arrived = _arrived(progress.done, progress.total)
+    parts = [_("Step 1 of 2, downloading: {arrived}", arrived=arrived)]
     if progress.rate >= 1:
-        parts.append(f"{labels.size(progress.rate)} per second")
+        parts.append(_("{rate} per second", rate=labels.size(progress.rate)))
     return " · ".join(parts + _time_left(progress))
 
 
 def _time_left(progress: Progress) -> list[str]:
     if progress.remaining is None:
         return []
-    return [f"about {labels.duration(progress.remaining)} left"]
+    return [_("about {time} left", time=labels.duration(progress.remaining))]
 
 
 def _arrived(done: int, total: int) -> str:
     """Format how many bytes of all are on this machine; a total of 0 is not known."""
-    return f"{labels.size(done)} of {labels.size(total)}" if total else labels.size(done)
+    if not total:
+        return labels.size(done)
+    return _("{done} of {total}", done=labels.size(done), total=labels.size(total))
 
 
 def _ingested(title: str, report: IngestReport) -> str:
     counts = [
-        (report.added, "added"),
-        (report.updated, "updated"),
-        (report.moved, "moved"),
-        (report.copies, "duplicates of files already here"),
-        (report.removed, "no longer there"),
-        (report.unchanged, "unchanged"),
-        (len(report.skipped), "skipped"),
-        (len(report.failures), "failed"),
+        (report.added, N_("{n} added")),
+        (report.updated, N_("{n} updated")),
+        (report.moved, N_("{n} moved")),
+        (report.copies, N_("{n} duplicates of files already here")),
+        (report.removed, N_("{n} no longer there")),
+        (report.unchanged, N_("{n} unchanged")),
+        (len(report.skipped), N_("{n} skipped")),
+        (len(report.failures), N_("{n} failed")),
     ]
-    summary = ", ".join(f"{count:,} {what}" for count, what in counts if count) or "nothing to do"
-    lead = "Stopped early; add the files again to continue. " if report.cancelled else ""
-    text = f"{lead}{summary[0].upper()}{summary[1:]} in {labels.duration(report.seconds)}."
-    if report.near_duplicates:
-        text += f" {labels.counted(report.near_duplicates, 'group')} of pictures look the same."
+    done = ", ".join(_(what, n=count) for count, what in counts if count) or _("Nothing to do")
+    text = [_("{done} in {time}.", done=done, time=labels.duration(report.seconds))]
+    if report.cancelled:
+        text.insert(0, _("Stopped early."))
+    if groups := report.near_duplicates:
+        text.append(
+            ngettext(
+                "{n} group of pictures look the same.",
+                "{n} groups of pictures look the same.",
+                groups,
+            )
+        )
+    for one in report.kept:
+        name = labels.readable(one.path.name or str(one.path))
+        text.append(
+            ngettext(
+                "{n} file kept: {disk} is not connected.",
+                "{n} files kept: {disk} is not connected.",
+                one.files,
+                disk=name,
+            )
+        )
     return _html.ended(
-        "Stopped" if report.cancelled else f"{title}: done",
-        text,
+        _("Stopped") if report.cancelled else _("{job}: done", job=_(title)),
+        " ".join(text),
         "plain" if report.failures or report.cancelled else "good",
         report.failures,
         _MAX_FAILURES,
-        "These files could not be added",
+        _("These files could not be added"),
+        resumable=report.cancelled,
+        added=report.added,
     )
 
 
@@ -194,40 +192,61 @@ def _reembedded(report: ReembedReport, progress: Progress | None) -> str:
     downloaded = progress if progress and progress.stage == "download" else None
     if report.cancelled and downloaded:
         return _download_stopped(model, downloaded)
-    reused = f", {report.reused:,} of them before" if report.reused else ""
-    computed = f"{labels.counted(report.segments, 'vector')} computed{reused}"
-    missing = labels.counted(len(report.failures), "file")
+    computed = _computed(report)
     failures = (report.failures, _MAX_FAILURES)
     if report.switched:
-        text = f"{computed} in {labels.duration(report.seconds)}."
+        text = _("{computed} in {time}.", computed=computed, time=labels.duration(report.seconds))
         if report.failures:
-            text += f" {missing} could not be read: see the failed files."
-        title = f"The library now uses the model {model}"
-        return _html.ended(title, text, "good", *failures, "These files were left out")
+            text += " " + ngettext(
+                "{n} file could not be read: see the failed files.",
+                "{n} files could not be read: see the failed files.",
+                len(report.failures),
+            )
+        title = _("The library now uses the model {model}", model=model)
+        return _html.ended(title, text, "good", *failures, _("These files were left out"))
     if report.cancelled:
-        text = (
-            f"{computed} so far. They are kept: choose {model} again to continue. The library "
-            "still uses its old model."
+        text = _(
+            "{computed} so far. They are kept: choose {model} again to continue. The library still "
+            "uses its old model.",
+            computed=computed,
+            model=model,
         )
-        return _html.ended("Stopped", text)
+        return _html.ended(_("Stopped"), text)
     if not report.failures:
-        text = f"The library already uses the model {model}."
-        return _html.ended("Downloaded" if downloaded else "Nothing to do", text)
-    text = (
-        f"{computed}, but {missing} could not be read. The library still uses its old model. "
-        "Restore the files and re-embed again to continue from here, or switch without them."
+        text = _("The library already uses the model {model}.", model=model)
+        return _html.ended(_("Downloaded") if downloaded else _("Nothing to do"), text)
+    text = ngettext(
+        "{computed}, but {n} file could not be read. The library still uses its old model. Restore "
+        "the file and re-embed again to continue from here, or switch without it.",
+        "{computed}, but {n} files could not be read. The library still uses its old model. "
+        "Restore the files and re-embed again to continue from here, or switch without them.",
+        len(report.failures),
+        computed=computed,
     )
-    title = f"Not switched to {model} yet"
-    caption = "These files are missing"
+    title = _("Not switched to {model} yet", model=model)
+    caption = _("These files are missing")
     return _html.ended(title, text, "plain", *failures, caption, offer_id(report.model))
 
 
+def _computed(report: ReembedReport) -> str:
+    if report.reused:
+        return ngettext(
+            "{n} vector computed, {before} of them before",
+            "{n} vectors computed, {before} of them before",
+            report.segments,
+            before=report.reused,
+        )
+    return ngettext("{n} vector computed", "{n} vectors computed", report.segments)
+
+
 def _download_stopped(model: str, progress: Progress) -> str:
-    text = (
-        f"{_arrived(progress.done, progress.total)} are on this machine and are kept: choose "
-        f"{model} again to continue. The library still uses its old model."
+    text = _(
+        "{arrived} are on this machine and are kept: choose {model} again to continue. The library "
+        "still uses its old model.",
+        arrived=_arrived(progress.done, progress.total),
+        model=model,
     )
-    return _html.ended(f"The download of {model} was stopped", text)
+    return _html.ended(_("The download of {model} was stopped", model=model), text)
 
 
 # ---- the model
@@ -292,20 +311,28 @@ def _choice(offer: Offer, offers: Sequence[Offer]) -> _Choice:
     if sum(ModelSpec.parse(other.spec).short == name for other in offers) > 1:
         name = offer.spec
     if offer.missing:
-        return _Choice(offer, name, "not available", "")
+        return _Choice(offer, name, _("not available"), "")
     if not offer.needs_download:
-        return _Choice(offer, name, "on this machine", "")
+        return _Choice(offer, name, _("on this machine"), "")
+    host, size = download_host(), labels.size(offer.bytes)
     if offer.fetched:
-        state = f"{_arrived(offer.fetched, offer.bytes)} are on this machine"
-        traffic = f"{state} already; downloads the rest"
+        state = _("{arrived} are on this machine", arrived=_arrived(offer.fetched, offer.bytes))
+        traffic = _(
+            "{state} already; downloads the rest once from {host}; your files stay here.",
+            state=state,
+            host=host,
+        )
     elif offer.bytes:
-        state = f"{labels.size(offer.bytes)} to download"
-        traffic = f"Downloads {labels.size(offer.bytes)}"
+        state = _("{size} to download", size=size)
+        traffic = _(
+            "Downloads {size} once from {host}; your files stay here.", size=size, host=host
+        )
     else:
-        state, traffic = "to download", "Downloads its weights"
-    question = (
-        f"{name}: {offer.summary}. {traffic} once from {download_host()}; your files stay here. "
+        state = _("to download")
+        traffic = _("Downloads its weights once from {host}; your files stay here.", host=host)
+    after = _(
         "After that, everything in the library is embedded again with it, while you can search "
         "with the current model."
     )
+    question = f"{name}: {offer.summary}. {traffic} {after}"
     return _Choice(offer, name, state, question)

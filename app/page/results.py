@@ -1,13 +1,15 @@
 """Search results as HTML: cards, snippets with the matching words marked, and notices."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from markupsafe import Markup
 
 from app.page import labels, macros
-from app.search import ResultPage
-from indexer import Hit, MediaItem, Segment
+from app.sessions import Card, ResultPage, SearchSession
+from app.texts import _, ngettext
+from embedder.normalisation import occurrences
+from indexer import MediaItem, Segment
 
 _html = macros("results.html")
 _SNIPPET_LENGTH = 260
@@ -16,21 +18,48 @@ _MAX_STRONG_BESIDE_WEAK = 6
 
 def cards(page: ResultPage, terms: Sequence[str]) -> str:
     """Return the cards of a page of hits and, if there are more, a button for them."""
-    return _html.cards(page, terms, _reason, snippet)
+    return _html.cards(page, terms, _foot, snippet)
 
 
-def search_results(strong: ResultPage, weak: ResultPage, terms: Sequence[str]) -> str:
-    """Return a whole answer: the matches, then the weaker ones in a section of their own."""
-    if not strong.hits and not weak.hits:
-        return notice("No results", "Nothing in the library matches these filters.")
+def search_results(session: SearchSession) -> str:
+    """Return a whole answer: the matches, then the weaker ones in a section of their own.
+
+    Raises:
+        QueryError: if the query cannot be answered.
+        NotFound: if the library has another model than when the search began.
+    """
+    strong = session.page()
     # With few matches there is room, and one may be missing.
-    weak_open = len(strong.hits) < _MAX_STRONG_BESIDE_WEAK
-    return _html.answer(strong, weak, terms, weak_open, _reason, snippet)
+    weak_open = len(strong.cards) < _MAX_STRONG_BESIDE_WEAK
+    return _html.answer(session, strong, matches(session), weak_open, _foot, snippet)
 
 
-def home(files: Sequence[tuple[MediaItem, Segment]]) -> str:
-    """Return cards of some files, shown before any search, or how to begin if there are none."""
-    return _html.home(files, snippet)
+def matches(session: SearchSession) -> str:
+    """Return how many files match, as a heading."""
+    count, is_all = session.matches()
+    if is_all:
+        return ngettext("{n} match", "{n} matches", count)
+    return _("More than {n} matches", n=count)
+
+
+def file_cards(files: Sequence[tuple[MediaItem, Segment]], missing: Mapping[Path, Path]) -> str:
+    """Return cards of files that no words were asked for.
+
+    Args:
+        files: The files, and where each begins.
+        missing: What is not connected, by the paths of files that are not there.
+    """
+    return _html.file_cards(files, missing, snippet)
+
+
+def nothing_found(has_files: bool, filtered: bool) -> str:
+    """Return a panel for a search without a result.
+
+    Args:
+        has_files: Whether the library has any file.
+        filtered: Whether filters were set, which can be reset.
+    """
+    return _html.nothing_found(has_files, filtered)
 
 
 def notice(title: str, text: str, *, tone: str = "plain") -> str:
@@ -40,20 +69,19 @@ def notice(title: str, text: str, *, tone: str = "plain") -> str:
 
 def problem(message: str) -> str:
     """Return an error message as a panel."""
-    return notice("That did not work", labels.sentence(message), tone="error")
+    return notice(_("That did not work"), labels.sentence(message), tone="error")
 
 
-def _reason(hit: Hit) -> str:
-    if not hit.copies:
-        return labels.reason(hit)
-    return f"{labels.reason(hit)} · {labels.counted(len(hit.copies), 'copy', 'copies')}"
+def _foot(card: Card) -> str:
+    reason, copies = labels.reason(card.hit), len(card.hit.copies)
+    return f"{reason} · {ngettext('{n} copy', '{n} copies', copies)}" if copies else reason
 
 
 def snippet(segment: Segment, terms: Sequence[str]) -> Markup:
     """Return the part of a text around its first matching word, with the matches marked."""
     text, length = " ".join((segment.text or "").split()), _SNIPPET_LENGTH
-    match = word_pattern(terms).search(text) if terms else None
-    start = max(0, match.start() - length // 3) if match else 0
+    found = occurrences(text, terms)
+    start = max(0, found[0][0] - length // 3) if found else 0
     if start:
         start = text.find(" ", start) + 1
     lead, tail = "… " if start else "", "…" if len(text) > start + length else ""
@@ -62,13 +90,8 @@ def snippet(segment: Segment, terms: Sequence[str]) -> Markup:
 
 def marked(text: str, terms: Sequence[str]) -> Markup:
     """Return escaped text with the terms in <mark>."""
-    parts = word_pattern(terms).split(text) if terms else [text]
-    return Markup("").join(
-        Markup("<mark>{}</mark>").format(part) if i % 2 else part for i, part in enumerate(parts)
-    )
-
-
-def word_pattern(terms: Iterable[str]) -> re.Pattern[str]:
-    """Return a pattern of any term at the beginning of a word; one group around the match."""
-    words = sorted(map(re.escape, terms), key=len, reverse=True)
-    return re.compile(rf"(\b(?:{'|'.join(words)})\w{{0,3}}\b)", re.IGNORECASE)
+    parts, end = [], 0
+    for span in occurrences(text, terms):
+        parts += [text[end : span[0]], Markup("<mark>{}</mark>").format(text[slice(*span)])]
+        end = span[1]
+    return Markup("").join([*parts, text[end:]])

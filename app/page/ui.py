@@ -6,20 +6,27 @@ from functools import wraps
 from typing import Any
 
 import gradio as gr
+from starlette.datastructures import Headers
 
+from app import texts
 from app.api import Api
 from app.config import AppConfig
-from app.gradio_compat import Endpoint
+from app.direct_calls import Endpoint
+from app.gradio_compat import LocalizedBlocks, localize
 from app.page import library_tab, macros
 from app.page.events import LibraryView
 from app.services import Services, error_message
+from app.texts import _
 
 _html = macros("page.html")
+_collections = macros("collections.html")
+_duplicates = macros("duplicates.html")
+_files = macros("files.html")
 
-_JOB_EVENTS = ("add_uploads", "add_folder", "retry", "reembed")
-_EVENTS = ("search", *_JOB_EVENTS, "cancel", "files", "remove")
+_JOB_EVENTS = ("add_uploads", "add_folder", "scan", "retry", "reembed", "resume", "refresh")
+_EVENTS = (*_JOB_EVENTS, "cancel", "show_model")
 _CONNECT = f"""
-import(new URL('site/app.js', document.baseURI).href).then(
+import(new URL('%s', document.baseURI).href).then(
   (page) => page.connect(trigger, {list(_EVENTS)!r}));
 """
 _MAX_PAGES = 64  # That follow a job at the same time.
@@ -34,42 +41,57 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build(services: Services, endpoints: Mapping[str, Endpoint]) -> gr.Blocks:
-    """Build the page over the services, with the named endpoints beside it."""
-    blocks = gr.Blocks(
+def build(services: Services, endpoints: Mapping[str, Endpoint], script: str) -> gr.Blocks:
+    """Build the page over the services, with the named endpoints beside it.
+
+    Args:
+        services: What answers.
+        endpoints: By name.
+        script: The address of the module that connects the page's parts.
+    """
+    blocks = LocalizedBlocks(
         title="RzenEmbed Search",
         analytics_enabled=False,
         fill_width=True,
         delete_cache=(3600, 3600),
     )
     with blocks:
-        bridge = gr.HTML("", js_on_load=_CONNECT, elem_id="rz-bridge", apply_default_css=False)
-        header = _panel("rz-head", library_tab.header())
-        with gr.Tabs(elem_id="rz-tabs", selected="search"):
-            with gr.Tab("Search", id="search", elem_id="rz-tab-search"):
-                _panel("rz-search", _html.search_bar())
-                results = _panel("rz-results")
-                home = _panel("rz-home", _html.loading())
-            with gr.Tab("Library", id="library", elem_id="rz-tab-library"):
+        connect = _CONNECT % script
+        bridge = gr.HTML("", js_on_load=connect, elem_id="rz-bridge", apply_default_css=False)
+        header = _panel("rz-head", library_tab.header)
+        with gr.Tabs(elem_id="rz-tabs", selected="search", overflow_behavior="wrap"):
+            with _tab(lambda: _("Search"), id="search", elem_id="rz-tab-search"):
+                _panel("rz-search", _html.search_bar)
+                _panel("rz-album", _collections.above_results)
+                _panel("rz-results", _html.answer_area)
+                _panel("rz-home", _html.timeline)
+            with _tab(lambda: _("Collections"), id="collections", elem_id="rz-tab-collections"):
+                _panel("rz-collections", lambda: '<div id="rz-collections-list"></div>')
+                _panel("rz-duplicates", lambda: _duplicates.section(services.config.trusted))
+            with _tab(lambda: _("Library"), id="library", elem_id="rz-tab-library"):
                 stats = _panel("rz-stats")
-                _panel("rz-add", _html.add_files(services.config.trusted))
+                _panel("rz-add", lambda: _html.add_files(services.config.trusted))
                 job = _panel("rz-ingest")
+                _panel("rz-folders", lambda: '<div id="rz-folder-list"></div>')
                 model = _panel("rz-model")
-                _panel("rz-file-filter", _html.file_filter())
-                files = _panel("rz-files")
+                _panel("rz-file-filter", _files.filter)
+                _panel("rz-files", lambda: '<div id="rz-listed"></div>')
         state = _panel("rz-state")
         view, config = LibraryView(services), services.config
-        update = (job, stats, home, state, header, model)  # In the order of `events.Update`.
-        outputs = {"search": (results, header, model), "cancel": job, "files": files}
-        for name in ("search", "cancel", "files", "remove"):
-            handler = _handler(getattr(view, name), config)
-            _listen(bridge, name, handler, outputs.get(name, update))
+        update = (
+            job,
+            stats,
+            state,
+            header,
+            model,
+        )  # In the order of `events.Update`.
+        _listen(bridge, "cancel", _handler(view.cancel, config), job)
+        _listen(bridge, "show_model", _handler(view.show_model, config), update)
         for name in _JOB_EVENTS:
             handler = _stream_handler(getattr(view, name), config)
             _listen(bridge, name, handler, update, queue=True)
-        _listen(
-            blocks, "load", _stream_handler(lambda _: view.follow(), config), update, queue=True
-        )
+        follow = _stream_handler(lambda values: view.follow(), config)
+        _listen(blocks, "load", follow, update, queue=True)
         for name, endpoint in endpoints.items():
             gr.events.api(endpoint, api_name=name, queue=False)  # MCP calls it directly.
     return blocks
@@ -83,8 +105,16 @@ def endpoints(services: Services) -> dict[str, Endpoint]:
     }
 
 
-def _panel(elem_id: str, value: str = "") -> gr.HTML:
-    return gr.HTML(str(value), elem_id=elem_id, apply_default_css=False, js_on_load=None)
+def _panel(elem_id: str, content: Callable[[], object] = str) -> gr.HTML:
+    panel = gr.HTML(elem_id=elem_id, apply_default_css=False, js_on_load=None)
+    localize(panel, "value", content)
+    return panel
+
+
+def _tab(label: Callable[[], str], **attributes: Any) -> gr.Tab:
+    tab = gr.Tab(**attributes)
+    localize(tab, "label", label)
+    return tab
 
 
 def _listen(source: Any, name: str, handler: Any, outputs: Any, *, queue: bool = False) -> None:
@@ -106,8 +136,8 @@ def _listen(source: Any, name: str, handler: Any, outputs: Any, *, queue: bool =
 
 
 def _handler(function: Callable[[Mapping[str, Any]], Any], config: AppConfig) -> Any:
-    def answer(event: gr.EventData) -> Any:
-        with _gradio_errors(config):
+    def answer(event: gr.EventData, request: gr.Request) -> Any:
+        with _gradio_errors(config), texts.using(_language(request)):
             return _panels(function(_values(event)))
 
     return answer
@@ -116,12 +146,19 @@ def _handler(function: Callable[[Mapping[str, Any]], Any], config: AppConfig) ->
 def _stream_handler(
     function: Callable[[Mapping[str, Any]], AsyncIterator[Any]], config: AppConfig
 ) -> Any:
-    async def answer(event: gr.EventData) -> AsyncIterator[Any]:
+    async def answer(event: gr.EventData, request: gr.Request) -> AsyncIterator[Any]:
         with _gradio_errors(config):
+            language = _language(request)
+            texts.use(language)
             async for update in function(_values(event)):
                 yield _panels(update)
+                texts.use(language)  # Gradio may go on in another task.
 
     return answer
+
+
+def _language(request: gr.Request) -> str:
+    return texts.preferred(Headers(dict(request.headers)))
 
 
 def _values(event: gr.EventData) -> Mapping[str, Any]:

@@ -1,0 +1,374 @@
+// Everything in the library by date, or what filters let through: months under headings, in a list
+// of which only what is near the screen is in the document. Heights are known beforehand, from the
+// number of files of each month and the width of the page, so that nothing ever moves.
+import { withOpen } from "./address.js";
+import { element, fetchRoute, find, onPanel } from "./dom.js";
+import { moveThumb, showScrubber, startScrubber } from "./scrubber.js";
+import { monthName, t, tn } from "./texts.js";
+
+/**
+ * @typedef {object} Unit What is shown or left out as one: a heading, or a few rows of cards.
+ * @property {string} key
+ * @property {string} month Such as 2023-07.
+ * @property {number} top Pixels from the top of the list.
+ * @property {number} height
+ * @property {number} offset Position of its first card within the month; -1 for a heading.
+ * @property {number} limit How many cards.
+ * @property {number} before How many files come before it in the list.
+ */
+
+const ROWS = 3; // Of cards, in a unit.
+const HEADER = 64;
+const HEADING = 54; // Pixels, as all below; those of cards are as in browse.css.
+const MIN_CARD = 216;
+const PHONE = 640;
+const CAPTION = 54;
+const NEAR = 0.6; // Screens above and below the visible one that are in the document.
+const MAX_KEPT = 40; // Units that were shown and may be again.
+const SETTLE_MS = 120;
+
+const FILTERS = ["kinds", "folder", "album", "after", "before", "sort"];
+
+let asked = null; // The parameters of what is shown.
+let requested = null; // AbortController of the latest request for months.
+let months = []; // {month, files}, in the order in which they are shown
+let kinds = null; // The files of each kind among them.
+let units = []; // All of them, by their tops.
+let columns = 1;
+let rowHeight = 1;
+let shown = new Map(); // Elements in the document, by key.
+let kept = new Map(); // Elements that are out of it, the latest last.
+let width = 0;
+let lastTop = 0;
+let settling = 0;
+let remembering = 0;
+let drawing = 0;
+let showKinds = () => {};
+
+/** @param {(kinds: Record<string, number>) => void} update Called with the files of each kind. */
+export function startBrowse(update) {
+  showKinds = update;
+  startScrubber({ toPart, toMonth, nameAt });
+  addEventListener("scroll", draw, { passive: true });
+  addEventListener("resize", draw, { passive: true });
+  onPanel("rz-home", (panel) => {
+    if (panel.dataset.watched) return;
+    panel.dataset.watched = "yes";
+    new ResizeObserver(fit).observe(find("#rz-timeline"));
+  });
+  addEventListener("rz-removed", refreshBrowse);
+  document.addEventListener("rz-file-changed", () => kept.clear()); // They say what was true.
+  let version = null;
+  onPanel("rz-state", (panel) => {
+    const known = panel.querySelector("[data-known]")?.dataset.known;
+    if (version !== null && known !== version) refreshBrowse();
+    version = known ?? version;
+  });
+}
+
+/**
+ * Shows the files that filters let through.
+ * @param {Record<string, string>} filters Fields of the search form.
+ * @param {{month: string, index: number, rest: number} | null} at Where to begin.
+ */
+export async function showBrowse(filters, at) {
+  const set = Object.entries(filters).filter(([name, value]) => value && FILTERS.includes(name));
+  const parameters = new URLSearchParams(set).toString();
+  if (parameters === asked && units.length) {
+    showKinds(kinds); // A search may have shown its own.
+    scrollToPlace(at);
+    draw();
+    return;
+  }
+  asked = parameters;
+  await request(at);
+}
+
+/** Counts again, since files may have been added or removed, and keeps its place. */
+export function refreshBrowse() {
+  kept.clear();
+  if (asked !== null && !document.body.dataset.rzSearched) request(place());
+  else asked = null;
+}
+
+async function request(at) {
+  requested?.abort();
+  const { signal } = (requested = new AbortController());
+  const panel = find("#rz-home");
+  panel.classList.add("rz-waiting");
+  let answer = { months: [], kinds: null, notice: unanswered(t("The server does not answer.")) };
+  try {
+    const response = await fetchRoute(`timeline?${asked}`, { signal });
+    if (response.ok) answer = await response.json();
+    else answer.notice = unanswered(await response.text());
+  } catch {
+    // The server does not answer.
+  }
+  if (signal.aborted) return;
+  panel.classList.remove("rz-waiting");
+  months = new URLSearchParams(asked).get("sort") === "oldest" ? answer.months.reverse() : answer.months;
+  kinds = answer.kinds;
+  if (!document.body.dataset.rzSearched) showKinds(kinds);
+  forget();
+  find("#rz-timeline").innerHTML = answer.notice ?? "";
+  const total = months.reduce((sum, { files }) => sum + files, 0);
+  find("#rz-timeline-count").textContent = tn("{n} file", "{n} files", total);
+  find("#rz-timeline-count").hidden = !total;
+  if (!at && place()) toTop(0);
+  arrange(at);
+}
+
+function forget() {
+  for (const one of shown.values()) one.remove();
+  shown.clear();
+  kept.clear();
+}
+
+function unanswered(sentence) {
+  const again = element("button", { type: "button", class: "rz-button", "data-again": true }, t("Try again"));
+  const notice = element(
+    "div",
+    { class: "rz-notice", "data-tone": "error", role: "alert" },
+    element("h2", {}, t("That did not work")),
+    element("p", {}, sentence),
+    element("div", { class: "rz-inline" }, again),
+  );
+  return notice.outerHTML;
+}
+
+// ---- where everything is
+
+const listTop = () => find("#rz-timeline").getBoundingClientRect().top + scrollY;
+const barHeight = () => find("#rz-search").offsetHeight;
+const room = () => innerHeight - barHeight();
+const height = () => (units.length ? units.at(-1).top + units.at(-1).height : 0);
+const isShown = () => find("#rz-timeline")?.checkVisibility();
+
+/** Follows the width of the page, and the tab that was hidden and is shown again. */
+function fit() {
+  const before = width;
+  width = find("#rz-timeline").clientWidth;
+  if (width && width !== before) arrange(before ? place() : history.state?.at);
+}
+
+/** Gives each unit its place for the present width, and scrolls to where the list was. */
+function arrange(at) {
+  const list = find("#rz-timeline");
+  width = list.clientWidth;
+  if (!width) return;
+  const phone = innerWidth <= PHONE;
+  const [gapX, gapY] = phone ? [10, 14] : [18, 18];
+  const wide = phone ? 2 : Math.max(1, Math.floor((width + gapX) / (MIN_CARD + gapX)));
+  const cell = (width - gapX * (wide - 1)) / wide;
+  const row = Math.round(cell * 0.75) + CAPTION + gapY;
+  if (wide !== columns || row !== rowHeight) forget();
+  [columns, rowHeight] = [wide, row];
+  units = [...unitsOf(months)];
+  list.dataset.all = `timeline/ids?${asked}`; // For selecting all of them.
+  list.style.height = units.length ? `${height()}px` : "";
+  list.style.setProperty("--rz-columns", columns);
+  list.style.setProperty("--rz-row", `${rowHeight - gapY}px`);
+  find("#rz-scrubber").style.top = `${HEADER + barHeight() + 16}px`;
+  showScrubber(height() > room() ? yearsOf() : []);
+  if (at) scrollToPlace(at);
+  draw();
+}
+
+function* unitsOf(listed) {
+  let [top, before] = [0, 0];
+  for (const { month, files } of listed) {
+    yield { key: month, month, top, height: HEADING, offset: -1, limit: files, before };
+    top += HEADING;
+    for (let offset = 0; offset < files; offset += ROWS * columns) {
+      const limit = Math.min(ROWS * columns, files - offset);
+      const tall = Math.ceil(limit / columns) * rowHeight;
+      yield { key: `${month}/${offset}`, month, top, height: tall, offset, limit, before: before + offset };
+      top += tall;
+    }
+    before += files;
+  }
+}
+
+/** The position of the unit at some pixels from the top of the list. */
+function unitAt(top) {
+  let [low, high] = [0, units.length - 1];
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (units[middle].top <= top) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
+
+/** What is at the top of the screen; null if that is the beginning. */
+function place() {
+  const top = scrollY + barHeight() - listTop();
+  if (!units.length || top <= 0 || !isShown()) return null;
+  const unit = units[unitAt(top)];
+  const row = unit.offset < 0 ? 0 : Math.floor((top - unit.top) / rowHeight);
+  const index = Math.max(0, unit.offset) + row * columns;
+  const heading = unit.offset < 0;
+  return { month: unit.month, index, heading, rest: top - unit.top - row * rowHeight };
+}
+
+function scrollToPlace(at) {
+  if (!at) return;
+  const unit = units.findLast(
+    ({ month, offset }) => month === at.month && offset <= (at.heading ? -1 : at.index),
+  );
+  if (!unit) return;
+  const row = unit.offset < 0 ? 0 : Math.floor((at.index - unit.offset) / columns);
+  toTop(unit.top + row * rowHeight + at.rest);
+}
+
+/** The position of a card in the list, from 1, and how many files it has; null for other cards. */
+export function positionInList(card) {
+  const strip = card?.closest("#rz-timeline > .rz-grid");
+  const unit = strip && units.find(({ key }) => key === strip.dataset.key);
+  if (!unit) return null;
+  const { before, limit } = units.at(-1);
+  const index = [...strip.children].indexOf(card.closest(".rz-card"));
+  return { position: unit.before + index + 1, total: before + limit };
+}
+
+/** The years with the part of the list before them. */
+function yearsOf() {
+  const years = new Map();
+  for (const { month, top, offset } of units) {
+    const year = month.slice(0, 4);
+    if (offset < 0 && !years.has(year)) years.set(year, top / height());
+  }
+  return [...years];
+}
+
+const travel = () => Math.max(1, height() - room());
+const nameAt = (part) => (units.length ? monthName(units[unitAt(part * travel() + 1)].month) : "");
+const toPart = (part) => toTop(part * travel());
+const toTop = (top) => scrollTo({ top: listTop() - barHeight() + top });
+
+/** Goes to the next month or the one before; with "year", to the first month of another year. */
+function toMonth(by, unit) {
+  const now = units[unitAt(scrollY + barHeight() - listTop() + 1)].month;
+  const headings = units.filter(({ offset }) => offset < 0);
+  let position = headings.findIndex(({ month }) => month === now);
+  const year = (month) => month.slice(0, 4);
+  do position += by;
+  while (unit === "year" && headings[position] && year(headings[position].month) === year(now));
+  toTop(headings.at(Math.max(0, Math.min(position, headings.length - 1))).top);
+}
+
+// ---- what is in the document
+
+function draw() {
+  drawing ||= requestAnimationFrame(() => {
+    drawing = 0;
+    if (!document.body.dataset.rzSearched && isShown()) drawNow();
+  });
+}
+
+function drawNow() {
+  if (!units.length) return;
+  const list = find("#rz-timeline");
+  const top = scrollY - listTop();
+  const isJump = Math.abs(top - lastTop) > innerHeight;
+  lastTop = top;
+  const near = nearUnits(top - NEAR * innerHeight, top + (1 + NEAR) * innerHeight);
+  const keys = new Set(near.map(({ key }) => key));
+  for (const [key, one] of shown) {
+    if (keys.has(key)) continue;
+    shown.delete(key);
+    one.remove();
+    keep(key, one);
+  }
+  if (!shown.size) list.replaceChildren();
+  let next = null;
+  for (const unit of near.reverse()) {
+    const one = shown.get(unit.key) ?? bring(unit);
+    if (!one.isConnected) list.insertBefore(one, next);
+    next = one;
+  }
+  moveThumb(Math.min(1, Math.max(0, (top + barHeight()) / travel())));
+  clearTimeout(settling);
+  settling = setTimeout(loadShown, isJump ? SETTLE_MS : 0); // Not what is only scrolled past.
+  clearTimeout(remembering);
+  remembering = setTimeout(remember, SETTLE_MS);
+}
+
+/** Units between two heights, and the one that has the focus or the opened file. */
+function nearUnits(from, to) {
+  const first = unitAt(from);
+  let last = first;
+  while (last < units.length - 1 && units[last + 1].top < to) last += 1;
+  const near = units.slice(first, last + 1);
+  const held = document.activeElement?.closest("#rz-timeline > .rz-grid")?.dataset.key;
+  if (held && !near.some(({ key }) => key === held)) {
+    near.push(...units.filter(({ key }) => key === held));
+    near.sort((one, other) => one.top - other.top);
+  }
+  return near;
+}
+
+function bring(unit) {
+  const one = kept.get(unit.key) ?? make(unit);
+  kept.delete(unit.key);
+  one.style.top = `${unit.top}px`;
+  shown.set(unit.key, one);
+  return one;
+}
+
+function make({ key, month, offset, limit }) {
+  if (offset < 0) {
+    const files = element("span", {}, tn("{n} file", "{n} files", limit));
+    return element("h2", { class: "rz-month" }, monthName(month), files);
+  }
+  const ghost = () => element("div", { class: "rz-ghost" }, element("span", { class: "rz-thumb" }));
+  return element(
+    "div",
+    { class: "rz-grid", role: "list", "aria-label": monthName(month), "aria-busy": "true", "data-key": key },
+    ...Array.from({ length: limit }, ghost),
+  );
+}
+
+function keep(key, one) {
+  if (!one.ariaBusy) kept.set(key, one);
+  if (kept.size > MAX_KEPT) kept.delete(kept.keys().next().value);
+}
+
+function loadShown() {
+  for (const [key, one] of shown) if (one.ariaBusy && !one.dataset.loading) load(key, one);
+}
+
+async function load(key, one) {
+  const { month, offset, limit } = units.find((unit) => unit.key === key);
+  const parameters = new URLSearchParams(asked);
+  for (const [name, value] of Object.entries({ month, offset, limit })) parameters.set(name, value);
+  one.dataset.loading = "yes";
+  try {
+    const response = await fetchRoute(`timeline/items?${parameters}`);
+    if (!response.ok) throw new Error(await response.text());
+    one.innerHTML = await response.text();
+    one.ariaBusy = null;
+    for (const card of one.querySelectorAll(".rz-open")) {
+      card.setAttribute("href", withOpen(card.dataset.segment));
+    }
+    if (one.children.length < limit && one.isConnected) recount();
+  } catch {
+    setTimeout(draw, 2000); // The server may be back.
+  }
+  delete one.dataset.loading;
+}
+
+let recounted = null; // Once for each list: a file without content would ask for it for ever.
+function recount() {
+  if (recounted === asked) return;
+  recounted = asked;
+  request(place());
+}
+
+/** Notes in the history where the list is, for when the user comes back. */
+function remember() {
+  if (!isShown()) return;
+  const at = place();
+  if (JSON.stringify(at) === JSON.stringify(history.state?.at ?? null)) return;
+  history.replaceState({ ...history.state, at }, "");
+}

@@ -1,0 +1,54 @@
+// The contents of the detail dialog: the one shown and its neighbours' are kept, the rest forgotten.
+import { element, fetchRoute } from "./dom.js";
+
+let kept = new Map(); // By address, as promises.
+
+/**
+ * The address of a segment's content, with the marks of the search whose results are shown.
+ * @param {string} segment
+ * @param {{find?: string, page?: string}} [asked] Words to mark in place of the search's, and
+ *   another page of the segment's document.
+ */
+export function contentAddress(segment, { find, page } = {}) {
+  const parameters = new URLSearchParams();
+  const search = document.querySelector("#rz-results [data-answer]")?.dataset.answer;
+  if (document.body.dataset.rzSearched && search) parameters.set("search", search);
+  if (find) parameters.set("find", find);
+  if (page) parameters.set("page", page);
+  return `detail/${Number(segment)}?${parameters}`;
+}
+
+/** Returns a promise of the content, or of null if the server does not answer. */
+export function fetchContent(address) {
+  if (!kept.has(address)) kept.set(address, requestContent(address));
+  return kept.get(address);
+}
+
+async function requestContent(address) {
+  try {
+    const response = await fetchRoute(address);
+    if (!response.ok) kept.delete(address); // The next time it may be better.
+    return await response.text();
+  } catch {
+    kept.delete(address);
+    return null;
+  }
+}
+
+/** Keeps the content shown, and loads those of its neighbours with their pictures. */
+export function keepContents(shown, neighbours) {
+  kept = new Map([...kept].filter(([key]) => key === shown || neighbours.includes(key)));
+  neighbours.forEach((neighbour) => fetchContent(neighbour).then(preloadPictures));
+}
+
+export function forgetContents() {
+  kept.clear();
+}
+
+function preloadPictures(content) {
+  const template = element("template");
+  template.innerHTML = content ?? "";
+  for (const picture of template.content.querySelectorAll(".rz-stage img:not([loading])")) {
+    new Image().src = picture.getAttribute("src");
+  }
+}

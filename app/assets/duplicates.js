@@ -1,0 +1,167 @@
+// The section of duplicates: groups of files that hold the same thing, and what becomes of copies.
+import { askToRemove, counted, dropCards, toastRemoved } from "./actions.js";
+import { ask, element, fetchRoute, find, post, size, toast } from "./dom.js";
+import { t, tn } from "./texts.js";
+
+const MAX_NAMED = 5; // Files that a question names.
+
+let shown = null; // "exact" or "near".
+let running = null; // AbortController of the latest request.
+
+export function startDuplicates() {
+  document.addEventListener("click", onClick);
+  document.addEventListener("change", onChange);
+}
+
+const place = () => find("#rz-duplicate-groups");
+const groupsShown = () => [...place().querySelectorAll("[data-group]")];
+const cardsOf = (group) => [...group.querySelectorAll(".rz-card[data-item]")];
+const isKept = (card) => card.querySelector("[data-keep]").checked;
+
+function onClick(event) {
+  const kind = event.target.closest("[data-duplicates]");
+  if (kind) load(kind.dataset.duplicates);
+  const group = event.target.closest("[data-group]");
+  if (event.target.closest("[data-dismiss-group]")) dismiss(group);
+  const drop = event.target.closest("[data-drop]");
+  if (drop) dropCopies(drop.dataset.drop, "every" in drop.dataset ? groupsShown() : [group]);
+}
+
+/** One file of each group stays marked, or the last copy could go. */
+function onChange(event) {
+  const keep = event.target.closest("[data-keep]");
+  if (!keep) return;
+  const group = keep.closest("[data-group]");
+  if (!cardsOf(group).some(isKept)) {
+    keep.checked = true;
+    toast(t("One file of each group is kept: mark another one first."));
+  }
+  showCopies();
+}
+
+// ---- loading
+
+async function load(kind) {
+  running?.abort();
+  const { signal } = (running = new AbortController());
+  shown = kind;
+  document.querySelectorAll("[data-duplicates]").forEach((chip) => {
+    chip.setAttribute("aria-pressed", chip.dataset.duplicates === kind);
+  });
+  const waiting = setTimeout(() => {
+    place().replaceChildren(element("p", { class: "rz-empty" }, t("Comparing the files…")));
+  }, 300);
+  try {
+    const response = await fetchRoute(`duplicates?kind=${kind}`, { signal });
+    const html = await response.text();
+    if (!signal.aborted) place().innerHTML = html;
+  } catch {
+    if (!signal.aborted) toast(t("The server does not answer. Try again."));
+  } finally {
+    clearTimeout(waiting);
+  }
+  showCopies();
+}
+
+/** Offers to do all at once while there are several groups. */
+function showCopies() {
+  const several = groupsShown().length > 1;
+  document.querySelectorAll("[data-every]").forEach((button) => (button.hidden = !several));
+}
+
+// ---- what becomes of groups
+
+async function dismiss(group) {
+  try {
+    await post("duplicates/dismiss", { group: group.dataset.group });
+  } catch (error) {
+    toast(error.message);
+    return;
+  }
+  const { nextSibling, parentNode } = group;
+  group.remove();
+  showCopies();
+  const undo = async () => {
+    try {
+      await post("duplicates/dismiss", { group: group.dataset.group, undo: true });
+    } catch (error) {
+      toast(error.message);
+      return;
+    }
+    parentNode.insertBefore(group, nextSibling?.isConnected ? nextSibling : null);
+    showCopies();
+  };
+  toast(t("The group is not shown any more."), { label: t("Undo"), run: undo });
+}
+
+async function dropCopies(where, groups) {
+  const copies = groups.flatMap((group) => cardsOf(group).filter((card) => !isKept(card)));
+  if (!copies.length) {
+    toast(t("All files are marked to be kept."));
+    return;
+  }
+  const ids = copies.map((card) => Number(card.dataset.item));
+  if (where === "trash") await trash(ids, copies);
+  else await removeCopies(ids);
+}
+
+const bytesOf = (cards) => cards.reduce((sum, card) => sum + Number(card.dataset.bytes), 0);
+
+/** The first names of some files. */
+function named(cards) {
+  const names = cards.slice(0, MAX_NAMED).map((card) => card.querySelector(".rz-title b").textContent);
+  const more = cards.length - names.length;
+  return more ? t("{names} and {more} more", { names: names.join(", "), more }) : names.join(", ");
+}
+
+async function trash(ids, copies) {
+  const question = t(
+    "Move {files} ({size}) to the trash of this machine? {names}. They leave the library, too.",
+    { files: counted(ids.length), size: size(bytesOf(copies)), names: named(copies) },
+  );
+  if (!(await ask(question, t("Move to the trash")))) return;
+  try {
+    const { item_ids: moved, problems } = await post("duplicates/trash", { item_ids: ids });
+    leave(moved);
+    if (moved.length) toast(t("{files} moved to the trash.", { files: counted(moved.length) }));
+    showProblems(problems);
+  } catch (error) {
+    toast(error.message);
+  }
+}
+
+async function removeCopies(ids) {
+  if (!(await askToRemove(ids.length))) return;
+  try {
+    const { removed } = await post("items/remove", { item_ids: ids });
+    leave(ids);
+    toastRemoved(removed);
+  } catch (error) {
+    toast(error.message);
+  }
+}
+
+/** Takes files out of their groups, and groups away that are none any more. */
+function leave(ids) {
+  dropCards(ids);
+  for (const group of groupsShown()) {
+    if (cardsOf(group).length < 2) group.remove();
+  }
+  if (!groupsShown().length) load(shown);
+  else showCopies();
+}
+
+function showProblems(problems) {
+  if (!problems.length) return;
+  const lines = problems.map(({ name, reason }) =>
+    element("li", {}, element("b", {}, name), ` – ${reason}`),
+  );
+  place().prepend(
+    element(
+      "div",
+      { class: "rz-notice", "data-tone": "error", role: "alert" },
+      element("h2", {}, tn("{n} file stays where it is", "{n} files stay where they are", lines.length)),
+      element("ul", {}, ...lines),
+    ),
+  );
+}

@@ -1,0 +1,185 @@
+// The table of files in the library tab: asked for, narrowed, sorted, and what is done with files.
+import { askToRemove, toastRemoved } from "./actions.js";
+import { fetchRoute, find, onPanel, post, toast } from "./dom.js";
+import { number, t, tn } from "./texts.js";
+
+const FIRST = { status: "indexed", kind: "", folder: "", name: "", order: "path", descending: false };
+const TYPING_MS = 250;
+
+/** The fields of `app.files.FileQuery`. */
+let asked = { ...FIRST, offset: 0 };
+let running = null; // AbortController of the latest request: an answer to an earlier one is too late.
+let total = 0;
+let chosen = new Set(); // Ids of files, also of those on other pages.
+let isEveryFileChosen = false; // All that the filters let through, also those that were never shown.
+let refresh = () => {};
+
+/** @param {() => void} update Called when files have left the library, or a job was started. */
+export function startFiles(update) {
+  refresh = update;
+  document.addEventListener("click", onClick);
+  document.addEventListener("change", onChange);
+  let waiting = null;
+  document.addEventListener("input", (event) => {
+    if (event.target.id !== "rz-file-name") return;
+    clearTimeout(waiting);
+    waiting = setTimeout(() => narrow({ name: event.target.value }), TYPING_MS);
+  });
+  onPanel("rz-state", (panel) => {
+    showFolders(panel);
+    showFiles();
+  });
+  onPanel("rz-file-filter", (panel) => { // Gradio makes a tab when it is first opened.
+    if (panel.querySelector("#rz-file-form") && !find("#rz-listed [data-listed]")) showFiles();
+    const state = find("#rz-state");
+    if (state) showFolders(state);
+  });
+}
+
+/** Shows the files that were added last. */
+export function showAdded() {
+  narrow({ ...FIRST, order: "added", descending: true });
+  for (const field of fields()) field.value = "";
+  find("#rz-file-form").scrollIntoView({ block: "start" });
+}
+
+const fields = () => [...document.querySelectorAll("#rz-file-form [data-narrow]")];
+const boxes = () => [...document.querySelectorAll("#rz-listed input[data-item]")];
+
+/** Shows other files: what was chosen among the former ones is forgotten. */
+function narrow(changes) {
+  chosen.clear();
+  isEveryFileChosen = false;
+  showFiles({ offset: 0, ...changes });
+}
+
+async function showFiles(changes = {}) {
+  asked = { ...asked, ...changes };
+  const place = find("#rz-listed");
+  if (!place) return;
+  running?.abort();
+  const { signal } = (running = new AbortController());
+  place.setAttribute("aria-busy", "true");
+  try {
+    const response = await fetchRoute(`files?${new URLSearchParams(asked)}`, { signal });
+    const shown = await response.text();
+    if (signal.aborted) return;
+    place.innerHTML = shown;
+    showListed(place);
+  } catch {
+    if (!signal.aborted) toast(t("The server did not answer. Try again."));
+  }
+  if (!signal.aborted) place.removeAttribute("aria-busy");
+}
+
+function showListed(place) {
+  const answer = place.querySelector("[data-listed]");
+  if (!answer) return;
+  const { counts, shown, total: all } = JSON.parse(answer.dataset.listed);
+  total = all;
+  if (!shown && total) showFiles({ offset: 0 }); // The page that was shown is not there any more.
+  for (const chip of document.querySelectorAll("#rz-file-form [data-status]")) {
+    chip.setAttribute("aria-pressed", chip.dataset.status === asked.status);
+    chip.querySelector("span").textContent = number(counts[chip.dataset.status]);
+  }
+  find("#rz-retry").hidden = asked.status !== "failed" || !total;
+  for (const box of boxes()) box.checked = isEveryFileChosen || chosen.has(Number(box.dataset.item));
+  showChosen();
+}
+
+function showFolders(panel) {
+  const known = panel.querySelector("[data-known]");
+  const select = find('#rz-file-form [data-narrow="folder"]');
+  if (!known || !select) return;
+  const { folders } = JSON.parse(known.dataset.known);
+  const [any, ...listed] = select.options;
+  if (folders.map(({ id }) => id).join() === listed.map(({ value }) => value).join()) return;
+  select.replaceChildren(any, ...folders.map(({ id, name }) => new Option(name, id)));
+  select.value = folders.some(({ id }) => id === asked.folder) ? asked.folder : "";
+}
+
+// ---- choosing files
+
+const chosenCount = () => (isEveryFileChosen ? total : chosen.size);
+
+function showChosen() {
+  const bar = find("#rz-file-form .rz-chosen");
+  const count = chosenCount();
+  bar.hidden = !count;
+  bar.querySelector("[data-chosen]").textContent = tn("{n} file selected", "{n} files selected", count);
+  const all = bar.querySelector("[data-choose-all]");
+  all.hidden = isEveryFileChosen || !count || !boxes().every((box) => box.checked) || count >= total;
+  all.textContent = t("Select all {total}", { total });
+  const head = find('#rz-listed [data-check="all"]');
+  if (head) head.checked = boxes().every((box) => box.checked);
+}
+
+function choose(box) {
+  if (isEveryFileChosen) {
+    isEveryFileChosen = false; // All but one cannot be said to the server: those on this page stay.
+    chosen = new Set(boxes().filter((one) => one.checked).map((one) => Number(one.dataset.item)));
+  }
+  chosen[box.checked ? "add" : "delete"](Number(box.dataset.item));
+}
+
+async function remove() {
+  if (!(await askToRemove(chosenCount()))) return;
+  try {
+    const { removed } = isEveryFileChosen
+      ? await post("files/remove", { ...asked, files: chosenCount() })
+      : await post("items/remove", { item_ids: [...chosen] });
+    toastRemoved(removed);
+    narrow({});
+    refresh();
+  } catch (error) {
+    toast(error.message);
+  }
+}
+
+async function retry(button) {
+  button.disabled = true;
+  try {
+    await post("files/retry", { item_id: Number(button.dataset.retryItem) });
+    refresh();
+  } catch (error) {
+    button.disabled = false;
+    toast(error.message);
+  }
+}
+
+// ---- events
+
+function onClick(event) {
+  const hit = (selector) => event.target.closest(selector);
+  const status = hit("#rz-file-form [data-status]");
+  if (status) narrow({ status: status.dataset.status });
+  const order = hit("#rz-listed [data-order]");
+  if (order) sort(order.dataset);
+  const page = hit("#rz-listed [data-offset]");
+  if (page) showFiles({ offset: Number(page.dataset.offset) });
+  const again = hit("[data-retry-item]");
+  if (again) retry(again);
+  if (hit("[data-choose-all]")) {
+    isEveryFileChosen = true;
+    showChosen();
+  }
+  if (hit("#rz-remove")) remove();
+}
+
+async function sort({ order, descending }) {
+  await showFiles({ order, descending: descending === "true", offset: 0 });
+  find(`#rz-listed [data-order="${order}"]`)?.focus(); // The pressed button is another one now.
+}
+
+function onChange(event) {
+  const { target } = event;
+  if (target.matches("#rz-file-form select")) narrow({ [target.dataset.narrow]: target.value });
+  if (target.matches('#rz-listed [data-check="all"]')) {
+    boxes().forEach((box) => {
+      box.checked = target.checked;
+      choose(box);
+    });
+  }
+  if (target.matches("#rz-listed input[data-item]")) choose(target);
+  if (target.closest("#rz-listed")) showChosen();
+}

@@ -1,0 +1,111 @@
+// The folders that the library remembers: their state, and keeping them up to date.
+import { ask, fetchRoute, find, isTrusted, onPanel, post, toast } from "./dom.js";
+import { t, tn } from "./texts.js";
+
+const LOOK_MS = 5_000;
+
+let refresh = () => {};
+let shown = ""; // The HTML of the list.
+let seen = ""; // Version of the jobs that the rest of the page was refreshed for.
+
+/** @param {() => void} update Called when something has changed that the rest of the page shows. */
+export function startFolders(update) {
+  refresh = update;
+  if (!isTrusted()) return;
+  document.addEventListener("click", onClick);
+  document.addEventListener("change", (event) => {
+    if (event.target.matches("[data-watch]")) change("watch", { on: event.target.checked });
+  });
+  document.addEventListener("submit", (event) => {
+    if (!event.target.matches("form[data-exclude]")) return;
+    event.preventDefault();
+    exclude(event.target);
+  });
+  onPanel("rz-state", () => showFolders());
+  onPanel("rz-folders", () => shown || showFolders()); // Gradio makes a tab when it is first opened.
+  setInterval(() => {
+    const isSeen = document.visibilityState === "visible" && find("#rz-folder-list")?.offsetParent;
+    if (isSeen) showFolders();
+  }, LOOK_MS);
+}
+
+/** Shows the folders as they are now, and has the page follow what was started elsewhere. */
+async function showFolders() {
+  const place = find("#rz-folder-list");
+  if (!place) return;
+  let html;
+  try {
+    const response = await fetchRoute("folders");
+    if (!response.ok) return;
+    html = await response.text();
+  } catch {
+    return; // The next look may be answered.
+  }
+  if (html !== shown && !place.querySelector("input[type=text]:focus")) {
+    replace(place, html);
+    shown = html;
+  }
+  const version = place.querySelector("[data-version]")?.dataset.version;
+  const known = JSON.parse(find("#rz-known")?.dataset.known ?? "{}").version;
+  const follows = Boolean(find('[data-ingest="running"]'));
+  if (version && !follows && Number(version) !== known && version !== seen) {
+    seen = version;
+    refresh();
+  }
+}
+
+/** Replaces the list; what is unfolded and where the keyboard is stay. */
+function replace(place, html) {
+  const open = [...place.querySelectorAll("details[open]")].map((one) => one.dataset.exclusions);
+  const focused = place.contains(document.activeElement)
+    ? document.activeElement.getAttribute("aria-label")
+    : null;
+  place.innerHTML = html;
+  for (const id of open) place.querySelector(`[data-exclusions="${id}"]`)?.setAttribute("open", "");
+  if (focused) place.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
+}
+
+/** Has the server change something; resolves to its answer, or to null after telling why not. */
+async function change(route, values) {
+  try {
+    const answer = await post(`folders/${route}`, values);
+    if (!answer.question) refresh();
+    return answer;
+  } catch (error) {
+    toast(error.message);
+    return null;
+  } finally {
+    shown = ""; // A switch that was moved may have to move back.
+    await showFolders();
+  }
+}
+
+async function exclude(form) {
+  const route = `${form.closest("[data-exclusions]").dataset.exclusions}/exclude`;
+  const field = form.querySelector("input");
+  const pattern = field.value.trim();
+  field.blur();
+  const answer = await change(route, { pattern });
+  if (!answer?.question) return;
+  if (await ask(answer.question, t("Exclude"))) change(route, { pattern, confirmed: true });
+}
+
+async function forget({ forget: folder, question }) {
+  if (!(await ask(question, t("Remove from the library")))) return;
+  const answer = await change(`${folder}/forget`, {});
+  if (!answer) return;
+  const { removed } = answer;
+  toast(tn("{n} file removed from the library.", "{n} files removed from the library.", removed));
+}
+
+function onClick(event) {
+  const button = event.target.closest("#rz-folder-list button");
+  if (!button) return;
+  const { scan, include, forget: forgotten } = button.dataset;
+  if (scan) change(`${scan}/scan`, {}); // Without an id all are scanned, see library.js.
+  if (forgotten) forget(button.dataset);
+  if (include) {
+    const { exclusions } = button.closest("[data-exclusions]").dataset;
+    change(`${exclusions}/include`, { pattern: include });
+  }
+}

@@ -1,0 +1,168 @@
+// The results of a search: asked for, shown, and continued while the user scrolls.
+import { withOpen } from "./address.js";
+import { showCounts } from "./counts.js";
+import { element, fetchRoute, find, toast, unanswered } from "./dom.js";
+import { clearSelection } from "./selection.js";
+import { t } from "./texts.js";
+
+const GHOSTS = 12;
+
+let running = null; // AbortController of the latest search
+let showModel = () => {};
+
+/** @param {() => void} update Called when the library has another model than the page describes. */
+export function startResults(update) {
+  showModel = update;
+  document.addEventListener("click", (event) => {
+    const more = event.target.closest("[data-more]");
+    if (more) loadMore(more);
+    const alike = event.target.closest("[data-alike]");
+    if (alike) toggleAlike(alike);
+  });
+}
+
+/**
+ * Searches and shows the answer. The search before is cancelled: its answer never comes later.
+ * @param {object} asked The fields of `app.search.SearchForm`.
+ */
+export async function showResults(asked) {
+  running?.abort();
+  const { signal } = (running = new AbortController());
+  wait();
+  let shown = unanswered(t("It may have been stopped. Your search is kept."), { "data-again": true });
+  let period = null;
+  try {
+    const response = await fetchRoute("results", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(asked),
+      signal,
+    });
+    const text = await response.text();
+    const isPage = response.headers.get("Content-Type")?.startsWith("text/html");
+    if (isPage) shown = text;
+    period = JSON.parse(response.headers.get("X-Period"));
+    const described = find("#rz-head [data-model]")?.dataset.model;
+    if (isPage && response.headers.get("X-Library-Model") !== described) showModel();
+  } catch {
+    // The server does not answer.
+  }
+  if (signal.aborted) return;
+  show(shown);
+  document.dispatchEvent(new CustomEvent("rz-period", { detail: period }));
+}
+
+/** Forgets the results and the search that may be running. */
+export function clearResults() {
+  running?.abort();
+  show("");
+}
+
+function show(html) {
+  clearSelection();
+  find("#rz-answer").innerHTML = html;
+  find("#rz-results").classList.remove("rz-waiting");
+  find("#rz-answer").removeAttribute("aria-busy");
+  const answer = find("#rz-answer [data-answer]");
+  find(".rz-border").hidden = !answer?.dataset.answer; // Where no words were looked for.
+  countKinds(answer);
+  linkCards();
+  watchMore();
+}
+
+/** Shows how many files of each kind match; what the answer does not say is counted now. */
+async function countKinds(answer) {
+  const { counts, uncounted } = answer?.dataset ?? {};
+  showCounts(counts ? JSON.parse(counts) : null);
+  if (!uncounted) return;
+  const more = answer.querySelector("[data-more]");
+  const response = await fetchRoute(uncounted).catch(() => null);
+  if (!response?.ok) return;
+  const found = await response.json();
+  if (!answer.isConnected) return; // Another search was made meanwhile.
+  showCounts(found.counts);
+  const heading = answer.querySelector("[data-heading]");
+  if (heading) heading.textContent = found.heading;
+  if (more && found.left !== null) more.dataset.left = found.left;
+}
+
+/** Cards lead to this search with the result open, also in another tab. */
+function linkCards() {
+  for (const card of document.querySelectorAll("#rz-answer .rz-open")) {
+    card.setAttribute("href", withOpen(card.dataset.segment));
+  }
+}
+
+/** Dims the results that are shown, or shows where the first ones will be. */
+function wait() {
+  const answer = find("#rz-answer");
+  answer.setAttribute("aria-busy", "true");
+  find("#rz-results").classList.add("rz-waiting");
+  if (answer.querySelector(".rz-card")) return;
+  const ghost = () =>
+    element("div", { class: "rz-card rz-ghost" }, element("span", { class: "rz-thumb" }));
+  answer.replaceChildren(
+    element("div", { class: "rz-grid", "aria-hidden": "true" }, ...Array.from({ length: GHOSTS }, ghost)),
+  );
+}
+
+// ---- further results
+
+async function loadMore(button) {
+  const place = button.closest(".rz-more");
+  const page = await load(button, button.dataset.more);
+  if (!page) return;
+  place.replaceWith(page);
+  linkCards();
+  watchMore();
+}
+
+/** Loads cards for a button, which waits meanwhile; null if it waits already or they do not come. */
+async function load(button, address) {
+  if (button.disabled) return null;
+  button.disabled = true;
+  try {
+    const response = await fetchRoute(address);
+    return document.createRange().createContextualFragment(await response.text());
+  } catch {
+    toast(t("The server did not answer. Try again."));
+    return null;
+  } finally {
+    button.disabled = false;
+  }
+}
+
+/** Shows the pictures that look nearly like a card's behind it, or hides them again. */
+async function toggleAlike(button) {
+  const card = button.closest(".rz-card");
+  const { segment } = card.dataset;
+  const shown = card.parentElement.querySelectorAll(`[data-alike-of="${segment}"]`);
+  if (shown.length) {
+    for (const one of shown) one.remove();
+  } else {
+    const page = await load(button, button.dataset.alike);
+    if (!page) return;
+    for (const one of page.children) one.dataset.alikeOf = segment;
+    card.after(page);
+    linkCards();
+  }
+  button.setAttribute("aria-expanded", shown.length ? "false" : "true");
+}
+
+const nearing = new IntersectionObserver(
+  (entries) =>
+    entries.forEach((entry) => {
+      if (!entry.isIntersecting) return;
+      nearing.unobserve(entry.target);
+      loadMore(entry.target.querySelector("button"));
+    }),
+  { rootMargin: "400px" },
+);
+
+/** Further cards come by themselves when the end of the grid is near. */
+function watchMore() {
+  document.querySelectorAll("#rz-answer .rz-more:not([data-watched])").forEach((place) => {
+    place.dataset.watched = "yes";
+    nearing.observe(place);
+  });
+}

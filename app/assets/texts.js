@@ -1,0 +1,44 @@
+// The page's texts in the user's language; English is the key, as in app/texts.py.
+import { language, locale, messages } from "../../messages.js";
+
+export { language };
+
+const plurals = new Intl.PluralRules(locale);
+const numbers = new Intl.NumberFormat(locale);
+
+/**
+ * Translates a text, and inserts values by name: t("Remove {name}", { name }).
+ * @param {string} message
+ * @param {Record<string, string | number>} values Numbers are written as the language does.
+ */
+export function t(message, values = {}) {
+  return filled(messages[message] ?? message, values);
+}
+
+/** Translates a text in the form that goes with the number n: tn("{n} file", "{n} files", n). */
+export function tn(singular, plural, n, values = {}) {
+  const forms = messages[singular] ?? { one: singular, other: plural };
+  return filled(forms[plurals.select(n)] ?? forms.other, { n, ...values });
+}
+
+function filled(text, values) {
+  return text.replace(/\{(\w+)\}/g, (place, name) => {
+    const value = values[name] ?? place;
+    return typeof value === "number" ? number(value) : value;
+  });
+}
+
+/** A number as the language writes it. */
+export const number = (value) => numbers.format(value);
+
+const months = new Intl.DateTimeFormat(locale, { month: "long", year: "numeric" });
+
+/** A month, such as 2023-07, as the language writes it. */
+export const monthName = (month) => months.format(new Date(`${month}-15T12:00`));
+
+/** Translates the page from now on into another language. */
+export function chooseLanguage(code) {
+  const path = new URL(".", document.baseURI).pathname;
+  document.cookie = `rzen-language=${code}; path=${path}; max-age=31536000; samesite=lax`;
+  location.reload();
+}
