@@ -27,12 +27,12 @@ from embedder.content import Modality
 from embedder.interface import EmbedderInfo, normalised
 from embedder.media.kinds import Kind
 from indexer.catalog import schema
-from indexer.catalog.fulltext import folder_words, name_words
+from indexer.catalog.names import folder_words, name_words
 from indexer.catalog.sqlite import Database
 from indexer.catalog.verify import recount
 from indexer.catalog.writer import CatalogWriter
 from indexer.config import LIBRARY_FILE
-from indexer.types import Status
+from indexer.types import DateSource, Status
 
 ROOT = Path("/home/ada/made-up")
 """Where the files of a filled library are said to be."""
@@ -175,6 +175,8 @@ class Maker:
                 "folder_words": folder_words(folder),
                 "size": int(self._chance.integers(10_000, 10_000_000)),
                 "mtime_ns": seconds * 10**9 + self._files,
+                "date_ns": seconds * 10**9 + self._files,
+                "date_source": DateSource.MODIFIED.value,
                 "media_id": media_id,
                 "kind": kind.value,
                 "status": (Status.INDEXED if media_id else Status.FAILED).value,

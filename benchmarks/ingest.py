@@ -39,6 +39,8 @@ from PIL import Image
 
 from embedder import Content, Embedder, open_embedder
 from embedder.media import Draft, Kind, Limits, cut, read_picture
+from embedder.media.kinds import Details
+from embedder.media.metadata import sidecar_details
 from indexer.decoding.pool import DecoderPool
 from indexer.types import IngestOptions
 
@@ -207,6 +209,10 @@ class InThreads:
     def cut(self, path: Path, kind: Kind, limits: Limits) -> Iterator[Draft]:
         """Cut a file into segments."""
         return cut(path, kind, limits)
+
+    def describe(self, sidecar: Path) -> Details:
+        """Return what a sidecar says."""
+        return sidecar_details([sidecar])
 
 
 def make_pictures(folder: Path, count: int, size: tuple[int, int]) -> None:
