@@ -1,5 +1,7 @@
 # make app      open the page with the sample library on http://127.0.0.1:7860
-# make test     run the test suite              make lint     run ruff, mypy, import-linter
+# make test     run the tests; ARGS="-m slow" runs those that train, drive a browser or kill programs
+# make lint     run ruff, mypy, import-linter
+# make texts    bring the catalogues of the page's texts up to date (app/languages)
 # make install  only create .venv               make clean    remove .venv, var and build outputs
 #
 # Variables: PYTHON (an interpreter, 3.11 or later), HOST, PORT, LIBRARY (folder of the library),
@@ -18,7 +20,7 @@ PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help app install test lint clean
+.PHONY: help app install test lint texts clean
 
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
@@ -32,7 +34,7 @@ install: $(VENV)/.installed
 
 # Bytecode is kept, whatever the environment says: tests start many processes.
 test: $(VENV)/.installed-test
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(ARGS)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
@@ -40,12 +42,23 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Without lines of files, which would change with every edit.
+texts: $(VENV)/.installed
+	@mkdir -p var
+	$(BIN)/pybabel --quiet extract --mapping-file pyproject.toml --keywords "t tn:1,2 N_" --no-wrap \
+		--add-location file --project "RzenEmbed Search" --output var/texts.pot app
+	@for catalogue in app/languages/*.po; do \
+		$(BIN)/pybabel --quiet update --input-file var/texts.pot --output-file $$catalogue \
+			--locale $$(basename $$catalogue .po) --no-wrap --no-fuzzy-matching --ignore-obsolete \
+			--ignore-pot-creation-date || exit 1; \
+	done
+
 clean:
 	rm -rf $(VENV) var build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 # A stamp is written after pip has finished, and is outdated when pyproject.toml changes.
 $(VENV)/.installed: pyproject.toml requirements.lock $(BIN)/python
-	@echo "Installing the page's dependencies into $(VENV) (about a minute, 0.9 GB on disk)"
+	@echo "Installing the page's dependencies into $(VENV) (about a minute, 1 GB on disk)"
 	@$(PIP) --require-hashes --requirement requirements.lock
 	@$(PIP) --no-deps --editable .
 	@touch $@
