@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from playwright import sync_api
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 TIMEOUT = 60_000  # Milliseconds: a machine under load is no fault of the page.
@@ -24,6 +25,15 @@ MARKS = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs a chromium in the PATH"),
 ]
+# Messages are recorded: they are gone after seconds, which a machine may be busy for.
+RECORD_MESSAGES = """
+window.shownMessages = [];
+new MutationObserver((changes) => {
+  for (const { addedNodes } of changes)
+    for (const added of addedNodes)
+      if (added.classList?.contains("rz-toast")) window.shownMessages.push(added.textContent);
+}).observe(document, { childList: true, subtree: true });
+"""
 
 
 def take_picture(page, name):
@@ -42,6 +52,7 @@ class Window:
 
     def __init__(self, browser, address, **context):
         self.context = browser.new_context(**{"viewport": DESKTOP, **context})
+        self.context.add_init_script(RECORD_MESSAGES)
         self.page = self.context.new_page()
         self.page.set_default_timeout(TIMEOUT)
         self.problems = []
@@ -81,6 +92,17 @@ class Window:
             arg=seen,
         )
 
+    def wait_for_message(self, words):
+        """Wait for a short message that has not been waited for, and forget it and those before."""
+        try:
+            self.page.wait_for_function(
+                "words => { const found = shownMessages.findIndex((one) => one.includes(words));"
+                "return shownMessages.splice(0, found + 1).length }",
+                arg=words,
+            )
+        except sync_api.TimeoutError:
+            pytest.fail(f"no message {words!r}, but {self.page.evaluate('shownMessages')}")
+
     def wait_until(self, condition):
         """Wait for what the page causes on the server."""
         for _ in range(TIMEOUT // 50):
@@ -108,7 +130,11 @@ class Window:
         self.page.get_by_role("tab", name="Library").click()
         self.page.get_by_role("button", name="Indexed").click()
         self.page.get_by_label("Find files by name").fill(name)
-        self.page.wait_for_function("document.querySelectorAll('#rz-files tbody tr').length === 1")
+        self.page.wait_for_function(
+            "name => { const rows = document.querySelectorAll('#rz-listed tbody tr');"
+            "return rows.length === 1 && rows[0].textContent.includes(name) }",
+            arg=name,
+        )
 
     def narrow(self):
         """Nothing sticks out to the right."""

@@ -252,17 +252,17 @@ def test_folder_that_is_unplugged_and_then_removed(desk, tmp_path):
     page.get_by_role("tab", name="Library").click()
     page.get_by_label(f"Remove {disk} from the library").click()
     page.get_by_role("button", name="Remove from the library").click()
-    page.get_by_text("2 files removed from the library").wait_for()
+    desk.wait_for_message("2 files removed from the library.")
     page.locator(".rz-folders").wait_for(state="hidden")
 
 
 def test_remove_files_after_confirmation(desk):
     page = desk.page
     desk.list_files("grey.jpg")
-    page.get_by_label("Select grey.jpg").check()
+    page.get_by_role("checkbox", name="Select grey.jpg").check()
     page.locator("#rz-remove").click()
     page.get_by_role("button", name="Remove from the library").click()
-    page.get_by_text("1 file removed").wait_for()
+    desk.wait_for_message("1 file removed from the library.")
     page.get_by_text("No file fits these filters").wait_for()
 
 

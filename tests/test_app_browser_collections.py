@@ -127,7 +127,7 @@ def test_search_is_saved_and_opened_again(window, library):
     page.get_by_role("button", name="Save this search").click()
     assert page.get_by_role("textbox", name="Name of this search").input_value() == "yellow"
     page.keyboard.press("Enter")
-    page.get_by_text("Saved in Collections: yellow.").wait_for()
+    window.wait_for_message("Saved in Collections: yellow.")
     window.load()
     show_collections(page)
     page.get_by_role("link", name="yellow").click()
@@ -180,7 +180,7 @@ def test_files_are_put_into_an_album_and_taken_out(window, library):
     page.get_by_role("textbox", name="New album").fill("Two")
     window.picture("68-add")
     page.keyboard.press("Enter")
-    page.get_by_text("2 files added to Two.").wait_for()
+    window.wait_for_message("2 files added to Two.")
     album = library.albums.all()[-1]
     assert names(library, album.id) == ["blue.jpg", "green.jpg"]
     show_collections(page)
@@ -188,7 +188,7 @@ def test_files_are_put_into_an_album_and_taken_out(window, library):
     card(page, "blue.jpg").hover()
     card(page, "blue.jpg").get_by_role("button", name="Select").click()
     page.get_by_role("button", name="Take out of album").click()
-    page.get_by_text("1 file taken out of the album.").wait_for()
+    window.wait_for_message("1 file taken out of the album.")
     assert names(library, album.id) == ["green.jpg"]
     library.albums.delete(album.id)
 
@@ -219,7 +219,7 @@ def test_collections_fit_a_phone_whatever_they_are_called(window, library):
     page.keyboard.press("Escape")
     page.route("**/albums", lambda route: route.fulfill(status=503, json={"error": "busy"}))
     page.get_by_role("button", name="Add to album").click()
-    page.get_by_text("Busy.").wait_for()
+    window.wait_for_message("Busy.")
     page.unroute("**/albums")
     page.set_viewport_size(DESKTOP)
     library.albums.delete(album)

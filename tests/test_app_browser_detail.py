@@ -73,7 +73,7 @@ def test_missing_file_manager_is_told(desk, monkeypatch):
     desk.open("race.jpg")
     monkeypatch.setattr(desktop, "_run", lambda command: False)
     page.get_by_role("button", name="Show in folder").first.click()
-    page.locator(".rz-toast", has_text="No file manager of this machine answered.").wait_for()
+    desk.wait_for_message("No file manager of this machine answered.")
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_one_file_of_each_group_is_kept(desk):
     assert kept(desk) == ["beach.png"]
     desk.picture("duplicates-desktop")
     page.locator(".rz-group .rz-card", has_text="beach.png").locator("[data-keep]").click()
-    page.wait_for_selector(".rz-toast")
+    desk.wait_for_message("mark another one first")
     assert kept(desk) == ["beach.png"]
     page.locator(".rz-group .rz-card", has_text="alone 0.png").locator("[data-keep]").check()
     page.locator(".rz-group .rz-card", has_text="beach.png").locator("[data-keep]").uncheck()

@@ -128,6 +128,20 @@ def test_failed_files_say_why_and_are_tried_again_one_by_one(window):
     page.locator("[data-ingest=ended]").get_by_text("1 failed").wait_for()
 
 
+def test_what_is_removed_is_what_was_asked_about(window):
+    page = window.page
+    window.list_files("one.txt")
+    page.get_by_role("checkbox", name="Select one.txt").check()
+    page.locator("#rz-remove").click()
+    # As a name that was typed just before does, the table changes beneath the question.
+    page.evaluate("document.querySelector('#rz-file-form [data-status=failed]').click()")
+    page.get_by_text("No file fits these filters").wait_for()
+    page.get_by_role("button", name="Remove from the library").click()
+    window.wait_for_message("1 file removed from the library.")
+    page.get_by_label(re.compile("^Scan .*Notes again$")).click()
+    page.get_by_text("Scanning Notes: done").wait_for()
+
+
 def test_all_files_of_a_folder_are_removed_and_scanned_again(window):
     page = window.page
     page.get_by_label("Find files by name").fill(".txt")
@@ -137,7 +151,7 @@ def test_all_files_of_a_folder_are_removed_and_scanned_again(window):
     page.get_by_text("2 files selected").wait_for()
     page.locator("#rz-remove").click()
     page.get_by_role("button", name="Remove from the library").click()
-    page.get_by_text("2 files removed from the library.").wait_for()
+    window.wait_for_message("2 files removed from the library.")
     page.get_by_label(re.compile("^Scan .*Notes again$")).click()
     page.get_by_text("Scanning Notes: done").wait_for()
     page.get_by_role("button", name="Show what was added").click()

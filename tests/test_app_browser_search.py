@@ -264,7 +264,7 @@ def test_numbers_on_chips_are_those_of_what_is_shown(window):
 def test_not_like_alone_asks_for_words(window):
     window.page.get_by_label("Not like").fill("green")
     window.page.keyboard.press("Enter")
-    window.page.get_by_text("Say what to look for first").wait_for()
+    window.wait_for_message("Say what to look for first")
 
 
 def test_bar_stays_and_filters_do_not_move_the_page(window):

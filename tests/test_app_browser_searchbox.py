@@ -28,8 +28,7 @@ def window(browser_window):
     """The window with an empty search box, without loading it again."""
     browser_window.page.evaluate(
         "() => { history.pushState(null, '', location.pathname);"
-        "dispatchEvent(new PopStateEvent('popstate'));"
-        "document.querySelector('.rz-toast')?.remove(); }"
+        "dispatchEvent(new PopStateEvent('popstate')); }"
     )
     yield browser_window
     browser_window.page.unroute_all()
@@ -96,7 +95,7 @@ def test_no_more_than_eight_files(window, sample_folder):
     page = window.page
     (photo,) = photos(sample_folder, "blue.jpg")
     assert page.evaluate(DROP, [[photo] * 9, {}])
-    page.get_by_text("A search takes at most 8 files").wait_for()
+    window.wait_for_message("A search takes at most 8 files")
     window.wait_for_answer(None)
     assert len(attached(page)) == 8
     page.set_viewport_size({"width": 390, "height": 844})
@@ -111,7 +110,7 @@ def test_dropped_folder_says_where_it_is_added(window, sample_folder):
     dropped["files"] = [str(sample_folder / "media" / "photos")]
     for event in ("dragEnter", "dragOver", "drop"):
         cdp.send("Input.dispatchDragEvent", {"type": event, "x": 640, "y": 90, "data": dropped})
-    window.page.get_by_text("drop it in the Library tab").wait_for()
+    window.wait_for_message("drop it in the Library tab")
     assert attached(window.page) == []
 
 
@@ -120,11 +119,10 @@ def test_picture_dragged_from_another_page(window, sample_folder):
     link = {"text/uri-list": "https://example.org/sea.jpg"}
     html = "<a href='https://example.org'><img src='{}'></a>"
     assert page.evaluate(DROP, [[], link])
-    page.get_by_text("handed over only the picture's address").wait_for()
-    page.evaluate("document.querySelector('.rz-toast').remove()")
+    window.wait_for_message("handed over only the picture's address")
     unreadable = {"text/html": html.format("blob:https://example.org/1-2")}
     assert page.evaluate(DROP, [[], link | unreadable])
-    page.get_by_text("handed over only the picture's address").wait_for()
+    window.wait_for_message("handed over only the picture's address")
     picture = (sample_folder / "media" / "photos" / "green.jpg").read_bytes()
     data = "data:image/jpeg;base64," + b64encode(picture).decode()
     assert page.evaluate(DROP, [[], link | {"text/html": html.format(data)}])

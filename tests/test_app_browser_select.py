@@ -133,15 +133,11 @@ def test_a_refused_download_is_told_and_leaves_the_page(desk):
     answer = {"status": 503, "body": "the library cannot do that now", "content_type": "text/plain"}
     page.route("**/items/download", lambda route: route.fulfill(**answer))
     page.get_by_role("button", name="Download", exact=True).click()
-    page.wait_for_function(
-        "document.querySelector('.rz-toast')?.textContent === 'The library cannot do that now.'"
-    )
+    desk.wait_for_message("The library cannot do that now.")
     page.unroute_all()
     page.route("**/items/download", lambda route: route.abort())
     page.get_by_role("button", name="Download", exact=True).click()
-    page.wait_for_function(
-        "document.querySelector('.rz-toast')?.textContent.includes('does not answer')"
-    )
+    desk.wait_for_message("does not answer")
     page.unroute_all()
     assert selected(desk)[0] == [0]
 
@@ -165,7 +161,7 @@ def test_paths_are_copied(desk, library):
     check(desk, 0)
     check(desk, 1)
     desk.page.get_by_role("button", name="Copy paths").click()
-    desk.page.wait_for_selector(".rz-toast")
+    desk.wait_for_message("Copied.")
     names = desk.page.locator("#rz-results .rz-title b").all_inner_texts()[:2]
     paths = [str(library.catalog.items(name=name)[0].path) for name in names]
     assert desk.page.evaluate("navigator.clipboard.readText()") == "\n".join(paths)

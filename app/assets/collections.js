@@ -180,15 +180,17 @@ async function downloadAlbum() {
 
 async function renameAlbum() {
   const { name: before } = find("[data-album]").dataset;
+  const route = `albums/${album}`; // Another one may be open when the question is answered.
   const name = await askName(t("New name of the album"), t("Rename"), before);
-  if (name && name !== before && (await change(`albums/${album}`, { name }))) reloadAlbum();
+  if (name && name !== before && (await change(route, { name }))) reloadAlbum();
 }
 
 async function deleteAlbum() {
   const { name } = find("[data-album]").dataset;
   const question = t("Delete the album “{name}”? Its files stay in the library.", { name });
+  const route = `albums/${album}/delete`;
   if (!(await ask(question, t("Delete")))) return;
-  if (await change(`albums/${album}/delete`)) follow("?");
+  if (await change(route)) follow("?");
 }
 
 async function answerAbout(button) {

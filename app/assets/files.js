@@ -13,17 +13,17 @@ let total = 0;
 let chosen = new Set(); // Ids of files, also of those on other pages.
 let isEveryFileChosen = false; // All that the filters let through, also those that were never shown.
 let refresh = () => {};
+let typing = null; // The timer that runs while a name is typed.
 
 /** @param {() => void} update Called when files have left the library, or a job was started. */
 export function startFiles(update) {
   refresh = update;
   document.addEventListener("click", onClick);
   document.addEventListener("change", onChange);
-  let waiting = null;
   document.addEventListener("input", (event) => {
     if (event.target.id !== "rz-file-name") return;
-    clearTimeout(waiting);
-    waiting = setTimeout(() => narrow({ name: event.target.value }), TYPING_MS);
+    clearTimeout(typing);
+    typing = setTimeout(() => narrow({}), TYPING_MS);
   });
   onPanel("rz-state", (panel) => {
     showFolders(panel);
@@ -38,19 +38,20 @@ export function startFiles(update) {
 
 /** Shows the files that were added last. */
 export function showAdded() {
-  narrow({ ...FIRST, order: "added", descending: true });
   for (const field of fields()) field.value = "";
+  narrow({ ...FIRST, order: "added", descending: true });
   find("#rz-file-form").scrollIntoView({ block: "start" });
 }
 
 const fields = () => [...document.querySelectorAll("#rz-file-form [data-narrow]")];
 const boxes = () => [...document.querySelectorAll("#rz-listed input[data-item]")];
 
-/** Shows other files: what was chosen among the former ones is forgotten. */
+/** Shows other files, of the name that is typed: what was chosen before is forgotten. */
 function narrow(changes) {
+  clearTimeout(typing);
   chosen.clear();
   isEveryFileChosen = false;
-  showFiles({ offset: 0, ...changes });
+  showFiles({ offset: 0, name: find("#rz-file-name").value, ...changes });
 }
 
 async function showFiles(changes = {}) {
@@ -123,11 +124,14 @@ function choose(box) {
 }
 
 async function remove() {
-  if (!(await askToRemove(chosenCount()))) return;
+  const count = chosenCount();
+  // What is removed is what was asked about, even if the table has changed beneath the question.
+  const [route, values] = isEveryFileChosen
+    ? ["files/remove", { ...asked, files: count }]
+    : ["items/remove", { item_ids: [...chosen] }];
+  if (!(await askToRemove(count))) return;
   try {
-    const { removed } = isEveryFileChosen
-      ? await post("files/remove", { ...asked, files: chosenCount() })
-      : await post("items/remove", { item_ids: [...chosen] });
+    const { removed } = await post(route, values);
     toastRemoved(removed);
     narrow({});
     refresh();
