@@ -203,7 +203,7 @@ def _weighed(connection: Connection, rare: Sequence[str]) -> tuple[Ids, NDArray[
     return numbers(ids), np.array(json.loads(scores))
 
 
-def answers(connection: Connection, *queries: tuple[str, str, int]) -> Sequence[Any]:
+def answers(connection: Connection, *queries: tuple[str, str, int | str]) -> Sequence[Any]:
     """Return a value for each query, all in one statement, which takes less time.
 
     Args:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection, Select, func, select
 
 from embedder.media.kinds import Kind
@@ -22,6 +22,7 @@ from indexer.types import Filters
 
 MAX_NAMED = 500
 """Files with a term in their names or folders; a term of more files is a common one."""
+_MAX_BEGUN_FILES = 200  # Files with words that a term begins; these say less.
 
 _MIN_BEGINNING = 4  # letters; many words begin with the same three
 _MAX_BEGUN = 64  # What begins more words says little.
@@ -97,27 +98,25 @@ def find_names(
     connection: Connection, terms: Sequence[str], filters: Filters, limit: int
 ) -> dict[Kind, list[NameMatch]]:
     """See `Catalog.find_names`."""
-    asked = [_NameTerm.of(connection, phrase) for phrase in phrases(terms)]
+    asked = _name_terms(connection, phrases(terms))
     if not asked or limit < 1:
         return {}
     own, lists = _named(connection, asked, every=filters != Filters())
     ids = np.unique(np.concatenate([some for pair in lists for some in pair]))
     if not ids.size:
         return {}
-    share = np.mean(
-        [
-            np.where(np.isin(ids, whole), 1.0, np.isin(ids, begun) * term.weight)
-            for term, (whole, begun) in zip(asked, lists, strict=False)
-        ],
-        axis=0,
-    )
-    in_name = np.isin(ids, own)
-    in_folders = (share == 1) & _are_few(connection, int((share == 1).sum()))
-    best = ids[np.lexsort((ids, -share, ~in_name))].tolist()
+    share = _shares(ids, asked, lists)
+    in_name = np.isin(ids, own, assume_unique=True)
+    is_whole = share == 1
+    in_folders = is_whole & (is_whole.any() and _are_few(connection, int(is_whole.sum())))
+    order = np.lexsort((ids, -share, ~in_name))
     if filters == Filters():
-        best = best[: len(Kind) * limit]
-    columns = (in_name.tolist(), in_folders.tolist(), share.tolist())
-    matches = dict(zip(ids.tolist(), zip(*columns, strict=True), strict=True))
+        # Files with whole words may all be of one kind. Those with beginnings alone say little.
+        whole = len(np.unique(np.concatenate([some for some, _ in lists])))
+        order = order[: max(limit, min(whole, len(Kind) * limit))]
+    best = ids[order].tolist()
+    columns = (in_name[order].tolist(), in_folders[order].tolist(), share[order].tolist())
+    matches = dict(zip(best, zip(*columns, strict=True), strict=True))
     chosen: dict[Kind, dict[int, NameMatch]] = {}
     for item_id, kind, segment_id in first_segments(connection, best, filters):
         of_kind = chosen.setdefault(kind, {})
@@ -169,26 +168,38 @@ class _NameTerm:
     begun: str
     weight: float
 
-    @classmethod
-    def of(cls, connection: Connection, phrase: str) -> Self:
-        """Look up of which words in names a phrase is the beginning."""
-        apart, start = _SEAM.sub(" ", phrase), phrase[1:-1]
-        forms = [*dict.fromkeys((phrase, apart)), *(f'"{one}"' for one in other_numbers(start))]
-        whole = phrase if len(forms) == 1 else f"({' OR '.join(forms)})"
-        head, joint, last = start.rpartition("_")
-        if len(last) < _MIN_BEGINNING or not _IS_WORD.fullmatch(last):
-            return cls(whole, "", 0.0)
-        found = connection.exec_driver_sql(
-            _BEGUN, (last, f"{last}\U0010ffff", _MAX_BEGUN + 1)
-        ).scalars()
-        words = [f'"{head}{joint}{word}"' for word in found]
-        begun = f"({' OR '.join(words)})" if 0 < len(words) <= _MAX_BEGUN else ""
-        return cls(whole, begun, _LONG_BEGINNING if len(start) >= 6 else _SHORT_BEGINNING)
-
     @property
     def any(self) -> str:
         """The word or what it begins."""
         return f"({self.whole} OR {self.begun})" if self.begun else self.whole
+
+
+def _name_terms(connection: Connection, asked: Sequence[str]) -> list[_NameTerm]:
+    """Look up of which words in names some phrases are the beginnings."""
+    lasts = {phrase: phrase[1:-1].rpartition("_")[2] for phrase in asked}
+    begins = [
+        phrase
+        for phrase, last in lasts.items()
+        if len(last) >= _MIN_BEGINNING and _IS_WORD.fullmatch(last)
+    ]
+    queries = [(_BEGUN, lasts[phrase], f"{lasts[phrase]}\U0010ffff") for phrase in begins]
+    found = map(json.loads, answers(connection, *queries)) if queries else ()
+    words = dict(zip(begins, found, strict=True))
+    return [_name_term(phrase, words.get(phrase, ())) for phrase in asked]
+
+
+def _name_term(phrase: str, words: Sequence[str]) -> _NameTerm:
+    """Return a term for a phrase, whose last word is the beginning of some words."""
+    apart, start = _SEAM.sub(" ", phrase), phrase[1:-1]
+    forms = [*dict.fromkeys((phrase, apart)), *(f'"{one}"' for one in other_numbers(start))]
+    whole = phrase if len(forms) == 1 else f"({' OR '.join(forms)})"
+    head, joint, _ = start.rpartition("_")
+    begun = " OR ".join(f'"{head}{joint}{word}"' for word in words)
+    return _NameTerm(
+        whole,
+        f"({begun})" if 0 < len(words) <= _MAX_BEGUN else "",
+        _LONG_BEGINNING if len(start) >= 6 else _SHORT_BEGINNING,
+    )
 
 
 def _named(
@@ -208,7 +219,7 @@ def _named(
             connection,
             (sql, f"{{name_words}} : ({together})", MAX_LISTED),
             *((sql, term.whole, MAX_NAMED + 1) for term in asked),
-            *((sql, term.begun, MAX_NAMED) for term in begun),
+            *((sql, term.begun, _MAX_BEGUN_FILES) for term in begun),
         ),
     )
     lists, begins = found[: len(asked)], dict(zip(begun, found[len(asked) :], strict=True))
@@ -225,8 +236,24 @@ def _named(
     return own, [(ids, begins.get(term, NO_IDS)) for term, ids in zip(asked, lists, strict=True)]
 
 
+def _shares(
+    ids: Ids, asked: Sequence[_NameTerm], lists: Sequence[tuple[Ids, Ids]]
+) -> NDArray[np.float64]:
+    """Return which part of the terms each file has (n,), from the files of each term."""
+    total = np.zeros(len(ids))
+    for term, (whole, begun) in zip(asked, lists, strict=False):
+        share = np.zeros(len(ids))
+        share[np.searchsorted(ids, begun)] = term.weight
+        share[np.searchsorted(ids, whole)] = 1.0
+        total += share
+    return total / len(lists)
+
+
 _FILES = "SELECT coalesce(sum(files), 0) FROM item_counts WHERE status = 'indexed'"
-_BEGUN = "SELECT term FROM item_names_terms WHERE term > ? AND term < ? LIMIT ?"
+_BEGUN = (
+    "SELECT json_group_array(term) FROM (SELECT term FROM item_names_terms "
+    f"WHERE term > ? AND term < ? LIMIT {_MAX_BEGUN + 1})"
+)
 _TRIGRAMS = "SELECT term FROM name_parts_terms WHERE term >= ? AND term < ? LIMIT ?"
 _WITH_PART = "SELECT rowid FROM name_parts WHERE name_parts MATCH ? LIMIT ?"
 
