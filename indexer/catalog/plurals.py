@@ -2,8 +2,8 @@
 
 from functools import lru_cache
 
-_PAIRS = tuple(
-    tuple(pair.split("/"))
+_PAIRS = [
+    pair.split("/")
     for pair in (
         "child/children man/men person/people foot/feet tooth/teeth goose/geese mouse/mice "
         "louse/lice leaf/leaves loaf/loaves knife/knives life/lives wife/wives half/halves "
@@ -16,7 +16,8 @@ _PAIRS = tuple(
         "larva/larvae alga/algae formula/formulae antenna/antennae vertebra/vertebrae "
         "corpus/corpora genus/genera quiz/quizzes"
     ).split()
-)
+]
+_OTHER = {one: other for pair in _PAIRS for one, other in (pair, pair[::-1])}
 
 
 @lru_cache(maxsize=1024)
@@ -25,9 +26,5 @@ def other_numbers(word: str) -> tuple[str, ...]:
 
     Compounds follow their last part: firemen, grandchildren, bookshelves.
     """
-    return tuple(
-        word.removesuffix(one) + other
-        for pair in _PAIRS
-        for one, other in (pair, pair[::-1])
-        if word.endswith(one)
-    )
+    ends = ((word[:start], _OTHER.get(word[start:])) for start in range(len(word)))
+    return tuple(head + other for head, other in ends if other)
