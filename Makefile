@@ -1,6 +1,6 @@
 # make app      open the page with the sample library on http://127.0.0.1:7860
 # make test     run the tests; ARGS="-m slow" runs those that train, drive a browser or kill programs
-# make lint     run ruff, mypy, import-linter
+# make lint     run ruff, mypy, import-linter, and TypeScript on the page's scripts
 # make texts    bring the catalogues of the page's texts up to date (app/languages)
 # make install  only create .venv               make clean    remove .venv, var and build outputs
 #
@@ -15,6 +15,8 @@ PORT ?= 7860
 LIBRARY ?= var/samples
 MEDIA ?= samples/media
 ARGS ?=
+# What checks the types of the page's scripts; it comes from npm, whose client is among the lint tools.
+TYPESCRIPT := 7.0.2
 # A process for each core and one more; tests of a file stay together, because they share fixtures.
 PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
@@ -36,11 +38,12 @@ install: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(ARGS)
 
-lint: $(VENV)/.installed-lint
+lint: $(VENV)/.installed-lint $(VENV)/.installed-typescript-$(TYPESCRIPT)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/node $(BIN)/tsc --project jsconfig.json
 
 # Without lines of files, which would change with every edit.
 texts: $(VENV)/.installed
@@ -66,6 +69,17 @@ $(VENV)/.installed: pyproject.toml requirements.lock $(BIN)/python
 $(VENV)/.installed-test $(VENV)/.installed-lint: $(VENV)/.installed-%: $(VENV)/.installed
 	@echo "Installing the $* tools into $(VENV)"
 	@$(PIP) --editable ".[$*]"
+	@touch $@
+
+# Within .venv, so that nothing is left beside it.
+$(VENV)/.installed-typescript-$(TYPESCRIPT): | $(VENV)/.installed-lint
+	@echo "Installing TypeScript $(TYPESCRIPT) into $(VENV)"
+	@$(BIN)/npm install --global --prefix $(VENV) --ignore-scripts --no-audit --no-fund \
+	    --no-update-notifier --fetch-retries 1 --loglevel error typescript@$(TYPESCRIPT) >/dev/null || { \
+	    echo "TypeScript $(TYPESCRIPT) could not be installed: lint needs it once from an npm registry." >&2; \
+	    echo "Connect to the internet, or name a mirror: npm_config_registry=https://… make lint" >&2; \
+	    exit 1; \
+	}
 	@touch $@
 
 # Without prerequisites: an existing environment is used as it is.

@@ -1,6 +1,6 @@
 // What can be done with the selected files.
 import { copyText } from "./clipboard.js";
-import { ask, element, find, isTrusted, post, sentence, toast } from "./dom.js";
+import { ask, element, find, isTrusted, post, sentence, toast, toastError } from "./dom.js";
 import { searchWith } from "./search.js";
 import { t, tn } from "./texts.js";
 import { addAction, clearSelection, selectedExamples } from "./selection.js";
@@ -28,17 +28,20 @@ export function startActions() {
   });
 }
 
-/** A number of files in words. */
+/** A number of files in words. @param {number} count */
 export const counted = (count) => tn("{n} file", "{n} files", count);
 
-/** Has the browser save the files, several as one archive, which arrives while it is made. */
+/**
+ * Has the browser save the files, several as one archive, which arrives while it is made.
+ * @param {number[]} itemIds
+ */
 export function download(itemIds) {
   find("#rz-saving")?.remove();
   // What is not saved, such as a refusal, is loaded there and not in place of the page.
   const frame = element("iframe", { id: "rz-saving", name: "rz-saving", hidden: true });
   const form = element(
     "form",
-    { method: "post", action: new URL("items/download", document.baseURI), target: "rz-saving", hidden: true },
+    { method: "post", action: new URL("items/download", document.baseURI).href, target: "rz-saving", hidden: true },
     element("input", { name: "items", value: itemIds.join(",") }),
   );
   document.body.append(frame, form);
@@ -52,28 +55,32 @@ export function download(itemIds) {
   toast(t("Downloading {files}.", { files: counted(itemIds.length) }));
 }
 
+/** @param {number[]} itemIds */
 async function copyPaths(itemIds) {
   try {
+    /** @type {{ paths: string[] }} */
     const { paths } = await post("items/paths", { item_ids: itemIds });
     copyText(paths.join("\n"));
   } catch (error) {
-    toast(error.message);
+    toastError(error);
   }
 }
 
+/** @param {number[]} itemIds */
 async function remove(itemIds) {
   if (!(await askToRemove(itemIds.length))) return;
   try {
+    /** @type {{ removed: number }} */
     const { removed } = await post("items/remove", { item_ids: itemIds });
     clearSelection();
     dropCards(itemIds);
     toastRemoved(removed);
   } catch (error) {
-    toast(error.message);
+    toastError(error);
   }
 }
 
-/** Asks whether to remove files from the library. */
+/** Asks whether to remove files from the library. @param {number} count */
 export function askToRemove(count) {
   const question = tn(
     "Remove {n} file from the library? If it is in a folder of yours it stays on the disk, and comes back when that folder is scanned again, unless you exclude it; a copy that was uploaded is deleted.",
@@ -83,11 +90,12 @@ export function askToRemove(count) {
   return ask(question, t("Remove from the library"));
 }
 
-/** Says how many files have left the library. */
+/** Says how many files have left the library. @param {number} count */
 export function toastRemoved(count) {
   toast(tn("{n} file removed from the library.", "{n} files removed from the library.", count));
 }
 
+/** @param {number[]} itemIds */
 function searchLikeThese(itemIds) {
   if (itemIds.length > MAX_EXAMPLES) {
     toast(t("A search takes at most {n} examples: select fewer files.", { n: MAX_EXAMPLES }));
@@ -96,7 +104,7 @@ function searchLikeThese(itemIds) {
   searchWith(selectedExamples());
 }
 
-/** Takes the cards of files away that have left the library. */
+/** Takes the cards of files away that have left the library. @param {number[]} itemIds */
 export function dropCards(itemIds) {
   for (const id of itemIds) {
     document.querySelectorAll(`.rz-card[data-item="${id}"]`).forEach((card) => card.remove());

@@ -23,47 +23,54 @@ const PARAMETERS = {
   similar: "like",
 };
 
+/** @typedef {Record<keyof typeof PARAMETERS, string>} Search The fields of the search form, as texts. */
+
+const FIELDS = /** @type {(keyof typeof PARAMETERS)[]} */ (Object.keys(PARAMETERS));
+
 /**
  * What the address says.
- * @returns {{form: Record<string, string>, files: Attachment[], open: string | null, tab: string}}
+ * @returns {{form: Search, files: Attachment[], open: string | null, tab: string}}
  *   The form's fields, kinds and segments joined by commas; the sent files and the names of the
  *   segments, which only this browser knows; the segment whose detail is open; and the tab.
  */
 export function readAddress() {
   const parameters = new URLSearchParams(location.search);
-  const form = {};
-  for (const [field, name] of Object.entries(PARAMETERS)) form[field] = parameters.get(name) ?? "";
+  const form = /** @type {Search} */ ({});
+  for (const field of FIELDS) form[field] = parameters.get(PARAMETERS[field]) ?? "";
   const tab = parameters.get("tab") ?? "search";
   return { form, files: history.state?.files ?? [], open: parameters.get("open"), tab };
 }
 
 /**
  * Writes the state of the search into the address, and what it is about into the title.
- * @param {Record<string, string>} form
+ * @param {Search} form
  * @param {Attachment[]} files
  * @param {{replace?: boolean}} how Whether to refine the latest entry of the history.
  */
 export function writeSearch(form, files, { replace = false } = {}) {
   const parameters = new URLSearchParams();
-  for (const [field, name] of Object.entries(PARAMETERS)) {
-    if (form[field]) parameters.set(name, form[field]);
+  for (const field of FIELDS) {
+    if (form[field]) parameters.set(PARAMETERS[field], form[field]);
   }
   if (parameters.toString().length > MAX_LENGTH) parameters.delete(PARAMETERS.text);
   write(parameters, { files }, replace);
   showTitle(form.text || files[0]?.name);
 }
 
-/** The address of a search whose fields are as the server keeps them, lists among them. */
+/**
+ * The address of a search whose fields are as the server keeps them, lists among them.
+ * @param {{ [field: string]: string | number | (string | number)[] | undefined }} search
+ */
 export function addressOf(search) {
   const parameters = new URLSearchParams();
-  for (const [field, name] of Object.entries(PARAMETERS)) {
+  for (const field of FIELDS) {
     const value = [search[field] ?? ""].flat().join(",");
-    if (value) parameters.set(name, value);
+    if (value) parameters.set(PARAMETERS[field], value);
   }
   return target(parameters);
 }
 
-/** Notes that another tab is shown; the search stays behind it. */
+/** Notes that another tab is shown; the search stays behind it. @param {string} tab */
 export function writeTab(tab) {
   const parameters = new URLSearchParams(location.search);
   if (tab === "search") parameters.delete("tab");
@@ -71,19 +78,19 @@ export function writeTab(tab) {
   write(parameters, { ...history.state, opened: false }, false);
 }
 
-/** Goes to another address of this page, which is not loaded again. */
+/** Goes to another address of this page, which is not loaded again. @param {string} address */
 export function follow(address) {
   history.pushState(null, "", address);
   showTab("search");
   window.dispatchEvent(new PopStateEvent("popstate"));
 }
 
-/** Names what is searched for in the document's title. */
+/** Names what is searched for in the document's title. @param {string} [about] */
 export function showTitle(about) {
   document.title = about ? `${about} – ${TITLE}` : TITLE;
 }
 
-/** The address with another result open, or none. */
+/** The address with another result open, or none. @param {string | null} [segment] */
 export function withOpen(segment) {
   const parameters = new URLSearchParams(location.search);
   if (segment) parameters.set("open", segment);
@@ -111,15 +118,24 @@ export function writeOpen(segment, { push = false } = {}) {
   history[isNew ? "pushState" : "replaceState"]({ ...state, opened: entries }, "", withOpen(segment));
 }
 
+/**
+ * @param {URLSearchParams} parameters
+ * @param {{ files?: Attachment[] }} state
+ * @param {boolean} replace
+ */
 function write(parameters, state, replace) {
   const address = target(parameters);
   const same = address === target(new URLSearchParams(location.search));
+  /** @param {{ files?: Attachment[] }} state */
   const sent = ({ files = [] } = {}) => files.map(({ id }) => id).join();
   if (same && sent(history.state ?? {}) === sent(state)) return;
   history[replace ? "replaceState" : "pushState"](state, "", address);
 }
 
-/** Relative, for pages that are served below a path. Commas separate kinds and segments, and stay readable. */
+/**
+ * Relative, for pages that are served below a path. Commas separate kinds and segments, and stay readable.
+ * @param {URLSearchParams} parameters
+ */
 function target(parameters) {
   const query = parameters.toString().replaceAll("%2C", ",");
   return query ? `?${query}` : location.pathname;

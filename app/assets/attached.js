@@ -1,6 +1,7 @@
+// @ts-nocheck
 // What is searched with beside words: files that were chosen, dropped or pasted, and segments of
 // the library.
-import { element, fetchRoute, find, sentence, showTab, toast } from "./dom.js";
+import { closest, element, fetchRoute, find, get, sentence, showTab, toast } from "./dom.js";
 import { t } from "./texts.js";
 
 /**
@@ -43,7 +44,7 @@ export function startAttaching(search) {
     send([...event.clipboardData.files]);
   });
   document.addEventListener("click", (event) => {
-    const button = event.target.closest("[data-detach]");
+    const button = closest(event, "[data-detach]");
     if (!button) return;
     attach(attached.filter((_, number) => number !== Number(button.dataset.detach)));
     changed();
@@ -100,8 +101,8 @@ function show() {
   place.dataset.many = attached.length > 1 ? "yes" : "";
   place.replaceChildren(...attached.map(chip));
   const empty = shortPlaceholder ? t("Describe it") : t("Describe it, or drop a picture");
-  find("#rz-text").placeholder = attached.length ? t("Add words to narrow it down") : empty;
-  if (attached.length) find("[data-clear]").hidden = false;
+  get("#rz-text").placeholder = attached.length ? t("Add words to narrow it down") : empty;
+  if (attached.length) get("[data-clear]").hidden = false;
 }
 
 function chip({ id, similar, name, preview, sending }, number) {
@@ -114,7 +115,7 @@ function chip({ id, similar, name, preview, sending }, number) {
     element(
       "button",
       { type: "button", class: "rz-icon", "data-detach": String(number), "aria-label": t("Remove {name}", { name }) },
-      find("[data-clear] svg").cloneNode(true),
+      get("[data-clear] svg").cloneNode(true),
     ),
   );
 }

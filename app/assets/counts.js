@@ -9,13 +9,14 @@ import { number } from "./texts.js";
 export function showCounts(counts) {
   let all = 0;
   for (const chip of document.querySelectorAll("#rz-form .rz-chip[data-kind]")) {
-    const count = counts?.[chip.dataset.kind] ?? 0;
+    const count = counts?.[chip.dataset.kind ?? ""] ?? 0;
     all += count;
     show(chip, counts && count);
   }
   show(document.querySelector("#rz-form [data-all]"), counts && all);
 }
 
+/** @param {HTMLElement | null} chip @param {number | null} count */
 function show(chip, count) {
   if (!chip) return;
   if (count === null) delete chip.dataset.count;

@@ -1,9 +1,10 @@
+// @ts-nocheck
 // The detail dialog: one result, large, with keyboard navigation through all results.
 import { follow, writeOpen } from "./address.js";
 import { positionInList } from "./browse.js";
 import { copyText } from "./clipboard.js";
 import { contentAddress, fetchContent, forgetContents, keepContents } from "./contents.js";
-import { element, fetchRoute, sentence, toast, typing, unanswered } from "./dom.js";
+import { closest, element, fetchRoute, sentence, toast, typing, unanswered } from "./dom.js";
 import { areSlidesRunning, startSlides, stopSlides } from "./slides.js";
 import { number, t } from "./texts.js";
 import { isPlaying, startVideo, stopVideo } from "./video.js";
@@ -63,33 +64,33 @@ function icon(name, label, path) {
 }
 
 function onClick(event) {
-  const opener = event.target.closest(".rz-open");
+  const opener = closest(event, ".rz-open");
   if (opener) {
     if (opensElsewhere(event)) return undefined;
     event.preventDefault();
     return open(opener.dataset.segment, opener);
   }
   if (!dialog.open) return undefined;
-  if (event.target === dialog || event.target.closest(".rz-close")) return close();
+  if (event.target === dialog || closest(event, ".rz-close")) return close();
   const running = areSlidesRunning();
   stopSlides();
-  if (event.target.closest(".rz-slides")) return running ? undefined : showSlides();
-  if (event.target.closest(".rz-fill")) return fillScreen();
-  if (event.target.closest(".rz-info")) return toggleInfo();
-  if (event.target.closest(".rz-before")) return step(-1);
-  if (event.target.closest(".rz-after")) return step(1);
-  const turn = event.target.closest("[data-turn]");
+  if (closest(event, ".rz-slides")) return running ? undefined : showSlides();
+  if (closest(event, ".rz-fill")) return fillScreen();
+  if (closest(event, ".rz-info")) return toggleInfo();
+  if (closest(event, ".rz-before")) return step(-1);
+  if (closest(event, ".rz-after")) return step(1);
+  const turn = closest(event, "[data-turn]");
   if (turn) return load(turn.dataset.turn);
-  const other = event.target.closest("[data-goto]");
+  const other = closest(event, "[data-goto]");
   if (other && !opensElsewhere(event)) {
     event.preventDefault();
     return goTo(other.dataset.goto, null, { push: true });
   }
-  const copy = event.target.closest("[data-copy]");
+  const copy = closest(event, "[data-copy]");
   if (copy) return copyText(copy.dataset.copy);
-  const desktop = event.target.closest("[data-desktop]");
+  const desktop = closest(event, "[data-desktop]");
   if (desktop) return showOnDesktop(desktop.dataset.desktop);
-  const link = event.target.closest("a[data-search]");
+  const link = closest(event, "a[data-search]");
   if (!link || opensElsewhere(event)) return undefined;
   event.preventDefault();
   return follow(link.getAttribute("href"));
@@ -297,11 +298,11 @@ const KEYS = {
 function onKey(event) {
   const running = areSlidesRunning();
   stopSlides();
-  const field = event.target.closest("[data-find]");
+  const field = closest(event, "[data-find]");
   if (field && event.key === "Enter") findInDocument(field);
-  if (typing() || event.target.closest("video")) return;
+  if (typing() || closest(event, "video")) return;
   if (event.ctrlKey || event.metaKey || event.altKey || !(event.key in KEYS)) return;
-  if (event.key === " " && event.target.closest("button, a, summary")) return; // It presses them.
+  if (event.key === " " && closest(event, "button, a, summary")) return; // It presses them.
   event.preventDefault();
   KEYS[event.key](running);
 }

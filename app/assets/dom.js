@@ -1,16 +1,57 @@
 // What the page's parts share: elements, panels, tabs and short messages.
 import { number, t } from "./texts.js";
 
-/** The first element that matches. */
-export const find = (selector) => document.querySelector(selector);
+/**
+ * The first element that matches, of a type if one is given; null if there is none.
+ * @template {Element} [T=HTMLElement]
+ * @param {string} selector
+ * @param {(new () => T) | null} type Such as HTMLInputElement.
+ * @param {ParentNode} within
+ * @returns {T | null}
+ */
+export function find(selector, type = null, within = document) {
+  const found = within.querySelector(selector);
+  return !type || found instanceof type ? /** @type {T | null} */ (/** @type {unknown} */ (found)) : null;
+}
 
-/** Shows the top of "search", "collections" or "library". */
+/**
+ * The first element that matches, which the page always has.
+ * @template {Element} [T=HTMLElement]
+ * @param {string} selector
+ * @param {(new () => T) | null} type Such as HTMLInputElement.
+ * @param {ParentNode} within
+ * @returns {T}
+ * @throws {Error} if there is none, or none of that type.
+ */
+export function get(selector, type = null, within = document) {
+  const found = find(selector, type, within);
+  if (!found) throw new Error(`The page has no ${type?.name ?? "element"} "${selector}"`);
+  return found;
+}
+
+/**
+ * The element that an event happened in and that matches; null if it happened elsewhere.
+ * @template {Element} [T=HTMLElement]
+ * @param {Event} event
+ * @param {string} selector
+ * @param {(new () => T) | null} type Such as HTMLInputElement.
+ * @returns {T | null}
+ */
+export function closest(event, selector, type = null) {
+  const found = event.target instanceof Element ? event.target.closest(selector) : null;
+  return !type || found instanceof type ? /** @type {T | null} */ (/** @type {unknown} */ (found)) : null;
+}
+
+/**
+ * Shows the top of a tab.
+ * @param {string} name "search", "collections" or "library".
+ */
 export function showTab(name) {
   selectTab(name);
   window.scrollTo({ top: 0 });
 }
 
-/** Shows a tab where it was left. */
+/** Shows a tab where it was left. @param {string} name */
 export function selectTab(name) {
   const button = find(`#rz-tab-${CSS.escape(name)}-button`);
   if (button?.ariaSelected === "false") button.click();
@@ -22,18 +63,29 @@ export function typing() {
   return Boolean(active?.closest("input:not([type=checkbox]):not([type=range]), textarea, select"));
 }
 
-/** An element with its attributes and children; texts are never parsed as HTML. */
+/**
+ * An element with its attributes and children; texts are never parsed as HTML.
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Record<string, string | number | boolean | null | undefined>} attributes Left out where
+ *   they are false or missing.
+ * @param {...(string | Node)} children
+ */
 export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (value === false || value == null) continue;
-    made.setAttribute(name, value === true ? "" : value);
+    made.setAttribute(name, value === true ? "" : String(value));
   }
   made.append(...children);
   return made;
 }
 
-/** A drawing of lines, 24 by 24, as in icons.html; `path` is the "d" of an SVG path. */
+/**
+ * A drawing of lines, 24 by 24, as in icons.html.
+ * @param {string} path The "d" of an SVG path.
+ * @param {number} size Pixels.
+ */
 export function icon(path, size = 18) {
   const drawn = element("span", { class: "rz-drawn", "aria-hidden": "true" });
   drawn.innerHTML =
@@ -45,7 +97,11 @@ export function icon(path, size = 18) {
 /** Whether users may see where files are on the machine, as the server says in the page's head. */
 export const isTrusted = () => Boolean(document.querySelector("meta[name=rz-trusted]"));
 
-/** Does what `fetch` does; without a session any more, loads the page again, to log in. */
+/**
+ * Does what `fetch` does; without a session any more, loads the page again, to log in.
+ * @param {string} route
+ * @param {RequestInit} [options]
+ */
 export async function fetchRoute(route, options) {
   const response = await fetch(new URL(route, document.baseURI), options);
   if (response.status === 401) location.reload();
@@ -54,6 +110,10 @@ export async function fetchRoute(route, options) {
 
 /**
  * Sends values to a route that changes something; resolves to its answer.
+ * @template Answer
+ * @param {string} route
+ * @param {object} values
+ * @returns {Promise<Answer>}
  * @throws {Error} with a sentence for users.
  */
 export async function post(route, values) {
@@ -72,20 +132,25 @@ export async function post(route, values) {
   return answer;
 }
 
-/** Calls back whenever the content of a panel that Gradio fills has changed. */
+/**
+ * Calls back whenever the content of a panel that Gradio fills has changed.
+ * @param {string} id
+ * @param {(panel: HTMLElement) => void} callback
+ */
 export function onPanel(id, callback) {
+  /** @type {HTMLElement | null} */
   let panel = null;
   const attach = () => {
     const found = document.getElementById(id);
     if (!found || found === panel) return;
     panel = found;
-    new MutationObserver(() => callback(panel)).observe(panel, {
+    new MutationObserver(() => callback(found)).observe(found, {
       attributes: true,
       attributeFilter: ["data-answer", "data-known", "data-ingest", "data-model", "data-instruction"],
       childList: true,
       subtree: true,
     });
-    callback(panel);
+    callback(found);
   };
   attach();
   new MutationObserver(attach).observe(document.body, { childList: true, subtree: true });
@@ -113,7 +178,17 @@ export function toast(message, action = null) {
   setTimeout(() => shown.remove(), action ? 8000 : 3500);
 }
 
-/** Says in the place of content that the server does not answer, with a button to ask again. */
+/** Says in a short message why something failed. @param {unknown} error */
+export const toastError = (error) => toast(reasonOf(error));
+
+/** What an error says. @param {unknown} error */
+export const reasonOf = (error) => (error instanceof Error ? error.message : String(error));
+
+/**
+ * Says in the place of content that the server does not answer, with a button to ask again.
+ * @param {string} text
+ * @param {Record<string, string | boolean>} button Attributes of the button.
+ */
 export function unanswered(text, button) {
   const again = element("button", { type: "button", class: "rz-button", ...button }, t("Try again"));
   const notice = element(
@@ -126,14 +201,14 @@ export function unanswered(text, button) {
   return notice.outerHTML;
 }
 
-/** A message with a capital, unless it begins with a file's name, and a full stop. */
+/** A message with a capital, unless it begins with a file's name, and a full stop. @param {unknown} message */
 export function sentence(message) {
   const text = String(message);
   const first = /^\S*[./\\]\w/.test(text) ? text.charAt(0) : text.charAt(0).toUpperCase();
   return first + text.slice(1) + (text.endsWith(".") ? "" : ".");
 }
 
-/** Bytes in a unit that keeps the number short. */
+/** Bytes in a unit that keeps the number short. @param {number} bytes */
 export function size(bytes) {
   const unit = Math.max(0, Math.min(4, Math.floor(Math.log10(bytes || 1) / 3)));
   const value = bytes / 1000 ** unit;
@@ -141,7 +216,12 @@ export function size(bytes) {
   return `${number(shortened)} ${["bytes", "kB", "MB", "GB", "TB"][unit]}`;
 }
 
-/** Asks a question; resolves to whether it was answered with the button `yes`. */
+/**
+ * Asks a question.
+ * @param {string} question
+ * @param {string} yes
+ * @returns {Promise<boolean>} Whether it was answered with the button `yes`.
+ */
 export function ask(question, yes) {
   const cancel = element("button", { class: "rz-button", autofocus: true }, t("Cancel"));
   const agree = element("button", { class: "rz-button rz-primary", value: "yes" }, yes);

@@ -1,6 +1,7 @@
+// @ts-nocheck
 // The section of duplicates: groups of files that hold the same thing, and what becomes of copies.
 import { askToRemove, counted, dropCards, toastRemoved } from "./actions.js";
-import { ask, element, fetchRoute, find, post, size, toast } from "./dom.js";
+import { ask, closest, element, fetchRoute, find, post, size, toast, toastError } from "./dom.js";
 import { t, tn } from "./texts.js";
 
 const MAX_NAMED = 5; // Files that a question names.
@@ -19,17 +20,17 @@ const cardsOf = (group) => [...group.querySelectorAll(".rz-card[data-item]")];
 const isKept = (card) => card.querySelector("[data-keep]").checked;
 
 function onClick(event) {
-  const kind = event.target.closest("[data-duplicates]");
+  const kind = closest(event, "[data-duplicates]");
   if (kind) load(kind.dataset.duplicates);
-  const group = event.target.closest("[data-group]");
-  if (event.target.closest("[data-dismiss-group]")) dismiss(group);
-  const drop = event.target.closest("[data-drop]");
+  const group = closest(event, "[data-group]");
+  if (closest(event, "[data-dismiss-group]")) dismiss(group);
+  const drop = closest(event, "[data-drop]");
   if (drop) dropCopies(drop.dataset.drop, "every" in drop.dataset ? groupsShown() : [group]);
 }
 
 /** One file of each group stays marked, or the last copy could go. */
 function onChange(event) {
-  const keep = event.target.closest("[data-keep]");
+  const keep = closest(event, "[data-keep]");
   if (!keep) return;
   const group = keep.closest("[data-group]");
   if (!cardsOf(group).some(isKept)) {
@@ -75,7 +76,7 @@ async function dismiss(group) {
   try {
     await post("duplicates/dismiss", { group: group.dataset.group });
   } catch (error) {
-    toast(error.message);
+    toastError(error);
     return;
   }
   const { nextSibling, parentNode } = group;
@@ -85,7 +86,7 @@ async function dismiss(group) {
     try {
       await post("duplicates/dismiss", { group: group.dataset.group, undo: true });
     } catch (error) {
-      toast(error.message);
+      toastError(error);
       return;
     }
     parentNode.insertBefore(group, nextSibling?.isConnected ? nextSibling : null);
@@ -126,7 +127,7 @@ async function trash(ids, copies) {
     if (moved.length) toast(t("{files} moved to the trash.", { files: counted(moved.length) }));
     showProblems(problems);
   } catch (error) {
-    toast(error.message);
+    toastError(error);
   }
 }
 
@@ -137,7 +138,7 @@ async function removeCopies(ids) {
     leave(ids);
     toastRemoved(removed);
   } catch (error) {
-    toast(error.message);
+    toastError(error);
   }
 }
 

@@ -1,6 +1,7 @@
+// @ts-nocheck
 // The table of files in the library tab: asked for, narrowed, sorted, and what is done with files.
 import { askToRemove, toastRemoved } from "./actions.js";
-import { fetchRoute, find, onPanel, post, toast } from "./dom.js";
+import { closest, fetchRoute, find, get, onPanel, post, toast, toastError } from "./dom.js";
 import { number, t, tn } from "./texts.js";
 
 const FIRST = { status: "indexed", kind: "", folder: "", name: "", order: "path", descending: false };
@@ -40,7 +41,7 @@ export function startFiles(update) {
 export function showAdded() {
   for (const field of fields()) field.value = "";
   narrow({ ...FIRST, order: "added", descending: true });
-  find("#rz-file-form").scrollIntoView({ block: "start" });
+  get("#rz-file-form").scrollIntoView({ block: "start" });
 }
 
 const fields = () => [...document.querySelectorAll("#rz-file-form [data-narrow]")];
@@ -51,7 +52,7 @@ function narrow(changes) {
   clearTimeout(typing);
   chosen.clear();
   isEveryFileChosen = false;
-  showFiles({ offset: 0, name: find("#rz-file-name").value, ...changes });
+  showFiles({ offset: 0, name: get("#rz-file-name").value, ...changes });
 }
 
 async function showFiles(changes = {}) {
@@ -83,7 +84,7 @@ function showListed(place) {
     chip.setAttribute("aria-pressed", chip.dataset.status === asked.status);
     chip.querySelector("span").textContent = number(counts[chip.dataset.status]);
   }
-  find("#rz-retry").hidden = asked.status !== "failed" || !total;
+  get("#rz-retry").hidden = asked.status !== "failed" || !total;
   for (const box of boxes()) box.checked = isEveryFileChosen || chosen.has(Number(box.dataset.item));
   showChosen();
 }
@@ -136,7 +137,7 @@ async function remove() {
     narrow({});
     refresh();
   } catch (error) {
-    toast(error.message);
+    toastError(error);
   }
 }
 
@@ -147,14 +148,14 @@ async function retry(button) {
     refresh();
   } catch (error) {
     button.disabled = false;
-    toast(error.message);
+    toastError(error);
   }
 }
 
 // ---- events
 
 function onClick(event) {
-  const hit = (selector) => event.target.closest(selector);
+  const hit = (selector) => closest(event, selector);
   const status = hit("#rz-file-form [data-status]");
   if (status) narrow({ status: status.dataset.status });
   const order = hit("#rz-listed [data-order]");

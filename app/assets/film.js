@@ -31,11 +31,15 @@ export function playFilm(picture, { segment, seconds, side, onEnd }) {
   };
 }
 
-/** Returns a promise of a picture that can be shown at once; of null if there is none. */
+/**
+ * Returns a promise of a picture that can be shown at once; of null if there is none.
+ * @param {string} address @returns {Promise<HTMLImageElement | null>}
+ */
 async function loaded(address) {
   const frame = new Image();
   frame.src = address;
   return frame.decode().then(() => frame, () => null);
 }
 
+/** @param {number} ms @returns {Promise<void>} */
 const pause = (ms) => new Promise((done) => setTimeout(done, Math.max(0, ms)));

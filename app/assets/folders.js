@@ -1,5 +1,7 @@
 // The folders that the library remembers: their state, and keeping them up to date.
-import { ask, fetchRoute, find, isTrusted, onPanel, post, toast } from "./dom.js";
+import {
+  ask, closest, fetchRoute, find, get, isTrusted, onPanel, post, toast, toastError,
+} from "./dom.js";
 import { t, tn } from "./texts.js";
 
 const LOOK_MS = 5_000;
@@ -14,12 +16,14 @@ export function startFolders(update) {
   if (!isTrusted()) return;
   document.addEventListener("click", onClick);
   document.addEventListener("change", (event) => {
-    if (event.target.matches("[data-watch]")) change("watch", { on: event.target.checked });
+    const watch = closest(event, "[data-watch]", HTMLInputElement);
+    if (watch) change("watch", { on: watch.checked });
   });
   document.addEventListener("submit", (event) => {
-    if (!event.target.matches("form[data-exclude]")) return;
+    const form = closest(event, "form[data-exclude]");
+    if (!form) return;
     event.preventDefault();
-    exclude(event.target);
+    exclude(form);
   });
   onPanel("rz-state", () => showFolders());
   onPanel("rz-folders", () => shown || showFolders()); // Gradio makes a tab when it is first opened.
@@ -54,25 +58,35 @@ async function showFolders() {
   }
 }
 
-/** Replaces the list; what is unfolded and where the keyboard is stay. */
+/**
+ * Replaces the list; what is unfolded and where the keyboard is stay.
+ * @param {HTMLElement} place @param {string} html
+ */
 function replace(place, html) {
   const open = [...place.querySelectorAll("details[open]")].map((one) => one.dataset.exclusions);
   const focused = place.contains(document.activeElement)
-    ? document.activeElement.getAttribute("aria-label")
+    ? document.activeElement?.getAttribute("aria-label")
     : null;
   place.innerHTML = html;
   for (const id of open) place.querySelector(`[data-exclusions="${id}"]`)?.setAttribute("open", "");
   if (focused) place.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
 }
 
-/** Has the server change something; resolves to its answer, or to null after telling why not. */
+/**
+ * Has the server change something.
+ * @param {string} route
+ * @param {object} values
+ * @returns {Promise<{ question?: string, removed?: number } | null>} Its answer, such as a question
+ *   to ask first; null after saying why not.
+ */
 async function change(route, values) {
   try {
+    /** @type {{ question?: string, removed?: number }} */
     const answer = await post(`folders/${route}`, values);
     if (!answer.question) refresh();
     return answer;
   } catch (error) {
-    toast(error.message);
+    toastError(error);
     return null;
   } finally {
     shown = ""; // A switch that was moved may have to move back.
@@ -80,9 +94,10 @@ async function change(route, values) {
   }
 }
 
+/** @param {HTMLElement} form */
 async function exclude(form) {
-  const route = `${form.closest("[data-exclusions]").dataset.exclusions}/exclude`;
-  const field = form.querySelector("input");
+  const route = `${form.closest("[data-exclusions]")?.dataset.exclusions}/exclude`;
+  const field = get("input", HTMLInputElement, form);
   const pattern = field.value.trim();
   field.blur();
   const answer = await change(route, { pattern });
@@ -90,22 +105,24 @@ async function exclude(form) {
   if (await ask(answer.question, t("Exclude"))) change(route, { pattern, confirmed: true });
 }
 
-async function forget({ forget: folder, question }) {
+/** @param {string} folder @param {string} question */
+async function forget(folder, question) {
   if (!(await ask(question, t("Remove from the library")))) return;
   const answer = await change(`${folder}/forget`, {});
   if (!answer) return;
-  const { removed } = answer;
+  const { removed = 0 } = answer;
   toast(tn("{n} file removed from the library.", "{n} files removed from the library.", removed));
 }
 
+/** @param {MouseEvent} event */
 function onClick(event) {
-  const button = event.target.closest("#rz-folder-list button");
+  const button = closest(event, "#rz-folder-list button");
   if (!button) return;
-  const { scan, include, forget: forgotten } = button.dataset;
+  const { scan, include, forget: forgotten, question = "" } = button.dataset;
   if (scan) change(`${scan}/scan`, {}); // Without an id all are scanned, see library.js.
-  if (forgotten) forget(button.dataset);
+  if (forgotten) forget(forgotten, question);
   if (include) {
-    const { exclusions } = button.closest("[data-exclusions]").dataset;
-    change(`${exclusions}/include`, { pattern: include });
+    const folder = button.closest("[data-exclusions]")?.dataset.exclusions;
+    change(`${folder}/include`, { pattern: include });
   }
 }

@@ -1,8 +1,11 @@
 // The keys of the page: those that work everywhere, and a list of all of them.
-import { element, find, showTab, typing } from "./dom.js";
+import { closest, element, find, get, showTab, typing } from "./dom.js";
 import { t } from "./texts.js";
 
-/** All keys by where they work, each group with its keys and what they do. */
+/**
+ * All keys by where they work, each group with its keys and what they do.
+ * @type {[string, [string[], string][]][]}
+ */
 const KEYS = [
   [
     t("Everywhere"),
@@ -64,9 +67,10 @@ function focusBox() {
   return true;
 }
 
+/** @param {KeyboardEvent} event */
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const inEmptyBox = event.target.id === "rz-text" && !event.target.value; // No search begins with "?".
+  const inEmptyBox = closest(event, "#rz-text", HTMLInputElement)?.value === ""; // No search begins with "?".
   if (event.key === "?" && (inEmptyBox || !typing())) {
     event.preventDefault();
     showKeys();
@@ -75,8 +79,9 @@ function onKey(event) {
     event.preventDefault();
     showTab("search");
     requestAnimationFrame(() => { // Gradio shows a tab only after the click.
-      find("#rz-text").focus();
-      find("#rz-text").select();
+      const box = get("#rz-text", HTMLInputElement);
+      box.focus();
+      box.select();
     });
   }
 }
@@ -97,6 +102,7 @@ function showKeys() {
   dialog.showModal();
 }
 
+/** @param {string} title @param {[string[], string][]} keys */
 function group(title, keys) {
   const rows = keys.flatMap(([names, does]) => [
     element("dt", {}, ...names.map((name) => element("kbd", {}, name))),

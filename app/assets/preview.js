@@ -1,4 +1,5 @@
 // Cards of videos move while a mouse rests on them.
+import { closest, get } from "./dom.js";
 import { playFilm, prefersStillness } from "./film.js";
 
 const REST_MS = 400;
@@ -10,17 +11,17 @@ let stop = () => {};
 export function startPreviews() {
   document.addEventListener("pointerover", (event) => {
     if (event.pointerType !== "mouse" || prefersStillness()) return;
-    const thumb = event.target.closest?.(".rz-card[data-kind=video] .rz-thumb");
-    if (!thumb || thumb.contains(event.relatedTarget) || thumb.querySelector(".rz-absent")) return;
+    const thumb = closest(event, ".rz-card[data-kind=video] .rz-thumb");
+    if (!thumb || thumb.contains(/** @type {Node | null} */ (event.relatedTarget)) || thumb.querySelector(".rz-absent")) return;
     stop();
     stop = preview(thumb);
   });
 }
 
-/** Returns what ends the preview and shows the thumbnail again. */
+/** Returns what ends the preview and shows the thumbnail again. @param {HTMLElement} thumb */
 function preview(thumb) {
-  const picture = thumb.querySelector("img");
-  const { segment } = thumb.closest(".rz-card").dataset;
+  const picture = get("img", HTMLImageElement, thumb);
+  const segment = thumb.closest(".rz-card")?.dataset.segment ?? "";
   const thumbnail = picture.src;
   let stopFilm = () => {};
   const play = () => {

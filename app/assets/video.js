@@ -1,17 +1,21 @@
 // A video in the detail dialog: from its clip's beginning to its end, and the strip of its moments.
+import { find, get } from "./dom.js";
 import { playFilm, prefersStillness } from "./film.js";
 
 const FILM_SIDE = 960;
 
+/** @typedef {{ segment: string, start: number, end: number }} Clip Seconds; the end may be infinite. */
+/** @typedef {{ show: (wanted: Clip, plays: boolean) => void }} Player */
+
 let stopFilm = () => {};
 let loops = false; // Stays as it is from one video to the next.
 
-/** Whether a clip plays that will end by itself. */
+/** Whether a clip plays that will end by itself. @param {HTMLElement} viewer */
 export function isPlaying(viewer) {
-  const video = viewer.querySelector(".rz-stage video");
+  const video = find(".rz-stage video", HTMLVideoElement, viewer);
   if (!video || loops) return false;
   const film = viewer.querySelector(".rz-film");
-  return video.hidden ? film.dataset.playing === "yes" : !video.paused;
+  return video.hidden ? film?.dataset.playing === "yes" : !video.paused;
 }
 
 /**
@@ -19,10 +23,12 @@ export function isPlaying(viewer) {
  * @param {HTMLVideoElement} video
  */
 export function startVideo(video) {
-  const stage = video.closest(".rz-stage");
+  const stage = /** @type {HTMLElement} */ (video.closest(".rz-stage"));
   const moments = [...stage.querySelectorAll(".rz-strip button")];
+  /** @type {Player} */
   let player = videoPlayer(video);
   let clip = clipOf(video);
+  /** @param {Clip} wanted */
   const show = (wanted, plays = true) => {
     clip = wanted;
     player.show(clip, plays);
@@ -30,7 +36,7 @@ export function startVideo(video) {
   video.addEventListener("error", () => {
     if (!video.hasAttribute("src")) return; // Stopped by us.
     video.hidden = true;
-    stage.querySelector(".rz-frame").hidden = false;
+    get(".rz-frame", HTMLElement, stage).hidden = false;
     player = filmPlayer(stage);
     show(clip, !prefersStillness());
   });
@@ -40,7 +46,7 @@ export function startVideo(video) {
       show(clipOf(moment));
     });
   }
-  const loop = stage.querySelector(".rz-loop");
+  const loop = get(".rz-loop", HTMLElement, stage);
   loop.setAttribute("aria-pressed", loops);
   loop.addEventListener("click", () => {
     loops = !loops;
@@ -52,11 +58,16 @@ export function startVideo(video) {
   show(clip, !prefersStillness());
 }
 
-/** The clip that a video or a moment stands for. */
+/**
+ * The clip that a video or a moment stands for.
+ * @param {HTMLElement} place
+ * @returns {Clip}
+ */
 function clipOf({ dataset }) {
-  return { segment: dataset.clip, start: Number(dataset.start), end: Number(dataset.end) || Infinity };
+  return { segment: dataset.clip ?? "", start: Number(dataset.start), end: Number(dataset.end) || Infinity };
 }
 
+/** @param {HTMLVideoElement} video @returns {Player} */
 function videoPlayer(video) {
   let clip = clipOf(video);
   const seek = () => {
@@ -90,10 +101,12 @@ function videoPlayer(video) {
   };
 }
 
+/** @param {HTMLElement} stage @returns {Player} */
 function filmPlayer(stage) {
-  const picture = stage.querySelector(".rz-frame img");
-  const button = stage.querySelector(".rz-film");
-  let clip = null;
+  const picture = get(".rz-frame img", HTMLImageElement, stage);
+  const button = get(".rz-film", HTMLElement, stage);
+  /** @type {Clip} */
+  let clip;
   const play = () => {
     stopFilm();
     button.dataset.playing = "yes";
@@ -117,7 +130,10 @@ function filmPlayer(stage) {
   };
 }
 
-/** Stops loading: a video that is taken from the page would go on. */
+/**
+ * Stops loading: a video that is taken from the page would go on.
+ * @param {HTMLVideoElement} video
+ */
 export function stopVideo(video) {
   stopFilm();
   video.pause();

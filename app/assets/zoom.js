@@ -1,4 +1,5 @@
 // Zoom and pan in the stage of the detail dialog: wheel, double click, pinch and drag; and swipes.
+import { closest } from "./dom.js";
 
 const MAX_SCALE = 12;
 const DOUBLE_CLICK_SCALE = 3;
@@ -8,8 +9,11 @@ const CONTROLS = "button, a, input, video, .rz-strip"; // They have clicks and d
 const MAX_ENLARGEMENT = 4; // Smaller pictures would be nothing but squares.
 
 let view = { scale: 1, x: 0, y: 0 };
+/** @type {Map<number, PointerEvent>} */
 const pointers = new Map(); // Fingers and pressed mice on the stage, by id.
+/** @type {PointerEvent | null} */
 let start = null; // Where the only pointer was put down, if it may become a swipe.
+/** @type {(by: number) => void} */
 let onSwipe = () => {};
 
 /**
@@ -27,14 +31,17 @@ export function startZoom(area, swiped) {
   area.addEventListener("dragstart", (event) => zoomable(event) && event.preventDefault());
 }
 
-/** Shows the whole picture; small ones are enlarged, as far as that makes sense. */
+/**
+ * Shows the whole picture; small ones are enlarged, as far as that makes sense.
+ * @param {HTMLElement} area
+ */
 export function resetZoom(area) {
   view = { scale: 1, x: 0, y: 0 };
   pointers.clear();
   const picture = target(area);
   if (!picture) return;
   apply(picture);
-  if (!picture.matches("img") || picture.closest(".rz-opening")) return;
+  if (!(picture instanceof HTMLImageElement) || picture.closest(".rz-opening")) return;
   const fit = () => {
     picture.style.background = ""; // The thumbnail.
     picture.style.maxWidth = `min(100%, ${MAX_ENLARGEMENT * picture.naturalWidth}px)`;
@@ -44,7 +51,7 @@ export function resetZoom(area) {
   else picture.addEventListener("load", fit, { once: true });
 }
 
-/** Zooms about the middle of the stage. */
+/** Zooms about the middle of the stage. @param {HTMLElement} area @param {number} factor */
 export function zoomBy(area, factor) {
   const stage = area.querySelector(".rz-stage");
   if (!stage) return;
@@ -52,18 +59,31 @@ export function zoomBy(area, factor) {
   zoomAt(target(area), factor, left + width / 2, top + height / 2);
 }
 
+/** What zooms in the stage. @param {HTMLElement} area */
 function target(area) {
   return area.querySelector(".rz-sheet, .rz-stage > img.rz-full");
 }
 
-/** The picture or page of the stage that the event is in, if there is one that zooms. */
+/**
+ * The picture or page of the stage that the event is in, if there is one that zooms.
+ * @param {Event} event
+ */
 function zoomable(event) {
-  const stage = event.target.closest?.(".rz-stage");
-  if (!stage || event.target.closest(CONTROLS)) return null;
-  return target(event.currentTarget);
+  const stage = closest(event, ".rz-stage");
+  if (!stage || closest(event, CONTROLS)) return null;
+  return target(areaOf(event));
 }
 
-/** Zooms so that what is at a point of the window stays there. */
+/** The area that listens. @param {Event} event */
+const areaOf = (event) => /** @type {HTMLElement} */ (event.currentTarget);
+
+/**
+ * Zooms so that what is at a point of the window stays there.
+ * @param {HTMLElement | null} shown
+ * @param {number} factor
+ * @param {number} clientX
+ * @param {number} clientY
+ */
 function zoomAt(shown, factor, clientX, clientY) {
   if (!shown) return;
   const box = shown.getBoundingClientRect();
@@ -77,29 +97,33 @@ function zoomAt(shown, factor, clientX, clientY) {
   if (scale > SHARPER_FROM) sharpen(shown);
 }
 
-/** Moves and scales what is shown; its edges stay outside of where it lies unscaled. */
+/**
+ * Moves and scales what is shown; its edges stay outside of where it lies unscaled.
+ * @param {HTMLElement} shown
+ */
 function apply(shown) {
-  if (!shown) return;
   const { scale } = view;
+  /** @param {number} length */
   const reach = (length) => (length * (scale - 1)) / 2;
   view.x = Math.max(-reach(shown.offsetWidth), Math.min(reach(shown.offsetWidth), view.x));
   view.y = Math.max(-reach(shown.offsetHeight), Math.min(reach(shown.offsetHeight), view.y));
   shown.style.transform =
     scale === 1 ? "" : `translate(${view.x}px, ${view.y}px) scale(${scale})`;
-  shown.closest(".rz-stage").dataset.zoomed = scale === 1 ? "" : "yes";
+  shown.closest(".rz-stage")?.setAttribute("data-zoomed", scale === 1 ? "" : "yes");
 }
 
-/** Asks for a page in as many pixels as the server draws. */
+/** Asks for a page in as many pixels as the server draws. @param {HTMLElement} shown */
 function sharpen(shown) {
-  const picture = shown.matches("img") ? shown : shown.querySelector("img");
-  const { sharper } = picture.dataset;
-  if (!sharper) return;
+  const picture = shown instanceof HTMLImageElement ? shown : shown.querySelector("img");
+  const sharper = picture?.dataset.sharper;
+  if (!picture || !sharper) return;
   delete picture.dataset.sharper;
   picture.src = sharper; // The one before is shown until this is there.
 }
 
 // ---- mouse and fingers
 
+/** @param {WheelEvent} event */
 function onWheel(event) {
   const shown = zoomable(event);
   if (!shown) return;
@@ -107,6 +131,7 @@ function onWheel(event) {
   zoomAt(shown, Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.002)), event.clientX, event.clientY);
 }
 
+/** @param {MouseEvent} event */
 function onDoubleClick(event) {
   const shown = zoomable(event);
   if (!shown) return;
@@ -114,33 +139,45 @@ function onDoubleClick(event) {
   zoomAt(shown, factor, event.clientX, event.clientY);
 }
 
+/** @param {PointerEvent} event */
 function onDown(event) {
-  if (!event.target.closest(".rz-stage") || event.target.closest(CONTROLS)) return;
+  const stage = closest(event, ".rz-stage");
+  if (!stage || closest(event, CONTROLS)) return;
   if (event.pointerType === "mouse" && (event.button !== 0 || !zoomable(event))) return;
   pointers.set(event.pointerId, event);
   start = pointers.size === 1 ? event : null;
-  if (view.scale > 1 || pointers.size > 1) event.target.setPointerCapture(event.pointerId);
+  if (view.scale > 1 || pointers.size > 1) stage.setPointerCapture(event.pointerId);
 }
 
+/** @param {PointerEvent} event */
 function onMove(event) {
   const before = pointers.get(event.pointerId);
   if (!before) return;
   const [other] = [...pointers.values()].filter((each) => each.pointerId !== event.pointerId);
   pointers.set(event.pointerId, event);
-  const shown = target(event.currentTarget);
+  const shown = target(areaOf(event));
   if (!shown) return;
   if (other) pinch(shown, before, event, other);
   else if (view.scale > 1) move(shown, before, event);
 }
 
+/** @param {HTMLElement} shown @param {PointerEvent} before @param {PointerEvent} event */
 function move(shown, before, event) {
   view.x += event.clientX - before.clientX;
   view.y += event.clientY - before.clientY;
   apply(shown);
 }
 
+/**
+ * @param {HTMLElement} shown
+ * @param {PointerEvent} before
+ * @param {PointerEvent} event
+ * @param {PointerEvent} other The other finger.
+ */
 function pinch(shown, before, event, other) {
+  /** @param {PointerEvent} one */
   const apart = (one) => Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY);
+  /** @param {PointerEvent} one @param {"clientX" | "clientY"} axis */
   const middle = (one, axis) => (one[axis] + other[axis]) / 2;
   view.x += middle(event, "clientX") - middle(before, "clientX");
   view.y += middle(event, "clientY") - middle(before, "clientY");
@@ -149,6 +186,7 @@ function pinch(shown, before, event, other) {
   zoomAt(shown, factor, middle(event, "clientX"), middle(event, "clientY"));
 }
 
+/** @param {PointerEvent} event */
 function onUp(event) {
   if (!pointers.delete(event.pointerId) || !start) return;
   const across = event.clientX - start.clientX;
