@@ -198,6 +198,22 @@ def test_make_installs_nothing_twice(checkout: Path) -> None:
 
 
 @make
+def test_lint_without_an_npm_registry_says_what_is_missing(checkout: Path) -> None:
+    tools = checkout / ".venv/bin"
+    tools.mkdir(parents=True)
+    for tool in ("python", "npm", "ruff"):
+        (tools / tool).write_text('#!/bin/sh\necho "ran $0" >&2; exit 1\n')
+        (tools / tool).chmod(0o755)
+    for stamp in ("", "-lint"):
+        (checkout / f".venv/.installed{stamp}").touch()
+    done = run_make(checkout, "lint", path="/usr/bin:/bin")
+    assert done.returncode == 2
+    assert "could not be installed: lint needs it once from an npm registry" in done.stderr
+    assert "ran .venv/bin/ruff" not in done.stderr
+    assert not list((checkout / ".venv").glob(".installed-typescript*"))
+
+
+@make
 def test_make_installs_again_when_dependencies_change(checkout: Path) -> None:
     tools = checkout / ".venv/bin"
     tools.mkdir(parents=True)

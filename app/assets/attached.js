@@ -1,7 +1,6 @@
-// @ts-nocheck
 // What is searched with beside words: files that were chosen, dropped or pasted, and segments of
 // the library.
-import { closest, element, fetchRoute, find, get, sentence, showTab, toast } from "./dom.js";
+import { closest, element, fetchRoute, find, get, reasonOf, sentence, showTab, toast } from "./dom.js";
 import { t } from "./texts.js";
 
 /**
@@ -17,9 +16,16 @@ const NOT_HANDED_OVER = t(
 );
 const FOLDER_DROPPED = t("A folder is added to the library: drop it in the Library tab.");
 
-let attached = []; // Attachments, those that are being sent with an AbortController as `sending`.
+/**
+ * @typedef {{ name: string, file: File, preview: string | null, sending: AbortController }} Sending
+ * A file that is being sent.
+ */
+
+/** @type {(Attachment & Partial<Sending>)[]} */
+let attached = [];
 let changed = () => {};
 let shortPlaceholder = false;
+/** @type {Map<string | undefined, string | null>} */
 const previews = new Map(); // Addresses of the pictures that this page sent, by id.
 
 /** What can be searched with: no file that is still being sent. @returns {Attachment[]} */
@@ -34,9 +40,10 @@ export function startAttaching(search) {
   // Fingers drop nothing, and a phone has no room for more.
   shortPlaceholder = matchMedia("(hover: none) and (pointer: coarse)").matches;
   document.addEventListener("change", (event) => {
-    if (event.target.id !== "rz-file") return;
-    send([...event.target.files], attached);
-    event.target.value = ""; // So that the same file can be chosen again.
+    const chosen = closest(event, "#rz-file", HTMLInputElement);
+    if (!chosen) return;
+    send([...(chosen.files ?? [])], attached);
+    chosen.value = ""; // So that the same file can be chosen again.
   });
   document.addEventListener("paste", (event) => {
     if (!event.clipboardData?.files.length) return;
@@ -52,14 +59,21 @@ export function startAttaching(search) {
   startDropping();
 }
 
-/** Shows what an entry of the history was searched with. @param {Attachment[]} what */
+/**
+ * Shows what an entry of the history was searched with.
+ * @param {(Attachment & Partial<Sending>)[]} what
+ */
 export function attach(what) {
   for (const one of attached) if (!what.includes(one)) one.sending?.abort();
   attached = [...what];
   show();
 }
 
-/** Sends files, and searches with them and what is kept when all have arrived. */
+/**
+ * Sends files, and searches with them and what is kept when all have arrived.
+ * @param {File[]} files
+ * @param {Attachment[]} kept
+ */
 function send(files, kept = []) {
   if (!files.length) return;
   showTab("search");
@@ -75,36 +89,38 @@ function send(files, kept = []) {
   sent.forEach(sendOne);
 }
 
+/** @param {Attachment & Sending} one */
 async function sendOne(one) {
   const { signal } = one.sending;
   try {
     const route = `query-files?name=${encodeURIComponent(one.name)}`;
     const response = await fetchRoute(route, { method: "POST", body: one.file, signal });
+    /** @type {{ id: string, error?: string }} */
     const answer = await response.json().catch(() => ({}));
     if (!response.ok) throw new Error(answer.error ?? t("the file could not be sent"));
-    one.id = answer.id;
-    previews.set(one.id, one.preview);
-    delete one.sending;
+    previews.set(answer.id, one.preview);
+    attached = attached.map((other) => (other === one ? { id: answer.id, name: one.name } : other));
     show();
   } catch (error) {
     if (signal.aborted) return; // It was removed, or others were chosen meanwhile.
     attach(attached.filter((other) => other !== one));
     const unanswered = error instanceof TypeError; // What fetch throws.
-    toast(unanswered ? t("The server does not answer: drop the file again later.") : sentence(error.message));
+    toast(unanswered ? t("The server does not answer: drop the file again later.") : sentence(reasonOf(error)));
   }
   if (attached.length && !attached.some(({ sending }) => sending)) changed();
 }
 
 function show() {
-  const place = find("#rz-attached");
+  const place = get("#rz-attached");
   place.hidden = !attached.length;
   place.dataset.many = attached.length > 1 ? "yes" : "";
   place.replaceChildren(...attached.map(chip));
   const empty = shortPlaceholder ? t("Describe it") : t("Describe it, or drop a picture");
-  get("#rz-text").placeholder = attached.length ? t("Add words to narrow it down") : empty;
+  get("#rz-text", HTMLInputElement).placeholder = attached.length ? t("Add words to narrow it down") : empty;
   if (attached.length) get("[data-clear]").hidden = false;
 }
 
+/** @param {Attachment & Partial<Sending>} attachment @param {number} number */
 function chip({ id, similar, name, preview, sending }, number) {
   const picture = similar ? `thumbnail/${similar}` : (preview ?? previews.get(id));
   return element(
@@ -115,11 +131,12 @@ function chip({ id, similar, name, preview, sending }, number) {
     element(
       "button",
       { type: "button", class: "rz-icon", "data-detach": String(number), "aria-label": t("Remove {name}", { name }) },
-      get("[data-clear] svg").cloneNode(true),
+      get("[data-clear] svg", SVGElement).cloneNode(true),
     ),
   );
 }
 
+/** @param {string} address */
 function thumbnail(address) {
   const shown = element("img", { src: address, alt: "" });
   shown.addEventListener("error", () => shown.remove()); // A form that browsers cannot show.
@@ -131,8 +148,10 @@ function startDropping() {
   let depth = 0;
   let ours = false; // Whether something of this page is dragged.
   const onLibrary = () => Boolean(find("#rz-drop")?.offsetParent);
+  /** @param {DragEvent} event */
   const takes = ({ dataTransfer }) =>
     !ours && ["Files", "text/uri-list", "text/html"].some((type) => dataTransfer?.types.includes(type));
+  /** @param {boolean} on */
   const mark = (on) => {
     if (on) document.body.dataset.rzDropping = onLibrary() ? "library" : "search";
     else delete document.body.dataset.rzDropping;
@@ -152,28 +171,38 @@ function startDropping() {
   window.addEventListener("drop", (event) => {
     depth = 0;
     mark(false);
-    if (!takes(event) || (onLibrary() && event.dataTransfer.files.length)) return;
+    const { dataTransfer: dropped } = event;
+    if (!dropped || !takes(event) || (onLibrary() && dropped.files.length)) return;
     event.preventDefault();
-    if (event.dataTransfer.files.length) sendDropped(event.dataTransfer);
-    else attachAddress(addressOf(event.dataTransfer));
+    if (dropped.files.length) sendDropped(dropped);
+    else attachAddress(addressOf(dropped));
   });
 }
 
-/** Sends the files among what was dropped; the browser hands over folders as files, too. */
+/**
+ * Sends the files among what was dropped; the browser hands over folders as files, too.
+ * @param {DataTransfer} transfer
+ */
 function sendDropped({ files, items }) {
   const folders = [...items].map((item) => Boolean(item.webkitGetAsEntry?.()?.isDirectory));
   if (folders.some(Boolean)) toast(FOLDER_DROPPED);
   send([...files].filter((_, number) => !folders[number]));
 }
 
-/** The address of a picture that was dragged from another page, or of its link. */
+/**
+ * The address of a picture that was dragged from another page, or of its link.
+ * @param {DataTransfer} transfer
+ */
 function addressOf(transfer) {
   const html = new DOMParser().parseFromString(transfer.getData("text/html"), "text/html");
   const picture = html.querySelector("img")?.getAttribute("src") ?? "";
   return /^(data|blob):/.test(picture) ? picture : transfer.getData("text/uri-list");
 }
 
-/** Searches with a picture of another page, if its address holds it and not only says where it is. */
+/**
+ * Searches with a picture of another page, if its address holds it and not only says where it is.
+ * @param {string} address
+ */
 async function attachAddress(address) {
   const holdsIt = /^(data:image\/|blob:)/.test(address);
   const blob = holdsIt && (await fetch(address).then((found) => found.blob(), () => null));

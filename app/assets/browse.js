@@ -1,4 +1,3 @@
-// @ts-nocheck
 // Everything in the library by date, or what filters let through: months under headings, in a list
 // of which only what is near the screen is in the document. Heights are known beforehand, from the
 // number of files of each month and the width of the page, so that nothing ever moves.
@@ -18,6 +17,16 @@ import { monthName, t, tn } from "./texts.js";
  * @property {number} before How many files come before it in the list.
  */
 
+/** @typedef {{ month: string, files: number }} Month */
+
+/**
+ * @typedef {object} Place Where the list is scrolled to.
+ * @property {string} month
+ * @property {number} index The card's position within the month.
+ * @property {boolean} [heading] Whether it is the month's heading.
+ * @property {number} rest Pixels beyond its top.
+ */
+
 const ROWS = 3; // Of cards, in a unit.
 const HEADER = 64;
 const HEADING = 54; // Pixels, as all below; those of cards are as in browse.css.
@@ -30,23 +39,33 @@ const SETTLE_MS = 120;
 
 const FILTERS = ["kinds", "folder", "album", "after", "before", "sort"];
 
+/** @type {string | null} */
 let asked = null; // The parameters of what is shown.
+/** @type {AbortController | null} */
 let requested = null; // AbortController of the latest request for months.
-let months = []; // {month, files}, in the order in which they are shown
+/** @type {Month[]} */
+let months = []; // In the order in which they are shown.
+/** @type {Record<string, number> | null} */
 let kinds = null; // The files of each kind among them.
+/** @type {Unit[]} */
 let units = []; // All of them, by their tops.
 let columns = 1;
 let rowHeight = 1;
+/** @type {Map<string, HTMLElement>} */
 let shown = new Map(); // Elements in the document, by key.
+/** @type {Map<string, HTMLElement>} */
 let kept = new Map(); // Elements that are out of it, the latest last.
 let width = 0;
 let lastTop = 0;
-let settling = 0;
-let remembering = 0;
+/** @type {ReturnType<typeof setTimeout>} */
+let settling;
+/** @type {ReturnType<typeof setTimeout>} */
+let remembering;
 let drawing = 0;
+/** @type {(kinds: Record<string, number> | null) => void} */
 let showKinds = () => {};
 
-/** @param {(kinds: Record<string, number>) => void} update Called with the files of each kind. */
+/** @param {(kinds: Record<string, number> | null) => void} update Called with the files of each kind. */
 export function startBrowse(update) {
   showKinds = update;
   startScrubber({ toPart, toMonth, nameAt });
@@ -55,10 +74,11 @@ export function startBrowse(update) {
   onPanel("rz-home", (panel) => {
     if (panel.dataset.watched) return;
     panel.dataset.watched = "yes";
-    new ResizeObserver(fit).observe(find("#rz-timeline"));
+    new ResizeObserver(fit).observe(timeline());
   });
   addEventListener("rz-removed", refreshBrowse);
   document.addEventListener("rz-file-changed", () => kept.clear()); // They say what was true.
+  /** @type {string | null} */
   let version = null;
   onPanel("rz-state", (panel) => {
     const known = panel.querySelector("[data-known]")?.dataset.known;
@@ -70,7 +90,7 @@ export function startBrowse(update) {
 /**
  * Shows the files that filters let through.
  * @param {Record<string, string>} filters Fields of the search form.
- * @param {{month: string, index: number, rest: number} | null} at Where to begin.
+ * @param {Place | null} [at] Where to begin.
  */
 export async function showBrowse(filters, at) {
   const set = Object.entries(filters).filter(([name, value]) => value && FILTERS.includes(name));
@@ -92,11 +112,13 @@ export function refreshBrowse() {
   else asked = null;
 }
 
+/** @param {Place | null} [at] */
 async function request(at) {
   requested?.abort();
   const { signal } = (requested = new AbortController());
-  const panel = find("#rz-home");
+  const panel = get("#rz-home");
   panel.classList.add("rz-waiting");
+  /** @type {{ months: Month[], kinds: Record<string, number> | null, notice?: string }} */
   let answer = { months: [], kinds: null, notice: unanswered(t("The server does not answer.")) };
   try {
     const response = await fetchRoute(`timeline?${asked}`, { signal });
@@ -107,11 +129,11 @@ async function request(at) {
   }
   if (signal.aborted) return;
   panel.classList.remove("rz-waiting");
-  months = new URLSearchParams(asked).get("sort") === "oldest" ? answer.months.reverse() : answer.months;
+  months = new URLSearchParams(asked ?? "").get("sort") === "oldest" ? answer.months.reverse() : answer.months;
   kinds = answer.kinds;
   if (!document.body.dataset.rzSearched) showKinds(kinds);
   forget();
-  get("#rz-timeline").innerHTML = answer.notice ?? "";
+  timeline().innerHTML = answer.notice ?? "";
   const total = months.reduce((sum, { files }) => sum + files, 0);
   get("#rz-timeline-count").textContent = tn("{n} file", "{n} files", total);
   get("#rz-timeline-count").hidden = !total;
@@ -125,6 +147,7 @@ function forget() {
   kept.clear();
 }
 
+/** @param {string} sentence */
 function unanswered(sentence) {
   const again = element("button", { type: "button", class: "rz-button", "data-again": true }, t("Try again"));
   const notice = element(
@@ -139,22 +162,29 @@ function unanswered(sentence) {
 
 // ---- where everything is
 
-const listTop = () => get("#rz-timeline").getBoundingClientRect().top + scrollY;
+const timeline = () => get("#rz-timeline");
+const listTop = () => timeline().getBoundingClientRect().top + scrollY;
 const barHeight = () => get("#rz-search").offsetHeight;
 const room = () => innerHeight - barHeight();
-const height = () => (units.length ? units.at(-1).top + units.at(-1).height : 0);
+const height = () => {
+  const last = units.at(-1);
+  return last ? last.top + last.height : 0;
+};
 const isShown = () => find("#rz-timeline")?.checkVisibility();
 
 /** Follows the width of the page, and the tab that was hidden and is shown again. */
 function fit() {
   const before = width;
-  width = get("#rz-timeline").clientWidth;
+  width = timeline().clientWidth;
   if (width && width !== before) arrange(before ? place() : history.state?.at);
 }
 
-/** Gives each unit its place for the present width, and scrolls to where the list was. */
+/**
+ * Gives each unit its place for the present width, and scrolls to where the list was.
+ * @param {Place | null} [at]
+ */
 function arrange(at) {
-  const list = find("#rz-timeline");
+  const list = timeline();
   width = list.clientWidth;
   if (!width) return;
   const phone = innerWidth <= PHONE;
@@ -167,7 +197,7 @@ function arrange(at) {
   units = [...unitsOf(months)];
   list.dataset.all = `timeline/ids?${asked}`; // For selecting all of them.
   list.style.height = units.length ? `${height()}px` : "";
-  list.style.setProperty("--rz-columns", columns);
+  list.style.setProperty("--rz-columns", String(columns));
   list.style.setProperty("--rz-row", `${rowHeight - gapY}px`);
   get("#rz-scrubber").style.top = `${HEADER + barHeight() + 16}px`;
   showScrubber(height() > room() ? yearsOf() : []);
@@ -175,6 +205,7 @@ function arrange(at) {
   draw();
 }
 
+/** @param {Month[]} listed @returns {Generator<Unit>} */
 function* unitsOf(listed) {
   let [top, before] = [0, 0];
   for (const { month, files } of listed) {
@@ -190,7 +221,7 @@ function* unitsOf(listed) {
   }
 }
 
-/** The position of the unit at some pixels from the top of the list. */
+/** The position of the unit at some pixels from the top of the list. @param {number} top */
 function unitAt(top) {
   let [low, high] = [0, units.length - 1];
   while (low < high) {
@@ -201,7 +232,7 @@ function unitAt(top) {
   return low;
 }
 
-/** What is at the top of the screen; null if that is the beginning. */
+/** What is at the top of the screen; null if that is the beginning. @returns {Place | null} */
 function place() {
   const top = scrollY + barHeight() - listTop();
   if (!units.length || top <= 0 || !isShown()) return null;
@@ -212,6 +243,7 @@ function place() {
   return { month: unit.month, index, heading, rest: top - unit.top - row * rowHeight };
 }
 
+/** @param {Place | null} [at] */
 function scrollToPlace(at) {
   if (!at) return;
   const unit = units.findLast(
@@ -222,18 +254,23 @@ function scrollToPlace(at) {
   toTop(unit.top + row * rowHeight + at.rest);
 }
 
-/** The position of a card in the list, from 1, and how many files it has; null for other cards. */
+/**
+ * The position of a card in the list, from 1, and how many files it has; null for other cards.
+ * @param {HTMLElement | null} card
+ */
 export function positionInList(card) {
   const strip = card?.closest("#rz-timeline > .rz-grid");
-  const unit = strip && units.find(({ key }) => key === strip.dataset.key);
-  if (!unit) return null;
-  const { before, limit } = units.at(-1);
-  const index = [...strip.children].indexOf(card.closest(".rz-card"));
+  const unit = units.find(({ key }) => key === strip?.dataset.key);
+  const last = units.at(-1);
+  if (!strip || !unit || !last) return null;
+  const { before, limit } = last;
+  const index = [...strip.children].findIndex((one) => one.contains(card));
   return { position: unit.before + index + 1, total: before + limit };
 }
 
 /** The years with the part of the list before them. */
 function yearsOf() {
+  /** @type {Map<string, number>} */
   const years = new Map();
   for (const { month, top, offset } of units) {
     const year = month.slice(0, 4);
@@ -243,19 +280,27 @@ function yearsOf() {
 }
 
 const travel = () => Math.max(1, height() - room());
+/** @param {number} part */
 const nameAt = (part) => (units.length ? monthName(units[unitAt(part * travel() + 1)].month) : "");
+/** @param {number} part */
 const toPart = (part) => toTop(part * travel());
+/** @param {number} top */
 const toTop = (top) => scrollTo({ top: listTop() - barHeight() + top });
 
-/** Goes to the next month or the one before; with "year", to the first month of another year. */
+/**
+ * Goes to the next month or the one before; with "year", to the first month of another year.
+ * @param {number} by
+ * @param {"month" | "year"} unit
+ */
 function toMonth(by, unit) {
   const now = units[unitAt(scrollY + barHeight() - listTop() + 1)].month;
   const headings = units.filter(({ offset }) => offset < 0);
   let position = headings.findIndex(({ month }) => month === now);
+  /** @param {string} month */
   const year = (month) => month.slice(0, 4);
   do position += by;
   while (unit === "year" && headings[position] && year(headings[position].month) === year(now));
-  toTop(headings.at(Math.max(0, Math.min(position, headings.length - 1))).top);
+  toTop(headings[Math.max(0, Math.min(position, headings.length - 1))].top);
 }
 
 // ---- what is in the document
@@ -269,7 +314,7 @@ function draw() {
 
 function drawNow() {
   if (!units.length) return;
-  const list = find("#rz-timeline");
+  const list = timeline();
   const top = scrollY - listTop();
   const isJump = Math.abs(top - lastTop) > innerHeight;
   lastTop = top;
@@ -282,6 +327,7 @@ function drawNow() {
     keep(key, one);
   }
   if (!shown.size) list.replaceChildren();
+  /** @type {HTMLElement | null} */
   let next = null;
   for (const unit of near.reverse()) {
     const one = shown.get(unit.key) ?? bring(unit);
@@ -295,7 +341,10 @@ function drawNow() {
   remembering = setTimeout(remember, SETTLE_MS);
 }
 
-/** Units between two heights, and the one that has the focus or the opened file. */
+/**
+ * Units between two heights, and the one that has the focus or the opened file.
+ * @param {number} from @param {number} to
+ */
 function nearUnits(from, to) {
   const first = unitAt(from);
   let last = first;
@@ -309,6 +358,7 @@ function nearUnits(from, to) {
   return near;
 }
 
+/** @param {Unit} unit */
 function bring(unit) {
   const one = kept.get(unit.key) ?? make(unit);
   kept.delete(unit.key);
@@ -317,6 +367,7 @@ function bring(unit) {
   return one;
 }
 
+/** @param {Unit} unit */
 function make({ key, month, offset, limit }) {
   if (offset < 0) {
     const files = element("span", {}, tn("{n} file", "{n} files", limit));
@@ -330,19 +381,23 @@ function make({ key, month, offset, limit }) {
   );
 }
 
+/** @param {string} key @param {HTMLElement} one */
 function keep(key, one) {
   if (!one.ariaBusy) kept.set(key, one);
-  if (kept.size > MAX_KEPT) kept.delete(kept.keys().next().value);
+  if (kept.size > MAX_KEPT) kept.delete([...kept.keys()][0]);
 }
 
 function loadShown() {
   for (const [key, one] of shown) if (one.ariaBusy && !one.dataset.loading) load(key, one);
 }
 
+/** @param {string} key @param {HTMLElement} one */
 async function load(key, one) {
-  const { month, offset, limit } = units.find((unit) => unit.key === key);
-  const parameters = new URLSearchParams(asked);
-  for (const [name, value] of Object.entries({ month, offset, limit })) parameters.set(name, value);
+  const unit = units.find((each) => each.key === key);
+  if (!unit) return;
+  const { month, offset, limit } = unit;
+  const parameters = new URLSearchParams(asked ?? "");
+  for (const [name, value] of Object.entries({ month, offset, limit })) parameters.set(name, String(value));
   one.dataset.loading = "yes";
   try {
     const response = await fetchRoute(`timeline/items?${parameters}`);
@@ -359,6 +414,7 @@ async function load(key, one) {
   delete one.dataset.loading;
 }
 
+/** @type {string | null} */
 let recounted = null; // Once for each list: a file without content would ask for it for ever.
 function recount() {
   if (recounted === asked) return;

@@ -1,4 +1,3 @@
-// @ts-nocheck
 // Favourites, albums and saved searches: hearts, the Collections tab, and the head of an album.
 import { addressOf, follow, showTitle } from "./address.js";
 import { download, dropCards } from "./actions.js";
@@ -16,7 +15,8 @@ export function startCollections() {
   document.addEventListener("click", onClick);
   document.addEventListener("keydown", onKey);
   document.addEventListener("change", (event) => {
-    if (event.target.matches("[data-album-border]")) setBorder(1 - event.target.value);
+    const slider = closest(event, "[data-album-border]", HTMLInputElement);
+    if (slider) setBorder(1 - Number(slider.value));
   });
   document.addEventListener("rz-searched", ({ detail }) => showAlbum(detail));
   addAction({ label: t("Add to album"), icon: "M12 5v14M5 12h14", run: addToAlbum });
@@ -35,17 +35,19 @@ export function startCollections() {
   });
 }
 
+/** @param {MouseEvent} event */
 function onClick(event) {
+  /** @param {string} selector */
   const on = (selector) => closest(event, selector);
   const link = on("[data-follow]");
   if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
     event.preventDefault();
-    follow(link.getAttribute("href"));
+    follow(link.getAttribute("href") ?? "");
   }
   const heart = on("[data-favourite]");
   if (heart) toggleFavourite(heart);
   const adding = on("[data-add-to-album]");
-  if (adding) addToAlbum([Number(adding.dataset.item)]);
+  if (adding) addToAlbum([itemOf(adding)]);
   if (on("[data-new-album]")) newAlbum();
   if (on("[data-save-search]")) saveSearch();
   if (on("[data-download-album]")) downloadAlbum();
@@ -59,7 +61,19 @@ function onClick(event) {
   if (search) change(`searches/${search.dataset.deleteSearch}/delete`).then(showCollections);
 }
 
-/** Changes something on the server; resolves to its answer, or to null after saying why not. */
+/**
+ * @typedef {object} Change What the server answers when something was changed.
+ * @property {number} [id] Of a new album.
+ * @property {number} [added] How many files.
+ * @property {number} [removed] How many files.
+ */
+
+/**
+ * Changes something on the server.
+ * @param {string} route
+ * @param {object} values
+ * @returns {Promise<Change | null>} Its answer, or null after saying why not.
+ */
 async function change(route, values = {}) {
   try {
     return await post(route, values);
@@ -69,22 +83,28 @@ async function change(route, values = {}) {
   }
 }
 
+/** The file that a button belongs to. @param {HTMLElement} button */
+const itemOf = (button) => Number(button.closest("[data-item]")?.dataset.item);
+
 // ---- favourites
 
+/** @param {KeyboardEvent} event */
 function onKey(event) {
   if (event.key !== "f" || event.ctrlKey || event.metaKey || event.altKey || typing()) return;
   if (document.querySelector("dialog[open]")) return; // The viewer has keys of its own.
   closest(event, ".rz-card")?.querySelector("[data-favourite]")?.click();
 }
 
+/** @param {HTMLElement} heart */
 async function toggleFavourite(heart) {
-  const item = Number(heart.closest("[data-item]").dataset.item);
+  const item = itemOf(heart);
   const liked = heart.getAttribute("aria-pressed") !== "true";
   showFavourite(item, liked);
   const route = `albums/${FAVOURITES}/items${liked ? "" : "/remove"}`;
   if (!(await change(route, { item_ids: [item] }))) showFavourite(item, !liked);
 }
 
+/** @param {number} item @param {boolean} liked */
 function showFavourite(item, liked) {
   for (const heart of document.querySelectorAll(`[data-item="${item}"] [data-favourite]`)) {
     heart.setAttribute("aria-pressed", liked);
@@ -99,19 +119,21 @@ const appearing = new IntersectionObserver(
 );
 
 async function showCollections() {
-  const list = find("#rz-collections-list");
+  const list = get("#rz-collections-list");
   const html = await load("collections");
   if (html === null) return;
   list.innerHTML = html;
   linkSearches(list);
 }
 
+/** @param {HTMLElement} place */
 function linkSearches(place) {
   for (const link of place.querySelectorAll("[data-saved]")) {
-    link.setAttribute("href", addressOf(JSON.parse(link.dataset.saved)));
+    link.setAttribute("href", addressOf(JSON.parse(link.dataset.saved ?? "{}")));
   }
 }
 
+/** @param {string} route */
 async function load(route) {
   try {
     return await (await fetchRoute(route)).text();
@@ -131,9 +153,9 @@ async function saveSearch() {
   const fills = element("input", { type: "checkbox" });
   const { button, text: name } = await question(
     t("Name of this search"),
+    t("Save"),
     element("label", {}, t("Name of this search"), nameField(search.text)),
     element("label", { class: "rz-check-label" }, fills, t("As an album that fills itself: new files that match enter it, and you are asked about those that may.")),
-    t("Save"),
   );
   if (!button || !name) return;
   const saved = await change(fills.checked ? "albums" : "searches", { name, search });
@@ -144,6 +166,7 @@ async function saveSearch() {
 
 // ---- an open album
 
+/** @param {import("./address.js").Search} search */
 async function showAlbum({ album: wanted, text, ...others }) {
   const onlyAlbum = Boolean(wanted) && !text && !Object.values(others).some((value) => value?.length);
   const head = find("#rz-album-head");
@@ -176,6 +199,7 @@ async function downloadAlbum() {
     toast(response ? await response.text() : t("The server does not answer. Try again."));
     return;
   }
+  /** @type {{ item_ids: number[], is_all: boolean }} */
   const { item_ids: ids, is_all: isAll } = await response.json();
   download(ids);
   if (!isAll) toast(t("The first {n} files are downloaded.", { n: ids.length }));
@@ -189,15 +213,16 @@ async function renameAlbum() {
 }
 
 async function deleteAlbum() {
-  const { name } = get("[data-album]").dataset;
+  const { name = "" } = get("[data-album]").dataset;
   const question = t("Delete the album “{name}”? Its files stay in the library.", { name });
   const route = `albums/${album}/delete`;
   if (!(await ask(question, t("Delete")))) return;
   if (await change(route)) follow("?");
 }
 
+/** @param {HTMLElement} button */
 async function answerAbout(button) {
-  const item = Number(button.closest("[data-item]").dataset.item);
+  const item = itemOf(button);
   const belongs = button.dataset.belongs === "yes";
   if (!(await change(`albums/${album}/items${belongs ? "" : "/remove"}`, { item_ids: [item] }))) return;
   const message = belongs ? t("It belongs to the album.") : t("It does not belong to the album.");
@@ -205,52 +230,61 @@ async function answerAbout(button) {
   reloadAlbum();
 }
 
-/** Takes back what was answered about some files, or all of it. */
+/** Takes back what was answered about some files, or all of it. @param {number[] | null} itemIds */
 async function takeBack(itemIds = null) {
   if (await change(`albums/${album}/answers/undo`, { item_ids: itemIds })) reloadAlbum();
 }
 
+/** @param {number} border */
 async function setBorder(border) {
   if (await change(`albums/${album}`, { border })) reloadAlbum();
 }
 
+/** @param {number[]} itemIds */
 async function takeOutOfAlbum(itemIds) {
   const answer = await change(`albums/${album}/items/remove`, { item_ids: itemIds });
   if (!answer) return;
   clearSelection();
   dropCards(itemIds);
   if (album === FAVOURITES) itemIds.forEach((id) => showFavourite(id, false));
-  toast(tn("{n} file taken out of the album.", "{n} files taken out of the album.", answer.removed));
+  toast(tn("{n} file taken out of the album.", "{n} files taken out of the album.", answer.removed ?? 0));
   reloadAlbum();
 }
 
+/** @param {number[]} itemIds */
 async function useAsCover([item]) {
   if (!(await change(`albums/${album}`, { cover: item }))) return;
   clearSelection();
   toast(t("The album has a new cover."));
 }
 
-/** Resolves to the albums, or to null after saying why not. */
+/**
+ * Lists the albums.
+ * @returns {Promise<{ id: number, name: string }[] | null>} Null after saying why not.
+ */
 async function listAlbums() {
   const answer = JSON.parse((await load("albums")) ?? "null");
   if (answer?.error) toast(sentence(answer.error));
   return answer?.error ? null : answer;
 }
 
-/** Puts files into an album that is chosen from a list, or into a new one. */
+/**
+ * Puts files into an album that is chosen from a list, or into a new one.
+ * @param {number[]} itemIds
+ */
 export async function addToAlbum(itemIds) {
   const found = await listAlbums();
   if (!found) return;
   const choices = found.map(({ id, name }) => {
     const choice = element("button", { type: "button", class: "rz-button" }, name); // Not Enter's.
-    choice.addEventListener("click", () => choice.closest("dialog").close(String(id)));
+    choice.addEventListener("click", () => choice.closest("dialog")?.close(String(id)));
     return choice;
   });
   const { button, text } = await question(
     t("Add to which album?"),
+    t("Create"),
     element("div", { class: "rz-choices" }, ...choices),
     element("label", {}, t("New album"), nameField("")),
-    t("Create"),
   );
   if (!button || (button === "yes" && !text)) return;
   const answer = button === "yes"
@@ -260,17 +294,23 @@ export async function addToAlbum(itemIds) {
   clearSelection();
   if (button === FAVOURITES) itemIds.forEach((id) => showFavourite(id, true));
   const into = found.find(({ id }) => String(id) === button)?.name ?? text;
-  toast(tn("{n} file added to {album}.", "{n} files added to {album}.", answer.added, { album: into }));
+  toast(tn("{n} file added to {album}.", "{n} files added to {album}.", answer.added ?? 0, { album: into }));
 }
 
 // ---- questions
 
-/** Asks for a name; resolves to it, or to an empty text. */
+/**
+ * Asks for a name; resolves to it, or to an empty text.
+ * @param {string} label
+ * @param {string} yes
+ * @param {string} before
+ */
 async function askName(label, yes, before = "") {
-  const { button, text } = await question(label, element("label", {}, label, nameField(before)), yes);
+  const { button, text } = await question(label, yes, element("label", {}, label, nameField(before)));
   return button ? text : "";
 }
 
+/** @param {string} before */
 const nameField = (before) =>
   element("input", {
     type: "text", maxlength: 200, required: true, value: before, autofocus: true,
@@ -279,12 +319,12 @@ const nameField = (before) =>
 /**
  * Asks something in a dialog.
  * @param {string} about Names the dialog.
- * @param {...(HTMLElement | string)} parts What it shows, then the label of the button "yes".
+ * @param {string} yes The label of the button.
+ * @param {...HTMLElement} parts What it shows.
  * @returns {Promise<{button: string, text: string}>} The value of the button that was pressed, empty
  *   for none, and what was written into the dialog's field.
  */
-function question(about, ...parts) {
-  const yes = parts.pop();
+function question(about, yes, ...parts) {
   const dialog = element(
     "dialog",
     { class: "rz-question", "aria-label": about },

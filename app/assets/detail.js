@@ -1,10 +1,11 @@
-// @ts-nocheck
 // The detail dialog: one result, large, with keyboard navigation through all results.
 import { follow, writeOpen } from "./address.js";
 import { positionInList } from "./browse.js";
 import { copyText } from "./clipboard.js";
 import { contentAddress, fetchContent, forgetContents, keepContents } from "./contents.js";
-import { closest, element, fetchRoute, sentence, toast, typing, unanswered } from "./dom.js";
+import {
+  all, closest, element, fetchRoute, get, sentence, toast, typing, unanswered,
+} from "./dom.js";
 import { areSlidesRunning, startSlides, stopSlides } from "./slides.js";
 import { number, t } from "./texts.js";
 import { isPlaying, startVideo, stopVideo } from "./video.js";
@@ -14,10 +15,15 @@ const LOAD_AHEAD = 3; // Further results are loaded when this many are left.
 const ZOOM_STEP = 1.5;
 const REST_MS = 300; // Who steps on sooner does not look at what is related.
 
-let dialog = null;
-let viewer = null; // All that is in the dialog: a dialog itself cannot fill the screen.
+/** @type {HTMLDialogElement} */
+let dialog;
+/** @type {HTMLElement} */
+let viewer; // All that is in the dialog: a dialog itself cannot fill the screen.
+/** @type {string | null} */
 let result = null; // The segment of the result that is shown, or whose file is being leafed through.
+/** @type {HTMLElement | null} */
 let card = null; // Its card; null while the results are not there, as after the page was loaded.
+/** @type {string | null} */
 let wanted = null; // The address of the content to show: an answer to another one is too late.
 let sought = ""; // What is looked for in the document that is shown.
 let steppingOn = false; // Whether Next waits for further results.
@@ -43,8 +49,9 @@ export function startDetail() {
   document.addEventListener("rz-file-changed", forgetContents); // They say what was true.
   dialog.addEventListener("keydown", onKey);
   dialog.addEventListener("close", leave);
-  dialog.addEventListener("change", ({ target }) => {
-    if (target.matches("[data-document]")) load(target.dataset.document, target.value);
+  dialog.addEventListener("change", (event) => {
+    const page = closest(event, "[data-document]", HTMLInputElement);
+    if (page) load(page.dataset.document ?? "", page.value);
   });
   viewer.addEventListener("wheel", stopSlides, { passive: true });
   startZoom(viewer, (by) => {
@@ -53,6 +60,7 @@ export function startDetail() {
   });
 }
 
+/** @param {string} name @param {string} label @param {string} path The "d" of an SVG path. */
 function icon(name, label, path) {
   const button = element("button", {
     type: "button", class: `rz-icon ${name}`, "aria-label": label, title: label,
@@ -63,12 +71,13 @@ function icon(name, label, path) {
   return button;
 }
 
+/** @param {MouseEvent} event */
 function onClick(event) {
   const opener = closest(event, ".rz-open");
   if (opener) {
     if (opensElsewhere(event)) return undefined;
     event.preventDefault();
-    return open(opener.dataset.segment, opener);
+    return open(opener.dataset.segment ?? "", opener);
   }
   if (!dialog.open) return undefined;
   if (event.target === dialog || closest(event, ".rz-close")) return close();
@@ -80,39 +89,45 @@ function onClick(event) {
   if (closest(event, ".rz-before")) return step(-1);
   if (closest(event, ".rz-after")) return step(1);
   const turn = closest(event, "[data-turn]");
-  if (turn) return load(turn.dataset.turn);
+  if (turn) return load(turn.dataset.turn ?? "");
   const other = closest(event, "[data-goto]");
   if (other && !opensElsewhere(event)) {
     event.preventDefault();
-    return goTo(other.dataset.goto, null, { push: true });
+    return goTo(other.dataset.goto ?? "", null, { push: true });
   }
   const copy = closest(event, "[data-copy]");
-  if (copy) return copyText(copy.dataset.copy);
+  if (copy) return copyText(copy.dataset.copy ?? "");
   const desktop = closest(event, "[data-desktop]");
-  if (desktop) return showOnDesktop(desktop.dataset.desktop);
+  if (desktop) return showOnDesktop(desktop.dataset.desktop ?? "");
   const link = closest(event, "a[data-search]");
   if (!link || opensElsewhere(event)) return undefined;
   event.preventDefault();
-  return follow(link.getAttribute("href"));
+  return follow(link.getAttribute("href") ?? "");
 }
 
-/** Whether a click on a link opens another tab or window. */
+/** Whether a click on a link opens another tab or window. @param {MouseEvent} event */
 const opensElsewhere = (event) => event.ctrlKey || event.metaKey || event.shiftKey;
 
-/** Shows the result that the address names, or none. */
+/** Shows the result that the address names, or none. @param {string | null} segment */
 export function showDetail(segment) {
   if (!segment) close();
   else if (!dialog.open || segment !== result) open(segment);
 }
 
+/** @param {string} segment @param {HTMLElement | null} from */
 function open(segment, from = null) {
   if (!dialog.open) dialog.showModal();
   document.documentElement.classList.add("rz-locked");
-  further.observe(document.querySelector("#rz-tabs"), { childList: true, subtree: true });
+  further.observe(get("#rz-tabs"), { childList: true, subtree: true });
   goTo(segment, from);
 }
 
-/** Shows a result; its card is given where copies of the file have cards, too. */
+/**
+ * Shows a result; its card is given where copies of the file have cards, too.
+ * @param {string} segment
+ * @param {HTMLElement | null} from
+ * @param {{ push?: boolean }} how
+ */
 function goTo(segment, from = null, how = {}) {
   result = segment;
   sought = "";
@@ -153,9 +168,13 @@ function stops() {
   return [...all].filter((stop) => stop.checkVisibility()); // Not what is folded.
 }
 
+/** @param {HTMLElement | null} stop @param {HTMLElement[]} order */
+const positionOf = (stop, order) => (stop ? order.indexOf(stop) : -1);
+
+/** @param {number} by */
 function step(by) {
   const order = stops();
-  const position = order.indexOf(card);
+  const position = positionOf(card, order);
   let next = order[position + by];
   if (by < 0 && next?.dataset.more) next = order[position - 2];
   if (position < 0 || !next) {
@@ -167,7 +186,7 @@ function step(by) {
     steppingOn = true;
     next.click();
   } else {
-    goTo(next.dataset.segment, next);
+    goTo(next.dataset.segment ?? "", next);
   }
 }
 
@@ -175,16 +194,16 @@ function step(by) {
 function showPosition() {
   const order = stops();
   const cards = order.filter((stop) => stop.dataset.segment);
-  const position = order.indexOf(card);
+  const position = positionOf(card, order);
   const left = order.filter((stop) => stop.dataset.more).map((stop) => Number(stop.dataset.left));
   const known = number(cards.length + left.reduce((sum, count) => sum + (count || 0), 0));
   const total = left.some(isNaN) ? `${known}+` : known;
-  const listed = positionInList(card) ?? { position: cards.indexOf(card) + 1, total };
-  dialog.querySelector(".rz-position").textContent =
-    position < 0 ? "" : t("{position} of {total}", listed);
-  dialog.querySelector(".rz-before").disabled = position <= 0;
-  dialog.querySelector(".rz-after").disabled =
-    position < 0 || (position >= order.length - 1 && !(listed.position < listed.total));
+  const listed = positionInList(card);
+  get(".rz-position", null, dialog).textContent =
+    position < 0 ? "" : t("{position} of {total}", listed ?? { position: positionOf(card, cards) + 1, total });
+  get(".rz-before", HTMLButtonElement, dialog).disabled = position <= 0;
+  get(".rz-after", HTMLButtonElement, dialog).disabled =
+    position < 0 || (position >= order.length - 1 && !(listed && listed.position < listed.total));
   order.slice(position + 1, position + 1 + LOAD_AHEAD).find((stop) => stop.dataset.more)?.click();
 }
 
@@ -192,13 +211,14 @@ const further = new MutationObserver(() => {
   if (!card?.isConnected) findCard();
   showPosition();
   const order = stops();
-  if (steppingOn && order[order.indexOf(card) + 1]?.dataset.segment) step(1);
+  if (steppingOn && order[positionOf(card, order) + 1]?.dataset.segment) step(1);
 });
 
 // ---- the content
 
+/** @param {string} segment @param {string} page */
 async function load(segment, page = "") {
-  const body = dialog.querySelector(".rz-detail-body");
+  const body = get(".rz-detail-body", null, dialog);
   const asked = contentAddress(segment, { find: sought, page });
   wanted = asked;
   steppingOn = false;
@@ -213,23 +233,26 @@ async function load(segment, page = "") {
   keepNeighbours(asked);
 }
 
-/** Loads what the next and the previous step will show, and forgets the rest. */
+/**
+ * Loads what the next and the previous step will show, and forgets the rest.
+ * @param {string} asked
+ */
 function keepNeighbours(asked) {
   const order = stops();
-  const position = order.indexOf(card);
+  const position = positionOf(card, order);
   const neighbours = [order[position + 1], order[position - 1]]
     .filter((stop) => position >= 0 && stop?.dataset.segment)
-    .map((stop) => contentAddress(stop.dataset.segment));
+    .map((stop) => contentAddress(stop.dataset.segment ?? ""));
   const nextPage = viewer.querySelector(".rz-turn > [data-turn]:last-of-type");
-  if (nextPage) neighbours.push(contentAddress(nextPage.dataset.turn, { find: sought }));
+  if (nextPage) neighbours.push(contentAddress(nextPage.dataset.turn ?? "", { find: sought }));
   keepContents(asked, neighbours);
 }
 
 /** Shows the card's thumbnail and name until the content is there. */
 function showThumbnail() {
-  const thumbnail = card.querySelector(".rz-thumb img")?.getAttribute("src");
+  const thumbnail = card?.querySelector(".rz-thumb img")?.getAttribute("src");
   const picture = thumbnail ? [element("img", { class: "rz-full", src: thumbnail, alt: "" })] : [];
-  const name = card.querySelector(".rz-title b")?.textContent ?? "";
+  const name = card?.querySelector(".rz-title b")?.textContent ?? "";
   showElement(
     element(
       "div",
@@ -240,15 +263,19 @@ function showThumbnail() {
   );
 }
 
+/** @param {string} content */
 function show(content) {
   const template = element("template");
   template.innerHTML = content;
   showElement(template.content);
 }
 
-/** Replaces the content; a video is stopped first, or it would go on loading unseen. */
+/**
+ * Replaces the content; a video is stopped first, or it would go on loading unseen.
+ * @param {Node} content
+ */
 function showElement(content) {
-  const body = dialog.querySelector(".rz-detail-body");
+  const body = get(".rz-detail-body", null, dialog);
   const video = body.querySelector("video");
   if (video) stopVideo(video);
   const hadFocus = body.contains(document.activeElement);
@@ -257,7 +284,10 @@ function showElement(content) {
   resetZoom(viewer);
 }
 
-/** Starts a video at its clip; shows a passage, not the file's first line. */
+/**
+ * Starts a video at its clip; shows a passage, not the file's first line.
+ * @param {HTMLElement} body
+ */
 function prepare(body) {
   const video = body.querySelector("video");
   if (video) startVideo(video);
@@ -268,17 +298,21 @@ function prepare(body) {
   if (related) setTimeout(() => showRelated(related), REST_MS);
 }
 
-/** Fills the place for what is related, if it is still shown and the details are not folded. */
+/**
+ * Fills the place for what is related, if it is still shown and the details are not folded.
+ * @param {HTMLElement} place
+ */
 async function showRelated(place) {
   if (!place.checkVisibility()) return;
   try {
-    const response = await fetchRoute(place.dataset.related);
+    const response = await fetchRoute(place.dataset.related ?? "");
     if (response.ok) place.innerHTML = await response.text();
   } catch {
     // The file itself is shown all the same.
   }
 }
 
+/** @type {Record<string, (running: boolean) => void>} What keys do; `running` is the slide show. */
 const KEYS = {
   ArrowLeft: () => step(-1),
   ArrowRight: () => step(1),
@@ -295,10 +329,11 @@ const KEYS = {
   " ": (running) => running || showSlides(),
 };
 
+/** @param {KeyboardEvent} event */
 function onKey(event) {
   const running = areSlidesRunning();
   stopSlides();
-  const field = closest(event, "[data-find]");
+  const field = closest(event, "[data-find]", HTMLInputElement);
   if (field && event.key === "Enter") findInDocument(field);
   if (typing() || closest(event, "video")) return;
   if (event.ctrlKey || event.metaKey || event.altKey || !(event.key in KEYS)) return;
@@ -307,15 +342,16 @@ function onKey(event) {
   KEYS[event.key](running);
 }
 
+/** @param {number} which 0 for back, 1 for on. */
 function turn(which) {
-  const buttons = dialog.querySelectorAll(".rz-turn button");
-  if (buttons[which] && !buttons[which].disabled) buttons[which].click();
+  const button = all(".rz-turn button", HTMLButtonElement, dialog)[which];
+  if (button && !button.disabled) button.click();
 }
 
 function showSlides() {
-  startSlides(viewer.querySelector(".rz-slides"), () => {
+  startSlides(get(".rz-slides", null, viewer), () => {
     if (isPlaying(viewer)) return true;
-    const isLast = viewer.querySelector(".rz-after").disabled;
+    const isLast = get(".rz-after", HTMLButtonElement, viewer).disabled;
     if (!isLast) step(1);
     return !isLast;
   });
@@ -333,19 +369,22 @@ function toggleInfo() {
   if (related) showRelated(related);
 }
 
-/** Goes to the first page that has the words; asked again, to the next one. */
+/**
+ * Goes to the first page that has the words; asked again, to the next one.
+ * @param {HTMLInputElement} field
+ */
 async function findInDocument(field) {
   const words = field.value.trim();
   const again = words === sought;
   sought = words;
-  if (!again) await load(field.dataset.find);
+  if (!again) await load(field.dataset.find ?? "");
   const pages = [...viewer.querySelectorAll(".rz-found button")];
   const at = pages.findIndex((page) => page.getAttribute("aria-current") === "true");
-  if (pages.length && (again || at < 0)) await load((pages[at + 1] ?? pages[0]).dataset.turn);
+  if (pages.length && (again || at < 0)) await load((pages[at + 1] ?? pages[0]).dataset.turn ?? "");
   viewer.querySelector("[data-find]")?.focus();
 }
 
-/** Shows the file in another program of this machine. */
+/** Shows the file in another program of this machine. @param {string} address */
 async function showOnDesktop(address) {
   try {
     const response = await fetchRoute(address, { method: "POST" });

@@ -15,6 +15,17 @@ export function find(selector, type = null, within = document) {
 }
 
 /**
+ * All elements that match and are of a type.
+ * @template {Element} T
+ * @param {string} selector
+ * @param {new () => T} type
+ * @param {ParentNode} within
+ */
+export function all(selector, type, within = document) {
+  return [...within.querySelectorAll(selector)].flatMap((one) => (one instanceof type ? [one] : []));
+}
+
+/**
  * The first element that matches, which the page always has.
  * @template {Element} [T=HTMLElement]
  * @param {string} selector

@@ -1,12 +1,12 @@
-// @ts-nocheck
 // The section of duplicates: groups of files that hold the same thing, and what becomes of copies.
 import { askToRemove, counted, dropCards, toastRemoved } from "./actions.js";
-import { ask, closest, element, fetchRoute, find, post, size, toast, toastError } from "./dom.js";
+import { ask, closest, element, fetchRoute, get, post, size, toast, toastError } from "./dom.js";
 import { t, tn } from "./texts.js";
 
 const MAX_NAMED = 5; // Files that a question names.
 
-let shown = null; // "exact" or "near".
+let shown = ""; // "exact" or "near".
+/** @type {AbortController | null} */
 let running = null; // AbortController of the latest request.
 
 export function startDuplicates() {
@@ -14,26 +14,31 @@ export function startDuplicates() {
   document.addEventListener("change", onChange);
 }
 
-const place = () => find("#rz-duplicate-groups");
+const place = () => get("#rz-duplicate-groups");
 const groupsShown = () => [...place().querySelectorAll("[data-group]")];
+/** @param {HTMLElement} group */
 const cardsOf = (group) => [...group.querySelectorAll(".rz-card[data-item]")];
-const isKept = (card) => card.querySelector("[data-keep]").checked;
+/** @param {HTMLElement} card */
+const isKept = (card) => get("[data-keep]", HTMLInputElement, card).checked;
 
+/** @param {MouseEvent} event */
 function onClick(event) {
   const kind = closest(event, "[data-duplicates]");
-  if (kind) load(kind.dataset.duplicates);
+  if (kind) load(kind.dataset.duplicates ?? "");
   const group = closest(event, "[data-group]");
-  if (closest(event, "[data-dismiss-group]")) dismiss(group);
+  if (group && closest(event, "[data-dismiss-group]")) dismiss(group);
   const drop = closest(event, "[data-drop]");
-  if (drop) dropCopies(drop.dataset.drop, "every" in drop.dataset ? groupsShown() : [group]);
+  if (!drop) return;
+  const groups = group && !("every" in drop.dataset) ? [group] : groupsShown();
+  dropCopies(drop.dataset.drop ?? "", groups);
 }
 
-/** One file of each group stays marked, or the last copy could go. */
+/** One file of each group stays marked, or the last copy could go. @param {Event} event */
 function onChange(event) {
-  const keep = closest(event, "[data-keep]");
+  const keep = closest(event, "[data-keep]", HTMLInputElement);
   if (!keep) return;
   const group = keep.closest("[data-group]");
-  if (!cardsOf(group).some(isKept)) {
+  if (group && !cardsOf(group).some(isKept)) {
     keep.checked = true;
     toast(t("One file of each group is kept: mark another one first."));
   }
@@ -42,6 +47,7 @@ function onChange(event) {
 
 // ---- loading
 
+/** @param {string} kind */
 async function load(kind) {
   running?.abort();
   const { signal } = (running = new AbortController());
@@ -72,6 +78,7 @@ function showCopies() {
 
 // ---- what becomes of groups
 
+/** @param {HTMLElement} group */
 async function dismiss(group) {
   try {
     await post("duplicates/dismiss", { group: group.dataset.group });
@@ -89,12 +96,13 @@ async function dismiss(group) {
       toastError(error);
       return;
     }
-    parentNode.insertBefore(group, nextSibling?.isConnected ? nextSibling : null);
+    parentNode?.insertBefore(group, nextSibling?.isConnected ? nextSibling : null);
     showCopies();
   };
   toast(t("The group is not shown any more."), { label: t("Undo"), run: undo });
 }
 
+/** @param {string} where "trash" or "library". @param {HTMLElement[]} groups */
 async function dropCopies(where, groups) {
   const copies = groups.flatMap((group) => cardsOf(group).filter((card) => !isKept(card)));
   if (!copies.length) {
@@ -106,15 +114,17 @@ async function dropCopies(where, groups) {
   else await removeCopies(ids);
 }
 
+/** @param {HTMLElement[]} cards */
 const bytesOf = (cards) => cards.reduce((sum, card) => sum + Number(card.dataset.bytes), 0);
 
-/** The first names of some files. */
+/** The first names of some files. @param {HTMLElement[]} cards */
 function named(cards) {
-  const names = cards.slice(0, MAX_NAMED).map((card) => card.querySelector(".rz-title b").textContent);
+  const names = cards.slice(0, MAX_NAMED).map((card) => get(".rz-title b", null, card).textContent);
   const more = cards.length - names.length;
   return more ? t("{names} and {more} more", { names: names.join(", "), more }) : names.join(", ");
 }
 
+/** @param {number[]} ids @param {HTMLElement[]} copies */
 async function trash(ids, copies) {
   const question = t(
     "Move {files} ({size}) to the trash of this machine? {names}. They leave the library, too.",
@@ -122,6 +132,7 @@ async function trash(ids, copies) {
   );
   if (!(await ask(question, t("Move to the trash")))) return;
   try {
+    /** @type {{ item_ids: number[], problems: Problem[] }} */
     const { item_ids: moved, problems } = await post("duplicates/trash", { item_ids: ids });
     leave(moved);
     if (moved.length) toast(t("{files} moved to the trash.", { files: counted(moved.length) }));
@@ -131,9 +142,11 @@ async function trash(ids, copies) {
   }
 }
 
+/** @param {number[]} ids */
 async function removeCopies(ids) {
   if (!(await askToRemove(ids.length))) return;
   try {
+    /** @type {{ removed: number }} */
     const { removed } = await post("items/remove", { item_ids: ids });
     leave(ids);
     toastRemoved(removed);
@@ -142,7 +155,10 @@ async function removeCopies(ids) {
   }
 }
 
-/** Takes files out of their groups, and groups away that are none any more. */
+/**
+ * Takes files out of their groups, and groups away that are none any more.
+ * @param {number[]} ids
+ */
 function leave(ids) {
   dropCards(ids);
   for (const group of groupsShown()) {
@@ -152,6 +168,9 @@ function leave(ids) {
   else showCopies();
 }
 
+/** @typedef {{ name: string, reason: string }} Problem A file that stays where it is. */
+
+/** @param {Problem[]} problems */
 function showProblems(problems) {
   if (!problems.length) return;
   const lines = problems.map(({ name, reason }) =>

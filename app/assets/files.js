@@ -1,7 +1,6 @@
-// @ts-nocheck
 // The table of files in the library tab: asked for, narrowed, sorted, and what is done with files.
 import { askToRemove, toastRemoved } from "./actions.js";
-import { closest, fetchRoute, find, get, onPanel, post, toast, toastError } from "./dom.js";
+import { all, closest, fetchRoute, find, get, onPanel, post, toast, toastError } from "./dom.js";
 import { number, t, tn } from "./texts.js";
 
 const FIRST = { status: "indexed", kind: "", folder: "", name: "", order: "path", descending: false };
@@ -9,12 +8,15 @@ const TYPING_MS = 250;
 
 /** The fields of `app.files.FileQuery`. */
 let asked = { ...FIRST, offset: 0 };
-let running = null; // AbortController of the latest request: an answer to an earlier one is too late.
+/** @type {AbortController | null} */
+let running = null; // Of the latest request: an answer to an earlier one is too late.
 let total = 0;
+/** @type {Set<number>} */
 let chosen = new Set(); // Ids of files, also of those on other pages.
 let isEveryFileChosen = false; // All that the filters let through, also those that were never shown.
 let refresh = () => {};
-let typing = null; // The timer that runs while a name is typed.
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let typing; // The timer that runs while a name is typed.
 
 /** @param {() => void} update Called when files have left the library, or a job was started. */
 export function startFiles(update) {
@@ -22,7 +24,7 @@ export function startFiles(update) {
   document.addEventListener("click", onClick);
   document.addEventListener("change", onChange);
   document.addEventListener("input", (event) => {
-    if (event.target.id !== "rz-file-name") return;
+    if (!closest(event, "#rz-file-name")) return;
     clearTimeout(typing);
     typing = setTimeout(() => narrow({}), TYPING_MS);
   });
@@ -39,22 +41,26 @@ export function startFiles(update) {
 
 /** Shows the files that were added last. */
 export function showAdded() {
-  for (const field of fields()) field.value = "";
+  for (const select of all("#rz-file-form select", HTMLSelectElement)) select.value = "";
+  get("#rz-file-name", HTMLInputElement).value = "";
   narrow({ ...FIRST, order: "added", descending: true });
   get("#rz-file-form").scrollIntoView({ block: "start" });
 }
 
-const fields = () => [...document.querySelectorAll("#rz-file-form [data-narrow]")];
-const boxes = () => [...document.querySelectorAll("#rz-listed input[data-item]")];
+const boxes = () => all("#rz-listed input[data-item]", HTMLInputElement);
 
-/** Shows other files, of the name that is typed: what was chosen before is forgotten. */
+/**
+ * Shows other files, of the name that is typed: what was chosen before is forgotten.
+ * @param {Partial<typeof asked>} changes
+ */
 function narrow(changes) {
   clearTimeout(typing);
   chosen.clear();
   isEveryFileChosen = false;
-  showFiles({ offset: 0, name: get("#rz-file-name").value, ...changes });
+  showFiles({ offset: 0, name: get("#rz-file-name", HTMLInputElement).value, ...changes });
 }
 
+/** @param {Partial<typeof asked>} changes */
 async function showFiles(changes = {}) {
   asked = { ...asked, ...changes };
   const place = find("#rz-listed");
@@ -63,7 +69,8 @@ async function showFiles(changes = {}) {
   const { signal } = (running = new AbortController());
   place.setAttribute("aria-busy", "true");
   try {
-    const response = await fetchRoute(`files?${new URLSearchParams(asked)}`, { signal });
+    const parameters = Object.entries(asked).map(([name, value]) => [name, String(value)]);
+    const response = await fetchRoute(`files?${new URLSearchParams(parameters)}`, { signal });
     const shown = await response.text();
     if (signal.aborted) return;
     place.innerHTML = shown;
@@ -74,26 +81,30 @@ async function showFiles(changes = {}) {
   if (!signal.aborted) place.removeAttribute("aria-busy");
 }
 
+/** @param {HTMLElement} place */
 function showListed(place) {
   const answer = place.querySelector("[data-listed]");
   if (!answer) return;
-  const { counts, shown, total: all } = JSON.parse(answer.dataset.listed);
-  total = all;
+  /** @type {{ counts: Record<string, number>, shown: number, total: number }} */
+  const { counts, shown, total: found } = JSON.parse(answer.dataset.listed ?? "{}");
+  total = found;
   if (!shown && total) showFiles({ offset: 0 }); // The page that was shown is not there any more.
   for (const chip of document.querySelectorAll("#rz-file-form [data-status]")) {
     chip.setAttribute("aria-pressed", chip.dataset.status === asked.status);
-    chip.querySelector("span").textContent = number(counts[chip.dataset.status]);
+    get("span", null, chip).textContent = number(counts[chip.dataset.status ?? ""]);
   }
   get("#rz-retry").hidden = asked.status !== "failed" || !total;
   for (const box of boxes()) box.checked = isEveryFileChosen || chosen.has(Number(box.dataset.item));
   showChosen();
 }
 
+/** @param {HTMLElement} panel */
 function showFolders(panel) {
   const known = panel.querySelector("[data-known]");
-  const select = find('#rz-file-form [data-narrow="folder"]');
+  const select = find('#rz-file-form [data-narrow="folder"]', HTMLSelectElement);
   if (!known || !select) return;
-  const { folders } = JSON.parse(known.dataset.known);
+  /** @type {{ folders: { id: string, name: string }[] }} */
+  const { folders } = JSON.parse(known.dataset.known ?? "{}");
   const [any, ...listed] = select.options;
   if (folders.map(({ id }) => id).join() === listed.map(({ value }) => value).join()) return;
   select.replaceChildren(any, ...folders.map(({ id, name }) => new Option(name, id)));
@@ -105,17 +116,18 @@ function showFolders(panel) {
 const chosenCount = () => (isEveryFileChosen ? total : chosen.size);
 
 function showChosen() {
-  const bar = find("#rz-file-form .rz-chosen");
+  const bar = get("#rz-file-form .rz-chosen");
   const count = chosenCount();
   bar.hidden = !count;
-  bar.querySelector("[data-chosen]").textContent = tn("{n} file selected", "{n} files selected", count);
-  const all = bar.querySelector("[data-choose-all]");
-  all.hidden = isEveryFileChosen || !count || !boxes().every((box) => box.checked) || count >= total;
-  all.textContent = t("Select all {total}", { total });
-  const head = find('#rz-listed [data-check="all"]');
+  get("[data-chosen]", null, bar).textContent = tn("{n} file selected", "{n} files selected", count);
+  const every = get("[data-choose-all]", null, bar);
+  every.hidden = isEveryFileChosen || !count || !boxes().every((box) => box.checked) || count >= total;
+  every.textContent = t("Select all {total}", { total });
+  const head = find('#rz-listed [data-check="all"]', HTMLInputElement);
   if (head) head.checked = boxes().every((box) => box.checked);
 }
 
+/** @param {HTMLInputElement} box */
 function choose(box) {
   if (isEveryFileChosen) {
     isEveryFileChosen = false; // All but one cannot be said to the server: those on this page stay.
@@ -132,6 +144,7 @@ async function remove() {
     : ["items/remove", { item_ids: [...chosen] }];
   if (!(await askToRemove(count))) return;
   try {
+    /** @type {{ removed: number }} */
     const { removed } = await post(route, values);
     toastRemoved(removed);
     narrow({});
@@ -141,6 +154,7 @@ async function remove() {
   }
 }
 
+/** @param {HTMLButtonElement} button */
 async function retry(button) {
   button.disabled = true;
   try {
@@ -154,15 +168,17 @@ async function retry(button) {
 
 // ---- events
 
+/** @param {MouseEvent} event */
 function onClick(event) {
+  /** @param {string} selector */
   const hit = (selector) => closest(event, selector);
   const status = hit("#rz-file-form [data-status]");
   if (status) narrow({ status: status.dataset.status });
   const order = hit("#rz-listed [data-order]");
-  if (order) sort(order.dataset);
+  if (order) sort(order.dataset.order ?? "", order.dataset.descending === "true");
   const page = hit("#rz-listed [data-offset]");
   if (page) showFiles({ offset: Number(page.dataset.offset) });
-  const again = hit("[data-retry-item]");
+  const again = closest(event, "[data-retry-item]", HTMLButtonElement);
   if (again) retry(again);
   if (hit("[data-choose-all]")) {
     isEveryFileChosen = true;
@@ -171,20 +187,24 @@ function onClick(event) {
   if (hit("#rz-remove")) remove();
 }
 
-async function sort({ order, descending }) {
-  await showFiles({ order, descending: descending === "true", offset: 0 });
+/** @param {string} order @param {boolean} descending */
+async function sort(order, descending) {
+  await showFiles({ order, descending, offset: 0 });
   find(`#rz-listed [data-order="${order}"]`)?.focus(); // The pressed button is another one now.
 }
 
+/** @param {Event} event */
 function onChange(event) {
-  const { target } = event;
-  if (target.matches("#rz-file-form select")) narrow({ [target.dataset.narrow]: target.value });
-  if (target.matches('#rz-listed [data-check="all"]')) {
+  const select = closest(event, "#rz-file-form select", HTMLSelectElement);
+  if (select) narrow({ [select.dataset.narrow ?? ""]: select.value });
+  const every = closest(event, '#rz-listed [data-check="all"]', HTMLInputElement);
+  if (every) {
     boxes().forEach((box) => {
-      box.checked = target.checked;
+      box.checked = every.checked;
       choose(box);
     });
   }
-  if (target.matches("#rz-listed input[data-item]")) choose(target);
-  if (target.closest("#rz-listed")) showChosen();
+  const box = closest(event, "#rz-listed input[data-item]", HTMLInputElement);
+  if (box) choose(box);
+  if (closest(event, "#rz-listed")) showChosen();
 }

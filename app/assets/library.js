@@ -18,7 +18,7 @@ export function startLibrary(sender) {
     if (!form) return;
     event.preventDefault();
     if (form.id === "rz-name-folder") send("add_folder", { folder: get("#rz-path", HTMLInputElement).value });
-    else change(get("[name=rz-offer]:checked", HTMLInputElement));
+    else change(find("[name=rz-offer]:checked", HTMLInputElement));
   });
   startUploads(() => send("add_uploads"));
   startFiles(() => send("refresh"));
@@ -47,9 +47,10 @@ function onClick(event) {
 
 /**
  * Changes the model to the one of a radio button; what has to be downloaded is asked first.
- * @param {HTMLInputElement} offer
+ * @param {HTMLInputElement | null} offer None where no model can be chosen.
  */
 async function change(offer) {
+  if (!offer) return;
   const { question } = offer.dataset;
   if (question && !(await ask(question, t("Download and re-embed")))) return;
   reembed({ model: offer.value, download: Boolean(question) });

@@ -1,4 +1,3 @@
-// @ts-nocheck
 // The search bar: words, files, filters; and the address that says the same.
 import { addressOf, follow, readAddress, showTitle, writeSearch, writeTab } from "./address.js";
 import { attach, attachments, startAttaching } from "./attached.js";
@@ -10,7 +9,7 @@ import { closest, find, get, onPanel, selectTab, showTab, toast } from "./dom.js
 import { showFolder, startFolderTree } from "./foldertree.js";
 import { clearResults, showResults } from "./results.js";
 import { closeSuggestions, rememberSearch, startSuggestions } from "./suggestions.js";
-import { number, t } from "./texts.js";
+import { t } from "./texts.js";
 
 /** The fields of the search form that filter, by their names on the server. */
 const FILTERS = {
@@ -24,20 +23,25 @@ const FILTERS = {
 };
 const FAVOURITES = "1"; // The album that each library has.
 const UNNAMED = t("A file of the library");
+/** @typedef {import("./address.js").Search} Search */
+/** @typedef {import("./attached.js").Attachment} Attachment */
+/** @typedef {import("./results.js").Period} Period */
+
+/** @type {string | null} */
 let shown = null; // The search whose results are shown.
 let literal = ""; // What is no date in the words, though it looks like one.
 let refined = ""; // The field that was changed last.
 
 export function startSearch() {
   document.addEventListener("submit", (event) => {
-    if (event.target.id !== "rz-form") return;
+    if (!closest(event, "#rz-form")) return;
     event.preventDefault();
     search();
   });
   document.addEventListener("click", onClick);
   document.addEventListener("change", onChange);
   document.addEventListener("input", (event) => {
-    if (event.target.id === "rz-text") showState();
+    if (closest(event, "#rz-text")) showState();
   });
   document.addEventListener("keydown", onKey);
   startAttaching(() => search());
@@ -56,32 +60,51 @@ export function startSearch() {
 }
 
 const chips = () => [...document.querySelectorAll("#rz-form .rz-chip[data-kind]")];
+const box = () => get("#rz-text", HTMLInputElement);
+/** The field of a filter. @param {keyof typeof FILTERS} filter */
+const fieldOf = (filter) => {
+  const field = get(FILTERS[filter]);
+  if (field instanceof HTMLInputElement || field instanceof HTMLSelectElement) return field;
+  throw new Error(`${FILTERS[filter]} is no field`);
+};
+const FILTER_NAMES = /** @type {(keyof typeof FILTERS)[]} */ (Object.keys(FILTERS));
+/** @param {Search} state @param {Attachment[]} files */
 const identity = (state, files) => JSON.stringify([Object.entries(state).sort(), sentIds(files)]);
+/** @param {Attachment[]} files */
 const sentIds = (files) => files.map(({ id }) => id).filter(Boolean);
+/** @param {HTMLElement} chip */
 const isPressed = (chip) => chip.getAttribute("aria-pressed") === "true";
-const words = () => get("#rz-text").value.trim();
+const words = () => box().value.trim();
+/** @param {string} phrase */
 const says = (phrase) => words().split(/\s+/).join(" ").includes(phrase);
 
-/** What the form says, as the address holds it. */
+/** What the form says, as the address holds it. @returns {Search} */
 function form() {
-  const filters = Object.entries(FILTERS).map(([name, field]) => [name, get(field).value.trim()]);
+  const filter = (/** @type {keyof typeof FILTERS} */ name) => fieldOf(name).value.trim();
   return {
     text: words(),
     literal: says(literal) ? literal : "",
     kinds: chips().filter(isPressed).map((chip) => chip.dataset.kind).join(","),
     similar: attachments().map(({ similar }) => similar).filter(Boolean).join(","),
     border: border(),
-    ...Object.fromEntries(filters),
+    folder: filter("folder"),
+    album: filter("album"),
+    after: filter("after"),
+    before: filter("before"),
+    not_like: filter("not_like"),
+    instruction: filter("instruction"),
+    sort: filter("sort"),
   };
 }
 
-/** @param {import("./attached.js").Attachment[]} files */
+/** @param {Search} state @param {Attachment[]} files */
 function fill(state, files) {
-  get("#rz-text").value = state.text;
+  box().value = state.text;
   literal = state.literal;
   const kinds = state.kinds.split(",");
-  chips().forEach((chip) => chip.setAttribute("aria-pressed", kinds.includes(chip.dataset.kind)));
-  for (const [name, field] of Object.entries(FILTERS)) get(field).value = state[name];
+  chips().forEach((chip) => chip.setAttribute("aria-pressed", kinds.includes(chip.dataset.kind ?? "")));
+  for (const name of FILTER_NAMES) fieldOf(name).value = state[name];
+  /** @param {number} id */
   const known = (id) => files.find(({ similar }) => similar === id);
   const similar = state.similar.split(",").map(Number).filter(Boolean);
   attach([
@@ -91,7 +114,11 @@ function fill(state, files) {
   showState();
 }
 
-/** Whether there is something to look for: without words or files, everything is listed. */
+/**
+ * Whether there is something to look for: without words or files, everything is listed.
+ * @param {Search} search
+ * @param {Attachment[]} files
+ */
 const asksFor = ({ text, similar }, files) => Boolean(text || files.length || similar);
 
 /** Searches for what the form says, and writes it into the address. */
@@ -115,21 +142,25 @@ function choose({ text, folder, search: saved }) {
     follow(addressOf(saved));
     return;
   }
-  get("#rz-text").value = text;
-  if (folder) get(FILTERS.folder).value = folder;
+  box().value = text;
+  if (folder) fieldOf("folder").value = folder;
   search();
 }
 
-/** Shows which date the words say, or none, with a button to take it for words. */
+/**
+ * Shows which date the words say, or none, with a button to take it for words.
+ * @param {Period | null} period
+ */
 function showPeriod(period) {
-  const chip = find("#rz-period");
+  const chip = get("#rz-period");
   chip.hidden = !period;
   if (!period) return;
   chip.dataset.phrase = period.phrase;
-  chip.querySelector("span").textContent = period.label;
+  get("span", null, chip).textContent = period.label;
   chip.title = t("“{phrase}” is a date here.", { phrase: period.phrase });
 }
 
+/** @param {Search} state @param {Attachment[]} files */
 function run(state, files) {
   shown = identity(state, files);
   announce(state);
@@ -142,20 +173,24 @@ function run(state, files) {
   showResults(asked(state, files));
 }
 
-/** Lists what filters let through. */
+/** Lists what filters let through. @param {Search} filters */
 function list(filters) {
   delete document.body.dataset.rzSearched;
   clearResults();
   showBrowse(filters, history.state?.at);
 }
 
-/** The fields of `app.search.SearchForm`. */
+/**
+ * The fields of `app.search.SearchForm`.
+ * @param {Search} state
+ * @param {Attachment[]} files
+ */
 const asked = (state, files) => ({
   ...state,
   kinds: state.kinds ? state.kinds.split(",") : [],
   similar: state.similar ? state.similar.split(",") : [],
   files: sentIds(files),
-  balance: Number(get("#rz-weight").value),
+  balance: Number(get("#rz-weight", HTMLInputElement).value),
   border: Number(border() || 0.5),
 });
 
@@ -168,11 +203,14 @@ export function searchAgain() {
   run(form(), attachments());
 }
 
-/** Says what is searched for, or that nothing is. */
+/** Says what is searched for, or that nothing is. @param {Search} state */
 const announce = (state) =>
   document.dispatchEvent(new CustomEvent("rz-searched", { detail: state }));
 
-/** Searches again after a filter was changed; one field that is changed again makes one entry. */
+/**
+ * Searches again after a filter was changed; one field that is changed again makes one entry.
+ * @param {string} field
+ */
 function refine(field) {
   search({ replace: Boolean(field) && field === refined });
   refined = field;
@@ -194,37 +232,37 @@ function restore() {
 }
 
 function showState() {
-  const text = find("#rz-text");
-  if (!text) return;
+  if (!find("#rz-text")) return;
   showFolder();
-  if (!says(get("#rz-period").dataset.phrase)) showPeriod(null);
-  get("[data-clear]").hidden = !text.value && !attachments().length;
+  if (!says(get("#rz-period").dataset.phrase ?? "")) showPeriod(null);
+  get("[data-clear]").hidden = !box().value && !attachments().length;
   get("#rz-balance").hidden = !(words() && attachments().length);
-  const filtered = Object.values(FILTERS).some((field) => get(field).value);
+  const filtered = FILTER_NAMES.some((name) => fieldOf(name).value);
   get("#rz-form [data-all]").setAttribute("aria-pressed", !chips().some(isPressed));
   get("[data-reset]").hidden = !filtered && !chips().some(isPressed);
   get("#rz-more-filters").dataset.active = filtered ? "yes" : "";
-  get("#rz-favourites").setAttribute("aria-pressed", get(FILTERS.album).value === FAVOURITES);
+  get("#rz-favourites").setAttribute("aria-pressed", fieldOf("album").value === FAVOURITES);
 }
 
 function resetFilters() {
-  const period = find("#rz-period");
-  if (!period.hidden) literal = period.dataset.phrase;
-  for (const field of Object.values(FILTERS)) get(field).value = "";
+  const period = get("#rz-period");
+  if (!period.hidden) literal = period.dataset.phrase ?? "";
+  for (const name of FILTER_NAMES) fieldOf(name).value = "";
   chips().forEach((chip) => chip.setAttribute("aria-pressed", "false"));
 }
 
 /** Takes the words, the files and the filters away. */
 function clear() {
   attach([]);
-  get("#rz-text").value = "";
+  box().value = "";
   resetFilters();
   search();
-  get("#rz-text").focus();
+  box().focus();
 }
 
 // ---- events
 
+/** @param {MouseEvent} event */
 function onClick(event) {
   const tab = closest(event, "#rz-tabs [role=tab]");
   if (tab) writeTab(tab.id.replace(/^rz-tab-|-button$/g, ""));
@@ -239,12 +277,12 @@ function onClick(event) {
   }
   const favourites = closest(event, "#rz-favourites");
   if (favourites) {
-    get(FILTERS.album).value = isPressed(favourites) ? "" : FAVOURITES;
+    fieldOf("album").value = isPressed(favourites) ? "" : FAVOURITES;
     refine("");
   }
   if (closest(event, "[data-clear]")) clear();
   if (closest(event, "[data-as-words]")) {
-    literal = get("#rz-period").dataset.phrase;
+    literal = get("#rz-period").dataset.phrase ?? "";
     search();
   }
   if (closest(event, "[data-reset]")) {
@@ -263,22 +301,24 @@ function onClick(event) {
   if (closest(event, "[data-skip]")) focusFirst(event);
 }
 
+/** @param {HTMLElement} button */
 function searchLike(button) {
   const name = button.closest("[data-name]")?.dataset.name ?? UNNAMED;
   searchWith([{ similar: Number(button.dataset.similar), name }]);
 }
 
-/** Searches with examples alone. @param {import("./attached.js").Attachment[]} examples */
+/** Searches with examples alone. @param {Attachment[]} examples */
 export function searchWith(examples) {
   attach(examples);
-  get("#rz-text").value = "";
+  box().value = "";
   search(); // Before the detail is closed, which would walk back in the history.
   showTab("search");
   document.dispatchEvent(new CustomEvent("rz-close-detail"));
 }
 
+/** @param {Event} event */
 function onChange(event) {
-  const { id } = event.target;
+  const id = event.target instanceof Element ? event.target.id : "";
   if (id === "rz-border") keepBorder();
   if (["rz-border", "rz-weight"].includes(id) || Object.values(FILTERS).includes(`#${id}`)) refine(id);
 }
@@ -286,11 +326,13 @@ function onChange(event) {
 const cards = () =>
   [...document.querySelectorAll("#rz-tab-search .rz-open")].filter((card) => card.checkVisibility());
 
+/** @param {Event} event */
 function focusFirst(event) {
   event.preventDefault();
   cards()[0]?.focus();
 }
 
+/** @param {KeyboardEvent} event */
 function onKey(event) {
   const inBox = document.activeElement?.id === "rz-text";
   if (event.key === "Escape" && inBox) clear();
@@ -299,38 +341,51 @@ function onKey(event) {
   if (from && event.key.startsWith("Arrow")) moveFocus(event, from);
 }
 
-/** Arrow keys walk over the cards as they lie on the screen. */
+/** @type {Record<string, number | undefined>} How far keys go on in a row. */
+const ACROSS = { ArrowLeft: -1, ArrowRight: 1 };
+
+/**
+ * Arrow keys walk over the cards as they lie on the screen.
+ * @param {KeyboardEvent} event
+ * @param {HTMLElement} from
+ */
 function moveFocus(event, from) {
   const all = cards();
-  const down = { ArrowUp: -1, ArrowDown: 1 }[event.key];
-  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  const down = event.key === "ArrowUp" ? -1 : 1;
+  const step = ACROSS[event.key];
   const target = step ? all[all.indexOf(from) + step] : nearest(all, from, down);
   if (!target) return;
   event.preventDefault();
   target.focus();
 }
 
-/** The card in the next row below, or with -1 above, that is most nearly in the same column. */
+/**
+ * The card in the next row below, or with -1 above, that is most nearly in the same column.
+ * @param {HTMLElement[]} all
+ * @param {HTMLElement} from
+ * @param {number} down
+ */
 function nearest(all, from, down) {
   const here = from.getBoundingClientRect();
   const others = all
-    .map((card) => [card, card.getBoundingClientRect()])
-    .filter(([, { top }]) => (top - here.top) * down > 1);
-  const row = Math.min(...others.map(([, { top }]) => top * down)) * down;
-  const inRow = others.filter(([, { top }]) => top === row);
-  const distance = ([, { left }]) => Math.abs(left - here.left);
-  return inRow.sort((one, other) => distance(one) - distance(other))[0]?.[0];
+    .map((card) => ({ card, top: card.getBoundingClientRect().top }))
+    .filter(({ top }) => (top - here.top) * down > 1);
+  const row = Math.min(...others.map(({ top }) => top * down)) * down;
+  const inRow = others.filter(({ top }) => top === row).map(({ card }) => card);
+  /** @param {HTMLElement} card */
+  const distance = (card) => Math.abs(card.getBoundingClientRect().left - here.left);
+  return inRow.sort((one, other) => distance(one) - distance(other))[0];
 }
 
 // ---- what the library tells the form
 
-/** Shows the field for an instruction only if the model takes one. */
+/** Shows the field for an instruction only if the model takes one. @param {HTMLElement} panel */
 function showInstruction(panel) {
   const model = panel.querySelector("[data-model]");
   const field = find("#rz-instruction-field");
   if (!model || !field) return;
   const { instruction } = model.dataset;
-  const input = find("#rz-instruction");
+  const input = get("#rz-instruction", HTMLInputElement);
   field.hidden = instruction === undefined;
   if (field.hidden) input.value = "";
   input.placeholder = instruction || t("what the model should do");

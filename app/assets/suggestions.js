@@ -1,4 +1,3 @@
-// @ts-nocheck
 // Suggestions below the search box while words are typed, and the latest searches of this browser.
 import { closest, element, fetchRoute, find, get } from "./dom.js";
 import { t, tn } from "./texts.js";
@@ -11,13 +10,14 @@ import { t, tn } from "./texts.js";
  * @property {string} [folder]
  * @property {number} [files]
  * @property {number} [segment]
- * @property {object} [search]
+ * @property {{ [field: string]: string | number | (string | number)[] }} [search] Saved.
  */
 
 const DELAY = 80; // Milliseconds without another letter, before the server is asked.
 const RECENT = "rz-recent-searches";
 const MAX_RECENT = 20;
 const SHOWN_RECENT = { empty: 8, typing: 2 };
+/** @type {Record<string, string>} By kind. */
 const NOTES = {
   spelling: t("Did you mean"),
   people: t("Person"),
@@ -28,15 +28,20 @@ const NOTES = {
   saved: t("Saved search"),
 };
 
+/** @type {Record<string, string>} By kind. */
 const ICONS = { folder: "folder", recent: "recent", saved: "saved" };
 
+/** @type {(chosen: Suggestion) => void} */
 let choose = () => {};
-let asked = null; // AbortController of the latest request.
-let timer = 0;
-let shown = []; // Suggestions.
+/** @type {AbortController | null} */
+let asked = null; // Of the latest request.
+/** @type {ReturnType<typeof setTimeout>} */
+let timer;
+/** @type {Suggestion[]} */
+let shown = [];
 let active = -1;
 
-const box = () => find("#rz-text");
+const box = () => get("#rz-text", HTMLInputElement);
 
 /** @param {(chosen: Suggestion) => void} chosen Called with what the user has chosen. */
 export function startSuggestions(chosen) {
@@ -60,21 +65,23 @@ export function closeSuggestions() {
   show([]);
 }
 
-/** Notes what was searched for; only this browser knows. */
+/** Notes what was searched for; only this browser knows. @param {string} text */
 export function rememberSearch(text) {
   if (!text) return;
   const others = recent().filter((one) => one !== text);
   store([text, ...others].slice(0, MAX_RECENT));
 }
 
+/** @returns {string[]} */
 function recent() {
   try {
-    return JSON.parse(localStorage.getItem(RECENT)) ?? [];
+    return JSON.parse(localStorage.getItem(RECENT) ?? "null") ?? [];
   } catch {
     return []; // The browser keeps nothing, or what it kept is damaged.
   }
 }
 
+/** @param {string[]} texts */
 function store(texts) {
   try {
     localStorage.setItem(RECENT, JSON.stringify(texts));
@@ -83,6 +90,7 @@ function store(texts) {
   }
 }
 
+/** @param {string} text */
 function recentLike(text) {
   const begins = text.trim().toLowerCase();
   return recent()
@@ -99,8 +107,10 @@ function ask() {
   else timer = setTimeout(() => request(text), DELAY);
 }
 
+/** @param {string} text */
 async function request(text) {
   const { signal } = (asked = new AbortController());
+  /** @type {Suggestion[]} */
   let found = [];
   try {
     const response = await fetchRoute(`suggestions?q=${encodeURIComponent(text)}`, { signal });
@@ -111,22 +121,27 @@ async function request(text) {
   if (!signal.aborted) show([...recentLike(text), ...found]);
 }
 
+/** @param {Suggestion[]} suggestions */
 function show(suggestions) {
   const place = find("#rz-suggestions");
   if (!place) return;
   shown = suggestions;
   place.hidden = !shown.length;
   box().setAttribute("aria-expanded", String(Boolean(shown.length)));
-  place.querySelector("[role=listbox]").replaceChildren(...shown.map(option));
-  place.querySelector("[data-clear-recent]").hidden = !shown.some(({ kind }) => kind === "recent");
+  get("[role=listbox]", null, place).replaceChildren(...shown.map(option));
+  get("[data-clear-recent]", null, place).hidden = !shown.some(({ kind }) => kind === "recent");
   activate(-1);
 }
 
+/** @param {Element} icon */
+const copyOf = (icon) => /** @type {Element} */ (icon.cloneNode(true));
+
+/** @param {Suggestion} suggestion @param {number} number */
 function option({ kind, label, files, segment }, number) {
-  const note = kind === "folder" ? tn("{n} file", "{n} files", files) : (NOTES[kind] ?? "");
+  const note = kind === "folder" ? tn("{n} file", "{n} files", files ?? 0) : (NOTES[kind] ?? "");
   const icon = segment
     ? element("img", { src: `thumbnail/${segment}`, alt: "" })
-    : get(`#rz-suggestions [data-icon="${ICONS[kind] ?? "search"}"]`).cloneNode(true);
+    : copyOf(get(`#rz-suggestions [data-icon="${ICONS[kind] ?? "search"}"]`, Element));
   icon.addEventListener("error", () => icon.remove()); // A text has no thumbnail.
   return element(
     "li",
@@ -137,6 +152,7 @@ function option({ kind, label, files, segment }, number) {
   );
 }
 
+/** @param {number} number */
 function activate(number) {
   active = number;
   for (const one of document.querySelectorAll("[data-suggestion]")) {
@@ -148,11 +164,13 @@ function activate(number) {
   else box().setAttribute("aria-activedescendant", `rz-suggestion-${number}`);
 }
 
+/** @param {Suggestion} suggestion */
 function accept(suggestion) {
   closeSuggestions();
   choose(suggestion);
 }
 
+/** @param {MouseEvent} event */
 function onClick(event) {
   const chosen = closest(event, "[data-suggestion]");
   if (chosen) accept(shown[Number(chosen.dataset.suggestion)]);
@@ -163,31 +181,42 @@ function onClick(event) {
   if (event.target === box() && !box().value) show(recentLike(""));
 }
 
-/** Keys in the box that have another meaning where there are no suggestions. */
+/**
+ * Keys in the box that have another meaning where there are no suggestions.
+ * @param {KeyboardEvent} event
+ */
 function onKey(event) {
   if (event.target !== box() || event.isComposing) return;
   if (event.key === "ArrowDown" && !box().value && !shown.length) show(recentLike(""));
   const isOpen = shown.length > 0;
-  const handle = {
+  /** @type {Record<string, false | (() => void)>} */
+  const handlers = {
     ArrowDown: isOpen && (() => move(1)),
     ArrowUp: isOpen && (() => move(-1)),
     Escape: isOpen && closeSuggestions,
     Enter: active >= 0 && (() => accept(shown[active])),
     Tab: active >= 0 && (() => complete(shown[active])),
-  }[event.key];
+  };
+  const handle = handlers[event.key];
   if (!handle) return;
   event.preventDefault();
   event.stopPropagation();
   handle();
 }
 
-/** Walks through the suggestions and, beyond either end, back to what was typed. */
+/**
+ * Walks through the suggestions and, beyond either end, back to what was typed.
+ * @param {number} step
+ */
 function move(step) {
   const places = shown.length + 1;
   activate(((active + 1 + step + places) % places) - 1);
 }
 
-/** Takes a suggestion over without searching yet, so that further words can follow. */
+/**
+ * Takes a suggestion over without searching yet, so that further words can follow.
+ * @param {Suggestion} suggestion
+ */
 function complete(suggestion) {
   if (suggestion.folder || suggestion.search) {
     accept(suggestion);

@@ -1,6 +1,5 @@
-// @ts-nocheck
 // Sending files to the library, a few at a time; it can be paused, and goes on where it was.
-import { closest, element, find, get, sentence, toast } from "./dom.js";
+import { closest, element, find, get, reasonOf, sentence, toast } from "./dom.js";
 import { number, t, tn } from "./texts.js";
 
 const MAX_UPLOADS = 3;
@@ -8,27 +7,42 @@ const MAX_PROBLEMS = 20;
 const SHOWN_EVERY_MS = 200;
 const NO_ROOM = 507;
 
-/**
- * @typedef {{file: File, path: string}} Upload
- * @type {{waiting: Upload[], loaded: Map<Upload, number>, sent: number, bytes: number, files: number,
- *   total: number, problems: {path: string, reason: string}[], milliseconds: number,
- *   stop: AbortController | null, stopped: string} | null}
- *   `loaded` has the bytes of those that are being sent; `stopped` says why no more are.
- */
-let state = null;
+/** @typedef {{ file: File, path: string }} Upload */
+/** @typedef {{ path: string, reason: string }} Problem */
+
+const nothing = () => ({
+  /** @type {Upload[]} */
+  waiting: [],
+  /** @type {Map<Upload, number>} The bytes of those that are being sent. */
+  loaded: new Map(),
+  sent: 0,
+  bytes: 0,
+  files: 0,
+  total: 0, // Bytes.
+  /** @type {Problem[]} */
+  problems: [],
+  milliseconds: 0,
+  /** @type {AbortController | null} */
+  stop: null,
+  stopped: "", // Why no more are sent.
+});
+
+let state = nothing();
 let added = () => {};
 
 /** @param {() => void} onSent Called when files have arrived that the library does not have yet. */
 export function startUploads(onSent) {
   added = onSent;
   document.addEventListener("change", (event) => {
-    const { id, files } = event.target;
-    if (id !== "rz-pick-folder" && id !== "rz-pick-files") return;
-    add([...files].map((file) => ({ file, path: file.webkitRelativePath || file.name })));
-    event.target.value = "";
+    const chosen = closest(event, "#rz-pick-folder, #rz-pick-files", HTMLInputElement);
+    if (!chosen) return;
+    const files = [...(chosen.files ?? [])];
+    add(files.map((file) => ({ file, path: file.webkitRelativePath || file.name })));
+    chosen.value = "";
   });
   document.addEventListener("drop", onDrop);
   document.addEventListener("click", (event) => {
+    /** @param {string} name */
     const hit = (name) => closest(event, `#rz-sending [data-${name}]`);
     if (hit("pause")) pause(t("Paused"));
     if (hit("go-on")) run();
@@ -36,43 +50,47 @@ export function startUploads(onSent) {
   });
 }
 
+/** @param {DragEvent} event */
 async function onDrop(event) {
   if (!find("#rz-drop")?.offsetParent || !event.dataTransfer?.items) return;
   event.preventDefault();
   const entries = [...event.dataTransfer.items]
     .map((item) => item.webkitGetAsEntry?.())
-    .filter(Boolean);
+    .filter((entry) => entry !== null);
+  /** @type {Upload[]} */
   const files = [];
   for (const entry of entries) await collect(entry, files);
   add(files);
 }
 
-/** All files in a dropped folder, with their paths inside it. */
+/**
+ * All files in a dropped folder, with their paths inside it.
+ * @param {FileSystemEntry} entry @param {Upload[]} files
+ */
 async function collect(entry, files) {
-  if (entry.isFile) {
+  if (entry instanceof FileSystemFileEntry) {
+    /** @type {File} */
     const file = await new Promise((done, failed) => entry.file(done, failed));
     files.push({ file, path: entry.fullPath.replace(/^\//, "") });
     return;
   }
+  if (!(entry instanceof FileSystemDirectoryEntry)) return;
   const reader = entry.createReader();
   for (;;) {
+    /** @type {FileSystemEntry[]} */
     const some = await new Promise((done, failed) => reader.readEntries(done, failed));
     if (!some.length) return;
     for (const child of some) await collect(child, files);
   }
 }
 
-/** Sends files, after those that are being sent. */
+/** Sends files, after those that are being sent. @param {Upload[]} files */
 function add(files) {
   const wanted = files.filter(({ path }) => !path.split("/").some((part) => part.startsWith(".")));
   if (!wanted.length) {
     toast(t("There are no files to add."));
     return;
   }
-  state ??= {
-    waiting: [], loaded: new Map(), sent: 0, bytes: 0, files: 0, total: 0, problems: [],
-    milliseconds: 0, stop: null, stopped: "",
-  };
   state.waiting.push(...wanted);
   state.files += wanted.length;
   state.total += wanted.reduce((sum, { file }) => sum + file.size, 0);
@@ -103,6 +121,7 @@ async function run() {
   else finish();
 }
 
+/** @param {Upload} upload @param {AbortSignal} signal */
 async function send(upload, signal) {
   try {
     const { status, answer } = await post(upload, signal);
@@ -116,21 +135,26 @@ async function send(upload, signal) {
       state.bytes += upload.file.size;
     }
   } catch (error) {
-    if (error.name === "AbortError") {
+    if (error instanceof DOMException && error.name === "AbortError") {
       state.waiting.unshift(upload);
     } else {
-      state.problems.push({ path: upload.path, reason: error.message });
+      state.problems.push({ path: upload.path, reason: reasonOf(error) });
       state.bytes += upload.file.size;
     }
   }
   state.loaded.delete(upload);
 }
 
-/** Sends one file. Unlike fetch, XMLHttpRequest says how much has been sent. */
+/**
+ * Sends one file. Unlike fetch, XMLHttpRequest says how much has been sent.
+ * @param {Upload} upload
+ * @param {AbortSignal} signal
+ * @returns {Promise<{ status: number, answer: { error?: string } }>}
+ */
 async function post(upload, signal) {
   const { file, path } = upload;
   await file.slice(0, 1).arrayBuffer(); // Fails if the file cannot be read, as after it was deleted.
-  const query = new URLSearchParams({ path, modified: file.lastModified });
+  const query = new URLSearchParams({ path, modified: String(file.lastModified) });
   const request = new XMLHttpRequest();
   request.open("POST", new URL(`uploads?${query}`, document.baseURI));
   request.responseType = "json";
@@ -138,21 +162,22 @@ async function post(upload, signal) {
   return new Promise((resolve, reject) => {
     const abort = () => request.abort();
     signal.addEventListener("abort", abort);
-    request.onabort = () => reject(new DOMException("", "AbortError"));
+    const aborted = () => reject(new DOMException("", "AbortError"));
+    request.onabort = aborted;
     request.onload = () => resolve({ status: request.status, answer: request.response ?? {} });
     request.onerror = () => {
       pause(t("The server does not answer."));
       reject(new DOMException("", "AbortError"));
     };
     request.onloadend = () => signal.removeEventListener("abort", abort);
-    if (signal.aborted) request.onabort();
+    if (signal.aborted) aborted();
     else request.send(file);
   });
 }
 
-/** Stops until the user goes on. What is being sent will be sent again. */
+/** Stops until the user goes on. What is being sent will be sent again. @param {string} why */
 function pause(why) {
-  if (!state?.stop || state.stop.signal.aborted) return;
+  if (!state.stop || state.stop.signal.aborted) return;
   state.stopped = why;
   state.stop.abort();
 }
@@ -164,7 +189,7 @@ function leaveOut() {
 
 function finish() {
   const { problems } = state;
-  state = null;
+  state = nothing();
   const more = problems.length - MAX_PROBLEMS;
   const lines = problems.slice(0, MAX_PROBLEMS).map(({ path, reason }) =>
     element("li", {}, element("b", {}, path), ` – ${sentence(reason)}`),
@@ -176,10 +201,13 @@ function finish() {
 
 // ---- what is shown
 
+/** @param {...(string | Node)} parts */
 const show = (...parts) => get("#rz-sending").replaceChildren(...parts);
+/** @param {string} name @param {string} label */
 const button = (name, label) =>
   element("button", { type: "button", class: "rz-button", [`data-${name}`]: true }, label);
 
+/** @param {string} heading @param {...(string | Node)} parts */
 function notice(heading, ...parts) {
   const attributes = { class: "rz-notice", "data-tone": "error", role: "status" };
   return element("div", attributes, element("h2", {}, heading), ...parts);
@@ -199,7 +227,7 @@ function showProgress() {
   const bar = find("#rz-sending [role=progressbar]");
   if (bar) {
     bar.setAttribute("aria-valuenow", Math.round(share));
-    bar.firstChild.style.width = `${share}%`;
+    get("i", null, bar).style.width = `${share}%`;
     get("#rz-sending [data-numbers]").textContent = text;
     return;
   }
@@ -216,6 +244,7 @@ function showProgress() {
   );
 }
 
+/** @param {number} bytes */
 function progressText(bytes) {
   const done = state.sent + state.problems.length;
   const parts = [
@@ -229,4 +258,5 @@ function progressText(bytes) {
   return parts.join(" · ");
 }
 
+/** @param {number} bytes */
 const megabytes = (bytes) => number(Math.round(bytes / 1e5) / 10);
