@@ -49,10 +49,11 @@ class Timeline:
             select(items.date_ns).where(fitting).order_by(order).limit(1).scalar_subquery()
             for order in (items.date_ns, items.date_ns.desc())
         )
+        # Dates bound the periods instead: otherwise SQLite reads all between them for each month.
         count = (
             select(func.count())
             .where(
-                fitting,
+                _fitting(replace(filters, after=None, before=None)),
                 items.date_ns >= func.json_extract(_periods.c.value, "$[0]"),
                 items.date_ns < func.json_extract(_periods.c.value, "$[1]"),
             )
@@ -64,7 +65,7 @@ class Timeline:
             if first is None:
                 return []
             months = [*_months(first, last)]
-            periods = json.dumps([_period(month) for month in months])
+            periods = json.dumps([_within(_period(month), filters) for month in months])
             query = select(_periods.c.key, count).order_by(_periods.c.key)
             counts = connection.execute(query, {"periods": periods}).all()
         found = [Month(months[position], files) for position, files in counts if files]
@@ -144,6 +145,16 @@ def _fitting(filters: Filters) -> ColumnElement[bool]:
         return condition
     inside = select(schema.folders.c.id).where(schema.below(filters.folder))
     return condition & unindexed(schema.items.c.folder_id).in_(inside)
+
+
+def _within(period: tuple[int, int], filters: Filters) -> tuple[int, int]:
+    """Return the part of a period, in nanoseconds since 1970, that the dates of filters leave."""
+    start, end = period
+    if filters.after is not None:
+        start = max(start, schema.nanoseconds(filters.after))
+    if filters.before is not None:
+        end = min(end, schema.nanoseconds(filters.before))
+    return start, end
 
 
 def _order(*, oldest_first: bool) -> list[ColumnElement[int]]:
