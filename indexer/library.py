@@ -287,7 +287,7 @@ class Library:
                     else sweep_failed(self._writer, ingest.known)
                 )
             removed = len(self._writer.remove([*(swept.removed | ingest.sidecars)]))
-            self._writer.remember_folders(ingest.folders)
+            self._writer.remember_folders(ingest.folders, swept.kept_in)
             self._tidy()
             if ingest.changed or removed:
                 self._writer.count_near_duplicates(self.catalog)

@@ -110,6 +110,22 @@ def test_files_stay_when_another_disk_is_mounted_instead(library, media, disks, 
     assert sum(one.files for one in report.kept) == 3
 
 
+def test_files_of_disks_that_are_mounted_in_turn_stay(library, media, disks):
+    usb, other = media / "usb", media.parent / "other"
+    library.ingest([media])
+    usb.rename(media.parent / "first")
+    put_on(disks, texts(usb, "note.txt", "sub/note.txt"), 2)
+    for _ in range(3):
+        report = library.ingest([media])
+        assert (report.removed, report.kept) == (0, (Kept(usb, 3),))
+    usb.rename(other)
+    (media.parent / "first").rename(usb)
+    assert lost(library.ingest([media])) == (0, (Kept(usb, 2),))
+    shutil.rmtree(usb)
+    other.rename(usb)
+    assert lost(library.ingest([media])) == (0, (Kept(usb, 3),))
+
+
 def test_files_stay_when_a_link_leads_to_a_disk_that_is_gone(library, media):
     folder = texts(media.parent / "disk", "DCIM/3.txt") / "DCIM"
     (media / "card").symlink_to(folder)

@@ -1,7 +1,7 @@
 """Writing to a library's tables: what became of files, and its model."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -230,7 +230,7 @@ class KnownFile(NamedTuple):
 
     @property
     def folder(self) -> FolderId | None:
-        """The folder; None if the ingest that found the file was killed."""
+        """The folder; None if the ingest was killed, or files of two folders are known there."""
         return FolderId.stored(self.device, self.inode)
 
 
@@ -312,18 +312,27 @@ class CatalogWriter:
                 for row in connection.execute(query.where(inside)):
                     yield KnownFile(*row)
 
-    def remember_folders(self, seen: Mapping[Path, FolderId]) -> None:
-        """Store which folders files were found in; others are ignored."""
+    def remember_folders(
+        self, seen: Mapping[Path, FolderId], kept_in: Container[Path] = frozenset()
+    ) -> None:
+        """Store which folders files were found in; others are ignored.
+
+        Args:
+            seen: The folders by their paths.
+            kept_in: Those in which files stay that are not there. They may hold files of several
+                disks, so that no number is stored until all known files are found.
+        """
         folders, paths = schema.folders.c, list(seen)
         query = select(folders.id, folders.path, folders.device, folders.inode)
-        changed: list[dict[str, int]] = []
+        changed: list[dict[str, int | None]] = []
         with self._database.reading() as connection:
             for start in range(0, len(paths), _PATHS_PER_QUERY):
                 chunk = paths[start : start + _PATHS_PER_QUERY]
                 for row in connection.execute(query.where(folders.path.in_(chunk))):
-                    now = seen[row.path]
+                    now = None if row.path in kept_in else seen[row.path]
                     if now != FolderId.stored(row.device, row.inode):
-                        changed.append({"of": row.id, "device": now.device, "inode": now.inode})
+                        device, inode = (now.device, now.inode) if now else (None, None)
+                        changed.append({"of": row.id, "device": device, "inode": inode})
         if changed:
             statement = update(schema.folders).where(folders.id == bindparam("of"))
             with self._database.writing() as connection:

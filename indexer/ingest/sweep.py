@@ -3,7 +3,8 @@
 A disk that is unplugged must not cost its files: they would all have to be embedded again. So a
 file is removed only where it was evidently deleted:
 
-1. Its folder still holds another known file; or
+1. Its folder still holds another known file, and it is the folder that it was, or most files that
+   are known of it are there: a folder may also be where several disks are mounted in turn; or
 2. no known file is left in its folder, but one was found elsewhere on the same disk, and the folder
    is the same one as before or gone from a folder on that disk (`indexer.presence.disconnected`).
    If these are `MIN_DOUBTED_FILES` or more, and over half of a root, they are not believed to be
@@ -35,10 +36,12 @@ class Swept:
     Attributes:
         removed: Paths by the ids of those that leave the library.
         kept: Those that stay although they are not there.
+        kept_in: Folders of those that stay.
     """
 
     removed: dict[int, Path]
     kept: tuple[Kept, ...] = ()
+    kept_in: frozenset[Path] = frozenset()
 
 
 def sweep(
@@ -57,6 +60,7 @@ def sweep(
     """
     removed: dict[int, Path] = {}
     kept: dict[int, Path] = {}
+    kept_in = set[Path]()
     for root in roots:
         lost = _Lost.of(writer, root, found, folders)
         removed |= {one.id: one.path for one in lost.excluded}
@@ -65,9 +69,10 @@ def sweep(
                 removed[one.id] = one.path
             else:
                 kept[one.id] = missing
+                kept_in.add(one.path.parent)
     for item_id in removed.keys() & kept.keys():  # Of two roots that overlap, one is not there.
         del removed[item_id]
-    return Swept(removed, tuple(_counted(kept.values())))
+    return Swept(removed, tuple(_counted(kept.values())), frozenset(kept_in))
 
 
 def _counted(missing: Iterable[Path]) -> Iterator[Kept]:
@@ -93,7 +98,8 @@ class _Lost:
         base: The file or folder of the root.
         excluded: Those that the root excludes.
         missing: Those that are not there.
-        occupied: Ids of folders in which known files were found.
+        occupied: How many known files were found in a folder, by its id.
+        folders: The folders in which files were found.
         devices: Present numbers of the disks on which known files were found, by those seen before.
         known: How many files the library knows below the root, those that it excludes left out.
     """
@@ -101,7 +107,8 @@ class _Lost:
     base: Path
     excluded: list[KnownFile]
     missing: list[KnownFile]
-    occupied: set[int]
+    occupied: Counter[int]
+    folders: Mapping[Path, FolderId]
     devices: dict[int, int]
     known: int
 
@@ -116,7 +123,7 @@ class _Lost:
         """Compare what the library knows below a root with what was found."""
         base = base_of(root)
         excluded, missing = list[KnownFile](), list[KnownFile]()
-        occupied, devices, known = set[int](), dict[int, int](), 0
+        occupied, devices, known = Counter[int](), dict[int, int](), 0
         for one in writer.below([base]):
             there = one.id in found
             if not there and excludes(root, one.path):
@@ -125,12 +132,14 @@ class _Lost:
             known += 1
             if not there and (vanished(one.path) or was_detached(one.path)):
                 missing.append(one)
-            elif there and one.folder_id not in occupied:
-                occupied.add(one.folder_id)
+            elif there:
+                occupied[one.folder_id] += 1
+                if occupied[one.folder_id] > 1:
+                    continue
                 now = folders.get(one.path.parent)
                 if now is not None and one.device is not None:
                     devices[one.device] = now.device
-        return cls(base, excluded, missing, occupied, devices, known)
+        return cls(base, excluded, missing, occupied, folders, devices, known)
 
     def judged(self) -> Iterator[tuple[KnownFile, Path | None]]:
         """Yield each missing file with what is not connected, or None if it was deleted."""
@@ -141,9 +150,11 @@ class _Lost:
             return
         doubted: list[KnownFile] = []
         places: dict[int, Path | None] = {}
+        lacking = Counter(one.folder_id for one in self.missing)
         for one in self.missing:
-            if one.folder_id in self.occupied:
-                yield one, None
+            if found := self.occupied[one.folder_id]:
+                same = self._is_same(one, most=found > lacking[one.folder_id])
+                yield one, None if same else one.path.parent
                 continue
             if one.folder_id not in places:
                 places[one.folder_id] = disconnected(one.path.parent, one.folder, self.devices)
@@ -153,3 +164,10 @@ class _Lost:
                 yield one, missing
         many = MIN_DOUBTED_FILES <= len(doubted) > self.known / 2
         yield from ((one, lost_part(one.path.parent) if many else None) for one in doubted)
+
+    def _is_same(self, one: KnownFile, *, most: bool) -> bool:
+        """Whether the folder of a missing file is that in which the file was, and not another's.
+
+        Numbers of folders change where a disk is connected again, if `most` of its files are there.
+        """
+        return one.folder is not None and (most or one.folder == self.folders.get(one.path.parent))

@@ -88,7 +88,7 @@ class Fault(StrEnum):
     FILES_UNREACHABLE = (
         "files-not-connected",
         "files of disks or folders that are not connected",
-        "nothing to do; to have their files compared, connect them and check again",
+        "connect them and check again; or rzen-ingest --forget PATH, if they are gone for good",
         True,
     )
     FILES_CHANGED = "files-changed", "files that have changed since", _INGEST
