@@ -123,7 +123,6 @@ def test_misnamed_file_is_refused(tmp_path: Path, name: str, data: bytes, reason
         ("data", bytes(range(256))),
         ("letter", "Grüße".encode("cp1252")),  # could as well be anything
         ("letter", "Grüße".encode("utf-16")),
-        ("words.xyz", b"words of a format that is not known\n"),
         ("dump", b"x" * 5_000_001),
         ("font.dfont", b"\0\0\1\0\0\0\6\x8a\0\0\5\x8a"),
         ("song.flac", b"fLaC\0\0\0\x22"),
@@ -152,7 +151,8 @@ def test_an_empty_file_is_named_as_such(tmp_path: Path) -> None:
     for name in ("a.jpg", "a.txt", "a.pdf", "a.mp4", "a.unknown"):
         with pytest.raises(MediaError, match="the file is empty") as raised:
             detect(written(tmp_path / name, b""))
-        assert isinstance(raised.value, UnsupportedMedia) is (name == "a.txt"), name
+        may_be_no_media = name in ("a.txt", "a.unknown")
+        assert isinstance(raised.value, UnsupportedMedia) is may_be_no_media, name
 
 
 def test_pipe_and_folder_are_refused(tmp_path: Path) -> None:

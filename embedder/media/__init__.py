@@ -128,7 +128,8 @@ def detect(path: str | os.PathLike[str]) -> Kind:
     promised = suffix_kind(path)
     head, size = _head(path)
     if not head:
-        empty = UnsupportedMedia if promised is Kind.TEXT else MediaError  # as __init__.py often is
+        may_be = promised in (None, Kind.TEXT)  # as __init__.py and py.typed often are
+        empty = UnsupportedMedia if may_be else MediaError
         raise empty("the file is empty")
     document = DOCUMENT_FORMATS.get(path.suffix.lower())
     if document is not None and document.signature.match(head):

@@ -236,6 +236,7 @@ _REASONS = {
     ".pages": "the format of Apple Pages is not supported: export it as .docx or PDF",
     ".numbers": "the format of Apple Numbers is not supported: export it as .xlsx or PDF",
     ".key": "the format of Apple Keynote is not supported: export it as .pptx or PDF",
+    ".exr": "OpenEXR pictures are not supported: export it as TIFF or PNG",
     **dict.fromkeys(
         suffixes("mobi azw azw3 kfx prc"), "Kindle books are not supported: convert it to EPUB"
     ),
@@ -304,6 +305,8 @@ def unsupported_reason(name: str, head: bytes) -> str | None:
         return f"named {suffix}, but its bytes are text: rename it to {new} to index it"
     if _MAILBOX.match(head):
         return "the file is a mailbox: rename it to .mbox to index it"
+    if suffix and not looks_binary(head):
+        return "texts with its ending are not indexed: rename it to .txt to index it"
     return _REASONS.get(suffix)
 
 
