@@ -95,14 +95,14 @@ class Reader:
             # Other than for reading, small pictures stay small.
             quick = {"Det.limit_type": "max", "Det.limit_side_len": _GATE_SIDE}
             self._gate = _load(_GATE_SIDE, {**quick, "Det.box_thresh": _GATE_BOX_SCORE})
-        found = self._gate(pixels, use_rec=False)
+        found: Any = self._gate(pixels, use_rec=False)
         return found.boxes is not None and len(found.boxes) > 0
 
     def _lines(self, pixels: NDArray[np.uint8]) -> list[Line]:
         """Return all lines, uncertain ones too."""
         if self._engine is None:
             self._engine = _load(_MAX_SIDE, {"Global.text_score": 0.0})
-        found = self._engine(pixels, return_word_box=True)
+        found: Any = self._engine(pixels, return_word_box=True)  # its class depends on arguments
         if found.txts is None:
             return []
         located = found.word_results
