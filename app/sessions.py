@@ -95,7 +95,9 @@ class SearchSession:
     ) -> None:
         text, _ = without_excluded(form.text)
         self.token = token
-        self.corrections = corrections(library, text)
+        self.corrections: dict[str, str] = (
+            corrections(library, text) if others is None else others.corrections
+        )
         self.filtered = query.filters != Filters()
         self.terms = found_forms(self.corrections.get(term, term) for term in terms(text))
         self._library = library
