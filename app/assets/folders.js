@@ -1,8 +1,7 @@
 // The folders that the library remembers: their state, and keeping them up to date.
-import {
-  ask, closest, fetchRoute, find, get, isTrusted, onPanel, post, toast, toastError,
-} from "./dom.js";
-import { t, tn } from "./texts.js";
+import { toastRemoved } from "./actions.js";
+import { ask, closest, fetchRoute, find, get, isTrusted, onPanel, post, toastError } from "./dom.js";
+import { t } from "./texts.js";
 
 const LOOK_MS = 5_000;
 
@@ -109,9 +108,7 @@ async function exclude(form) {
 async function forget(folder, question) {
   if (!(await ask(question, t("Remove from the library")))) return;
   const answer = await change(`${folder}/forget`, {});
-  if (!answer) return;
-  const { removed = 0 } = answer;
-  toast(tn("{n} file removed from the library.", "{n} files removed from the library.", removed));
+  if (answer) toastRemoved(answer.removed ?? 0);
 }
 
 /** @param {MouseEvent} event */
