@@ -6,6 +6,7 @@ If RZEN_SCREENSHOTS names a folder, pictures of each step are written to it.
 import os
 import shutil
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from playwright import sync_api
@@ -41,6 +42,11 @@ def take_picture(page, name):
         Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
         page.wait_for_timeout(300)  # Until nothing moves.
         page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
+
+
+def parameters(page):
+    """What the address says after its question mark."""
+    return dict(parse_qsl(urlsplit(page.url).query))
 
 
 class Window:

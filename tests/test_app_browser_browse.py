@@ -1,10 +1,9 @@
 """The library by date in a real browser: a long list, its scrubber, filters, and the way back."""
 
 import re
-from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from browser import MARKS, PHONE, Window
+from browser import MARKS, PHONE, Window, parameters
 from made_up_files import add_files
 from sample_library import served_here
 
@@ -84,10 +83,6 @@ def first_visible(page):
 
 def total(page):
     return int(re.sub(r"\D", "", page.locator("#rz-timeline-count").inner_text()))
-
-
-def parameters(page):
-    return dict(parse_qsl(urlsplit(page.url).query))
 
 
 def test_everything_is_listed_and_little_is_in_the_document(window, library):

@@ -1,9 +1,7 @@
 """The cards of an answer in a real browser: files, kinds, the border, pictures that look alike."""
 
-from urllib.parse import parse_qsl, urlsplit
-
 import pytest
-from browser import MARKS, Window
+from browser import MARKS, Window, parameters
 from PIL import Image
 from sample_library import copy_library, served_here
 
@@ -39,10 +37,6 @@ def window(browser_window):
     browser_window.page.evaluate("localStorage.clear()")
     browser_window.load()
     return browser_window
-
-
-def parameters(page):
-    return dict(parse_qsl(urlsplit(page.url).query))
 
 
 def counts(page):

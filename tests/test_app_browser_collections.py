@@ -1,9 +1,7 @@
 """Favourites, albums and saved searches in a real browser."""
 
-from urllib.parse import parse_qsl, urlsplit
-
 import pytest
-from browser import DESKTOP, MARKS, PHONE, Window
+from browser import DESKTOP, MARKS, PHONE, Window, parameters
 from sample_library import copy_library, served_here
 
 from indexer import Filters, Library
@@ -40,10 +38,6 @@ def names(library, album_id):
 def show_collections(page):
     page.get_by_role("tab", name="Collections").click()
     page.locator("#rz-collections-list .rz-album").first.wait_for()
-
-
-def parameters(page):
-    return dict(parse_qsl(urlsplit(page.url).query))
 
 
 def test_heart_makes_a_favourite_by_pointer_and_by_key(window, library):

@@ -1,9 +1,7 @@
 """The state of the search in a real browser: answers out of order, filters, failures, addresses."""
 
-from urllib.parse import parse_qsl, urlsplit
-
 import pytest
-from browser import MARKS, PHONE, Window
+from browser import MARKS, PHONE, Window, parameters
 from sample_library import copy_served_here, served_here
 
 from indexer import Library
@@ -104,10 +102,6 @@ def test_search_in_empty_library(chromium, tmp_path):
 
 
 # ---- the address
-
-
-def parameters(page):
-    return dict(parse_qsl(urlsplit(page.url).query))
 
 
 def first_name(window, name):

@@ -1,10 +1,9 @@
 """The search box in a real browser: files, suggestions, dates in words, and keys."""
 
 from base64 import b64encode
-from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from browser import MARKS, Window
+from browser import MARKS, Window, parameters
 from sample_library import copy_served_here
 
 pytestmark = MARKS
@@ -32,10 +31,6 @@ def window(browser_window):
     )
     yield browser_window
     browser_window.page.unroute_all()
-
-
-def parameters(page):
-    return dict(parse_qsl(urlsplit(page.url).query))
 
 
 def first_name(window, name):
