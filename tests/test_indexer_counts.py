@@ -16,10 +16,11 @@ from sqlalchemy import delete, select, update
 from embedder.media.kinds import Kind
 from indexer.catalog import Catalog, listing, schema
 from indexer.catalog.names import name_words
+from indexer.catalog.outcomes import Indexed, Refused, SegmentRecord
 from indexer.catalog.schema import stored_path
 from indexer.catalog.sqlite import Database
 from indexer.catalog.verify import Audit, recount
-from indexer.catalog.writer import CatalogWriter, Indexed, Refused, SegmentRecord
+from indexer.catalog.writer import CatalogWriter
 from indexer.types import Candidate, Filters, Status
 from indexer.vectors.interface import SearchFilter
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +19,7 @@ from indexer.catalog.details import (
     packed_sidecars,
     unpacked_details,
 )
+from indexer.catalog.outcomes import Effect, Indexed, Refused, SegmentRecord
 from indexer.catalog.sqlite import Database
 from indexer.catalog.transaction import Values, WriteTransaction
 from indexer.presence import FolderId, deleted
@@ -27,59 +27,6 @@ from indexer.types import Candidate, Root, Status
 
 if TYPE_CHECKING:
     from indexer.catalog.listing import Catalog
-
-
-class Effect(StrEnum):
-    """What recording a file did to the library."""
-
-    ADDED = "added"
-    UPDATED = "updated"
-    UNCHANGED = "unchanged"
-    MOVED = "moved"
-    COPY = "copy"
-    REFUSED = "refused"
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class SegmentRecord:
-    """A segment ready to be stored, as in `Draft`; `vector` and `words` are packed."""
-
-    position: int
-    modality: str
-    vector: bytes
-    page: int | None = None
-    start: float | None = None
-    end: float | None = None
-    span: tuple[int, int] | None = None
-    text: str | None = None
-    words: bytes | None = None
-    picture_hash: int | None = None
-    picture_tint: bytes | None = None
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Indexed:
-    """A file that was cut and embedded; no segments if its bytes are known already.
-
-    `details` are those of the bytes, with the segments; `sidecar_details` those beside the file.
-    """
-
-    candidate: Candidate
-    kind: Kind
-    content_hash: str
-    segments: Sequence[SegmentRecord] = ()
-    details: Details | None = None
-    sidecar_details: Details | None = None
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Refused:
-    """A file that was skipped or failed, and why."""
-
-    candidate: Candidate
-    status: Status
-    reason: str
-    kind: Kind | None = None
 
 
 def record(transaction: WriteTransaction, outcome: Indexed | Refused) -> Effect:

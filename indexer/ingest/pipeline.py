@@ -13,7 +13,8 @@ from typing import TypeAlias
 
 from embedder.interface import Embedder, EmbedderInfo
 from embedder.media.kinds import Limits
-from indexer.catalog.writer import CatalogWriter, Effect, Indexed, Refused
+from indexer.catalog.outcomes import Effect, Indexed, Refused
+from indexer.catalog.writer import CatalogWriter
 from indexer.errors import Closed, LibraryError
 from indexer.ingest.discovery import Compared, compare
 from indexer.ingest.live_photos import refuse_moving_part

@@ -34,8 +34,8 @@ from embedder.media.kinds import (
 )
 from embedder.media.members import stat_media
 from indexer.catalog.details import all_details
+from indexer.catalog.outcomes import SegmentRecord
 from indexer.catalog.schema import packed_vector, packed_words
-from indexer.catalog.writer import SegmentRecord
 from indexer.errors import Closed, LibraryError
 from indexer.ingest.queues import ByteBoundedQueue
 from indexer.ingest.stalls import StallWatch
