@@ -67,8 +67,15 @@ class Window:
         self.address = address
         self.load()
 
+    def go(self, address):
+        """Load an address, once the page has gone back from a result that was closed."""
+        self.page.wait_for_function(
+            "document.querySelector('#rz-detail')?.open || !location.search.includes('open=')"
+        )
+        self.page.goto(address)
+
     def load(self):
-        self.page.goto(self.address)
+        self.go(self.address)
         self.page.wait_for_selector("html[data-rz-ready]")
 
     def _note(self, url, address):

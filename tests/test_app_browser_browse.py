@@ -48,7 +48,7 @@ def browser_window(chromium, address):
 
 @pytest.fixture
 def window(browser_window):
-    browser_window.page.goto("about:blank")  # The same address again would keep the place.
+    browser_window.go("about:blank")  # The same address again would keep the place.
     browser_window.load()
     listed(browser_window.page)
     return browser_window
