@@ -276,7 +276,37 @@ def test_bar_stays_and_filters_do_not_move_the_page(window):
     window.picture("33-scrolled")
 
 
+def test_open_filters_scroll_away_on_a_phone(window):
+    page = window.page
+    window.search("red")
+    page.set_viewport_size(PHONE)
+    page.locator("#rz-more-filters").click()
+    page.mouse.wheel(0, 1200)
+    page.wait_for_function("scrollY > 600")
+    assert page.locator("#rz-rest").bounding_box()["y"] < -100
+    window.picture("35-phone-filters-scrolled")
+    page.locator("#rz-more-filters").evaluate("button => button.click()")
+    page.wait_for_function("document.querySelector('#rz-search').getBoundingClientRect().y === 0")
+
+
 # ---- accessibility
+
+
+FOCUSED = "document.activeElement.id || document.activeElement.textContent"
+
+
+def test_focus_stays_in_the_form_when_a_button_hides_itself(window):
+    page = window.page
+    window.search("red")
+    page.get_by_label("Sort").select_option("newest")
+    page.get_by_role("button", name="Reset filters").press("Enter")
+    page.get_by_role("button", name="Reset filters").wait_for(state="hidden")
+    assert page.evaluate(FOCUSED).startswith("All")
+    box(page).fill("red in July 1997")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Search for the date as words").press("Enter")
+    page.locator("#rz-period").wait_for(state="hidden")
+    assert page.evaluate(FOCUSED) == "rz-text"
 
 
 def test_names_and_roles_of_results(window):

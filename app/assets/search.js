@@ -284,10 +284,12 @@ function onClick(event) {
   if (closest(event, "[data-as-words]")) {
     literal = get("#rz-period").dataset.phrase ?? "";
     search();
+    box().focus(); // The button is hidden now.
   }
   if (closest(event, "[data-reset]")) {
     resetFilters();
     search();
+    get("#rz-form [data-all]").focus(); // The button is hidden now; phones show no keyboard for this one.
   }
   const toggle = closest(event, "#rz-more-filters");
   if (toggle) {
