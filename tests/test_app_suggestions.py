@@ -19,6 +19,8 @@ def library(tmp_path_factory):
     for path in ("media/Holiday 2019/IMG_0206.jpg", "media/Holiday 2020/b.jpg", "media/misc/c.jpg"):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (64, 48), (200, len(path), 9)).save(folder / path)
+    for name in ("little-penguin.png", "zoo2penguins.png", "XZebra.v2.png", "arctic.png"):
+        Image.new("RGB", (64, 48), (9, len(name), 9)).save(folder / "media/misc" / name)
     described = {
         "people": [{"name": "Anna Schmidt"}, {"name": "Bob"}],
         "tags": ["Beach", "Marmalade jars"],
@@ -49,6 +51,9 @@ def found(library, text, *kinds):
         ("olid", "folder", set()),
         ("img_02", "file", {("IMG_0206.jpg", "IMG_0206.jpg")}),
         ("206", "file", set()),
+        ("penguin", "file", {(one, one) for one in ("little-penguin.png", "zoo2penguins.png")}),
+        ("v2.p", "file", {("XZebra.v2.png", "XZebra.v2.png")}),
+        ("guin", "file", set()),
         ("harb", "word", {("harbour", "harbour"), ("harbours", "harbours")}),
         ("old -harb", "word", {("harbour", "old -harbour"), ("harbours", "old -harbours")}),
         ("a harbour ", "word", set()),
@@ -63,6 +68,11 @@ def test_suggestions(library, text, kind, expected):
     shown = set(found(library, text, *[kind] if kind else []))
     assert shown <= expected if kind == "word" else shown == expected
     assert bool(shown) == bool(expected)
+
+
+@pytest.mark.parametrize("text", ["penguin", "a harbour", "harbours"])
+def test_word_that_files_have_is_suggested_first(library, text):
+    assert found(library, text, "word")[0] == (text.split()[-1], text)
 
 
 def test_labels_come_before_words_and_keep_how_they_are_written(library):

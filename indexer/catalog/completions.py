@@ -1,5 +1,6 @@
 """Completions: what a library has that begins like what is being typed."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from embedder.media.kinds import SEPARATOR
 from embedder.normalisation import words
 from indexer.catalog import schema
 from indexer.catalog.details import all_details, unpacked_details
-from indexer.catalog.names import plain_name
+from indexer.catalog.names import IN_WORD, plain_name
 
 MIN_LETTERS = 2
 """Letters of a word from which on it is completed; in texts, one more."""
@@ -28,9 +29,10 @@ class Completions:
 
     Attributes:
         labels: People, keywords and places that files are labelled with, each with its label.
-        words: Words of names and texts, as they are written there.
+        words: Words of names and texts, as they are written there; first what was typed, if it
+            is one of them.
         files: Names of files in which a word begins like the whole text, each with the first
-            segment.
+            segment. Hyphens, dots and where digits begin separate words, too.
     """
 
     labels: tuple[tuple[str, str], ...] = ()
@@ -69,8 +71,8 @@ def _labels(connection: Connection, beginning: str) -> Iterator[tuple[str, str]]
 
 
 def _words(connection: Connection, beginning: str) -> Iterator[str]:
-    """Yield the words that most texts and names have; numbers are none."""
-    bounds = (beginning, f"{beginning}\U0010ffff", _MAX_WORDS)
+    """Yield what was typed, if it is a word, then those of most texts and names; no numbers."""
+    bounds = (beginning, f"{beginning}\U0010ffff", beginning, _MAX_WORDS)
     found = Counter[str]()
     for word, names in connection.exec_driver_sql(_FREQUENT.format("item_names"), bounds):
         found[word] += names
@@ -78,8 +80,9 @@ def _words(connection: Connection, beginning: str) -> Iterator[str]:
         for stem, texts in connection.exec_driver_sql(_FREQUENT.format("segment_texts"), bounds):
             if word := _written(connection, stem, beginning):
                 found[word] += texts
-    del found[beginning]
-    for word, _ in found.most_common(_MAX_WORDS):
+        if _written(connection, beginning, beginning) == beginning:  # Its stem may be shorter.
+            found[beginning] += 1
+    for word in sorted(found, key=lambda word: (word != beginning, -found[word]))[:_MAX_WORDS]:
         if not word.isdecimal():
             yield word
 
@@ -98,10 +101,11 @@ def _files(connection: Connection, text: str) -> tuple[tuple[str, int], ...]:
         return ()
     asked = '"' + plain.replace('"', '""') + '"'
     found = connection.exec_driver_sql(_NAMES, (asked, _MAX_NAMES)).all()
+    begins = re.compile(f"(?<!{IN_WORD}){re.escape(plain.lower())}")
     return tuple(
         (schema.as_path(path).name, segment_id)
         for path, name, segment_id in found
-        if f" {plain.lower()}" in f" {name}"
+        if begins.search(name)
     )[:_MAX_FILES]
 
 
@@ -110,7 +114,8 @@ _DETAILS = (
     "WHERE items.id IN (SELECT rowid FROM item_about WHERE item_about MATCH ? LIMIT ?)"
 )
 _FREQUENT = (
-    "SELECT term, doc FROM {}_terms WHERE term >= ? AND term < ? ORDER BY doc DESC, term LIMIT ?"
+    "SELECT term, doc FROM {}_terms WHERE term >= ? AND term < ? "
+    "ORDER BY term = ? DESC, doc DESC, term LIMIT ?"
 )
 _TEXTS = (
     "SELECT coalesce(terms, text) FROM segments WHERE id IN ("

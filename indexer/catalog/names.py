@@ -38,7 +38,8 @@ _SEAM = re.compile(
     rf"|(?<=[{_CAPITAL}])(?=[{_CAPITAL}][{_SMALL}])"
 )
 # As it is `folded`: marks of Indic scripts are parts of words.
-_IS_WORD = re.compile("[0-9A-Za-z\x80-\U0010ffff]+")
+IN_WORD = "[0-9A-Za-z\x80-\U0010ffff]"
+_IS_WORD = re.compile(f"{IN_WORD}+")
 # A day in a name, perhaps with a time of day: 2024-05-01, 20240501, 20240501103000.
 _DAY = re.compile(
     r"(?<!\d)((?:19|20)\d\d)([-. ]?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])"
