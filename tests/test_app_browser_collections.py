@@ -131,6 +131,36 @@ def test_search_is_saved_and_opened_again(window, library):
     show_collections(page)
     page.get_by_role("button", name="Delete the search yellow").click()
     window.wait_until(lambda: not library.albums.saved_searches())
+    window.wait_for_message("The search “yellow” is deleted.")
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_role("link", name="yellow").click()
+    window.wait_for_answer(None)
+    assert window.names() == found
+    assert parameters(page) == {"q": "yellow", "kind": "image"}
+    (saved,) = library.albums.saved_searches()
+    library.albums.delete_search(saved.id)
+
+
+def test_deleted_searches_come_back_by_keyboard(window, library):
+    page, focused = window.page, "document.activeElement.getAttribute('aria-label')"
+    for name in ("one", "two"):
+        library.albums.save_search(name, {"text": name})
+    window.load()
+    show_collections(page)
+    page.get_by_role("button", name="Delete the search one").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.activeElement.textContent === 'Undo'")
+    window.picture("70-undo")
+    page.keyboard.press("Escape")
+    assert page.evaluate(focused) == "Delete the search two"
+    assert not page.get_by_role("button", name="Undo").count()
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.activeElement.textContent === 'Undo'")
+    page.keyboard.press("Enter")
+    page.wait_for_function(f"{focused} === 'Delete the search two'")
+    (saved,) = library.albums.saved_searches()
+    assert (saved.name, saved.search) == ("two", {"text": "two"})
+    library.albums.delete_search(saved.id)
 
 
 def test_album_that_fills_itself_asks_about_files_near_its_border(window, library):

@@ -58,7 +58,7 @@ function onClick(event) {
   if (answer) answerAbout(answer);
   if (on("[data-undo-answers]")) takeBack();
   const search = on("[data-delete-search]");
-  if (search) change(`searches/${search.dataset.deleteSearch}/delete`).then(showCollections);
+  if (search) deleteSearch(search);
 }
 
 /**
@@ -131,6 +131,30 @@ function linkSearches(place) {
   for (const link of place.querySelectorAll("[data-saved]")) {
     link.setAttribute("href", addressOf(JSON.parse(link.dataset.saved ?? "{}")));
   }
+}
+
+/** @param {HTMLElement} button Of the search. */
+async function deleteSearch(button) {
+  const row = button.closest("li");
+  const { name = "" } = row?.dataset ?? {};
+  const search = JSON.parse(row?.querySelector("[data-saved]")?.dataset.saved ?? "{}");
+  const place = deleteButtons().indexOf(button);
+  const answer = await change(`searches/${button.dataset.deleteSearch}/delete`);
+  await showCollections();
+  const left = deleteButtons();
+  (left[place] ?? left.at(-1) ?? get("[data-new-album]")).focus();
+  if (!answer) return;
+  const run = () => saveAgain(name, search);
+  toast(t("The search “{name}” is deleted.", { name }), { label: t("Undo"), run, focus: true });
+}
+
+const deleteButtons = () => [...document.querySelectorAll("[data-delete-search]")];
+
+/** @param {string} name @param {object} search */
+async function saveAgain(name, search) {
+  const saved = await change("searches", { name, search });
+  await showCollections();
+  find(`[data-delete-search="${saved?.id}"]`)?.focus();
 }
 
 /** @param {string} route */

@@ -168,25 +168,52 @@ export function onPanel(id, callback) {
 }
 
 /**
- * A short message at the bottom, for half a moment; longer if it comes with something to do.
+ * @typedef {object} ToastAction What can be done about a message.
+ * @property {string} label
+ * @property {() => void} run
+ * @property {boolean} [focus] Whether the keyboard goes there, and back when the message goes.
+ */
+
+/**
+ * A short message at the bottom, for half a moment; longer if it comes with something to do, and as
+ * long as the pointer or the keyboard is there.
  * @param {string} message
- * @param {{label: string, run: () => void} | null} action
+ * @param {ToastAction | null} action
  */
 export function toast(message, action = null) {
   document.querySelector(".rz-toast")?.remove();
   const shown = element("div", { class: "rz-toast", role: "status" }, message);
-  if (action) {
-    const button = element("button", { type: "button", class: "rz-link" }, action.label);
-    button.addEventListener("click", () => {
-      shown.remove();
-      action.run();
-    });
-    shown.append(button);
-  }
   // What lies outside an open dialog, or outside what fills the screen, is beneath it.
   const over = document.fullscreenElement ?? document.querySelector("dialog:modal");
   (over ?? document.body).append(shown);
-  setTimeout(() => shown.remove(), action ? 8000 : 3500);
+  if (action) addToastAction(shown, action);
+  const leave = () => {
+    if (shown.matches(":hover, :has(:focus-visible)")) setTimeout(leave, 1000);
+    else shown.remove();
+  };
+  setTimeout(leave, action ? 8000 : 3500);
+}
+
+/** @param {HTMLElement} shown @param {ToastAction} action */
+function addToastAction(shown, { label, run, focus }) {
+  const before = document.activeElement;
+  const button = element("button", { type: "button", class: "rz-link" }, label);
+  const close = () => {
+    if (before instanceof HTMLElement) before.focus();
+    shown.remove();
+  };
+  button.addEventListener("click", () => {
+    close();
+    run();
+  });
+  button.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    event.stopPropagation();
+    event.preventDefault(); // A dialog below stays open.
+    close();
+  });
+  shown.append(button);
+  if (focus && before?.matches(":focus-visible")) button.focus();
 }
 
 /** Says in a short message why something failed. @param {unknown} error */
