@@ -29,6 +29,8 @@ class FolderUpdate:
 class FolderWatch:
     """Ingests the library's folders again when something changes in them. Thread-safe.
 
+    Guarantee: there is one update at a time, however often it is switched off and on.
+
     Whether it does is kept in the library. Its jobs give way to those that users start.
 
     Attributes:
@@ -53,39 +55,50 @@ class FolderWatch:
     @property
     def is_on(self) -> bool:
         """Whether the folders are kept up to date."""
-        return self._thread is not None and self._thread.is_alive()
+        thread = self._thread
+        return thread is not None and thread.is_alive() and not self._cancel.is_set()
 
     def start(self) -> None:
         """Begin, if the library says so: first with what changed while nothing was watched."""
         with self._lock:
             if self.is_on or not self._library.catalog.watched():
                 return
-            self._cancel, self.problem, self.warning = Event(), "", ""
+            self._cancel = Event()
+            arguments = self._cancel, self._thread
             self._thread = Thread(
-                target=self._run, args=(self._cancel,), name="folder-watch", daemon=True
+                target=self._run, args=arguments, name="folder-watch", daemon=True
             )
             self._thread.start()
 
     def switch(self, on: bool) -> None:
-        """Begin or stop, and keep that in the library.
+        """Begin, or stop without waiting for a running update to end; keep that in the library.
 
         Raises:
             LibraryError: if the library cannot be written to.
         """
         self._library.set_watched(on)
-        self.start() if on else self.close()
+        self.start()
+        with self._lock:
+            if not self._library.catalog.watched():
+                self._stop()
 
     def close(self) -> None:
         """Stop, and wait for a running update to end."""
         with self._lock:
-            self._cancel.set()
-            if self._jobs.state.background:
-                self._jobs.cancel()
-            if self._thread is not None:
-                self._thread.join(_STOP_SECONDS)
-            self._thread = None
+            self._stop()
+            thread = self._thread
+        if thread is not None:
+            thread.join(_STOP_SECONDS)
 
-    def _run(self, cancel: Event) -> None:
+    def _stop(self) -> None:
+        self._cancel.set()
+        self._jobs.cancel(background=True)
+
+    def _run(self, cancel: Event, before: Thread | None) -> None:
+        """Watch, once the thread before, which was stopped, has ended its update."""
+        if before is not None:
+            before.join()
+        self.problem = self.warning = ""
         try:
             if self._library.catalog.roots():
                 self._update([], cancel)

@@ -124,10 +124,14 @@ class Jobs:
             raise Busy(f"{title} has given way to another job")
         return report
 
-    def cancel(self) -> bool:
-        """Ask the running job to stop within seconds; return False if there is none."""
+    def cancel(self, *, background: bool = False) -> bool:
+        """Ask the running job to stop within seconds; return False if there is none.
+
+        Args:
+            background: Only if it is one in the background.
+        """
         with self._lock:
-            if not self._state.running:
+            if not self._state.running or (background and not self._state.background):
                 return False
             self._cancel.set()
             self._set(replace(self._state, cancelling=True))

@@ -1,8 +1,9 @@
 """Folders that the page keeps up to date, beside the jobs that users start."""
 
 import threading
+from contextlib import suppress
 from pathlib import Path
-from queue import Queue
+from queue import Empty, Queue
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +19,16 @@ from indexer import IngestReport, Library, LibraryError
 def bursts(monkeypatch):
     """What the system reports as changed; None ends it."""
     changed: Queue[list[Path] | None] = Queue()
-    monkeypatch.setattr(folder_watch, "changed_paths", lambda *_, **__: iter(changed.get, None))
+
+    def reported(*_, cancel, **__):
+        while not cancel.is_set():
+            with suppress(Empty):
+                burst = changed.get(timeout=0.01)
+                if burst is None:
+                    return
+                yield burst
+
+    monkeypatch.setattr(folder_watch, "changed_paths", reported)
     monkeypatch.setattr(folder_watch, "_RETRY_SECONDS", 0.01)
     yield changed
     changed.put(None)
@@ -116,6 +126,50 @@ def test_an_update_that_fails_says_why_and_the_next_one_is_tried(bursts):
     assert (watch.problem, library.ingests) == ("", 2)
     bursts.put(None)
     watch.close()
+
+
+class Slow(Refusing):
+    """A library whose ingests end when they may, whether or not they are cancelled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_watched, self.running, self.most = False, 0, 0
+        self.catalog.watched = lambda: self.is_watched
+        self.catalog.roots = lambda: [Path("a")]
+        self.may_end = threading.Event()
+
+    def set_watched(self, on):
+        self.is_watched = on
+
+    def ingest(self, paths, *, on_progress, cancel):
+        self.running += 1
+        self.most = max(self.most, self.running)
+        self.may_end.wait()
+        self.running -= 1
+        return super().ingest(paths, on_progress=on_progress, cancel=cancel)
+
+
+def test_switching_off_and_on_waits_for_no_update(bursts, monkeypatch):
+    monkeypatch.setattr(folder_watch, "_STOP_SECONDS", 3600.0)
+    library, seen = Slow(), []
+    watch = FolderWatch(library, Jobs(str), str)  # type: ignore[arg-type]
+
+    def switch():
+        for on in (False, True, False, True):
+            watch.switch(on)
+            seen.append(watch.is_on)
+
+    watch.switch(True)
+    once(lambda: library.running)
+    switching = threading.Thread(target=switch, daemon=True)
+    switching.start()
+    switching.join(30)
+    library.may_end.set()
+    assert seen == [False, True, False, True]
+    once(lambda: library.ingests == 2)
+    watch.close()
+    assert (library.ingests, library.most) == (2, 1), "one update at a time"
+    assert not [one for one in threading.enumerate() if one.name == "folder-watch"]
 
 
 def test_a_cancelled_job_is_resumed():
