@@ -34,6 +34,7 @@ const MIN_CARD = 216;
 const PHONE = 640;
 const CAPTION = 54;
 const NEAR = 0.6; // Screens above and below the visible one that are in the document.
+const AHEAD = 0.25; // Screens below the visible one whose pictures are fetched before it is scrolled.
 const MAX_KEPT = 40; // Units that were shown and may be again.
 const SETTLE_MS = 120;
 
@@ -57,6 +58,7 @@ let shown = new Map(); // Elements in the document, by key.
 let kept = new Map(); // Elements that are out of it, the latest last.
 let width = 0;
 let lastTop = 0;
+let isMoved = false; // Whether the page was scrolled or resized.
 /** @type {ReturnType<typeof setTimeout>} */
 let settling;
 /** @type {ReturnType<typeof setTimeout>} */
@@ -71,6 +73,7 @@ export function startBrowse(update) {
   startScrubber({ toPart, toMonth, nameAt });
   addEventListener("scroll", draw, { passive: true });
   addEventListener("resize", draw, { passive: true });
+  for (const name of ["scroll", "resize"]) addEventListener(name, showPutOff, { passive: true, once: true });
   onPanel("rz-home", (panel) => {
     if (panel.dataset.watched) return;
     panel.dataset.watched = "yes";
@@ -407,11 +410,30 @@ async function load(key, one) {
     for (const card of one.querySelectorAll(".rz-open")) {
       card.setAttribute("href", withOpen(card.dataset.segment));
     }
+    if (!isMoved) putOff(unit, one);
     if (one.children.length < limit && one.isConnected) recount();
   } catch {
     setTimeout(draw, 2000); // The server may be back.
   }
   delete one.dataset.loading;
+}
+
+/**
+ * Leaves out the pictures far below the screen: Chromium would fetch those of the next 1,250 pixels, half of
+ * all that a first visit fetches.
+ * @param {Unit} unit @param {HTMLElement} one
+ */
+function putOff(unit, one) {
+  const end = scrollY - listTop() + (1 + AHEAD) * innerHeight;
+  for (const [index, card] of [...one.children].entries()) {
+    const picture = find(".rz-thumb img", HTMLImageElement, card);
+    if (picture) picture.hidden = unit.top + Math.floor(index / columns) * rowHeight > end;
+  }
+}
+
+function showPutOff() {
+  isMoved = true;
+  for (const picture of timeline().querySelectorAll("img[hidden]")) picture.hidden = false;
 }
 
 /** @type {string | null} */
