@@ -139,19 +139,23 @@ def words(text: str) -> list[str]:
     return [folded(word) for word in found if word.strip("_")]
 
 
-def occurrences(text: str, terms: Collection[str]) -> list[tuple[int, int]]:
-    """Return where terms occur in a text, to mark them; with a short ending, too.
+def occurrences(
+    text: str, terms: Collection[str], *, anywhere: bool = False
+) -> list[tuple[int, int]]:
+    """Return where terms occur in a text, to mark them.
 
     Args:
         text: As it was written.
         terms: From `words`, or several of them in a row.
+        anywhere: Find the terms inside words, too, and nothing but them; else whole words, also
+            with a short ending.
 
     Returns:
         Spans in order, without overlap.
     """
     if not terms:
         return []
-    pattern = _pattern(tuple(sorted(terms, key=len, reverse=True)))
+    pattern = _pattern(tuple(sorted(terms, key=len, reverse=True)), anywhere)
     if text.isascii():
         return [match.span() for match in pattern.finditer(text.lower())]
     starts = [at for at, one in enumerate(text) if not at or not _continues(one)]
@@ -174,16 +178,16 @@ def _folded_alone(cluster: str) -> str:
 
 
 @lru_cache
-def _pattern(terms: Sequence[str]) -> re.Pattern[str]:
-    """Return a pattern of any term, from the beginning of a word on."""
+def _pattern(terms: Sequence[str], anywhere: bool) -> re.Pattern[str]:
+    """Return a pattern of any term, anywhere or from the beginning of a word on."""
     forms = []
     for term in terms:
         apart = f"(?:(?!{_IN_WORD}).)" + ("*" if _IS_UNSPACED.search(term) else "+")
         form = apart.join(map(re.escape, term.split()))
         form = form.replace(_DOT_ABOVE, f"(?:{_DOT_ABOVE}|[ङञणनम]्)")
-        if not _IS_UNSPACED.match(term[0]):
+        if not anywhere and not _IS_UNSPACED.match(term[0]):
             form = f"(?:(?<!{_IN_WORD})|(?<=[{_UNSPACED}])){form}"
-        if not _IS_UNSPACED.match(term[-1]):
+        if not anywhere and not _IS_UNSPACED.match(term[-1]):
             form += f"{_LETTER}{{0,3}}(?!{_LETTER})"
         forms.append(form)
     return re.compile("|".join(forms), re.DOTALL)

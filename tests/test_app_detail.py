@@ -79,6 +79,45 @@ def test_page_of_a_document_by_its_number(client, library):
     assert re.findall(r"<text [^>]+>([^<]+) </text>", page)[:3] == ["The", "harbour", "was"]
 
 
+def boxes(shown):
+    """What is marked on a page: left, top, width and height in percent."""
+    values = r"left:([\d.]+)%;top:([\d.]+)%;width:([\d.]+)%;height:([\d.]+)%"
+    return [tuple(map(float, box)) for box in re.findall(values, shown)]
+
+
+@pytest.mark.parametrize(
+    ("find", "pages", "marks"),
+    [
+        ("harbour", [1, 3], 1),
+        ("ARBO", [1, 3], 1),
+        ("harbours", [], 0),
+        ("e har", [1, 3], 2),
+        ("harbour was", [1], 2),
+        ("- ?", [], 0),
+    ],
+)
+def test_what_is_sought_in_a_document_is_marked_and_nothing_else(
+    client, library, find, pages, marks
+):
+    segment = segment_of(library, "harbour.pdf")
+    shown = client.get(f"/detail/{segment}", params={"find": find}).text
+    found = shown.partition('class="rz-found"')[2]
+    assert [int(one) for one in re.findall(r'aria-label="Page (\d)" aria-current', found)] == pages
+    assert len(boxes(shown)) == marks
+
+
+def test_mark_covers_the_letters_that_were_sought(client, library):
+    segment = segment_of(library, "harbour.pdf")
+
+    def box(find):
+        ((left, _, width, _),) = boxes(client.get(f"/detail/{segment}?find={find}").text)
+        return left, left + width
+
+    whole, part = box("harbour"), box("bour")
+    assert part[1] == pytest.approx(whole[1], abs=0.02)
+    assert part[1] - part[0] == pytest.approx((whole[1] - whole[0]) * 4 / 7, abs=0.02)
+
+
 def test_detail_of_video(client, library):
     (item,) = library.catalog.items(name="walk.webm")
     last = library.catalog.segments(item.id)[-1]

@@ -113,6 +113,23 @@ def test_words_are_marked_as_they_were_written(text, term, marked):
     assert occurrences(text, []) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "term", "marked"),
+    [
+        ("An artist, a heart, ART", "art", ["art", "art", "ART"]),
+        ("harbour", "har", ["har"]),
+        ("in New\nYork and newyorker", "w y", ["w\nY"]),
+        ("eine Straße", "str", ["Str"]),
+        ("un cafe\u0301 noir", "fe", ["fe\u0301"]),
+        ("昨日は東京駅で", "京 駅", ["京駅"]),
+        ("harbour", "harbours", []),
+    ],
+)
+def test_what_is_sought_is_found_inside_words(text, term, marked):
+    found = occurrences(text, [term], anywhere=True)
+    assert [text[start:end] for start, end in found] == marked
+
+
 def test_a_text_is_embedded_as_it_is_read():
     with ToyEmbedder() as toy:
         first, second, third = toy.embed(

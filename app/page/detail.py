@@ -1,10 +1,13 @@
 """The detail dialog as HTML: one segment, large, with the file it is in."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
+from unicodedata import bidirectional
 from urllib.parse import urlencode
 
 from markupsafe import Markup
@@ -71,7 +74,8 @@ def detail_html(
         search: Whose words are marked and whose hit is explained, if any.
         paths: Show files with their whole paths, or only with their folder.
         local: Offer to show files in programs of this machine.
-        find: Words to mark in place of the search's, and to find in the whole document.
+        find: What to mark on a page in place of the search's words, and to find in the whole
+            document, also inside words.
 
     Raises:
         NotFound: if there is no such segment.
@@ -79,10 +83,6 @@ def detail_html(
     segment = library.catalog.segment(segment_id)
     item, missing = library.original(segment_id)
     details, terms = library.catalog.details(item.id), search.terms if search else ()
-    if wanted := " ".join(words(find)):
-        terms = (wanted,)
-    else:
-        find = ""
     hit = search.hit(segment_id) if search else None
     places = search.places(segment_id) if search else ()
     return _html.dialog(
@@ -199,7 +199,9 @@ def _page(
     drawn = library.catalog.words(segment.id)
     before = max((page for page in pages if page < number), default=0)
     after = min((page for page in pages if page > number), default=0)
-    found = [page for page in pages.values() if find and occurrences(page.text or "", terms)]
+    sought = [" ".join(words(find))] if words(find) else []
+    found = [page for page in pages.values() if occurrences(page.text or "", sought, anywhere=True)]
+    marks = _boxes(drawn, sought) if sought else _matching_words(drawn, terms)
     return _html.pdf_page(
         segment,
         item,
@@ -208,15 +210,32 @@ def _page(
         pages.get(before),
         pages.get(after),
         drawn[:_MAX_DRAWN_WORDS],
-        _matching_words(drawn, terms),
-        find,
+        [*islice(marks, _MAX_MARKED_WORDS)],
+        find if sought else "",
         found[:_MAX_FOUND_PAGES],
     )
 
 
-def _matching_words(drawn: Sequence[Word], terms: Sequence[str]) -> list[Word]:
+def _matching_words(drawn: Sequence[Word], terms: Sequence[str]) -> Iterator[Word]:
     single = {part for term in terms for part in (term, *term.split()) if len(part) > 1}
-    return [word for word in drawn if occurrences(word.text, single)][:_MAX_MARKED_WORDS]
+    return (word for word in drawn if occurrences(word.text, single))
+
+
+def _boxes(drawn: Sequence[Word], sought: Sequence[str]) -> Iterator[Word]:
+    """Yield the parts of words that are sought; where a letter is in a word is estimated."""
+    ends = [*accumulate(len(word.text) + 1 for word in drawn)]
+    for start, end in occurrences(" ".join(word.text for word in drawn), sought, anywhere=True):
+        for place in range(bisect_right(ends, start), bisect_left(ends, end) + 1):
+            word = drawn[place]
+            begin = ends[place] - len(word.text) - 1
+            yield _part(word, max(start - begin, 0), min(end - begin, len(word.text)))
+
+
+def _part(word: Word, start: int, end: int) -> Word:
+    if any(bidirectional(letter) in {"R", "AL"} for letter in word.text):
+        return word  # Written from the right.
+    width = (word.right - word.left) / len(word.text)
+    return replace(word, left=word.left + start * width, right=word.left + end * width)
 
 
 def _passage(library: Library, segment: Segment, item: MediaItem) -> Passage:
