@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import brotli
 import fastapi.routing
 import pytest
 from asgi import Answer, Ask, Site, site
@@ -419,3 +420,34 @@ def test_scripts_are_asked_for_once_in_a_version(world, tmp_path):
     assert version_of(assets) == folder.removeprefix("site/")
     (assets / "app.js").write_text("// changed")
     assert version_of(assets) != folder.removeprefix("site/")
+
+
+def test_scripts_are_sent_without_comments_on_the_same_lines(world):
+    html = world.site.ask("/").body.decode()
+    (folder,) = set(re.findall(r"site/[0-9a-f]{12}", html))
+    for path in sorted(server.ASSETS.glob("*.js")):
+        written = path.read_text("utf-8").splitlines()
+        sent = world.site.ask(f"/{folder}/{path.name}").body.decode().splitlines()
+        assert len(sent) == len(written)
+        for before, after in zip(written, sent, strict=True):
+            is_comment = before.lstrip().startswith(("//", "/*", "* ", "*/")) or before == " *"
+            assert after == ("" if is_comment else before)
+    assert world.site.ask(f"/{folder}/nothing.js").status == 404
+
+
+def test_scripts_styles_and_pictures_have_few_headers_and_documents_all(world):
+    html = world.site.ask("/")
+    (folder,) = set(re.findall(r"site/[0-9a-f]{12}", html.body.decode()))
+    documents = (html, world.site.ask("/site/icon.svg"), world.site.ask("/nothing"))
+    for answer in documents:
+        assert {"content-security-policy", "x-frame-options"} <= answer.headers.keys()
+    encoded = (("accept-encoding", "gzip, br"),)
+    for path in (f"/{folder}/app.js", f"/{folder}/page.css", f"/thumbnail/{world.segment}"):
+        answer = world.site.ask(path, headers=encoded)
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+        assert "content-security-policy" not in answer.headers
+    script = world.site.ask(f"/{folder}/app.js", headers=encoded)
+    plain = world.site.ask(f"/{folder}/app.js")
+    assert script.headers["content-encoding"] == "br"
+    assert brotli.decompress(script.body) == plain.body
