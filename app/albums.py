@@ -194,7 +194,7 @@ def _living_album(services: Services, name: str, search: Mapping[str, Any]) -> i
                 "filter alone does not say what belongs in it"
             )
         )
-    validated(SearchForm, kept).query(services.library, services.files)
+    validated(SearchForm, kept).query(services.library, services.files, services.living.keep_filled)
     album_id = albums.create(name, search=kept, border=kept.pop("border", 0.5))
     services.living.filled(album_id)
     return album_id

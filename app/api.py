@@ -224,9 +224,10 @@ class Api:
 
     def _hits(self, form: SearchForm, limit: int, offset: int) -> list[dict[str, Any]]:
         window = validated(Window, {"limit": limit, "offset": offset})
-        query = form.query(self._services.library, self._services.files)
+        services = self._services
+        query = form.query(services.library, services.files, services.living.keep_filled)
         query = replace(query, limit=window.limit, offset=window.offset, sort=form.sort)
-        return [_hit(hit) for hit in self._services.library.search(query)]
+        return [_hit(hit) for hit in services.library.search(query)]
 
 
 def _job(state: JobState) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import inf
+from threading import RLock
+from time import monotonic
 
 import numpy as np
 from cachetools import LRUCache
@@ -21,6 +24,7 @@ _MARGIN = 1.0
 """Log-odds from the border within which files are asked about: from 27 to 73 % at one half."""
 _MAX_ASKED = 12
 _MAX_ALBUMS = 100  # Whose questions are kept in memory.
+_RETRY_SECONDS = 30.0  # After a failure.
 _FAILURES = (IndexerError, EmbedderError, MediaError)
 
 
@@ -46,6 +50,9 @@ class Filled:
 class LivingAlbums:
     """Fills living albums when they are looked at and the library has changed since. Thread-safe.
 
+    Looking at an album is to list albums, to open one, and to use one as a filter. Whatever changed
+    the library, also another process, is noticed. No ingest waits for it.
+
     Guarantees: what was answered yes is in the album and what was answered no is not, whatever the
     search finds; answers about one album change no other search.
     """
@@ -54,15 +61,32 @@ class LivingAlbums:
         self._library = library
         self._files = files
         self._asked = LRUCache[int, tuple[str, tuple[Hit, ...]]](_MAX_ALBUMS)
+        self._lock = RLock()  # Of one who fills, perhaps an album that another one's search needs.
+        self._next_try: dict[int, float] = {}
 
     def all(self) -> list[Album]:
         """Return all albums, with the living ones filled, if they can be."""
         albums = self._library.albums
         for album in albums.all():
-            if album.search is not None and album.evaluated != self._state():
-                with suppress(*_FAILURES):  # `filled` says why.
-                    self._fill(album)
+            self.keep_filled(album.id)
         return albums.all()
+
+    def keep_filled(self, album_id: int) -> None:
+        """Fill a living album, if the library has changed since; others stay as they are.
+
+        So does one that cannot be filled, as in a library that cannot be written to: `filled` says
+        why.
+        """
+        albums = self._library.albums
+        if not albums.is_outdated(album_id, self._state()):
+            return
+        with self._lock, suppress(*_FAILURES):
+            is_due = monotonic() >= self._next_try.get(album_id, -inf)
+            if is_due and albums.is_outdated(album_id, self._state()):
+                # First, for its search may be limited to the album itself.
+                self._next_try[album_id] = monotonic() + _RETRY_SECONDS
+                self._fill(albums.get(album_id))
+                del self._next_try[album_id]
 
     def filled(self, album_id: int) -> Filled:
         """Fill a living album if need be.
@@ -77,8 +101,9 @@ class LivingAlbums:
         try:
             if album.search is not None:
                 if known is None or not known[0] == self._state() == album.evaluated:
-                    has_changed = self._fill(album)
-                    known = self._asked[album_id]
+                    with self._lock:
+                        has_changed = self._fill(album)
+                        known = self._asked[album_id]
                 asked = known[1]
         except _FAILURES as error:  # Its folder or its example may have left the library.
             problem = error
@@ -104,7 +129,7 @@ class LivingAlbums:
     def _hits(self, album: Album) -> dict[str, Hit]:
         """Return the best hit of each content that the search of an album finds."""
         form = validated(SearchForm, album.search or {})
-        query = replace(form.query(self._library, self._files), limit=MAX_HITS)
+        query = replace(form.query(self._library, self._files, self.keep_filled), limit=MAX_HITS)
         hits = sorted(self._library.search(query), key=lambda hit: hit.relevance)
         return {hit.segment.content_hash: hit for hit in hits}
 

@@ -1,8 +1,8 @@
 """Searching: validating what a request asks for, and turning it into a query."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeAlias, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -98,6 +98,10 @@ _Kinds = Annotated[
     BeforeValidator(lambda value: value or ()),
     AfterValidator(lambda kinds: tuple(dict.fromkeys(kinds))),
 ]
+
+
+Fill: TypeAlias = Callable[[int], None]
+"""Puts into an album what a search finds now; see `LivingAlbums.keep_filled`."""
 
 
 class Window(BaseModel):
@@ -204,8 +208,8 @@ class SearchForm(BaseModel):
         is_named = any(match.share >= 1 for found in named for match in found)
         return not is_named and not catalog.find_words(asked).every.any()
 
-    def query(self, library: Library, files: QueryFiles) -> Query:
-        """Return the query for the indexer.
+    def query(self, library: Library, files: QueryFiles, fill: Fill) -> Query:
+        """Return the query for the indexer; see `filters`.
 
         Raises:
             QueryError: if there is nothing to search for, if a file, folder or date is unusable,
@@ -228,7 +232,7 @@ class SearchForm(BaseModel):
             raise QueryError(N_("type what you are looking for, or drop a file to search with"))
         if self.not_like:
             parts.append(text_part(self.not_like, -1.0))
-        return Query(tuple(parts), self.filters(library), without=without)
+        return Query(tuple(parts), self.filters(library, fill), without=without)
 
     def _examples(self, library: Library, files: QueryFiles, weight: float) -> Iterator[QueryPart]:
         """Yield the parts for files and segments."""
@@ -251,14 +255,20 @@ class SearchForm(BaseModel):
                 )
             )
 
-    def filters(self, library: Library) -> Filters:
+    def filters(self, library: Library, fill: Fill) -> Filters:
         """Return the filters for the indexer.
+
+        Args:
+            library: Which is searched.
+            fill: Fills the album, if it is one that fills itself.
 
         Raises:
             QueryError: if the folder or a date is unusable.
         """
         after, before = parse_dates(self.after or None, self.before or None)
         folder = folder_of(library, self.folder) if self.folder else None
+        if self.album is not None:
+            fill(self.album)
         return Filters(frozenset(self.kinds), folder, after, before, self.album)
 
 

@@ -87,14 +87,14 @@ def build(
     def message(error: Exception) -> str:
         return error_message(config, error)
 
-    jobs = Jobs(message)
+    jobs, living = Jobs(message), LivingAlbums(library, files)
     return Services(
         config=config,
         library=library,
         files=files,
         uploads=uploads,
-        searches=Searches(library, files),
-        living=LivingAlbums(library, files),
+        searches=Searches(library, files, living.keep_filled),
+        living=living,
         jobs=jobs,
         watch=FolderWatch(library, jobs, message),
         models=Models(library, config.offer),

@@ -10,7 +10,7 @@ from typing import Self
 from cachetools import LRUCache
 
 from app.query_files import QueryFiles
-from app.search import SearchForm
+from app.search import Fill, SearchForm
 from app.texts import N_
 from embedder.media.kinds import Kind
 from indexer import Filters, Hit, Library, NotFound, Query, Segment, Sort
@@ -295,8 +295,9 @@ class Searches:
     """The latest search sessions of all users, by token. Thread-safe."""
 
     def __init__(
-        self, library: Library, files: QueryFiles, max_searches: int = _MAX_SEARCHES
+        self, library: Library, files: QueryFiles, fill: Fill, max_searches: int = _MAX_SEARCHES
     ) -> None:
+        self._fill = fill
         self._library = library
         self._files = files
         self._sessions = LRUCache[str, SearchSession](max_searches)
@@ -308,7 +309,7 @@ class Searches:
         Raises:
             IndexerError: if the form is empty or unusable.
         """
-        query = form.query(self._library, self._files)
+        query = form.query(self._library, self._files, self._fill)
         token = secrets.token_urlsafe(12)
         rest = frozenset(Kind) - query.filters.kinds
         others = None

@@ -50,6 +50,9 @@ def timeline_router(services: Services) -> APIRouter:
     """Build the routes."""
     router, library = APIRouter(), services.library
 
+    def filters_of(form: SearchForm) -> Filters:
+        return form.filters(library, services.living.keep_filled)
+
     def answering(route: Callable[P, Response]) -> Callable[P, Response]:
         """Wrap a route so that what it raises becomes a sentence."""
 
@@ -66,7 +69,7 @@ def timeline_router(services: Services) -> APIRouter:
     @router.get("/timeline")
     @answering
     def timeline(values: Values) -> Response:
-        return JSONResponse(_overview(library, validated(SearchForm, values).filters(library)))
+        return JSONResponse(_overview(library, filters_of(validated(SearchForm, values))))
 
     @router.get("/timeline/items")
     @answering
@@ -78,7 +81,7 @@ def timeline_router(services: Services) -> APIRouter:
     ) -> Response:
         form = validated(SearchForm, values)
         files = library.catalog.timeline.files(
-            form.filters(library),
+            filters_of(form),
             month=date.fromisoformat(f"{month}-01"),
             limit=limit,
             offset=offset,
@@ -92,7 +95,7 @@ def timeline_router(services: Services) -> APIRouter:
     def ids(values: Values) -> Response:
         form = validated(SearchForm, values)
         found = library.catalog.timeline.ids(
-            form.filters(library), MAX_SELECTED + 1, oldest_first=form.sort is Sort.OLDEST
+            filters_of(form), MAX_SELECTED + 1, oldest_first=form.sort is Sort.OLDEST
         )
         chosen, is_all = found[:MAX_SELECTED], len(found) <= MAX_SELECTED
         return JSONResponse({"item_ids": chosen, "is_all": is_all})
@@ -100,7 +103,7 @@ def timeline_router(services: Services) -> APIRouter:
     @router.get("/timeline/folders")
     @answering
     def folders(values: Values, within: str = "") -> Response:
-        filters = validated(SearchForm, values | {"folder": ""}).filters(library)
+        filters = filters_of(validated(SearchForm, values | {"folder": ""}))
         found = folders_within(library, within, filters)
         name = readable(folder_of(library, within).name) if within else None
         return JSONResponse({"name": name, "folders": [asdict(one) for one in found]})

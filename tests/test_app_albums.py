@@ -1,6 +1,8 @@
 """The routes of albums and saved searches, without a browser."""
 
 import re
+import sqlite3
+from contextlib import closing
 
 import pytest
 from fastapi import FastAPI
@@ -8,10 +10,12 @@ from PIL import Image
 from sample_library import copy_library, segment_of
 from starlette.testclient import TestClient
 
+from app import living
 from app.albums import album_items_router, albums_router, collections_router
 from app.page.events import LibraryView
 from app.page.labels import folder_id
 from app.routes import media_router, search_router
+from app.timeline import timeline_router
 from indexer import Filters, Library
 from indexer.catalog.albums import FAVOURITES
 
@@ -31,6 +35,7 @@ def client(library, page_over):
         collections_router(page),
         media_router(library, page.searches),
         search_router(LibraryView(page), page.searches),
+        timeline_router(page),
     ):
         app.include_router(router)
     return TestClient(app)
@@ -164,6 +169,65 @@ def test_new_files_enter_by_themselves(client, library, reds, tmp_path):
     library.forget([tmp_path])
     listed = {one["id"]: one["files"] for one in client.get("/albums").json()}
     assert listed[reds] == 41
+
+
+def listed(client, album):
+    """The ids of the files that an album has as a filter."""
+    return set(client.get("/timeline/ids", params={"album": album}).json()["item_ids"])
+
+
+@pytest.fixture
+def scarlet(library, tmp_path):
+    """Another process puts a red picture into the library; return its id."""
+    Image.new("RGB", (320, 240), (212, 38, 38)).save(tmp_path / "scarlet.png")
+    with Library.open(library.directory) as other:
+        other.ingest([tmp_path])
+    yield ids(library, "scarlet.png")[0]
+    library.forget([tmp_path])
+
+
+def test_album_is_filled_wherever_it_is_a_filter(client, library, reds, scarlet):
+    assert scarlet in listed(client, reds)
+    with Library.open(library.directory) as other:
+        other.remove([scarlet])
+        other.ingest([library.catalog.roots()[-1].path])
+    (again,) = ids(library, "scarlet.png")
+    found = post(client, "/results", text="scarlet.png", album=reds).text
+    assert f'data-item="{again}"' in found
+
+
+def test_album_is_searched_for_once_after_a_change(client, library, reds, monkeypatch):
+    searches = []
+    monkeypatch.setattr(library, "search", searches.append)
+    before = listed(client, reds)
+    client.get("/timeline", params={"album": reds})
+    client.get("/albums")
+    assert (len(before), searches) == (41, [])
+
+
+def test_album_that_cannot_be_filled_is_still_a_filter(client, library, reds, scarlet, monkeypatch):
+    monkeypatch.setattr(living, "_RETRY_SECONDS", 3600.0)
+    with closing(sqlite3.connect(library.directory / "library.sqlite3")) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        assert len(listed(client, reds)) == 41
+        searches = []
+        with monkeypatch.context() as patched:
+            patched.setattr(library, "search", searches.append)
+            assert client.get("/timeline", params={"album": reds}).status_code == 200
+            assert searches == [], "it would fail each time"
+        shown = post(client, "/results", text="red", album=reds).text
+        assert "&#34;image&#34;: 41" in shown
+    client.get(f"/albums/{reds}")
+    assert scarlet in listed(client, reds)
+
+
+def test_album_whose_search_is_limited_to_itself_is_filled(client, library, scarlet):
+    album = post(client, "/albums", name="A", search={"text": "red"}).json()["id"]
+    post(client, f"/albums/{album}/delete")
+    search = {"text": "red", "album": album + 1}
+    assert post(client, "/albums", name="Z", search=search).json() == {"id": album + 1}
+    assert listed(client, album + 1) == set(), "nothing was in it"
+    post(client, f"/albums/{album + 1}/delete")
 
 
 def test_files_near_the_border_are_asked_about(client, library, reds):

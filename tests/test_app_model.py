@@ -168,7 +168,7 @@ def test_model_path_is_for_trusted_users(obedient, page_over):
     assert "/srv" not in stranger.header
     assert "/srv" not in str(Api(page).stats())
     with pytest.raises(QueryError) as refused:
-        SearchForm(text="red", instruction="x").query(Unwilling(), page.files)  # type: ignore[arg-type]
+        SearchForm(text="red", instruction="x").query(Unwilling(), page.files, int)  # type: ignore[arg-type]
     assert "/srv" not in str(refused.value)
 
 

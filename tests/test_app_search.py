@@ -72,7 +72,7 @@ def test_empty_search(page):
 def test_balance_weighs_words_and_file(page, library):
     segment = segment_of(library, "red.jpg")
     form = validated(SearchForm, {"text": "blue", "similar": [segment], "balance": 0.25})
-    query = form.query(library, page.files)
+    query = form.query(library, page.files, page.living.keep_filled)
     assert [part.weight for part in query.parts] == [1.5, 0.5]
 
 
@@ -80,7 +80,7 @@ def test_several_examples_count_the_same(page, library):
     red, blue = segment_of(library, "red.jpg"), segment_of(library, "blue.jpg")
     key = page.files.add_data_url("data:text/plain;base64,cmFpbg==")
     values = {"text": "x", "similar": [red, blue, red], "files": [key], "balance": 0.75}
-    query = validated(SearchForm, values).query(library, page.files)
+    query = validated(SearchForm, values).query(library, page.files, page.living.keep_filled)
     assert [part.weight for part in query.parts] == [0.5, 0.5, 0.5, 0.5]
 
 
@@ -88,21 +88,25 @@ def test_several_examples_count_the_same(page, library):
 def test_balance_of_zero_leaves_a_side_out(page, library, balance, left):
     segment = segment_of(library, "red.jpg")
     form = validated(SearchForm, {"text": "blue", "similar": [segment], "balance": balance})
-    (part,) = form.query(library, page.files).parts
+    (part,) = form.query(library, page.files, page.living.keep_filled).parts
     assert (part.content.text if part.content else None) == left
 
 
 def test_not_like_is_negative(page, library):
-    query = SearchForm(text="red", not_like="blue").query(library, page.files)
+    query = SearchForm(text="red", not_like="blue").query(
+        library, page.files, page.living.keep_filled
+    )
     assert [part.weight for part in query.parts] == [1.0, -1.0]
 
 
 def test_a_word_with_a_minus_is_left_out(page, library):
-    query = SearchForm(text="red -blue").query(library, page.files)
+    query = SearchForm(text="red -blue").query(library, page.files, page.living.keep_filled)
     assert [part.content.text for part in query.parts] == ["red"]
     assert query.without == ("blue",)
     segment = segment_of(library, "red.jpg")
-    query = SearchForm(text="-blue", similar=(segment,)).query(library, page.files)
+    query = SearchForm(text="-blue", similar=(segment,)).query(
+        library, page.files, page.living.keep_filled
+    )
     assert (len(query.parts), query.without) == (1, ("blue",))
     assert "Type what you are looking for" in answer(page, text="-blue")
 
@@ -117,7 +121,7 @@ def test_a_correction_is_told(page):
 def test_before_includes_the_day(page, library):
     filters = (
         SearchForm(text="x", after="2024-05-01", before="2024-05-01")
-        .query(library, page.files)
+        .query(library, page.files, page.living.keep_filled)
         .filters
     )
     assert filters.before - filters.after == timedelta(days=1)
@@ -127,7 +131,11 @@ def test_before_includes_the_day(page, library):
 def test_first_and_last_day(page, library, day):
     for field in ("after", "before"):
         with contextlib.suppress(QueryError):  # East of Greenwich, the first is none.
-            library.search(SearchForm(text="x", **{field: day}).query(library, page.files))
+            library.search(
+                SearchForm(text="x", **{field: day}).query(
+                    library, page.files, page.living.keep_filled
+                )
+            )
 
 
 @pytest.mark.parametrize(
@@ -246,7 +254,7 @@ def test_later_blocks_leave_in_place_what_was_shown(page, monkeypatch):
 
 
 def test_searches_are_bounded(library, tmp_path):
-    searches = sessions.Searches(library, QueryFiles(tmp_path), max_searches=2)
+    searches = sessions.Searches(library, QueryFiles(tmp_path), int, max_searches=2)
     tokens = [searches.open(SearchForm(text=word)).token for word in ("red", "blue", "green")]
     assert searches.get(tokens[2]).token == tokens[2]
     with pytest.raises(NotFound, match="search again"):

@@ -282,6 +282,7 @@ def arrange(library: Library) -> None:
         albums.set_border(album, 0.4)
         albums.fill(album, albums.contents(album) | {"of a later file"}, "now")
         albums.remove(album, [red.id])
+        albums.is_outdated(album, "later")
         albums.answers(album)
         albums.forget_answers(album, [red.id])
         albums.all()

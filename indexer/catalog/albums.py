@@ -23,6 +23,9 @@ from indexer.catalog import schema
 from indexer.catalog.sqlite import Database, given_ids, one_of, replacing
 from indexer.errors import NotFound, QueryError
 
+_FILL_SECONDS = 1.0
+"""How long filling an album waits for another transaction: what was in it is an answer, too."""
+
 FAVOURITES = schema.FAVOURITES
 
 MAX_NAME = 200
@@ -122,7 +125,7 @@ class Albums:
         self._change(album_id, {"name": checked_name(name)})
 
     def set_border(self, album_id: int, border: float) -> None:
-        """Give a living album another border; it is filled again when it is opened."""
+        """Give a living album another border; it is filled again when it is looked at."""
         self._change(album_id, {"border": border, "evaluated": None})
 
     def set_cover(self, album_id: int, item_id: int) -> None:
@@ -179,7 +182,7 @@ class Albums:
     def forget_answers(self, album_id: int, item_ids: Sequence[int] | None = None) -> int:
         """Take back what was answered about some files, or all; return how many answers.
 
-        The album is filled again when it is opened.
+        The album is filled again when it is looked at.
         """
         answers = schema.answers
         with self._database.writing() as connection:
@@ -193,6 +196,15 @@ class Albums:
             _take_out(connection, answers, album_id, known)
             return len(known)
 
+    def is_outdated(self, album_id: int, state: str) -> bool:
+        """Return whether an album is a living one that was not filled in a state of the library."""
+        album = schema.albums.c
+        is_other = album.evaluated.is_distinct_from(state)
+        query = select(album.id).where(album.id == schema.row_id(album_id), is_other)
+        with self._database.reading() as connection:
+            found = connection.execute(query.where(album.search.is_not(None)))
+            return found.first() is not None
+
     def fill(self, album_id: int, contents: Collection[str], evaluated: str) -> None:
         """Replace what is in a living album.
 
@@ -200,9 +212,12 @@ class Albums:
             album_id: The album.
             contents: The hashes of what is in it now.
             evaluated: The state of the library that they were found in.
+
+        Raises:
+            LibraryBusy: if another transaction takes longer than a second.
         """
         inside, now = schema.album_contents, schema.microseconds_now()
-        with self._database.writing() as connection:
+        with self._database.writing(_FILL_SECONDS) as connection:
             query = select(inside.c.content_hash).where(inside.c.album_id == album_id)
             before = set(connection.execute(query).scalars())
             _take_out(connection, inside, album_id, before.difference(contents))
@@ -308,7 +323,7 @@ def _take_out(connection: Connection, table: Table, album_id: int, contents: Ite
 
 
 def _expire(connection: Connection, album_id: int) -> None:
-    """Let a living album be filled again when it is opened."""
+    """Let a living album be filled again when it is looked at."""
     album = schema.albums
     connection.execute(update(album).where(album.c.id == album_id).values(evaluated=None))
 

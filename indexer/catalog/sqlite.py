@@ -119,9 +119,16 @@ class Database:
                 self._held.connection = before
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """Yield a transaction that commits at the end, or rolls back if anything is raised."""
-        with self._transaction() as connection:
+    def writing(self, wait_seconds: float = BUSY_SECONDS) -> Iterator[Connection]:
+        """Yield a transaction that commits at the end, or rolls back if anything is raised.
+
+        Args:
+            wait_seconds: How long to wait for another transaction.
+
+        Raises:
+            LibraryBusy: that has not ended.
+        """
+        with self._transaction(wait_seconds) as connection:
             self._refuse_newer(connection)
             yield connection
 
@@ -207,11 +214,11 @@ class Database:
             raise LibraryError(schema.refusal(self.path.parent, version or 0))
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
+    def _transaction(self, wait_seconds: float = BUSY_SECONDS) -> Iterator[Connection]:
         with (
             translated(self.path, self.close),
             self._writing.connect() as connection,
-            connection.execution_options(immediate=True).begin(),
+            connection.execution_options(wait_seconds=wait_seconds).begin(),
         ):
             yield connection
 
@@ -459,10 +466,12 @@ def _close_cursors(_driver: object, record: Any) -> None:
 
 def _begin(connection: Connection) -> None:
     driver: Any = connection.connection.driver_connection
-    if not connection.get_execution_options().get("immediate", False):
+    wait_seconds = connection.get_execution_options().get("wait_seconds")
+    if wait_seconds is None:  # It only reads.
         driver.execute("BEGIN")
         return
-    give_up = monotonic() + BUSY_SECONDS
+    driver.execute(f"PRAGMA busy_timeout = {1000 * wait_seconds:.0f}")
+    give_up = monotonic() + wait_seconds
     while True:
         try:
             driver.execute("BEGIN IMMEDIATE")
