@@ -196,7 +196,7 @@ DOCUMENT_FORMATS: Mapping[str, DocumentFormat] = {
 _NAMES = (
     # Prose, data and what programs write.
     "txt text md markdown mdown rst adoc asciidoc org tex bib html htm xhtml csv tsv json jsonl "
-    "ndjson geojson xml yaml yml log srt vtt sub ass nfo json5 jsonc rss atom opml gpx "
+    "ndjson geojson xml yaml yml log srt vtt sub ass ssa nfo json5 jsonc rss atom opml gpx "
     "kml xsd xsl xslt wsdl dtd rng textile mediawiki wiki pod ris lrc cue m3u m3u8 lyx fountain "
     # Source code.
     "py pyi pyw js mjs cjs jsx ts tsx mts cts vue svelte astro c h cc cpp cxx hh hpp hxx cu java "

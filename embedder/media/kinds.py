@@ -106,6 +106,28 @@ SEPARATOR = "; "
 
 
 @dataclass(frozen=True, slots=True)
+class Cue:
+    """Words that are said from `start` to `end`, in seconds from the start of the file."""
+
+    start: float
+    end: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """What is said in a file.
+
+    Attributes:
+        name: What tells it from the others: its language as a code or in words, or empty.
+        cues: In order of their times.
+    """
+
+    name: str
+    cues: tuple[Cue, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Details:
     """What a file, or a file beside it, says about it.
 
@@ -116,6 +138,7 @@ class Details:
         words: What people have written about it, and search finds: title, caption, keywords,
             people, place, author; several of a label are joined by `SEPARATOR`.
         facts: What else is shown: camera, lens, exposure, size, duration, encoding.
+        tracks: What is said in it.
     """
 
     captured_at: datetime | None = None
@@ -123,11 +146,12 @@ class Details:
     longitude: float | None = None
     words: Labelled = ()
     facts: Labelled = ()
+    tracks: tuple[Track, ...] = ()
 
     def over(self, other: "Details") -> "Details":
         """Return these details, and those of another source where these say nothing.
 
-        Words are those of both, since what is written in either should be found.
+        Words and tracks are those of both, since what either says should be found.
         """
         located = self if self.latitude is not None else other
         known = dict(self.facts)
@@ -137,6 +161,7 @@ class Details:
             longitude=located.longitude,
             words=_joined(self.words, other.words),
             facts=self.facts + tuple(pair for pair in other.facts if pair[0] not in known),
+            tracks=self.tracks + other.tracks,
         )
 
 
@@ -197,7 +222,7 @@ class MediaKind:
         noun: What a file of it is called in messages.
         unit: What its segments are called: "picture", "clip", "page" or "passage".
         modality: As what its segments are embedded.
-        has_text: Whether its segments have words that full-text search finds.
+        has_text: Whether its segments may have words that full-text search finds.
         has_picture: Whether its segments have thumbnails.
         suffixes: Extensions of its files, in lower case, with the dot.
         media_types: MIME types by suffix, for the files that a browser can show.

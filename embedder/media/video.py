@@ -41,6 +41,7 @@ from embedder.media.shots import (
     cut_clips,
     gather,
 )
+from embedder.media.subtitles import SUBTITLES, embedded_tracks
 
 _MIN_SEEK_SECONDS = 30.0  # shorter videos are decoded as a whole
 _MAX_FFMPEG_PIXELS = 2**31 - 1  # of a larger limit, FFmpeg decodes nothing
@@ -435,7 +436,18 @@ def _details(path: Path, limits: Limits) -> Details | None:
         return IMAGE.details(path, limits)
     with _open_video(path, limits) as stream:
         first = next(_frames(stream), None)
-        return video_details(stream.container, stream.track, first.rotation if first else 0)
+        details = video_details(stream.container, stream.track, first.rotation if first else 0)
+    return details.over(_subtitles(path, limits))
+
+
+def _subtitles(path: Path, limits: Limits) -> Details:
+    """Return the tracks of subtitles, or why they are not read."""
+    with _open_video(path, limits) as stream:
+        origin = float((stream.track.start_time or 0) * stream.track.time_base)
+        try:
+            return Details(tracks=tuple(embedded_tracks(stream.container, origin)))
+        except MediaError as error:
+            return Details(facts=((SUBTITLES, f"not read: {error}"),))
 
 
 VIDEO = MediaKind(
@@ -443,6 +455,7 @@ VIDEO = MediaKind(
     noun="video",
     unit="clip",
     modality=Modality.VIDEO,
+    has_text=True,
     has_picture=True,
     suffixes=suffixes(
         "mp4 m4v mov qt mkv webm avi wmv asf flv f4v mpg mpeg mpe m1v m2v vob ogv 3gp 3g2 m2ts mxf "

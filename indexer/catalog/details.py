@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from sqlalchemy import Connection
 
-from embedder.media.kinds import Details, Kind, Labelled
+from embedder.media.kinds import Cue, Details, Kind, Labelled, Track
 from embedder.media.metadata import date_in_name
 from embedder.normalisation import folded
 from indexer.catalog.fulltext import IDS, MAX_LISTED, Ids, answers, expressions, numbers
@@ -30,14 +30,22 @@ def packed_details(details: Details | None) -> str | None:
         return None
     place = None if details.latitude is None else (details.latitude, details.longitude)
     captured = details.captured_at and details.captured_at.isoformat()
-    return json.dumps([captured, place, details.words, details.facts], ensure_ascii=False)
+    values: list[object] = [captured, place, details.words, details.facts]
+    if details.tracks:
+        values.append(
+            [
+                (one.name, [(cue.start, cue.end, cue.text) for cue in one.cues])
+                for one in details.tracks
+            ]
+        )
+    return json.dumps(values, ensure_ascii=False)
 
 
 def unpacked_details(data: str | None) -> Details | None:
     """Return the details that `packed_details` stored."""
     if data is None:
         return None
-    captured, place, words, facts = json.loads(data)
+    captured, place, words, facts, *rest = json.loads(data)
     latitude, longitude = place or (None, None)
     return Details(
         captured_at=captured and datetime.fromisoformat(captured),
@@ -45,6 +53,9 @@ def unpacked_details(data: str | None) -> Details | None:
         longitude=longitude,
         words=_labelled(words),
         facts=_labelled(facts),
+        tracks=tuple(
+            Track(name, tuple(Cue(*cue) for cue in cues)) for some in rest for name, cues in some
+        ),
     )
 
 

@@ -21,6 +21,7 @@ from sqlalchemy import (
 from indexer.catalog import schema
 from indexer.catalog.names import folder_words, name_words
 from indexer.catalog.sqlite import Database, given_ids, one_of, replacing
+from indexer.catalog.transcripts import is_transcribed, transcribe
 from indexer.types import Status
 
 _COUNTED = (
@@ -44,7 +45,8 @@ class WriteTransaction:
     Guarantees, once `finish` has been called: `item_counts`, `segment_counts` and `folders.files`
     are what counting would give; folders without items are gone; every removed segment is in
     `removals`; where the set of holders of a media changed, perhaps to none, its generation is the
-    library's, which has been raised; a file whose bytes changed is in the albums that it was in.
+    library's, which has been raised; a file whose bytes changed is in the albums that it was in;
+    the texts of clips are what their video and the subtitles beside its files say.
     """
 
     @classmethod
@@ -66,6 +68,7 @@ class WriteTransaction:
         self._files_in: Counter[int] = Counter()
         self._left_folders: set[int] = set()
         self._held_otherwise: set[int] = set()
+        self._subtitled_otherwise: set[int] = set()
         self._replaced: list[tuple[int, int]] = []
 
     @property
@@ -155,6 +158,8 @@ class WriteTransaction:
             [common | dict(one) for one in segments],
         )
         self._segments[kind] += len(segments)
+        if is_transcribed(details):
+            self._subtitled_otherwise.add(media_id)
         return media_id, {row.position: row.id for row in inserted}
 
     def remove_media(self, media_ids: Iterable[int]) -> list[str]:
@@ -183,7 +188,10 @@ class WriteTransaction:
         self.connection.execute(noted, parameters)
 
     def finish(self) -> None:
-        """Store the numbers; called once, at the end of the transaction."""
+        """Store the numbers and texts; called once, at the end of the transaction."""
+        for media_id in sorted(self._subtitled_otherwise):
+            if transcribe(self.connection, media_id):
+                self._held_otherwise.add(media_id)  # which raises the generation
         for (status, kind), files in self._files.items():
             more = {"files": files, "bytes": self._bytes[status, kind]}
             self._add(schema.item_counts, {"status": status, "kind": kind}, more)
@@ -224,6 +232,9 @@ class WriteTransaction:
         held, holds = _holder(before), _holder(after)
         if held and holds and held[0] != holds[0]:
             self._replaced.append((held[0], holds[0]))
+        for item, other in ((before, after), (after, before)):
+            if item and item["media_id"] and _says(item) and _says(item) != _says(other):
+                self._subtitled_otherwise.add(item["media_id"])
         if held != holds:
             self._held_otherwise |= {one[0] for one in (held, holds) if one is not None}
 
@@ -257,6 +268,13 @@ class WriteTransaction:
             occupied = select(items.c.id).where(items.c.folder_id == folders.c.id).exists()
             empty = delete(folders).where(one_of(folders.c.id), ~occupied)
             self.connection.execute(empty, given_ids(self._left_folders))
+
+
+def _says(item: Values | None) -> tuple[int, str] | None:
+    """Return what the subtitles beside a file say, and of which media; None without any."""
+    if item is None or not is_transcribed(item.get("sidecar_details")):
+        return None
+    return item["media_id"], item["sidecar_details"]
 
 
 def _holder(item: Values | None) -> tuple[int, int, int] | None:

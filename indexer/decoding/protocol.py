@@ -29,7 +29,17 @@ from PIL import Image
 
 from embedder.content import Content
 from embedder.media import Draft
-from embedder.media.kinds import Details, Labelled, Limits, MediaError, UnsupportedMedia, Word
+from embedder.media.kinds import (
+    Cue,
+    Details,
+    Labelled,
+    Limits,
+    MediaError,
+    Track,
+    UnsupportedMedia,
+    Word,
+)
+from embedder.media.subtitles import MAX_CHARACTERS, MAX_CUES, MAX_TRACKS
 
 _log = logging.getLogger(__name__)
 
@@ -204,6 +214,10 @@ def _encoded_details(details: Details) -> dict[str, Any]:
         "place": None if details.latitude is None else [details.latitude, details.longitude],
         "words": _shortened(details.words),
         "facts": _shortened(details.facts),
+        "tracks": [
+            [one.name, [(cue.start, cue.end, cue.text) for cue in one.cues]]
+            for one in details.tracks
+        ],
     }
 
 
@@ -222,6 +236,7 @@ def _details(fields: Mapping[str, Any]) -> Details:
         longitude=longitude,
         words=_labelled(fields["words"]),
         facts=_labelled(fields["facts"]),
+        tracks=_tracks(fields["tracks"]),
     )
 
 
@@ -236,6 +251,21 @@ def _labelled(pairs: Sequence[Any]) -> Labelled:
     if any(len(text) > _MAX_DETAIL_CHARACTERS for pair in checked for text in pair):
         raise ValueError("a detail is too long")
     return checked
+
+
+def _tracks(tracks: Sequence[Any]) -> tuple[Track, ...]:
+    if len(tracks) > MAX_TRACKS or sum(len(cues) for _, cues in tracks) > MAX_CUES:
+        raise ValueError("too many tracks or cues")
+    found = tuple(
+        Track(_text(name) or "", tuple(_cue(*cue) for cue in cues)) for name, cues in tracks
+    )
+    if sum(len(cue.text) for one in found for cue in one.cues) > MAX_CHARACTERS:
+        raise ValueError("the tracks are too long")
+    return found
+
+
+def _cue(start: object, end: object, text: object) -> Cue:
+    return Cue(_number(start, _MAX_SECONDS), _number(end, _MAX_SECONDS), _text(text) or "")
 
 
 def _checked_sizes(sizes: Sequence[Any], has_thumbnail: bool, limits: Limits) -> list[Size]:

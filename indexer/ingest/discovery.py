@@ -21,6 +21,7 @@ from embedder.media import MEDIA_KINDS
 from embedder.media.kinds import Kind, MediaError, report_progress
 from embedder.media.members import container_of, may_have_members, members, stat_media
 from embedder.media.metadata import sidecars_in
+from embedder.media.subtitles import SUFFIXES as SUBTITLES
 from indexer.catalog.writer import CatalogWriter, Known
 from indexer.config import LIBRARY_FILE
 from indexer.ingest.live_photos import has_lost_its_photo, is_beside, stems_of_photos
@@ -33,7 +34,8 @@ _SYSTEM_FOLDERS = frozenset({"@eadir", "__macosx", "$recycle.bin", "system volum
 # Thousands of files each, which package managers put there.
 _PACKAGE_FOLDERS = frozenset({"node_modules", "site-packages", "__pycache__"})
 
-_SIDECARS = (".xmp", ".json")
+_SIDECARS = (".xmp", ".json", *SUBTITLES)
+_SUBTITLED = tuple(MEDIA_KINDS[Kind.VIDEO].suffixes)
 _WITH_JSON = tuple(MEDIA_KINDS[Kind.IMAGE].suffixes | MEDIA_KINDS[Kind.VIDEO].suffixes)
 
 _NEVER = r"(?!)"
@@ -135,7 +137,7 @@ class _Sidecars:
         }
         found = {
             name: tuple(_sidecar(files[one]) for one in beside if _describes(one, name))
-            for name, beside in sidecars_in(files).items()
+            for name, beside in sidecars_in(files, _SUBTITLED).items()
         }
         names = frozenset(one.path.name for beside in found.values() for one in beside)
         return cls(found, names)

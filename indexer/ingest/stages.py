@@ -33,6 +33,7 @@ from embedder.media.kinds import (
     sha256_of,
 )
 from embedder.media.members import stat_media
+from embedder.media.subtitles import SUBTITLES, SUFFIXES
 from indexer.catalog.details import all_details
 from indexer.catalog.outcomes import SegmentRecord
 from indexer.catalog.schema import packed_vector, packed_words
@@ -244,10 +245,17 @@ class FileReader(ABC):
             yield job.kind, job.content_hash
 
     def _read_sidecars(self, job: Job) -> None:
-        """Read what the sidecars of a file say about it; one that cannot be read says nothing."""
+        """Read what the sidecars of a file say about it; one that cannot be read says nothing.
+
+        Of subtitles, the details of the file then say why.
+        """
         for sidecar in job.candidate.sidecars:
-            with suppress(MediaError, MemoryError), self.stalls.over(job):
-                said = self._decoders.describe(sidecar.path)
+            with suppress(MemoryError):
+                try:
+                    with self.stalls.over(job):
+                        said = self._decoders.describe(sidecar.path)
+                except MediaError as error:
+                    said = _unread(sidecar.path, error)
                 job.sidecar_details = all_details(job.sidecar_details, said)
 
     def _fail(self, job: Job, cause: Cause, reason: str = "") -> None:
@@ -292,6 +300,14 @@ class FileReader(ABC):
             self._thumbnails.write(content_hash, position, draft.thumbnail)
         piece = Piece(job, position, draft, _tint(draft), cost_of(draft))
         self.events.put(piece, piece.cost)
+
+
+def _unread(sidecar: Path, error: MediaError) -> Details:
+    """Return what to say of a sidecar that cannot be read."""
+    if sidecar.suffix.lower() not in SUFFIXES:
+        return Details()
+    _log.warning("%s is not read: %s", sidecar, error)
+    return Details(facts=((SUBTITLES, f"{sidecar.name} is not read: {error}"),))
 
 
 def stat_file(path: Path) -> Candidate:

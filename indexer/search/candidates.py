@@ -401,6 +401,6 @@ def _compared(like: Side, kind: Kind) -> Reason:
     """Return what vectors compared: of a page, its text with a text, its picture with a picture."""
     worded = {Modality.TEXT, Modality.PAGE}
     record = MEDIA_KINDS[kind]
-    if record.has_text and (not record.has_picture or worded & set(like.modalities)):
+    if record.modality in worded and (not record.has_picture or worded & set(like.modalities)):
         return Reason.TEXT
     return Reason.PICTURE

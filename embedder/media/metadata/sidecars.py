@@ -1,4 +1,4 @@
-"""Files that describe the file beside them: XMP, and JSON of Google Takeout and of others."""
+"""Files that describe the file beside them: XMP, JSON as of Google Takeout, subtitles."""
 
 import html
 import json
@@ -16,8 +16,11 @@ from typing import Any
 from embedder.media.kinds import Details, open_media
 from embedder.media.metadata.values import labelled, place, plausible, written_date
 from embedder.media.metadata.xmp import MAX_PACKET_BYTES, xmp_details
+from embedder.media.subtitles import SUFFIXES as SUBTITLES
+from embedder.media.subtitles import read_subtitles
 
 _XMP, _JSON = ".xmp", ".json"
+_ENDINGS = (_XMP, _JSON, *sorted(SUBTITLES))
 _SUPPLEMENT = "supplemental-metadata"
 _MIN_SHORTENED = 40  # Takeout shortens names to 46 characters, or bytes, and adds .json
 _ANY_NUMBER = re.compile(r"\(\d+\)")
@@ -31,18 +34,21 @@ _EDITED = re.compile(
 _CLIPS = (".mp4", ".mov", ".mp")
 
 
-def sidecars_in(names: Collection[str]) -> dict[str, tuple[str, ...]]:
+def sidecars_in(
+    names: Collection[str], subtitled: tuple[str, ...] = ()
+) -> dict[str, tuple[str, ...]]:
     """Return the files of a folder that have sidecars, each with its sidecars, XMP first.
 
     Args:
         names: Of all files in the folder.
+        subtitled: Endings of the files that may have subtitles, in lower case.
     """
     found = defaultdict[str, list[str]](list)
-    sidecars = [name for name in names if name.lower().endswith((_XMP, _JSON))]
+    sidecars = [name for name in names if name.lower().endswith(_ENDINGS)]
     if sidecars:
         folder = _Folder(names)
-        for name in sorted(sidecars, key=lambda name: (name.lower().endswith(_JSON), name)):
-            for owner in folder.owners(name):
+        for name in sorted(sidecars, key=lambda name: (not name.lower().endswith(_XMP), name)):
+            for owner in folder.owners(name, subtitled):
                 found[owner].append(name)
     return {owner: tuple(beside) for owner, beside in found.items()}
 
@@ -51,9 +57,15 @@ def sidecar_details(paths: Iterable[Path]) -> Details:
     """Return what sidecars say about their file, the first before the next.
 
     One that cannot be read, or is none, says nothing.
+
+    Raises:
+        MediaError: of subtitles that cannot be read; it says why.
     """
     details = Details()
     for path in paths:
+        if path.suffix.lower() in SUBTITLES:
+            details = details.over(Details(tracks=(read_subtitles(path),)))
+            continue
         try:
             with open_media(path) as file:
                 data = file.read(MAX_PACKET_BYTES + 1)
@@ -83,14 +95,33 @@ class _Folder:
                 self._of_stem[_unedited(key.rpartition(".")[0])].append(name)
         self._sorted = sorted(self._names)
 
-    def owners(self, sidecar: str) -> list[str]:
+    def owners(self, sidecar: str, subtitled: tuple[str, ...]) -> list[str]:
         """Return the names of the files that a sidecar describes."""
         base, _, suffix = _key(sidecar).rpartition(".")
         if f".{suffix}" == _XMP:
             exact = self._names.get(base)
             return [exact] if exact else self._of_stem.get(base, [])
+        if f".{suffix}" in SUBTITLES:
+            return self._subtitled(base, subtitled)
         owner = self._names.get(base) or self._described(base)
         return [owner, *self._companions(owner)] if owner else []
+
+    def _subtitled(self, base: str, endings: tuple[str, ...]) -> list[str]:
+        """Return the files that subtitles are of, by the name of these without .srt.
+
+        trip.en.sdh is of trip.mp4, unless there is a trip.en.mp4.
+        """
+        while base:
+            alike = [self._names.get(base, ""), *self._of_stem.get(_unedited(base), ())]
+            found = [
+                name
+                for name in alike
+                if _key(name).endswith(endings) and base in (_key(name), _stem(name))
+            ]
+            if found:
+                return found
+            base = base.rpartition(".")[0]
+        return []
 
     def _described(self, base: str) -> str | None:
         """Return the file that a JSON describes, by its name without .json.
@@ -132,6 +163,10 @@ class _Folder:
 
 def _key(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
+
+
+def _stem(name: str) -> str:
+    return _key(name).rpartition(".")[0]
 
 
 def _unedited(stem: str) -> str:
