@@ -1,6 +1,8 @@
 // Everything in the library by date, or what filters let through: months under headings, in a list
 // of which only what is near the screen is in the document. Heights are known beforehand, from the
-// number of files of each month and the width of the page, so that nothing ever moves.
+// number of files of each month and the width of the page, so that nothing ever moves. A list that is
+// taller than browsers let an element be is scrolled in a shorter one: far jumps are in proportion,
+// while whatever is near on the screen moves pixel by pixel, as its element is shifted below it.
 import { withOpen } from "./address.js";
 import { element, fetchRoute, find, get, onPanel } from "./dom.js";
 import { moveThumb, showScrubber, startScrubber } from "./scrubber.js";
@@ -37,6 +39,9 @@ const NEAR = 0.6; // Screens above and below the visible one that are in the doc
 const AHEAD = 0.25; // Screens below the visible one whose pictures are fetched before it is scrolled.
 const MAX_KEPT = 40; // Units that were shown and may be again.
 const SETTLE_MS = 120;
+const MAX_HEIGHT = 15_000_000; // Firefox ends at 17.9 million, and floats are exact up to 16.7.
+const EDGE = 200_000; // Pixels at both ends of a taller list that nothing is left out of.
+const FAR = 10; // Screens that only the scrollbar, or Home and End, move at once.
 
 const FILTERS = ["kinds", "folder", "album", "after", "before", "sort"];
 
@@ -59,6 +64,8 @@ let kept = new Map(); // Elements that are out of it, the latest last.
 let width = 0;
 let lastTop = 0;
 let isMoved = false; // Whether the page was scrolled or resized.
+let shift = 0; // Pixels of the list that its element leaves out above what is on the screen.
+let lastScrolled = 0; // Pixels of the element.
 /** @type {ReturnType<typeof setTimeout>} */
 let settling;
 /** @type {ReturnType<typeof setTimeout>} */
@@ -74,6 +81,7 @@ export function startBrowse(update) {
   addEventListener("scroll", draw, { passive: true });
   addEventListener("resize", draw, { passive: true });
   for (const name of ["scroll", "resize"]) addEventListener(name, showPutOff, { passive: true, once: true });
+  addEventListener("focusin", onFocus);
   onPanel("rz-home", (panel) => {
     if (panel.dataset.watched) return;
     panel.dataset.watched = "yes";
@@ -173,6 +181,9 @@ const height = () => {
   const last = units.at(-1);
   return last ? last.top + last.height : 0;
 };
+const tall = () => Math.min(height(), MAX_HEIGHT); // The list's element.
+const scrolled = () => scrollY - listTop(); // Pixels of the element above the screen.
+const scrolledTo = () => scrolled() + barHeight() + shift; // Pixels of the list above what is seen.
 const isShown = () => find("#rz-timeline")?.checkVisibility();
 
 /** Follows the width of the page, and the tab that was hidden and is shown again. */
@@ -199,13 +210,52 @@ function arrange(at) {
   [columns, rowHeight] = [wide, row];
   units = [...unitsOf(months)];
   list.dataset.all = `timeline/ids?${asked}`; // For selecting all of them.
-  list.style.height = units.length ? `${height()}px` : "";
+  list.style.height = units.length ? `${tall()}px` : "";
   list.style.setProperty("--rz-columns", String(columns));
   list.style.setProperty("--rz-row", `${rowHeight - gapY}px`);
   get("#rz-scrubber").style.top = `${HEADER + barHeight() + 16}px`;
   showScrubber(height() > room() ? yearsOf() : []);
+  lastScrolled = scrolled();
+  shift = shiftAt(lastScrolled, tall());
   if (at) scrollToPlace(at);
   draw();
+}
+
+/**
+ * How many pixels of the list its element leaves out above a position: none at first, all at last.
+ * @param {number} top Pixels of the list or of the element.
+ * @param {number} whole How many of them there are.
+ */
+function shiftAt(top, whole) {
+  const left = height() - tall();
+  const part = (top - EDGE) / (whole - room() - 2 * EDGE);
+  return left && left * Math.min(1, Math.max(0, part));
+}
+
+/** Follows the user: in proportion if far, else pixel by pixel, unless the element ends. */
+function follow() {
+  const top = scrolled();
+  const isFar = Math.abs(top - lastScrolled) > FAR * innerHeight;
+  lastScrolled = top;
+  if (isFar) shift = shiftAt(top, tall());
+  const isEnding = top < EDGE / 2 || top > tall() - room() - EDGE / 2;
+  if (isEnding && shift !== shiftAt(top + shift, height())) toTop(scrolledTo());
+}
+
+/**
+ * Goes where a file is that gets the focus from far away, and whose element is elsewhere meanwhile.
+ * @param {FocusEvent} event
+ */
+function onFocus({ target }) {
+  if (!(target instanceof Element) || height() === tall()) return;
+  const key = stripOf(target)?.dataset.key;
+  const unit = key && units.find((one) => one.key === key);
+  if (!unit || Math.abs(unit.top - scrolledTo()) < FAR * innerHeight) return;
+  requestAnimationFrame(() => {
+    toTop(unit.top); // After the browser, which goes to the element.
+    drawNow();
+    target.scrollIntoView({ block: "nearest" });
+  });
 }
 
 /** @param {Month[]} listed @returns {Generator<Unit>} */
@@ -237,7 +287,7 @@ function unitAt(top) {
 
 /** What is at the top of the screen; null if that is the beginning. @returns {Place | null} */
 function place() {
-  const top = scrollY + barHeight() - listTop();
+  const top = scrolledTo();
   if (!units.length || top <= 0 || !isShown()) return null;
   const unit = units[unitAt(top)];
   const row = unit.offset < 0 ? 0 : Math.floor((top - unit.top) / rowHeight);
@@ -262,7 +312,7 @@ function scrollToPlace(at) {
  * @param {HTMLElement | null} card
  */
 export function positionInList(card) {
-  const strip = card?.closest("#rz-timeline > .rz-grid");
+  const strip = stripOf(card);
   const unit = units.find(({ key }) => key === strip?.dataset.key);
   const last = units.at(-1);
   if (!strip || !unit || !last) return null;
@@ -270,6 +320,9 @@ export function positionInList(card) {
   const index = [...strip.children].findIndex((one) => one.contains(card));
   return { position: unit.before + index + 1, total: before + limit };
 }
+
+/** The element of the unit that something is in. @param {Element | null} [one] */
+const stripOf = (one) => one?.closest("#rz-timeline > .rz-grid");
 
 /** The years with the part of the list before them. */
 function yearsOf() {
@@ -287,8 +340,13 @@ const travel = () => Math.max(1, height() - room());
 const nameAt = (part) => (units.length ? monthName(units[unitAt(part * travel() + 1)].month) : "");
 /** @param {number} part */
 const toPart = (part) => toTop(part * travel());
-/** @param {number} top */
-const toTop = (top) => scrollTo({ top: listTop() - barHeight() + top });
+/** Scrolls to a position in the list. @param {number} top */
+function toTop(top) {
+  shift = shiftAt(top, height());
+  scrollTo({ top: listTop() - barHeight() + top - shift });
+  lastScrolled = scrolled();
+  draw(); // Even if the element is where it was.
+}
 
 /**
  * Goes to the next month or the one before; with "year", to the first month of another year.
@@ -296,7 +354,7 @@ const toTop = (top) => scrollTo({ top: listTop() - barHeight() + top });
  * @param {"month" | "year"} unit
  */
 function toMonth(by, unit) {
-  const now = units[unitAt(scrollY + barHeight() - listTop() + 1)].month;
+  const now = units[unitAt(scrolledTo() + 1)].month;
   const headings = units.filter(({ offset }) => offset < 0);
   let position = headings.findIndex(({ month }) => month === now);
   /** @param {string} month */
@@ -318,7 +376,8 @@ function draw() {
 function drawNow() {
   if (!units.length) return;
   const list = timeline();
-  const top = scrollY - listTop();
+  follow();
+  const top = scrolled() + shift;
   const isJump = Math.abs(top - lastTop) > innerHeight;
   lastTop = top;
   const near = nearUnits(top - NEAR * innerHeight, top + (1 + NEAR) * innerHeight);
@@ -334,6 +393,7 @@ function drawNow() {
   let next = null;
   for (const unit of near.reverse()) {
     const one = shown.get(unit.key) ?? bring(unit);
+    one.style.top = `${elementTop(unit)}px`;
     if (!one.isConnected) list.insertBefore(one, next);
     next = one;
   }
@@ -353,7 +413,7 @@ function nearUnits(from, to) {
   let last = first;
   while (last < units.length - 1 && units[last + 1].top < to) last += 1;
   const near = units.slice(first, last + 1);
-  const held = document.activeElement?.closest("#rz-timeline > .rz-grid")?.dataset.key;
+  const held = stripOf(document.activeElement)?.dataset.key;
   if (held && !near.some(({ key }) => key === held)) {
     near.push(...units.filter(({ key }) => key === held));
     near.sort((one, other) => one.top - other.top);
@@ -361,11 +421,13 @@ function nearUnits(from, to) {
   return near;
 }
 
+/** Where a unit is in the element; within it, also if it has the focus and is far away. @param {Unit} unit */
+const elementTop = (unit) => Math.min(Math.max(0, unit.top - shift), tall() - unit.height);
+
 /** @param {Unit} unit */
 function bring(unit) {
   const one = kept.get(unit.key) ?? make(unit);
   kept.delete(unit.key);
-  one.style.top = `${unit.top}px`;
   shown.set(unit.key, one);
   return one;
 }
