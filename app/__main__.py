@@ -142,7 +142,7 @@ def _serve(config: AppConfig, listening: socket.socket, scratch: Path) -> int:
 
 @contextmanager
 def _incoming(library: "Library") -> Iterator[Path]:
-    """Create a folder for unfinished uploads, and delete those of killed servers."""
+    """Create a folder for unfinished and removed uploads, and delete those of killed servers."""
     from app.services import INCOMING
     from app.uploads import workspace
 

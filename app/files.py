@@ -87,7 +87,8 @@ def files_router(services: Services) -> APIRouter:
             if len(chosen) != asked.files:
                 error = _("other files are listed by now: look at them, and choose again")
                 return JSONResponse({"error": error}, status_code=409)
-            return JSONResponse({"removed": library.remove(chosen)})
+            removal = services.removals.remove(chosen)
+            return JSONResponse({"removed": removal.files, "undo": removal.token})
         except EXPECTED_ERRORS as error:
             return problem(services, error)
         except OSError as error:

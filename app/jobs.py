@@ -32,7 +32,7 @@ class JobState:
             downloaded (the stage "download").
         report: What it did, once it has succeeded.
         error: Why it failed, one sentence.
-        following: What will be done after it, for users; empty if nothing is.
+        following: What will be done last after it, for users; empty if nothing is.
         version: Grows with every change.
     """
 
@@ -62,7 +62,7 @@ class Jobs:
         self._waiting = 0  # Jobs that a background job has to give way to.
         self._thread: threading.Thread | None = None
         self._latest: tuple[str, Work] | None = None
-        self._next: tuple[str, Work] | None = None
+        self._queue: list[tuple[str, Work]] = []
 
     @property
     def state(self) -> JobState:
@@ -76,14 +76,15 @@ class Jobs:
         Args:
             title: What it does, for users.
             work: Does it.
-            wait: Start it once the running job has ended, rather than refuse it.
+            wait: Start it once the running job and those that wait have ended, rather than refuse
+                it.
 
         Raises:
             Busy: if one is running.
         """
         with self._lock:
             if wait and self._state.running and not self._state.background:
-                self._next = title, work
+                self._queue.append((title, work))
                 self._set(replace(self._state, following=title))
                 return
             if self._state.background and self._state.running:
@@ -139,7 +140,7 @@ class Jobs:
 
     def close(self, timeout: float = _STOP_SECONDS) -> None:
         """Cancel the running job and wait for it to stop."""
-        self._next = None
+        self._queue.clear()
         self.cancel()
         thread = self._thread
         if thread is not None:
@@ -174,9 +175,10 @@ class Jobs:
         with self._lock:
             ended = replace(self._state, running=False, cancelling=False, following="")
             self._set(replace(ended, report=report, error=error))
-            following, self._next = self._next, None
-            if following is not None:
-                self.start(*following)
+            if self._queue:
+                self.start(*self._queue.pop(0))
+            if self._queue:
+                self._set(replace(self._state, following=self._queue[-1][0]))
 
     def _on_progress(self, progress: Progress) -> None:
         with self._lock:

@@ -5,6 +5,7 @@
                              browsers save its answer
     POST /items/paths        where they are on this machine, for trusted users
     POST /items/remove       remove them from the library
+    POST /items/restore      bring back what was removed just now
 
 Access is checked before, in `app.guard`.
 """
@@ -15,6 +16,7 @@ from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Body, Form
+from pydantic import BaseModel
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from app.downloads import archive_name, zipped
@@ -24,6 +26,14 @@ from app.search import MAX_SELECTED, FileSelection, validated
 from app.services import EXPECTED_ERRORS, Services, error_message
 from app.texts import _
 from indexer import LibraryError, MediaItem, NotFound
+
+_WAIT_SECONDS = 20.0  # For files to be back; then the answer is that they will be.
+
+
+class Restoration(BaseModel):
+    """What to bring back, as `/items/remove` has named it."""
+
+    undo: str
 
 
 def selection_router(services: Services) -> APIRouter:
@@ -59,15 +69,33 @@ def selection_router(services: Services) -> APIRouter:
         files = library.catalog.files(chosen.item_ids)
         return JSONResponse({"paths": [labels.readable(str(item.path)) for item in files]})
 
+    return router
+
+
+def removal_router(services: Services) -> APIRouter:
+    """Build the routes that remove files and bring them back."""
+    router = APIRouter()
+
     @router.post("/items/remove")
     def remove(chosen: Annotated[FileSelection, Body()]) -> Response:
         try:
-            return JSONResponse({"removed": library.remove(chosen.item_ids)})
+            removal = services.removals.remove(chosen.item_ids)
+            return JSONResponse({"removed": removal.files, "undo": removal.token})
         except EXPECTED_ERRORS as error:
             return _problem(services, error)
         except OSError as error:
             reason = _("a file could not be deleted: {reason}", reason=error.strerror or "")
             return JSONResponse({"error": reason}, status_code=500)
+
+    @router.post("/items/restore")
+    def restore(removal: Restoration) -> Response:
+        try:
+            report = services.removals.bring_back(removal.undo).result(_WAIT_SECONDS)
+        except TimeoutError:
+            return JSONResponse({"restored": None})
+        except EXPECTED_ERRORS as error:
+            return _problem(services, error)
+        return JSONResponse({"restored": report.added})
 
     return router
 

@@ -31,7 +31,7 @@ from app.page import ui
 from app.page.events import LibraryView
 from app.peer import same_user
 from app.routes import media_router, search_router, upload_router
-from app.selection import selection_router
+from app.selection import removal_router, selection_router
 from app.services import Services
 from app.suggestions import suggestions_router
 from app.timeline import timeline_router
@@ -90,7 +90,8 @@ def build(services: Services, on_start: Callable[[], None] = lambda: None) -> AS
     app.include_router(desktop_router(services.library, trusted=config.trusted))
     app.include_router(search_router(LibraryView(services), services.searches))
     app.include_router(suggestions_router(services.library))
-    app.include_router(selection_router(services))
+    for several_files in (selection_router, removal_router):
+        app.include_router(several_files(services))
     app.include_router(duplicates_router(services))
     app.include_router(albums_router(services))
     app.include_router(album_items_router(services))

@@ -16,6 +16,7 @@ from app.models import Models
 from app.page import labels
 from app.page.labels import readable
 from app.query_files import MAX_QUERY_FILE_BYTES, QueryFiles
+from app.removal import Removals
 from app.sessions import Searches
 from app.texts import N_, Marked, message_of
 from app.uploads import LibraryUploads
@@ -53,6 +54,7 @@ class Services:
     library: Library
     files: QueryFiles
     uploads: LibraryUploads
+    removals: Removals
     searches: Searches
     living: LivingAlbums
     jobs: Jobs
@@ -74,12 +76,13 @@ def build(
         config: The page's configuration.
         library: Closed by the caller.
         scratch: A private folder for the files to search with.
-        incoming: A folder for unfinished uploads, on the library's disk.
+        incoming: A folder for unfinished uploads and removed ones, on the library's disk.
     """
     files = QueryFiles(scratch, limit=min(config.max_upload_bytes, MAX_QUERY_FILE_BYTES))
+    incoming = incoming or library.directory / INCOMING
     uploads = LibraryUploads(
         library.uploads,
-        incoming or library.directory / INCOMING,
+        incoming,
         config.max_upload_bytes,
         config.max_uploads_bytes,
     )
@@ -93,6 +96,7 @@ def build(
         library=library,
         files=files,
         uploads=uploads,
+        removals=Removals(library, jobs, incoming),
         searches=Searches(library, files, living.keep_filled),
         living=living,
         jobs=jobs,

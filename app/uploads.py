@@ -363,7 +363,7 @@ def _place(partial: Path, target: Path, reservation: Reservation) -> Path:
     reservation.grow(max(0, MIN_FILE_BYTES - reservation.size) + MIN_FILE_BYTES * len(missing))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        return _rename_without_replacing(partial, target)
+        return rename_without_replacing(partial, target)
     except BaseException:
         for folder in missing:
             with suppress(OSError):  # Another upload may be in it by now.
@@ -371,7 +371,12 @@ def _place(partial: Path, target: Path, reservation: Reservation) -> Path:
         raise
 
 
-def _rename_without_replacing(partial: Path, target: Path) -> Path:
+def rename_without_replacing(partial: Path, target: Path) -> Path:
+    """Give a file a name, with a number where another file has it; return where it is.
+
+    The file may keep the name that it had, too; where another one with the same bytes has the name,
+    nothing happens.
+    """
     candidate = target
     for number in itertools.count(2):
         try:

@@ -364,10 +364,16 @@ class Library:
             relevance = self.reranker.relevance(self, query) if self.reranker else {}
             return ranking.search(self, query, relevance)
 
-    def remove(self, item_ids: Sequence[int]) -> int:
+    def remove(
+        self, item_ids: Sequence[int], *, discard: Callable[[Path], None] = Path.unlink
+    ) -> int:
         """Remove files from the library; on disk only copies under `uploads` are deleted.
 
         Folders under `uploads` that they leave empty are deleted with them.
+
+        Args:
+            item_ids: Of the files.
+            discard: Deletes a copy, or moves it elsewhere.
 
         Returns:
             How many there were; unknown ids are ignored.
@@ -379,7 +385,7 @@ class Library:
             removed = self._writer.remove(item_ids)
             for path in removed:
                 if self.uploads in path.parents:
-                    self._delete_upload(path)
+                    self._delete_upload(path, discard)
             self._tidy()
             return len(removed)
 
@@ -446,8 +452,9 @@ class Library:
             self._tidy()
             return len(removed)
 
-    def _delete_upload(self, path: Path) -> None:
-        path.unlink(missing_ok=True)
+    def _delete_upload(self, path: Path, discard: Callable[[Path], None]) -> None:
+        with suppress(FileNotFoundError):
+            discard(path)
         for folder in path.parents[: len(path.relative_to(self.uploads).parts) - 1]:
             with suppress(OSError):  # It holds other files.
                 folder.rmdir()

@@ -138,8 +138,10 @@ def test_what_is_removed_is_what_was_asked_about(window):
     page.get_by_text("No file fits these filters").wait_for()
     page.get_by_role("button", name="Remove from the library").click()
     window.wait_for_message("1 file removed from the library.")
-    page.get_by_label(re.compile("^Scan .*Notes again$")).click()
-    page.get_by_text("Scanning Notes: done").wait_for()
+    page.get_by_role("button", name="Undo").click()
+    window.wait_for_message("1 file is back in the library.")
+    page.get_by_text("Bringing files back: done").wait_for()
+    window.list_files("one.txt")
 
 
 def test_all_files_of_a_folder_are_removed_and_scanned_again(window):

@@ -233,3 +233,12 @@ def test_removing_asks_and_takes_the_cards_away(desk, library):
     desk.wait_until(lambda: not library.catalog.items(name=names[0]))
     desk.page.wait_for_function("!document.querySelector('#rz-selection:not([data-empty])')")
     assert not {*names} & {*desk.page.locator("#rz-results .rz-title b").all_inner_texts()}
+    desk.wait_for_message("2 files removed from the library.")
+    seen = desk.answer()
+    desk.picture("removed")
+    desk.page.get_by_role("button", name="Undo").click()
+    desk.wait_for_message("2 files are back in the library.")
+    desk.wait_for_answer(seen)
+    desk.page.wait_for_function("!document.querySelector('.rz-toast .rz-link')")
+    assert all(library.catalog.items(name=name) for name in names)
+    assert {*names} <= {*desk.page.locator("#rz-results .rz-title b").all_inner_texts()}

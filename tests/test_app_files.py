@@ -114,7 +114,7 @@ def test_all_files_that_are_listed_are_removed(tmp_path, texts, page_over):
             assert refused.status_code >= 400
         assert len(library.catalog.items()) == 4
         removed = client.post("/files/remove", json=asked | {"files": 2})
-        assert removed.json() == {"removed": 2}
+        assert removed.json()["removed"] == 2
         assert [item.name for item in library.catalog.items()] == ["a.txt", "d.txt"]
         assert (texts / "private" / "b.txt").exists()
 

@@ -178,7 +178,7 @@ def test_failed_uploads_leave_no_folders(uploads, tmp_path, monkeypatch):
     (tmp_path / "uploads/theirs").mkdir(parents=True)
     with pytest.raises(ConnectionError):
         asyncio.run(uploads.add("theirs/a/b/c.txt", IncomingFile(broken_off())))
-    monkeypatch.setattr("app.uploads._rename_without_replacing", refused)
+    monkeypatch.setattr("app.uploads.rename_without_replacing", refused)
     with pytest.raises(PermissionError):
         asyncio.run(uploads.add("theirs/a/b/c.txt", IncomingFile(in_parts(b"x"))))
     assert list((tmp_path / "uploads").rglob("*")) == [tmp_path / "uploads/theirs"]

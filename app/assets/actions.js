@@ -1,7 +1,7 @@
 // What can be done with the selected files.
 import { copyText } from "./clipboard.js";
 import { ask, element, find, isTrusted, post, sentence, toast, toastError } from "./dom.js";
-import { searchWith } from "./search.js";
+import { searchAgain, searchWith } from "./search.js";
 import { t, tn } from "./texts.js";
 import { addAction, clearSelection, selectedExamples } from "./selection.js";
 
@@ -70,11 +70,11 @@ async function copyPaths(itemIds) {
 async function remove(itemIds) {
   if (!(await askToRemove(itemIds.length))) return;
   try {
-    /** @type {{ removed: number }} */
-    const { removed } = await post("items/remove", { item_ids: itemIds });
+    /** @type {Removal} */
+    const removal = await post("items/remove", { item_ids: itemIds });
     clearSelection();
     dropCards(itemIds);
-    toastRemoved(removed);
+    toastRemoved(removal);
   } catch (error) {
     toastError(error);
   }
@@ -90,9 +90,36 @@ export function askToRemove(count) {
   return ask(question, t("Remove from the library"));
 }
 
-/** Says how many files have left the library. @param {number} count */
-export function toastRemoved(count) {
-  toast(tn("{n} file removed from the library.", "{n} files removed from the library.", count));
+/**
+ * @typedef {object} Removal What has left the library.
+ * @property {number} removed How many files.
+ * @property {string | null} [undo] What brings them back, if anything does.
+ */
+
+/**
+ * Says how many files have left the library, and brings them back if that is undone.
+ * @param {Removal} removal
+ * @param {() => void} show Shows them again.
+ */
+export function toastRemoved({ removed, undo }, show = searchAgain) {
+  const message = tn("{n} file removed from the library.", "{n} files removed from the library.", removed);
+  const run = () => bringBack(undo ?? "", show);
+  toast(message, undo ? { label: t("Undo"), run, focus: true } : null);
+}
+
+/** @param {string} undo @param {() => void} show */
+async function bringBack(undo, show) {
+  toast(t("Bringing files back …"));
+  try {
+    /** @type {{ restored: number | null }} */
+    const { restored } = await post("items/restore", { undo });
+    if (restored === null) toast(t("The files come back after what is running now: see Library."));
+    else toast(tn("{n} file is back in the library.", "{n} files are back in the library.", restored));
+  } catch (error) {
+    toastError(error);
+  }
+  dispatchEvent(new CustomEvent("rz-removed"));
+  show();
 }
 
 /** @param {number[]} itemIds */

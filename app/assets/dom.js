@@ -198,8 +198,12 @@ export function toast(message, action = null) {
 function addToastAction(shown, { label, run, focus }) {
   const before = document.activeElement;
   const button = element("button", { type: "button", class: "rz-link" }, label);
-  const close = () => {
+  const leave = () => {
+    button.blur();
     if (before instanceof HTMLElement) before.focus();
+  };
+  const close = () => {
+    leave();
     shown.remove();
   };
   button.addEventListener("click", () => {
@@ -213,7 +217,9 @@ function addToastAction(shown, { label, run, focus }) {
     close();
   });
   shown.append(button);
-  if (focus && before?.matches(":focus-visible")) button.focus();
+  if (!focus) return;
+  button.focus();
+  if (!button.matches(":focus-visible")) leave(); // The pointer is used, and not the keyboard.
 }
 
 /** Says in a short message why something failed. @param {unknown} error */

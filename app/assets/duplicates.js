@@ -146,10 +146,10 @@ async function trash(ids, copies) {
 async function removeCopies(ids) {
   if (!(await askToRemove(ids.length))) return;
   try {
-    /** @type {{ removed: number }} */
-    const { removed } = await post("items/remove", { item_ids: ids });
+    /** @type {import("./actions.js").Removal} */
+    const removal = await post("items/remove", { item_ids: ids });
     leave(ids);
-    toastRemoved(removed);
+    toastRemoved(removal, () => load(shown));
   } catch (error) {
     toastError(error);
   }

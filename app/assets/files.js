@@ -144,11 +144,11 @@ async function remove() {
     : ["items/remove", { item_ids: [...chosen] }];
   if (!(await askToRemove(count))) return;
   try {
-    /** @type {{ removed: number }} */
-    const { removed } = await post(route, values);
-    toastRemoved(removed);
+    /** @type {import("./actions.js").Removal} */
+    const removal = await post(route, values);
     narrow({});
     refresh();
+    toastRemoved(removal, refresh);
   } catch (error) {
     toastError(error);
   }

@@ -108,7 +108,7 @@ async function exclude(form) {
 async function forget(folder, question) {
   if (!(await ask(question, t("Remove from the library")))) return;
   const answer = await change(`${folder}/forget`, {});
-  if (answer) toastRemoved(answer.removed ?? 0);
+  if (answer) toastRemoved({ removed: answer.removed ?? 0 });
 }
 
 /** @param {MouseEvent} event */
