@@ -22,7 +22,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
-from babel import Locale
+from babel import Locale, UnknownLocaleError
 from babel.dates import format_skeleton
 from babel.messages import Catalog
 from babel.messages.mofile import write_mo
@@ -134,6 +134,17 @@ def number(value: float, digits: int | None = None) -> str:
 def day(day: date, skeleton: str = "yMMMd") -> str:
     """Format a date with the fields of a CLDR skeleton: 3 May 2024."""
     return format_skeleton(skeleton, day, locale=_catalogue().locale)
+
+
+def language_named(code: str) -> str:
+    """Return a language in words, given its code as in names of files; else what was given."""
+    try:
+        spoken = Locale.parse(code.replace("-", "_"))
+    except (ValueError, UnknownLocaleError):
+        return code
+    if len(code) > 3:
+        return spoken.get_display_name(_catalogue().locale) or code
+    return str(_catalogue().locale.languages.get(spoken.language, code))
 
 
 # ---- catalogues

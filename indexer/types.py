@@ -130,12 +130,12 @@ class Segment:
         if self.page is not None:
             return f"{page_noun(file)} {self.page}"
         if self.start is not None and self.end is not None:
-            return f"{_clock(self.start)}–{_clock(self.end)}"
+            return f"{clock(self.start)}–{clock(self.end)}"
         return ""
 
 
-def _clock(seconds: float) -> str:
-    """A time in a video: 0:06, 1:02:03."""
+def clock(seconds: float) -> str:
+    """Format a time in a video: 0:06, 1:02:03."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,5 +1,5 @@
 // A video in the detail dialog: from its clip's beginning to its end, and the strip of its moments.
-import { find, get } from "./dom.js";
+import { all, closest, find, get } from "./dom.js";
 import { playFilm, prefersStillness } from "./film.js";
 
 const FILM_SIDE = 960;
@@ -45,6 +45,16 @@ export function startVideo(video) {
       moments.forEach((each) => each.setAttribute("aria-current", each === moment));
       show(clipOf(moment));
     });
+  }
+  for (const lines of all(".rz-lines", HTMLElement, stage.closest(".rz-detail") ?? stage)) {
+    lines.addEventListener("click", (event) => {
+      const line = closest(event, ".rz-line");
+      if (!line || !getSelection()?.isCollapsed) return; // Text is being selected.
+      const said = clipOf(line);
+      show(video.hidden ? said : { ...said, end: Infinity });
+    });
+    const first = lines.querySelector(".rz-matching");
+    if (first) lines.scrollTop = first.offsetTop - 60;
   }
   const loop = get(".rz-loop", HTMLElement, stage);
   loop.setAttribute("aria-pressed", loops);

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from app import texts
 from app.page import labels
 from embedder.media import MEDIA_KINDS
+from indexer.types import clock
 
 _LINE_BREAKS_AT_TAGS = re.compile(r"\s*\n\s*(?=[<{])|(?<=[>}])\s*\n\s*")
 
@@ -44,6 +45,8 @@ _environment.filters |= {
     "fact": labels.fact,
     "moment": labels.moment,
     "filesize": labels.size,
+    "clock": clock,
+    "language_named": texts.language_named,
     "sentence": labels.sentence,
 }
 _environment.globals |= {

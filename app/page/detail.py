@@ -18,9 +18,10 @@ from app.page.results import marked
 from app.sessions import SearchSession
 from embedder.content import Modality
 from embedder.media import MEDIA_KINDS, Kind, MediaError
-from embedder.media.kinds import SEPARATOR, Details, Word
+from embedder.media.kinds import SEPARATOR, Cue, Details, Word
 from embedder.normalisation import occurrences, words
 from indexer import Filters, Library, LibraryError, MediaItem, QueryError, Segment
+from indexer.catalog.transcripts import cues_of_clips
 from indexer.decoding.on_demand import Passage
 
 _html = macros("detail.html")
@@ -30,6 +31,7 @@ _MAX_DRAWN_WORDS = 2_000
 _MAX_FOUND_PAGES = 30
 _MAX_SHOWN = 1000
 _MAX_FILES = 20
+_MAX_LINES = 5_000
 _PLACE, _SIZE = "Place", "Size"  # labels of `Details` that are shown with others
 _SEARCHED = frozenset({"Keywords", "People", _PLACE})  # labels whose values lead to a search
 _SHOWN_BY_BROWSERS = frozenset(MEDIA_KINDS[Kind.IMAGE].media_types)
@@ -48,6 +50,31 @@ class FileEntry:
     item_id: int
     path: str
     opens: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What is said in a video at a time.
+
+    Attributes:
+        cue: The words and their time.
+        clip: The clip in which it begins.
+        text: The words, with those of the search marked.
+        matches: Whether there are any.
+    """
+
+    cue: Cue
+    clip: Segment
+    text: Markup
+    matches: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """All lines of a track, with its name."""
+
+    name: str
+    lines: Sequence[Line]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +110,7 @@ def detail_html(
     segment = library.catalog.segment(segment_id)
     item, missing = library.original(segment_id)
     details, terms = library.catalog.details(item.id), search.terms if search else ()
+    transcripts = _transcripts(library, item, details, terms)
     hit = search.hit(segment_id) if search else None
     places = search.places(segment_id) if search else ()
     return _html.dialog(
@@ -94,12 +122,21 @@ def detail_html(
         labels.reason(hit) if hit else "",
         _absent(segment, item, missing, terms)
         if missing
-        else _stage(library, segment, item, terms, places, find),
+        else _stage(
+            library,
+            segment,
+            item,
+            terms,
+            places,
+            find=find,
+            start=_start(segment, transcripts),
+        ),
         _about(item, details, terms),
         dict(details.facts).get(_SIZE),
         [*_files(library, segment_id, item, paths=paths)],
         _folder(library, item),
         local and missing is None,
+        _html.transcripts(transcripts, missing is None),
         sorted(
             (one for one in places if one.id != segment_id), key=lambda segment: segment.position
         ),
@@ -157,6 +194,30 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 
+def _transcripts(
+    library: Library, item: MediaItem, details: Details, terms: Sequence[str]
+) -> list[Transcript]:
+    """Return what is said in a file, track by track."""
+    clips = library.catalog.segments(item.id) if details.tracks else []
+    starts = [clip.start or 0.0 for clip in clips]
+    found = []
+    for track in details.tracks:
+        lines = [
+            Line(cue, clip, marked(cue.text, terms), bool(occurrences(cue.text, terms)))
+            for clip, cues in zip(clips, cues_of_clips([track], starts), strict=True)
+            for cue in cues
+        ]
+        found.append(Transcript(track.name, lines[:_MAX_LINES]))
+    return found
+
+
+def _start(segment: Segment, transcripts: Sequence[Transcript]) -> float:
+    """Return when a clip is played from: where the words of the search are said, if they are."""
+    lines = (line for one in transcripts for line in one.lines)
+    said = (one.cue.start for one in lines if one.matches and one.clip.id == segment.id)
+    return min(said, default=segment.start or 0.0)
+
+
 def _absent(segment: Segment, item: MediaItem, missing: Path, terms: Sequence[str]) -> Any:
     """Return what the library has of a file that is not there, and why not more."""
     text = marked(segment.text or "", terms)
@@ -169,7 +230,9 @@ def _stage(
     item: MediaItem,
     terms: Sequence[str],
     places: Sequence[Segment],
+    *,
     find: str,
+    start: float,
 ) -> Any:
     match MEDIA_KINDS[segment.kind].modality:
         case Modality.PAGE:
@@ -185,7 +248,7 @@ def _stage(
             if modality is Modality.VIDEO and not shown:
                 clips = library.catalog.segments(item.id)
                 matching = {one.id for one in places}
-                return _html.video(segment, item.path, clips, matching)
+                return _html.video(segment, item.path, clips, matching, start)
             source = f"media/{segment.id}" if shown else f"page/{segment.id}.webp"
             sharper = "" if shown else f"{source}?side=2400"
             return _html.picture(segment, item, source, sharper)

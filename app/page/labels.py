@@ -72,7 +72,7 @@ DETAILS = (
     *(N_("Subject"), N_("Camera"), N_("Lens"), N_("Exposure"), N_("Altitude"), N_("Copyright")),
     *(N_("Rating"), N_("Size"), N_("Duration"), N_("Encoding"), N_("Pages"), N_("Slides")),
     *(N_("Sheets"), N_("Tables"), N_("Words"), N_("Contacts"), N_("Events")),
-    *(N_("Category"), N_("Description")),
+    *(N_("Category"), N_("Description"), N_("Subtitles")),
 )
 """The labels of `embedder.media.kinds.Details`."""
 

@@ -78,7 +78,12 @@ def _foot(card: Card) -> str:
 
 
 def snippet(segment: Segment, terms: Sequence[str]) -> Markup:
-    """Return the part of a text around its first matching word, with the matches marked."""
+    """Return the part of a text around its first matching word, with the matches marked.
+
+    Of a clip, it is the line with most of them, and empty where nothing matches.
+    """
+    if segment.start is not None:
+        return _line(segment, terms)
     text, length = " ".join((segment.text or "").split()), _SNIPPET_LENGTH
     found = occurrences(text, terms)
     start = max(0, found[0][0] - length // 3) if found else 0
@@ -86,6 +91,12 @@ def snippet(segment: Segment, terms: Sequence[str]) -> Markup:
         start = text.find(" ", start) + 1
     lead, tail = "… " if start else "", "…" if len(text) > start + length else ""
     return lead + marked(text[start : start + length], terms) + tail
+
+
+def _line(segment: Segment, terms: Sequence[str]) -> Markup:
+    lines = (segment.text or "").split("\n")
+    best = max(lines, key=lambda line: len(occurrences(line, terms)))
+    return marked(best[:_SNIPPET_LENGTH], terms) if occurrences(best, terms) else Markup("")
 
 
 def marked(text: str, terms: Sequence[str]) -> Markup:

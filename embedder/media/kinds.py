@@ -161,7 +161,7 @@ class Details:
             longitude=located.longitude,
             words=_joined(self.words, other.words),
             facts=self.facts + tuple(pair for pair in other.facts if pair[0] not in known),
-            tracks=self.tracks + other.tracks,
+            tracks=tuple(dict.fromkeys(self.tracks + other.tracks)),
         )
 
 
