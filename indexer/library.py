@@ -189,7 +189,8 @@ class Library:
             LibraryBusy: if the model changes again and again.
         """
         for _ in range(_MAX_SNAPSHOT_ATTEMPTS):
-            embedder, vectors = self.embedder, self.vectors
+            vectors = self.vectors
+            embedder = self._model.opened_as(vectors.fingerprint) or self.embedder
             if vectors.fingerprint == embedder.info.fingerprint or not len(vectors):
                 return embedder, vectors
         raise LibraryBusy(f"the library in {self.directory} is changing its model: try again")
@@ -393,7 +394,7 @@ class Library:
         """Return the folders that the library remembers, in order."""
         from indexer.ingest.roots import indexed_folders
 
-        return indexed_folders(self.catalog, self.missing(one.path for one in self.catalog.roots()))
+        return indexed_folders(self.catalog, self.missing(self.catalog.root_paths()))
 
     def set_watched(self, watched: bool) -> None:
         """Keep in the library whether the page keeps its folders up to date."""
@@ -401,13 +402,20 @@ class Library:
 
     def knows(self, path: Path) -> bool:
         """Return whether the library has files at a path or below it, or remembers it."""
-        roots = (root.path for root in self.catalog.roots())
-        return any(root.is_relative_to(path) for root in roots) or (self.catalog.has_path(path))
+        roots = self.catalog.root_paths()
+        return any(root.is_relative_to(path) for root in roots) or self.catalog.has_path(path)
 
-    def missing(self, paths: Iterable[Path]) -> dict[Path, Path]:
-        """Return what is not connected, by those of some paths that lead to no file now."""
-        roots = [self.uploads, *(root.path for root in self.catalog.roots())]
-        return self._presence.missing(paths, roots)
+    def missing(
+        self, paths: Iterable[Path], roots: Sequence[Path] | None = None
+    ) -> dict[Path, Path]:
+        """Return what is not connected, by those of some paths that lead to no file now.
+
+        Args:
+            paths: The paths.
+            roots: The folders that the library remembers, if they are known; else they are read.
+        """
+        roots = self.catalog.root_paths() if roots is None else roots
+        return self._presence.missing(paths, [self.uploads, *roots])
 
     def original(self, segment_id: int) -> tuple[MediaItem, Path | None]:
         """Return the file to show a segment from, the oldest of those that are there.

@@ -242,6 +242,11 @@ class LibraryModel:
                         raise
             return self._current
 
+    def opened_as(self, fingerprint: str | None) -> Embedder | None:
+        """Return the open embedder if it is the one of a fingerprint; reads no table."""
+        current = self._current
+        return current if current and current.info.fingerprint == fingerprint else None
+
     def open_another(self, name: str, instructions: Instructions) -> Embedder:
         """Open a model that the library may switch to; the caller closes it.
 

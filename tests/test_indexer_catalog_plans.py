@@ -73,6 +73,7 @@ ALLOWED = {
     "Catalog.items": SOON,
     "Catalog.picture_hashes": "all pictures, once one in a thousand of them has changed",
     "Catalog.roots": "all of them, the few folders that a user has named",
+    "Catalog.root_paths": "all of them, the few folders that a user has named",
     "Catalog.scanned_at": "likewise",
     "CatalogRepair.rebuild_derived": REPAIR,
     "DuplicateGroups._groups": "all of them, once for each generation, on request only",

@@ -41,6 +41,7 @@ _HASH_BANDS = 4  # One more than MAX_HASH_DISTANCE: at least one band of two suc
 _MAX_SORTED_FILES = 4_000  # Sorting as many takes a few milliseconds.
 _MEDIA_PER_QUERY = 5_000
 _MAX_COPIES = 20
+_ROOT_PATHS = select(schema.roots.c.path).order_by(schema.roots.c.path)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -215,6 +216,11 @@ class Catalog(CatalogReader):
         with self._database.reading() as connection:
             found = connection.execute(query).all()
         return [Root(row.path, tuple(json.loads(row.exclude))) for row in found]
+
+    def root_paths(self) -> list[Path]:
+        """Return the paths of these folders."""
+        with self._database.reading() as connection:
+            return list(connection.execute(_ROOT_PATHS).scalars())
 
     def scanned_at(self) -> dict[Path, datetime | None]:
         """Return when each root was last ingested to the end, UTC."""

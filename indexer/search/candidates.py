@@ -92,7 +92,9 @@ class KeywordMatches:
             depth: Most files of each kind that either find.
             knows_word: Look up corrections of words that occur nowhere, unless it knows them.
         """
-        matches, corrected = catalog.find_words(terms) if terms else NO_WORDS, {}
+        if not terms:
+            return cls((), NO_WORDS, np.empty(0), {}, {}, {}, trust=1.0, text_trust=1.0)
+        matches, corrected = catalog.find_words(terms), {}
         if knows_word and (corrected := catalog.corrections(matches.absent, knows_word)):
             terms = [corrected.get(term, term) for term in terms]
             matches = catalog.find_words(terms)
@@ -104,8 +106,8 @@ class KeywordMatches:
             matches,
             text_trust * scoring.of_words(matches.scores, matches.every),
             _by_kind(catalog, vectors, matches.ids),
-            catalog.find_names(terms, filters, depth) if terms else {},
-            catalog.find_about(terms, filters, depth) if terms else {},
+            catalog.find_names(terms, filters, depth),
+            catalog.find_about(terms, filters, depth),
             trust,
             text_trust,
         )
@@ -289,10 +291,6 @@ class Candidates:
         """Return the segments in some rows."""
         return [int(one) for one in self.ids[rows.start : rows.stop]]
 
-    def first(self, count: int) -> list[int]:
-        """Return the likeliest segments of each kind."""
-        return [one for rows in self.rows.values() for one in self.segments(rows[:count])]
-
     def why(self, row: int, kind: Kind) -> tuple[Reason, ...]:
         """Return the strongest reason, and the others that suffice by themselves."""
         reasons = self.reasons[kind], Reason.WORDS, Reason.FILE_NAME
@@ -321,7 +319,8 @@ def _gather(
     else:
         found.append(ids)
     chosen = np.unique(np.concatenate(found))
-    chosen = np.setdiff1d(chosen, context.catalog.with_any_word(context.without, chosen))
+    if context.without:
+        chosen = np.setdiff1d(chosen, context.catalog.with_any_word(context.without, chosen))
     known, rows = context.vectors.rows(chosen, kind)
     # What lost its vector resembles nothing; likewise what the model did not understand, and a row
     # that was damaged on disk.

@@ -18,6 +18,8 @@ from math import log2
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from embedder.media.kinds import Kind
 from indexer.errors import LibraryBusy, QueryError
 from indexer.search.candidates import Candidates, SearchContext
@@ -87,7 +89,7 @@ def search(
     _check(query)
     if query.sort is not Sort.RELEVANCE:
         return _by_date(search(library, _unsorted(query), page_relevance), query)
-    return _of_present_files(library, _ranked(library, query, page_relevance or {}))
+    return _of_present_files(library, *_ranked(library, query, page_relevance or {}))
 
 
 def _unsorted(query: Query) -> Query:
@@ -107,7 +109,10 @@ def _by_date(hits: Sequence[Hit], query: Query) -> list[Hit]:
     return ranked[query.offset : query.offset + query.limit]
 
 
-def _ranked(library: "Library", query: Query, page_relevance: Mapping[int, float]) -> list[Hit]:
+def _ranked(
+    library: "Library", query: Query, page_relevance: Mapping[int, float]
+) -> tuple[list[Hit], list[Path]]:
+    """Return the hits, and the folders that the library remembers."""
     for _ in range(_MAX_ATTEMPTS):
         embedder, vectors = library.snapshot()
         kinds = vectors.kinds & (query.filters.kinds or frozenset(Kind))
@@ -125,7 +130,8 @@ def _ranked(library: "Library", query: Query, page_relevance: Mapping[int, float
                     where,
                     query.without,
                 )
-                return _found(context, embedded, query, page_relevance)
+                hits = _found(context, embedded, query, page_relevance)
+                return hits, library.catalog.root_paths()
     raise LibraryBusy(
         f"the library in {library.directory} is changing its model: try again in a moment"
     )
@@ -145,10 +151,7 @@ def _found(
     depth = _CANDIDATES_PER_HIT * max(need, MAX_RERANKED if page_relevance else 0)
     depth *= _SPARE if query.without else 1
     candidates = Candidates.of(context, like, unlike, depth).reranked(Kind.PDF, page_relevance)
-    origins = context.catalog.origins(candidates.first(need + _MAX_SIBLINGS))
-    found = [
-        one for kind in candidates.rows for one in _fold(context, candidates, kind, need, origins)
-    ]
+    found = _folded(context, candidates, need)
     found.sort(key=lambda one: (-one.score, one.segment_id))
     return _hits(context, candidates, found[query.offset : need], query.offset + 1)
 
@@ -164,41 +167,59 @@ def _check(query: Query) -> None:
         raise QueryError(f"only the first {MAX_HITS} hits can be listed: narrow the query down")
 
 
-def _fold(
-    context: SearchContext,
-    candidates: Candidates,
-    kind: Kind,
-    need: int,
-    origins: dict[int, Origin],
-) -> list[_Found]:
-    """Return the best `need` files or pages of a kind; files of the same bytes are one.
+def _folded(context: SearchContext, candidates: Candidates, need: int) -> list[_Found]:
+    """Return files and pages, at least the best `need`; files of the same bytes are one."""
+    count = need + _MAX_SIBLINGS
+    while True:
+        rows = _likeliest(candidates, count)
+        segments = [one for some in rows.values() for one in candidates.segments(some)]
+        origins = context.catalog.origins(segments)
+        found = {kind: _fold(candidates, kind, some, origins) for kind, some in rows.items()}
+        files = [one for of_kind in found.values() for one in of_kind]
+        left = {kind: candidates.rows[kind][len(some) :] for kind, some in rows.items()}
+        if not any(
+            len(files) < need
+            or (len(found[kind]) < need and candidates.relevance[some.start] >= _STRONG)
+            for kind, some in left.items()
+            if some
+        ):
+            return files
+        count *= 2
 
-    Args:
-        context: Where they are.
-        candidates: Candidates of all kinds.
-        kind: The kind.
-        need: Most files or pages.
-        origins: Origins by segment; those that are missing and needed are added.
+
+def _likeliest(candidates: Candidates, count: int) -> dict[Kind, range]:
+    """Return the first rows of each kind, `count` at most, that the best hits are among.
+
+    Strong hits compete by their rank within the kind. Weak ones come after all of them, by
+    relevance alone: they are among the `count` likeliest weak ones of all kinds.
     """
+    heads = {
+        kind: candidates.relevance[rows.start : rows.stop][:count]
+        for kind, rows in candidates.rows.items()
+    }
+    relevance = np.concatenate(list(heads.values()))
+    weak = np.sort(relevance[relevance < _STRONG])
+    least = weak[-count] if len(weak) > count else 0.0
+    return {
+        kind: candidates.rows[kind][: np.count_nonzero(head >= least)]
+        for kind, head in heads.items()
+    }
+
+
+def _fold(
+    candidates: Candidates, kind: Kind, rows: range, origins: Mapping[int, Origin]
+) -> list[_Found]:
+    """Return the files or pages that some rows of a kind are of, best first."""
     best: dict[Origin, _Found] = {}
-    rows = candidates.rows[kind]
-    for chunk in (
-        rows[i : i + need + _MAX_SIBLINGS] for i in range(0, len(rows), need + _MAX_SIBLINGS)
-    ):
-        ids = candidates.segments(chunk)
-        if chunk.start > rows.start:
-            origins |= context.catalog.origins(ids)
-        for row, segment_id in zip(chunk, ids, strict=True):
-            origin = origins.get(segment_id)
-            if origin is None:
-                continue  # The index may be newer than what this transaction sees.
-            relevance, first = float(candidates.relevance[row]), best.get(origin)
-            if first is None:
-                best[origin] = _Found(row, kind, segment_id, relevance, more=[])
-            elif relevance >= _STRONG and len(first.more) < _MAX_SIBLINGS:
-                first.more.append(segment_id)
-        if len(best) >= need:
-            break
+    for row, segment_id in zip(rows, candidates.segments(rows), strict=True):
+        origin = origins.get(segment_id)
+        if origin is None:
+            continue  # The index may be newer than what this transaction sees.
+        relevance, first = float(candidates.relevance[row]), best.get(origin)
+        if first is None:
+            best[origin] = _Found(row, kind, segment_id, relevance, more=[])
+        elif relevance >= _STRONG and len(first.more) < _MAX_SIBLINGS:
+            first.more.append(segment_id)
     for rank, found in enumerate(best.values(), 1):
         found.score = score(found.relevance, rank)
     return list(best.values())
@@ -241,9 +262,10 @@ def _hits(
     return hits
 
 
-def _of_present_files(library: "Library", hits: list[Hit]) -> list[Hit]:
+def _of_present_files(library: "Library", hits: list[Hit], roots: Sequence[Path]) -> list[Hit]:
     """Mark hits whose files are not there, unless another file with the same bytes is."""
-    missing = library.missing(path for hit in hits for path in (hit.item.path, *hit.copies))
+    paths = (path for hit in hits for path in (hit.item.path, *hit.copies))
+    missing = library.missing(paths, roots)
     return [_of_present_file(library, hit, missing) for hit in hits] if missing else hits
 
 
