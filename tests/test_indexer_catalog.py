@@ -103,7 +103,7 @@ def words(library: Library, *terms: str, filters: Filters = ANY) -> list[str]:
         ({"kinds": frozenset({Kind.IMAGE})}, set()),
     ],
 )
-def test_filters_choose_the_same_files_everywhere(library, root, filters, expected):
+def test_filters_choose_the_same_files_everywhere(library, root, filters, expected, monkeypatch):
     if "folder" in filters:
         filters["folder"] = root / filters["folder"]
     chosen = Filters(**filters)
@@ -117,8 +117,10 @@ def test_filters_choose_the_same_files_everywhere(library, root, filters, expect
     resolved = library.catalog.resolve(every, chosen)
     texts = {i for i, (segment, _) in resolved.items() if segment.kind is Kind.TEXT}
     assert set(names(library, texts)) == expected
-    named = library.catalog.find_names(["txt"], chosen, 50).get(Kind.TEXT, [])
-    assert set(names(library, [match.segment_id for match in named])) == expected
+    for most in (2_000, 0):  # The files of a small folder are listed, those of a large one are not.
+        monkeypatch.setattr("indexer.catalog.names._MAX_INSIDE", most)
+        named = library.catalog.find_names(["txt"], chosen, 50).get(Kind.TEXT, [])
+        assert set(names(library, [match.segment_id for match in named])) == expected
 
 
 def test_kinds_alone_do_not_restrict_segments(library):

@@ -22,6 +22,7 @@ from indexer.types import Filters
 
 MAX_NAMED = 500
 """Files with a term in their names or folders; a term of more files is a common one."""
+_MAX_INSIDE = 2_000  # Files in a folder that are listed.
 _MAX_BEGUN_FILES = 200  # Files with words that a term begins; these say less.
 
 _MIN_BEGINNING = 4  # letters; many words begin with the same three
@@ -104,6 +105,8 @@ def find_names(
         return {}
     own, lists = _named(connection, asked, every=filters != Filters())
     ids = np.unique(np.concatenate([some for pair in lists for some in pair]))
+    if filters.folder is not None and ids.size:
+        ids = _within(connection, ids, filters.folder)
     if not ids.size:
         return {}
     share = _shares(ids, asked, lists)
@@ -183,7 +186,8 @@ def _name_terms(connection: Connection, asked: Sequence[str]) -> list[_NameTerm]
         for phrase, last in lasts.items()
         if len(last) >= _MIN_BEGINNING and _IS_WORD.fullmatch(last)
     ]
-    queries = [(_BEGUN, lasts[phrase], f"{lasts[phrase]}\U0010ffff") for phrase in begins]
+    # Without the word itself, of which FTS5 would count all places: "0" is the first of characters.
+    queries = [(_BEGUN, f"{lasts[phrase]}0", f"{lasts[phrase]}\U0010ffff") for phrase in begins]
     found = map(json.loads, answers(connection, *queries)) if queries else ()
     words = dict(zip(begins, found, strict=True))
     return [_name_term(phrase, words.get(phrase, ())) for phrase in asked]
@@ -243,17 +247,25 @@ def _shares(
     """Return which part of the terms each file has (n,), from the files of each term."""
     total = np.zeros(len(ids))
     for term, (whole, begun) in zip(asked, lists, strict=False):
-        share = np.zeros(len(ids))
-        share[np.searchsorted(ids, begun)] = term.weight
-        share[np.searchsorted(ids, whole)] = 1.0
+        share = np.where(np.isin(ids, begun, assume_unique=True), term.weight, 0.0)
+        share[np.isin(ids, whole, assume_unique=True)] = 1.0
         total += share
     return total / len(lists)
+
+
+def _within(connection: Connection, ids: Ids, folder: Path) -> Ids:
+    """Return those of some files that are in a folder or below; all if very many files are.
+
+    Listing the files of a small folder takes less time than looking at each of these.
+    """
+    inside = numbers(connection.execute(_files_below(folder)).scalar_one())
+    return ids if len(inside) > _MAX_INSIDE else np.intersect1d(ids, inside, assume_unique=True)
 
 
 _FILES = "SELECT coalesce(sum(files), 0) FROM item_counts WHERE status = 'indexed'"
 _BEGUN = (
     "SELECT json_group_array(term) FROM (SELECT term FROM item_names_terms "
-    f"WHERE term > ? AND term < ? LIMIT {_MAX_BEGUN + 1})"
+    f"WHERE term >= ? AND term < ? LIMIT {_MAX_BEGUN + 1})"
 )
 _TRIGRAMS = "SELECT term FROM name_parts_terms WHERE term >= ? AND term < ? LIMIT ?"
 _WITH_PART = "SELECT rowid FROM name_parts WHERE name_parts MATCH ? LIMIT ?"
@@ -267,6 +279,15 @@ def first_segments(
     files = {row[0]: row for row in json.loads(answer)}
     for item_id, kind, segment_id in (files[one] for one in item_ids if one in files):
         yield item_id, Kind(kind), segment_id
+
+
+@lru_cache(maxsize=64)
+def _files_below(folder: Path) -> Select[str]:
+    """Return the query for the files in a folder or below, no more than suffice to be many."""
+    folders = select(schema.folders.c.id).where(schema.below(folder))
+    inside = select(schema.items.c.id).where(schema.items.c.folder_id.in_(folders))
+    some = inside.limit(_MAX_INSIDE + 1).subquery()
+    return select(func.json_group_array(some.c.id))
 
 
 @lru_cache(maxsize=64)  # Putting a statement together takes longer than SQLite takes to answer it.

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -161,6 +162,12 @@ def _holders(filters: Filters) -> Select[Any]:
     return items.where(schema.of_items(filters)).order_by(schema.items.c.id)
 
 
+@lru_cache(maxsize=64)
+def _below(folder: Path) -> Select[Any]:
+    """Return the query for a folder and those below it."""
+    return select(schema.folders.c.id).where(schema.below(folder))
+
+
 _CHANGED_VECTORS = select(schema.segments.c.id, schema.segments.c.kind, schema.vectors.c.data).join(
     schema.vectors, schema.vectors.c.segment_id == schema.segments.c.id
 )
@@ -283,10 +290,8 @@ class CatalogReader(WordLookup):
             return None
         folders, segments = None, None
         if filters.folder is not None:
-            table = schema.folders.c
-            query = select(table.id).where(schema.below(filters.folder))
             with self._database.reading() as connection:
-                folders = frozenset(connection.execute(query).scalars())
+                folders = frozenset(connection.execute(_below(filters.folder)).scalars())
         if filters.album is not None:
             inside = schema.segments.c.media_id.in_(schema.media_in(filters.album))
             with self._database.reading() as connection:
