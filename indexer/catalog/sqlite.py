@@ -87,7 +87,10 @@ class Database:
         self._held = threading.local()
         self._how = _how_to_open(path, read_only=read_only)
         self._identity: tuple[int, int] | None = None
-        self._reading = _engine(self._connect, poolclass=QueuePool, pool_size=8, max_overflow=64)
+        # The connection that was used last has the most in its cache.
+        self._reading = _engine(
+            self._connect, poolclass=QueuePool, pool_size=8, max_overflow=64, pool_use_lifo=True
+        )
         # Each transaction that writes opens a connection: on one whose snapshot is old, SQLite
         # refuses to write at once instead of waiting.
         self._writing = _engine(self._connect, poolclass=NullPool)
