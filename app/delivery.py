@@ -5,16 +5,15 @@ have a hash in their names. So browsers keep them for good, and the server keeps
 sent: a first visit asks for seventy of them, so that each header of theirs counts, too.
 """
 
-import gzip
 import hashlib
 import re
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import brotli
 from cachetools import LRUCache
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
@@ -25,22 +24,11 @@ _VERSION_DIGITS = 12
 _VERSIONED = re.compile(rf"/(assets|site/[0-9a-f]{{{_VERSION_DIGITS}}})/.+")
 _KEPT_BYTES = 32 << 20
 _MIN_COMPRESSED_BYTES = 500
-_TEXTS = ("text/", "application/json", "application/javascript", "image/svg+xml")
 _COMMENTS = re.compile(r"^[ \t]*(?:/\*.*?\*/[ \t]*|//[^\n]*)$", re.DOTALL | re.MULTILINE)
-
-
-def _with_brotli(body: bytes) -> bytes:
-    # Gradio has quality 4, which leaves 6 % more. Quality 10 leaves 6 % less than 5, but takes a
-    # first visit 0.4 s of processor time in place of 0.03.
-    return bytes(brotli.compress(body, mode=brotli.MODE_TEXT, quality=5))
-
-
-def _with_gzip(body: bytes) -> bytes:
-    return gzip.compress(body, _GZIP_LEVEL, mtime=0)
-
-
-_COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {"br": _with_brotli, "gzip": _with_gzip}
-"""By the name of the encoding, the better one first."""
+_TEXTS = re.compile(r"(text/|application/(json|javascript|manifest\+json)|image/svg\+xml)")
+_EVENTS = "text/event-stream"
+_EVENTS_OF_THE_PAGE = "/gradio_api/queue/data"
+_KEPT_HEADERS = ("content-type", "content-encoding", "vary")
 
 
 def version_of(assets: Path) -> str:
@@ -60,16 +48,98 @@ def without_comments(script: str) -> str:
 
 
 class CompressionMiddleware:
-    """Compresses responses, but not original files: broken downloads are resumed by ranges."""
+    """Compresses texts and the page's events, but no original files: their downloads are resumed.
+
+    Events for programs stay as they are, since not all of them could read such a stream.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._compressed = GZipMiddleware(app, compresslevel=_GZIP_LEVEL)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See `starlette.types.ASGIApp`."""
-        is_file = scope["type"] == "http" and scope["path"].startswith("/media/")
-        await (self._app if is_file else self._compressed)(scope, receive, send)
+        if scope["type"] != "http" or scope["path"].startswith("/media/"):
+            await self._app(scope, receive, send)
+            return
+        encoding = _encoding(scope)
+        headers = [header for header in scope["headers"] if header[0] != b"accept-encoding"]
+        inner = {**scope, "headers": headers}  # Gradio would compress, too, but less.
+        events = scope["path"] == _EVENTS_OF_THE_PAGE
+        await self._app(inner, receive, _CompressingSend(send, encoding, events=events))
+
+
+class _CompressingSend:
+    """Sends an answer, compressed if it is a text that is worth it."""
+
+    def __init__(self, send: Send, encoding: str, *, events: bool) -> None:
+        self._send = send
+        self._encoding = encoding
+        self._events = events
+        self._start: Message | None = None
+        self._compress: Callable[[bytes, bool], bytes] | None = None
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        body, more = message.get("body", b""), message.get("more_body", False)
+        if self._start is not None:
+            start, self._start = self._start, None
+            await self._send(self._begun(start, body, more))
+        if self._compress is not None and message["type"] == "http.response.body":
+            message = {**message, "body": self._compress(body, more)}
+        await self._send(message)
+
+    def _begun(self, start: Message, body: bytes, more: bool) -> Message:
+        """Decide whether to compress, by the headers and the first part of the body."""
+        headers = MutableHeaders(raw=list(start["headers"]))
+        kind = headers.get("content-type", "")
+        is_stream = kind.startswith(_EVENTS)
+        is_whole = "content-range" not in headers and "content-encoding" not in headers
+        if not is_whole or not _TEXTS.match(kind) or (is_stream and not self._events):
+            return start
+        headers.add_vary_header("Accept-Encoding")
+        if self._encoding and (more or len(body) >= _MIN_COMPRESSED_BYTES):
+            self._compress = _COMPRESSORS[self._encoding](is_stream)
+            headers["content-encoding"] = self._encoding
+            del headers["content-length"]
+        return {**start, "headers": headers.raw}
+
+
+def _brotli(is_stream: bool) -> Callable[[bytes, bool], bytes]:
+    # Gradio has quality 4, which leaves 6 % more. Quality 10 leaves 6 % less than 5, but takes a
+    # first visit 0.4 s of processor time in place of 0.03.
+    compressor = brotli.Compressor(quality=5, mode=brotli.MODE_TEXT)
+
+    def compress(part: bytes, more: bool) -> bytes:
+        begin = compressor.process(part)
+        if not more:
+            return bytes(begin + compressor.finish())
+        return bytes(begin + compressor.flush() if is_stream else begin)
+
+    return compress
+
+
+def _gzip(is_stream: bool) -> Callable[[bytes, bool], bytes]:
+    compressor = zlib.compressobj(_GZIP_LEVEL, wbits=zlib.MAX_WBITS | 16)
+
+    def compress(part: bytes, more: bool) -> bytes:
+        begin = compressor.compress(part)
+        if not more:
+            return begin + compressor.flush()
+        return begin + compressor.flush(zlib.Z_SYNC_FLUSH) if is_stream else begin
+
+    return compress
+
+
+_COMPRESSORS = {"br": _brotli, "gzip": _gzip}
+"""By the name of the encoding, the better one first; events are sent on at once."""
+
+
+def _encoding(scope: Scope) -> str:
+    """Return the best encoding that a client accepts; empty for none."""
+    accepted = Headers(scope=scope).get("accept-encoding", "")
+    return next((name for name in _COMPRESSORS if name in accepted), "")
 
 
 class AssetMiddleware:
@@ -85,42 +155,31 @@ class AssetMiddleware:
         if not is_read or not _VERSIONED.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
-        accepted = Headers(scope=scope).get("accept-encoding", "")
-        encoding = next((name for name in _COMPRESSORS if name in accepted), "")
-        key = (scope["path"], encoding)
+        key = (scope["path"], _encoding(scope))
         messages = self._kept.get(key)
         if messages is None:
-            messages = await self._answer(scope, receive, encoding)
+            messages = await self._answer(scope, receive)
             if messages[0]["status"] == 200 and _body_bytes(messages) <= _KEPT_BYTES:
                 self._kept[key] = messages
         for message in messages:
             await send(dict(message))  # Others change its headers.
 
-    async def _answer(self, scope: Scope, receive: Receive, encoding: str) -> list[Message]:
+    async def _answer(self, scope: Scope, receive: Receive) -> list[Message]:
         messages: list[Message] = []
 
         async def collect(message: Message) -> None:
             messages.append(message)
 
-        await self._app(_without_headers(scope, b"accept-encoding", b"range"), receive, collect)
-        if messages[0]["status"] != 200:
-            return messages
-        return _as_sent(messages, encoding)
+        await self._app(scope, receive, collect)
+        return _as_kept(messages) if messages[0]["status"] == 200 else messages
 
 
-def _without_headers(scope: Scope, *names: bytes) -> Scope:
-    return {**scope, "headers": [one for one in scope["headers"] if one[0] not in names]}
-
-
-def _as_sent(messages: list[Message], encoding: str) -> list[Message]:
-    """Return a whole answer compressed, with the headers that it needs and no others."""
+def _as_kept(messages: list[Message]) -> list[Message]:
+    """Return an answer in one piece, with the headers that it needs and no others."""
     body = b"".join(message.get("body", b"") for message in messages)
-    kind = Headers(raw=messages[0]["headers"])["content-type"]
-    headers = MutableHeaders({"content-type": kind, "vary": "Accept-Encoding", **FOREVER})
-    if encoding and len(body) >= _MIN_COMPRESSED_BYTES and kind.startswith(_TEXTS):
-        body = _COMPRESSORS[encoding](body)
-        headers["content-encoding"] = encoding
-    headers["content-length"] = str(len(body))
+    all_headers = Headers(raw=messages[0]["headers"])
+    kept = {name: all_headers[name] for name in _KEPT_HEADERS if name in all_headers}
+    headers = MutableHeaders({**kept, **FOREVER, "content-length": str(len(body))})
     start = {"type": "http.response.start", "status": 200, "headers": headers.raw}
     return [start, {"type": "http.response.body", "body": body}]
 
