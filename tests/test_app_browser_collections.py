@@ -18,11 +18,16 @@ def library(sample_folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def window(chromium, library, tmp_path_factory):
+def address(library, tmp_path_factory):
     with served_here(library, tmp_path_factory.mktemp("scratch")) as address:
-        window = Window(chromium, address)
-        yield window
-        window.close()
+        yield address
+
+
+@pytest.fixture(scope="module")
+def window(chromium, address):
+    window = Window(chromium, address)
+    yield window
+    window.close()
 
 
 def card(page, name):
@@ -246,4 +251,18 @@ def test_collections_fit_a_phone_whatever_they_are_called(window, library):
     window.wait_for_message("Busy.")
     page.unroute("**/albums")
     page.set_viewport_size(DESKTOP)
+    library.albums.delete(album)
+
+
+def test_long_words_of_buttons_fit_a_phone(chromium, address, library):
+    album = library.albums.create("Reisen")
+    library.albums.add(album, [item.id for item in library.catalog.items(name="red")])
+    window = Window(chromium, address, viewport=PHONE, locale="de-DE")
+    window.go(f"{address}/?album={album}")
+    window.page.get_by_role("button", name="Herunterladen").wait_for()
+    window.picture("71-album-phone-german")
+    assert window.page.evaluate(STICKING_OUT) == []
+    window.page.get_by_role("button", name="Album schließen").click()
+    window.page.locator("#rz-album-head h2").wait_for(state="detached")
+    window.close()
     library.albums.delete(album)
