@@ -242,3 +242,16 @@ def test_removing_asks_and_takes_the_cards_away(desk, library):
     desk.page.wait_for_function("!document.querySelector('.rz-toast .rz-link')")
     assert all(library.catalog.items(name=name) for name in names)
     assert {*names} <= {*desk.page.locator("#rz-results .rz-title b").all_inner_texts()}
+
+
+def test_keyboard_goes_to_undo_and_then_to_the_card_behind(desk):
+    page = desk.page
+    names = page.locator("#rz-results .rz-title b").all_inner_texts()
+    page.locator("#rz-results .rz-open").nth(2).focus()
+    page.keyboard.press("x")
+    page.get_by_role("button", name="Remove", exact=True).press("Enter")
+    page.get_by_role("button", name="Remove from the library").press("Enter")
+    page.wait_for_function("document.activeElement.textContent === 'Undo'")
+    page.keyboard.press("Escape")
+    focused = "document.activeElement.closest('.rz-card').querySelector('.rz-title b').textContent"
+    assert page.evaluate(focused) == names[3]

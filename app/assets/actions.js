@@ -131,10 +131,17 @@ function searchLikeThese(itemIds) {
   searchWith(selectedExamples());
 }
 
-/** Takes the cards of files away that have left the library. @param {number[]} itemIds */
+/**
+ * Takes the cards of files away that have left the library; the keyboard goes to the card behind.
+ * @param {number[]} itemIds
+ */
 export function dropCards(itemIds) {
-  for (const id of itemIds) {
-    document.querySelectorAll(`.rz-card[data-item="${id}"]`).forEach((card) => card.remove());
-  }
+  const cards = [...document.querySelectorAll(".rz-card[data-item]")];
+  const gone = new Set(cards.filter((card) => itemIds.includes(Number(card.dataset.item))));
+  const left = cards.filter((card) => !gone.has(card) && card.checkVisibility());
+  const first = cards.findIndex((card) => gone.has(card) && card.checkVisibility());
+  gone.forEach((card) => card.remove());
+  const behind = left.find((card) => cards.indexOf(card) > first) ?? left.at(-1);
+  if (!document.activeElement?.checkVisibility()) behind?.querySelector(".rz-open")?.focus({ preventScroll: true });
   dispatchEvent(new CustomEvent("rz-removed"));
 }
