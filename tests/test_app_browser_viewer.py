@@ -439,6 +439,21 @@ def test_name_stays_on_a_phone_and_buttons_cover_nothing(desk):
     page.set_viewport_size(DESKTOP)
 
 
+def test_what_was_shown_stays_until_a_page_is_drawn(desk):
+    page, held = desk.page, []
+    desk.search("lighthouse")
+    page.route("**/page/*", lambda route: held.append(route))  # noqa: PLW0108 -- as Playwright needs
+    page.locator("#rz-results .rz-card", has_text="harbour.pdf").locator(".rz-open").click()
+    desk.wait_until(lambda: held)
+    assert page.locator(".rz-opening img.rz-full").is_visible()
+    assert not page.locator(".rz-sheet").count()
+    for route in held:
+        route.continue_()
+    page.unroute_all()
+    page.locator(".rz-sheet img").wait_for()
+    assert page.evaluate("document.querySelector('.rz-sheet img').naturalWidth") == 1600
+
+
 def test_find_in_document(desk):
     page = desk.page
     desk.search("lighthouse")

@@ -1,6 +1,8 @@
 // The contents of the detail dialog: the one shown and its neighbours' are kept, the rest forgotten.
 import { element, fetchRoute } from "./dom.js";
 
+const MAX_WAIT = 3000; // Milliseconds.
+
 /** @type {Map<string, Promise<string | null>>} By address. */
 let kept = new Map();
 
@@ -55,11 +57,27 @@ export function forgetContents() {
   kept.clear();
 }
 
-/** @param {string | null} content */
-function preloadPictures(content) {
+/** @param {string | null} content @param {string} selector @returns {HTMLImageElement[]} */
+function pictures(content, selector) {
   const template = element("template");
   template.innerHTML = content ?? "";
-  for (const picture of template.content.querySelectorAll(".rz-stage img:not([loading])")) {
-    new Image().src = picture.getAttribute("src") ?? "";
-  }
+  return [...template.content.querySelectorAll(selector)].map((picture) => {
+    const loaded = new Image();
+    loaded.src = picture.getAttribute("src") ?? "";
+    return loaded;
+  });
+}
+
+/** @param {string | null} content */
+const preloadPictures = (content) => pictures(content, ".rz-stage img:not([loading])");
+
+/**
+ * Waits until the page of a document is drawn, but not for long: what is shown before it stays so
+ * long, for a page that is not there has no size.
+ * @param {string | null} content
+ */
+export async function pageDrawn(content) {
+  const drawn = pictures(content, ".rz-sheet img").map((page) => page.decode().catch(() => {}));
+  const late = new Promise((resolve) => setTimeout(resolve, MAX_WAIT));
+  if (drawn.length) await Promise.race([Promise.all(drawn), late]);
 }

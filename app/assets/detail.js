@@ -2,7 +2,7 @@
 import { follow, writeOpen } from "./address.js";
 import { positionInList } from "./browse.js";
 import { copyText } from "./clipboard.js";
-import { contentAddress, fetchContent, forgetContents, keepContents } from "./contents.js";
+import { contentAddress, fetchContent, forgetContents, keepContents, pageDrawn } from "./contents.js";
 import {
   all, closest, element, fetchRoute, get, sentence, toast, typing, unanswered,
 } from "./dom.js";
@@ -226,6 +226,7 @@ async function load(segment, page = "") {
   if (segment === card?.dataset.segment && !page) showThumbnail();
   showPosition();
   const content = await fetchContent(asked);
+  await pageDrawn(content);
   if (wanted !== asked) return;
   delete body.dataset.busy;
   show(content ?? unanswered(t("It may have been stopped."), { "data-turn": segment }));
