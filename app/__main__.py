@@ -27,7 +27,7 @@ _log = logging.getLogger("app")
 # Some of them log what users search for, or their passwords.
 _VERBOSE_LOGGERS = (
     *("asyncio", "faiss", "httpcore", "httpx", "mcp", "python_multipart", "sqlalchemy"),
-    *("sse_starlette", "uvicorn.access"),
+    *("sse_starlette", "uvicorn.access", "watchfiles"),
 )
 
 
