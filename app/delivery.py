@@ -2,7 +2,7 @@
 
 The page's own scripts and styles are served below a path that names their version, and Gradio's
 have a hash in their names. So browsers keep them for good, and the server keeps them as they are
-sent: a first visit asks for seventy of them, so that each header of theirs counts, too.
+sent: a first visit asks for forty of them, so that each header of theirs counts, too.
 """
 
 import hashlib
@@ -24,7 +24,6 @@ _VERSION_DIGITS = 12
 _VERSIONED = re.compile(rf"/(assets|site/[0-9a-f]{{{_VERSION_DIGITS}}})/.+")
 _KEPT_BYTES = 32 << 20
 _MIN_COMPRESSED_BYTES = 500
-_COMMENTS = re.compile(r"^[ \t]*(?:/\*.*?\*/[ \t]*|//[^\n]*)$", re.DOTALL | re.MULTILINE)
 _TEXTS = re.compile(r"(text/|application/(json|javascript|manifest\+json)|image/svg\+xml)")
 _EVENTS = "text/event-stream"
 _EVENTS_OF_THE_PAGE = "/gradio_api/queue/data"
@@ -37,14 +36,6 @@ def version_of(assets: Path) -> str:
     for path in sorted(assets.glob("*.*s")):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:_VERSION_DIGITS]
-
-
-def without_comments(script: str) -> str:
-    """Return a script without the comments that begin a line: types, for the most part.
-
-    Lines keep their numbers. No text of the page's scripts has a line that looks like a comment.
-    """
-    return _COMMENTS.sub(lambda found: "\n" * found[0].count("\n"), script)
 
 
 class CompressionMiddleware:

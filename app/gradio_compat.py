@@ -26,10 +26,11 @@ from fastapi import FastAPI
 from gradio import queueing, route_utils, routes
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import texts
+from app.delivery import FOREVER
 from app.query_files import QueryFiles
 from app.services import Services, describe_error
 from app.uploads import UploadError
@@ -88,6 +89,11 @@ def mount(app: FastAPI, blocks: gr.Blocks, services: Services, **appearance: Any
     """
     for module in (queueing, route_utils, routes):
         log_tracebacks(module.__dict__)
+
+    @app.get("/static/js/iframeResizer.contentWindow.min.js")
+    def resizer() -> Response:  # For frames in pages of other sites, which may not show this one.
+        return Response(media_type="text/javascript", headers=FOREVER)
+
     blocks.state_session_capacity = _MAX_SESSIONS
     gr.mount_gradio_app(
         app,

@@ -14,12 +14,8 @@ from starlette.types import ASGIApp
 from app import texts
 from app.albums import album_items_router, albums_router, collections_router
 from app.auth import Authenticator, login_router
-from app.delivery import (
-    AssetMiddleware,
-    CompressionMiddleware,
-    version_of,
-    without_comments,
-)
+from app.bundle import bundled
+from app.delivery import AssetMiddleware, CompressionMiddleware, version_of
 from app.desktop import desktop_router
 from app.direct_calls import DirectCallMiddleware
 from app.duplicates import duplicates_router
@@ -118,19 +114,16 @@ def build(services: Services, on_start: Callable[[], None] = lambda: None) -> AS
         return Response(texts.script(), media_type="text/javascript", headers=headers)
 
     site = f"site/{version_of(ASSETS)}"
-    scripts = {path.stem for path in ASSETS.glob("*.js")}
+    script = bundled(ASSETS, "app")
 
     @app.get(f"/{site}/page.css")
     def styles() -> Response:
         sheets = [(ASSETS / f"{name}.css").read_text("utf-8") for name in _STYLES]
         return Response("".join(sheets), media_type="text/css")
 
-    @app.get(f"/{site}/{{name}}.js")
-    def script(name: str) -> Response:
-        if name not in scripts:
-            return PlainTextResponse("Not found", status_code=404)
-        text = (ASSETS / f"{name}.js").read_text("utf-8")
-        return Response(without_comments(text), media_type="text/javascript")
+    @app.get(f"/{site}/app.js")
+    def scripts() -> Response:
+        return Response(script, media_type="text/javascript")
 
     app.mount(f"/{site}", StaticFiles(directory=ASSETS))
     app.mount("/site", StaticFiles(directory=ASSETS))

@@ -422,19 +422,6 @@ def test_scripts_are_asked_for_once_in_a_version(world, tmp_path):
     assert version_of(assets) != folder.removeprefix("site/")
 
 
-def test_scripts_are_sent_without_comments_on_the_same_lines(world):
-    html = world.site.ask("/").body.decode()
-    (folder,) = set(re.findall(r"site/[0-9a-f]{12}", html))
-    for path in sorted(server.ASSETS.glob("*.js")):
-        written = path.read_text("utf-8").splitlines()
-        sent = world.site.ask(f"/{folder}/{path.name}").body.decode().splitlines()
-        assert len(sent) == len(written)
-        for before, after in zip(written, sent, strict=True):
-            is_comment = before.lstrip().startswith(("//", "/*", "* ", "*/")) or before == " *"
-            assert after == ("" if is_comment else before)
-    assert world.site.ask(f"/{folder}/nothing.js").status == 404
-
-
 def test_scripts_styles_and_pictures_have_few_headers_and_documents_all(world):
     html = world.site.ask("/")
     (folder,) = set(re.findall(r"site/[0-9a-f]{12}", html.body.decode()))
