@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         IngestPlan,
         IngestReport,
         Kept,
+        ReadingReport,
         ReembedPlan,
         ReembedReport,
     )
@@ -127,6 +128,10 @@ def instructions(arguments: argparse.Namespace) -> dict[Modality, str] | None:
     return dict(pair for pair in pairs if pair is not None) if pairs else None
 
 
+_STAGES = {"words": "words read in"}
+"""What precedes the numbers of a stage, where that is not its name."""
+
+
 class ProgressBar:
     """Shows progress on standard error: a bar on a terminal, a line now and then elsewhere.
 
@@ -161,7 +166,8 @@ class ProgressBar:
         if monotonic() - self._printed_at < _LINE_SECONDS:
             return
         self._printed_at = monotonic()
-        line = f"{progress.stage}: {progress.done:,} of {progress.total:,} {self._unit}"
+        stage = _STAGES.get(progress.stage, f"{progress.stage}:")
+        line = f"{stage} {progress.done:,} of {progress.total:,} {self._unit}"
         if progress.failures:
             line += f", {progress.failures:,} failed"
         if progress.remaining is not None:
@@ -173,7 +179,8 @@ class ProgressBar:
         self._bar.initial = progress.reused  # took no time now, so it must not count in the rate
         self._bar.n = progress.done
         failed = f", {progress.failures} failed" if progress.failures else ""
-        self._bar.set_description_str(f"{progress.stage}{failed}", refresh=False)
+        stage = _STAGES.get(progress.stage, progress.stage)
+        self._bar.set_description_str(f"{stage}{failed}", refresh=False)
         self._bar.refresh()
 
 
@@ -268,6 +275,23 @@ def report_lines(report: "IngestReport", failed: int) -> list[str]:
     elif failed and not report.failures:
         files = "file" if failed == 1 else "files"
         lines.append(f"{failed:,} {files} failed in earlier runs; use --retry-failed to retry")
+    return lines
+
+
+def reading_lines(report: "ReadingReport") -> list[str]:
+    """Return what reading the words in pictures did, as lines."""
+    if not (report.read or report.left):
+        return []
+    files = "file" if report.read == 1 else "files"
+    lines = [
+        f"words read in {report.read:,} {files} in {report.seconds:.1f} s, {report.with_text:,} "
+        "with text"
+    ]
+    lines += _failed("not read", report.failures)
+    if report.cancelled:
+        lines.append(f"Stopped with {report.left:,} left; run the same command again to continue.")
+    elif report.left:
+        lines.append(f"{report.left:,} left, whose files are not connected")
     return lines
 
 

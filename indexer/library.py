@@ -13,6 +13,7 @@ from embedder.registry import open_embedder
 from indexer.catalog import Catalog
 from indexer.catalog.albums import Albums
 from indexer.catalog.duplicates import DuplicateGroups
+from indexer.catalog.readings import Readings
 from indexer.catalog.sqlite import Database, WriterLock
 from indexer.catalog.staged import StagedVectors
 from indexer.catalog.writer import CatalogWriter
@@ -31,6 +32,7 @@ from indexer.types import (
     IngestReport,
     MediaItem,
     Query,
+    ReadingReport,
     ReembedPlan,
     ReembedReport,
 )
@@ -38,14 +40,17 @@ from indexer.vectors import VectorIndex
 from indexer.vectors.sync import IndexSync
 
 if TYPE_CHECKING:
+    from indexer.decoding.ocr import OcrPool
     from indexer.decoding.on_demand import OnDemandDecoder
     from indexer.decoding.pool import DecoderPool
+    from indexer.ingest.ocr import OpenTextReader
     from indexer.ingest.reembedding import ModelSwitch
     from indexer.ingest.stages import OpenDecoders
     from indexer.search.reranking import PageReranker
 
 
 _REMOVAL_WAIT_SECONDS = 10.0
+_INGEST_WAIT_SECONDS = 1.0  # While words that were read in pictures are stored, it is held briefly.
 _MAX_SNAPSHOT_ATTEMPTS = 5
 
 
@@ -64,6 +69,7 @@ class Library:
         albums: Albums, favourites among them, and saved searches.
         duplicates: Groups of files that hold the same thing.
         decoders: Opens what decodes files while an ingest or a re-embedding runs.
+        text_reader: Opens what reads the words in pictures.
         reranker: Reranks the best PDF pages of searches by words; None for none.
         search_lock: Held while a search ranks its candidates: threads that do so in parallel hand
             the interpreter over at every row that SQLite returns, and each takes longer than all
@@ -81,6 +87,7 @@ class Library:
     ) -> None:
         self.directory = directory
         self.decoders = decoders or open_decoders
+        self.text_reader: OpenTextReader = open_text_reader
         self.uploads = directory / "uploads"
         self._opening = opening
         self._database = Database(directory / LIBRARY_FILE)
@@ -91,6 +98,8 @@ class Library:
         self._writer = CatalogWriter(self._database)
         self._staged = StagedVectors(self._database)
         self._write_lock = WriterLock(directory / "writer.lock", self.check_unchanged)
+        self._readings = Readings(self._database)
+        self._reading_lock = WriterLock(directory / "reading.lock", self.check_unchanged)
         self._index = IndexSync(self.catalog, directory / "vectors", self._write_lock)
         self._viewer: OnDemandDecoder | None = None
         self._viewer_lock = threading.Lock()
@@ -225,6 +234,31 @@ class Library:
         path = self._thumbnails.path(segment.content_hash, segment.position)
         return path if path.is_file() else None
 
+    def read_words(
+        self,
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> ReadingReport:
+        """Read the words in pictures that were not read yet; see `indexer.ingest.ocr`.
+
+        What is found by them grows meanwhile. Others may write to the library at the same time.
+
+        Args:
+            on_progress: Called several times a second at most, in the calling thread.
+            cancel: Set it to stop within seconds; what was read is kept.
+
+        Raises:
+            LibraryBusy: if another program reads them.
+            LibraryError: if the library cannot be written to.
+        """
+        from indexer.ingest.ocr import OcrPass
+
+        with self._reading_lock.held():
+            return OcrPass(
+                self._readings, self._write_lock, on_progress, cancel or threading.Event()
+            ).run(self.text_reader)
+
     def plan(self, paths: Sequence[Path], options: IngestOptions | None = None) -> IngestPlan:
         """Return what an ingest would do, without embedding or writing anything."""
         from indexer.ingest.plan import plan
@@ -262,7 +296,7 @@ class Library:
         from indexer.ingest.sweep import Swept, sweep, sweep_failed
 
         options, cancel = options or IngestOptions(), cancel or threading.Event()
-        with self._write_lock.held():
+        with self._write_lock.held(_INGEST_WAIT_SECONDS):
             roots = roots_of(paths, options, self.catalog, self._writer)
             if paths:
                 remember(roots, self.catalog, self._writer, self.directory)
@@ -336,7 +370,7 @@ class Library:
             EmbedderError: if it does not work; the library is unchanged.
             ValueError: if `workers` is less than 1.
         """
-        with self._write_lock.held():
+        with self._write_lock.held(_INGEST_WAIT_SECONDS):
             return self._switch().run(
                 model,
                 instructions,
@@ -510,3 +544,10 @@ def open_decoders(cancel: threading.Event) -> "DecoderPool":
     from indexer.decoding.pool import DecoderPool
 
     return DecoderPool(cancel=cancel)
+
+
+def open_text_reader(cancel: threading.Event) -> "OcrPool":
+    """Return the process that reads the words in pictures for one pass."""
+    from indexer.decoding.ocr import OcrPool
+
+    return OcrPool(cancel=cancel)

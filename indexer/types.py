@@ -9,7 +9,7 @@ from pathlib import Path
 
 from embedder.content import Content, Modality
 from embedder.media import page_noun
-from embedder.media.kinds import Kind, Limits
+from embedder.media.kinds import Kind, Limits, Word
 from indexer.errors import QueryError
 from indexer.presence import FolderId
 
@@ -134,6 +134,14 @@ class Segment:
         return ""
 
 
+@dataclass(frozen=True, slots=True)
+class TextLine:
+    """A line of text that was read in a picture, with its words where they could be located."""
+
+    text: str
+    words: tuple[Word, ...] = ()
+
+
 def clock(seconds: float) -> str:
     """Format a time in a video: 0:06, 1:02:03."""
     minutes, rest = divmod(int(seconds), 60)
@@ -174,6 +182,7 @@ class Filters:
         before: Files of an earlier time: the end of a period is not in it, unlike where people
             type the last day, see `indexer.search.filters.parse_dates`.
         album: Files in the album with this id.
+        has_text: Files with words: texts, documents, and what words were read in or are said in.
     """
 
     kinds: frozenset[Kind] = frozenset()
@@ -181,6 +190,7 @@ class Filters:
     after: datetime | None = None
     before: datetime | None = None
     album: int | None = None
+    has_text: bool = False
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -388,6 +398,27 @@ class IngestReport:
     def has_changed(self) -> bool:
         """Whether the library has other files now, or other contents of them."""
         return any((self.added, self.updated, self.moved, self.copies, self.removed))
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingReport:
+    """What reading the words in pictures did.
+
+    Attributes:
+        read: Files whose pictures were looked at.
+        with_text: How many of them show words.
+        failures: Files that could not be read, and are not tried again until they change.
+        left: Files that are still to be read: those that are not there, or where it was stopped.
+        cancelled: It was stopped early; the next run continues.
+        seconds: How long it took.
+    """
+
+    read: int = 0
+    with_text: int = 0
+    failures: tuple[Failure, ...] = ()
+    left: int = 0
+    cancelled: bool = False
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,7 @@ def _temporary_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         (home / "run").mkdir(mode=0o700)
         patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
         patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("RZEN_NO_OCR", "1")  # It takes seconds; its own tests switch it on.
         for name in ("http_proxy", "https_proxy", "all_proxy"):
             patch.delenv(name, raising=False)
             patch.delenv(name.upper(), raising=False)

@@ -29,6 +29,7 @@ from embedder.media.kinds import Kind
 from embedder.toy import ToyEmbedder
 from indexer import FileOrder, Filters, IngestOptions, Library, Query, QueryPart, Status
 from indexer.catalog.duplicates import DuplicateKind
+from indexer.catalog.readings import Readings
 from indexer.catalog.sqlite import Database
 from indexer.catalog.verify import Audit, CatalogRepair
 from indexer.maintenance.backup import back_up
@@ -37,6 +38,7 @@ from indexer.maintenance.compact import compact
 from indexer.maintenance.repair import repair
 from indexer.maintenance.stats import inventory
 from indexer.maintenance.storage import LibraryFiles, open_storage
+from indexer.types import TextLine
 
 CATALOG = str(Path(indexer.catalog.__file__).parent)
 SMALL = {
@@ -54,6 +56,7 @@ SMALL = {
 CHECK = "a check looks at everything, which is what it is for"
 REPAIR = "it rebuilds what a check has found wrong"
 REEMBED = "every segment gets a new vector"
+READ = "once for each pass over the pictures, of which it knows the number then"
 DATES = "it counts all files that fit, in one index"
 SOON = "it stops as soon as it has as many as asked for"
 FEW = "the files that hold the same bytes"
@@ -62,6 +65,8 @@ SOME = "it only puts in order what was found by an index"
 ALLOWED = {
     "Audit.": CHECK,
     "StagedVectors.": REEMBED,
+    "Readings.count": READ,
+    "Readings.unread": READ,
     "Catalog.count_items": "it counts all files that fit",
     "Catalog.branches": "once for each generation, and there are fewer folders than files",
     "_every_vector": "for a vector index that has to be rebuilt",
@@ -99,6 +104,8 @@ SORTS = {
     "CatalogWriter.holders": FEW,
     "CatalogRepair.rebuild_derived": REPAIR,
     "Timeline.": DATES,
+    "Readings.outline": FEW,
+    "Readings.unread": "the newest first, once for each pass",
     "WriteTransaction.holders": FEW,
     "WriteTransaction.remove_segments": "those of media that are removed, by kind",
     "_outline": FEW,
@@ -212,6 +219,7 @@ def live(folder: Path) -> None:
         with Library.open(folder / "library", model="toy") as library:
             take_in(library, media)
             look_at(library)
+            read(library)
             arrange(library)
             search(library, media)
             take_out(library, media)
@@ -231,6 +239,22 @@ def take_in(library: Library, media: Path) -> None:
     library.ingest([media])
     library.ingest([], IngestOptions(retry_failed=True))
     library.catalog.holds_vectors_of(Other().info)
+
+
+def read(library: Library) -> None:
+    """Words in pictures, which take the place of those that were read before."""
+    readings = Readings(library.catalog._database)
+    for revision in ("1", "2"):
+        for media_id in readings.unread(revision):
+            outline = readings.outline(media_id)
+            lines = {one.id: [TextLine("red sign")] for one in outline.segments}
+            readings.record(revision, {media_id: lines})
+    assert readings.count() == 2
+    library.catalog.filter_of(Filters(has_text=True))
+    library.catalog.timeline.files(Filters(has_text=True))
+    library.catalog.find_words(["sign"])
+    (item,) = library.catalog.items(name="red.png")
+    assert library.catalog.lines(library.catalog.segments(item.id)[0].id)
 
 
 def look_at(library: Library) -> None:

@@ -32,6 +32,7 @@ class FullTextIndex:
         tokenizer: How FTS5 splits them into terms.
         value: What is indexed of each column, in SQL.
         others: Further columns that the values depend on.
+        condition: Which rows are indexed, in SQL.
     """
 
     name: str
@@ -40,11 +41,13 @@ class FullTextIndex:
     tokenizer: str
     value: str = "{row}.{column}"
     others: tuple[str, ...] = ()
+    condition: str = "{row}.{column} IS NOT NULL"
 
     def values(self, row: str) -> str:
         """Return what follows SELECT to get the id and the values of a row to index, if any."""
         values = ", ".join(self.value.format(row=row, column=column) for column in self.columns)
-        return f"{row}.id, {values} WHERE {row}.{self.columns[0]} IS NOT NULL"
+        condition = self.condition.format(row=row, column=self.columns[0])
+        return f"{row}.id, {values} WHERE {condition}"
 
     @property
     def source(self) -> str:
@@ -65,9 +68,14 @@ INDEXES = {
             "segments",
             ("text",),
             _STEMMED,
-            "coalesce({row}.terms, {row}.{column})",
-            ("terms",),
+            "CASE WHEN {row}.read_terms IS NULL THEN coalesce({row}.terms, {row}.{column}) "
+            "ELSE coalesce({row}.terms, {row}.{column}, '') || ' ' || {row}.read_terms END",
+            ("terms", "read_terms"),
+            "({row}.{column} IS NOT NULL OR {row}.read_terms IS NOT NULL)",
         ),
+        # Any three characters of what was read in pictures, where words are often joined to others,
+        # as on number plates.
+        FullTextIndex("read_parts", "segments", ("read_terms",), "trigram"),
         FullTextIndex("item_names", "items", ("name_words", "folder_words"), "ascii"),
         # With the name, since half of what is asked for may be in there.
         FullTextIndex("item_about", "items", ("about_words", "name_words"), _STEMMED),
@@ -88,6 +96,9 @@ MAX_LISTED = 1_000
 
 MAX_WEIGHED = 500
 """Texts whose BM25 is computed."""
+
+_MIN_PART = 3  # characters, of which the index is made
+_MIN_PART_OF_LETTERS = 4  # Three letters are a part of many words that mean something else.
 
 _HAS_WORD = re.compile("[0-9A-Za-z\x80-\U0010ffff]")
 
@@ -130,12 +141,14 @@ def find_words(connection: Connection, terms: Sequence[str]) -> WordMatches:
     asked = {phrase: term for term in terms[:MAX_TERMS] for phrase in expressions([term])}
     if not asked:
         return NO_WORDS
-    listed, *counts = answers(
+    parts = _parts(terms)
+    listed, partial, *counts = answers(
         connection,
         (IDS.format("segment_texts"), " AND ".join(asked), MAX_LISTED),
+        (IDS.format("read_parts") if parts else _NO_PARTS, " AND ".join(parts), MAX_LISTED),
         *((_COUNT, phrase, MAX_WEIGHED + 1) for phrase in asked),
     )
-    every = numbers(listed)
+    every = np.union1d(numbers(listed), numbers(partial))
     rare = _rarest(dict(zip(asked, counts, strict=True)))
     scored, scores = _weighed(connection, rare)
     ids = np.union1d(every, scored)
@@ -143,6 +156,8 @@ def find_words(connection: Connection, terms: Sequence[str]) -> WordMatches:
     known[np.searchsorted(ids, scored)] = scores
     complete = len(every) < MAX_LISTED or len(rare) == len(asked)
     absent = [term for term, count in zip(asked.values(), counts, strict=True) if not count]
+    if parts and len(numbers(partial)):
+        absent = []  # They are parts of words.
     return WordMatches(ids, known, np.isin(ids, every, assume_unique=True), complete, absent)
 
 
@@ -180,6 +195,16 @@ def _matching(texts: Sequence[Row[int, str | None]], expression: str) -> Ids:
         apart.executemany("INSERT INTO texts (rowid, text) VALUES (?, ?)", rows)
         found = apart.execute("SELECT rowid FROM texts WHERE texts MATCH ?", [expression])
         return np.unique(np.fromiter((texts[row[0]].id for row in found), dtype=np.int64))
+
+
+def _parts(terms: Sequence[str]) -> list[str]:
+    """Return what finds words that the terms are parts of; none where one is too short for that."""
+    quoted = phrases(terms)
+    long_enough = all(
+        len(one) - 2 >= (_MIN_PART if any(map(str.isdigit, one)) else _MIN_PART_OF_LETTERS)
+        for one in quoted
+    )
+    return quoted if long_enough else []
 
 
 def _rarest(counts: Mapping[str, int]) -> list[str]:
@@ -244,6 +269,7 @@ IDS = (
     "SELECT json_group_array(rowid) FROM (SELECT rowid FROM {0} WHERE {0} MATCH ? "
     "ORDER BY rowid LIMIT ?)"
 )
+_NO_PARTS = "SELECT '[]' WHERE ? = '' AND ?"
 _COUNT = "SELECT count(*) FROM (SELECT 1 FROM segment_texts WHERE segment_texts MATCH ? LIMIT ?)"
 _SCORE = (
     "SELECT json_group_array(rowid), json_group_array(score) FROM (SELECT rowid, "
@@ -252,8 +278,12 @@ _SCORE = (
 )
 _TEXTS = select(
     schema.segments.c.id,
-    func.coalesce(schema.segments.c.terms, schema.segments.c.text).label("text"),
-).where(one_of(schema.segments.c.id), schema.segments.c.text.is_not(None))
+    (
+        func.coalesce(schema.segments.c.terms, schema.segments.c.text, "")
+        + " "
+        + func.coalesce(schema.segments.c.read_terms, "")
+    ).label("text"),
+).where(one_of(schema.segments.c.id), schema.has_words())
 _ABOUT = func.coalesce(schema.items.c.about_words, "")
 _NAMES = (
     select(schema.segments.c.id, (schema.items.c.name_words + " " + _ABOUT).label("text"))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Result, Row, Select, func, select
+from sqlalchemy import Connection, Result, Row, Select, Table, func, select
 
 from embedder.content import Modality
 from embedder.interface import EmbedderInfo, Vectors
@@ -21,7 +21,15 @@ from indexer.catalog import schema
 from indexer.catalog.lookup import WordLookup
 from indexer.catalog.sqlite import given_ids, last_id, one_of
 from indexer.errors import NotFound
-from indexer.types import DateSource, Filters, LibraryStats, MediaItem, Segment, Status
+from indexer.types import (
+    DateSource,
+    Filters,
+    LibraryStats,
+    MediaItem,
+    Segment,
+    Status,
+    TextLine,
+)
 from indexer.vectors.interface import SearchFilter
 
 Ids = NDArray[np.int64]
@@ -292,10 +300,15 @@ class CatalogReader(WordLookup):
         if filters.folder is not None:
             with self._database.reading() as connection:
                 folders = frozenset(connection.execute(_below(filters.folder)).scalars())
+        conditions = []
         if filters.album is not None:
-            inside = schema.segments.c.media_id.in_(schema.media_in(filters.album))
+            conditions.append(schema.segments.c.media_id.in_(schema.media_in(filters.album)))
+        if filters.has_text:
+            words = select(schema.segments.c.media_id).where(schema.has_words())
+            conditions.append(schema.segments.c.media_id.in_(words))
+        if conditions:
             with self._database.reading() as connection:
-                found = connection.execute(select(schema.segments.c.id).where(inside))
+                found = connection.execute(select(schema.segments.c.id).where(*conditions))
                 segments = frozenset(found.scalars())
         return SearchFilter(
             folders,
@@ -390,13 +403,23 @@ class CatalogReader(WordLookup):
             return [segment_of_row(row) for row in connection.execute(query)]
 
     def words(self, segment_id: int) -> tuple[Word, ...]:
-        """Return the words of a PDF page with their boxes; none for other segments."""
-        table = schema.words.c
+        """Return the words of a PDF page or a picture with their boxes.
+
+        Those of the page itself come first, then those that were read in its picture.
+        """
+        data = self._data_of(schema.words, segment_id)
+        own = () if data is None else schema.unpacked_words(data)
+        return own + tuple(word for line in self.lines(segment_id) for word in line.words)
+
+    def lines(self, segment_id: int) -> tuple[TextLine, ...]:
+        """Return the lines that were read in a segment's picture, from top to bottom."""
+        data = self._data_of(schema.readings, segment_id)
+        return () if data is None else schema.unpacked_lines(data)
+
+    def _data_of(self, table: Table, segment_id: int) -> bytes | None:
+        query = select(table.c.data).where(table.c.segment_id == schema.row_id(segment_id))
         with self._database.reading() as connection:
-            data = connection.execute(
-                select(table.data).where(table.segment_id == schema.row_id(segment_id))
-            ).scalar_one_or_none()
-        return () if data is None else schema.unpacked_words(data)
+            return connection.execute(query).scalar_one_or_none()
 
     def _found(self, query: Select[*tuple[Any, ...]], what: str) -> Row[*tuple[Any, ...]]:
         """Return the only row of a query, or raise `NotFound`."""

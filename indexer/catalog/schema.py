@@ -36,15 +36,17 @@ from sqlalchemy import (
 from embedder.content import Modality
 from embedder.interface import EmbedderInfo, Vectors
 from embedder.media.kinds import Word
-from indexer.types import Filters
+from indexer.types import Filters, TextLine
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-VERSION = 3
+VERSION = 4
 """Raised with every change of these tables; a library with another number is refused."""
 
 MAX_INTEGER = 2**63 - 1
 """The largest integer that SQLite stores."""
+
+_BOX_STEPS = 10_000  # of the width and height of a picture
 
 FAVOURITES = 1
 """The id of the album of favourites."""
@@ -138,6 +140,7 @@ class _MediaColumns(TypedColumns):
     kind: Named[str] = Column(Text)
     details: Named[str | None] = Column(Text)
     generation: Named[int] = Column(Integer, index=True)
+    reader: Named[str | None] = Column(Text)
 
 
 class _ItemColumns(TypedColumns):
@@ -173,6 +176,7 @@ class _SegmentColumns(TypedColumns):
     span_end: Named[int | None]
     text: Named[str | None] = Column(Text)
     terms: Named[str | None] = Column(Text)
+    read_terms: Named[str | None] = Column(Text)
     generation: Named[int] = Column(Integer, index=True)
     picture_hash: Named[int | None]
     picture_tint: Named[bytes | None] = Column(LargeBinary)
@@ -267,6 +271,7 @@ media = Table("media", metadata, _MediaColumns, sqlite_autoincrement=True)
 
 `generation` is the library's at the last change of the set of holders: which indexed files have
 these bytes, in which folders, and of which dates. `details` is what they say about themselves.
+`reader` is the revision of the engine that has looked for words in their pictures; NULL before.
 """
 
 items = Table("items", metadata, _ItemColumns, sqlite_autoincrement=True)
@@ -279,7 +284,8 @@ items = Table("items", metadata, _ItemColumns, sqlite_autoincrement=True)
 segments = Table("segments", metadata, _SegmentColumns, sqlite_autoincrement=True)
 """What is found in media. The ids are those of the vectors and are never reused.
 
-`terms` is indexed in place of `text` where the two differ, see `fulltext.terms_of`.
+`terms` is indexed in place of `text` where the two differ, see `fulltext.terms_of`; `read_terms`,
+the words that were read in the picture, beside it.
 """
 
 vectors = Table("vectors", metadata, _SegmentDataColumns)
@@ -296,6 +302,9 @@ Declared exactly like `vectors`: the two tables swap their names when the librar
 
 words = Table("words", metadata, _SegmentDataColumns)
 """Words of PDF pages with their boxes, as compressed JSON."""
+
+readings = Table("readings", metadata, _SegmentDataColumns)
+"""Lines of text that were read in pictures, with the boxes of their words, as compressed JSON."""
 
 removals = Table("removals", metadata, _RemovalColumns)
 """Removed segments, for vector indexes that still hold them."""
@@ -348,6 +357,12 @@ Index("ix_items_by_status_and_kind", items.c.status, items.c.kind, items.c.path)
 Index("ix_album_contents_hash", album_contents.c.content_hash)
 Index("ix_answers_hash", answers.c.content_hash)
 Index("ix_segments_media", segments.c.media_id, segments.c.position, unique=True)
+# The segments with words, of which pictures have few.
+Index(
+    "ix_segments_with_words",
+    segments.c.media_id,
+    sqlite_where=segments.c.text.is_not(None) | segments.c.read_terms.is_not(None),
+)
 
 
 def new_library() -> dict[str, object]:
@@ -399,6 +414,36 @@ def unpacked_words(data: bytes) -> tuple[Word, ...]:
     return tuple(Word(*row) for row in json.loads(zlib.decompress(data)))
 
 
+def packed_lines(lines: Sequence[TextLine]) -> bytes:
+    """Return lines with the boxes of their words as they are stored."""
+    listed = [
+        [
+            line.text,
+            [
+                [word.text, *(round(side * _BOX_STEPS) for side in box_of(word))]
+                for word in line.words
+            ],
+        ]
+        for line in lines
+    ]
+    return zlib.compress(json.dumps(listed, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def unpacked_lines(data: bytes) -> tuple[TextLine, ...]:
+    """Return the lines that `packed_lines` stored."""
+    return tuple(
+        TextLine(
+            text, tuple(Word(word, *(side / _BOX_STEPS for side in box)) for word, *box in words)
+        )
+        for text, words in json.loads(zlib.decompress(data))
+    )
+
+
+def box_of(word: Word) -> tuple[float, float, float, float]:
+    """Return the sides of a word's box."""
+    return word.left, word.top, word.right, word.bottom
+
+
 def packed_instructions(instructions: Mapping[Modality, str] | None) -> str | None:
     """Return instructions as they are stored; None if there are none."""
     return json.dumps(dict(sorted(instructions.items()))) if instructions else None
@@ -442,6 +487,8 @@ def of_items(filters: Filters) -> ColumnElement[bool]:
         conditions.append(in_folders(filters.folder))
     if filters.album is not None:
         conditions.append(items.c.media_id.in_(media_in(filters.album)))
+    if filters.has_text:
+        conditions.append(items.c.media_id.in_(select(segments.c.media_id).where(has_words())))
     if filters.after is not None:
         conditions.append(items.c.date_ns >= nanoseconds(filters.after))
     if filters.before is not None:
@@ -454,6 +501,11 @@ def media_in(album_id: int) -> Select[int]:
     holds = album_contents.c.content_hash == media.c.content_hash
     joined = select(media.c.id).join(album_contents, holds)
     return joined.where(album_contents.c.album_id == row_id(album_id))
+
+
+def has_words() -> ColumnElement[bool]:
+    """Return the condition that a segment has words, of the file or read in its picture."""
+    return segments.c.text.is_not(None) | segments.c.read_terms.is_not(None)
 
 
 def has_file() -> ColumnElement[bool]:

@@ -39,7 +39,8 @@ _KNOWN = "SELECT value, {}, {} FROM json_each(?)".format(
     " + ".join(_COUNT.format(name) for name in _STEMMED_INDEXES), _COUNT.format("item_names")
 )
 _TEXTS = (
-    "SELECT coalesce(terms, text) FROM segments WHERE id IN ("
+    "SELECT coalesce(terms, text, '') || ' ' || coalesce(read_terms, '') FROM segments "
+    "WHERE id IN ("
     "SELECT rowid FROM segment_texts WHERE segment_texts MATCH :phrase LIMIT :limit) UNION ALL "
     "SELECT about_words || ' ' || name_words FROM items WHERE id IN ("
     "SELECT rowid FROM item_about WHERE item_about MATCH :phrase LIMIT :limit)"

@@ -34,7 +34,7 @@ from indexer.types import IngestOptions, Root
 
 if TYPE_CHECKING:
     from indexer.library import Library
-    from indexer.types import IngestReport
+    from indexer.types import IngestReport, ReadingReport
 
 _PROGRAM = "rzen-ingest"
 
@@ -70,6 +70,12 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         help="stop skipping what an earlier --exclude has named; repeatable",
+    )
+    parser.add_argument(
+        "--no-ocr",
+        action="store_true",
+        default=bool(os.environ.get("RZEN_NO_OCR")),
+        help="do not read the words in pictures afterwards",
     )
     parser.add_argument("--watch", action="store_true", help="keep running and index changes")
     parser.add_argument(
@@ -210,11 +216,32 @@ def _ingest(arguments: argparse.Namespace, cancel: Event) -> int:
     with Library.open(directory, **_model(arguments)) as library:
         with ProgressBar("files", shown=not arguments.json) as bar:
             report = library.ingest(paths, options, on_progress=bar.show, cancel=cancel)
-        _print_report(library, report, as_json=arguments.json)
-        if not arguments.watch or cancel.is_set():
-            return _status(report)
-        _watch(library, paths, options, cancel, as_json=arguments.json)
-    return 0
+        if arguments.watch and not cancel.is_set():
+            _print_report(library, report, as_json=arguments.json)
+            _watch(library, paths, options, cancel, arguments)
+            return 0
+        if not arguments.json:  # Everything can be found now.
+            _print_report(library, report, as_json=False)
+        skipped = arguments.no_ocr or cancel.is_set()
+        reading = None if skipped else _read_words(library, cancel, shown=not arguments.json)
+        if arguments.json:
+            words = {"words": asdict(reading) if reading else None}
+            print_result(asdict(report) | words, [], as_json=True)
+        elif reading:
+            print_result(asdict(reading), cli.reading_lines(reading), as_json=False)
+    stopped = reading is not None and reading.cancelled
+    return 130 if stopped else _status(report)
+
+
+def _read_words(library: "Library", cancel: Event, *, shown: bool) -> "ReadingReport | None":
+    """Read the words in pictures; None if another program does so already."""
+    from indexer.errors import LibraryBusy
+
+    with ProgressBar("files", shown=shown) as bar:
+        try:
+            return library.read_words(on_progress=bar.show, cancel=cancel)
+        except LibraryBusy:
+            return None
 
 
 def _watch(
@@ -222,19 +249,25 @@ def _watch(
     paths: Sequence[Path],
     options: IngestOptions,
     cancel: Event,
-    *,
-    as_json: bool,
+    arguments: argparse.Namespace,
 ) -> None:
+    from indexer.ingest.background_ocr import BackgroundOcr
     from indexer.ingest.watch import watch
     from indexer.types import IngestReport
 
     cli.note("Watching for changes; press Ctrl-C to stop.")
     options = replace(options, include=(), retry_failed=False)
     nothing = known = IngestReport()
-    for report in watch(library, paths, options, cancel=cancel):
-        if replace(report, unchanged=0, seconds=0, near_duplicates=0) not in (nothing, known):
-            _print_report(library, report, as_json=as_json)
-            known = IngestReport(failures=report.failures)  # Listed again each time.
+    words = BackgroundOcr(library)
+    if not arguments.no_ocr:
+        words.start()
+    try:
+        for report in watch(library, paths, options, cancel=cancel):
+            if replace(report, unchanged=0, seconds=0, near_duplicates=0) not in (nothing, known):
+                _print_report(library, report, as_json=arguments.json)
+                known = IngestReport(failures=report.failures)  # Listed again each time.
+    finally:
+        words.close()
 
 
 def _status(report: "IngestReport") -> int:

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 _PICTURED = frozenset(kind for kind, record in MEDIA_KINDS.items() if record.has_picture)
 
-WORDED = frozenset(kind for kind, record in MEDIA_KINDS.items() if record.has_text)
-"""The kinds whose segments have texts."""
+WORDED = frozenset(
+    kind for kind, record in MEDIA_KINDS.items() if record.has_text or record.has_picture
+)
+"""The kinds whose segments have words, of the file or read in its pictures."""
 
 Ids = NDArray[np.int64]
 
