@@ -4,6 +4,7 @@ They are served as named endpoints over HTTP and as tools over MCP. Hits are ide
 ids; paths of this machine are never returned, and accepted by `ingest_folder` only.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,8 @@ from app.search import FileFilter, FileSelection, SearchForm, Window, validated
 from app.services import Services
 from embedder.interface import ModelSpec
 from embedder.media import MEDIA_KINDS, Kind
-from indexer import Filters, Hit, IngestReport, MediaItem
+from indexer import Filters, Hit, IngestReport, Library, MediaItem
+from indexer.search.query import boxes_of, corrections, found_forms, terms, without_excluded
 
 _MAX_FAILURES = 200
 _MAX_TEXT = 400
@@ -45,12 +47,15 @@ class Api:
         offset: int = 0,
         instruction: str = "",
         sort: str = "relevance",
+        has_text: bool = False,
     ) -> list[dict[str, Any]]:
         """Search the library of pictures, videos, PDFs and texts by meaning and by words.
 
         Each hit has a segment id: GET /media/{segment_id} returns the original file and
-        GET /thumbnail/{segment_id} a small picture of it. Hits marked as weak are more likely
-        irrelevant than relevant. Files of disks that are not connected are not reachable.
+        GET /thumbnail/{segment_id} a small picture of it. Words by which a page or picture was
+        found are listed with their boxes: left, top, right and bottom, as fractions of it. Hits
+        marked as weak are more likely irrelevant than relevant. Files of disks that are not
+        connected are not reachable.
 
         Args:
             text: What to look for, in plain words and "phrases in quotes"; what has a -word is left
@@ -67,6 +72,7 @@ class Api:
             instruction: The model's instruction for text and file, in place of its default; only
                 if stats says that the model takes instructions.
             sort: Order of the strong hits: relevance, newest or oldest; weak ones follow.
+            has_text: Only files with words in them, those that were read in pictures included.
         """
         form = validated(
             SearchForm,
@@ -78,6 +84,7 @@ class Api:
                 "folder": folder,
                 "after": after,
                 "before": before,
+                "has_text": has_text,
                 "balance": balance,
                 "instruction": instruction,
                 "sort": sort,
@@ -227,7 +234,10 @@ class Api:
         services = self._services
         query = form.query(services.library, services.files, services.living.keep_filled)
         query = replace(query, limit=window.limit, offset=window.offset, sort=form.sort)
-        return [_hit(hit) for hit in services.library.search(query)]
+        library, typed = services.library, without_excluded(form.text)[0]
+        corrected = corrections(library, typed)
+        asked = found_forms(corrected.get(one, one) for one in terms(typed))
+        return [_hit(library, hit, asked) for hit in library.search(query)]
 
 
 def _job(state: JobState) -> dict[str, Any]:
@@ -274,8 +284,9 @@ def _dates(item: MediaItem) -> dict[str, str]:
     }
 
 
-def _hit(hit: Hit) -> dict[str, Any]:
+def _hit(library: Library, hit: Hit, asked: Sequence[str]) -> dict[str, Any]:
     segment = hit.segment
+    text = library.catalog.text(segment)
     return {
         "rank": hit.rank,
         "segment_id": segment.id,
@@ -288,7 +299,8 @@ def _hit(hit: Hit) -> dict[str, Any]:
         "page": segment.page,
         "start": segment.start,
         "end": segment.end,
-        "text": _beginning(segment.text) if segment.text else None,
+        "text": _beginning(text) if text else None,
+        "words": boxes_of(library, hit, asked),
         "score": round(hit.score, 4),
         "relevance": round(hit.relevance, 4),
         "weak": hit.weak,

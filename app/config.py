@@ -90,6 +90,7 @@ class AppConfig(BaseModel):
         description="limit all uploads in the library together to N megabytes (default: what the "
         "disk holds for its owner; 10240 where others reach the page without a login)",
     )
+    no_ocr: bool | None = Field(default=None, description="do not read the words in pictures")
     open: bool = Field(default=False, description="show the page in the browser")
 
     @field_validator("auth", mode="before")
@@ -209,8 +210,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     for name, field in AppConfig.model_fields.items():
         flag = f"--{name.replace('_', '-')}"
-        if name == "open":
-            parser.add_argument(flag, action="store_true", help=field.description)
+        if name in ("open", "no_ocr"):
+            parser.add_argument(flag, action="store_true", default=None, help=field.description)
         else:
             action = "append" if name in ("offer", "name", "proxy") else "store"
             parser.add_argument(flag, action=action, metavar=field.title, help=field.description)

@@ -141,6 +141,7 @@ class SearchForm(BaseModel):
         album: An album's id.
         after: First day, month or year, as 2026-03-31, 2026-03 or 2026.
         before: Last day, month or year, included.
+        has_text: Only files with words in them.
         instruction: The model's instruction for the words and the files, in place of its default;
             only for models that take instructions.
         sort: Order of the strong hits; without words or an example, of all files that fit.
@@ -169,6 +170,7 @@ class SearchForm(BaseModel):
     album: Annotated[Number | None, BeforeValidator(_integer)] = None
     after: Text = ""
     before: Text = ""
+    has_text: Annotated[bool, BeforeValidator(lambda value: value or False)] = False
     instruction: Annotated[
         str,
         StringConstraints(strip_whitespace=True, max_length=_MAX_INSTRUCTION),
@@ -269,7 +271,8 @@ class SearchForm(BaseModel):
         folder = folder_of(library, self.folder) if self.folder else None
         if self.album is not None:
             fill(self.album)
-        return Filters(frozenset(self.kinds), folder, after, before, self.album)
+        kinds = frozenset(self.kinds)
+        return Filters(kinds, folder, after, before, self.album, self.has_text)
 
 
 def warm_up(library: Library) -> None:

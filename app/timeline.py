@@ -5,7 +5,7 @@
     GET /timeline/ids     the files, to select all of them; &sort=oldest
     GET /timeline/folders  the folders in another one, with their numbers of files; ?within=ID
 
-All take the filters of a search: kinds=image,pdf, folder=, after=, before= and album=.
+All take the filters of a search: kinds=image,pdf, folder=, after=, before=, album= and has_text=.
 """
 
 from collections.abc import Callable
@@ -29,18 +29,20 @@ _MONTH = r"^(1[6-9]|2[0-2])\d\d-(0[1-9]|1[0-2])$"  # Nanoseconds in 64 bits hold
 P = ParamSpec("P")
 
 
-def _values(
+def _values(  # noqa: PLR0917 -- the parameters of requests
     kinds: str = "",
     folder: str = "",
     after: str = "",
     before: str = "",
     album: str = "",
     sort: str = "",
+    has_text: str = "",
 ) -> dict[str, Any]:
     """Take what the parameters of a request say, for `SearchForm`."""
     listed = [kind for kind in kinds.split(",") if kind]
     dates = {"after": after, "before": before}
-    return {"kinds": listed, "folder": folder, "album": album, "sort": sort, **dates}
+    rest = {"folder": folder, "album": album, "sort": sort, "has_text": has_text}
+    return {"kinds": listed, **rest, **dates}
 
 
 Values = Annotated[dict[str, Any], Depends(_values)]

@@ -69,6 +69,7 @@ ALLOWED = {
     "Readings.unread": READ,
     "Catalog.count_items": "it counts all files that fit",
     "Catalog.branches": "once for each generation, and there are fewer folders than files",
+    "Catalog.filter_of": "the segments with words, in an index of these, where that is a filter",
     "_every_vector": "for a vector index that has to be rebuilt",
     "_changed_holders": "likewise, for the files that hold its segments",
     "Catalog.exact_duplicates": "all of them, on request only",
@@ -254,7 +255,9 @@ def read(library: Library) -> None:
     library.catalog.timeline.files(Filters(has_text=True))
     library.catalog.find_words(["sign"])
     (item,) = library.catalog.items(name="red.png")
-    assert library.catalog.lines(library.catalog.segments(item.id)[0].id)
+    (segment,) = library.catalog.segments(item.id)
+    assert library.catalog.lines(segment.id)
+    assert library.catalog.text(segment) == "red sign"
 
 
 def look_at(library: Library) -> None:

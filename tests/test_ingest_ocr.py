@@ -128,7 +128,7 @@ def test_only_files_with_words_are_found_with_the_filter(tmp_path):
         library.ingest([media])
         library.read_words()
         only = Filters(has_text=True)
-        assert {one.name for _, one in library.catalog.timeline.files(only)} == {"a.png", "c.txt"}
+        assert {one.name for one, _ in library.catalog.timeline.files(only)} == {"a.png", "c.txt"}
         hits = library.search(Query((QueryPart(Content(text="red")),), only))
         assert {hit.item.name for hit in hits} <= {"a.png", "c.txt"}
 

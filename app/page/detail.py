@@ -23,6 +23,7 @@ from embedder.normalisation import occurrences, words
 from indexer import Filters, Library, LibraryError, MediaItem, QueryError, Segment
 from indexer.catalog.transcripts import cues_of_clips
 from indexer.decoding.on_demand import Passage
+from indexer.search.query import matching_words
 
 _html = macros("detail.html")
 _CONTEXT_CHARACTERS = 1600
@@ -263,8 +264,12 @@ def _page(
     before = max((page for page in pages if page < number), default=0)
     after = min((page for page in pages if page > number), default=0)
     sought = [" ".join(words(find))] if words(find) else []
-    found = [page for page in pages.values() if occurrences(page.text or "", sought, anywhere=True)]
-    marks = _boxes(drawn, sought) if sought else _matching_words(drawn, terms)
+    found = [
+        page
+        for page in pages.values()
+        if sought and occurrences(library.catalog.text(page) or "", sought, anywhere=True)
+    ]
+    marks = _boxes(drawn, sought) if sought else matching_words(drawn, terms, segment.kind)
     return _html.pdf_page(
         segment,
         item,
@@ -277,11 +282,6 @@ def _page(
         find if sought else "",
         found[:_MAX_FOUND_PAGES],
     )
-
-
-def _matching_words(drawn: Sequence[Word], terms: Sequence[str]) -> Iterator[Word]:
-    single = {part for term in terms for part in (term, *term.split()) if len(part) > 1}
-    return (word for word in drawn if occurrences(word.text, single))
 
 
 def _boxes(drawn: Sequence[Word], sought: Sequence[str]) -> Iterator[Word]:

@@ -97,6 +97,11 @@ class Word:
     right: float
     bottom: float
 
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom."""
+        return self.left, self.top, self.right, self.bottom
+
 
 Labelled = tuple[tuple[str, str], ...]
 """Values with the labels that people see, such as ("Camera", "Canon EOS 5D"), each label once."""

@@ -200,11 +200,12 @@ def _matching(texts: Sequence[Row[int, str | None]], expression: str) -> Ids:
 def _parts(terms: Sequence[str]) -> list[str]:
     """Return what finds words that the terms are parts of; none where one is too short for that."""
     quoted = phrases(terms)
-    long_enough = all(
-        len(one) - 2 >= (_MIN_PART if any(map(str.isdigit, one)) else _MIN_PART_OF_LETTERS)
-        for one in quoted
-    )
-    return quoted if long_enough else []
+    return quoted if all(may_be_part(one[1:-1]) for one in quoted) else []
+
+
+def may_be_part(term: str) -> bool:
+    """Return whether a term is long enough to be found inside words that were read."""
+    return len(term) >= (_MIN_PART if any(map(str.isdigit, term)) else _MIN_PART_OF_LETTERS)
 
 
 def _rarest(counts: Mapping[str, int]) -> list[str]:

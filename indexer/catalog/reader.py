@@ -416,6 +416,11 @@ class CatalogReader(WordLookup):
         data = self._data_of(schema.readings, segment_id)
         return () if data is None else schema.unpacked_lines(data)
 
+    def text(self, segment: Segment) -> str | None:
+        """Return the text of a segment, and below it what was read in its picture."""
+        lines = (line.text for line in self.lines(segment.id))
+        return "\n".join(filter(None, (segment.text, *lines))) or None
+
     def _data_of(self, table: Table, segment_id: int) -> bytes | None:
         query = select(table.c.data).where(table.c.segment_id == schema.row_id(segment_id))
         with self._database.reading() as connection:

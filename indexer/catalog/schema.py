@@ -402,10 +402,7 @@ def moment(microseconds: int) -> datetime:
 
 def packed_words(words: Sequence[Word]) -> bytes:
     """Return the words of a page with their boxes as they are stored."""
-    listed = [
-        [word.text, *(round(side, 5) for side in (word.left, word.top, word.right, word.bottom))]
-        for word in words
-    ]
+    listed = [[word.text, *(round(side, 5) for side in word.box)] for word in words]
     return zlib.compress(json.dumps(listed, separators=(",", ":")).encode())
 
 
@@ -420,7 +417,10 @@ def packed_lines(lines: Sequence[TextLine]) -> bytes:
         [
             line.text,
             [
-                [word.text, *(round(side * _BOX_STEPS) for side in box_of(word))]
+                [
+                    word.text,
+                    *(round(side * _BOX_STEPS) for side in word.box),
+                ]
                 for word in line.words
             ],
         ]
@@ -437,11 +437,6 @@ def unpacked_lines(data: bytes) -> tuple[TextLine, ...]:
         )
         for text, words in json.loads(zlib.decompress(data))
     )
-
-
-def box_of(word: Word) -> tuple[float, float, float, float]:
-    """Return the sides of a word's box."""
-    return word.left, word.top, word.right, word.bottom
 
 
 def packed_instructions(instructions: Mapping[Modality, str] | None) -> str | None:

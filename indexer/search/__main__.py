@@ -79,6 +79,9 @@ def parser() -> argparse.ArgumentParser:
         "--before", metavar="DATE", help="find only files of this day, month or year, or earlier"
     )
     parser.add_argument(
+        "--has-text", action="store_true", help="find only files with words in them"
+    )
+    parser.add_argument(
         "--sort",
         choices=[*Sort],
         default=Sort.RELEVANCE,
@@ -118,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from embedder.registry import open_reranker
     from indexer.errors import IndexerError
     from indexer.library import Library
-    from indexer.search.query import corrections, without_excluded
+    from indexer.search.query import corrections, found_forms, terms, without_excluded
     from indexer.search.reranking import PageReranker
 
     try:
@@ -127,13 +130,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if given.reranker:
                 library.reranker = PageReranker(open_reranker(given.reranker, **opened))
             hits = library.search(_query(given, library))
-            corrected = corrections(library, without_excluded(given.text or "")[0])
+            typed = without_excluded(given.text or "")[0]
+            corrected = corrections(library, typed)
+            asked = found_forms(corrected.get(one, one) for one in terms(typed))
+            objects = [_object(library, hit, asked) for hit in hits] if given.json else []
     except (IndexerError, EmbedderError) as error:
         return refuse(_PROGRAM, error)
     for word, correction in corrected.items():
         note(f"Nothing has the word {word!r}: looked for {correction!r} instead.")
     if hits or given.json:
-        objects = [_object(hit) for hit in hits]
         print_result(objects, _table_lines(hits), as_json=given.json, ensure_ascii=False)
     else:
         note("Nothing was found.")
@@ -170,6 +175,7 @@ def _query(given: argparse.Namespace, library: "Library") -> Query:
         folder=None if given.folder is None else find_folder(library.catalog, given.folder),
         after=after,
         before=before,
+        has_text=given.has_text,
     )
     return Query(tuple(parts), filters, given.limit, given.offset, without, Sort(given.sort))
 
@@ -217,7 +223,9 @@ def _kinds(given: str | None) -> frozenset[Kind]:
     return frozenset(Kind(name) for name in names)
 
 
-def _object(hit: Hit) -> dict[str, Any]:
+def _object(library: "Library", hit: Hit, asked: Sequence[str]) -> dict[str, Any]:
+    from indexer.search.query import boxes_of
+
     return {
         "rank": hit.rank,
         "score": round(hit.score, 4),
@@ -233,7 +241,8 @@ def _object(hit: Hit) -> dict[str, Any]:
         "end": hit.segment.end,
         "segment_id": hit.segment.id,
         "why": [reason.value for reason in hit.why],
-        "text": hit.segment.text,
+        "text": library.catalog.text(hit.segment),
+        "words": boxes_of(library, hit, asked),
     }
 
 

@@ -3,19 +3,22 @@
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from embedder.content import Content, Modality
 from embedder.interface import Embedder, EmbedderInfo, EmbedError, Vectors
 from embedder.media import MEDIA_KINDS, Kind, Limits, MediaError, detect, read_content
-from embedder.normalisation import words
+from embedder.media.kinds import Word
+from embedder.normalisation import occurrences, words
+from indexer.catalog.fulltext import may_be_part
 from indexer.catalog.plurals import other_numbers
 from indexer.errors import QueryError
 from indexer.search.scoring import Side
-from indexer.types import QueryPart
+from indexer.types import Hit, QueryPart, Reason
 
 if TYPE_CHECKING:
     from indexer.catalog import Catalog
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 MAX_TERMS = 32
 """A longer text is compared as a document, and its words are not looked up."""
+
+_MAX_BOXES = 400
 
 # The words that carry no topic in an English caption or question.
 _STOP_WORDS = frozenset(
@@ -92,6 +97,42 @@ def corrections(library: "Library", text: str) -> dict[str, str]:
 def found_forms(asked: Iterable[str]) -> tuple[str, ...]:
     """Return terms with the irregular plurals and singulars that find the same."""
     return tuple(form for term in asked for form in (term, *other_numbers(term)))
+
+
+def matching_words(drawn: Iterable[Word], asked: Iterable[str], kind: Kind) -> Iterator[Word]:
+    """Yield the words of a page or picture that are why it was found by its words.
+
+    Args:
+        drawn: The words with their boxes.
+        asked: From `found_forms`.
+        kind: Of the segment; in pictures, parts of words are found, too.
+    """
+    single = {part for term in asked for part in (term, *term.split()) if len(part) > 1}
+    parts = set() if kind is Kind.PDF else {one for one in single if may_be_part(one)}
+    for word in drawn:
+        if occurrences(word.text, single) or occurrences(word.text, parts, anywhere=True):
+            yield word
+
+
+def boxes_of(library: "Library", hit: Hit, asked: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the words by which a page or picture was found, with their boxes, as JSON values.
+
+    Args:
+        library: Whose hit it is.
+        hit: The hit.
+        asked: From `found_forms`.
+    """
+    if Reason.WORDS not in hit.why:
+        return []
+    drawn = library.catalog.words(hit.segment.id)
+    found = islice(matching_words(drawn, asked, hit.segment.kind), _MAX_BOXES)
+    return [
+        {
+            "text": one.text,
+            "box": [round(side, 4) for side in one.box],
+        }
+        for one in found
+    ]
 
 
 def text_part(text: str, weight: float = 1.0) -> QueryPart:
