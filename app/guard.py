@@ -37,7 +37,7 @@ _GRADIO_ROUTES = re.compile(
 )
 _WITH_PARAMETERS = (
     "media|thumbnail|page|frame|detail|results|suggestions|query-files|uploads|items|duplicates"
-    "|albums|searches|collections|files|folders|timeline"
+    "|albums|searches|collections|files|folders|timeline|reading"
 )
 _OWN_ROUTES = re.compile(
     r"/|/(config|theme\.css|robots\.txt|manifest\.json|favicon\.ico|health)/?|/login|/logout"

@@ -26,6 +26,7 @@ from app.guard import Guard
 from app.page import ui
 from app.page.events import LibraryView
 from app.peer import same_user
+from app.reading import reading_router
 from app.routes import media_router, search_router, upload_router
 from app.selection import removal_router, selection_router
 from app.services import Services
@@ -67,7 +68,7 @@ def build(services: Services, on_start: Callable[[], None] = lambda: None) -> AS
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         on_start()
-        services.watch.start()
+        services.start()
         yield
         services.close()
 
@@ -81,20 +82,24 @@ def build(services: Services, on_start: Callable[[], None] = lambda: None) -> AS
     config = services.config
     own_user = same_user if config.admits_own_user else None
     authenticator = Authenticator(config.auth, token=config.token, same_user=own_user)
-    app.include_router(login_router(authenticator))
-    app.include_router(media_router(services.library, services.searches, paths=config.trusted))
-    app.include_router(desktop_router(services.library, trusted=config.trusted))
-    app.include_router(search_router(LibraryView(services), services.searches))
-    app.include_router(suggestions_router(services.library))
-    for several_files in (selection_router, removal_router):
-        app.include_router(several_files(services))
-    app.include_router(duplicates_router(services))
-    app.include_router(albums_router(services))
-    app.include_router(album_items_router(services))
-    app.include_router(collections_router(services))
-    app.include_router(files_router(services))
-    app.include_router(folders_router(services))
-    app.include_router(timeline_router(services))
+    for router in (
+        login_router(authenticator),
+        media_router(services.library, services.searches, paths=config.trusted),
+        desktop_router(services.library, trusted=config.trusted),
+        search_router(LibraryView(services), services.searches),
+        suggestions_router(services.library),
+        selection_router(services),
+        removal_router(services),
+        duplicates_router(services),
+        albums_router(services),
+        album_items_router(services),
+        collections_router(services),
+        files_router(services),
+        folders_router(services),
+        reading_router(services),
+        timeline_router(services),
+    ):
+        app.include_router(router)
     app.include_router(
         upload_router(services.library, services.uploads, services.files),
         max_body_size=sys.maxsize,  # It has limits of its own.

@@ -33,6 +33,7 @@ from indexer import (
     QueryError,
     ReembedReport,
 )
+from indexer.ingest.background_ocr import BackgroundOcr
 from indexer.ingest.roots import excludes
 from indexer.types import Root
 
@@ -59,11 +60,19 @@ class Services:
     living: LivingAlbums
     jobs: Jobs
     watch: FolderWatch
+    words: BackgroundOcr
     models: Models
+
+    def start(self) -> None:
+        """Begin what runs in the background."""
+        self.watch.start()
+        if not self.config.no_ocr:
+            self.words.start()
 
     def close(self) -> None:
         """Stop what runs in the background."""
         self.watch.close()
+        self.words.close()
         self.jobs.close()
 
 
@@ -101,6 +110,7 @@ def build(
         living=living,
         jobs=jobs,
         watch=FolderWatch(library, jobs, message),
+        words=BackgroundOcr(library, lambda: jobs.state.running),
         models=Models(library, config.offer),
     )
 

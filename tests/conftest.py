@@ -138,6 +138,25 @@ def _shared_decoders() -> Iterator[pytest.MonkeyPatch]:
         yield patch
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_background_ocr() -> Iterator[pytest.MonkeyPatch]:
+    """Let pages read no words in pictures; `background_ocr` is for tests of that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("indexer.ingest.background_ocr.BackgroundOcr.start", lambda _self: None)
+        yield patch
+
+
+@pytest.fixture
+def background_ocr(_no_background_ocr: pytest.MonkeyPatch) -> Iterator[None]:
+    """Read words in pictures in the background, as programs do."""
+    from indexer.ingest.background_ocr import BackgroundOcr
+
+    replaced = BackgroundOcr.start
+    _no_background_ocr.undo()
+    yield
+    _no_background_ocr.setattr(BackgroundOcr, "start", replaced)
+
+
 @pytest.fixture
 def own_decoders(_shared_decoders: pytest.MonkeyPatch) -> Iterator[None]:
     """Start decoding processes for each ingest of the test, as programs do."""

@@ -222,7 +222,7 @@ def test_an_ingest_goes_on_while_words_are_read(tmp_path):
         assert found(library, "two") == ["b.png"]
 
 
-def test_pictures_are_read_in_the_background_once_nothing_else_runs(tmp_path):
+def test_pictures_are_read_in_the_background_once_nothing_else_runs(tmp_path, background_ocr):
     busy, reader = Event(), CountingReader({"a.png": "one", "late.png": "late"})
     with library_of(tmp_path, reader) as library:
         busy.set()

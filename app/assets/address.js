@@ -16,6 +16,7 @@ const PARAMETERS = {
   album: "album",
   after: "after",
   before: "before",
+  has_text: "text",
   not_like: "not",
   instruction: "instruction",
   sort: "sort",

@@ -43,7 +43,7 @@ const MAX_HEIGHT = 15_000_000; // Firefox ends at 17.9 million, and floats are e
 const EDGE = 200_000; // Pixels at both ends of a taller list that nothing is left out of.
 const FAR = 10; // Screens that only the scrollbar, or Home and End, move at once.
 
-const FILTERS = ["kinds", "folder", "album", "after", "before", "sort"];
+const FILTERS = ["kinds", "folder", "album", "after", "before", "has_text", "sort"];
 
 /** @type {string | null} */
 let asked = null; // The parameters of what is shown.

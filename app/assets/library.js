@@ -2,6 +2,7 @@
 import { ask, closest, find, get, onPanel } from "./dom.js";
 import { showAdded, startFiles } from "./files.js";
 import { startFolders } from "./folders.js";
+import { startReading } from "./reading.js";
 import { t } from "./texts.js";
 import { startUploads } from "./uploads.js";
 
@@ -23,6 +24,7 @@ export function startLibrary(sender) {
   startUploads(() => send("add_uploads"));
   startFiles(() => send("refresh"));
   startFolders(() => send("refresh"));
+  startReading();
   addEventListener("rz-removed", () => send("refresh"));
   onPanel("rz-ingest", moveOn);
   onPanel("rz-model", forgetChoice);

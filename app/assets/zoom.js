@@ -1,5 +1,5 @@
 // Zoom and pan in the stage of the detail dialog: wheel, double click, pinch and drag; and swipes.
-import { closest } from "./dom.js";
+import { closest, find } from "./dom.js";
 
 const MAX_SCALE = 12;
 const DOUBLE_CLICK_SCALE = 3;
@@ -41,14 +41,19 @@ export function resetZoom(area) {
   const picture = target(area);
   if (!picture) return;
   apply(picture);
-  if (!(picture instanceof HTMLImageElement) || picture.closest(".rz-opening")) return;
+  const image = picture instanceof HTMLImageElement ? picture : find(".rz-marked > img", HTMLImageElement, area);
+  if (!image || picture.closest(".rz-opening")) return;
   const fit = () => {
-    picture.style.background = ""; // The thumbnail.
-    picture.style.maxWidth = `min(100%, ${MAX_ENLARGEMENT * picture.naturalWidth}px)`;
-    picture.style.maxHeight = `min(100%, ${MAX_ENLARGEMENT * picture.naturalHeight}px)`;
+    const { naturalWidth: width, naturalHeight: height } = image;
+    image.style.background = ""; // The thumbnail.
+    picture.style.maxWidth = `min(100%, ${MAX_ENLARGEMENT * width}px)`;
+    picture.style.maxHeight = `min(100%, ${MAX_ENLARGEMENT * height}px)`;
+    const marks = picture.querySelector("svg");
+    marks?.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    marks?.firstElementChild?.setAttribute("transform", `scale(${width} ${height})`);
   };
-  if (picture.complete && picture.naturalWidth) fit();
-  else picture.addEventListener("load", fit, { once: true });
+  if (image.complete && image.naturalWidth) fit();
+  else image.addEventListener("load", fit, { once: true });
 }
 
 /** Zooms about the middle of the stage. @param {HTMLElement} area @param {number} factor */
@@ -61,7 +66,7 @@ export function zoomBy(area, factor) {
 
 /** What zooms in the stage. @param {HTMLElement} area */
 function target(area) {
-  return area.querySelector(".rz-sheet, .rz-stage > img.rz-full");
+  return area.querySelector(".rz-sheet, .rz-marked, .rz-stage > img.rz-full");
 }
 
 /**

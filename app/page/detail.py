@@ -141,6 +141,7 @@ def detail_html(
         sorted(
             (one for one in places if one.id != segment_id), key=lambda segment: segment.position
         ),
+        _read_text(library, segment, terms),
     )
 
 
@@ -219,6 +220,15 @@ def _start(segment: Segment, transcripts: Sequence[Transcript]) -> float:
     return min(said, default=segment.start or 0.0)
 
 
+def _read_text(library: Library, segment: Segment, terms: Sequence[str]) -> Any:
+    """Return the words that were read in the picture, to be selected and copied."""
+    lines = [line.text for line in library.catalog.lines(segment.id)]
+    if not lines:
+        return ""
+    text = "\n".join(lines)
+    return _html.read_text(text, marked(text, terms, anywhere=segment.kind is not Kind.PDF))
+
+
 def _absent(segment: Segment, item: MediaItem, missing: Path, terms: Sequence[str]) -> Any:
     """Return what the library has of a file that is not there, and why not more."""
     text = marked(segment.text or "", terms)
@@ -252,7 +262,10 @@ def _stage(
                 return _html.video(segment, item.path, clips, matching, start)
             source = f"media/{segment.id}" if shown else f"page/{segment.id}.webp"
             sharper = "" if shown else f"{source}?side=2400"
-            return _html.picture(segment, item, source, sharper)
+            words_found = matching_words(library.catalog.words(segment.id), terms, segment.kind)
+            return _html.picture(
+                segment, item, source, sharper, [*islice(words_found, _MAX_MARKED_WORDS)]
+            )
 
 
 def _page(

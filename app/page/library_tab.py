@@ -142,6 +142,27 @@ def _arrived(done: int, total: int) -> str:
     return _("{done} of {total}", done=labels.size(done), total=labels.size(total))
 
 
+def reading(progress: Progress | None, problem: str, *, is_on: bool) -> str:
+    """Return how far reading the words in pictures is; nothing where it has nothing to do.
+
+    Args:
+        progress: Of the latest pass.
+        problem: Why it has stopped by itself; empty if it has not.
+        is_on: Whether it goes on.
+    """
+    if progress is None or not progress.total:
+        return ""
+    text = ngettext(
+        "Words read in {done} of {n} file",
+        "Words read in {done} of {n} files",
+        progress.total,
+        done=number(progress.done),
+    )
+    is_done = progress.done >= progress.total
+    parts = [text, *([] if is_done or not is_on else _time_left(progress))]
+    return _html.reading(" · ".join(parts), progress.done / progress.total, problem, is_done, is_on)
+
+
 def _ingested(title: str, report: IngestReport) -> str:
     counts = [
         (report.added, N_("{n} added")),

@@ -99,10 +99,10 @@ def _line(segment: Segment, terms: Sequence[str]) -> Markup:
     return marked(best[:_SNIPPET_LENGTH], terms) if occurrences(best, terms) else Markup("")
 
 
-def marked(text: str, terms: Sequence[str]) -> Markup:
-    """Return escaped text with the terms in <mark>."""
+def marked(text: str, terms: Sequence[str], *, anywhere: bool = False) -> Markup:
+    """Return escaped text with the terms in <mark>, where `anywhere` also inside words."""
     parts, end = [], 0
-    for span in occurrences(text, terms):
+    for span in occurrences(text, terms, anywhere=anywhere):
         parts += [text[end : span[0]], Markup("<mark>{}</mark>").format(text[slice(*span)])]
         end = span[1]
     return Markup("").join([*parts, text[end:]])

@@ -72,6 +72,7 @@ def build(services: Services, endpoints: Mapping[str, Endpoint], script: str) ->
                 stats = _panel("rz-stats")
                 _panel("rz-add", lambda: _html.add_files(services.config.trusted))
                 job = _panel("rz-ingest")
+                _panel("rz-reading", lambda: '<div id="rz-reading-state"></div>')
                 _panel("rz-folders", lambda: '<div id="rz-folder-list"></div>')
                 model = _panel("rz-model")
                 _panel("rz-file-filter", _files.filter)
