@@ -221,6 +221,7 @@ def test_all_files_of_the_list_by_date_are_selected(desk, library):
 
 def test_removing_asks_and_takes_the_cards_away(desk, library):
     names = desk.page.locator("#rz-results .rz-title b").all_inner_texts()[3:5]
+    found = int(desk.page.locator("#rz-results [data-heading]").inner_text().split()[0])
     check(desk, 3)
     check(desk, 4)
     desk.page.get_by_role("button", name="Remove", exact=True).click()
@@ -234,6 +235,7 @@ def test_removing_asks_and_takes_the_cards_away(desk, library):
     desk.page.wait_for_function("!document.querySelector('#rz-selection:not([data-empty])')")
     assert not {*names} & {*desk.page.locator("#rz-results .rz-title b").all_inner_texts()}
     desk.wait_for_message("2 files removed from the library.")
+    desk.page.get_by_text(f"{found - 2} matches").wait_for()
     seen = desk.answer()
     desk.picture("removed")
     desk.page.get_by_role("button", name="Undo").click()

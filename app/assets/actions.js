@@ -1,7 +1,7 @@
 // What can be done with the selected files.
 import { copyText } from "./clipboard.js";
 import { ask, element, find, isTrusted, post, sentence, toast, toastError } from "./dom.js";
-import { searchAgain, searchWith } from "./search.js";
+import { countMatches, searchAgain, searchWith } from "./search.js";
 import { t, tn } from "./texts.js";
 import { addAction, clearSelection, selectedExamples } from "./selection.js";
 
@@ -74,6 +74,7 @@ async function remove(itemIds) {
     const removal = await post("items/remove", { item_ids: itemIds });
     clearSelection();
     dropCards(itemIds);
+    countMatches();
     toastRemoved(removal);
   } catch (error) {
     toastError(error);

@@ -43,12 +43,7 @@ export async function showResults(asked) {
   /** @type {Period | null} */
   let period = null;
   try {
-    const response = await fetchRoute("results", {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(asked),
-      signal,
-    });
+    const response = await request(asked, signal);
     const text = await response.text();
     const isPage = response.headers.get("Content-Type")?.startsWith("text/html");
     if (isPage) shown = text;
@@ -61,6 +56,31 @@ export async function showResults(asked) {
   if (signal.aborted) return;
   show(shown);
   document.dispatchEvent(new CustomEvent("rz-period", { detail: period }));
+}
+
+/** @param {object} asked @param {AbortSignal} [signal] */
+const request = (asked, signal) =>
+  fetchRoute("results", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(asked),
+    signal,
+  });
+
+/**
+ * Counts the matches that are left after some have been removed; those shown stay where they are.
+ * @param {object} asked
+ */
+export async function countAgain(asked) {
+  const answer = find("#rz-answer [data-answer]");
+  const response = await request(asked).catch(() => null);
+  if (!response?.ok || !answer?.isConnected) return;
+  const template = element("template");
+  template.innerHTML = await response.text();
+  const { counts, uncounted } = template.content.querySelector("[data-answer]")?.dataset ?? {};
+  const heading = template.content.querySelector("[data-heading]")?.textContent;
+  const found = uncounted ? await countAll(uncounted) : { counts: JSON.parse(counts ?? "null"), heading };
+  if (found?.heading && answer.isConnected) showCounted(answer, found);
 }
 
 /** Forgets the results and the search that may be running. */
@@ -91,15 +111,27 @@ async function countKinds(answer) {
   showCounts(counts ? JSON.parse(counts) : null);
   if (!answer || !uncounted) return;
   const more = answer.querySelector("[data-more]");
-  const response = await fetchRoute(uncounted).catch(() => null);
-  if (!response?.ok) return;
-  /** @type {{ counts: Record<string, number>, heading: string, left: number | null }} */
-  const found = await response.json();
-  if (!answer.isConnected) return; // Another search was made meanwhile.
-  showCounts(found.counts);
-  const heading = answer.querySelector("[data-heading]");
-  if (heading) heading.textContent = found.heading;
+  const found = await countAll(uncounted);
+  if (!found || !answer.isConnected) return; // Another search was made meanwhile.
+  showCounted(answer, found);
   if (more && found.left !== null) more.dataset.left = String(found.left);
+}
+
+/**
+ * Asks how many files match.
+ * @param {string} uncounted
+ * @returns {Promise<{ counts: Record<string, number>, heading: string, left: number | null } | null>}
+ */
+async function countAll(uncounted) {
+  const response = await fetchRoute(uncounted).catch(() => null);
+  return response?.ok ? response.json() : null;
+}
+
+/** @param {HTMLElement} answer @param {{ counts: Record<string, number> | null, heading?: string }} found */
+function showCounted(answer, { counts, heading = "" }) {
+  showCounts(counts);
+  const shown = answer.querySelector("[data-heading]");
+  if (shown) shown.textContent = heading;
 }
 
 /** Cards lead to this search with the result open, also in another tab. */

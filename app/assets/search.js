@@ -7,7 +7,7 @@ import { showCounts } from "./counts.js";
 import { showDetail } from "./detail.js";
 import { closest, find, get, onPanel, selectTab, showTab, toast } from "./dom.js";
 import { showFolder, startFolderTree } from "./foldertree.js";
-import { clearResults, showResults } from "./results.js";
+import { clearResults, countAgain, showResults } from "./results.js";
 import { closeSuggestions, rememberSearch, startSuggestions } from "./suggestions.js";
 import { t } from "./texts.js";
 
@@ -203,6 +203,11 @@ export const currentSearch = () => asked(form(), attachments());
 export function searchAgain() {
   refreshBrowse();
   run(form(), attachments());
+}
+
+/** Counts the matches again, of which some have been removed. */
+export function countMatches() {
+  if (document.body.dataset.rzSearched) countAgain(currentSearch());
 }
 
 /** Says what is searched for, or that nothing is. @param {Search} state */
