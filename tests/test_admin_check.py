@@ -170,6 +170,11 @@ PLANTED: dict[str, tuple[Callable[[Path], object], Fault, bool]] = {
         Fault.COUNTS,
         False,
     ),
+    "files of a month are miscounted": (
+        lambda where: sql(where, "UPDATE month_counts SET files = files + 1"),
+        Fault.COUNTS,
+        False,
+    ),
     "segments are miscounted": (
         lambda where: sql(where, "DELETE FROM segment_counts"),
         Fault.COUNTS,

@@ -215,13 +215,13 @@ def test_a_filter_by_folder_names_the_folders_below_it(world):
 
 def test_counts_that_are_wrong_are_found_and_made_right(world):
     with world.database.writing() as connection:
-        for table in (schema.item_counts, schema.segment_counts):
+        for table in (schema.item_counts, schema.segment_counts, schema.month_counts):
             connection.execute(delete(table))
         connection.execute(update(schema.folders).values(files=7))
         connection.execute(update(schema.library).values(swept=schema.library.c.generation))
     found = world.audit.wrong_counts()
-    assert found[:3] == ["item_counts", "segment_counts", "folders"]
-    assert len(found) == 3 + world.audit.unheld()
+    assert found[:4] == ["item_counts", "segment_counts", "month_counts", "folders"]
+    assert len(found) == 4 + world.audit.unheld()
     with world.database.writing() as connection:
         recount(connection)
     assert world.audit.wrong_counts() == []

@@ -1,7 +1,10 @@
 """Files by date: months, pages and counts, compared with looking at every file."""
 
+import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, date, datetime
 from itertools import product
 from pathlib import Path
@@ -13,6 +16,7 @@ from embedder.media.kinds import Kind
 from indexer.catalog import Catalog
 from indexer.catalog.sqlite import Database
 from indexer.catalog.transaction import WriteTransaction
+from indexer.catalog.verify import Audit
 from indexer.types import Filters, Status
 
 FILES = 400
@@ -78,6 +82,49 @@ def test_counts_and_pages_are_those_of_looking_at_every_file(catalog, filters):
         assert whole == paged
         ids = timeline.ids(filters, 2 * FILES, oldest_first=oldest_first)
         assert ids == [item.id for item, _ in whole]
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/St_Johns", "Europe/Berlin"])
+def test_months_are_those_of_local_time(catalog, monkeypatch, zone):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        for filters in all_filters():
+            expected = Counter(one[2] for one in fitting(catalog, filters))
+            months = catalog.timeline.months(filters)
+            assert {one.first: one.files for one in months} == expected
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_library_without_numbers_of_months_is_given_them(tmp_path):
+    path = tmp_path / "library.sqlite3"
+    database = Database(path)
+    add_files(database, range(1, FILES), days=DAYS)
+    lacking = [f"DROP TRIGGER month_counts_{one}" for one in ("insert", "update", "delete")]
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("; ".join([*lacking, "DROP TABLE month_counts"]))
+    database.close()
+    chosen = [one for one in all_filters() if one.after is one.before is None]
+
+    def counted() -> list[list[object]]:
+        timeline = Catalog(database).timeline
+        return [
+            [timeline.months(one), timeline.kinds(one), sorted(timeline.folders(one))]
+            for one in chosen
+        ]
+
+    database = Database(path, read_only=True)
+    assert "month_counts" not in Audit(database).wrong_counts()
+    before = counted()
+    database.close()
+    database = Database(path)
+    assert counted() == before
+    add_files(database, range(FILES, FILES + 50), days=DAYS, seed=2)
+    assert counted() != before
+    assert "month_counts" not in Audit(database).wrong_counts()
+    database.close()
 
 
 def test_files_that_are_added_leave_pages_of_other_months_as_they_are(tmp_path):

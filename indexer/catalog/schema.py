@@ -245,6 +245,13 @@ class _SegmentCountColumns(TypedColumns):
     segments: Named[int]
 
 
+class _MonthCountColumns(TypedColumns):
+    folder_id: Named[int] = Column(Integer, primary_key=True, autoincrement=False)
+    kind: Named[str] = Column(Text, primary_key=True)
+    month: Named[int] = Column(Integer, primary_key=True, autoincrement=False)
+    files: Named[int]
+
+
 library = Table("library", metadata, _LibraryColumns)
 """One row: the model of the vectors, and the numbers of the library.
 
@@ -338,6 +345,12 @@ item_counts = Table("item_counts", metadata, _ItemCountColumns, sqlite_with_rowi
 
 segment_counts = Table("segment_counts", metadata, _SegmentCountColumns, sqlite_with_rowid=False)
 """Segments by kind; kept likewise."""
+
+month_counts = Table("month_counts", metadata, _MonthCountColumns, sqlite_with_rowid=False)
+"""Indexed files by folder, kind and month in UTC (202307); kept by `indexer.catalog.month_counts`.
+
+Added to libraries without it when they are opened.
+"""
 
 # With folder and date, so that the holders of all media are read from the index alone.
 Index("ix_items_holders", items.c.media_id, items.c.folder_id, items.c.date_ns)

@@ -198,7 +198,7 @@ class Database:
         self._writing.dispose()
 
     def _create(self, *, read_only: bool) -> None:
-        from indexer.catalog import fulltext  # Which searches in the terms of this module.
+        from indexer.catalog import fulltext, month_counts  # In the terms of this module.
 
         with self.reading() as connection:
             version = _version(connection)
@@ -207,7 +207,7 @@ class Database:
                 version = _version(connection)
                 if version is None:  # Otherwise another process has just made the tables.
                     schema.metadata.create_all(connection, checkfirst=False)
-                    for statement in fulltext.create_statements():
+                    for statement in (*fulltext.create_statements(), *month_counts.triggers()):
                         connection.exec_driver_sql(statement)
                     connection.execute(insert(schema.library), schema.new_library())
                     connection.execute(insert(schema.albums), schema.favourites())
@@ -215,6 +215,19 @@ class Database:
                     version = schema.VERSION
         if version != schema.VERSION:
             raise LibraryError(schema.refusal(self.path.parent, version or 0))
+        if not read_only and "mode=rw" in self._how:
+            self._complete()
+
+    def _complete(self) -> None:
+        """Add what libraries lack that were made before there was any of it."""
+        from indexer.catalog import month_counts
+
+        with self.reading() as connection:
+            if month_counts.are_kept(connection):
+                return
+        with self._transaction() as connection:
+            if not month_counts.are_kept(connection):  # Otherwise another process has added it.
+                month_counts.keep(connection)
 
     @contextmanager
     def _transaction(self, wait_seconds: float = BUSY_SECONDS) -> Iterator[Connection]:

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from embedder.media import MEDIA_KINDS, Kind
-from indexer.catalog import fulltext, schema
+from indexer.catalog import fulltext, month_counts, schema
 from indexer.catalog.details import all_details, described, unpacked_details
 from indexer.catalog.sqlite import (
     Database,
@@ -65,6 +65,7 @@ _COUNTED: dict[Table[Any], Select[*tuple[Any, ...]]] = {
         schema.items.c.status, _KIND, func.count(), func.sum(schema.items.c.size)
     ).group_by(schema.items.c.status, _KIND),
     schema.segment_counts: select(_SEGMENT_KIND, func.count()).group_by(_SEGMENT_KIND),
+    schema.month_counts: month_counts.COUNTED,
 }
 """Tables of numbers, and the queries that count the rows behind them."""
 
@@ -204,9 +205,12 @@ class Audit:
         in_folders = select(*columns)
         swept = media.c.generation <= select(schema.library.c.swept).scalar_subquery()
         with self._database.reading() as connection:
+            kept = dict(_COUNTED)
+            if not month_counts.are_kept(connection):
+                del kept[schema.month_counts]
             wrong = [
                 table.name
-                for table, query in (*_COUNTED.items(), (folders, in_folders))
+                for table, query in (*kept.items(), (folders, in_folders))
                 if _counts(connection, select(table)) != _counts(connection, query)
             ]
             missed = connection.execute(
