@@ -37,9 +37,9 @@ _DOCUMENTS = suffixes(
     "rtf epub fb2 eml vcf ics"
 )
 _RUN_SCRIPTS = suffixes("svg svgz")
+_SHOWN = (Kind.IMAGE, Kind.VIDEO, Kind.AUDIO, Kind.PDF)
 OPENED: frozenset[str] = (
-    _DOCUMENTS.union(*(MEDIA_KINDS[kind].suffixes for kind in (Kind.IMAGE, Kind.VIDEO, Kind.PDF)))
-    - _RUN_SCRIPTS
+    _DOCUMENTS.union(*(MEDIA_KINDS[kind].suffixes for kind in _SHOWN)) - _RUN_SCRIPTS
 )
 """Extensions of the files that are opened: a list of what is safe, as what runs is endless."""
 

@@ -57,7 +57,7 @@ def answer(page, **values):
         ({"balance": True}, "valid number"),
         ({"balance": float("nan")}, "finite number"),
         ({"kinds": "image"}, "invalid kinds"),
-        ({"kinds": ["music"]}, "'image', 'video', 'pdf' or 'text'"),
+        ({"kinds": ["music"]}, "'image', 'video', 'audio', 'pdf' or 'text'"),
     ],
 )
 def test_form_validation(values, expected):

@@ -86,7 +86,8 @@ def test_cli_document_lists_every_flag(program: str) -> None:
 
 @pytest.mark.parametrize("kind", MEDIA_KINDS)
 def test_formats_document_lists_every_ending(kind: Kind) -> None:
-    title = {"image": "Pictures", "video": "Videos", "pdf": "PDF", "text": "Texts"}[kind]
+    titles = {"image": "Pictures", "video": "Videos", "audio": "Audio", "pdf": "PDF"}
+    title = titles.get(kind, "Texts")
     formats = (ROOT / "docs/formats.md").read_text("utf-8").partition(f"\n## {title}\n")[2]
     rows = [row.split("|") for row in formats.partition("\n## ")[0].splitlines() if "|" in row]
     listed = [ending for row in rows for ending in re.findall(r"`(\.\w+)`", row[2].split(";")[0])]

@@ -125,15 +125,34 @@ def test_misnamed_file_is_refused(tmp_path: Path, name: str, data: bytes, reason
         ("letter", "Grüße".encode("utf-16")),
         ("dump", b"x" * 5_000_001),
         ("font.dfont", b"\0\0\1\0\0\0\6\x8a\0\0\5\x8a"),
-        ("song.flac", b"fLaC\0\0\0\x22"),
-        ("song.wav", b"RIFF\x24\0\0\0WAVEfmt "),
-        ("song.m4a", b"\0\0\0\x20ftypM4A \0\0\0\0"),
-        ("voice.mp4", b"\0\0\0\x20ftypM4A \0\0\0\0"),
     ],
 )
 def test_other_files_are_unsupported(tmp_path: Path, name: str, data: bytes) -> None:
-    with pytest.raises(UnsupportedMedia, match="not a picture, video, PDF or text file"):
+    with pytest.raises(UnsupportedMedia, match="not a picture, video, sound, PDF or text file"):
         detect(written(tmp_path / name, data))
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("song.flac", b"fLaC\0\0\0\x22"),
+        ("song.wav", b"RIFF\x24\0\0\0WAVEfmt "),
+        ("song.m4a", b"\0\0\0\x20ftypM4A \0\0\0\0"),
+        ("song.m4a", b"\0\0\0\x20ftypmp42\0\0\0\0"),
+        ("song.mp3", b"\xff\xfb\x90\x44" + bytes(200)),
+        ("song.MP3", b"ID3\3" + bytes(200)),
+        ("song.opus", b"OggS" + bytes(200)),
+        ("voice", b"OggS" + bytes(200)),
+        ("voice.mp4", b"\0\0\0\x20ftypM4A \0\0\0\0"),
+    ],
+)
+def test_sounds(tmp_path: Path, name: str, data: bytes) -> None:
+    assert detect(written(tmp_path / name, data)) is Kind.AUDIO
+
+
+def test_sound_that_is_named_as_a_picture_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match=r"named \.jpg, but its bytes are a sound"):
+        detect(written(tmp_path / "a.jpg", b"ID3\3" + bytes(200)))
 
 
 @pytest.mark.parametrize("name", ["jquery.min.js", "Site.MIN.css", "package-lock.json"])

@@ -336,7 +336,7 @@ function onKey(event) {
   stopSlides();
   const field = closest(event, "[data-find]", HTMLInputElement);
   if (field && event.key === "Enter") findInDocument(field);
-  if (typing() || closest(event, "video")) return;
+  if (typing() || closest(event, "video, audio")) return;
   if (event.ctrlKey || event.metaKey || event.altKey || !(event.key in KEYS)) return;
   if (event.key === " " && closest(event, "button, a, summary")) return; // It presses them.
   event.preventDefault();

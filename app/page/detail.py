@@ -34,7 +34,8 @@ _MAX_SHOWN = 1000
 _MAX_FILES = 20
 _MAX_LINES = 5_000
 _PLACE, _SIZE = "Place", "Size"  # labels of `Details` that are shown with others
-_SEARCHED = frozenset({"Keywords", "People", _PLACE})  # labels whose values lead to a search
+# Labels whose values lead to a search.
+_SEARCHED = frozenset({"Keywords", "People", _PLACE, "Artist", "Album", "Genre"})
 _SHOWN_BY_BROWSERS = frozenset(MEDIA_KINDS[Kind.IMAGE].media_types)
 
 
@@ -245,6 +246,8 @@ def _stage(
     find: str,
     start: float,
 ) -> Any:
+    if segment.kind is Kind.AUDIO:
+        return _html.audio(segment, item)
     match MEDIA_KINDS[segment.kind].modality:
         case Modality.PAGE:
             return _page(library, segment, item, terms, find)

@@ -15,6 +15,7 @@ from app.texts import N_, _, ngettext
 from embedder.media import page_noun
 from embedder.media.kinds import Kind
 from indexer import DateSource, Filters, Hit, Library, MediaItem, QueryError, Reason, Segment
+from indexer.types import clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,13 @@ KIND_LABELS: Mapping[Kind, KindLabel] = {
         lambda n: ngettext("{n} clip", "{n} clips", n),
         similar=N_("similar frame"),
     ),
+    Kind.AUDIO: KindLabel(
+        N_("Audio"),
+        N_("Audio"),
+        "audio",
+        lambda n: ngettext("{n} recording", "{n} recordings", n),
+        similar=N_("similar text"),
+    ),
     Kind.PDF: KindLabel(
         N_("PDF"), N_("PDFs"), "pdf", lambda n: ngettext("{n} page", "{n} pages", n)
     ),
@@ -73,6 +81,7 @@ DETAILS = (
     *(N_("Rating"), N_("Size"), N_("Duration"), N_("Encoding"), N_("Pages"), N_("Slides")),
     *(N_("Sheets"), N_("Tables"), N_("Words"), N_("Contacts"), N_("Events")),
     *(N_("Category"), N_("Description"), N_("Subtitles")),
+    *(N_("Artist"), N_("Album"), N_("Genre"), N_("Year"), N_("Lyrics")),
 )
 """The labels of `embedder.media.kinds.Details`."""
 
@@ -294,6 +303,8 @@ def kind_name(item: MediaItem) -> str:
 
 def place(segment: Segment, file: Path) -> str:
     """Return where a segment is in its file: page 3, slide 3, 0:10–0:20 or nothing."""
+    if segment.kind is Kind.AUDIO:
+        return clock(segment.end) if segment.end else ""
     if segment.page is None:
         return segment.place_in(file)
     return _(_PAGES[page_noun(file)], n=segment.page)

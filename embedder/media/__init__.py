@@ -12,6 +12,7 @@ from pathlib import Path
 
 from embedder.content import Content
 from embedder.media.animation import is_animated
+from embedder.media.audio import AUDIO
 from embedder.media.documents import (
     DOCUMENT_FORMATS,
     TEXT,
@@ -32,7 +33,6 @@ from embedder.media.kinds import (
     MediaKind,
     UnsupportedMedia,
     Word,
-    first_bytes,
     open_media,
     translated_os_errors,
 )
@@ -77,7 +77,7 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 MEDIA_KINDS: Mapping[Kind, MediaKind] = {
-    record.kind: record for record in (IMAGE, VIDEO, PDF, TEXT)
+    record.kind: record for record in (IMAGE, VIDEO, AUDIO, PDF, TEXT)
 }
 """Every kind with its record, in the order in which kinds are listed."""
 
@@ -95,8 +95,10 @@ _KIND_OF_SUFFIX = {
 }
 # Clips saved from the web are often videos that are named .gif, and names of source code may be
 # those of recordings, too.
-_MAY_BE_VIDEOS = {".gif", ".webp", ".png", ".apng", ".avif", ".avifs", ".ts", ".mts", ".mod"}
-_AUDIO = first_bytes(rb"OggS", rb"fLaC", rb"ID3[\x03\x04]", rb"RIFF.{4}WAVE", rb".{4}ftypM4[ABP] ")
+_MAY_BE_VIDEOS = {
+    *(".gif", ".webp", ".png", ".apng", ".avif", ".avifs", ".ts", ".mts", ".mod", ".ogg"),
+}
+_MAY_BE_SOUNDS = {".mp4"}  # as voice messages are
 
 
 def suffix_kind(path: str | os.PathLike[str]) -> Kind | None:
@@ -138,7 +140,7 @@ def detect(path: str | os.PathLike[str]) -> Kind:
     if document is not None and found in (None, Kind.TEXT):
         raise MediaError(f"named {path.suffix}, but its bytes are not those of {document.noun}")
     if found is None:
-        if promised is None or _AUDIO.match(head):
+        if promised is None:
             raise _unsupported(path, head)
         if promised is Kind.TEXT:
             raise MediaError(f"named {path.suffix}, but its bytes are not text")
@@ -148,8 +150,9 @@ def detect(path: str | os.PathLike[str]) -> Kind:
         raise _unsupported(path, head)
     if found is Kind.IMAGE and is_animated(path, head):
         found = Kind.VIDEO
-    may_be_video = found is Kind.VIDEO and path.suffix.lower() in _MAY_BE_VIDEOS
-    if promised not in (None, found) and not may_be_video:
+    suffix = path.suffix.lower()
+    named_otherwise = {Kind.VIDEO: _MAY_BE_VIDEOS, Kind.AUDIO: _MAY_BE_SOUNDS}
+    if promised not in (None, found) and suffix not in named_otherwise.get(found, ()):
         raise MediaError(
             f"named {path.suffix}, but its bytes are a {MEDIA_KINDS[found].noun}; rename it to "
             "index it"
@@ -163,13 +166,13 @@ def read_content(
     """Read a whole file as one content, as a query is.
 
     Args:
-        path: A picture, video, PDF or text file.
+        path: A picture, video, sound, PDF or text file.
         limits: What decoding may cost.
         page: Page of a PDF or TIFF from 1; without it, the first.
 
     Returns:
         A picture as one frame, a video as evenly spaced frames, a PDF page as its picture and
-        its words, a text file as its text.
+        its words, a text file as its text, a sound as its tags.
 
     Raises:
         MediaError: if the file cannot be used; `UnsupportedMedia` if it is of no known kind.
@@ -225,8 +228,6 @@ def _kind_of_bytes(head: bytes, promised: Kind | None) -> Kind | None:
             return record.kind
     if not looks_binary(head):
         return Kind.TEXT
-    if _AUDIO.match(head):
-        return None
     return next((one.kind for one in records if one.weak_signature.match(head)), None)
 
 

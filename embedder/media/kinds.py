@@ -24,6 +24,7 @@ class Kind(StrEnum):
 
     IMAGE = "image"
     VIDEO = "video"
+    AUDIO = "audio"
     PDF = "pdf"
     TEXT = "text"
 
@@ -225,7 +226,7 @@ class MediaKind:
     Attributes:
         kind: The key under which it is stored.
         noun: What a file of it is called in messages.
-        unit: What its segments are called: "picture", "clip", "page" or "passage".
+        unit: What its segments are called: "picture", "clip", "recording", "page" or "passage".
         modality: As what its segments are embedded.
         has_text: Whether its segments may have words that full-text search finds.
         has_picture: Whether its segments have thumbnails.

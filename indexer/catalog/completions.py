@@ -20,7 +20,7 @@ _MAX_LABELS, _MAX_WORDS, _MAX_FILES = 4, 4, 3
 _MAX_DESCRIBED = 60  # Files whose details are read.
 _MAX_NAMES = 50  # That have the letters anywhere.
 _MAX_TEXTS = 3  # In which a word is looked for as it is written.
-_LABELS = {"People", "Keywords", "Place"}
+_LABELS = {"People", "Keywords", "Place", "Artist", "Album"}
 
 
 @dataclass(frozen=True, slots=True)

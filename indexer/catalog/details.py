@@ -20,7 +20,7 @@ from indexer.catalog.names import MAX_NAMED, first_segments
 from indexer.catalog.schema import nanoseconds
 from indexer.types import Candidate, DateSource, Filters
 
-_CAPTURED_KINDS = frozenset({Kind.IMAGE, Kind.VIDEO})
+_CAPTURED_KINDS = frozenset({Kind.IMAGE, Kind.VIDEO, Kind.AUDIO})
 """Their names may say when they were taken; a date in the name of a document is its subject."""
 
 

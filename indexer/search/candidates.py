@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from indexer.vectors import SearchFilter, VectorIndex
 
 
-_PICTURED = frozenset(kind for kind, record in MEDIA_KINDS.items() if record.has_picture)
+_PICTURED = frozenset(
+    kind
+    for kind, record in MEDIA_KINDS.items()
+    if record.has_picture and record.modality is not Modality.TEXT  # whose vectors are of words
+)
 
 WORDED = frozenset(
     kind for kind, record in MEDIA_KINDS.items() if record.has_text or record.has_picture
@@ -402,6 +406,6 @@ def _compared(like: Side, kind: Kind) -> Reason:
     """Return what vectors compared: of a page, its text with a text, its picture with a picture."""
     worded = {Modality.TEXT, Modality.PAGE}
     record = MEDIA_KINDS[kind]
-    if record.modality in worded and (not record.has_picture or worded & set(like.modalities)):
+    if record.modality in worded and (kind not in _PICTURED or worded & set(like.modalities)):
         return Reason.TEXT
     return Reason.PICTURE

@@ -189,7 +189,7 @@ def states_seeds() -> list[str]:
         lambda value: value["partitions"]["image"]["lists"].update(covered=1e999),
         lambda value: value["partitions"]["image"]["lists"].update(covered=-5),
         lambda value: value["partitions"]["image"]["files"]["lists"].update(bytes=1e999),
-        lambda value: value["partitions"].update(audio=value["partitions"]["text"]),
+        lambda value: value["partitions"].update(other=value["partitions"]["text"]),
         lambda value: value["partitions"]["text"]["files"]["ids"].update(name="../x"),
     ]
     changed = (_changed(state, change) for change in changes)

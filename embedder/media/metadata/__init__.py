@@ -14,10 +14,11 @@ from embedder.media.metadata.documents import (
 from embedder.media.metadata.names import date_in_name
 from embedder.media.metadata.pictures import picture_details, raw_details
 from embedder.media.metadata.sidecars import sidecar_details, sidecars_in
-from embedder.media.metadata.videos import video_details
+from embedder.media.metadata.videos import audio_details, video_details
 
 __all__ = [
     "MAX_HEAD_CHARACTERS",
+    "audio_details",
     "date_in_name",
     "document_details",
     "front_matter_details",

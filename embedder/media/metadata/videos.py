@@ -1,4 +1,4 @@
-"""What the container of a video says about it."""
+"""What the container of a video or sound says about it."""
 
 import re
 from collections.abc import Mapping
@@ -56,6 +56,50 @@ def video_details(container: Any, track: Any, rotation: float = 0) -> Details:
             ("Copyright", texts("copyright")),
         ),
     )
+
+
+def audio_details(container: Any, track: Any) -> Details:
+    """Return what the tags of a sound say.
+
+    Args:
+        container: Opened by PyAV.
+        track: The one of its streams that is heard, which has the tags of Ogg.
+    """
+    tags = _tags(track.metadata) | _tags(container.metadata)
+
+    def texts(*names: str) -> list[str]:
+        return [tags[name] for name in names if name in tags]
+
+    years = [text[:4] for text in texts("date", "year", "originaldate") if text[:4].isdecimal()]
+    return Details(
+        captured_at=_date(tags),
+        words=labelled(
+            ("Title", texts("title")),
+            ("Artist", texts("artist", "album_artist", "composer", "performer")),
+            ("Album", texts("album")),
+            ("Genre", texts("genre")),
+            ("Year", years),
+            ("Caption", texts("comment", "description", "synopsis")),
+            ("Lyrics", texts("lyrics", "unsyncedlyrics", "lyrics-eng", "lyrics-xxx")),
+        ),
+        facts=labelled(
+            ("Duration", [_duration(container.duration)]),
+            ("Encoding", [_sound(track)]),
+            ("Copyright", texts("copyright")),
+        ),
+    )
+
+
+def _sound(track: Any) -> str:
+    """Return the codec and how many samples a second there are."""
+    parameters = track.codec_context
+    if parameters is None:
+        return ""
+    name = {"mp3float": "MP3", "vorbis": "Vorbis", "opus": "Opus"}.get(
+        parameters.name, parameters.name.upper()
+    )
+    rate = parameters.sample_rate
+    return f"{name}, {rate / 1000:.4g} kHz" if rate else name
 
 
 def _tags(metadata: Mapping[str, str]) -> dict[str, str]:
