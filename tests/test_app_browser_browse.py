@@ -225,6 +225,20 @@ def test_viewer_goes_through_the_whole_list(window):
     assert page.evaluate("document.activeElement.closest('#rz-timeline') !== null")
 
 
+def test_keyboard_stays_on_its_file_when_the_list_is_read_again(window):
+    page = window.page
+    card = page.locator("#rz-timeline .rz-open").nth(2)
+    segment = card.get_attribute("data-segment")
+    card.focus()
+    page.evaluate("document.activeElement.dataset.before = 'yes'")
+    page.evaluate("dispatchEvent(new CustomEvent('rz-removed'))")
+    page.wait_for_function(
+        "segment => { const { dataset } = document.activeElement;"
+        "return dataset.segment === segment && !dataset.before }",
+        arg=segment,
+    )
+
+
 def test_arrow_keys_walk_over_rows_and_months(window):
     page = window.page
     page.locator("#rz-timeline .rz-open").first.focus()

@@ -236,6 +236,12 @@ def test_collections_fit_a_phone_whatever_they_are_called(window, library):
     show_collections(page)
     window.picture("64-phone")
     assert page.evaluate(STICKING_OUT) == []
+    page.get_by_role("button", name="Delete the search").click()
+    page.get_by_role("button", name="Undo").wait_for()
+    window.picture("72-message-phone")
+    assert page.locator(".rz-toast").bounding_box()["width"] == 390 - 32, "all of the phone"
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_role("button", name="Delete the search").wait_for()
     page.locator(".rz-album", has_text=name).locator("a").click()
     page.locator("#rz-album-head h2", has_text=name).wait_for()
     assert page.evaluate(STICKING_OUT) == []

@@ -47,6 +47,7 @@ const FILTERS = ["kinds", "folder", "album", "after", "before", "has_text", "sor
 
 /** @type {string | null} */
 let asked = null; // The parameters of what is shown.
+let held = ""; // The first segment of the file that had the focus.
 /** @type {AbortController | null} */
 let requested = null; // AbortController of the latest request for months.
 /** @type {Month[]} */
@@ -143,6 +144,7 @@ async function request(at) {
   months = new URLSearchParams(asked ?? "").get("sort") === "oldest" ? answer.months.reverse() : answer.months;
   kinds = answer.kinds;
   if (!document.body.dataset.rzSearched) showKinds(kinds);
+  held = document.activeElement?.closest("#rz-timeline .rz-open")?.dataset.segment ?? held;
   forget();
   timeline().innerHTML = answer.notice ?? "";
   const total = months.reduce((sum, { files }) => sum + files, 0);
@@ -446,6 +448,14 @@ function make({ key, month, offset, limit }) {
   );
 }
 
+/** Gives the focus back to the file that had it when the list was read again. @param {HTMLElement} one */
+function focusAgain(one) {
+  const card = one.querySelector(`.rz-open[data-segment="${held}"]`);
+  if (!card) return;
+  held = "";
+  if (document.activeElement === document.body) card.focus({ preventScroll: true });
+}
+
 /** @param {string} key @param {HTMLElement} one */
 function keep(key, one) {
   if (!one.ariaBusy) kept.set(key, one);
@@ -472,6 +482,7 @@ async function load(key, one) {
     for (const card of one.querySelectorAll(".rz-open")) {
       card.setAttribute("href", withOpen(card.dataset.segment));
     }
+    focusAgain(one);
     if (!isMoved) putOff(unit, one);
     if (one.children.length < limit && one.isConnected) recount();
   } catch {

@@ -200,7 +200,9 @@ function addToastAction(shown, { label, run, focus }) {
   const button = element("button", { type: "button", class: "rz-link" }, label);
   const leave = () => {
     button.blur();
-    if (before instanceof HTMLElement) before.focus();
+    if (!(before instanceof HTMLElement)) return;
+    const same = `.rz-open[data-segment="${before.dataset.segment}"]`; // Of a list that was read again.
+    (before.isConnected ? before : find(same))?.focus();
   };
   const close = () => {
     leave();
