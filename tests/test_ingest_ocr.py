@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -18,6 +17,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 from programs import run
 
+from app.api import Api
 from embedder.content import Content
 from embedder.media.kinds import Kind, MediaError, Word
 from indexer import Filters, Library, Query, QueryPart, Reason
@@ -131,6 +131,21 @@ def test_only_files_with_words_are_found_with_the_filter(tmp_path):
         assert {one.name for one, _ in library.catalog.timeline.files(only)} == {"a.png", "c.txt"}
         hits = library.search(Query((QueryPart(Content(text="red")),), only))
         assert {hit.item.name for hit in hits} <= {"a.png", "c.txt"}
+
+
+def test_answers_have_the_words_of_the_query_with_their_boxes(tmp_path, page_over):
+    reader = CountingReader({"a.png": "No parking7 today"})
+    with library_of(tmp_path, reader) as library:
+        library.ingest([pictures(tmp_path, "a.png", "b.png")])
+        library.read_words()
+        hit = Api(page_over(library)).search("parking", has_text=True)[0]
+        assert hit["words"] == [{"text": "parking7", "box": list(BOX)}]
+        assert (hit["text"], hit["reason"]) == ("No parking7 today", "Contains your words")
+        assert len(Api(page_over(library)).search("green", has_text=True)) <= 1
+    where = ("--library", tmp_path / "library", "--json", "--has-text")
+    (found,) = json.loads(run("indexer.search", "parking", *where).stdout)
+    assert found["words"] == hit["words"]
+    assert found["text"] == "No parking7 today"
 
 
 def test_nothing_is_read_twice_unless_the_content_or_the_engine_changes(tmp_path):
@@ -291,37 +306,54 @@ def test_the_command_reads_words_unless_it_is_asked_not_to(tmp_path, monkeypatch
     assert (answer["words"] is None) == bool(flags)
 
 
+READING = """
+import sys, time
+from contextlib import nullcontext
+from pathlib import Path
+from indexer import Library
+from indexer.types import TextLine
+
+class SlowReader:
+    revision = "1"
+
+    def lines(self, path, kind, places):
+        with open(sys.argv[2], "a") as log:
+            log.write(path.name + "\\n")
+        time.sleep(0.3)
+        yield places[0].id, TextLine(f"{path.stem} sign")
+
+with Library.open(Path(sys.argv[1])) as library:
+    library.text_reader = lambda _cancel: nullcontext(SlowReader())
+    library.read_words()
+"""
+
+
 @pytest.mark.slow
 def test_a_pass_that_is_killed_loses_nothing_and_reads_nothing_twice(tmp_path):
-    """The real engine; each round kills the command once words of another picture are stored."""
-    media, environment = tmp_path / "media", {**os.environ}
-    del environment["RZEN_NO_OCR"]
-    media.mkdir()
-    names = [f"word{chr(97 + at)}" for at in range(4)]
-    for name in names:
-        drawn(f"{name} sign").save(media / f"{name}.png")
-    where = (str(media), "--model", "toy", "--library", str(tmp_path / "library"))
-    command = [sys.executable, "-m", "indexer.ingest", *where]
-    subprocess.run([*command, "--no-ocr"], check=True, env=environment, capture_output=True)
+    names = [f"word{chr(97 + at)}.png" for at in range(8)]
+    folder, log = tmp_path / "library", tmp_path / "log"
+    command = [sys.executable, "-c", READING, str(folder), str(log)]
+    with library_of(tmp_path, CountingReader({})) as library:
+        library.ingest([pictures(tmp_path, *names)])
 
-    def stored(library: Library) -> set[str]:
-        return {
-            one.name
-            for one in library.catalog.items()
-            if library.catalog.lines(library.catalog.segments(one.id)[0].id)
-        }
+        def stored() -> set[str]:
+            files = library.catalog.items()
+            firsts = {one.name: library.catalog.segments(one.id)[0].id for one in files}
+            return {name for name, first in firsts.items() if library.catalog.lines(first)}
 
-    with Library.open(tmp_path / "library") as library:
         kept: set[str] = set()
-        for _ in range(2):
-            with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as running:
-                wait_for(lambda before=kept: stored(library) > before)
-                running.send_signal(signal.SIGKILL)
-            assert stored(library) >= kept
-            kept = stored(library)
-        assert kept
-        done = subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
-        left = len(names) - len(kept)
-        assert f"words read in {left} " in done.stdout or left == 0
-        assert stored(library) == {f"{name}.png" for name in names}
-        assert all(found(library, name) == [f"{name}.png"] for name in names)
+        for _ in range(3):
+            with subprocess.Popen(command) as running:
+                wait_for(lambda before=kept: stored() > before)
+                running.kill()
+            assert stored() >= kept
+            kept = stored()
+        subprocess.run(command, check=True)
+        assert stored() == set(names)
+        assert all(found(library, Path(name).stem) == [name] for name in names)
+    times = Counter(log.read_text().split())
+    assert set(times) == set(names)
+    # Only what was being read when it was killed is read again.
+    assert times.total() <= len(names) + 3
+    with open_storage(folder) as place:
+        assert check(place).findings == ()
