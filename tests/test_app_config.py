@@ -14,6 +14,12 @@ def test_flags_override_environment():
     assert config.auth == ("me", "se:cret")
 
 
+def test_words_are_read_unless_a_flag_or_its_variable_says_no():
+    assert not parse([], {}).no_ocr
+    assert parse(["--no-ocr"], {}).no_ocr
+    assert parse([], {"RZEN_NO_OCR": "1"}).no_ocr
+
+
 @pytest.mark.parametrize(
     ("flags", "most"),
     [
