@@ -180,6 +180,7 @@ def _run(
         proxy_headers=bool(config.proxy),  # Else anyone could say where a request comes from.
         forwarded_allow_ips=list(config.proxy),
         access_log=False,
+        server_header=False,  # Of use to few, and in each of sixty answers of a first visit.
     )
     # Uvicorn shuts down at a signal and raises it again: as an exception, so that all is closed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

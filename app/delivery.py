@@ -5,16 +5,15 @@ have a hash in their names. So browsers keep them for good, and the server keeps
 sent: a first visit asks for forty of them, so that each header of theirs counts, too.
 """
 
-import gzip
+import asyncio
 import hashlib
 import re
 import zlib
 from collections.abc import Callable
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import brotli
-from anyio import to_thread
 from cachetools import LRUCache
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,14 +23,17 @@ FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 
 _GZIP_LEVEL = 5  # Level 9 takes 1.7 times as long for 3 % fewer bytes of the page.
 _BROTLI_QUALITY = 5
-# For what is compressed once. Of quality 4, Gradio's, it leaves 88 %, but takes 0.4 s for all.
-_KEPT_BROTLI_QUALITY = 10
+# What is kept is compressed again once the visit that asked for it is over: by quality 10, which
+# leaves 93 % of what quality 5 does, but takes 0.4 s for all and would make the visit wait.
+_BEST_BROTLI_QUALITY = 10
+_QUIET_SECONDS = 10.0
 _VERSION_DIGITS = 12
 _VERSIONED = re.compile(rf"/(assets|site/[0-9a-f]{{{_VERSION_DIGITS}}})/.+")
 _KEPT_BYTES = 32 << 20
 _MIN_COMPRESSED_BYTES = 500
 _TEXTS = re.compile(r"(text/|application/(json|javascript|manifest\+json)|image/svg\+xml)")
 _EVENTS = "text/event-stream"
+_KEPT_HEADERS = ("content-type", "content-encoding", "vary")
 _EVENTS_OF_THE_PAGE = "/gradio_api/queue/data"
 
 
@@ -59,8 +61,9 @@ class CompressionMiddleware:
             return
         events = scope["path"] == _EVENTS_OF_THE_PAGE
         sender = _CompressingSend(send, _encoding(scope), events=events)
+        others = [header for header in scope["headers"] if header[0] != b"accept-encoding"]
         # Gradio would compress, too, but less.
-        await self._app(_without_encoding(scope), receive, sender)
+        await self._app({**scope, "headers": others}, receive, sender)
 
 
 class _CompressingSend:
@@ -128,11 +131,6 @@ def _gzip(is_stream: bool) -> Callable[[bytes, bool], bytes]:
 _COMPRESSORS = {"br": _brotli, "gzip": _gzip}
 """By the name of the encoding, the better one first; events are sent on at once."""
 
-_KEPT_COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
-    "br": partial(brotli.compress, quality=_KEPT_BROTLI_QUALITY, mode=brotli.MODE_TEXT),
-    "gzip": partial(gzip.compress, mtime=0),
-}
-
 
 def _encoding(scope: Scope) -> str:
     """Return the best encoding that a client accepts; empty for none."""
@@ -140,17 +138,19 @@ def _encoding(scope: Scope) -> str:
     return next((name for name in _COMPRESSORS if name in accepted), "")
 
 
-def _without_encoding(scope: Scope) -> Scope:
-    headers = [header for header in scope["headers"] if header[0] != b"accept-encoding"]
-    return {**scope, "headers": headers}
-
-
 class AssetMiddleware:
-    """Keeps scripts and styles as they are sent, and has browsers keep them."""
+    """Keeps scripts and styles as they are sent, and has browsers keep them.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        app: Answers the requests.
+        quiet_seconds: After how long what was asked for is compressed better.
+    """
+
+    def __init__(self, app: ASGIApp, quiet_seconds: float = _QUIET_SECONDS) -> None:
         self._app = app
+        self._quiet_seconds = quiet_seconds
         self._kept = LRUCache[tuple[str, str], list[Message]](_KEPT_BYTES, getsizeof=_body_bytes)
+        self._improving = ThreadPoolExecutor(max_workers=1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See `starlette.types.ASGIApp`."""
@@ -161,12 +161,13 @@ class AssetMiddleware:
         encoding = _encoding(scope)
         messages = self._kept.get((scope["path"], encoding))
         if messages is None:
-            messages = await self._answer(_without_encoding(scope), receive)
-            if messages[0]["status"] == 200:
-                messages = await to_thread.run_sync(_as_kept, messages, encoding)
-                if _body_bytes(messages) <= _KEPT_BYTES:
-                    self._kept[scope["path"], encoding] = messages
-        for message in messages:
+            messages = await self._answer(scope, receive)
+            if messages[0]["status"] == 200 and _body_bytes(messages) <= _KEPT_BYTES:
+                self._kept[scope["path"], encoding] = messages
+                if encoding == "br":
+                    loop = asyncio.get_running_loop()
+                    loop.call_later(self._quiet_seconds, self._improving.submit, _improve, messages)
+        for message in list(messages):
             await send(dict(message))  # Others change its headers.
 
     async def _answer(self, scope: Scope, receive: Receive) -> list[Message]:
@@ -176,20 +177,29 @@ class AssetMiddleware:
             messages.append(message)
 
         await self._app(scope, receive, collect)
-        return messages
+        return _as_kept(messages) if messages[0]["status"] == 200 else messages
 
 
-def _as_kept(messages: list[Message], encoding: str) -> list[Message]:
-    """Return an answer in one compressed piece, with the headers that it needs and no others."""
+def _as_kept(messages: list[Message]) -> list[Message]:
+    """Return an answer in one piece, with the headers that it needs and no others."""
     body = b"".join(message.get("body", b"") for message in messages)
-    kind = Headers(raw=messages[0]["headers"]).get("content-type", "")
-    headers = MutableHeaders({"content-type": kind, "vary": "Accept-Encoding", **FOREVER})
-    if encoding and _TEXTS.match(kind) and len(body) >= _MIN_COMPRESSED_BYTES:
-        body = _KEPT_COMPRESSORS[encoding](body)
-        headers["content-encoding"] = encoding
-    headers["content-length"] = str(len(body))
-    start = {"type": "http.response.start", "status": 200, "headers": headers.raw}
+    headers = Headers(raw=messages[0]["headers"])
+    return _whole({name: headers[name] for name in _KEPT_HEADERS if name in headers}, body)
+
+
+def _whole(headers: dict[str, str], body: bytes) -> list[Message]:
+    raw = MutableHeaders({**headers, **FOREVER, "content-length": str(len(body))}).raw
+    start = {"type": "http.response.start", "status": 200, "headers": raw}
     return [start, {"type": "http.response.body", "body": body}]
+
+
+def _improve(messages: list[Message]) -> None:
+    """Compress an answer that is kept again, as well as Brotli does in a moment."""
+    headers, body = Headers(raw=messages[0]["headers"]), messages[1]["body"]
+    if headers.get("content-encoding") == "br":
+        text, mode = brotli.decompress(body), brotli.MODE_TEXT
+        smaller = brotli.compress(text, mode=mode, quality=_BEST_BROTLI_QUALITY)
+        messages[:] = _whole({name: headers[name] for name in _KEPT_HEADERS}, smaller)
 
 
 def _body_bytes(messages: list[Message]) -> int:

@@ -3,16 +3,20 @@
 from pathlib import Path
 
 import pytest
-from browser import MARKS, Window
+from browser import MARKS, TIMEOUT, Window
 from PIL import Image
 from sample_library import served_here
 
 from indexer import Library
+from indexer.ingest.thumbnails import Thumbnails
 
 pytestmark = MARKS
 SAMPLES = Path(__file__).parent.parent / "samples" / "media" / "photos"
 PHOTOS = 48
 SCREEN = {"width": 1280, "height": 900}
+MAX_BYTES = 290_000  # Without pictures, directly after the start of the page.
+MAX_PICTURES = 12  # Three rows of four.
+MAX_REQUESTS = 64
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +31,19 @@ def address(tmp_path_factory):
             cut.save(folder / "photos" / f"{number:02}.jpg", quality=90)
     with Library.open(folder / "library", model="toy") as library:
         library.ingest([folder / "photos"])
+        write_thumbnails(library, folder)
         with served_here(library, folder / "scratch") as found:
             yield found
+
+
+def write_thumbnails(library, folder):
+    """As large as other models have them: the toy looks at pictures of 64 pixels."""
+    thumbnails = Thumbnails(folder / "library" / "thumbnails")
+    for item in library.catalog.items(limit=PHOTOS):
+        (segment,) = library.catalog.segments(item.id)
+        with Image.open(item.path) as photo:
+            photo.thumbnail((384, 384))
+            thumbnails.write(segment.content_hash, segment.position, photo)
 
 
 @pytest.fixture
@@ -73,3 +88,57 @@ def test_pictures_far_below_are_asked_for_once_the_page_is_scrolled(window):
     page.wait_for_function("scrollY >= 600")
     wait_for_pictures(page)
     assert not tops(page, "[hidden]")
+
+
+class Traffic:
+    """What a page has asked for and got, counted as it was sent, with its headers."""
+
+    def __init__(self, page):
+        self.addresses, self.sizes, self._received = {}, {}, {}
+        network = page.context.new_cdp_session(page)
+        network.send("Network.enable")
+        network.on("Network.requestWillBeSent", self._asked)
+        network.on("Network.dataReceived", self._got)
+        network.on("Network.loadingFinished", self._ended)
+        network.on("Network.loadingFailed", self._ended)  # As streams that the page has read.
+
+    def _asked(self, event):
+        self.addresses[event["requestId"]] = event["request"]["url"]
+
+    def _got(self, event):
+        request = event["requestId"]
+        self._received[request] = self._received.get(request, 0) + event["encodedDataLength"]
+
+    def _ended(self, event):
+        received = self._received.get(event["requestId"], 0)
+        self.sizes[event["requestId"]] = event.get("encodedDataLength", received)
+
+    def pending(self):
+        return [self.addresses[one] for one in self.addresses.keys() - self.sizes.keys()]
+
+    def has(self, part):
+        return any(part in address for address in self.addresses.values())
+
+    def sizes_of(self, part=""):
+        return [size for one, size in self.sizes.items() if part in self.addresses[one]]
+
+
+@pytest.mark.parametrize("sharpness", [1, 2])
+def test_first_visit_is_small(chromium, address, sharpness):
+    context = chromium.new_context(viewport=SCREEN, device_scale_factor=sharpness)
+    page = context.new_page()
+    page.set_default_timeout(TIMEOUT)
+    traffic = Traffic(page)
+    page.goto(address)
+    page.wait_for_selector("html[data-rz-ready]")
+    wait_for_pictures(page)
+    for _ in range(TIMEOUT // 50):
+        if traffic.has("queue/data") and not traffic.pending():
+            break
+        page.wait_for_timeout(50)
+    context.close()
+    assert not traffic.pending()
+    pictures = traffic.sizes_of("/thumbnail/")
+    assert 0 < len(pictures) <= MAX_PICTURES
+    assert sum(traffic.sizes_of()) - sum(pictures) <= MAX_BYTES
+    assert len([size for size in traffic.sizes_of() if size]) <= MAX_REQUESTS

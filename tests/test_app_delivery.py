@@ -1,12 +1,14 @@
 """How answers are compressed on their way to browsers, whole ones and streams of events."""
 
 import asyncio
+import time
 import zlib
 
 import brotli
 import pytest
 
-from app.delivery import CompressionMiddleware
+from app.delivery import AssetMiddleware, CompressionMiddleware
+from app.server import ASSETS
 
 EVENTS = [b'data: {"msg": "one"}\n\n' * 20, b'data: {"msg": "two"}\n\n', b"data: end\n\n"]
 PAGE = "/gradio_api/queue/data"
@@ -66,3 +68,43 @@ def test_texts_are_compressed_whole_and_caches_learn_that_encodings_differ():
     assert brotli.decompress(b"".join(bodies)) == b"<p>text</p>" * 100
     assert headers["vary"] == "Accept-Encoding"
     assert "content-length" not in headers
+
+
+def test_what_is_kept_is_compressed_better_after_a_while():
+    script = (ASSETS / "browse.js").read_bytes()
+    asked = []
+
+    async def answer(scope, receive, send):
+        asked.append(scope["path"])
+        headers = [(b"content-type", b"text/javascript"), (b"etag", b"1")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": script})
+
+    async def ask(site):
+        messages = []
+
+        async def send(message):
+            messages.append(message)
+
+        encoded = [(b"accept-encoding", b"br")]
+        scope = {"type": "http", "method": "GET", "path": "/assets/a.js", "headers": encoded}
+        await site(scope, None, send)
+        return dict(messages[0]["headers"]), messages[1]["body"]
+
+    async def ask_until_smaller():
+        site = AssetMiddleware(CompressionMiddleware(answer), quiet_seconds=0)
+        _, first = await ask(site)
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            headers, body = await ask(site)
+            if len(body) < len(first):
+                return first, headers, body
+            await asyncio.sleep(0.01)
+        raise AssertionError("it was not compressed again")
+
+    first, headers, body = asyncio.run(ask_until_smaller())
+    assert asked == ["/assets/a.js"]
+    assert brotli.decompress(first) == brotli.decompress(body) == script
+    assert int(headers[b"content-length"]) == len(body)
+    assert headers[b"content-encoding"] == b"br"
+    assert b"etag" not in headers
