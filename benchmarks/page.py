@@ -38,7 +38,7 @@ QUERIES = (
     "invoice 2026",
 )
 LATE_MS = 50
-_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 _HEIGHT = 900
 
 _OBSERVE = """
@@ -179,7 +179,7 @@ def main() -> None:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     with contextlib.ExitStack() as stack, sync_playwright() as driver:
         addresses = [stack.enter_context(served(page)) for page in given.pages]
-        browser = driver.chromium.launch(executable_path=chromium, args=_FLAGS)
+        browser = driver.chromium.launch(executable_path=chromium, args=FLAGS)
         figures: list[Figures] = [defaultdict(list) for _ in addresses]
         for _ in range(given.visits):
             for address, seen in zip(addresses, figures, strict=True):

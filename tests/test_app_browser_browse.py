@@ -104,6 +104,16 @@ def test_everything_is_listed_and_little_is_in_the_document(window, library):
     assert page.evaluate("window.shifts") < 0.001
 
 
+def test_cards_are_drawn_without_layers(window):
+    """Hundreds of them would make each frame of scrolling late."""
+    layers = window.page.evaluate(
+        "[...document.querySelectorAll('#rz-timeline .rz-card *')].filter((one) => {"
+        "const { backdropFilter, maskImage } = getComputedStyle(one);"
+        "return backdropFilter !== 'none' || maskImage !== 'none' }).map((one) => one.className)"
+    )
+    assert layers == []
+
+
 def test_place_is_kept_on_the_way_back(window):
     page = window.page
     scroll(page, 9_000)
