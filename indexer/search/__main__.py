@@ -68,19 +68,7 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         help=f"weigh a part of the query (default: 1): {', '.join(_PARTS)}; negative is unlike",
     )
-    parser.add_argument(
-        "--kind", metavar="KIND,…", help=f"find only these kinds: {', '.join(Kind)}"
-    )
-    parser.add_argument("--folder", type=Path, help="find only files in this folder or below")
-    parser.add_argument(
-        "--after", metavar="DATE", help="find only files of this day, month or year, or later"
-    )
-    parser.add_argument(
-        "--before", metavar="DATE", help="find only files of this day, month or year, or earlier"
-    )
-    parser.add_argument(
-        "--has-text", action="store_true", help="find only files with words in them"
-    )
+    add_filters(parser)
     parser.add_argument(
         "--sort",
         choices=[*Sort],
@@ -103,6 +91,23 @@ def parser() -> argparse.ArgumentParser:
     )
     add_options(parser, "--library", "--device", "--dtype", "--json")
     return parser
+
+
+def add_filters(parser: argparse.ArgumentParser) -> None:
+    """Add the options that restrict what is found."""
+    parser.add_argument(
+        "--kind", metavar="KIND,…", help=f"find only these kinds: {', '.join(Kind)}"
+    )
+    parser.add_argument("--folder", type=Path, help="find only files in this folder or below")
+    parser.add_argument(
+        "--after", metavar="DATE", help="find only files of this day, month or year, or later"
+    )
+    parser.add_argument(
+        "--before", metavar="DATE", help="find only files of this day, month or year, or earlier"
+    )
+    parser.add_argument(
+        "--has-text", action="store_true", help="find only files with words in them"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -147,7 +152,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _query(given: argparse.Namespace, library: "Library") -> Query:
     from indexer.errors import QueryError
-    from indexer.search.filters import find_folder, parse_dates
     from indexer.search.query import file_part, text_part, with_instruction, without_excluded
 
     weights = _weights(given.weight)
@@ -169,15 +173,26 @@ def _query(given: argparse.Namespace, library: "Library") -> Query:
             "the query is empty: type some words, or give a file with one of "
             f"{', '.join(f'--{record.kind}' for record in _FILE_KINDS)}"
         )
+    filters = filters_of(given, library)
+    return Query(tuple(parts), filters, given.limit, given.offset, without, Sort(given.sort))
+
+
+def filters_of(given: argparse.Namespace, library: "Library") -> Filters:
+    """Return the filters that the options of `add_filters` give.
+
+    Raises:
+        QueryError: a date, a kind or the folder is not understood.
+    """
+    from indexer.search.filters import find_folder, parse_dates
+
     after, before = parse_dates(given.after, given.before)
-    filters = Filters(
+    return Filters(
         kinds=_kinds(given.kind),
         folder=None if given.folder is None else find_folder(library.catalog, given.folder),
         after=after,
         before=before,
         has_text=given.has_text,
     )
-    return Query(tuple(parts), filters, given.limit, given.offset, without, Sort(given.sort))
 
 
 def _weights(given: Sequence[str]) -> dict[str, float]:
