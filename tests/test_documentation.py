@@ -22,6 +22,7 @@ PROGRAMS = {
     "rzen-app": "app.__main__",
     "rzen-ingest": "indexer.ingest",
     "rzen-search": "indexer.search",
+    "rzen-ask": "indexer.ask",
     "rzen-reembed": "indexer.reembed",
     "rzen-admin": "indexer.admin",
     "rzen-models": "embedder.models",
