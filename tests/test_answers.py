@@ -13,19 +13,21 @@ from indexer.answers.sources import MAX_SOURCES, Piece, find_sources
 from indexer.errors import QueryError
 from tests import programs
 
-NOTES = Path(__file__).parent.parent / "samples/media/notes"
+MEDIA = Path(__file__).parent.parent / "samples/media"
+NOTES = MEDIA / "notes"
+DOG = MEDIA / "photos/animals/IMG_0102.jpg"
 TRAIN = "When did the night train leave?"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A library of the sample notes, and of as many short ones as would fill all sources."""
+    """A library of the sample notes, a photo, and short notes that fill all sources."""
     base = tmp_path_factory.mktemp("answers")
     for number in range(MAX_SOURCES + 4):
         note = f"The red kite number {number} flew over the dunes. It came down at noon."
         (base / f"kite-{number}.txt").write_text(note)
     with Library.open(base / "library") as library:
-        library.ingest([NOTES, *base.glob("kite-*.txt")])
+        library.ingest([NOTES, DOG, *base.glob("kite-*.txt")])
     return base / "library"
 
 
@@ -65,6 +67,18 @@ def test_sources_are_strong_few_numbered_and_of_several_files(library: Library) 
 def test_few_sentences_are_quoted_and_none_twice(library: Library) -> None:
     quotes = [piece.text for piece in answer(library, "the red kite over the dunes")]
     assert len(quotes) == len(set(quotes)) == MAX_QUOTES
+
+
+def test_picture_is_evidence_without_a_quotation(folder: Path) -> None:
+    done = programs.run("indexer.ask", "a dog", "--library", folder, "--kind", "image", "--json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["answer"]) == (0, "")
+    assert [(one["path"], one["quote"]) for one in found["sources"]] == [(str(DOG), "")]
+
+
+def test_filters_restrict_the_sources(folder: Path) -> None:
+    done = programs.run("indexer.ask", TRAIN, "--library", folder, "--kind", "image", "--json")
+    assert (done.returncode, json.loads(done.stdout)["sources"]) == (3, [])
 
 
 def test_answer_can_be_cancelled(library: Library) -> None:
