@@ -59,6 +59,12 @@ def unpacked_details(data: str | None) -> Details | None:
     )
 
 
+def has_tracks(stored: str | None) -> bool:
+    """Return whether stored details have tracks."""
+    found = unpacked_details(stored)
+    return found is not None and bool(found.tracks)
+
+
 def _labelled(pairs: list[list[str]]) -> Labelled:
     return tuple((label, value) for label, value in pairs)
 

@@ -19,9 +19,10 @@ from sqlalchemy import (
 )
 
 from indexer.catalog import schema
+from indexer.catalog.details import has_tracks
 from indexer.catalog.names import folder_words, name_words
 from indexer.catalog.sqlite import Database, given_ids, one_of, replacing
-from indexer.catalog.transcripts import is_transcribed, transcribe
+from indexer.catalog.transcripts import transcribe
 from indexer.types import Status
 
 _COUNTED = (
@@ -158,7 +159,7 @@ class WriteTransaction:
             [common | dict(one) for one in segments],
         )
         self._segments[kind] += len(segments)
-        if is_transcribed(details):
+        if has_tracks(details):
             self._subtitled_otherwise.add(media_id)
         return media_id, {row.position: row.id for row in inserted}
 
@@ -272,7 +273,7 @@ class WriteTransaction:
 
 def _says(item: Values | None) -> tuple[int, str] | None:
     """Return what the subtitles beside a file say, and of which media; None without any."""
-    if item is None or not is_transcribed(item.get("sidecar_details")):
+    if item is None or not has_tracks(item.get("sidecar_details")):
         return None
     return item["media_id"], item["sidecar_details"]
 

@@ -12,12 +12,6 @@ from indexer.catalog import fulltext, schema
 from indexer.catalog.details import unpacked_details
 
 
-def is_transcribed(details: str | None) -> bool:
-    """Return whether stored details have tracks."""
-    found = unpacked_details(details)
-    return found is not None and bool(found.tracks)
-
-
 def cues_of_clips(tracks: Iterable[Track], starts: Sequence[float]) -> list[list[Cue]]:
     """Divide cues among clips: each belongs to the clip in which it begins.
 
