@@ -78,6 +78,7 @@ def address(tmp_path_factory):
 @pytest.fixture
 def window(chromium, address):
     window = Window(chromium, address, viewport={"width": 1280, "height": 800})
+    window.go("about:blank")  # Or a late request of the page so far would get the answers, too.
     window.page.route(re.compile(r"/timeline(/items)?\?"), answer)
     window.load()
     shown(window.page, 0)
