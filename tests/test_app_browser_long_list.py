@@ -89,10 +89,11 @@ def window(chromium, address):
 
 def shown(page, file):
     """Wait until a file is on the screen, with all around it; return those on the screen."""
-    page.wait_for_function(
-        f"file => {LISTED} && ({ON_SCREEN})().includes(file)", arg=file, polling=100
+    condition = f"{LISTED} && seen.includes(file) && seen"
+    found = page.wait_for_function(
+        f"file => {{ const seen = ({ON_SCREEN})(); return ({condition}) }}", arg=file, polling=100
     )
-    seen = page.evaluate(ON_SCREEN)
+    seen = found.json_value()
     assert seen == list(range(seen[0], seen[-1] + 1))
     return seen
 
@@ -183,6 +184,9 @@ def test_place_in_the_middle_is_kept_on_the_way_back(window):
     page.reload()
     assert shown(page, seen[0]) == seen
     page.set_viewport_size({"width": 700, "height": 800})
+    page.wait_for_function(
+        "document.querySelector('#rz-timeline').style.getPropertyValue('--rz-columns') < 4"
+    )
     shown(page, seen[0])
 
 
