@@ -13,6 +13,8 @@ from indexer.search.__main__ import parser
 from indexer.search.candidates import WORDED
 from indexer.search.query import MODALITY
 
+PYTHON_TYPES = mimetypes.MimeTypes(())  # Those of Python alone; a machine's own list may differ.
+
 
 def test_every_kind_has_a_record():
     assert list(MEDIA_KINDS) == list(Kind)
@@ -41,8 +43,10 @@ def test_media_types_are_of_suffixes_that_the_kind_has():
     for record in MEDIA_KINDS.values():
         assert set(record.media_types) <= record.suffixes
         for suffix, media_type in record.media_types.items():
-            guessed = mimetypes.guess_type(f"a{suffix}")[0]
-            assert media_type.startswith("text/plain") or guessed in (None, media_type), suffix
+            if suffix == ".opus" or media_type.startswith("text/plain"):
+                continue  # Opus is in files of Ogg: RFC 7845, section 9.
+            known = PYTHON_TYPES.guess_type(f"a{suffix}")[0]
+            assert known in (None, media_type, media_type.replace("/", "/x-")), suffix
 
 
 def test_every_table_of_kinds_has_every_kind():

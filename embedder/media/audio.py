@@ -120,7 +120,7 @@ AUDIO = MediaKind(
         ".ogg": "audio/ogg",
         ".oga": "audio/ogg",
         ".opus": "audio/ogg",
-        ".wav": "audio/x-wav",
+        ".wav": "audio/wav",
         ".flac": "audio/flac",
     },
     signature=first_bytes(
