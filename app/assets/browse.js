@@ -36,13 +36,13 @@ const MIN_CARD = 216;
 const PHONE = 640;
 const CAPTION = 54;
 const NEAR = 0.6; // Screens above and below the visible one that are in the document.
-const AHEAD = 0.25; // Screens below the visible one whose pictures are fetched before it is scrolled.
 const MAX_KEPT = 40; // Units that were shown and may be again.
 const SETTLE_MS = 120;
 const MAX_HEIGHT = 15_000_000; // Firefox ends at 17.9 million, and floats are exact up to 16.7.
 const EDGE = 200_000; // Pixels at both ends of a taller list that nothing is left out of.
 const FAR = 10; // Screens that only the scrollbar, or Home and End, move at once.
 
+const USES = ["pointermove", "touchstart", "keydown", "scroll", "resize"]; // Events of a person.
 const FILTERS = ["kinds", "folder", "album", "after", "before", "has_text", "sort"];
 
 /** @type {string | null} */
@@ -64,7 +64,7 @@ let shown = new Map(); // Elements in the document, by key.
 let kept = new Map(); // Elements that are out of it, the latest last.
 let width = 0;
 let lastTop = 0;
-let isMoved = false; // Whether the page was scrolled or resized.
+let isUsed = false; // Whether any of `USES` has happened.
 let shift = 0; // Pixels of the list that its element leaves out above what is on the screen.
 let lastScrolled = 0; // Pixels of the element.
 /** @type {ReturnType<typeof setTimeout>} */
@@ -81,7 +81,7 @@ export function startBrowse(update) {
   startScrubber({ toPart, toMonth, nameAt });
   addEventListener("scroll", draw, { passive: true });
   addEventListener("resize", draw, { passive: true });
-  for (const name of ["scroll", "resize"]) addEventListener(name, showPutOff, { passive: true, once: true });
+  for (const name of USES) addEventListener(name, showPutOff, { passive: true, once: true });
   addEventListener("focusin", onFocus);
   onPanel("rz-home", (panel) => {
     if (panel.dataset.watched) return;
@@ -483,7 +483,7 @@ async function load(key, one) {
       card.setAttribute("href", withOpen(card.dataset.segment));
     }
     focusAgain(one);
-    if (!isMoved) putOff(unit, one);
+    if (!isUsed) putOff(unit, one);
     if (one.children.length < limit && one.isConnected) recount();
   } catch {
     setTimeout(draw, 2000); // The server may be back.
@@ -492,12 +492,12 @@ async function load(key, one) {
 }
 
 /**
- * Leaves out the pictures far below the screen: Chromium would fetch those of the next 1,250 pixels, half of
- * all that a first visit fetches.
+ * Leaves out the pictures below the screen until the page is used: Chromium would fetch those of the next
+ * 1,250 pixels, more than half of all that a first visit fetches.
  * @param {Unit} unit @param {HTMLElement} one
  */
 function putOff(unit, one) {
-  const end = scrollY - listTop() + (1 + AHEAD) * innerHeight;
+  const end = scrollY - listTop() + innerHeight;
   for (const [index, card] of [...one.children].entries()) {
     const picture = find(".rz-thumb img", HTMLImageElement, card);
     if (picture) picture.hidden = unit.top + Math.floor(index / columns) * rowHeight > end;
@@ -505,7 +505,7 @@ function putOff(unit, one) {
 }
 
 function showPutOff() {
-  isMoved = true;
+  isUsed = true;
   for (const picture of timeline().querySelectorAll("img[hidden]")) picture.hidden = false;
 }
 
