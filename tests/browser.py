@@ -155,4 +155,4 @@ class Window:
 
     def close(self):
         self.context.close()
-        assert not self.problems
+        assert not self.problems, self.problems

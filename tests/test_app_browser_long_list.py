@@ -89,9 +89,11 @@ def window(chromium, address):
 
 def shown(page, file):
     """Wait until a file is on the screen, with all around it; return those on the screen."""
-    condition = f"{LISTED} && seen.includes(file) && seen"
     found = page.wait_for_function(
-        f"file => {{ const seen = ({ON_SCREEN})(); return ({condition}) }}", arg=file, polling=100
+        f"file => {{ if (!({LISTED})) return false;"
+        f"const seen = ({ON_SCREEN})(); return seen.includes(file) && seen }}",
+        arg=file,
+        polling=100,
     )
     seen = found.json_value()
     assert seen == list(range(seen[0], seen[-1] + 1))
