@@ -69,3 +69,17 @@ def test_kind_restricts_the_command(library, folder, capsys):
     found = json.loads(capsys.readouterr().out)
     assert {one["kind"] for one in found} == {"audio"}
     assert Path(found[0]["path"]).name == "01.mp3"
+
+
+def test_files_of_the_same_bytes_are_of_the_kind_that_these_were_read_as(library, folder):
+    sound = folder / "files" / "evening.m4a"
+    write_sound(sound, {"title": "Curfew"})
+    library.ingest([folder / "files"])
+    sound.with_suffix(".mp4").write_bytes(sound.read_bytes())  # Which may be a video.
+    library.ingest([folder / "files"])
+    assert {item.name for item in library.catalog.items(kind=Kind.AUDIO, name="evening")} == {
+        "evening.m4a",
+        "evening.mp4",
+    }
+    (hit,) = hits(library, "evening")
+    assert hit.item.kind is hit.segment.kind is Kind.AUDIO

@@ -212,9 +212,10 @@ def _named(
 ) -> tuple[Ids, list[tuple[Ids, Ids]]]:
     """Return the files with all terms in their own names, and for each term those that have it.
 
-    The latter are two lists: files with the term itself, and with words that it begins. Common
-    terms are only looked up among the files of the rare ones. If there are no rare ones, all terms
-    are required, and the first such files are returned, or every one.
+    The latter are two lists: files with the term itself, and with words that it begins unless the
+    term itself is in that many. Common terms are only looked up among the files of the rare ones.
+    If there are no rare ones, all terms are required, and the first such files are returned, or
+    every one.
     """
     sql, together = IDS.format("item_names"), " AND ".join(term.any for term in asked)
     begun = [term for term in asked if term.begun]
@@ -238,7 +239,10 @@ def _named(
         queries = [(sql, f"({rare}) AND {asked[i].whole}", -1) for i in common]
         for number, answer in zip(common, answers(connection, *queries), strict=True):
             lists[number] = numbers(answer)
-    return own, [(ids, begins.get(term, NO_IDS)) for term, ids in zip(asked, lists, strict=True)]
+    return own, [
+        (ids, begins[term] if term in begins and len(ids) < _MAX_BEGUN_FILES else NO_IDS)
+        for term, ids in zip(asked, lists, strict=True)
+    ]
 
 
 def _shares(
@@ -295,7 +299,7 @@ def _files(filters: Filters) -> Select[str]:
     """Return the query for some files that satisfy the filters: id, kind and first segment."""
     items, segments = schema.items.c, schema.segments.c
     return (
-        select(func.json_group_array(func.json_array(items.id, segments.kind, segments.id)))
+        select(func.json_group_array(func.json_array(items.id, items.kind, segments.id)))
         .join_from(schema.items, schema.segments, segments.media_id == items.media_id)
         .where(one_of(items.id), schema.of_items(filters), segments.position == 0)
     )

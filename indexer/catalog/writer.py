@@ -40,15 +40,17 @@ def _record_indexed(transaction: WriteTransaction, outcome: Indexed) -> Effect:
     path, media = outcome.candidate.path, schema.media.c
     before = transaction.item_at(path)
     known = transaction.connection.execute(
-        select(media.id, media.details).where(media.content_hash == outcome.content_hash)
+        select(media.id, media.kind, media.details).where(
+            media.content_hash == outcome.content_hash
+        )
     ).one_or_none()
     known_bytes = known is not None
-    if known is not None:
-        media_id, details = known.id, unpacked_details(known.details)
+    if known is not None:  # As they were read, which may depend on the name's ending.
+        media_id, kind, details = known.id, Kind(known.kind), unpacked_details(known.details)
     else:
-        media_id, details = _add_media(transaction, outcome), outcome.details
+        media_id, kind, details = _add_media(transaction, outcome), outcome.kind, outcome.details
     every = all_details(details, outcome.sidecar_details)
-    state = _state(outcome.candidate, outcome.kind, Status.INDEXED, None, media_id, every)
+    state = _state(outcome.candidate, kind, Status.INDEXED, None, media_id, every)
     state["sidecar_details"] = packed_details(outcome.sidecar_details)
     if before is not None:
         transaction.change_item(before, state)
