@@ -1,7 +1,5 @@
 """What the detail dialog says about a file, and where that leads, in a real browser."""
 
-import re
-
 import pytest
 from browser import DESKTOP, MARKS, PHONE, Window
 from PIL import Image
@@ -36,7 +34,8 @@ def window(chromium, sample_folder, tmp_path_factory):
         Library.open(copy_library(sample_folder, folder)) as library,
         pytest.MonkeyPatch.context() as patch,
     ):
-        library.ingest([folder / "winter", folder / "copies"])
+        library.ingest([folder / "winter"])  # First, so that it is the one that is found.
+        library.ingest([folder / "copies"])
         patch.setenv("DISPLAY", ":0")
         patch.setattr(desktop, "_run", lambda command: command[0] == "xdg-open")
         with served_here(library, tmp_path_factory.mktemp("scratch")) as address:
@@ -80,13 +79,13 @@ def test_missing_file_manager_is_told(desk, monkeypatch):
 
 @pytest.mark.parametrize(
     ("link", "parameter"),
-    [("snow", "q=%22snow%22"), ("6 May 2009", "after=2009-05-06"), ("winter|copies", "folder=")],
+    [("snow", "q=%22snow%22"), ("6 May 2009", "after=2009-05-06"), ("winter", "folder=")],
 )
 def test_details_lead_to_what_else_has_them(desk, link, parameter):
     page = desk.page
     desk.search("toboggan")
     desk.open("race.jpg")
-    page.locator("#rz-detail .rz-facts").get_by_role("link", name=re.compile(link)).click()
+    page.locator("#rz-detail .rz-facts").get_by_role("link", name=link).click()
     page.wait_for_function("parameter => location.search.includes(parameter)", arg=parameter)
     page.wait_for_function("!document.querySelector('#rz-detail').open")
     page.locator("#rz-tab-search .rz-card:visible", has_text="race.jpg").first.wait_for()

@@ -181,6 +181,12 @@ def test_the_beginning_of_very_many_words_finds_none(library, monkeypatch):
     assert named(library, "hochzeit") == [("Hochzeit", True), ("Hochzeitsfotos", True)]
 
 
+def test_what_many_names_have_as_a_word_is_not_sought_as_a_beginning(library, monkeypatch):
+    monkeypatch.setattr(catalog_names, "_MAX_BEGUN_FILES", 1)
+    assert named(library, "hochzeit") == [("Hochzeit", True)]
+    assert named(library, "hochzeitsf") == [("Hochzeitsfotos", True)]
+
+
 @pytest.mark.parametrize(
     ("query", "name"),
     [

@@ -240,7 +240,7 @@ def _named(
         for number, answer in zip(common, answers(connection, *queries), strict=True):
             lists[number] = numbers(answer)
     return own, [
-        (ids, begins[term] if term in begins and len(ids) < _MAX_BEGUN_FILES else NO_IDS)
+        (ids, begins.get(term, NO_IDS) if len(ids) < _MAX_BEGUN_FILES else NO_IDS)
         for term, ids in zip(asked, lists, strict=True)
     ]
 
