@@ -27,9 +27,10 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 help:
 	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
 
+# The page reads the words in pictures itself, once it is open.
 app: $(VENV)/.installed
 	@mkdir -p "$(dir $(LIBRARY))"
-	@$(BIN)/python -m indexer.ingest "$(MEDIA)" --library "$(LIBRARY)" || [ $$? -eq 1 ]
+	@$(BIN)/python -m indexer.ingest "$(MEDIA)" --library "$(LIBRARY)" --no-ocr || [ $$? -eq 1 ]
 	@$(BIN)/python -m app --library "$(LIBRARY)" --host "$(HOST)" --port "$(PORT)" --open $(ARGS)
 
 install: $(VENV)/.installed
